@@ -1,0 +1,1 @@
+"""The pure core: processes, runs, handlers and expressions, without I/O, clock or randomness."""

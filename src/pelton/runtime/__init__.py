@@ -1,0 +1,1 @@
+"""The asyncio engine around the kernel: commits, routing, work, timers and deliveries."""
