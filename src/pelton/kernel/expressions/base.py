@@ -1,0 +1,134 @@
+"""What every expression of Pelton has in common.
+
+An expression is a value compiled once per definition version. It reads nothing but the context given to it, says
+beforehand what it will read (`reads`), and is bounded in time and memory. Languages supply `Resolver`s, which say what a
+name in their expressions stands for; the expression engines themselves know no language's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol
+
+JSON = Any  # None | bool | int | float | str | list[JSON] | dict[str, JSON], as msgspec decodes it
+
+
+class Read(NamedTuple):
+    """One thing that an expression may look at: the newest step of a slot, or a variable."""
+
+    kind: Literal["slot", "var"]
+    name: str
+
+
+class Evaluation(NamedTuple):
+    """A script whose answer is asked of the runtime: too slow for the loop, or in an engine that must be killable.
+
+    `argument` is JSON text, so that the key is content-addressed: the same question is the same key.
+    """
+
+    engine: Literal["javascript", "jq"]
+    source: str
+    argument: str
+    now: int  # milliseconds; what the script sees as the current time
+    seed: int  # what its random numbers start from
+    limit: int  # milliseconds after which the runtime stops it
+
+
+class Outcome(NamedTuple):
+    """What a script came to: a JSON value, or an error text. Exactly one of the two counts, by `failed`."""
+
+    value: JSON
+    error: str = ""
+    failed: bool = False
+    timed_out: bool = False
+
+
+class Context(Protocol):
+    """What an evaluation is given. Sources (see `Bound`) may ask a richer object for more."""
+
+    @property
+    def now(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    def evaluated(self, question: Evaluation) -> Outcome | None:
+        """The answer that the runtime fetched for a question of an earlier round, if any."""
+        ...
+
+
+class Unanswered(Exception):
+    """Raised by an expression whose script must be run by the runtime: it becomes a `Need`."""
+
+    def __init__(self, question: Evaluation) -> None:
+        super().__init__(question.engine)
+        self.question = question
+
+
+class ExpressionError(Exception):
+    """An evaluation failed for a reason that the author of the expression can mend."""
+
+    def __init__(self, message: str, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.timed_out = timed_out
+
+
+class Invalid(Exception):
+    """An expression does not compile. `position` is the offset of the first bad character, -1 when unknown."""
+
+    def __init__(self, message: str, position: int = -1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+
+
+class Bound(NamedTuple):
+    """What a name in an expression stands for.
+
+    `get(context)` yields the value; `used` says how many plain members of the path, after the name, it has consumed
+    already (`${task.output.a}` with a source that yields the task's output: used = 1, and `.a` is left to the engine).
+    """
+
+    get: Callable[[Any], JSON]
+    used: int
+    reads: frozenset[Read]
+
+
+class Resolver(Protocol):
+    def __call__(self, name: str, members: tuple[str | int, ...]) -> Bound:
+        """What `name` stands for. `members` are the plain members that follow it (names and list indexes), as far as they
+        are plain; an unknown name is bound to a source of None, never an error, unless the language says otherwise."""
+        ...
+
+
+class Expression(Protocol):
+    @property
+    def reads(self) -> frozenset[Read]: ...
+    def evaluate(self, context: Any) -> JSON:
+        """Raises ExpressionError, Unanswered, or the context's own exception for a fact that is not loaded yet."""
+        ...
+
+
+class Constant:
+    """An expression that is its own value."""
+
+    __slots__ = ("value",)
+    reads: frozenset[Read] = frozenset()
+
+    def __init__(self, value: JSON) -> None:
+        self.value = value
+
+    def evaluate(self, context: Any) -> JSON:
+        return self.value
+
+
+class Source:
+    """An expression that is one bound value, for example the input of the step at hand."""
+
+    __slots__ = ("_get", "reads")
+
+    def __init__(self, get: Callable[[Any], JSON], reads: frozenset[Read] = frozenset()) -> None:
+        self._get = get
+        self.reads = reads
+
+    def evaluate(self, context: Any) -> JSON:
+        return self._get(context)
