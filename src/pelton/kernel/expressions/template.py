@@ -80,15 +80,13 @@ class Template:
 
     __slots__ = ("_build", "_getters", "_limits", "_uses", "dynamic", "reads")
 
-    def __init__(
-        self, build: Builder, getters: list[Getter], uses: list[int], reads: frozenset[Read], dynamic: bool, limits: Limits
-    ) -> None:
+    def __init__(self, build: Builder, compiler: _Compiler) -> None:
         self._build = build
-        self._getters = getters
-        self._uses = uses
-        self._limits = limits
-        self.reads = reads
-        self.dynamic = dynamic
+        self._getters = compiler.getters
+        self._uses = compiler.uses
+        self._limits = compiler.limits
+        self.reads = frozenset(compiler.reads)
+        self.dynamic = compiler.dynamic
 
     def evaluate(self, context: Any) -> JSON:
         values = [get(context) for get in self._getters]
@@ -129,10 +127,9 @@ def compile_template(value: JSON, resolver: Resolver, *, limits: Limits = DEFAUL
     build = compiler.node(value, 0)
     if not compiler.getters:
         return Constant(build([]))
-    reads = frozenset(compiler.reads)
-    if isinstance(value, str) and isinstance(_parse(value, limits)[0], _Ref) and len(_parse(value, limits)) == 1:
-        return _Whole(compiler.getters[0], reads, compiler.dynamic)
-    return Template(build, compiler.getters, compiler.uses, reads, compiler.dynamic, limits)
+    if isinstance(value, str) and len(parts := _parse(value, limits)) == 1 and isinstance(parts[0], _Ref):
+        return _Whole(compiler.getters[0], frozenset(compiler.reads), compiler.dynamic)
+    return Template(build, compiler)
 
 
 class _Compiler:
