@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.sqs_server"]
+
 SEED = "PELTON_TEST_SEED"
 
 # No deadline: a shared machine is slow now and then, and time is bounded by pytest's own limit. The blob printed on a

@@ -1,0 +1,87 @@
+"""What a connector is: one system that messages leave to and come from.
+
+The runtime owns retries, order, dead letters and acknowledgement; a connector only moves messages. One file a system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+
+class Outgoing(NamedTuple):
+    """A message to be sent. `id` is stable over repeats: a receiver can tell a repeat by it."""
+
+    id: str
+    body: bytes
+    content_type: str
+    headers: Mapping[str, str]  # ids for tracing; sent as attributes or headers where the system has them
+    key: str  # order is kept among messages of one key
+
+
+class Incoming(NamedTuple):
+    """A message that came in. It is acknowledged by `handle` after the commit that contains its effects."""
+
+    id: str  # the system's own id of the message, the same for each redelivery
+    body: bytes
+    headers: Mapping[str, str]
+    handle: Any  # opaque to the runtime: what `acknowledge` needs
+    deliveries: int  # how often it has been delivered, this time included; 1 when the system does not say
+
+
+class Temporary(Exception):
+    """The system could not be reached or refused for now: try again. The text is shown to people."""
+
+
+class Permanent(Exception):
+    """This message or this address will never be accepted as it is. The text is shown to people."""
+
+
+class Health(Struct):
+    healthy: bool
+    detail: str = ""
+    since: int = 0  # epoch milliseconds of the last change
+
+
+class Subscription(Protocol):
+    """An open flow of messages from one address."""
+
+    def batches(self) -> AsyncIterator[Sequence[Incoming]]:
+        """Yields batches as they come, for ever. Raises Temporary when the system is out of reach (the runtime backs off and
+        opens anew) and Permanent when the address cannot exist. Never yields an empty batch."""
+        ...
+
+    async def acknowledge(self, messages: Sequence[Incoming]) -> None:
+        """These are done with: they must not come again. A failure to say so is not an error (they come again, and are known)."""
+        ...
+
+    async def give_back(self, messages: Sequence[Incoming]) -> None:
+        """These were not taken (the server is stopping, or is full): let them be delivered again soon."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Connector(Protocol):
+    """One system. `scheme` is the word before the first colon of an address (`sqs:orders` is scheme `sqs`, address `orders`)."""
+
+    @property
+    def scheme(self) -> str: ...
+
+    def check(self, address: str) -> str | None:
+        """Why this address cannot be one of this system's, in one sentence with the remedy; None when it can. No I/O."""
+        ...
+
+    async def send(self, address: str, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
+        """Sends in the order given; one outcome a message: None, Temporary or Permanent. Raises nothing else."""
+        ...
+
+    def subscribe(self, address: str) -> Subscription: ...
+
+    def health(self) -> Mapping[str, Health]:
+        """By address: whether it could be reached when last tried."""
+        ...
+
+    async def close(self) -> None: ...
