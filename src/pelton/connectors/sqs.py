@@ -46,6 +46,7 @@ MAX_ATTRIBUTES = 10  # SQS: attributes of one message
 MAX_QUEUES = 10_000  # queue URLs remembered
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0  # on top of the long poll's wait
+CLOSED = "the SQS connector is closed: the server is stopping"
 GIVE_BACK_SECONDS = 5.0  # what closing spends at most on giving messages back
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.fifo)?", re.ASCII)
@@ -257,11 +258,13 @@ class SqsConnector:
 
     async def _client(self, polling: bool) -> Any:
         if self._closed:
-            raise Temporary("the SQS connector is closed: the server is stopping")
+            raise Temporary(CLOSED)
         client = self._clients.get(polling)
         if client is not None:
             return client
         async with self._opening:
+            if self._closed:  # while this waited: a client made now would never be closed
+                raise Temporary(CLOSED)
             if polling not in self._clients:
                 config = AioConfig(
                     connect_timeout=CONNECT_SECONDS,
