@@ -1,0 +1,382 @@
+"""The store: the one door to durable state. One conformance suite holds every implementation to this page.
+
+Writes come in batches of commit groups. A group is all or nothing; the groups of one batch do not share their fate. A group says
+which revision of each run it was decided on (`runs`, `reads`); when one has moved, the group is lost and changes nothing.
+Reads see only what is committed. `now` is the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON
+from pelton.kernel.rows import OpenStep, Run, Step, Thread
+
+
+class RunWrite(Struct):
+    """The net change of one run in one group: several transitions of it may have been folded into this.
+
+    `expected`: the revision that must be found; -1 = the run must not exist; an EXPECTED stub has its own revision.
+    """
+
+    run: Run
+    expected: int
+    opened: list[OpenStep] = []
+    changed: list[tuple[OpenStep, bool]] = []  # (row, whether its input, output or waits changed too)
+    closed: list[int] = []
+    ended: list[Step] = []
+    reopened: list[int] = []  # numbers of ended steps that go
+    threads: list[Thread] = []
+    variables: list[tuple[int, str, Any]] = []  # value UNSET (kernel.transition) removes
+    fragments: list[tuple[int, str, JSON]] = []
+    purges: list[tuple[int, int, int, int]] = []  # (low, high, scope, it) of kernel.transition.Purge
+    process: str = ""  # with a new run: name of its process, for listing
+
+
+class LeaseWrite(Struct):
+    """Lease columns of an open row; touches no revision. Ignored when the row is gone."""
+
+    run: int
+    n: int
+    lease: int
+    worker: str
+    polls: int
+    started: int
+    due: int
+
+
+class TimerRow(Struct, array_like=True):
+    run: int
+    n: int
+    arm: str
+    epoch: int
+    due: int
+
+
+class HeldRow(Struct, array_like=True):
+    """Something that arrived before anything could take it. `run` 0: held under the rendezvous (ns, name, key)."""
+
+    id: int
+    ns: str
+    run: int
+    name: str
+    key: str
+    body: JSON
+    thread: int
+    position: int
+    posted: int
+    expires: int
+    report: JSON
+    source: str
+
+
+class WaitKeyRow(Struct, array_like=True):
+    ns: str
+    name: str
+    key: str
+    run: int
+    n: int
+
+
+class RunKeyRow(Struct, array_like=True):
+    """Another name for a run. `unique`: no other run may have a live row of (ns, kind, process, text), else the group is lost."""
+
+    ns: str
+    kind: str
+    process: str
+    text: str
+    run: int
+    unique: bool
+
+
+class Delivery(Struct, array_like=True):
+    """A message on its way out. `lane`: order is kept within one; `id` is the receiver's means to know a repeat."""
+
+    number: int  # assigned by the store in commit order; 0 when new
+    ns: str
+    lane: str
+    id: str
+    sink: str
+    body: bytes
+    content_type: str
+    headers: dict[str, str]
+    created: int
+    tries: int = 0
+    due: int = 0
+    error: str = ""
+    run: int = 0
+    n: int = 0
+    hops: int = 0
+
+
+class DeadLetter(Struct, array_like=True):
+    """A delivery that was given up (direction "out"), or a message that could not be taken ("in")."""
+
+    number: int
+    ns: str
+    direction: str
+    address: str
+    id: str
+    body: bytes
+    headers: dict[str, str]
+    reason: str
+    tries: int
+    at: int
+    delivery: Delivery | None = None
+
+
+class EventRow(Struct, array_like=True):
+    """An event, with what its handlers made of it. Unique by (ns, source, event_id)."""
+
+    key: int
+    ns: str
+    source: str
+    event_id: str
+    type: str
+    subject: str
+    time: int  # when it happened, by its source; 0 = not said
+    received: int
+    body: JSON
+    attributes: dict[str, Any]  # further CloudEvents attributes
+    hash: bytes  # of type and body: the same id with another body is a conflict
+    handlers: int  # number of the handler set that it was matched against
+    decisions: list[Any]  # plain data, see runtime.base.Decision
+    effects: list[Any]  # what it caused, see runtime.base.EventEffect
+    state: str  # matched | unmatched | held | failed
+    hops: int = 0
+
+
+class DefinitionRow(Struct, array_like=True):
+    """One version, as it was from `since` until `until` (0 = still). Rows are never changed but for `until`.
+
+    kind: process | policy | handler | bound (what runs follow: a process with all that it refers to) | ...
+    """
+
+    id: int
+    ns: str
+    kind: str
+    language: str
+    name: str
+    version: int
+    body: bytes  # JSON text as the language keeps it
+    hash: bytes
+    since: int  # microseconds, strictly rising within (ns, kind, name, version)
+    until: int = 0
+    actor: str = ""
+
+
+class DefinitionWrite(Struct):
+    """Closes the live row of (ns, kind, name, version) if there is one, then inserts `row` (None: only closes).
+
+    `expected`: the id of the live row that the writer saw (0: none, -1: any); another one = the group is lost.
+    """
+
+    ns: str
+    kind: str
+    name: str
+    version: int
+    row: DefinitionRow | None
+    at: int
+    expected: int = -1
+    counts: bool = False  # raises the namespace's counter of handler sets
+
+
+class InboxRow(Struct, array_like=True):
+    """A durable signal to a run, to be applied in a later commit; or a fan-out job with its cursor."""
+
+    id: int
+    run: int
+    signal: bytes  # msgpack of kernel.signals.AnySignal, or of the job
+    due: int
+    tries: int = 0
+    job: bool = False
+    parked: str = ""  # why it was put aside, "" = live
+
+
+class LogRow(Struct, array_like=True):
+    run: int
+    n: int
+    at: int
+    text: str
+
+
+class Group(Struct):
+    """One commit group. `number` comes back in the result."""
+
+    number: int
+    runs: list[RunWrite] = []
+    reads: list[tuple[int, int]] = []  # (run key, revision) that must still hold; -1 = must not exist
+    handlers: list[tuple[str, int]] = []  # (ns, counter) that must still hold
+    rendezvous: list[tuple[str, str, str, int]] = []  # (ns, name, key, revision): must still hold, and is raised
+    timers: list[TimerRow] = []
+    clear_timers: list[tuple[int, int, str]] = []  # (run, n, arm), arm "" = all of the step
+    held: list[HeldRow] = []
+    release: list[int] = []  # ids of held rows that go; one that is gone already = the group is lost
+    wait_keys: list[WaitKeyRow] = []
+    close_wait_keys: list[tuple[int, int]] = []  # (run, n)
+    run_keys: list[RunKeyRow] = []
+    free_run_keys: list[int] = []  # runs whose unique keys become free
+    events: list[EventRow] = []
+    event_updates: list[tuple[int, list[Any], list[Any], str]] = []  # (key, decisions, effects, state)
+    deliveries: list[Delivery] = []
+    delivered: list[int] = []  # numbers that go
+    retried: list[tuple[int, int, int, str]] = []  # (number, tries, due, error)
+    dead: list[DeadLetter] = []
+    dead_removed: list[int] = []
+    inbox: list[InboxRow] = []
+    inbox_done: list[int] = []
+    definitions: list[DefinitionWrite] = []
+    leases: list[LeaseWrite] = []
+    logs: list[LogRow] = []
+    remove_runs: list[int] = []  # everything about these runs goes
+
+
+class Committed(Struct):
+    """`lost` names what had moved: "run 12", "event", "handlers default", "key ...". `numbers`: those of the group's deliveries,
+    in order. `dead_numbers` likewise."""
+
+    number: int
+    ok: bool
+    lost: str = ""
+    numbers: list[int] = []
+    dead_numbers: list[int] = []
+
+
+class Counts(Struct):
+    """Rows touched so far: a test reads the difference over one signal."""
+
+    rows_read: int = 0
+    rows_written: int = 0
+    commits: int = 0
+
+
+class Page(NamedTuple):
+    rows: list[Any]
+    total: int  # -1 when not counted
+
+
+class Store(Protocol):
+    counts: Counts
+
+    async def open(self) -> None:
+        """Takes the lock, migrates the schema, starts what it needs. Raises StoreBusy when another server has the file."""
+        ...
+
+    async def close(self) -> None: ...
+    def now(self) -> int:
+        """Epoch milliseconds; never goes back."""
+        ...
+
+    @property
+    def secret(self) -> bytes:
+        """32 bytes made once, kept in the store: ids are hashed with it."""
+        ...
+
+    async def commit(self, groups: Sequence[Group]) -> list[Committed]:
+        """One durable write. Raises StoreFailed when nothing at all could be written."""
+        ...
+
+    # ---- runs
+    async def head(self, key: int) -> Run | None: ...
+    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
+        """Answers keys of kernel.facts that are about one run (NewestKey, SlotKey, IterationKey, StepKey, OpenKey, EndedKey,
+        VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, HeldKey with key ""), skipping the run's void ranges."""
+        ...
+
+    async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:
+        """The open row n and the newest step of each slot, in one go."""
+        ...
+
+    async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
+        """Steps by number, ascending, open (n > 0) and ended together, void ones left out."""
+        ...
+
+    async def runs(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        before: int = 0,
+        since: int = 0,
+        until: int = 0,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Newest first, keys below `before` when given; created from `since` on, before `until`, in milliseconds. No stubs."""
+        ...
+
+    async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
+        """Runs by another name, newest first, at most 1000. process "" = any."""
+        ...
+
+    async def logs(self, run: int, n: int, limit: int) -> list[LogRow]: ...
+    # ---- rendezvous
+    async def rendezvous(self, ns: str, name: str, key: str) -> int:
+        """Its revision; 0 when there is no row."""
+        ...
+
+    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]: ...
+    async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]: ...
+    async def held_for(self, run: int, limit: int) -> list[HeldRow]: ...
+    async def held_all(self, ns: str, limit: int) -> list[HeldRow]: ...
+    async def held_expired(self, now: int, limit: int) -> list[HeldRow]: ...
+    # ---- work, timers, inbox, outbox: what a starting server and the refills read, by index
+    async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
+        """Work of a queue that is not handed out, by (priority descending, due, run, n), after that place."""
+        ...
+
+    async def queue_sizes(self) -> dict[str, int]:
+        """Work items not ended, by queue, handed out or not."""
+        ...
+
+    async def leased(self, before: int, limit: int) -> list[OpenStep]:
+        """Handed-out work whose lease or attempt ends before that time, soonest first."""
+        ...
+
+    async def timers(self, before: int, limit: int) -> list[TimerRow]: ...
+    async def inbox(self, limit: int) -> list[InboxRow]: ...
+    async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]: ...
+    async def dead(self, ns: str, limit: int, after: int = 0) -> list[DeadLetter]: ...
+    async def dead_letter(self, number: int) -> DeadLetter | None: ...
+    # ---- events
+    async def event(self, ns: str, key: int) -> EventRow | None: ...
+    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None: ...
+    async def events(
+        self,
+        ns: str,
+        *,
+        type: str = "",  # noqa: A002 - the word of the event's own field
+        after: int = 0,
+        before: int = 0,
+        limit: int = 100,
+    ) -> list[EventRow]:
+        """Newest first; with `after`, oldest first from there."""
+        ...
+
+    # ---- definitions
+    async def definition(self, id: int) -> DefinitionRow | None: ...  # noqa: A002 - the row's own field
+    async def definitions(
+        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0
+    ) -> list[DefinitionRow]:
+        """Live rows (`at` 0), or those that were live at that microsecond; by name, then version ascending."""
+        ...
+
+    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:  # noqa: A002 - the row's own field
+        """A row of kind `bound` by content."""
+        ...
+
+    async def handler_counter(self, ns: str) -> int: ...
+    async def health(self) -> dict[str, Any]:
+        """Sizes and settings for people: file size, WAL size, durability, schema version."""
+        ...
+
+
+class StoreBusy(Exception):
+    """Another server has this store open. The text says which file and what to do."""
+
+
+class StoreFailed(Exception):
+    """The store could not write. The text says what the system said."""

@@ -1,0 +1,64 @@
+"""The writer's checkpoint thread: it moves pages from the WAL to the file beside the commits, so that no commit has to.
+
+On a connection of its own: PASSIVE at most every 20 ms while there are commits, RESTART when the WAL has grown long all the same
+(PASSIVE alone never lets a busy writer start it over). Without commits it sleeps without a timeout and costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import apsw
+
+PAUSE = 0.02  # seconds between checkpoints
+LONG = 16_000  # frames of 4 kB after which the WAL is made to start over: about 64 MB
+
+
+class Checkpointer:
+    """`trouble`: what the last checkpoint failed with, "" when it did not."""
+
+    def __init__(self, path: str, busy: int) -> None:
+        self.trouble = ""
+        self._path = path
+        self._busy = busy
+        self._dirty = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._dirty.set()
+
+    def close(self) -> None:
+        self._over.set()
+        self._dirty.set()
+        self._thread.join(timeout=60)
+
+    def _work(self) -> None:
+        db = apsw.Connection(self._path)
+        db.set_busy_timeout(self._busy)
+        # On a connection that has read nothing yet, a checkpoint does nothing.
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        try:
+            while True:
+                self._dirty.wait()
+                if self._over.wait(PAUSE):
+                    return
+                self._dirty.clear()
+                try:
+                    self.trouble = self._checkpoint(db)
+                except apsw.Error as error:
+                    self.trouble = f"{type(error).__name__}: {error}"
+        finally:
+            db.close()
+
+    def _checkpoint(self, db: apsw.Connection) -> str:
+        frames, moved = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if frames > LONG:
+            try:
+                frames, moved = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+            except apsw.BusyError:
+                self._dirty.set()  # somebody reads for long: again soon, the WAL grows meanwhile
+        if frames < 0 or moved < 0:
+            return "the checkpoint did nothing: the connection has not read the database"
+        return ""

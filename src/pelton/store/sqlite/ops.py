@@ -1,0 +1,95 @@
+"""What a commit group is made of on its way to the writer process: operations, in one fixed order, each a named statement.
+
+Within a group, and within a whole batch that goes in at once, all rows of one operation come before those of the next. The order
+matters where two of them meet: checks first; rows that replace one of their own number after it is gone; a step is written
+before its open row is deleted, so that a large input that both share stays where it is; removals last.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Op(NamedTuple):
+    """`exact`: every row must change exactly one row of the table, else the group is lost. `check`: a SELECT whose answer must
+    equal the last value of the row (-1: no answer; with `any`, a last value of -1 is not looked at). `lost`: what to say then,
+    with the values of the row."""
+
+    name: str
+    lost: str = ""
+    exact: bool = False
+    check: bool = False
+
+
+OPS: tuple[Op, ...] = (
+    Op("check_run", "run {0}", check=True),
+    Op("check_handlers", "handlers {0}", check=True),
+    Op("check_definition", "definition {1} {2} of {0}", check=True),
+    Op("rendezvous_new", "rendezvous {1} {2} of {0}"),
+    Op("rendezvous_raise", "rendezvous {1} {2} of {0}", exact=True),
+    Op("line_new"),
+    Op("run_new", "run {0}"),
+    Op("run_step", "run {0}", exact=True),
+    Op("run_turn", "run {0}", exact=True),
+    Op("run_named", "run {0}", exact=True),
+    Op("open_replaced"),
+    Op("step_replaced"),
+    Op("step_new", "step {1} of run {0}"),
+    Op("blob_put"),
+    Op("open_new", "open row {1} of run {0}"),
+    Op("open_wide"),
+    Op("open_narrow"),
+    Op("open_gone"),
+    Op("step_gone"),
+    Op("thread_put"),
+    Op("var_put"),
+    Op("var_gone"),
+    Op("fragment_put"),
+    Op("purge"),
+    Op("purge_scope"),
+    Op("timer_clear"),
+    Op("timer_clear_arm"),
+    Op("timer_put"),
+    Op("held_new", "held {0}"),
+    Op("held_release", "held {0}", exact=True),
+    Op("wait_close"),
+    Op("wait_open"),
+    Op("key_free"),
+    Op("key_put"),
+    Op("key_claim", "key {1} {2} of {0}", exact=True),
+    Op("event_new", "event"),
+    Op("event_outcome"),
+    Op("delivery_new", "delivery {0}"),
+    Op("delivery_gone"),
+    Op("delivery_retry"),
+    Op("dead_new", "dead letter {0}"),
+    Op("dead_gone"),
+    Op("inbox_put"),
+    Op("inbox_gone"),
+    Op("definition_close"),
+    Op("definition_new", "definition {2} {3} of {1}", exact=True),
+    Op("counter_raise"),
+    Op("lease"),
+    Op("log_new"),
+    Op("remove_run"),
+    Op("remove_open"),
+    Op("remove_step"),
+    Op("remove_blob"),
+    Op("remove_thread"),
+    Op("remove_var"),
+    Op("remove_fragment"),
+    Op("remove_timer"),
+    Op("remove_wait"),
+    Op("remove_held"),
+    Op("remove_key"),
+    Op("remove_inbox"),
+    Op("remove_log"),
+    Op("meta_put"),
+)
+
+NUMBER: dict[str, int] = {op.name: number for number, op in enumerate(OPS)}
+REMOVALS: tuple[int, ...] = tuple(number for name, number in NUMBER.items() if name.startswith("remove_"))
+RAISES: frozenset[int] = frozenset({NUMBER["rendezvous_new"], NUMBER["rendezvous_raise"]})
+
+Row = list[int | str | bytes | None]
+GroupOps = dict[int, list[Row]]  # number of the operation → rows

@@ -1,0 +1,130 @@
+"""The main process's end of the pipe to the writer: batches out, outcomes back, in one order.
+
+Several batches may be under way. When the writer ends, every waiting call and every later one raises StoreFailed: which of the
+batches under way are in the file is then only known by opening it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from msgspec.msgpack import Decoder, Encoder
+
+from pelton.store.base import StoreFailed
+
+LENGTH = struct.Struct("<Q")
+END_WAIT = 60  # seconds for the last batches and the last checkpoint
+
+
+class WriterPipe(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[list[Any]]] = deque()
+        self._buffer = bytearray()
+        self._sent = 0
+        self._encode = Encoder().encode
+        self._decode = Decoder(list[Any]).decode
+        self._transport: asyncio.Transport | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing = False
+        self.failure = ""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    async def start(self, path: str, durability: str, lock: int) -> dict[str, Any]:
+        """Starts the process; its settings when it is ready. No fork: nothing but two descriptors goes along."""
+        ours, theirs = socket.socketpair()
+        try:
+            arguments = [sys.executable, "-m", "pelton.store.sqlite.writer", str(theirs.fileno()), str(lock), path, durability]
+            self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - a few milliseconds, once; our own program
+                arguments, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), lock), env=_environment()
+            )
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        ready: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(ready)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        settings: dict[str, Any] = (await ready)[1]
+        return settings
+
+    def send(self, entangled: bool, now: int, groups: list[Any]) -> asyncio.Future[list[Any]]:
+        """The answer to come: [number, lost texts or None, error]. Raises StoreFailed when the writer is gone."""
+        if self.failure or self._transport is None:
+            raise StoreFailed(self.failure or "the store is not open")
+        self._sent += 1
+        body = self._encode((self._sent, entangled, now, groups))
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._transport.writelines((LENGTH.pack(len(body)), body))
+        return future
+
+    async def close(self) -> None:
+        """Waits for what is under way, then lets the writer end."""
+        self._closing = True
+        pending = [future for future in self._waiting if not future.done()]
+        if pending:
+            await asyncio.wait(pending, timeout=END_WAIT)
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        self.failure = self.failure or "the store is closed"
+        process = self._process
+        if process is not None:
+            try:
+                await asyncio.to_thread(process.wait, END_WAIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        while len(buffer) - start >= LENGTH.size:
+            size = LENGTH.unpack_from(buffer, start)[0]
+            end = start + LENGTH.size + size
+            if len(buffer) < end:
+                break
+            answer = self._decode(memoryview(buffer)[start + LENGTH.size : end])
+            start = end
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(answer)
+        if start:
+            del buffer[:start]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._closing:
+            code = self._process.poll() if self._process is not None else None
+            self.failure = f"the writer process {self.pid} ended" + (f" with status {code}" if code is not None else "")
+            self.failure += ": open the store again; what was not acknowledged may or may not be in it"
+        else:
+            self.failure = self.failure or "the store is closed"
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(StoreFailed(self.failure))
+        self._transport = None
+
+
+def _environment() -> dict[str, str]:
+    """As ours, with the place that this package was found at: it may have been put on the path by the program itself."""
+    root = str(Path(__file__).parents[3])
+    known = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{known}" if known else root}

@@ -1,0 +1,219 @@
+-- Every statement of the reading side, by name. Indexes are named where the planner would rather scan a run backwards.
+
+-- name: head
+SELECT head FROM run WHERE key = ?1;
+
+-- name: open
+SELECT {open} FROM open WHERE run = ?1 AND n = ?2;
+
+-- name: open_newest
+-- Highest number first, as every newest row here.
+SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n >= 0 ORDER BY n DESC LIMIT 1;
+
+-- name: step_newest
+SELECT run, n, parts, body FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND n < ?3 ORDER BY n DESC LIMIT 1;
+
+-- name: open_at
+SELECT {open} FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND scope = ?4 AND n >= 0
+AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
+
+-- name: step_at
+SELECT run, n, parts, body FROM step INDEXED BY step_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND scope = ?4 AND n < ?5
+AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
+
+-- name: open_outside
+-- A slot outside every scope: its rows carry no iteration, so the first that is seen is the one.
+SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 ORDER BY n DESC LIMIT 1;
+
+-- name: step_outside
+SELECT run, n, parts, body FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n < ?3
+ORDER BY n DESC LIMIT 1;
+
+-- name: open_iterations
+-- One iteration over all scopes: as many rows as there were scopes with that iteration.
+SELECT max(n) FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND n >= 0 AND (scope <> 0 OR it <> 0);
+
+-- name: step_iterations
+SELECT max(n) FROM step INDEXED BY step_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND n < ?4 AND (scope <> 0 OR it <> 0);
+
+-- name: open_unscoped
+SELECT max(n) FROM (SELECT n FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND n >= 0 ORDER BY n DESC LIMIT 1);
+
+-- name: step_unscoped
+SELECT max(n) FROM (SELECT n FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND n < ?3 ORDER BY n DESC LIMIT 1);
+
+-- name: step
+SELECT run, n, parts, body FROM step WHERE run = ?1 AND n = ?2;
+
+-- name: open_all
+SELECT {open} FROM open WHERE run = ?1 ORDER BY n;
+
+-- name: open_range
+SELECT {open} FROM open WHERE run = ?1 AND n >= ?2 ORDER BY n LIMIT ?3;
+
+-- name: step_range
+SELECT run, n, parts, body FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3 ORDER BY n LIMIT ?4;
+
+-- name: step_range_back
+SELECT run, n, parts, body FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3 ORDER BY n DESC LIMIT ?4;
+
+-- name: blobs
+SELECT part, body FROM blob WHERE run = ?1 AND n = ?2;
+
+-- name: var
+SELECT value FROM var WHERE run = ?1 AND thread = ?2 AND name = ?3;
+
+-- name: vars
+SELECT name, value FROM var WHERE run = ?1 AND thread = ?2 ORDER BY name;
+
+-- name: thread
+SELECT body FROM thread WHERE run = ?1 AND no = ?2;
+
+-- name: threads
+SELECT body FROM thread WHERE run = ?1 ORDER BY no;
+
+-- name: fragments
+SELECT n, node, value FROM fragment WHERE run = ?1 ORDER BY n, node;
+
+-- name: lines
+SELECT id, ns, process FROM line;
+
+-- name: run_line
+SELECT key, head FROM run INDEXED BY run_line WHERE line = ?1 AND line <> 0 AND key < ?2 AND created >= ?3 AND created < ?4
+AND (?5 = -1 OR live = ?5) ORDER BY key DESC LIMIT ?6;
+
+-- name: run_live
+SELECT key, head FROM run INDEXED BY run_live WHERE live = 1 AND line = ?1 AND key < ?2 AND created >= ?3 AND created < ?4
+AND ?5 = 1 ORDER BY key DESC LIMIT ?6;
+
+-- name: run_all
+-- For a namespace of very many processes: such a one has most of the runs.
+SELECT key, head FROM run NOT INDEXED WHERE key < ?2 AND created >= ?3 AND created < ?4 AND (?5 = -1 OR live = ?5)
+AND line IN (SELECT id FROM line WHERE ns = ?1) ORDER BY key DESC LIMIT ?6;
+
+-- name: run_keys
+SELECT run FROM run_key WHERE ns = ?1 AND kind = ?2 AND text = ?3 AND process = ?4 ORDER BY run DESC LIMIT 1000;
+
+-- name: run_keys_any
+SELECT DISTINCT run FROM run_key WHERE ns = ?1 AND kind = ?2 AND text = ?3 ORDER BY run DESC LIMIT 1000;
+
+-- name: run_keys_live
+SELECT run FROM run_key INDEXED BY run_key_live WHERE live = 1 AND ns = ?1 AND kind = ?2 AND text = ?3 AND process = ?4
+ORDER BY run DESC LIMIT 1000;
+
+-- name: run_keys_live_any
+SELECT DISTINCT run FROM run_key INDEXED BY run_key_live WHERE live = 1 AND ns = ?1 AND kind = ?2 AND text = ?3
+ORDER BY run DESC LIMIT 1000;
+
+-- name: logs
+SELECT run, n, at, text FROM log WHERE run = ?1 AND n = ?2 ORDER BY id LIMIT ?3;
+
+-- name: rendezvous
+SELECT rev FROM rendezvous WHERE ns = ?1 AND name = ?2 AND key = ?3;
+
+-- name: waiting
+SELECT ns, name, key, run, n FROM wait_key WHERE ns = ?1 AND name = ?2 AND key = ?3 ORDER BY run, n LIMIT ?4;
+
+-- name: held
+SELECT body FROM held INDEXED BY held_key WHERE run = 0 AND ns = ?1 AND name = ?2 AND key = ?3 ORDER BY posted, id LIMIT ?4;
+
+-- name: held_for
+SELECT body FROM held INDEXED BY held_run WHERE run = ?1 AND run <> 0 ORDER BY posted, id LIMIT ?2;
+
+-- name: held_for_name
+SELECT body FROM held INDEXED BY held_run WHERE run = ?1 AND run <> 0 AND name = ?2 ORDER BY posted, id LIMIT ?3;
+
+-- name: held_all
+SELECT body FROM held INDEXED BY held_ns WHERE ns = ?1 ORDER BY posted, id LIMIT ?2;
+
+-- name: held_expired
+SELECT body FROM held INDEXED BY held_expires WHERE expires <> 0 AND expires <= ?1 ORDER BY expires, id LIMIT ?2;
+
+-- name: ready
+SELECT {open} FROM open INDEXED BY open_work WHERE queue = ?1 AND queue <> '' AND lease = 0 ORDER BY urgency, due, run, n LIMIT ?2;
+
+-- name: ready_after
+SELECT {open} FROM open INDEXED BY open_work WHERE queue = ?1 AND queue <> '' AND lease = 0
+AND (urgency, due, run, n) > (?3, ?4, ?5, ?6) ORDER BY urgency, due, run, n LIMIT ?2;
+
+-- name: sizes_ready
+SELECT queue, count(*) FROM open INDEXED BY open_work WHERE queue <> '' AND lease = 0 GROUP BY queue;
+
+-- name: sizes_leased
+SELECT queue, count(*) FROM open INDEXED BY open_lease WHERE queue <> '' AND lease <> 0 GROUP BY queue;
+
+-- name: leased
+SELECT {open} FROM open INDEXED BY open_lease WHERE queue <> '' AND lease <> 0 AND ends < ?1 ORDER BY ends, run, n LIMIT ?2;
+
+-- name: timers
+SELECT run, n, arm, epoch, due FROM timer INDEXED BY timer_due WHERE due < ?1 ORDER BY due, run, n, arm LIMIT ?2;
+
+-- name: inbox
+SELECT body FROM inbox INDEXED BY inbox_due WHERE parked = 0 ORDER BY due, id LIMIT ?1;
+
+-- name: deliveries
+SELECT number, tries, due, error, body FROM delivery WHERE number > ?2 ORDER BY number LIMIT ?1;
+
+-- name: dead
+SELECT number, body FROM dead INDEXED BY dead_ns WHERE ns = ?1 AND number > ?3 ORDER BY number LIMIT ?2;
+
+-- name: dead_letter
+SELECT number, body FROM dead WHERE number = ?1;
+
+-- name: event
+SELECT body, outcome FROM event WHERE key = ?2 AND ns = ?1;
+
+-- name: event_by_id
+SELECT body, outcome FROM event WHERE ident = ?1;
+
+-- name: events_up
+SELECT body, outcome FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4;
+
+-- name: events_down
+SELECT body, outcome FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4;
+
+-- name: events_type_up
+SELECT body, outcome FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5 ORDER BY key LIMIT ?4;
+
+-- name: events_type_down
+SELECT body, outcome FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5
+ORDER BY key DESC LIMIT ?4;
+
+-- name: definition
+SELECT until, body FROM definition WHERE id = ?1;
+
+-- name: definitions
+SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 ORDER BY name, version LIMIT ?3;
+
+-- name: definitions_name
+SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name = ?4
+ORDER BY version LIMIT ?3;
+
+-- name: definitions_version
+SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name = ?4 AND version = ?5
+LIMIT ?3;
+
+-- name: definitions_any_version
+SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND version = ?5
+ORDER BY name LIMIT ?3;
+
+-- name: definitions_at
+-- As it was at an instant. An empty name or version 0 stands for any.
+SELECT until, body FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND (?4 = '' OR name = ?4)
+AND (?5 = 0 OR version = ?5) AND since <= ?6 AND (until = 0 OR until > ?6) ORDER BY name, version LIMIT ?3;
+
+-- name: definitions_name_at
+SELECT until, body FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND name = ?4
+AND (?5 = 0 OR version = ?5) AND since <= ?6 AND (until = 0 OR until > ?6) ORDER BY version LIMIT ?3;
+
+-- name: bound
+SELECT until, body FROM definition INDEXED BY definition_bound WHERE kind = 'bound' AND ns = ?1 AND hash = ?2 ORDER BY id LIMIT 1;
+
+-- name: handler_counter
+SELECT value FROM counter WHERE ns = ?1;
+
+-- name: meta
+SELECT name, value FROM meta;
+
+-- name: highest
+SELECT (SELECT coalesce(max(number), 0) FROM delivery), (SELECT coalesce(max(number), 0) FROM dead);

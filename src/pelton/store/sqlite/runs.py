@@ -1,0 +1,197 @@
+"""Reading runs and their steps: the answers to the kernel's keys, pages of steps, lists of runs.
+
+Ended steps inside a run's void ranges are skipped by jumping below the range: a rewind over 100,000 steps costs one more seek.
+Open rows are never void: a rewind closes or keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from pelton.kernel.facts import (
+    EndedKey,
+    FragmentKey,
+    Held,
+    HeldKey,
+    IterationKey,
+    NewestKey,
+    OpenKey,
+    SlotKey,
+    StepKey,
+    ThreadKey,
+    ThreadsKey,
+    VarKey,
+    VarsKey,
+)
+from pelton.kernel.rows import OpenStep, Run, Step
+from pelton.store.sqlite.reader import TOP, Reader, Voids
+from pelton.store.sqlite.rows import decode_any, decode_held, decode_run, decode_thread
+
+HELD_LIMIT = 100
+MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all runs are scanned from the end
+
+
+class RunReads:
+    def __init__(self, reader: Reader, lines: dict[tuple[str, str], int]) -> None:
+        self._reader = reader
+        self._lines = lines
+        self._answers: dict[type, Callable[[Run, Any], Any]] = {
+            NewestKey: self._newest,
+            SlotKey: self._at,
+            IterationKey: self._iteration,
+            StepKey: self._step,
+            OpenKey: lambda run, key: reader.opens(reader.all("open_all", run.key)),
+            EndedKey: self._ended,
+            VarKey: self._var,
+            VarsKey: lambda run, key: {name: decode_any(value) for name, value in reader.all("vars", run.key, key.thread)},
+            ThreadKey: self._thread,
+            ThreadsKey: lambda run, key: [decode_thread(body) for (body,) in reader.all("threads", run.key)],
+            FragmentKey: lambda run, key: [(n, node, decode_any(value)) for n, node, value in reader.all("fragments", run.key)],
+            HeldKey: self._held,
+        }
+
+    def answer(self, run: Run, key: Any) -> Any:
+        """Raises TypeError for a key that is not about one run."""
+        answer = self._answers.get(type(key))
+        if answer is None:
+            raise TypeError(f"{type(key).__name__} is not a question about one run: the runtime answers it")
+        return answer(run, key)
+
+    def head(self, key: int) -> Run | None:
+        head = self._reader.value("head", key)
+        return None if head is None else decode_run(head)
+
+    def open(self, key: int, n: int) -> OpenStep | None:
+        return self._reader.open(self._reader.one("open", key, n))
+
+    # ---- one key each
+
+    def newest(self, run: Run, slot: str) -> OpenStep | Step | None:
+        read = self._reader
+        opened = read.one("open_newest", run.key, slot)
+        ended = self._skip(run, lambda below: read.one("step_newest", run.key, slot, below))
+        return self._later(opened, ended)
+
+    def _newest(self, run: Run, key: NewestKey) -> OpenStep | Step | None:
+        return self.newest(run, key.slot)
+
+    def _at(self, run: Run, key: SlotKey) -> OpenStep | Step | None:
+        read = self._reader
+        if not key.scope and not key.it:
+            opened = read.one("open_outside", run.key, key.slot)
+            ended = self._skip(run, lambda below: read.one("step_outside", run.key, key.slot, below))
+        else:
+            opened = read.one("open_at", run.key, key.slot, key.it, key.scope)
+            ended = self._skip(run, lambda below: read.one("step_at", run.key, key.slot, key.it, key.scope, below))
+        return self._later(opened, ended)
+
+    def _iteration(self, run: Run, key: IterationKey) -> OpenStep | Step | None:
+        read = self._reader
+        found = [read.value("open_iterations", run.key, key.slot, key.it)]
+        if not key.it:
+            found.append(read.value("open_unscoped", run.key, key.slot))
+        opened = max((n for n in found if n is not None), default=None)
+
+        def below(limit: int) -> Any:
+            ended = [read.value("step_iterations", run.key, key.slot, key.it, limit)]
+            if not key.it:
+                ended.append(read.value("step_unscoped", run.key, key.slot, limit))
+            n = max((n for n in ended if n is not None), default=None)
+            return None if n is None else read.one("step", run.key, n)
+
+        row = self._skip(run, below)
+        return self._later(None if opened is None else read.one("open", run.key, opened), row)
+
+    def _step(self, run: Run, key: StepKey) -> OpenStep | Step | None:
+        found = self.open(run.key, key.n)
+        if found is not None or Voids(run.voids).low(key.n) is not None:
+            return found
+        return self._reader.ended(self._reader.one("step", run.key, key.n))
+
+    def _ended(self, run: Run, key: EndedKey) -> list[Step]:
+        found: list[Step] = []
+        for low, high in reversed(Voids(run.voids).gaps(key.low, key.high)):
+            if len(found) >= key.limit:
+                break
+            found += self._reader.endeds(self._reader.all("step_range_back", run.key, low, high, key.limit - len(found)))
+        return found
+
+    def _var(self, run: Run, key: VarKey) -> list[Any] | None:
+        value = self._reader.value("var", run.key, key.thread, key.name)
+        return None if value is None else [decode_any(value)]
+
+    def _thread(self, run: Run, key: ThreadKey) -> Any:
+        body = self._reader.value("thread", run.key, key.no)
+        return None if body is None else decode_thread(body)
+
+    def _held(self, run: Run, key: HeldKey) -> list[Held]:
+        read = self._reader
+        if key.key:
+            rows = read.all("held", run.ns, key.name, key.key, HELD_LIMIT)
+        elif key.name:
+            rows = read.all("held_for_name", run.key, key.name, HELD_LIMIT)
+        else:
+            rows = read.all("held_for", run.key, HELD_LIMIT)
+        held = (decode_held(body) for (body,) in rows)
+        return [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in held]
+
+    def _skip(self, run: Run, below: Callable[[int], Any]) -> Any:
+        """The highest ended row that is not void. `below` gives the highest under a number; its second column is the number."""
+        row = below(TOP)
+        if row is None or not run.voids:
+            return row
+        voids = Voids(run.voids)
+        while row is not None and (low := voids.low(row[1])) is not None:
+            row = below(low)
+        return row
+
+    def _later(self, opened: Any, ended: Any) -> OpenStep | Step | None:
+        if opened is not None and (ended is None or opened[1] > ended[1]):
+            return self._reader.open(opened)
+        return self._reader.ended(ended)
+
+    # ---- lists
+
+    def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
+        read = self._reader
+        found: list[OpenStep | Step] = []
+        for low, high in Voids(run.voids).gaps(after + 1, TOP):
+            if len(found) >= limit:
+                break
+            found += read.endeds(read.all("step_range", run.key, low, high, limit - len(found)))
+        found += read.opens(read.all("open_range", run.key, max(after + 1, 1), limit))
+        found.sort(key=lambda step: step.n)
+        return found[:limit]
+
+    def runs(self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int) -> list[Run]:
+        """Lists of several processes are merged while they are read, so that no more is read than is given."""
+        read = self._reader
+        lines = [number for (space, name), number in self._lines.items() if space == ns and process in ("", name)]
+        bounds = (before or TOP, since, until or TOP, -1 if live is None else int(live), limit)
+        if len(lines) > MERGED_LINES:
+            return [decode_run(head) for _, head in read.all("run_all", ns, *bounds)]
+        statement = read.sql["run_live" if live else "run_line"]
+        cursors = [read.db.execute(statement, (line, *bounds)) for line in lines]
+        try:
+            rows = list(islice(merge(*cursors, key=_key, reverse=True), limit))
+        finally:
+            for cursor in cursors:
+                cursor.close(True)
+        read.counts.rows_read += len(rows)
+        return [decode_run(head) for _, head in rows]
+
+    def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
+        name = "run_keys_live" if live else "run_keys"
+        if process:
+            rows: Sequence[Any] = self._reader.all(name, ns, kind, text, process)
+        else:
+            rows = self._reader.all(name + "_any", ns, kind, text)
+        return [run for (run,) in rows]
+
+
+def _key(row: Any) -> int:
+    key: int = row[0]
+    return key

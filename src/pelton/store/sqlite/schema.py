@@ -1,0 +1,56 @@
+"""Brings a file to the schema of this version.
+
+A new file gets `schema.sql`; an older one the migrations it lacks, each in a transaction with its version. The version stands in
+SQLite's own `user_version`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import apsw
+
+from pelton.store.base import StoreFailed
+
+HERE = Path(__file__).parent
+APPLICATION = 0x50454C54  # "PELT": how a file is known to be ours
+
+
+def migrations() -> list[tuple[int, str]]:
+    """Version and SQL, ascending from 1 without gaps."""
+    found = sorted((int(file.name[:4]), file.read_text("utf-8")) for file in (HERE / "migrations").glob("*.sql"))
+    assert [version for version, _ in found] == list(range(1, len(found) + 1))
+    return found
+
+
+def version(db: apsw.Connection) -> int:
+    return int(db.pragma("user_version"))
+
+
+def migrate(db: apsw.Connection, path: str, fresh: bool = True) -> int:
+    """The version reached. `fresh` False makes a new file by migrations too, for the test. Raises StoreFailed for a file that a
+    newer Pelton wrote, or that is not ours."""
+    steps = migrations()
+    latest = steps[-1][0]
+    current = version(db)
+    owner = db.pragma("application_id")
+    tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0][0]
+    if tables and owner != APPLICATION:
+        raise StoreFailed(f"{path} is a SQLite file of another program: name another path")
+    if current > latest:
+        raise StoreFailed(f"{path} has schema {current}, newer than {latest}, which this version knows: run the newer version")
+    if not tables and fresh:
+        with db:
+            db.execute((HERE / "schema.sql").read_text("utf-8"))
+            db.execute("INSERT INTO meta (name, value) VALUES ('secret', ?)", (os.urandom(32),))
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            db.execute(f"PRAGMA user_version = {latest}")
+        return latest
+    for number, sql in steps[current:]:
+        with db:
+            db.execute(sql)
+            db.execute("INSERT INTO meta (name, value) VALUES ('secret', ?) ON CONFLICT DO NOTHING", (os.urandom(32),))
+            db.execute(f"PRAGMA application_id = {APPLICATION}")
+            db.execute(f"PRAGMA user_version = {number}")
+    return latest

@@ -1,0 +1,130 @@
+-- The whole schema as a new file gets it. The migrations, applied one after another, give the same (a test compares).
+--
+-- Keys are integers in order of time, so tables grow at their end. Columns exist for what is searched, checked or changed
+-- alone; the rest of a row is msgpack in `body`. STRICT everywhere; narrow tables without rowid.
+
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+
+CREATE TABLE line (id INTEGER PRIMARY KEY, ns TEXT NOT NULL, process TEXT NOT NULL, UNIQUE (ns, process)) STRICT;
+
+CREATE TABLE run (
+  key INTEGER PRIMARY KEY, line INTEGER NOT NULL, live INTEGER NOT NULL, rev INTEGER NOT NULL, created INTEGER NOT NULL,
+  head BLOB NOT NULL
+) STRICT;
+CREATE INDEX run_line ON run (line) WHERE line <> 0;
+CREATE INDEX run_live ON run (line) WHERE live = 1;
+
+CREATE TABLE open (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, slot TEXT NOT NULL, scope INTEGER NOT NULL, it INTEGER NOT NULL,
+  queue TEXT NOT NULL, urgency INTEGER NOT NULL, due INTEGER NOT NULL, lease INTEGER NOT NULL, lim INTEGER NOT NULL,
+  started INTEGER NOT NULL, polls INTEGER NOT NULL, worker TEXT NOT NULL,
+  ends INTEGER AS (CASE WHEN lim > 0 THEN min(lease, started + lim) ELSE lease END) VIRTUAL,
+  parts INTEGER NOT NULL, body BLOB NOT NULL, input BLOB, output BLOB, waits BLOB,
+  PRIMARY KEY (run, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX open_slot ON open (run, slot, n);
+CREATE INDEX open_iteration ON open (run, slot, it, scope, n) WHERE scope <> 0 OR it <> 0;
+CREATE INDEX open_work ON open (queue, urgency, due, run, n) WHERE queue <> '' AND lease = 0;
+CREATE INDEX open_lease ON open (ends, run, n, queue) WHERE queue <> '' AND lease <> 0;
+
+CREATE TABLE step (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, slot TEXT NOT NULL, scope INTEGER NOT NULL, it INTEGER NOT NULL,
+  parts INTEGER NOT NULL, body BLOB NOT NULL,
+  PRIMARY KEY (run, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX step_slot ON step (run, slot, n);
+CREATE INDEX step_iteration ON step (run, slot, it, scope, n) WHERE scope <> 0 OR it <> 0;
+
+CREATE TABLE blob (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, part INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (run, n, part)
+) STRICT;
+
+-- A blob goes with the row that says it has it, unless the row that follows (open to ended, ended to open) has it too.
+CREATE TRIGGER open_gone AFTER DELETE ON open WHEN OLD.parts <> 0 BEGIN
+  DELETE FROM blob WHERE run = OLD.run AND n = OLD.n
+    AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = OLD.run AND step.n = OLD.n AND (step.parts >> blob.part) & 1);
+END;
+CREATE TRIGGER open_less AFTER UPDATE OF parts ON open WHEN OLD.parts & ~NEW.parts <> 0 BEGIN
+  DELETE FROM blob WHERE run = OLD.run AND n = OLD.n AND NOT (NEW.parts >> part) & 1;
+END;
+CREATE TRIGGER step_gone AFTER DELETE ON step WHEN OLD.parts <> 0 BEGIN
+  DELETE FROM blob WHERE run = OLD.run AND n = OLD.n
+    AND NOT EXISTS (SELECT 1 FROM open WHERE open.run = OLD.run AND open.n = OLD.n AND (open.parts >> blob.part) & 1);
+END;
+
+CREATE TABLE thread (run INTEGER NOT NULL, no INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run, no)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE var (
+  run INTEGER NOT NULL, thread INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (run, thread, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE fragment (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, node TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (run, n, node)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE timer (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, arm TEXT NOT NULL, epoch INTEGER NOT NULL, due INTEGER NOT NULL,
+  PRIMARY KEY (run, n, arm)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX timer_due ON timer (due, run, n, arm, epoch);
+
+CREATE TABLE rendezvous (
+  ns TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, rev INTEGER NOT NULL, touched INTEGER NOT NULL,
+  PRIMARY KEY (ns, name, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX rendezvous_touched ON rendezvous (touched);
+
+CREATE TABLE wait_key (
+  ns TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, run INTEGER NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (ns, name, key, run, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX wait_key_run ON wait_key (run, n);
+
+CREATE TABLE held (
+  id INTEGER PRIMARY KEY, ns TEXT NOT NULL, run INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, posted INTEGER NOT NULL,
+  expires INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX held_run ON held (run, posted) WHERE run <> 0;
+CREATE INDEX held_key ON held (ns, name, key, posted) WHERE run = 0;
+CREATE INDEX held_ns ON held (ns, posted);
+CREATE INDEX held_expires ON held (expires) WHERE expires <> 0;
+
+CREATE TABLE run_key (
+  ns TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, process TEXT NOT NULL, run INTEGER NOT NULL, live INTEGER NOT NULL,
+  uniq INTEGER NOT NULL, PRIMARY KEY (ns, kind, text, process, run)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX run_key_live ON run_key (ns, kind, text, process, run) WHERE live = 1;
+CREATE INDEX run_key_run ON run_key (run);
+
+CREATE TABLE event (
+  key INTEGER PRIMARY KEY, ns TEXT NOT NULL, type TEXT NOT NULL, ident BLOB NOT NULL, body BLOB NOT NULL, outcome BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX event_ident ON event (ident); -- a 16-byte hash of ns, source and id: a third of their size, and as unique
+CREATE INDEX event_ns ON event (ns);
+CREATE INDEX event_type ON event (ns, type);
+
+CREATE TABLE delivery (
+  number INTEGER PRIMARY KEY, tries INTEGER NOT NULL, due INTEGER NOT NULL, error TEXT NOT NULL, body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE dead (number INTEGER PRIMARY KEY, ns TEXT NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE INDEX dead_ns ON dead (ns);
+
+CREATE TABLE inbox (
+  id INTEGER PRIMARY KEY, run INTEGER NOT NULL, due INTEGER NOT NULL, parked INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE INDEX inbox_due ON inbox (due) WHERE parked = 0;
+CREATE INDEX inbox_run ON inbox (run);
+
+CREATE TABLE definition (
+  id INTEGER PRIMARY KEY, ns TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
+  since INTEGER NOT NULL, until INTEGER NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX definition_time ON definition (ns, kind, name, version, since);
+CREATE UNIQUE INDEX definition_live ON definition (ns, kind, name, version) WHERE until = 0;
+CREATE INDEX definition_bound ON definition (ns, hash) WHERE kind = 'bound';
+
+CREATE TABLE counter (ns TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE log (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE INDEX log_run ON log (run, n);

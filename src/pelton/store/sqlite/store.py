@@ -1,0 +1,404 @@
+"""SqliteStore: a `Store` on one SQLite file, for one server.
+
+Writes are turned into bytes here and sent to the writer process (`writer`), which commits them in the order of sending; several
+commits may be under way. Reads are done here, on the loop's thread, and see what has been answered. WAL, `synchronous = FULL`:
+what was answered survives a power cut. With durability "relaxed" the last commits before a power cut may be lost (not those
+before a killed process).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import apsw
+import msgspec
+
+from pelton.kernel.rows import OpenStep, Run, Step
+from pelton.store.base import (
+    Committed,
+    Counts,
+    DeadLetter,
+    DefinitionRow,
+    Delivery,
+    EventRow,
+    Group,
+    HeldRow,
+    InboxRow,
+    LogRow,
+    StoreFailed,
+    TimerRow,
+    WaitKeyRow,
+)
+from pelton.store.sqlite.encode import Encoded, Numbers, encode, entangled
+from pelton.store.sqlite.locks import Locks
+from pelton.store.sqlite.pipe import WriterPipe
+from pelton.store.sqlite.reader import TOP, Reader
+from pelton.store.sqlite.rows import (
+    decode_any,
+    decode_dead,
+    decode_definition,
+    decode_delivery,
+    decode_event,
+    decode_held,
+    decode_inbox,
+    event_ident,
+)
+from pelton.store.sqlite.runs import RunReads
+from pelton.store.sqlite.schema import migrate
+
+CLOCK_AHEAD = 250  # milliseconds that the saved clock runs ahead of: saved no more often than that
+NUMBERS_AHEAD = 1000  # numbers reserved at a time
+IN_FLIGHT = 64  # batches under way; a further commit waits
+
+
+class SqliteStore:
+    """`clock`: epoch milliseconds, for tests; by default the wall clock at opening and the monotonic clock from there.
+
+    `wait`: seconds to wait for the writer of a killed server.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        durability: Literal["full", "relaxed"] = "full",
+        *,
+        clock: Callable[[], int] | None = None,
+        wait: float = 10.0,
+    ) -> None:
+        if durability not in ("full", "relaxed"):
+            raise ValueError(f"durability {durability!r}: give 'full' or 'relaxed'")
+        self.path = str(path)
+        self.durability = durability
+        self.counts = Counts()
+        self._clock = clock or _system_clock()
+        self._last = 0
+        self._wait = wait
+        self._locks = Locks(self.path)
+        self._pipe = WriterPipe()
+        self._numbers = Numbers()
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._clock_saved = 0
+        self._numbers_saved = [0, 0]  # deliveries, dead letters
+        self._secret = b""
+        self._schema = 0
+        self._trouble = ""
+        self._settings: dict[str, Any] = {}
+        self._db: apsw.Connection | None = None
+
+    # ---- life
+
+    async def open(self) -> None:
+        """Raises StoreBusy or StoreFailed; see the protocol."""
+        if self._db is not None:
+            raise StoreFailed(f"{self.path} is open already in this store")
+        try:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            await self._locks.take(self._wait)
+        except OSError as error:
+            raise StoreFailed(f"cannot open {self.path}: {error.strerror}; check the path and its permissions") from error
+        try:
+            self._prepare()
+            self._pipe = WriterPipe()
+            self._settings = await self._pipe.start(self.path, self.durability, self._locks.writer)
+            self._locks.hand_over(self._pipe.pid)
+        except BaseException as error:
+            await self._shut()
+            if isinstance(error, apsw.Error):
+                raise StoreFailed(f"cannot open {self.path}: {type(error).__name__}: {error}") from error
+            raise
+
+    def _prepare(self) -> None:
+        db = self._db = apsw.Connection(self.path, statementcachesize=256)
+        db.set_busy_timeout(10_000)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA cache_size = -32768")
+        self._schema = migrate(db, self.path)
+        db.execute("PRAGMA query_only = ON")
+        self._reader = Reader(db, self.counts)
+        numbers = self._numbers = Numbers()
+        numbers.lines = {(ns, process): number for number, ns, process in self._reader.all("lines")}
+        self._runs = RunReads(self._reader, numbers.lines)
+        meta = dict(self._reader.all("meta"))
+        self._secret = meta["secret"]
+        self._last = self._clock_saved = max(self._last, meta.get("clock", 0))
+        highest = self._reader.one("highest")
+        numbers.delivery = max(highest[0], meta.get("delivery", 0))
+        numbers.dead = max(highest[1], meta.get("dead", 0))
+        self._numbers_saved = [numbers.delivery, numbers.dead]
+
+    async def close(self) -> None:
+        if self._db is None:
+            return
+        if not self._pipe.failure:
+            last = Encoded(0)
+            last.add("meta_put", ["clock", self.now()])
+            last.add("meta_put", ["delivery", self._numbers.delivery])
+            last.add("meta_put", ["dead", self._numbers.dead])
+            try:
+                await self._pipe.send(False, self.now(), [last.ops])
+            except StoreFailed as failure:
+                self._trouble = str(failure)
+        await self._shut()
+
+    async def _shut(self) -> None:
+        await self._pipe.close()
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        self._locks.release()
+
+    def now(self) -> int:
+        self._last = max(self._last, self._clock())
+        return self._last
+
+    @property
+    def secret(self) -> bytes:
+        return self._secret
+
+    # ---- writing
+
+    async def commit(self, groups: Sequence[Group]) -> list[Committed]:
+        """Groups of one call are judged as if one came after the other. Calls take effect in the order of their starting."""
+        if self._room.locked():
+            async with self._room:
+                return await self._commit(groups)
+        await self._room.acquire()  # free: does not suspend, so that the order of calls is kept
+        try:
+            return await self._commit(groups)
+        finally:
+            self._room.release()
+
+    async def _commit(self, groups: Sequence[Group]) -> list[Committed]:
+        if self._pipe.failure:
+            raise StoreFailed(self._pipe.failure)
+        now = self.now()
+        results: list[Committed | None] = []
+        sent: list[Encoded] = []
+        for group in groups:
+            try:
+                sent.append(encode(group, self._numbers, now))
+                results.append(None)
+            except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+                results.append(Committed(group.number, False, f"invalid: {error}"))
+        if not sent:
+            return [result for result in results if result is not None]
+        written = sum(len(rows) for group in sent for rows in group.ops.values())
+        payload = [group.ops for group in sent]
+        if extra := self._saved(now):
+            payload.append(extra)
+        _, lost, trouble = await self._pipe.send(entangled(groups), now, payload)
+        if lost is None:
+            raise StoreFailed(f"{self.path} could not be written: {trouble}")
+        self._trouble = trouble
+        self.counts.commits += 1
+        self.counts.rows_written += written
+        answers = iter(zip(sent, lost, strict=False))
+        return [result if result is not None else self._outcome(*next(answers)) for result in results]
+
+    def _outcome(self, group: Encoded, lost: str) -> Committed:
+        if lost:
+            return Committed(group.number, False, lost)
+        for pair in group.lines:
+            self._numbers.unsaved.discard(pair)
+        return Committed(group.number, True, "", group.numbers, group.dead_numbers)
+
+    def _saved(self, now: int) -> dict[int, Any]:
+        """What the next start must not fall behind: saved ahead, so that few batches need it."""
+        extra = Encoded(0)
+        if now >= self._clock_saved:
+            self._clock_saved = now + CLOCK_AHEAD
+            extra.add("meta_put", ["clock", self._clock_saved])
+        for place, (name, number) in enumerate((("delivery", self._numbers.delivery), ("dead", self._numbers.dead))):
+            if number > self._numbers_saved[place]:
+                self._numbers_saved[place] = number + NUMBERS_AHEAD
+                extra.add("meta_put", [name, self._numbers_saved[place]])
+        return extra.ops
+
+    # ---- runs
+
+    async def head(self, key: int) -> Run | None:
+        return self._runs.head(key)
+
+    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
+        return [self._runs.answer(run, key) for key in keys]
+
+    async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:
+        return self._runs.open(run.key, n), [self._runs.newest(run, slot) for slot in slots]
+
+    async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
+        return self._runs.steps(run, after, limit)
+
+    async def runs(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        before: int = 0,
+        since: int = 0,
+        until: int = 0,
+        limit: int = 100,
+    ) -> list[Run]:
+        return self._runs.runs(ns, process, live, before, since, until, limit)
+
+    async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
+        return self._runs.run_keys(ns, kind, process, text, live)
+
+    async def logs(self, run: int, n: int, limit: int) -> list[LogRow]:
+        return [LogRow(*row) for row in self._reader.all("logs", run, n, limit)]
+
+    # ---- rendezvous
+
+    async def rendezvous(self, ns: str, name: str, key: str) -> int:
+        return self._reader.value("rendezvous", ns, name, key) or 0
+
+    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]:
+        return [WaitKeyRow(*row) for row in self._reader.all("waiting", ns, name, key, limit)]
+
+    async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]:
+        return self._held("held", ns, name, key, limit)
+
+    async def held_for(self, run: int, limit: int) -> list[HeldRow]:
+        return self._held("held_for", run, limit)
+
+    async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
+        return self._held("held_all", ns, limit)
+
+    async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
+        return self._held("held_expired", now, limit)
+
+    def _held(self, name: str, *values: Any) -> list[HeldRow]:
+        return [decode_held(body) for (body,) in self._reader.all(name, *values)]
+
+    # ---- work, timers, inbox, outbox
+
+    async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
+        if after is None:
+            return self._reader.opens(self._reader.all("ready", queue, limit))
+        priority, due, run, n = after
+        return self._reader.opens(self._reader.all("ready_after", queue, limit, -priority, due, run, n))
+
+    async def queue_sizes(self) -> dict[str, int]:
+        sizes: dict[str, int] = dict(self._reader.all("sizes_ready"))
+        for queue, count in self._reader.all("sizes_leased"):
+            sizes[queue] = sizes.get(queue, 0) + count
+        return sizes
+
+    async def leased(self, before: int, limit: int) -> list[OpenStep]:
+        return self._reader.opens(self._reader.all("leased", before, limit))
+
+    async def timers(self, before: int, limit: int) -> list[TimerRow]:
+        return [TimerRow(*row) for row in self._reader.all("timers", before, limit)]
+
+    async def inbox(self, limit: int) -> list[InboxRow]:
+        return [decode_inbox(body) for (body,) in self._reader.all("inbox", limit)]
+
+    async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]:
+        found: list[Delivery] = []
+        for number, tries, due, error, body in self._reader.all("deliveries", limit, after):
+            row = decode_delivery(body)
+            row.number, row.tries, row.due, row.error = number, tries, due, error
+            found.append(row)
+        return found
+
+    async def dead(self, ns: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        return [_dead(row) for row in self._reader.all("dead", ns, limit, after)]
+
+    async def dead_letter(self, number: int) -> DeadLetter | None:
+        row = self._reader.one("dead_letter", number)
+        return None if row is None else _dead(row)
+
+    # ---- events
+
+    async def event(self, ns: str, key: int) -> EventRow | None:
+        row = self._reader.one("event", ns, key)
+        return None if row is None else _event(row)
+
+    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
+        row = self._reader.one("event_by_id", event_ident(ns, source, event_id))
+        return None if row is None else _event(row)
+
+    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:  # noqa: A002 - the protocol's name
+        way = "up" if after else "down"
+        bounds = (ns, after or -TOP, before or TOP, limit)
+        if type:
+            return [_event(row) for row in self._reader.all(f"events_type_{way}", *bounds, type)]
+        return [_event(row) for row in self._reader.all(f"events_{way}", *bounds)]
+
+    # ---- definitions
+
+    async def definition(self, id: int) -> DefinitionRow | None:  # noqa: A002 - the protocol's name
+        return _definition(self._reader.one("definition", id))
+
+    async def definitions(
+        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0
+    ) -> list[DefinitionRow]:
+        most = limit or -1
+        if at:
+            statement = "definitions_name_at" if name else "definitions_at"
+            rows = self._reader.all(statement, ns, kind, most, name, version, at)
+        elif name and version:
+            rows = self._reader.all("definitions_version", ns, kind, most, name, version)
+        elif name:
+            rows = self._reader.all("definitions_name", ns, kind, most, name)
+        elif version:
+            rows = self._reader.all("definitions_any_version", ns, kind, most, "", version)
+        else:
+            rows = self._reader.all("definitions", ns, kind, most)
+        return [row for found in rows if (row := _definition(found)) is not None]
+
+    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:  # noqa: A002 - the protocol's name
+        return _definition(self._reader.one("bound", ns, hash))
+
+    async def handler_counter(self, ns: str) -> int:
+        return self._reader.value("handler_counter", ns) or 0
+
+    async def health(self) -> dict[str, Any]:
+        return {
+            "store": "sqlite",
+            "path": self.path,
+            "durability": self.durability,
+            "schema": self._schema,
+            "file_bytes": _size(self.path),
+            "wal_bytes": _size(f"{self.path}-wal"),
+            "failure": self._pipe.failure,
+            "trouble": self._trouble,
+            "writer_pid": self._pipe.pid,
+            "writer": self._settings,
+        }
+
+
+def _system_clock() -> Callable[[], int]:
+    ahead = time.time_ns() - time.monotonic_ns()
+    return lambda: (time.monotonic_ns() + ahead) // 1_000_000
+
+
+def _dead(row: Any) -> DeadLetter:
+    letter = decode_dead(row[1])
+    letter.number = row[0]
+    return letter
+
+
+def _event(row: Any) -> EventRow:
+    event = decode_event(row[0])
+    event.decisions, event.effects, event.state = decode_any(row[1])
+    return event
+
+
+def _definition(row: Any) -> DefinitionRow | None:
+    if row is None:
+        return None
+    found = decode_definition(row[1])
+    found.until = row[0]
+    return found
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,231 @@
+"""The writer process: it owns the connection that writes, and does nothing but bind rows and commit.
+
+A process of its own, because SQLite's calls give the interpreter lock away row by row, and a busy loop beside a writing thread
+brings it to a crawl. One transaction a batch, at first all groups of it merged, operation by operation; when any of them turns
+out to be lost the transaction is rolled back and repeated group by group under savepoints.
+
+It ends when its parent does: the pipe's end of file. What it was writing then it finishes first. It holds the lock file's
+descriptor for as long as it lives, so that a new server waits for it. After a failed sync nothing it could write next would be
+sure, so it reports and ends.
+
+Started as `python -m pelton.store.sqlite.writer PIPE LOCK PATH DURABILITY`; imports only what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+import apsw
+from msgspec.msgpack import Decoder, Encoder
+
+from pelton.store.sqlite.checkpoint import Checkpointer
+from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, GroupOps, Row
+from pelton.store.sqlite.sql import load
+
+LENGTH = struct.Struct("<Q")
+BUSY = 30_000  # milliseconds: only the checkpoint thread and people's tools ever compete
+QUARANTINE = 600_000  # milliseconds that an unused meeting point is kept: no decision in flight is older
+SWEEP = 50  # meeting points looked at after a batch that raised any
+
+
+class Lost(Exception):
+    """A group's condition did not hold; the text says which."""
+
+
+class Writer:
+    def __init__(self, path: str, durability: str) -> None:
+        statements = load("writes.sql")
+        self.sql = [statements[op.name] for op in OPS]
+        self.idle, self.drop, self.keep = (statements[f"rendezvous_{name}"] for name in ("idle", "drop", "keep"))
+        self.db = apsw.Connection(path, statementcachesize=256)
+        self.db.set_busy_timeout(BUSY)
+        synchronous = "FULL" if durability == "full" else "NORMAL"
+        for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 0", "cache_size = -65536"):
+            self.db.execute(f"PRAGMA {pragma}")
+        self.checkpointer = Checkpointer(path, BUSY)
+
+    def settings(self) -> dict[str, Any]:
+        """What the connection really does, for the parent's health report and the tests."""
+        return {
+            name: self.db.execute(f"PRAGMA {name}").fetchall()[0][0]
+            for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size")
+        }
+
+    def commit(self, groups: list[GroupOps], entangled: bool, now: int) -> list[str]:
+        """What was lost, "" for a group that is in. Raises apsw.Error when nothing could be written."""
+        lost: list[str] | None = None
+        if not entangled:
+            lost = self._together(groups)
+        if lost is None:
+            lost = self._one_by_one(groups)
+        self.checkpointer.wake()
+        if any(not RAISES.isdisjoint(ops) for ops in groups):
+            self._sweep(now)
+        return lost
+
+    def _together(self, groups: list[GroupOps]) -> list[str] | None:
+        """All groups in one go; None when any is lost (or when two of them meet: one after the other they may both be fine)."""
+        merged: GroupOps = {}
+        for ops in groups:
+            for number, rows in ops.items():
+                if number in merged:
+                    merged[number] = merged[number] + rows
+                else:
+                    merged[number] = rows
+        db = self.db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for number in sorted(merged):
+                op, rows = OPS[number], merged[number]
+                if op.check:
+                    for row in rows:
+                        self._check(number, row)
+                    continue
+                before = db.total_changes()
+                db.executemany(self.sql[number], rows)
+                if op.exact and db.total_changes() - before != len(rows):
+                    raise Lost(op.name)
+            db.execute("COMMIT")
+        except (Lost, apsw.ConstraintError, TypeError, OverflowError):
+            db.execute("ROLLBACK")
+            return None
+        except apsw.Error:
+            self._rollback()
+            raise
+        return [""] * len(groups)
+
+    def _one_by_one(self, groups: list[GroupOps]) -> list[str]:
+        db = self.db
+        lost: list[str] = []
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for ops in groups:
+                db.execute("SAVEPOINT one")
+                try:
+                    self._group(ops)
+                except Lost as reason:
+                    lost.append(str(reason))
+                    db.execute("ROLLBACK TO one")
+                except (apsw.ConstraintError, TypeError, OverflowError) as error:
+                    lost.append(f"invalid: {error}")
+                    db.execute("ROLLBACK TO one")
+                else:
+                    lost.append("")
+                db.execute("RELEASE one")
+            db.execute("COMMIT")
+        except apsw.Error:
+            self._rollback()
+            raise
+        return lost
+
+    def _group(self, ops: GroupOps) -> None:
+        db = self.db
+        for number in sorted(ops):
+            op = OPS[number]
+            if op.check:
+                for row in ops[number]:
+                    self._check(number, row)
+            elif op.lost:
+                for row in ops[number]:
+                    before = db.total_changes()
+                    try:
+                        db.execute(self.sql[number], row)
+                    except apsw.ConstraintError:
+                        raise Lost(op.lost.format(*row)) from None
+                    if op.exact and db.total_changes() - before != 1:
+                        raise Lost(op.lost.format(*row))
+            else:
+                db.executemany(self.sql[number], ops[number])
+
+    def _check(self, number: int, row: Row) -> None:
+        """The last value of the row is what must be found. Nothing found is -1 for a run, 0 for a counter or a definition."""
+        found = self.db.execute(self.sql[number], row[:-1]).fetchall()
+        nothing = -1 if number == NUMBER["check_run"] else 0
+        if (found[0][0] if found else nothing) != row[-1]:
+            raise Lost(OPS[number].lost.format(*row))
+
+    def _rollback(self) -> None:
+        if self.db.in_transaction:  # some errors have rolled back already
+            self.db.execute("ROLLBACK")
+
+    def _sweep(self, now: int) -> None:
+        """Drops meeting points where nobody waits and nothing is held. Not at once: a revision that starts over would let a
+        decision pass that was made on an earlier life of the row. A transaction of its own, whose failure harms nothing."""
+        old = self.db.execute(self.idle, (now - QUARANTINE, SWEEP)).fetchall()
+        if not old:
+            return
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            for ns, name, key, used in old:
+                if used:
+                    self.db.execute(self.keep, (ns, name, key, now))
+                else:
+                    self.db.execute(self.drop, (ns, name, key))
+            self.db.execute("COMMIT")
+        except apsw.Error:
+            self._rollback()
+
+    def close(self) -> None:
+        self.checkpointer.close()
+        self.db.close()
+
+
+def receive(pipe: socket.socket, size: int) -> bytearray | None:
+    """Exactly so many bytes, or None at the end of the file."""
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        count = pipe.recv_into(view)
+        if not count:
+            return None
+        view = view[count:]
+    return data
+
+
+def serve(pipe: socket.socket, writer: Writer) -> None:
+    decode = Decoder(tuple[int, bool, int, list[dict[int, list[list[Any]]]]]).decode
+    encode = Encoder().encode
+
+    def answer(*values: Any) -> None:
+        body = encode(values)
+        pipe.sendall(LENGTH.pack(len(body)) + body)
+
+    answer(0, writer.settings(), "")
+    while (head := receive(pipe, LENGTH.size)) is not None:
+        body = receive(pipe, LENGTH.unpack(head)[0])
+        if body is None:
+            return
+        number, entangled, now, groups = decode(body)
+        try:
+            lost = writer.commit(groups, entangled, now)
+        except apsw.Error as error:
+            answer(number, None, f"{type(error).__name__}: {error}")
+            if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):
+                return
+        else:
+            answer(number, lost, writer.checkpointer.trouble)
+
+
+def main() -> None:
+    pipe_fd, lock_fd, path, durability = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    os.set_inheritable(lock_fd, False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent says when to end
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pipe = socket.socket(fileno=pipe_fd)
+    pipe.set_inheritable(False)
+    writer = Writer(path, durability)
+    try:
+        serve(pipe, writer)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the parent went while it was being answered
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+-- Every statement of the writer process, by name. The order in which a group uses them is that of `ops.OPS`.
+
+-- name: check_run
+-- The revision of a run that a decision has read.
+SELECT rev FROM run WHERE key = ?1;
+
+-- name: check_handlers
+-- The counter of a namespace's handler sets.
+SELECT value FROM counter WHERE ns = ?1;
+
+-- name: check_definition
+-- The live version that is about to be replaced.
+SELECT id FROM definition WHERE ns = ?1 AND kind = ?2 AND name = ?3 AND version = ?4 AND until = 0;
+
+-- name: rendezvous_new
+-- The first to use a meeting point.
+INSERT INTO rendezvous (ns, name, key, rev, touched) VALUES (?1, ?2, ?3, 1, ?4);
+
+-- name: rendezvous_raise
+-- Holds the revision that was read, and moves it on.
+UPDATE rendezvous SET rev = rev + 1, touched = ?5 WHERE ns = ?1 AND name = ?2 AND key = ?3 AND rev = ?4;
+
+-- name: line_new
+-- A namespace and process name that runs are listed under.
+INSERT OR IGNORE INTO line (id, ns, process) VALUES (?1, ?2, ?3);
+
+-- name: run_new
+-- A run that must not exist yet.
+INSERT INTO run (key, line, live, rev, created, head) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+
+-- name: run_step
+-- A run that goes on as it was listed: no index is touched.
+UPDATE run SET rev = ?3, head = ?4 WHERE key = ?1 AND rev = ?2;
+
+-- name: run_turn
+-- A run that ends, or goes on after an end.
+UPDATE run SET rev = ?3, head = ?4, live = ?5 WHERE key = ?1 AND rev = ?2;
+
+-- name: run_named
+-- A stub that becomes a run.
+UPDATE run SET rev = ?3, head = ?4, live = ?5, line = ?6, created = ?7 WHERE key = ?1 AND rev = ?2;
+
+-- name: open_replaced
+-- An open row whose number comes again in the same group.
+DELETE FROM open WHERE run = ?1 AND n = ?2;
+
+-- name: step_replaced
+-- An ended row whose number comes again in the same group.
+DELETE FROM step WHERE run = ?1 AND n = ?2;
+
+-- name: step_new
+-- A step that has ended.
+INSERT INTO step (run, n, slot, scope, it, parts, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
+
+-- name: blob_put
+-- A large part of a row; one that is there already is not written again.
+INSERT INTO blob (run, n, part, body) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (run, n, part) DO UPDATE SET body = excluded.body WHERE body <> excluded.body;
+
+-- name: open_new
+-- A token.
+INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18);
+
+-- name: open_wide
+-- A token whose large parts changed too.
+UPDATE open SET queue = ?3, urgency = ?4, due = ?5, lease = ?6, lim = ?7, started = ?8, polls = ?9, worker = ?10, body = ?11,
+  parts = ?12, input = ?13, output = ?14, waits = ?15 WHERE run = ?1 AND n = ?2;
+
+-- name: open_narrow
+-- A token of which only the small parts changed.
+UPDATE open SET queue = ?3, urgency = ?4, due = ?5, lease = ?6, lim = ?7, started = ?8, polls = ?9, worker = ?10, body = ?11
+WHERE run = ?1 AND n = ?2;
+
+-- name: open_gone
+-- A token that is no more.
+DELETE FROM open WHERE run = ?1 AND n = ?2;
+
+-- name: step_gone
+-- An ended step that a rewind took back.
+DELETE FROM step WHERE run = ?1 AND n = ?2;
+
+-- name: thread_put
+-- A thread with state of its own.
+INSERT INTO thread (run, no, body) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = excluded.body;
+
+-- name: var_put
+-- A variable.
+INSERT INTO var (run, thread, name, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: var_gone
+-- A variable that was removed.
+DELETE FROM var WHERE run = ?1 AND thread = ?2 AND name = ?3;
+
+-- name: fragment_put
+-- Nodes that a run acquired under way.
+INSERT INTO fragment (run, n, node, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: purge
+-- Ended steps of a range.
+DELETE FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3;
+
+-- name: purge_scope
+-- Ended steps of a scope's early iterations in a range.
+DELETE FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3 AND scope = ?4 AND it < ?5;
+
+-- name: timer_clear
+-- Every timer of a step.
+DELETE FROM timer WHERE run = ?1 AND n = ?2;
+
+-- name: timer_clear_arm
+-- One timer of a step.
+DELETE FROM timer WHERE run = ?1 AND n = ?2 AND arm = ?3;
+
+-- name: timer_put
+-- One row an arm: setting it again replaces it.
+INSERT INTO timer (run, n, arm, epoch, due) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET epoch = excluded.epoch, due = excluded.due;
+
+-- name: held_new
+-- Something that nothing can take yet.
+INSERT INTO held (id, ns, run, name, key, posted, expires, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
+
+-- name: held_release
+-- Taken, by exactly one.
+DELETE FROM held WHERE id = ?1;
+
+-- name: wait_close
+-- A step that waits no more.
+DELETE FROM wait_key WHERE run = ?1 AND n = ?2;
+
+-- name: wait_open
+-- A step that waits for a key.
+INSERT INTO wait_key (ns, name, key, run, n) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING;
+
+-- name: key_free
+-- The names of a run that is over: free for others.
+UPDATE run_key SET live = 0 WHERE run = ?1;
+
+-- name: key_put
+-- Another name for a run.
+INSERT INTO run_key (ns, kind, text, process, run, live, uniq) VALUES (?1, ?2, ?3, ?4, ?5, 1, 0)
+ON CONFLICT DO UPDATE SET live = 1, uniq = 0;
+
+-- name: key_claim
+-- A name that no other live run may have.
+INSERT INTO run_key (ns, kind, text, process, run, live, uniq) SELECT ?1, ?2, ?3, ?4, ?5, 1, 1
+WHERE NOT EXISTS (SELECT 1 FROM run_key INDEXED BY run_key_live
+  WHERE live = 1 AND ns = ?1 AND kind = ?2 AND text = ?3 AND process = ?4 AND run <> ?5)
+ON CONFLICT DO UPDATE SET live = 1, uniq = 1;
+
+-- name: event_new
+-- An event, once by its source and id.
+INSERT INTO event (key, ns, type, ident, body, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+
+-- name: event_outcome
+-- What became of an event later.
+UPDATE event SET outcome = ?2 WHERE key = ?1;
+
+-- name: delivery_new
+-- A message on its way out.
+INSERT INTO delivery (number, tries, due, error, body) VALUES (?1, ?2, ?3, ?4, ?5);
+
+-- name: delivery_gone
+-- Delivered, or given up.
+DELETE FROM delivery WHERE number = ?1;
+
+-- name: delivery_retry
+-- To be tried again.
+UPDATE delivery SET tries = ?2, due = ?3, error = ?4 WHERE number = ?1;
+
+-- name: dead_new
+-- A message that was given up.
+INSERT INTO dead (number, ns, body) VALUES (?1, ?2, ?3);
+
+-- name: dead_gone
+-- Redelivered, or dropped by a person.
+DELETE FROM dead WHERE number = ?1;
+
+-- name: inbox_put
+-- A durable signal or job; the same id again replaces it.
+INSERT INTO inbox (id, run, due, parked, body) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET run = excluded.run, due = excluded.due, parked = excluded.parked, body = excluded.body;
+
+-- name: inbox_gone
+-- Done.
+DELETE FROM inbox WHERE id = ?1;
+
+-- name: definition_close
+-- The live version was so until now.
+UPDATE definition SET until = ?5 WHERE ns = ?1 AND kind = ?2 AND name = ?3 AND version = ?4 AND until = 0;
+
+-- name: definition_new
+-- A version, later than all before it.
+INSERT INTO definition (id, ns, kind, name, version, since, until, hash, body) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+WHERE NOT EXISTS (SELECT 1 FROM definition WHERE ns = ?2 AND kind = ?3 AND name = ?4 AND version = ?5 AND since >= ?6);
+
+-- name: counter_raise
+-- Another set of handlers.
+INSERT INTO counter (ns, value) VALUES (?1, 1) ON CONFLICT DO UPDATE SET value = value + 1;
+
+-- name: lease
+-- Who has the work, and until when. A row that is gone is left gone.
+UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7 WHERE run = ?1 AND n = ?2;
+
+-- name: log_new
+-- A line that a worker wrote.
+INSERT INTO log (run, n, at, text) VALUES (?1, ?2, ?3, ?4);
+
+-- name: remove_run
+DELETE FROM run WHERE key = ?1;
+
+-- name: remove_open
+DELETE FROM open WHERE run = ?1;
+
+-- name: remove_step
+DELETE FROM step WHERE run = ?1;
+
+-- name: remove_blob
+DELETE FROM blob WHERE run = ?1;
+
+-- name: remove_thread
+DELETE FROM thread WHERE run = ?1;
+
+-- name: remove_var
+DELETE FROM var WHERE run = ?1;
+
+-- name: remove_fragment
+DELETE FROM fragment WHERE run = ?1;
+
+-- name: remove_timer
+DELETE FROM timer WHERE run = ?1;
+
+-- name: remove_wait
+DELETE FROM wait_key WHERE run = ?1;
+
+-- name: remove_held
+DELETE FROM held WHERE run = ?1 AND run <> 0;
+
+-- name: remove_key
+DELETE FROM run_key WHERE run = ?1;
+
+-- name: remove_inbox
+DELETE FROM inbox WHERE run = ?1;
+
+-- name: remove_log
+DELETE FROM log WHERE run = ?1;
+
+-- name: meta_put
+-- The clock and the reserved numbers, for the next start.
+INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: rendezvous_idle
+-- Meeting points that nobody has used for a while.
+SELECT ns, name, key, EXISTS (SELECT 1 FROM wait_key w WHERE w.ns = r.ns AND w.name = r.name AND w.key = r.key)
+  OR EXISTS (SELECT 1 FROM held h INDEXED BY held_key WHERE h.run = 0 AND h.ns = r.ns AND h.name = r.name AND h.key = r.key)
+FROM rendezvous r INDEXED BY rendezvous_touched WHERE touched < ?1 ORDER BY touched LIMIT ?2;
+
+-- name: rendezvous_drop
+DELETE FROM rendezvous WHERE ns = ?1 AND name = ?2 AND key = ?3;
+
+-- name: rendezvous_keep
+UPDATE rendezvous SET touched = ?4 WHERE ns = ?1 AND name = ?2 AND key = ?3;
