@@ -196,7 +196,7 @@ def test_nothing_leaks_between_scripts(leave: str) -> None:
     assert is_tame(seen)
     evaluate(leave, {})
     assert evaluate(seen, {}) == "undefined" * 3
-    sandbox = javascript.Sandbox(javascript.MEMORY)
+    sandbox = javascript.Sandbox(shared=True)
 
     def one(source: str) -> Outcome:
         return run(Evaluation("javascript", source, "{}", 0, 0, 1000), sandbox)
@@ -207,7 +207,7 @@ def test_nothing_leaks_between_scripts(leave: str) -> None:
 
 
 def test_pending_jobs_are_noticed() -> None:
-    sandbox = javascript.Sandbox(javascript.MEMORY)
+    sandbox = javascript.Sandbox(shared=True)
     run(Evaluation("javascript", "(async () => { await 1; globalThis.x = 1 })()", "{}", 0, 0, 1000), sandbox)
     assert not sandbox.clean()
 

@@ -2,9 +2,10 @@
 
 * Time stands still at the moment given, in UTC; random numbers follow from the seed (mulberry32).
 * What could tell one run from another is removed: clocks, weak references, shared memory, job queues.
-* All intrinsics are frozen, hidden prototypes too, so that one script cannot change what another sees. A frozen
-  property would also forbid `object.toString = ...` on ordinary objects; so the prototypes that scripts override on
-  their own objects have accessors which define the property on the object at hand.
+* In a context that scripts share, all intrinsics are frozen, hidden prototypes too, so that one script cannot change what
+  another sees. (A context for one script is not: freezing takes 3 ms.) A frozen property would also forbid
+  `object.toString = ...` on ordinary objects; so the prototypes that scripts override on their own objects have accessors
+  which define the property on the object at hand.
 * `run(main, text, now, seed)` calls `main` with the parsed argument and answers in a form that survives the border:
   undefined, null, a boolean or a finite number as it is; a failure as "!" and JSON text [message, stack]; everything
   else as JSON text. Afterwards it removes the globals that the script has made, or answers that it cannot (`tidy`).
@@ -15,7 +16,7 @@ from __future__ import annotations
 MAX_RESULT = 4_000_000  # characters of JSON text that a script may answer
 
 SOURCE = r"""
-(function () {
+(function (shared) {
   'use strict';
   let now = 0, state = 0;
   const G = globalThis, R = Reflect, O = Object;
@@ -116,52 +117,55 @@ SOURCE = r"""
   };
 
   // ---- freezing
-  const overridden = [O.prototype, Function.prototype, Array.prototype, D, Promise.prototype, RegExp.prototype];
-  for (const name of ownKeys(G)) {
-    const made = typeof G[name] === 'function' ? G[name].prototype : undefined;
-    if (made instanceof ErrorOf || made === ErrorOf.prototype) overridden.push(made);
-  }
-  for (const prototype of overridden)
-    for (const name of ownKeys(prototype)) {
-      const found = getOwnPropertyDescriptor(prototype, name);
-      if (typeof name !== 'string' || !('value' in found) || !found.configurable) continue;
-      const { value } = found;
-      defineProperty(prototype, name, {
-        get() { return value; },
-        set(other) {
-          if (this === prototype || this === undefined || this === null) throw new TypeError("'" + name + "' is read-only");
-          defineProperty(this, name, { value: other, writable: true, enumerable: true, configurable: true });
-        },
-        enumerable: false, configurable: false,
-      });
+  const freezeAll = () => {
+    const overridden = [O.prototype, Function.prototype, Array.prototype, D, Promise.prototype, RegExp.prototype];
+    for (const name of ownKeys(G)) {
+      const made = typeof G[name] === 'function' ? G[name].prototype : undefined;
+      if (made instanceof ErrorOf || made === ErrorOf.prototype) overridden.push(made);
     }
-  const seen = new Set(), pending = [];
-  const visit = (value) => {
-    if ((typeof value === 'object' && value !== null || typeof value === 'function') && value !== G && !seen.has(value)) {
-      seen.add(value);
-      pending.push(value);
+    for (const prototype of overridden)
+      for (const name of ownKeys(prototype)) {
+        const found = getOwnPropertyDescriptor(prototype, name);
+        if (typeof name !== 'string' || !('value' in found) || !found.configurable) continue;
+        const { value } = found;
+        defineProperty(prototype, name, {
+          get() { return value; },
+          set(other) {
+            if (this === prototype || this === undefined || this === null) throw new TypeError("'" + name + "' is read-only");
+            defineProperty(this, name, { value: other, writable: true, enumerable: true, configurable: true });
+          },
+          enumerable: false, configurable: false,
+        });
+      }
+    const seen = new Set(), pending = [];
+    const visit = (value) => {
+      if ((typeof value === 'object' && value !== null || typeof value === 'function') && value !== G && !seen.has(value)) {
+        seen.add(value);
+        pending.push(value);
+      }
+    };
+    for (const name of ownKeys(G)) visit(G[name]);
+    const iterators = [[][Symbol.iterator](), ''[Symbol.iterator](), new Map().entries(), new Set().values(), 'a'.matchAll(/a/g),
+      (function* () {})(), (async function* () {})(), Iterator.from({ next() {} }), [].values().map((x) => x)];
+    iterators.forEach((iterator) => visit(getPrototypeOf(iterator)));
+    [function* () {}, async function () {}, async function* () {}].forEach((f) => visit(getPrototypeOf(f)));
+    visit(getOwnPropertyDescriptor(function () { 'use strict'; return arguments; }(), 'callee').get);
+    while (pending.length) {
+      const value = pending.pop();
+      visit(getPrototypeOf(value));
+      for (const name of ownKeys(value)) {
+        const found = getOwnPropertyDescriptor(value, name);
+        visit(found.value); visit(found.get); visit(found.set);
+      }
+      O.freeze(value);
+    }
+    for (const name of ownKeys(G)) {
+      const found = getOwnPropertyDescriptor(G, name);
+      if (found.configurable)
+        defineProperty(G, name, 'value' in found ? { writable: false, configurable: false } : { configurable: false });
     }
   };
-  for (const name of ownKeys(G)) visit(G[name]);
-  const iterators = [[][Symbol.iterator](), ''[Symbol.iterator](), new Map().entries(), new Set().values(), 'a'.matchAll(/a/g),
-    (function* () {})(), (async function* () {})(), Iterator.from({ next() {} }), [].values().map((x) => x)];
-  iterators.forEach((iterator) => visit(getPrototypeOf(iterator)));
-  [function* () {}, async function () {}, async function* () {}].forEach((f) => visit(getPrototypeOf(f)));
-  visit(getOwnPropertyDescriptor(function () { 'use strict'; return arguments; }(), 'callee').get);
-  while (pending.length) {
-    const value = pending.pop();
-    visit(getPrototypeOf(value));
-    for (const name of ownKeys(value)) {
-      const found = getOwnPropertyDescriptor(value, name);
-      visit(found.value); visit(found.get); visit(found.set);
-    }
-    O.freeze(value);
-  }
-  for (const name of ownKeys(G)) {
-    const found = getOwnPropertyDescriptor(G, name);
-    if (found.configurable)
-      defineProperty(G, name, 'value' in found ? { writable: false, configurable: false } : { configurable: false });
-  }
+  if (shared) freezeAll();
   const globals = new Set(ownKeys(G)), root = getPrototypeOf(G);
   const isGlobal = globals.has.bind(globals);
   const tidy = () => {
@@ -182,5 +186,5 @@ SOURCE = r"""
     }
   };
   return (which) => which === 0 ? run : tidy;
-})()
+})
 """.replace("MAX_RESULT", str(MAX_RESULT))
