@@ -1,0 +1,163 @@
+"""`advance`: the one function that moves a run.
+
+    advance(process, facts, signal, now) -> Transition | Refused | Need
+
+It reads nothing but its arguments and changes nothing: the answer is a delta with effects as data, a refusal with its reason,
+or the keys of facts that are missing, with which the caller comes again. It may be called several times for one signal, so it
+counts nothing, looks at no clock and makes no ids. The same facts, signal and time give the same answer, byte for byte.
+
+A call takes the signal to a `Turn`, whose agenda then runs empty: tokens enter nodes, leave them, are counted out of scopes;
+failures climb. After FUEL activations the rest parks and a `Resume` effect asks for a Continue, so no call is long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+from pelton.kernel import control
+from pelton.kernel.facts import Facts, Missing
+from pelton.kernel.failures import broken, fail
+from pelton.kernel.nodes import enter
+from pelton.kernel.process import Process
+from pelton.kernel.reports import report
+from pelton.kernel.rewind import revive, rewind
+from pelton.kernel.rows import Failure, RunStatus, StepStatus
+from pelton.kernel.runs import begin, complete, end_run
+from pelton.kernel.scopes import emptied
+from pelton.kernel.signals import (
+    AnySignal,
+    ChildEnded,
+    ChildReopened,
+    ChildReplied,
+    Continue,
+    EventArrived,
+    Extend,
+    HurryUp,
+    Merge,
+    Pause,
+    Report,
+    Resume,
+    Rewind,
+    SetVars,
+    Skip,
+    Start,
+    Terminate,
+    TimerFired,
+    Trigger,
+    Upgrade,
+)
+from pelton.kernel.threads import parked, start_thread, thread_over
+from pelton.kernel.transition import Need, Note, Refused, Transition
+from pelton.kernel.turn import Broken, Emptied, Failed, Parked, Refusal, Spawn, StepFailure, Token, Turn
+from pelton.kernel.waits import look_at_conditions
+
+HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+    Report: report,
+    Extend: control.extend,
+    EventArrived: control.event,
+    Trigger: control.fire_trigger,
+    Merge: control.merge,
+    TimerFired: control.timer,
+    ChildEnded: control.child_ended,
+    ChildReopened: revive,
+    ChildReplied: control.child_replied,
+    Continue: control.carry_on,
+    Pause: control.pause,
+    Resume: control.go_on,
+    Terminate: control.terminate,
+    Rewind: rewind,
+    Skip: control.skip,
+    SetVars: control.set_vars,
+    Upgrade: control.upgrade,
+    HurryUp: control.hurry_up,
+}
+MOST_LOOKS = 64  # rounds in which written variables may make conditions true that write variables
+
+
+def advance(process: Process, facts: Facts, signal: AnySignal, now: int) -> Transition | Refused | Need:
+    """The transition that a signal causes. A tolerant signal that cannot be applied gives a transition with a Note alone."""
+    try:
+        if isinstance(signal, Start):
+            turn = begin(process, facts, signal, now)
+        else:
+            head = facts.head()
+            if head is None:
+                raise Refusal("not found", "there is no such run")
+            turn = Turn(process, facts, copy(head), now)
+            HANDLERS[type(signal)](turn, signal)
+        drain(turn)
+        return turn.transition()
+    except Missing as missing:
+        return Need(missing.keys)
+    except StepFailure as failure:
+        return refuse(facts, signal, "expression", failure.failure.message, [], now)
+    except Refusal as refusal:
+        return refuse(facts, signal, refusal.code, refusal.detail, refusal.trace, now)
+
+
+def refuse(facts: Facts, signal: AnySignal, code: str, detail: str, trace: list[Any], now: int) -> Transition | Refused:
+    head = facts.head()
+    if signal.strict or head is None:
+        return Refused(code, detail, trace)
+    # The revision rises all the same: a decision that was made by looking at other runs must not be made twice side by side.
+    head = copy(head)
+    head.rev += 1
+    return Transition(head, effects=[Note(code, detail)])
+
+
+def drain(turn: Turn) -> None:
+    """Runs the agenda empty, then ends the run when its last token is gone."""
+    looks = 0
+    written = 0
+    while True:
+        run_agenda(turn)
+        if not turn.process.conditions or len(turn.variables) == written or looks >= MOST_LOOKS:
+            break
+        written = len(turn.variables)
+        looks += 1
+        look_at_conditions(turn)
+        if not turn.agenda:
+            break
+    head = turn.head
+    if head.open == 0 and head.status in (RunStatus.RUNNING, RunStatus.PAUSED):
+        complete(turn)
+
+
+def run_agenda(turn: Turn) -> None:
+    agenda = turn.agenda
+    while agenda:
+        if turn.fuel <= 0:
+            if turn.process.out_of_fuel == "fail":
+                reason = "too many steps followed one another without a wait"
+                end_run(turn, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))
+                return
+            turn.strand()
+            if not agenda:
+                return
+        item = agenda.popleft()
+        if type(item) is Token:
+            enter(turn, item)
+        else:
+            follow(turn, item)
+
+
+def follow(turn: Turn, item: Any) -> None:
+    try:
+        if isinstance(item, Failed):
+            fail(turn, item)
+        elif isinstance(item, Emptied):
+            if item.scope > 0:
+                emptied(turn, item.scope)
+            else:
+                thread_over(turn, -item.scope)
+        elif isinstance(item, Broken):
+            broken(turn, item)
+        elif isinstance(item, Parked):
+            parked(turn, item)
+        elif isinstance(item, Spawn):
+            start_thread(turn, item.entry, item.parent, 0, variables=item.variables)
+    except StepFailure as error:
+        # Nothing is left that could fail in place of this: the run does.
+        turn.agenda.append(Broken(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))

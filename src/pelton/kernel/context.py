@@ -1,0 +1,153 @@
+"""What an expression of a process sees: the run as it is in the middle of a turn, and the step at hand.
+
+A `Scene` is made for each evaluation. Everything is read through the turn, so that what is not loaded surfaces as a need.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import convert
+
+from pelton.kernel.expressions.base import Evaluation, Expression, ExpressionError, Outcome, Unanswered
+from pelton.kernel.facts import Codec, EvaluationKey, IterationKey, Missing, VarsKey
+from pelton.kernel.process import Process
+from pelton.kernel.rows import START, Failure, OpenStep, Run, StartMeta, Step
+from pelton.kernel.transition import UNSET
+from pelton.kernel.turn import StepFailure, Turn
+
+MASK = (1 << 53) - 1
+
+
+class End:
+    """How the run ends, for the expressions that are evaluated then."""
+
+    __slots__ = ("failure", "reason", "status")
+
+    def __init__(self, status: int, reason: str, failure: Failure | None) -> None:
+        self.status = status
+        self.reason = reason
+        self.failure = failure
+
+
+class Scene:
+    __slots__ = ("end", "iteration", "step", "thread", "turn", "value")
+
+    def __init__(
+        self,
+        turn: Turn,
+        step: OpenStep | Step | None = None,
+        value: Any = None,
+        thread: int = 0,
+        iteration: int = 0,
+        end: End | None = None,
+    ) -> None:
+        self.turn = turn
+        self.step = step  # the step at hand
+        self.value = value  # its evaluated input; the selected text; what was reported
+        self.thread = thread
+        self.iteration = iteration  # of the scope step at hand
+        self.end = end
+
+    @property
+    def now(self) -> int:
+        return self.turn.now
+
+    @property
+    def seed(self) -> int:
+        step = self.step
+        return mix(self.turn.head.key, step.n if step is not None else 0, step.attempt if step is not None else 0)
+
+    @property
+    def run(self) -> Run:
+        return self.turn.head
+
+    @property
+    def process(self) -> Process:
+        return self.turn.process
+
+    @property
+    def codec(self) -> Codec:
+        return self.turn.facts.codec
+
+    @property
+    def meta(self) -> StartMeta:
+        """What was said about the run when it was started."""
+        start = self.turn.newest(START)
+        return meta_of(start)
+
+    @property
+    def input(self) -> Any:
+        """The run's input."""
+        start = self.turn.newest(START)
+        return start.output if start is not None else None
+
+    def newest(self, slot: str, it: int | None = None) -> OpenStep | Step | None:
+        """The newest step of a slot; of iteration `it` when given."""
+        if it is None:
+            return self.turn.newest(slot)
+        row = self.turn.latest.get(slot)
+        if row is not None and row.it == it:
+            return row
+        if self.turn.created:
+            return None
+        found: OpenStep | Step | None = self.turn.facts.answer(IterationKey(slot, it))
+        return found
+
+    def var(self, name: str) -> Any:
+        found = self.turn.var(self.thread, name)
+        return found[0] if found else None
+
+    def variables(self) -> dict[str, Any]:
+        """All variables of the root thread."""
+        known: dict[str, Any] = {} if self.turn.created else dict(self.turn.facts.answer(VarsKey(0)))
+        for (no, name), value in self.turn.variables.items():
+            if no == 0:
+                known[name] = value
+        return {name: value for name, value in known.items() if value is not UNSET}
+
+    def loop(self, slot: str) -> int:
+        """The current iteration of a scope; 0 when it has not begun."""
+        row = self.turn.newest(slot)
+        return row.k if row is not None else 0
+
+    def evaluated(self, question: Evaluation) -> Outcome | None:
+        return self.turn.facts.evaluated(question)
+
+
+def meta_of(start: OpenStep | Step | None) -> StartMeta:
+    return convert(start.input, StartMeta) if start is not None and start.input else StartMeta()
+
+
+def mix(run: int, n: int, attempt: int) -> int:
+    """A number that looks random and is the same for the same step."""
+    x = (run * 0x9E3779B97F4A7C15 + n * 0xBF58476D1CE4E5B9 + attempt * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    x ^= x >> 31
+    x = (x * 0xD6E8FEB86659FD93) & 0xFFFFFFFFFFFFFFFF
+    return (x ^ (x >> 32)) & MASK
+
+
+def evaluate(expression: Expression, scene: Scene) -> Any:
+    """The value. Raises StepFailure for an error of its author, Missing for facts; asks for all that it may read at once."""
+    try:
+        return expression.evaluate(scene)
+    except Unanswered as question:
+        raise Missing(EvaluationKey(question.question)) from None
+    except ExpressionError as error:
+        kind = "timed out" if error.timed_out else "technical"
+        raise StepFailure(Failure("expression", kind, error.message, None, error.timed_out)) from None
+    except Missing as first:
+        raise Missing(*dict.fromkeys([*first.keys, *others(expression, scene)])) from None
+
+
+def others(expression: Expression, scene: Scene) -> list[Any]:
+    keys: list[Any] = []
+    for read in expression.reads:
+        try:
+            if read.kind == "slot":
+                scene.newest(read.name)
+            else:
+                scene.var(read.name)
+        except Missing as missing:
+            keys += missing.keys
+    return keys

@@ -1,0 +1,241 @@
+"""The rows of a run: what the store keeps and `advance` reads and writes.
+
+A run is never one document. It is a head of constant size (`Run`) and rows: open steps, ended steps, threads, variables.
+
+* Step 0 is the start: its `output` is the run's input, its `input` is what the caller said about the run (see `StartMeta`).
+* A token is an open step. The work item that a worker polls is the open row itself.
+* A parked token (its step has ended, the way on is closed) is an open row with a negative number and no work.
+* Ended rows do not change within an era. A rewind opens a new era and may void ranges of numbers.
+* When a run ends, one last step named `END` is written: its `output` is the run's output, its `reason` says why.
+
+All times are epoch milliseconds by the store's clock; 0 means "not yet" or "none". Slots are names: a step's slot is the name
+of the node it activates, the same in every version of a process, so that a newer version can read what an older one wrote.
+Rows are plain data: fields may only be appended, since they are stored by position.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Any
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON
+
+START = "$start"
+END = "$end"
+
+
+class RunStatus(IntEnum):
+    EXPECTED = 0  # a stub: something arrived for a run that has not been started
+    RUNNING = 1
+    PAUSED = 2  # running, with a halt reason set by an operator on its root thread
+    COMPLETED = 3
+    FAILED = 4
+    TIMED_OUT = 5
+    TERMINATED = 6
+
+    @property
+    def ended(self) -> bool:
+        return self >= RunStatus.COMPLETED
+
+
+class StepStatus(IntEnum):
+    COMPLETED = 1
+    COMPLETED_WITH_ERRORS = 2  # failed, and its definition says to go on
+    SKIPPED = 3
+    FAILED = 4
+    FAILED_FOR_GOOD = 5  # failed, and must not be tried again
+    TIMED_OUT = 6
+    CANCELED = 7
+
+    @property
+    def successful(self) -> bool:
+        return self <= StepStatus.SKIPPED
+
+
+class State(IntEnum):
+    """What an open row is waiting for."""
+
+    WORK = 1  # a worker, or a built-in operation: the row is a work item
+    WAIT = 2  # one of its arms
+    JOIN = 3  # `left` ends
+    SCOPE = 4  # the last of `left` tokens inside
+    CALL = 5  # a child run, or a thread
+    EMIT = 6  # an outside completion of what it published
+    PARKED = 7  # the halt reasons of its thread, or fuel
+
+
+class Bit(IntFlag):
+    """Facts about an open row, kept so that closing it knows what to withdraw and what it came to."""
+
+    TIMED = 1  # has rows in `timer`
+    KEYED = 2  # has rows in `wait_key`
+    OPTIONAL_FAILED = 4  # join: an awaited step failed and was forgiven
+    DEFERRED_FAILED = 8  # join, scope: an awaited or inner step failed, the failure counts at the end
+    RETRIED = 16  # ended step: another attempt has followed
+    REPORTED = 32  # work: a worker has said "still at it" at least once
+    BUILT_IN = 64  # work: done by the server itself
+    AWAITS_THREADS = 128  # wait: an `end` that waits for child threads
+    SKIPS_ASSIGNS = 256  # parked: follow the edge without its assignments
+    VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
+    CONDITION = 1024  # wait: has an arm that looks at variables
+    THREAD = 2048  # call: `child` is a thread of this run, not a run
+
+
+class Run(Struct, array_like=True):
+    """The head: of constant size whatever the run's history."""
+
+    key: int
+    ns: str
+    definition: int  # row of `definition`: the exact version this run follows
+    status: int = RunStatus.RUNNING
+    rev: int = 0
+    era: int = 0
+    next_n: int = 1
+    open: int = 0  # open rows, parked ones included
+    created: int = 0
+    updated: int = 0
+    ended: int = 0
+    parent: int = 0  # run key of the caller, 0 for a root
+    parent_n: int = 0  # the caller's step
+    root: int = 0  # key of the outermost run
+    parks: int = 0  # parked tokens so far: they take negative numbers
+    held: int = 0  # events held for this run: non-zero makes an opening wait look for them
+    threads: int = 1  # threads so far; thread 0 has a row only when it has state of its own
+    retried: int = 0  # time of the last rewind
+    voids: tuple[tuple[int, int], ...] = ()  # [low, high) ranges of numbers that a rewind took back; at most 8
+    hops: int = 0  # how many runs and events led here, to cut endless cascades
+    deferred: int = 0  # number of the step whose deferred failure fails the run at its end
+    flags: int = 0  # for later use
+
+
+class OpenStep(Struct, array_like=True):
+    """One token. `n` > 0 is a step; `n` < 0 is a parked token."""
+
+    run: int
+    n: int
+    slot: str  # the node's name; of a parked token the node to enter (or to leave, VIA_LEAVE)
+    state: int
+    scope: int = 0  # number of the scope step that owns this token, 0 when the thread owns it
+    it: int = 0  # iteration of that scope, 0 when none
+    thread: int = 0
+    attempt: int = 0
+    previous: int = 0  # number of the failed attempt that this one follows
+    opened: int = 0
+    updated: int = 0
+    first: int = 0  # when the first attempt was opened
+    input: JSON = None
+    output: JSON = None  # what was reported while still open
+    reason: str = ""
+    left: int = 0  # join: ends still awaited; scope: tokens inside
+    k: int = 0  # scope: current iteration; fork: next branch; wait, work: arm epoch
+    bits: int = 0
+    child: int = 0  # call: key of the child run, or number of the child thread
+    # the work item; lease columns change without a revision of the run
+    queue: str = ""
+    priority: int = 0
+    due: int = 0  # not to be handed out before
+    idle: int = 0  # milliseconds without a sign of life after which the lease is lost; 0 = never
+    limit: int = 0  # milliseconds from the hand-out after which the attempt is timed out; 0 = never
+    lease: int = 0  # 0 = not handed out; else when the lease is lost (max int when never)
+    worker: str = ""
+    polls: int = 0
+    started: int = 0  # first hand-out of this attempt, or opening of what starts at once
+    waits: JSON = None  # wait: state of the arms; scope: items count; anything the node kind needs to remember
+
+
+class Step(Struct, array_like=True):
+    """One ended step."""
+
+    run: int
+    n: int
+    slot: str
+    status: int
+    scope: int = 0
+    it: int = 0
+    thread: int = 0
+    attempt: int = 0
+    previous: int = 0
+    opened: int = 0
+    started: int = 0
+    ended: int = 0
+    first: int = 0
+    input: JSON = None
+    output: JSON = None
+    reason: str = ""
+    k: int = 0  # scope: iterations done
+    bits: int = 0
+    child: int = 0
+    worker: str = ""
+    polls: int = 0
+    state: int = 0  # what it was waiting for while open: lets a rewind reopen it
+    failure: str = ""  # name of the failure, when it failed
+
+
+class Halt(IntEnum):
+    """Why a thread is halted. A set of pairs (reason, number of the thread or step that causes it, 0 for an operator)."""
+
+    OPERATOR = 1
+    INTERRUPTED = 2  # by the thread whose number stands beside it
+    HANDLING = 3  # a failure, in the thread whose number stands beside it
+    PARENT = 4  # the parent thread is halted
+    BY_PARENT = 5  # for good: lost a race, or its parent is over
+    NOT_YET = 6  # a handler's thread that waits until the thread it works for stands still
+
+
+class ThreadStatus(IntEnum):
+    RUNNING = 1
+    HALTING = 2  # halted, but an open step is let finish first
+    HALTED = 3
+    COMPLETED = 4
+    FAILED = 5
+    CANCELED = 6
+
+    @property
+    def ended(self) -> bool:
+        return self >= ThreadStatus.COMPLETED
+
+
+class Thread(Struct, array_like=True):
+    """A scope with variables of its own and a set of reasons why it is halted. Thread 0 is the run itself."""
+
+    run: int
+    no: int
+    status: int = ThreadStatus.RUNNING
+    parent: int = -1  # number of the parent thread; -1 for thread 0
+    owner: int = 0  # the step that started it, 0 for none
+    body: str = ""  # name of its entry node
+    open: int = 0  # open rows in it (thread 0: not kept, the head's count minus the others')
+    reasons: tuple[tuple[int, int], ...] = ()
+    handles: str = ""  # "": an ordinary thread; "failure", "interrupt": on behalf of its parent
+    handled: int = 0  # failure handler: number of the step that failed
+    children: int = 0  # threads that have this one as parent and have not ended
+    position: int = 0  # activations so far, when the process counts them
+    output: JSON = None
+    reason: str = ""
+    failure: str = ""
+    opened: int = 0
+    ended: int = 0
+
+
+class Failure(Struct, array_like=True, frozen=True):
+    """What went wrong, as a value that rules match and handlers receive."""
+
+    name: str = "failed"
+    kind: str = "technical"  # technical | business | cancelled | timed out
+    message: str = ""
+    content: JSON = None
+    retriable: bool = True
+
+
+class StartMeta(Struct, frozen=True, omit_defaults=True):
+    """What a caller says about a run when starting it; kept as the input of step 0. All but `extra` is Pelton's own."""
+
+    correlation: str | None = None
+    priority: int = 0
+    actor: str | None = None  # who started it
+    event: str | None = None  # the event (type) whose handler started it
+    routes: dict[str, str] = {}  # queue name → route (a list of domains): where work of this run is offered
+    parent: str | None = None
+    extra: dict[str, Any] = {}  # the language's own
