@@ -79,11 +79,9 @@ def skip(turn: Turn, signal: Skip) -> None:
 def set_vars(turn: Turn, signal: SetVars) -> None:
     must_run(turn)
     for name, value in signal.changes.items():
-        if signal.append and isinstance(value, list):
-            before = turn.var(signal.thread, name)
-            if before and isinstance(before[0], list):
-                value = before[0] + value
-        turn.set_var(signal.thread, name, value)
+        before = turn.var(signal.thread, name) if signal.append and isinstance(value, list) else None
+        joined = before[0] + value if before and isinstance(before[0], list) else value
+        turn.set_var(signal.thread, name, joined)
 
 
 def upgrade(turn: Turn, signal: Upgrade) -> None:
@@ -134,10 +132,10 @@ def event(turn: Turn, signal: EventArrived) -> None:
             return
         for node, row in sorted(open_waits(turn), key=lambda pair: (pair[1].thread, pair[1].n)):
             for index, arm in enumerate(node.arms):
-                if isinstance(arm, OnEvent) and arm.event == signal.name and fits(signal.thread, signal.position, row):
-                    if (arm.key is None) == (not signal.key):
-                        take(turn, node, row, index, signal.body)
-                        return
+                named = isinstance(arm, OnEvent) and arm.event == signal.name and (arm.key is None) == (not signal.key)
+                if named and fits(signal.thread, signal.position, row):
+                    take(turn, node, row, index, signal.body)
+                    return
     if signal.key:
         raise Refusal("no step", f"nothing waits for {signal.name!r} with key {signal.key!r} here any more")
     if turn.head.held >= MOST_HELD:

@@ -37,7 +37,7 @@ class IterationKey(Struct, frozen=True, gc=False):
 
 
 class NewestBelowKey(Struct, frozen=True, gc=False):
-    """Like NewestKey, among numbers below `n` only: what a rewind that takes back everything from `n` on will leave. Same answer."""
+    """Like NewestKey, among numbers below `n` only: what a rewind that takes back all from `n` on will leave. Same answer."""
 
     slot: str
     n: int
@@ -107,7 +107,7 @@ class DefinitionKey(Struct, frozen=True, gc=False):
 
 
 class InlineKey(Struct, frozen=True, gc=False):
-    """A definition given in full, as JSON text: it is compiled and kept. Answer: number of the row, or a text: why it is refused."""
+    """A definition given in full, as JSON text; it is compiled and kept. Answer: number of the row, or a text: why not."""
 
     kind: str
     body: str

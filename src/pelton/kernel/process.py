@@ -161,7 +161,7 @@ class Fork(Node, frozen=True, kw_only=True):
 
 
 class Join(Node, frozen=True, kw_only=True):
-    """Opened by the fork as its last branch. `on`: slots, in the join's own scope and iteration. `threads` yields thread numbers."""
+    """Opened by the fork as its last branch. `on`: slots, in the join's own scope and iteration; `threads` yields numbers."""
 
     on: tuple[str, ...] = ()
     threads: Expression | None = None

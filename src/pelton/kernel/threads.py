@@ -193,7 +193,7 @@ def unpark(turn: Turn, rows: list[OpenStep]) -> None:
 
 
 def handle(turn: Turn, node: Node, step: Step, entry: str, failure: Failure) -> None:
-    """A handler thread for a failed step: its thread is halted; when the handler completes, the token goes on without assignments."""
+    """A handler thread for a failed step, whose thread is halted; when it completes, the token goes on without assignments."""
     turn.park(Token(node.name, step.thread, step.scope, step.it), int(Bit.VIA_LEAVE | Bit.SKIPS_ASSIGNS))
     given = {"INPUT": failure.content if failure.content is not None else failure.message}
     thread = start_thread(turn, entry, step.thread, 0, handles="failure", handled=step.n, variables=given)
@@ -256,12 +256,12 @@ def end_awaiting(turn: Turn, row: OpenStep) -> None:
 def count_thread(turn: Turn, no: int, failed: Failure | None) -> bool:
     """Joins that wait for a thread are counted down. True when one did."""
     found = False
-    for row in turn.all_open():
-        node = turn.node(row.slot) if row.state == State.JOIN else None
-        if not isinstance(node, Join) or node.threads is None or no not in (row.waits or ()):
+    for seen in turn.all_open():
+        node = turn.node(seen.slot) if seen.state == State.JOIN else None
+        if not isinstance(node, Join) or node.threads is None or no not in (seen.waits or ()):
             continue
         found = True
-        row = turn.edit(row)
+        row = turn.edit(seen)
         if failed is not None:
             rule = next((rule for rule in node.per_thread if rule.matches(failed)), None)
             if rule is not None and rule.action == "body":

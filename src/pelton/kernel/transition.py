@@ -146,8 +146,9 @@ Effect = (
 
 
 class Transition(Struct):
-    """A delta. Rows in `opened` are new; in `changed` they replace a row of that number (`wide`: input too); `closed` are numbers
-    of open rows that go. `ended` are new ended steps; `reopened` are numbers of ended steps that go (a rewind moved them back)."""
+    """A delta. Rows in `opened` are new; in `changed` they replace a row of that number; `closed` are numbers of open rows
+    that go. `ended` are new ended steps; `reopened` are numbers of ended steps that go (a rewind moved them back): where a number
+    is in both, its ended step is replaced. A row of state WORK in `opened` or `changed` without a lease is offered (again)."""
 
     run: Run
     created: bool = False
