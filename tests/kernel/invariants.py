@@ -1,0 +1,173 @@
+"""What must hold after every transition, whatever the process and the signal. See `check_run`.
+
+Ownership of a token: `scope` > 0 is the number of the owning scope step, < 0 a thread (negated), 0 the root thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pelton.kernel.process import AtTime, Join, Node, OnEvent, Scope, Wait
+from pelton.kernel.rows import Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
+from pelton.kernel.signals import Continue
+from pelton.kernel.transition import Resume, Transition
+
+if TYPE_CHECKING:
+    from tests.kernel.world import Rows, World
+
+
+def check_run(world: World, rows: Rows, change: Transition) -> None:
+    head = rows.run
+    ended = RunStatus(head.status).ended
+    assert head.open == len(rows.open), f"head counts {head.open} open rows, there are {len(rows.open)}"
+    assert ended == (not rows.open), f"{RunStatus(head.status).name} with {len(rows.open)} open rows"
+    assert head.status != RunStatus.EXPECTED
+    assert (head.ended > 0) == ended
+    if ended:
+        assert not rows.timers, f"an ended run has timers: {rows.timers}"
+        assert not rows.keys, f"an ended run has wait keys: {rows.keys}"
+        assert not any(isinstance(effect, Resume) for effect in change.effects), "an ended run is to be resumed"
+    assert len(head.voids) <= 8
+    if world.thorough:
+        touched = list(rows.open.values())
+        check_owners(rows)
+        check_leftovers(rows)
+    else:
+        touched = [rows.open[row.n] for row in [*change.opened, *change.changed] if row.n in rows.open]
+    for step in change.ended:
+        check_step(world, step)
+    for row in touched:
+        assert row.n < head.next_n
+        assert row.n != 0
+        assert row.run == head.key
+        check_way_out(world, rows, row)
+
+
+def check_step(world: World, step: Step) -> None:
+    StepStatus(step.status)
+    assert step.ended <= world.now
+    assert step.opened <= step.ended
+    assert step.first <= step.opened
+
+
+def check_owners(rows: Rows) -> None:
+    """Every open row is counted once in its owner."""
+    inside = Counter(row.scope for row in rows.open.values())
+    for owner in inside:
+        if owner > 0:
+            row = rows.open.get(owner)
+            assert row is not None, f"tokens in scope {owner}, which is not open"
+            assert row.state == State.SCOPE
+    for row in rows.open.values():
+        if row.state == State.SCOPE and not row.bits & Bit.THREAD:
+            assert row.left == inside[row.n], f"scope {row.n} {row.slot} counts {row.left} tokens inside, there are {inside[row.n]}"
+        if row.scope < 0:
+            thread = rows.threads.get(-row.scope)
+            assert thread is not None, f"{row} is owned by a thread that has no row"
+            assert row.thread == -row.scope
+            assert thread.status < ThreadStatus.COMPLETED, f"{row} is open in a thread that has ended"
+        elif row.scope == 0:
+            assert row.thread == 0
+    children = Counter(thread.parent for thread in rows.threads.values() if thread.no and not ThreadStatus(thread.status).ended)
+    for thread in rows.threads.values():
+        if thread.no:
+            assert thread.open == inside[-thread.no], f"thread {thread.no} counts {thread.open}, there are {inside[-thread.no]}"
+        if not RunStatus(rows.run.status).ended and not ThreadStatus(thread.status).ended:
+            assert thread.children == children[thread.no], f"thread {thread.no}: {thread.children} children, {children[thread.no]} live"
+        if thread.reasons and not ThreadStatus(thread.status).ended:
+            assert thread.status in {ThreadStatus.HALTING, ThreadStatus.HALTED}, f"{thread} has reasons and runs"
+        assert len(set(thread.reasons)) == len(thread.reasons)
+
+
+def check_leftovers(rows: Rows) -> None:
+    """What belongs to a step goes with it."""
+    for n, arm in rows.timers:
+        if n:
+            row = rows.open.get(n)
+            assert row is not None, f"a timer {arm} of {n}, which is not open"
+            assert row.bits & Bit.TIMED, f"a timer {arm} of {n}, which does not know it"
+    for n, name, _ in rows.keys:
+        row = rows.open.get(n)
+        assert row is not None, f"{n} waits for {name} but is not open"
+        assert row.bits & Bit.KEYED
+
+
+def node_of(world: World, rows: Rows, slot: str) -> Node | None:
+    process = world.definitions[rows.run.definition]
+    node = process.nodes.get(slot)
+    if node is None and process.fragment is not None:
+        for _, fork, value in rows.fragments.values():
+            node = node or process.fragment(fork, value).nodes.get(slot)
+    return node
+
+
+def check_way_out(world: World, rows: Rows, row: OpenStep) -> None:
+    """Every open row has a way to end."""
+    node = node_of(world, rows, row.slot)
+    halted = row.thread in rows.threads and bool(rows.threads[row.thread].reasons)
+    match row.state:
+        case State.WORK:
+            assert row.queue, f"work of no queue: {row}"
+            assert not row.lease or row.polls > 0
+        case State.WAIT:
+            assert halted or wait_can_end(rows, row, node), f"a wait for nothing: {row}"
+        case State.JOIN:
+            check_join(world, rows, row, node)
+        case State.SCOPE:
+            if row.bits & Bit.THREAD:
+                assert live_threads(rows, row.n), f"a scope of no thread: {row}"
+            else:
+                assert row.left > 0, f"a scope with nothing inside: {row}"
+                assert isinstance(node, Scope)
+        case State.CALL:
+            if row.bits & Bit.THREAD:
+                thread = rows.threads.get(row.child)
+                assert thread is not None
+                assert not ThreadStatus(thread.status).ended or halted, f"a call of a thread that has ended: {row}"
+            else:
+                assert row.child, f"a call of nothing: {row}"
+        case State.EMIT:
+            assert node is not None
+        case State.PARKED:
+            assert row.n < 0
+            resumes = halted or any(key == rows.key and isinstance(signal, Continue) for key, signal in world.later)
+            assert resumes, f"parked for ever: {row}"
+        case _:
+            raise AssertionError(f"no such state: {row}")
+
+
+def wait_can_end(rows: Rows, row: OpenStep, node: Node | None) -> bool:
+    if row.bits & Bit.AWAITS_THREADS:
+        return any(not ThreadStatus(thread.status).ended for thread in rows.threads.values() if thread.parent == row.thread)
+    if not isinstance(node, Wait):
+        return True
+    if any(not isinstance(arm, AtTime | OnEvent) for arm in node.arms):
+        return True
+    if any(isinstance(arm, OnEvent) and arm.key is None for arm in node.arms):
+        return True
+    return any(n == row.n for n, _ in rows.timers) or any(n == row.n for n, _, _ in rows.keys)
+
+
+def live_threads(rows: Rows, owner: int) -> list[Any]:
+    return [thread for thread in rows.threads.values() if thread.owner == owner and not ThreadStatus(thread.status).ended]
+
+
+def check_join(world: World, rows: Rows, row: OpenStep, node: Node | None) -> None:
+    assert isinstance(node, Join)
+    assert row.left > 0, f"a join that awaits nothing: {row}"
+    if node.threads is not None:
+        return
+    slots = node.on
+    process = world.definitions[rows.run.definition]
+    if process.fragment is not None:
+        for _, fork, value in rows.fragments.values():
+            slots = process.fragment(fork, value).joins.get(node.name, slots)
+    final = 0
+    for slot in slots:
+        found = rows.newest(rows.places.get((slot, row.scope, row.it)))
+        final += isinstance(found, Step) and not found.bits & Bit.RETRIED
+    total = len(slots)
+    want = total if node.rule == "all" else min(node.count if node.rule == "count" else 1, total)
+    assert row.left == want - final, f"join {row.slot} counts {row.left}, {want} are wanted and {final} have ended"
+

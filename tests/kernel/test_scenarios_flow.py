@@ -1,0 +1,814 @@
+"""Forks, joins, loops, fuel, calls, rewinds, skips, pauses: the behaviours that move tokens about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.kernel.graphs import Graph, look, on_event, out, output, outside
+from tests.kernel.world import World
+
+from pelton.kernel.derive import output_of
+from pelton.kernel.process import Fragment, Limit, Process, Retry, Rule, Sequel
+from pelton.kernel.rows import Bit, RunStatus, State, StepStatus
+from pelton.kernel.signals import Pause, Report, Resume, Rewind, Skip, Start, Terminate, Upgrade
+
+FAILED = int(StepStatus.FAILED)
+
+
+def fork(*, optional: str = "", deferred: str = "", rule: str = "all", count: int = 0, losers: str = "leave") -> Process:
+    rules = {optional: (Rule("continue"),), deferred: (Rule("defer"),)}
+    graph = Graph().fork("f", "x", "y", "z", "j")
+    for slot in "xyz":
+        graph.work(slot, on_failure=rules.get(slot, ()))
+    graph.join("j", "x", "y", "z", to="end", rule=rule, count=count, losers=losers).work("end")
+    return graph.build()
+
+
+# ---- C1, C2
+
+
+def test_numbers_are_given_in_the_order_of_activation() -> None:
+    world = World(fork())
+    run = world.start("p")
+    assert world.trail(run) == ["f", "x", "y", "z", "j"]
+    assert [row.n for row in world.rows(run).steps()] == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("order", ["xyz", "zyx", "yzx"])
+def test_a_join_waits_for_all(order: str) -> None:
+    world = World(fork())
+    run = world.start("p")
+    for left, slot in zip((3, 2, 1), order, strict=True):
+        assert world.opened(run, "j").left == left
+        assert not world.is_open(run, "end")
+        world.report(run, slot, {"by": slot})
+    assert world.ended(run, "j").status == StepStatus.COMPLETED
+    world.report(run, "end")
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_failed_optional_branch_is_forgiven_with_errors() -> None:
+    world = World(fork(optional="y"))
+    run = world.start("p")
+    world.report(run, "y", status=FAILED, reason="meh")
+    assert world.ended(run, "y").status == StepStatus.COMPLETED_WITH_ERRORS
+    world.report(run, "x")
+    world.report(run, "z")
+    assert world.ended(run, "j").status == StepStatus.COMPLETED_WITH_ERRORS
+    assert world.is_open(run, "end")
+
+
+def test_a_failed_deferred_branch_fails_the_join_when_all_have_ended() -> None:
+    world = World(fork(deferred="x"))
+    run = world.start("p")
+    world.report(run, "x", status=FAILED, reason="late regret")
+    assert world.status(run) == RunStatus.RUNNING
+    world.report(run, "y")
+    world.report(run, "z")
+    join = world.ended(run, "j")
+    assert (join.status, join.reason) == (StepStatus.FAILED, "late regret")
+    assert world.status(run) == RunStatus.FAILED
+
+
+def test_a_failure_that_nothing_forgives_cancels_the_other_branches() -> None:
+    world = World(fork())
+    run = world.start("p")
+    world.report(run, "x", status=FAILED, reason="hard")
+    assert world.status(run) == RunStatus.FAILED
+    assert {slot: world.ended(run, slot).status for slot in "yzj"} == dict.fromkeys("yzj", StepStatus.CANCELED)
+
+
+def test_a_retried_branch_is_not_final() -> None:
+    graph = Graph().fork("f", "x", "y", "j").work("x", retry=Retry(1)).work("y").join("j", "x", "y", to="end").work("end")
+    world = World(graph.build())
+    run = world.start("p")
+    world.report(run, "x", status=FAILED)
+    assert world.opened(run, "j").left == 2
+    world.report(run, "x")
+    world.report(run, "y")
+    assert world.is_open(run, "end")
+
+
+def test_branches_that_end_before_the_join_opens_are_counted() -> None:
+    graph = Graph().fork("f", "x", "y", "j").assign("x", v=1).work("y").join("j", "x", "y", to="end").work("end")
+    world = World(graph.build())
+    run = world.start("p")
+    assert world.opened(run, "j").left == 1
+    world.report(run, "y")
+    assert world.is_open(run, "end")
+    all_at_once = Graph().fork("f", "x", "y", "j").assign("x", v=1).assign("y", w=1).join("j", "x", "y", to="end").work("end")
+    world = World(all_at_once.build())
+    assert world.is_open(world.start("p"), "end")
+
+
+@pytest.mark.parametrize(("rule", "count", "needs"), [("first", 0, 1), ("any", 0, 1), ("count", 2, 2), ("count", 9, 3)])
+@pytest.mark.parametrize("losers", ["leave", "halt"])
+def test_joins_that_wait_for_some(rule: str, count: int, needs: int, losers: str) -> None:
+    world = World(fork(rule=rule, count=count, losers=losers))
+    run = world.start("p")
+    for slot in "zyx"[:needs]:
+        assert not world.is_open(run, "end")
+        world.report(run, slot)
+    assert world.is_open(run, "end")
+    rest = "zyx"[needs:]
+    for slot in rest:
+        assert world.is_open(run, slot) == (losers == "leave")
+    world.report(run, "end")
+    if losers == "leave":
+        for slot in rest:
+            assert world.status(run) == RunStatus.RUNNING
+            world.report(run, slot)
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_join_of_joins() -> None:
+    graph = Graph().fork("f", "a", "g", "j").work("a").fork("g", "b", "c", "k").work("b").work("c")
+    graph.join("k", "b", "c").join("j", "a", "k", to="end").work("end")
+    world = World(graph.build())
+    run = world.start("p")
+    assert world.trail(run) == ["f", "a", "g", "j", "b", "c", "k"] or world.trail(run) == ["f", "a", "g", "b", "c", "k", "j"]
+    for slot in "abc":
+        assert not world.is_open(run, "end")
+        world.report(run, slot)
+    assert world.is_open(run, "end")
+
+
+def test_a_joins_output_is_put_together_when_it_is_read() -> None:
+    def joined(scene: Any) -> Any:
+        row = scene.newest("j")
+        return output_of(scene.turn, row) if row is not None else None
+
+    graph = Graph().fork("f", "x", "y", "j").work("x").work("y").join("j", "x", "y", to="end").work("end", input=look(joined, "j"))
+    world = World(graph.build())
+    run = world.start("p")
+    world.report(run, "x", {"a": 1})
+    world.report(run, "y", {"b": 2})
+    assert world.ended(run, "j").output is None
+    assert world.opened(run, "end").input == {"x": {"a": 1}, "y": {"b": 2}}
+
+
+# ---- C3: loops
+
+
+def loop(times: int, **more: Any) -> Graph:
+    graph = Graph().scope("l", "a", "after", again=look(lambda c: c.iteration < times), **more)
+    return graph.work("a", "b", input=look(lambda c: c.loop("l"), "l")).work("b").work("after")
+
+
+def test_a_loop_counts_iterations_and_its_steps_carry_them() -> None:
+    world = World(loop(3).build())
+    run = world.start("p")
+    for it in (1, 2, 3):
+        row = world.opened(run, "a")
+        assert (row.scope, row.it, row.input) == (1, it, it)
+        world.report(run, "a", {"it": it})
+        world.report(run, "b")
+    scope = world.ended(run, "l")
+    assert (scope.k, scope.state) == (3, State.SCOPE)
+    assert world.is_open(run, "after")
+    assert world.trail(run) == ["l", "a", "b", "a", "b", "a", "b", "after"]
+
+
+def test_a_step_reads_an_earlier_iteration_by_number() -> None:
+    graph = Graph().scope("l", "a", "after", again=look(lambda c: c.iteration < 4)).work("a")
+    graph.work("after", input=look(lambda c: [output(c.newest("a", it)) for it in (1, 2, 3, 4, 5)] + [output(c.newest("a"))]))
+    world = World(graph.build())
+    run = world.start("p")
+    for it in range(1, 5):
+        world.report(run, "a", it)
+    assert world.opened(run, "after").input == [1, 2, 3, 4, None, 4]
+
+
+def test_check_first_may_run_the_body_not_at_all() -> None:
+    world = World(loop(0, check_first=True).build())
+    run = world.start("p")
+    assert world.trail(run) == ["l", "after"]
+    assert world.ended(run, "l").k == 0
+    world = World(loop(0).build())
+    assert world.trail(world.start("p")) == ["l", "a"]
+
+
+def test_a_failed_inner_step_fails_the_loop_and_the_loops_own_rules_apply() -> None:
+    graph = loop(3, on_failure=(Rule("continue"),))
+    world = World(graph.build())
+    run = world.start("p")
+    world.report(run, "a")
+    world.report(run, "b", status=FAILED, reason="inside")
+    scope = world.ended(run, "l")
+    assert scope.status == StepStatus.COMPLETED_WITH_ERRORS
+    assert "inside" in scope.reason
+    assert world.is_open(run, "after")
+
+
+def test_a_loop_may_be_tried_again() -> None:
+    world = World(loop(2, retry=Retry(1)).build())
+    run = world.start("p")
+    world.report(run, "a", status=FAILED)
+    assert world.opened(run, "l").attempt == 1
+    assert world.opened(run, "a").it == 1
+    for slot in ("a", "b", "a", "b", "after"):
+        world.report(run, slot)
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_loops_in_loops_and_forks_in_them_count_by_their_own_iteration() -> None:
+    graph = Graph().scope("o", "i", "end", again=look(lambda c: c.iteration < 2))
+    graph.scope("i", "f", again=look(lambda c: c.iteration < 2))
+    graph.fork("f", "x", "y", "j").work("x").work("y").join("j", "x", "y", to="t").work("t").work("end")
+    world = World(graph.build())
+    run = world.start("p")
+    seen = []
+    for _ in range(4):
+        inner, row = world.opened(run, "i"), world.opened(run, "x")
+        seen.append((inner.it, row.it))
+        assert row.scope == inner.n
+        assert world.opened(run, "j").left == 2
+        world.report(run, "y")
+        world.report(run, "x")
+        world.report(run, "t")
+    assert seen == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert world.is_open(run, "end")
+
+
+def test_keep_last_drops_the_steps_of_older_iterations() -> None:
+    graph = Graph().scope("l", "a", "after", again=look(lambda c: c.iteration < 10), keep=3).work("a").work("after")
+    world = World(graph.build())
+    run = world.start("p")
+    for it in range(1, 11):
+        world.report(run, "a", it)
+        kept = [row for row in world.rows(run).ended.values() if row.slot == "a"]
+        assert len(kept) <= 4
+    assert sorted(row.it for row in world.rows(run).ended.values() if row.slot == "a") in ([8, 9, 10], [7, 8, 9, 10])
+    assert world.is_open(run, "after")
+
+
+def test_a_loop_over_items() -> None:
+    graph = Graph().scope("l", "a", "after", items=look(lambda c: c.input))
+    graph.work("a", input=look(lambda c: item(c, "l"))).work("after")
+    world = World(graph.build())
+    run = world.start("p", ["p", "q", "r"])
+    for value in ("p", "q", "r"):
+        assert world.opened(run, "a").input == value
+        world.report(run, "a", value)
+    assert world.is_open(run, "after")
+    run = world.start("p", [])
+    assert world.trail(run) == ["l", "after"]
+
+
+def item(scene: Any, slot: str) -> Any:
+    row = scene.newest(slot)
+    return scene.item(slot) if row is not None else None
+
+
+def test_a_loop_has_a_most() -> None:
+    graph = Graph().scope("l", "a", again=look(lambda c: True), most=3).work("a")
+    world = World(graph.build())
+    run = world.start("p")
+    for _ in range(3):
+        world.report(run, "a")
+    assert world.status(run) == RunStatus.FAILED
+    assert "3" in world.reason(run)
+
+
+# ---- C4: dynamic forks
+
+
+def fragment_of(name: str, value: Any) -> Fragment:
+    graph = Graph()
+    for slot in value:
+        graph.work(slot)
+    return Fragment(nodes=graph.nodes, branches=(*value, "j"), joins={"j": tuple(value)})
+
+
+def test_a_dynamic_fork_compiles_its_branches_on_the_way() -> None:
+    graph = Graph(fragment=fragment_of).fork("f", dynamic=look(lambda c: c.input)).join("j", to="end").work("end")
+    world = World(graph.build())
+    run = world.start("p", ["t1", "t2", "t3"])
+    assert world.trail(run) == ["f", "t1", "t2", "t3", "j"]
+    for slot in ("t2", "t3", "t1"):
+        assert world.opened(run, "j").left
+        world.report(run, slot)
+    assert world.is_open(run, "end")
+    run = world.start("p", [])
+    assert world.is_open(run, "end")
+
+
+def test_a_dynamic_fork_in_a_loop_makes_other_branches_each_time() -> None:
+    graph = Graph(fragment=fragment_of).scope("l", "f", "end", again=look(lambda c: c.iteration < 2))
+    graph.fork("f", dynamic=look(lambda c: [f"t{c.loop('l')}", "u"], "l")).join("j").work("end")
+    world = World(graph.build())
+    run = world.start("p")
+    for it in (1, 2):
+        world.report(run, f"t{it}")
+        world.report(run, "u")
+    assert world.is_open(run, "end")
+
+
+# ---- C5: fuel
+
+
+def test_a_loop_of_only_synchronous_steps_yields_to_others() -> None:
+    graph = Graph().body("", n=0).scope("l", "a", "end", again=look(lambda c: c.iteration < 2_000))
+    graph.assign("a", n=look(lambda c: c.var("n") + 1, "$n")).work("end")
+    world = World(graph.build(), thorough=False)
+    run = world.start("p", settle=False)
+    commits = 0
+    while world.later:
+        world.send(*world.later.popleft())
+        commits += 1
+    assert commits >= 2_000 // 512
+    assert world.var(run, "n") == 2_000
+    assert world.is_open(run, "end")
+    assert max(cost.written for cost in world.costs) < 512 * 4
+
+
+def test_a_loop_without_end_can_be_terminated_and_times_out() -> None:
+    graph = Graph(deadline=Limit(1_000, "fail run")).scope("l", "a", again=look(lambda c: True)).assign("a", v=1)
+    world = World(graph.build(), thorough=False)
+    run = world.start("p", settle=False)
+    for _ in range(3):
+        world.send(*world.later.popleft())
+    world.do(run, Terminate(reason="enough"))
+    world.settle()
+    assert world.status(run) == RunStatus.TERMINATED
+
+
+def test_out_of_fuel_may_be_a_failure() -> None:
+    graph = Graph(out_of_fuel="fail").assign("a", "b", v=1).assign("b", "a", v=2)
+    world = World(graph.build(), thorough=False)
+    run = world.start("p")
+    assert world.status(run) == RunStatus.FAILED
+
+
+def test_a_cycle_without_a_wait_has_a_limit_of_its_own() -> None:
+    graph = Graph(most_transitions=50).assign("a", "b", v=1).assign("b", "a", v=2)
+    world = World(graph.build(), thorough=False)
+    run = world.start("p")
+    assert world.status(run) == RunStatus.FAILED
+    assert len(world.trail(run)) <= 51
+
+
+def test_a_fork_of_2000_branches_opens_by_fuel() -> None:
+    slots = [f"t{i}" for i in range(2_000)]
+    graph = Graph().fork("f", *slots, "j")
+    for slot in slots:
+        graph.work(slot, queue="q")
+    graph.join("j", *slots, to="end").work("end")
+    world = World(graph.build(), thorough=False, both=False)
+    run = world.start("p", settle=False)
+    assert world.costs[-1].written < 1_200
+    world.settle()
+    assert world.head(run).open == 2_001
+    assert world.opened(run, "j").left == 2_000
+    for slot in slots[::-1]:
+        world.report(run, slot)
+    assert world.is_open(run, "end")
+    reports = world.costs[-2_000:-1]
+    assert max(cost.read for cost in reports) <= 8
+    assert max(cost.written for cost in reports) <= 6
+
+
+def test_branches_that_end_while_the_fork_is_still_opening() -> None:
+    slots = [f"t{i}" for i in range(1_200)]
+    graph = Graph().fork("f", *slots, "j")
+    for slot in slots:
+        graph.work(slot, queue="q")
+    graph.join("j", *slots, to="end").work("end")
+    world = World(graph.build(), thorough=False)
+    run = world.start("p", settle=False)
+    for row in world.claimable(run):
+        world.send(run, Report(n=row.n))
+    world.settle()
+    for row in world.claimable(run):
+        world.send(run, Report(n=row.n))
+    assert world.is_open(run, "end")
+
+
+# ---- C7: calls
+
+
+def family(depth: int = 3) -> list[Process]:
+    """p0 calls p1 calls ... the last works."""
+    made = []
+    for level in range(depth):
+        graph = Graph(f"p{level}")
+        if level == depth - 1:
+            graph.work("a", "b").work("b")
+        else:
+            graph.call("c", f"p{level + 1}", "d", input=look(lambda c: c.input)).work("d", input=out("c"))
+        made.append(graph.build())
+    return made
+
+
+def test_a_call_starts_a_child_and_takes_its_output() -> None:
+    world = World(*family(2))
+    top = world.start("p0", {"x": 1})
+    (child,) = world.children(top)
+    head = world.head(child)
+    assert (head.parent, head.root, head.hops) == (top, top, 1)
+    assert world.ended(child, "$start").output == {"x": 1}
+    assert world.opened(top, "c").child == child
+    world.report(child, "a")
+    world.report(child, "b", {"r": 1})
+    assert world.ended(top, "c").output == {"r": 1}
+    assert world.opened(top, "d").input == {"r": 1}
+
+
+def test_a_failed_child_fails_the_call_and_so_on_to_the_top() -> None:
+    world = World(*family(3))
+    top = world.start("p0")
+    (middle,) = world.children(top)
+    (low,) = world.children(middle)
+    world.report(low, "a", status=FAILED, reason="deep down")
+    assert [world.status(run) for run in (low, middle, top)] == [RunStatus.FAILED] * 3
+    assert "deep down" in world.reason(top)
+
+
+def test_a_childs_retry_revives_its_parents_over_three_levels() -> None:
+    world = World(*family(3))
+    top = world.start("p0")
+    (middle,) = world.children(top)
+    (low,) = world.children(middle)
+    call = world.opened(middle, "c").n
+    world.report(low, "a", status=FAILED)
+    world.do(low, Rewind(to="failed"))
+    assert [world.status(run) for run in (low, middle, top)] == [RunStatus.RUNNING] * 3
+    assert [world.head(run).era for run in (low, middle, top)] == [1, 1, 1]
+    assert world.opened(middle, "c").n == call
+    assert len(world.runs) == 3
+    world.report(low, "a")
+    world.report(low, "b", 5)
+    world.report(middle, "d", 6)
+    world.report(top, "d", 7)
+    assert [world.status(run) for run in (low, middle, top)] == [RunStatus.COMPLETED] * 3
+
+
+def test_a_parents_retry_starts_the_child_anew_or_revives_it() -> None:
+    for children in (False, True):
+        world = World(*family(2))
+        top = world.start("p0")
+        (low,) = world.children(top)
+        world.report(low, "a")
+        world.report(low, "b", status=FAILED)
+        world.do(top, Rewind(to="failed", children=children))
+        world.settle()
+        assert world.status(top) == RunStatus.RUNNING
+        assert len(world.children(top)) == (1 if children else 2)
+        now = world.children(top)[-1]
+        assert world.opened(top, "c").child == now
+        assert world.is_open(now, "b") is children
+        if not children:
+            world.report(now, "a")
+        world.report(now, "b", 1)
+        world.report(top, "d", 2)
+        assert world.status(top) == RunStatus.COMPLETED
+
+
+def test_a_late_end_of_a_child_that_was_replaced_changes_nothing() -> None:
+    world = World(*family(2))
+    top = world.start("p0")
+    (low,) = world.children(top)
+    world.report(low, "a", status=FAILED)
+    world.do(top, Rewind(to="failed"))
+    world.settle()
+    world.do(low, Rewind(to="failed"))
+    world.settle()
+    assert world.opened(top, "c").child != low
+    world.report(low, "a")
+    world.report(low, "b", "old")
+    assert world.is_open(top, "c")
+
+
+def test_a_call_that_awaits_nothing_or_a_definition_given_in_full() -> None:
+    child = Graph("child").work("a").build()
+    graph = Graph().call("c", "child", "b", awaits="nothing").work("b")
+    world = World(graph.build(), child)
+    top = world.start("p")
+    assert world.is_open(top, "b")
+    low = next(key for key in world.runs if key != top)
+    world.report(top, "b")
+    world.report(low, "a", status=FAILED)
+    assert world.status(top) == RunStatus.COMPLETED
+
+    graph = Graph().call("c", {"definition": {"slots": ["u"]}}, "b").work("b")
+    world = World(graph.build())
+    world.compiler = lambda body: Graph("inline").work(body["slots"][0]).build()
+    top = world.start("p")
+    (low,) = world.children(top)
+    world.report(low, "u", 9)
+    assert world.ended(top, "c").output == 9
+
+
+def test_a_call_of_what_does_not_exist_fails() -> None:
+    world = World(Graph().call("c", "nowhere", "b").work("b").build())
+    run = world.start("p")
+    assert world.status(run) == RunStatus.FAILED
+    assert "nowhere" in world.reason(run)
+
+
+def test_runs_that_call_themselves_come_to_an_end() -> None:
+    world = World(Graph().call("c", "p").build(), thorough=False)
+    run = world.start("p")
+    assert world.status(run) == RunStatus.FAILED
+    assert len(world.runs) <= 70
+
+
+def test_sequels_start_another_process_with_this_end() -> None:
+    sequel = Sequel(
+        frozenset({RunStatus.FAILED}),
+        look(lambda c: {"name": "mourn", "version": None}),
+        look(lambda c: {"why": c.end.reason, "of": c.run.key}),
+    )
+    world = World(Graph(sequels=(sequel,)).work("a").build(), Graph("mourn").work("m").build())
+    run = world.start("p")
+    world.report(run, "a", status=FAILED, reason="bad luck")
+    other = max(world.runs)
+    assert other != run
+    assert world.ended(other, "$start").output == {"why": "bad luck", "of": run}
+    run = world.start("p")
+    count = len(world.runs)
+    world.report(run, "a")
+    assert len(world.runs) == count
+
+
+# ---- C8: rewind
+
+
+def line(version: int = 1, *more: str) -> Process:
+    graph = Graph(version=version)
+    slots = ("a", "b", "c", *more)
+    for index, slot in enumerate(slots):
+        graph.work(slot, slots[index + 1] if index + 1 < len(slots) else "", input=out(slots[index - 1]) if index else None)
+    return graph.build()
+
+
+def test_retry_goes_on_where_it_failed() -> None:
+    world = World(line())
+    run = world.start("p")
+    assert world.refuse(run, Rewind(to="failed")).code == "not ended"
+    world.report(run, "a", 1)
+    world.report(run, "b", status=FAILED)
+    ended = world.now
+    world.tick(500)
+    world.do(run, Rewind(to="failed"))
+    head = world.head(run)
+    assert (head.status, head.era, head.retried, head.ended) == (RunStatus.RUNNING, 1, ended + 500, 0)
+    row = world.opened(run, "b")
+    assert row.input == 1
+    assert row.n > 2
+    world.report(run, "b", 2)
+    world.report(run, "c", 3)
+    assert world.status(run) == RunStatus.COMPLETED
+    assert world.refuse(run, Rewind(to="failed")).code == "nothing to retry"
+
+
+def test_retry_of_a_fork_reopens_the_join() -> None:
+    world = World(fork())
+    run = world.start("p")
+    join = world.opened(run, "j").n
+    world.report(run, "x", 1)
+    world.report(run, "y", status=FAILED)
+    world.do(run, Rewind(to="failed"))
+    assert world.opened(run, "j").n == join
+    assert world.opened(run, "j").left == 2
+    assert not world.is_open(run, "x")
+    world.report(run, "y", 2)
+    world.report(run, "z", 3)
+    assert world.is_open(run, "end")
+
+
+def test_retry_of_a_loop_goes_on_in_its_iteration() -> None:
+    world = World(loop(3).build())
+    run = world.start("p")
+    for slot in ("a", "b", "a"):
+        world.report(run, slot)
+    world.report(run, "b", status=FAILED)
+    world.do(run, Rewind(to="failed"))
+    assert (world.opened(run, "l").k, world.opened(run, "b").it) == (2, 2)
+    for slot in ("b", "a", "b", "after"):
+        world.report(run, slot)
+    assert world.status(run) == RunStatus.COMPLETED
+    assert world.ended(run, "l").k == 3
+
+
+def test_rerun_from_the_middle_takes_back_what_followed() -> None:
+    world = World(line())
+    run = world.start("p", "in")
+    for slot, value in (("a", 1), ("b", 2), ("c", 3)):
+        world.report(run, slot, value)
+    world.do(run, Rewind(to="step", n=2, step_input="other"))
+    assert world.trail(run) == ["a", "b"]
+    assert world.opened(run, "b").input == "other"
+    world.report(run, "b", 20)
+    assert world.opened(run, "c").input == 20
+    world.report(run, "c", 30)
+    assert world.output(run) == 30
+    assert world.trail(run) == ["a", "b", "c"]
+
+
+def test_rerun_in_a_fork_keeps_the_other_branch() -> None:
+    graph = Graph().fork("f", "x", "y", "j").work("x", "x2").work("x2").work("y").join("j", "x2", "y", to="end").work("end")
+    world = World(graph.build())
+    run = world.start("p")
+    for slot in ("y", "x", "x2", "end"):
+        world.report(run, slot, slot)
+    x2 = world.ended(run, "x2").n
+    world.do(run, Rewind(to="step", n=x2))
+    assert world.is_open(run, "x2")
+    assert world.opened(run, "j").left == 1
+    assert not world.is_open(run, "y")
+    world.report(run, "x2")
+    world.report(run, "end")
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_restart_with_the_latest_version_and_another_input() -> None:
+    world = World(line())
+    run = world.start("p", "old")
+    world.report(run, "a")
+    world.do(run, Terminate(reason="stop"))
+    newer = world.define(line(2, "d"))
+    world.do(run, Rewind(to="start", definition=newer, input="new"))
+    assert world.head(run).definition == newer
+    assert world.ended(run, "$start").output == "new"
+    assert world.trail(run) == ["a"]
+    for slot in "abcd":
+        world.report(run, slot)
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_run_can_be_rewound_again_and_again() -> None:
+    world = World(line())
+    run = world.start("p")
+    for _ in range(30):
+        for slot in "abc":
+            if world.is_open(run, slot):
+                world.report(run, slot)
+        world.do(run, Rewind(to="step", n=world.ended(run, "b").n))
+    for _ in range(12):
+        world.report(run, "b", status=FAILED)
+        world.do(run, Rewind(to="failed"))
+    for _ in range(12):
+        world.do(run, Terminate())
+        world.do(run, Rewind(to="start"))
+    for slot in "abc":
+        world.report(run, slot)
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_rewind_withdraws_work_and_timers_of_a_run_that_was_terminated() -> None:
+    graph = Graph().fork("f", "a", "w", "j").work("a").wait("w", on_event("e")).join("j", "a", "w")
+    world = World(graph.build())
+    run = world.start("p")
+    world.do(run, Terminate(reason="x"))
+    world.do(run, Rewind(to="start"))
+    world.post(run, "e")
+    world.report(run, "a")
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_upgrade_goes_on_with_another_version() -> None:
+    world = World(line())
+    run = world.start("p")
+    world.report(run, "a")
+    newer = world.define(line(2, "d"))
+    world.do(run, Upgrade(definition=newer))
+    for slot in "bcd":
+        world.report(run, slot)
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+# ---- C9: skip
+
+
+def test_a_skipped_step_ends_when_its_token_arrives() -> None:
+    world = World(line())
+    run = world.start("p")
+    world.do(run, Skip(slot="b", output={"made": "up"}))
+    world.report(run, "a")
+    step = world.ended(run, "b")
+    assert (step.status, step.output) == (StepStatus.SKIPPED, {"made": "up"})
+    assert world.opened(run, "c").input == {"made": "up"}
+    assert world.refuse(run, Skip(slot="a")).code in {"invalid", "step ended", "exists", "no step"}
+    assert world.refuse(run, Skip(slot="nowhere")).code in {"invalid", "no step"}
+
+
+def test_a_skipped_branch_counts_in_its_join() -> None:
+    graph = Graph().work("s", "f").fork("f", "x", "y", "j").work("x").work("y").join("j", "x", "y", to="end").work("end")
+    world = World(graph.build())
+    run = world.start("p")
+    world.do(run, Skip(slot="x"))
+    world.report(run, "s")
+    world.report(run, "y")
+    assert world.is_open(run, "end")
+
+
+# ---- C10: pause
+
+
+def test_reports_while_paused_end_steps_and_tokens_park() -> None:
+    world = World(fork())
+    run = world.start("p")
+    world.do(run, Pause())
+    assert world.status(run) == RunStatus.PAUSED
+    for slot in "xyz":
+        world.report(run, slot)
+    assert not world.is_open(run, "end")
+    assert world.status(run) == RunStatus.PAUSED
+    world.do(run, Resume())
+    assert world.status(run) == RunStatus.RUNNING
+    assert world.is_open(run, "end")
+    assert world.refuse(run, Resume()).code == "not paused"
+
+
+def test_what_parked_follows_in_the_order_of_parking() -> None:
+    graph = Graph().fork("f", "a", "b", "c").work("a", "a2").work("b", "b2").work("c", "c2").work("a2").work("b2").work("c2")
+    world = World(graph.build())
+    run = world.start("p")
+    world.do(run, Pause())
+    for slot in "cab":
+        world.report(run, slot)
+    assert [row.n for row in sorted(world.rows(run).open.values(), key=lambda row: row.n)] == [-3, -2, -1]
+    world.do(run, Resume())
+    assert [world.opened(run, slot).n for slot in ("c2", "a2", "b2")] == [5, 6, 7]
+
+
+def test_pausing_twice_is_one_pause_and_a_paused_run_can_be_terminated() -> None:
+    world = World(line())
+    run = world.start("p")
+    world.do(run, Pause())
+    world.send(run, Pause())
+    world.do(run, Resume())
+    assert world.status(run) == RunStatus.RUNNING
+    world.do(run, Pause())
+    world.report(run, "a")
+    world.do(run, Terminate())
+    assert world.status(run) == RunStatus.TERMINATED
+
+
+def test_a_failure_while_paused_and_retries() -> None:
+    world = World(Graph().work("a", "b", retry=Retry(1)).work("b").build())
+    run = world.start("p")
+    world.do(run, Pause())
+    world.report(run, "a", status=FAILED)
+    world.do(run, Resume())
+    assert world.opened(run, "a").attempt == 1
+    world.report(run, "a")
+    assert world.is_open(run, "b")
+
+
+def test_a_child_that_ends_while_its_parent_is_paused() -> None:
+    world = World(*family(2))
+    top = world.start("p0")
+    (low,) = world.children(top)
+    world.do(top, Pause())
+    world.report(low, "a")
+    world.report(low, "b", 1)
+    assert not world.is_open(top, "d")
+    world.do(top, Resume())
+    assert world.opened(top, "d").input == 1
+
+
+# ---- C18: terminate
+
+
+def test_terminate_cancels_all_and_the_children_too() -> None:
+    world = World(*family(3))
+    top = world.start("p0")
+    (middle,) = world.children(top)
+    (low,) = world.children(middle)
+    world.do(top, Terminate(reason="fire"))
+    world.settle()
+    assert [world.status(run) for run in (top, middle, low)] == [RunStatus.TERMINATED] * 3
+    assert world.reason(top) == "fire"
+    assert world.ended(low, "a").status == StepStatus.CANCELED
+    assert not world.claimable()
+
+
+def test_terminate_in_the_middle_of_everything_leaves_nothing() -> None:
+    graph = Graph().fork("f", "a", "l", "w", "j").work("a").scope("l", "x", again=look(lambda c: True)).work("x")
+    graph.wait("w", on_event("e"), outside()).join("j", "a", "l", "w")
+    world = World(graph.build())
+    run = world.start("p")
+    world.do(run, Terminate())
+    assert world.status(run) == RunStatus.TERMINATED
+    assert not world.rows(run).open
+
+
+def test_starts_are_deterministic_to_the_byte() -> None:
+    first, second = (World(*family(3)) for _ in range(2))
+    for world in (first, second):
+        top = world.start("p0", {"a": [1, {"b": None}]})
+        low = max(world.runs)
+        world.report(low, "a")
+        world.do(top, Terminate(reason="x"))
+    assert first.snapshot() == second.snapshot()
+
+
+def test_a_stub_becomes_a_run() -> None:
+    world = World(line())
+    key = 4711
+    world.do(key, Start(key=key, ns="test", definition=1))
+    assert world.status(key) == RunStatus.RUNNING
+    assert not world.opened(key, "a").bits & Bit.TIMED

@@ -1,0 +1,799 @@
+"""A runtime in memory: it drives runs through `advance` and holds every transition to the kernel's invariants.
+
+Each signal is decided twice: once with every fact at hand, once with none, through rounds of `Need`; both must come to the same
+bytes. Effects are performed at once (other runs of the same group, timers, held events) or left for the next commit (`later`).
+Time is a number that moves when told to. Nothing here is random: the same calls give the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import msgspec
+from tests.kernel.invariants import check_run
+
+from pelton.kernel import facts as f
+from pelton.kernel.advance import advance
+from pelton.kernel.expressions.base import Evaluation, Outcome
+from pelton.kernel.process import Process
+from pelton.kernel.rows import END, OpenStep, Run, RunStatus, StartMeta, State, Step, Thread
+from pelton.kernel.signals import (
+    ChildReopened,
+    Continue,
+    EventArrived,
+    Extend,
+    Report,
+    Rewind,
+    Signal,
+    Start,
+    TimerFired,
+)
+from pelton.kernel.transition import (
+    UNSET,
+    Claim,
+    ClearTimers,
+    CloseWaitKeys,
+    Fact,
+    Hold,
+    Need,
+    Note,
+    OpenWaitKey,
+    Publish,
+    Purge,
+    Refused,
+    Resume,
+    SetTimer,
+    SignalRun,
+    StartRun,
+    Transition,
+    Withdraw,
+)
+
+ROUNDS = 16
+HEAD_BYTES = 300
+NEVER = (1 << 63) - 1
+NS = "test"
+
+
+def plain(value: Any) -> Any:
+    return "UNSET" if value is UNSET else repr(value)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=plain)
+
+
+def encode(value: Any) -> bytes:
+    return _encoder.encode(value)
+
+
+def encode_answer(answer: Transition | Refused) -> bytes:
+    """Effects are tuples: their types go in as well."""
+    if isinstance(answer, Transition):
+        return encode([answer, [type(effect).__name__ for effect in answer.effects]])
+    return encode(["refused", answer.code, answer.detail, answer.trace])
+
+
+class Sent(NamedTuple):
+    run: int
+    n: int
+    attempt: int
+    sink: str
+    body: Any
+
+
+class Cost(NamedTuple):
+    """What one signal touched."""
+
+    read: int
+    written: int
+    rounds: int
+
+
+class Ids:
+    """Public ids, as simple as can be."""
+
+    def run_id(self, key: int) -> str:
+        return f"run-{key}"
+
+    def step_id(self, key: int, n: int) -> str:
+        return f"run-{key}/{n}"
+
+
+class Rows:
+    """One run's rows, with the indexes that a store would have."""
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.head: Run | None = None
+        self.open: dict[int, OpenStep] = {}
+        self.ended: dict[int, Step] = {}
+        self.threads: dict[int, Thread] = {}
+        self.vars: dict[tuple[int, str], Any] = {}
+        self.fragments: dict[int, tuple[int, str, Any]] = {}
+        self.timers: dict[tuple[int, str], tuple[int, int]] = {}  # (n, arm) → (epoch, due)
+        self.keys: set[tuple[int, str, str]] = set()
+        self.slots: dict[str, list[int]] = {}
+        self.places: dict[tuple[str, int, int], list[int]] = {}
+        self.iterations: dict[tuple[str, int], list[int]] = {}
+        self.used: set[int] = set()  # numbers opened in this era
+        self.finished: set[int] = set()  # numbers ended in this era
+
+    @property
+    def run(self) -> Run:
+        assert self.head is not None
+        return self.head
+
+    def void(self, n: int) -> bool:
+        return any(low <= n < high for low, high in self.run.voids)
+
+    def row(self, n: int) -> OpenStep | Step | None:
+        found = self.open.get(n) or self.ended.get(n)
+        return None if found is None or self.void(n) else found
+
+    def newest(self, numbers: list[int] | None, below: int = 0) -> OpenStep | Step | None:
+        for n in reversed(numbers or ()):
+            if (not below or n < below) and not self.void(n):
+                return self.row(n)
+        return None
+
+    def index(self, row: OpenStep | Step) -> None:
+        for numbers in self.lists(row):
+            at = bisect_left(numbers, row.n)
+            if at == len(numbers) or numbers[at] != row.n:
+                insort(numbers, row.n)
+
+    def unindex(self, row: OpenStep | Step) -> None:
+        for numbers in self.lists(row):
+            at = bisect_left(numbers, row.n)
+            if at < len(numbers) and numbers[at] == row.n:
+                del numbers[at]
+
+    def lists(self, row: OpenStep | Step) -> Iterator[list[int]]:
+        if row.n >= 0:
+            yield self.slots.setdefault(row.slot, [])
+            yield self.places.setdefault((row.slot, row.scope, row.it), [])
+            yield self.iterations.setdefault((row.slot, row.it), [])
+
+    def steps(self) -> list[OpenStep | Step]:
+        """As a view lists them."""
+        numbers = sorted({n for n in self.open if n > 0} | set(self.ended))
+        return [row for n in numbers if (row := self.row(n)) is not None]
+
+    def snapshot(self) -> bytes:
+        return encode(
+            [
+                self.head,
+                [self.open[n] for n in sorted(self.open)],
+                [self.ended[n] for n in sorted(self.ended)],
+                [self.threads[no] for no in sorted(self.threads)],
+                sorted((no, name, encode(value)) for (no, name), value in self.vars.items()),
+                [self.fragments[n] for n in sorted(self.fragments)],
+                sorted((n, arm, epoch, due) for (n, arm), (epoch, due) in self.timers.items()),
+                sorted(self.keys),
+            ]
+        )
+
+
+class AllFacts:
+    """Everything is there."""
+
+    def __init__(self, world: World, run: int, fresh: dict[Any, int]) -> None:
+        self.world = world
+        self.rows = world.runs.get(run) or Rows(run)
+        self.fresh = fresh
+        self.seen: list[tuple[Any, bytes]] = []
+
+    @property
+    def codec(self) -> Ids:
+        return self.world.codec
+
+    def watch(self, answer: Any) -> Any:
+        """Remembers what was handed out, to see afterwards that nobody changed it."""
+        self.seen.append((answer, encode(answer)))
+        return answer
+
+    def head(self) -> Run | None:
+        return self.watch(self.rows.head)  # type: ignore[no-any-return]
+
+    def open(self, n: int) -> OpenStep | None:
+        return self.watch(self.rows.open.get(n))  # type: ignore[no-any-return]
+
+    def newest(self, slot: str) -> OpenStep | Step | None:
+        return self.watch(self.rows.newest(self.rows.slots.get(slot)))  # type: ignore[no-any-return]
+
+    def at(self, slot: str, scope: int, it: int) -> OpenStep | Step | None:
+        return self.watch(self.rows.newest(self.rows.places.get((slot, scope, it))))  # type: ignore[no-any-return]
+
+    def step(self, n: int) -> OpenStep | Step | None:
+        return self.watch(self.rows.row(n))  # type: ignore[no-any-return]
+
+    def var(self, thread: int, name: str) -> list[Any] | None:
+        place = (thread, name)
+        return self.watch([self.rows.vars[place]]) if place in self.rows.vars else None  # type: ignore[no-any-return]
+
+    def thread(self, no: int) -> Thread | None:
+        return self.watch(self.rows.threads.get(no))  # type: ignore[no-any-return]
+
+    def evaluated(self, question: Evaluation) -> Outcome | None:
+        return self.world.run_script(question)
+
+    def answer(self, key: Any) -> Any:
+        return self.watch(self.lookup(key))
+
+    def lookup(self, key: Any) -> Any:
+        """The answer to any key: what a store would read."""
+        rows = self.rows
+        world = self.world
+        match key:
+            case f.NewestKey(slot):
+                return rows.newest(rows.slots.get(slot))
+            case f.SlotKey(slot, scope, it):
+                return rows.newest(rows.places.get((slot, scope, it)))
+            case f.IterationKey(slot, it):
+                return rows.newest(rows.iterations.get((slot, it)))
+            case f.NewestBelowKey(slot, n):
+                return rows.newest(rows.slots.get(slot), n)
+            case f.ParkedKey():
+                return [rows.open[n] for n in sorted((n for n in rows.open if n < 0), reverse=True)][:1000]
+            case f.StepKey(n):
+                return rows.open.get(n) if n < 0 else rows.row(n)
+            case f.OpenKey():
+                return [rows.open[n] for n in sorted(rows.open)]
+            case f.EndedKey(low, high, limit):
+                numbers = sorted((n for n in rows.ended if low <= n < high and not rows.void(n)), reverse=True)
+                return [rows.ended[n] for n in numbers[:limit]]
+            case f.VarKey(thread, name):
+                return self.var(thread, name)
+            case f.VarsKey(thread):
+                return {name: value for (no, name), value in rows.vars.items() if no == thread}
+            case f.ThreadKey(no):
+                return rows.threads.get(no)
+            case f.ThreadsKey():
+                return [rows.threads[no] for no in sorted(rows.threads)]
+            case f.FragmentKey():
+                return [rows.fragments[n] for n in sorted(rows.fragments) if not rows.void(n)]
+            case f.EvaluationKey(question):
+                return world.run_script(question)
+            case f.NewRunKey():
+                return self.fresh.setdefault(key, world.fresh_key(len(self.fresh)))
+            case f.DefinitionKey(_, name, version):
+                return world.find(name, version)
+            case f.InlineKey(_, body):
+                return world.compile_inline(body)
+            case f.ProcessKey(definition):
+                return world.definitions.get(definition)
+            case f.RunKey(other):
+                theirs = world.runs.get(other)
+                return theirs.head if theirs is not None else None
+            case f.HeldKey(name, held_key):
+                return world.held_for(rows.key, name, held_key)
+            case _:
+                raise AssertionError(f"the kernel asks for {key!r}, which no store answers")
+
+
+class NoFacts:
+    """Nothing is there but the head, until it has been asked for."""
+
+    def __init__(self, source: AllFacts) -> None:
+        self.source = source
+        self.known: dict[Any, Any] = {}
+        self.read = 0
+
+    @property
+    def codec(self) -> Ids:
+        return self.source.codec
+
+    def fetch(self, keys: tuple[Any, ...]) -> None:
+        for key in keys:
+            assert key not in self.known, f"{key!r} is asked for though it is there"
+            answer = self.source.answer(key)
+            self.known[key] = answer
+            many = isinstance(answer, list | dict) and not isinstance(key, f.VarKey)
+            self.read += max(len(answer), 1) if many else 1
+
+    def answer(self, key: Any) -> Any:
+        if key not in self.known:
+            raise f.Missing(key)
+        return self.known[key]
+
+    def head(self) -> Run | None:
+        return self.source.head()
+
+    def open(self, n: int) -> OpenStep | None:
+        found = self.answer(f.StepKey(n))
+        return found if isinstance(found, OpenStep) else None
+
+    def newest(self, slot: str) -> OpenStep | Step | None:
+        return self.answer(f.NewestKey(slot))  # type: ignore[no-any-return]
+
+    def at(self, slot: str, scope: int, it: int) -> OpenStep | Step | None:
+        return self.answer(f.SlotKey(slot, scope, it))  # type: ignore[no-any-return]
+
+    def step(self, n: int) -> OpenStep | Step | None:
+        return self.answer(f.StepKey(n))  # type: ignore[no-any-return]
+
+    def var(self, thread: int, name: str) -> list[Any] | None:
+        return self.answer(f.VarKey(thread, name))  # type: ignore[no-any-return]
+
+    def thread(self, no: int) -> Thread | None:
+        return self.answer(f.ThreadKey(no))  # type: ignore[no-any-return]
+
+    def evaluated(self, question: Evaluation) -> Outcome | None:
+        return self.known.get(f.EvaluationKey(question))
+
+
+Pending = tuple[int, Signal]
+
+
+class World:
+    """`thorough`: all rows of a run are checked after each of its transitions; else only the head and what was touched.
+    `both`: decide with all facts too. `gather`: leave effects on other runs of the same group until `flush`."""
+
+    def __init__(self, *processes: Process, thorough: bool = True, both: bool = True) -> None:
+        self.codec = Ids()
+        self.now = 1_000_000
+        self.thorough = thorough
+        self.both = both
+        self.runs: dict[int, Rows] = {}
+        self.definitions: dict[int, Process] = {}
+        self.inline: dict[str, int] = {}
+        self.scripts: dict[str, Callable[[Any], Any]] = {}
+        self.compiler: Callable[[Any], Process] | None = None
+        self.keys = 100
+        self.held: dict[int, tuple[int, Hold]] = {}  # id → (run or 0, row)
+        self.holds = 0
+        self.sent: list[Sent] = []
+        self.notes: list[tuple[int, Note]] = []
+        self.facts: list[tuple[int, Fact]] = []
+        self.withdrawn: list[tuple[int, Withdraw]] = []
+        self.later: deque[Pending] = deque()
+        self.costs: list[Cost] = []
+        self.events = 0
+        self.folding = False
+        for process in processes:
+            self.define(process)
+
+    # ---- definitions
+
+    def define(self, process: Process) -> int:
+        number = len(self.definitions) + 1
+        process.definition = number
+        self.definitions[number] = process
+        return number
+
+    def find(self, name: str, version: int = 0) -> int:
+        found = 0
+        for number, process in self.definitions.items():
+            if process.name == name and (process.version == version or not version):
+                found = number
+        return found
+
+    def compile_inline(self, body: str) -> int | str:
+        if self.compiler is None:
+            return "no compiler for definitions given in full"
+        if body not in self.inline:
+            self.inline[body] = self.define(self.compiler(msgspec.json.decode(body)))
+        return self.inline[body]
+
+    def run_script(self, question: Evaluation) -> Outcome:
+        script = self.scripts[question.source]
+        try:
+            return Outcome(script(msgspec.json.decode(question.argument)))
+        except ValueError as error:
+            return Outcome(None, str(error), True)
+
+    def fresh_key(self, ahead: int) -> int:
+        return self.keys + 1 + ahead
+
+    # ---- looking
+
+    def rows(self, run: int) -> Rows:
+        return self.runs[run]
+
+    def head(self, run: int) -> Run:
+        return self.runs[run].run
+
+    def status(self, run: int) -> RunStatus:
+        return RunStatus(self.head(run).status)
+
+    def newest(self, run: int, slot: str) -> OpenStep | Step | None:
+        rows = self.runs[run]
+        return rows.newest(rows.slots.get(slot))
+
+    def opened(self, run: int, slot: str) -> OpenStep:
+        row = self.newest(run, slot)
+        assert isinstance(row, OpenStep), f"{slot} is {row!r}"
+        return row
+
+    def ended(self, run: int, slot: str) -> Step:
+        row = self.newest(run, slot)
+        assert isinstance(row, Step), f"{slot} is {row!r}"
+        return row
+
+    def is_open(self, run: int, slot: str) -> bool:
+        return isinstance(self.newest(run, slot), OpenStep)
+
+    def output(self, run: int) -> Any:
+        return self.ended(run, END).output
+
+    def reason(self, run: int) -> str:
+        return self.ended(run, END).reason
+
+    def var(self, run: int, name: str, thread: int = 0) -> Any:
+        return self.runs[run].vars.get((thread, name))
+
+    def trail(self, run: int) -> list[str]:
+        """Slots in the order of numbers, without start and end."""
+        return [row.slot for row in self.runs[run].steps() if not row.slot.startswith("$")]
+
+    def children(self, run: int) -> list[int]:
+        return sorted(key for key, rows in self.runs.items() if rows.run.parent == run)
+
+    def held_for(self, run: int, name: str, key: str) -> list[f.Held]:
+        chosen = []
+        for number, (owner, hold) in sorted(self.held.items()):
+            mine = owner == run if not key else owner == 0 and hold.key == key
+            if mine and (not name or hold.name == name):
+                chosen.append((hold.posted, number, hold))
+        chosen.sort(key=lambda item: item[:2])
+        return [
+            f.Held(number, hold.name, hold.key, hold.body, hold.thread, hold.position, posted, hold.report)
+            for posted, number, hold in chosen
+        ][:100]
+
+    def snapshot(self) -> bytes:
+        return encode([[key, self.runs[key].snapshot()] for key in sorted(self.runs)])
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.snapshot()).hexdigest()
+
+    # ---- deciding
+
+    def decide(self, run: int, signal: Signal) -> tuple[Transition | Refused, Cost, dict[Any, int]]:
+        rows = self.runs.get(run)
+        before = rows.snapshot() if rows is not None and self.thorough else b""
+        definition = signal.definition if isinstance(signal, Start) else rows.run.definition if rows is not None else 0
+        process = self.definitions[definition]
+        fresh: dict[Any, int] = {}
+        source = AllFacts(self, run, fresh)
+        facts = NoFacts(source)
+        for rounds in range(1, ROUNDS + 2):
+            assert rounds <= ROUNDS, f"{signal!r} takes more than {ROUNDS} rounds"
+            answer = advance(process, facts, signal, self.now)
+            if not isinstance(answer, Need):
+                break
+            assert answer.keys, "a need of nothing"
+            assert len(set(answer.keys)) == len(answer.keys), f"asked twice: {answer.keys}"
+            facts.fetch(answer.keys)
+        else:
+            raise AssertionError
+        assert not isinstance(answer, Need)
+        bytes_of = encode_answer(answer)
+        if self.both:
+            every = AllFacts(self, run, fresh)
+            again = advance(process, every, signal, self.now)
+            assert not isinstance(again, Need), f"{again.keys} are needed though everything is there"
+            assert encode_answer(again) == bytes_of, f"not the same answer with all facts:\n{again}\n{answer}"
+            source.seen += every.seen
+        for handed, was in source.seen:
+            assert encode(handed) == was, f"a fact was changed: {handed!r}"
+        if before:
+            assert rows is not None
+            assert rows.snapshot() == before, f"{signal!r} changed facts"
+        written = 0
+        if isinstance(answer, Transition):
+            written = 1 + sum(
+                len(part)
+                for part in (
+                    answer.opened,
+                    answer.changed,
+                    answer.closed,
+                    answer.ended,
+                    answer.reopened,
+                    answer.threads,
+                    answer.variables,
+                    answer.fragments,
+                )
+            )
+            written += sum(not isinstance(effect, Fact | Note | Resume) for effect in answer.effects)
+        return answer, Cost(facts.read + 1, written, rounds), fresh
+
+    def send(self, run: int, signal: Signal) -> Transition | Refused:
+        """Decides, commits and performs the effects, those on other runs included."""
+        group: deque[Pending] = deque([(run, signal)])
+        first: Transition | Refused | None = None
+        applied = 0
+        while group:
+            target, what = group.popleft()
+            applied += 1
+            assert applied < 10_000, "runs signal one another without end"
+            answer = self.one(target, what, group)
+            first = first if first is not None else answer
+        assert first is not None
+        return first
+
+    def one(self, run: int, signal: Signal, group: deque[Pending]) -> Transition | Refused:
+        signal = msgspec.convert(msgspec.to_builtins(signal), type(signal))  # as it comes out of a store
+        if run not in self.runs and not isinstance(signal, Start):
+            return Refused("not found", f"run {run}")
+        answer, cost, fresh = self.decide(run, signal)
+        self.costs.append(cost)
+        if isinstance(answer, Refused):
+            assert signal.strict, f"a tolerant signal is refused: {signal!r} {answer!r}"
+            assert answer.code
+            assert answer.detail
+            return answer
+        used = {effect.key for effect in answer.effects if isinstance(effect, StartRun)}
+        self.keys = max([self.keys, *used])
+        answer = deepcopy_transition(answer)
+        rows = self.runs.get(run) or Rows(run)
+        self.apply(rows, answer, signal)
+        self.runs[run] = rows
+        self.perform(rows, answer, group)
+        check_run(self, rows, answer)
+        return answer
+
+    def do(self, run: int, signal: Signal) -> Transition:
+        answer = self.send(run, signal)
+        assert isinstance(answer, Transition), f"refused: {answer}"
+        return answer
+
+    def refuse(self, run: int, signal: Signal) -> Refused:
+        before = self.snapshot()
+        answer = self.send(run, signal)
+        assert isinstance(answer, Refused), f"not refused: {answer}"
+        assert self.snapshot() == before
+        return answer
+
+    # ---- committing
+
+    def apply(self, rows: Rows, change: Transition, signal: Signal) -> None:
+        old, new = rows.head, change.run
+        assert change.created == (old is None), "created"
+        assert len(encode(new)) <= HEAD_BYTES, f"head of {len(encode(new))} bytes: {new}"
+        if old is not None:
+            assert new.rev == old.rev + 1
+            assert new.era >= old.era
+            if RunStatus(old.status).ended:
+                touched = change.opened or change.changed or change.closed or change.ended or change.reopened or change.threads
+                if touched or new.status != old.status:
+                    assert isinstance(signal, Rewind | ChildReopened), f"{signal!r} changed a finished run"
+                    assert new.era > old.era
+            if new.era > old.era:
+                rows.used.clear()
+                rows.finished.clear()
+        rows.head = new
+        for n in change.reopened:
+            rows.unindex(rows.ended.pop(n))
+        reopened = set(change.reopened)
+        for n in change.closed:
+            rows.unindex(rows.open.pop(n))
+        for row in change.opened:
+            assert row.n not in rows.open, f"{row.n} is open already"
+            assert row.n not in rows.ended, f"{row.n} has ended already"
+            if row.n not in reopened:
+                assert row.n not in rows.used, f"{row.n} is used again in the same era"
+                rows.used.add(row.n)
+            rows.open[row.n] = row
+            rows.index(row)
+        for row in change.changed:
+            assert row.n in rows.open, f"{row.n} is changed but not open"
+            mine = rows.open[row.n]
+            assert (mine.slot, mine.scope, mine.it, mine.thread) == (row.slot, row.scope, row.it, row.thread)
+            rows.open[row.n] = row
+        for step in change.ended:
+            assert step.n not in rows.open, f"{step.n} has ended and is open"
+            old_step = rows.ended.get(step.n)
+            if old_step is not None:
+                # The only change to an ended row: an attempt that another one follows is marked, or the start is replaced.
+                assert step.n == 0 or (old_step.status == step.status and old_step.output == step.output), f"{step.n} ended twice"
+            else:
+                assert step.n == 0 or step.n not in rows.finished, f"{step.n} ended twice in an era"
+                rows.finished.add(step.n)
+            rows.ended[step.n] = step
+            rows.index(step)
+        for thread in change.threads:
+            rows.threads[thread.no] = thread
+        for no, name, value in change.variables:
+            if value is UNSET:
+                rows.vars.pop((no, name), None)
+            else:
+                rows.vars[no, name] = value
+        for n, node, value in change.fragments:
+            rows.fragments[n] = (n, node, value)
+
+    def perform(self, rows: Rows, change: Transition, group: deque[Pending]) -> None:
+        run = rows.run
+        for effect in change.effects:
+            match effect:
+                case SetTimer(n, arm, epoch, due):
+                    rows.timers[n, arm] = (epoch, due)
+                case ClearTimers(n, arm):
+                    for place in [place for place in rows.timers if place[0] == n and arm in ("", place[1])]:
+                        del rows.timers[place]
+                case Publish(n, attempt, sink, body):
+                    assert not any((sent.run, sent.n, sent.attempt) == (run.key, n, attempt) for sent in self.sent), "published twice"
+                    self.sent.append(Sent(run.key, n, attempt, sink, body))
+                case StartRun():
+                    self.start_child(run, effect, group)
+                case SignalRun(key, signal, later):
+                    (self.later if later or self.folding else group).append((key, signal))
+                case Hold():
+                    self.hold(0 if effect.key else run.key, effect)
+                case Claim(number, _):
+                    assert number in self.held, f"held row {number} is claimed but not there"
+                    del self.held[number]
+                case OpenWaitKey(n, name, key):
+                    rows.keys.add((n, name, key))
+                case CloseWaitKeys(n):
+                    rows.keys = {place for place in rows.keys if place[0] != n}
+                case Withdraw():
+                    self.withdrawn.append((run.key, effect))
+                case Note():
+                    self.notes.append((run.key, effect))
+                case Fact():
+                    self.facts.append((run.key, effect))
+                case Resume():
+                    self.later.append((run.key, Continue()))
+                case Purge():
+                    self.purge(rows, effect)
+
+    def start_child(self, run: Run, effect: StartRun, group: deque[Pending]) -> None:
+        assert effect.key not in self.runs, f"run {effect.key} is started twice"
+        sequel = not effect.n
+        signal = Start(
+            key=effect.key,
+            ns=run.ns,
+            definition=effect.definition,
+            input=effect.input,
+            meta=effect.meta,
+            parent=0 if sequel else run.key,
+            parent_n=effect.n,
+            root=0 if sequel else run.root,
+            hops=run.hops + 1,
+        )
+        (self.later if effect.later or self.folding else group).append((effect.key, signal))
+
+    def hold(self, owner: int, row: Hold) -> int:
+        self.holds += 1
+        self.held[self.holds] = (owner, row)
+        return self.holds
+
+    def purge(self, rows: Rows, effect: Purge) -> None:
+        for n in [n for n in rows.ended if effect.low <= n < effect.high]:
+            step = rows.ended[n]
+            if not effect.scope or (step.scope == effect.scope and step.it < effect.it):
+                rows.unindex(step)
+                del rows.ended[n]
+
+    # ---- driving
+
+    def start(self, process: Process | str, input: Any = None, *, meta: StartMeta | None = None, settle: bool = True) -> int:
+        name = process if isinstance(process, str) else process.name
+        definition = self.find(name) if isinstance(process, str) else process.definition
+        self.keys += 1
+        key = self.keys
+        self.do(key, Start(key=key, ns=NS, definition=definition, input=input, meta=meta or StartMeta()))
+        if settle:
+            self.settle()
+        return key
+
+    def settle(self, most: int = 100_000) -> int:
+        """The commits that follow by themselves."""
+        done = 0
+        while self.later:
+            run, signal = self.later.popleft()
+            self.send(run, signal)
+            done += 1
+            assert done < most, "no end of commits"
+        return done
+
+    def report(self, run: int, slot: str | int, output: Any = None, **more: Any) -> Transition:
+        """Reports on the open row of a slot, or on a number."""
+        n = slot if isinstance(slot, int) else self.opened(run, slot).n
+        answer = self.do(run, Report(n=n, output=output, **more))
+        self.settle()
+        return answer
+
+    def fold(self, run: int, *signals: Signal) -> None:
+        """Signals of one run that arrive together: advanced one after another, what they cause elsewhere follows."""
+        self.folding = True
+        try:
+            for signal in signals:
+                self.send(run, signal)
+        finally:
+            self.folding = False
+        self.settle()
+
+    def claimable(self, run: int = 0) -> list[OpenStep]:
+        return [
+            row
+            for key, rows in sorted(self.runs.items())
+            if not run or key == run
+            for row in rows.open.values()
+            if row.state == State.WORK and row.queue and not row.lease and row.due <= self.now
+        ]
+
+    def claim(self, run: int, slot: str | int, worker: str = "w") -> OpenStep:
+        """Hands the work out: lease columns only, no revision."""
+        rows = self.runs[run]
+        row = rows.open[slot] if isinstance(slot, int) else self.opened(run, slot)
+        assert row in self.claimable(run), f"not to be handed out: {row}"
+        mine = deepcopy(row)
+        mine.worker, mine.polls, mine.started = worker, row.polls + 1, self.now
+        mine.lease = self.lease(mine)
+        rows.open[mine.n] = mine
+        return mine
+
+    def lease(self, row: OpenStep) -> int:
+        ends = [self.now + row.idle] if row.idle else []
+        ends += [row.started + row.limit] if row.limit else []
+        return min(ends, default=NEVER)
+
+    def extend(self, run: int, n: int) -> None:
+        answer = self.send(run, Extend(n=n))
+        assert isinstance(answer, Transition)
+
+    def due(self) -> list[tuple[int, int, int, TimerFired]]:
+        """What is to fire by itself, soonest first: (time, run, n, signal)."""
+        found = []
+        for key, rows in self.runs.items():
+            for (n, arm), (epoch, due) in rows.timers.items():
+                found.append((due, key, n, TimerFired(n=n, arm=arm, epoch=epoch)))
+            for row in rows.open.values():
+                if row.lease and row.lease != NEVER:
+                    spent = row.limit and row.started + row.limit <= row.lease
+                    found.append((row.lease, key, row.n, TimerFired(n=row.n, arm="limit" if spent else "idle", epoch=row.polls)))
+        found.sort(key=lambda item: (*item[:3], item[3].arm))
+        return found
+
+    def tick(self, ms: int) -> int:
+        """Time passes; whatever falls due on the way happens at its time."""
+        until = self.now + ms
+        fired = 0
+        while True:
+            due = self.due()
+            if not due or due[0][0] > until:
+                break
+            when, run, n, signal = due[0]
+            self.now = max(self.now, when)
+            timer = self.runs[run].timers.get((n, signal.arm))
+            self.send(run, signal)
+            if timer is not None and self.runs[run].timers.get((n, signal.arm)) == timer:
+                del self.runs[run].timers[n, signal.arm]  # a timer that fired is gone, unless set anew
+            self.settle()
+            fired += 1
+            assert fired < 10_000, f"{signal!r} fires for ever"
+        self.now = until
+        return fired
+
+    def post(self, run: int, name: str, body: Any = None, *, thread: int = -1, position: int = -1, posted: int = 0) -> Transition:
+        self.events += 1
+        answer = self.do(
+            run,
+            EventArrived(id=self.events, name=name, body=body, thread=thread, position=position, posted=posted or self.now),
+        )
+        self.settle()
+        return answer
+
+    def announce(self, name: str, key: str, body: Any = None) -> int:
+        """An event of a key in the namespace: to the waits for it, or held. Answers how many it went to."""
+        self.events += 1
+        waiting = sorted({run for run, rows in self.runs.items() if any(place[1:] == (name, key) for place in rows.keys)})
+        for run in waiting:
+            self.do(run, EventArrived(id=self.events, name=name, body=body, key=key, posted=self.now))
+        if not waiting:
+            self.hold(0, Hold(name, key, body, -1, -1, self.now, 0, None, ""))
+        self.settle()
+        return len(waiting)
+
+
+def deepcopy_transition(change: Transition) -> Transition:
+    """What a store gives back: rows that share nothing with what was decided."""
+    copied = deepcopy(change, {id(UNSET): UNSET})
+    return copied
