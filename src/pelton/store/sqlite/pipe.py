@@ -14,13 +14,14 @@ import subprocess
 import sys
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from msgspec.msgpack import Decoder, Encoder
 
 from pelton.store.base import StoreFailed
 
 LENGTH = struct.Struct("<Q")
+START_WAIT = 30  # seconds for the writer to say that it is ready
 END_WAIT = 60  # seconds for the last batches and the last checkpoint
 
 
@@ -54,7 +55,12 @@ class WriterPipe(asyncio.Protocol):
         ready: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(ready)
         await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
-        settings: dict[str, Any] = (await ready)[1]
+        try:
+            settings: dict[str, Any] = (await asyncio.wait_for(ready, START_WAIT))[1]
+        except TimeoutError:
+            raise StoreFailed(
+                f"the writer process {self.pid} was not ready within {START_WAIT} s: look at its error output"
+            ) from None
         return settings
 
     def send(self, entangled: bool, now: int, groups: list[Any]) -> asyncio.Future[list[Any]]:
@@ -89,8 +95,7 @@ class WriterPipe(asyncio.Protocol):
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is not a subclass
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
