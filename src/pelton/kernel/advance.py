@@ -138,9 +138,22 @@ def run_agenda(turn: Turn) -> None:
                 return
         item = agenda.popleft()
         if type(item) is Token:
+            if turn.process.most_transitions and circles(turn, item.node):
+                return
             enter(turn, item)
         else:
             follow(turn, item)
+
+
+def circles(turn: Turn, node: str) -> bool:
+    """Counts that a token enters a node. Once too often without a wait in between, the run fails: True."""
+    visits = turn.visits[node] = turn.visits.get(node, 0) + 1
+    most = turn.process.most_transitions
+    if visits <= most:
+        return False
+    reason = f"{node!r} was entered more than {most} times without a wait"
+    end_run(turn, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))
+    return True
 
 
 def follow(turn: Turn, item: Any) -> None:

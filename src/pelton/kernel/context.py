@@ -111,6 +111,13 @@ class Scene:
         row = self.turn.newest(slot)
         return row.k if row is not None else 0
 
+    def item(self, slot: str) -> Any:
+        """The item of a scope's current iteration; None when it has none."""
+        row = self.turn.newest(slot)
+        if not isinstance(row, OpenStep) or not isinstance(row.waits, list) or not 0 < row.k <= len(row.waits):
+            return None
+        return row.waits[row.k - 1]
+
     def evaluated(self, question: Evaluation) -> Outcome | None:
         return self.turn.facts.evaluated(question)
 

@@ -29,7 +29,7 @@ from pelton.kernel.signals import (
 )
 from pelton.kernel.threads import all_threads, halt, interrupt, resume, unpark
 from pelton.kernel.transition import Hold
-from pelton.kernel.turn import SKIPS, Failed, Refusal, Turn
+from pelton.kernel.turn import FUEL, SKIPS, Failed, Refusal, Turn
 from pelton.kernel.waits import fits, merged, open_waits, take, trigger
 
 OPERATOR = (int(Halt.OPERATOR), 0)
@@ -106,7 +106,10 @@ def hurry_up(turn: Turn, signal: HurryUp) -> None:
 def carry_on(turn: Turn, signal: Continue) -> None:
     """Goes on with tokens that parked because fuel ran out: those of threads that are not halted."""
     must_run(turn)
-    unpark(turn, [row for row in turn.facts.answer(ParkedKey()) if not turn.halted(row.thread)])
+    rows = [row for row in turn.facts.answer(ParkedKey()) if not turn.halted(row.thread)]
+    unpark(turn, rows[:FUEL])
+    if len(rows) > FUEL:
+        turn.come_again()
 
 
 def extend(turn: Turn, signal: Extend) -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.kernel.facts import Missing, SlotKey
-from pelton.kernel.flow import awaited
+from pelton.kernel.flow import awaited, look
 from pelton.kernel.process import Join, Process, Scope, targets
 from pelton.kernel.rows import OpenStep, State, Step
 from pelton.kernel.turn import Turn
@@ -52,20 +51,6 @@ def scope_output(turn: Turn, row: OpenStep | Step) -> dict[str, Any]:
         if members:
             output[str(it)] = members
     return output
-
-
-def look(turn: Turn, places: list[tuple[str, int, int]]) -> list[OpenStep | Step | None]:
-    """Many slots at once: what is missing is asked for in one need."""
-    found: list[OpenStep | Step | None] = []
-    missing: list[Any] = []
-    for slot, scope, it in places:
-        try:
-            found.append(turn.at(slot, scope, it))
-        except Missing:
-            missing.append(SlotKey(slot, scope, it))
-    if missing:
-        raise Missing(*missing)
-    return found
 
 
 def body_slots(process: Process, scope: str) -> tuple[str, ...]:

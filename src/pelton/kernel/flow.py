@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.kernel.context import Scene, evaluate
+from pelton.kernel.facts import Missing
 from pelton.kernel.process import Assignment, Edge, Join, Node
 from pelton.kernel.rows import Bit, Failure, OpenStep, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.signals import Terminate
@@ -115,6 +116,20 @@ def finish(
 # ---- joins
 
 
+def look(turn: Turn, places: list[tuple[str, int, int]]) -> list[OpenStep | Step | None]:
+    """Many slots at once: what is missing is asked for in one need."""
+    found: list[OpenStep | Step | None] = []
+    missing: list[Any] = []
+    for slot, scope, it in places:
+        try:
+            found.append(turn.at(slot, scope, it))
+        except Missing as more:
+            missing += more.keys
+    if missing:
+        raise Missing(*dict.fromkeys(missing))
+    return found
+
+
 def awaited(turn: Turn, join: Join) -> tuple[str, ...]:
     """The slots that a join waits for: its own, or those of the fragment that was made for it."""
     if turn.head.flags:
@@ -146,13 +161,13 @@ def complete_join(turn: Turn, row: OpenStep) -> None:
     node = turn.node(row.slot)
     assert isinstance(node, Join)
     if node.losers == "halt" and node.rule != "all":
-        for slot in awaited(turn, node):
-            other = turn.at(slot, row.scope, row.it)
+        for other in look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)]):
             if isinstance(other, OpenStep):
                 cancel(turn, other, "lost to another branch")
                 retire(turn, other.scope)
     if row.bits & Bit.DEFERRED_FAILED:
-        reasons = [text for slot in awaited(turn, node) if (text := reason_of(turn, slot, row))]
+        steps = look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)])
+        reasons = [text for step in steps if (text := reason_of(step))]
         failure = Failure("join", "technical", ", ".join(reasons), None, False)
         turn.agenda.append(Failed(row.n, failure, int(StepStatus.FAILED)))
         return
@@ -160,8 +175,7 @@ def complete_join(turn: Turn, row: OpenStep) -> None:
     finish(turn, row, None, StepStatus.COMPLETED_WITH_ERRORS if forgiven else StepStatus.COMPLETED)
 
 
-def reason_of(turn: Turn, slot: str, row: OpenStep) -> str:
-    step = turn.at(slot, row.scope, row.it)
+def reason_of(step: OpenStep | Step | None) -> str:
     return step.reason if isinstance(step, Step) and not StepStatus(step.status).successful else ""
 
 
@@ -169,8 +183,7 @@ def count_join(turn: Turn, node: Join, row: OpenStep) -> None:
     """Sets what a join that opens still waits for; completes it when that is nothing."""
     slots = awaited(turn, node)
     ended = 0
-    for slot in slots:
-        step = turn.at(slot, row.scope, row.it)
+    for step in look(turn, [(slot, row.scope, row.it) for slot in slots]):
         if isinstance(step, Step) and not step.bits & Bit.RETRIED:
             ended += 1
             row.bits |= verdict_bits(step)

@@ -210,7 +210,7 @@ def branch_out(turn: Turn, node: Fork, branches: tuple[str, ...], token: Token) 
         turn.agenda.append(Token(name, token.thread, token.scope, token.it))
     if last < len(branches):
         turn.park(token._replace(node=node.name, branch=last))
-        turn.strand()
+        turn.come_again()
     elif branches:
         turn.grow(token.scope, -1)
     else:

@@ -280,7 +280,7 @@ class Process(Struct, kw_only=True):
     output: Expression | None = None  # None: the output of the last step that ended
     sequels: tuple[Sequel, ...] = ()
     out_of_fuel: Literal["continue", "fail"] = "continue"
-    most_transitions: int = 0  # fuel per cycle without a wait; 0 = no limit
+    most_transitions: int = 0  # how often a node may be entered without a wait in between; 0 = no limit
     fragment: Callable[[str, Any], Fragment] | None = None  # (fork node, value) → Fragment; pure; raises Invalid
     failed_status: Callable[[Failure, StepStatus], RunStatus] | None = None
     failed_reason: Callable[[Any, Any, Failure, int], str] | None = (

@@ -120,7 +120,7 @@ def rerun(turn: Turn, signal: Rewind) -> None:
     reopen_run(turn, signal.definition)
     if target.slot not in turn.process.nodes and not turn.all_fragments():
         raise Refusal("invalid", f"version {turn.process.version} of {turn.process.name!r} has no step {target.slot!r}")
-    turn.cut = signal.n + 1
+    turn.cut = signal.n
     replace_start(turn, signal)
     void(turn, signal.n + 1)
     set_deadline(turn)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pelton.kernel.context import Scene, evaluate
 from pelton.kernel.facts import ThreadsKey
-from pelton.kernel.flow import cancel, finish, leave, retire
+from pelton.kernel.flow import cancel, finish, leave, look, retire
 from pelton.kernel.process import Join, Node
 from pelton.kernel.rows import Bit, Failure, Halt, OpenStep, State, Step, StepStatus, Thread, ThreadStatus
 from pelton.kernel.turn import THREADED, Broken, Failed, Parked, Token, Turn
@@ -177,11 +177,13 @@ def resume(turn: Turn, no: int, reason: tuple[int, int]) -> None:
 
 def unpark(turn: Turn, rows: list[OpenStep]) -> None:
     """Sends parked tokens on their way, in the order in which they parked."""
+    left = [row for row in rows if row.bits & Bit.VIA_LEAVE]
+    steps = dict(zip((row.n for row in left), look(turn, [(row.slot, row.scope, row.it) for row in left]), strict=True))
     for row in sorted(rows, key=lambda row: -row.n):
         turn.close(row)
         if row.bits & Bit.VIA_LEAVE:
             node = turn.node(row.slot)
-            step = turn.at(row.slot, row.scope, row.it)
+            step = steps[row.n]
             place = step if isinstance(step, Step) else Token(row.slot, row.thread, row.scope, row.it)
             leave(turn, node, place, skip_assigns=bool(row.bits & Bit.SKIPS_ASSIGNS))
         else:

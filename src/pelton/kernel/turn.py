@@ -127,6 +127,7 @@ class Turn:
         "stranded",
         "threads",
         "variables",
+        "visits",
     )
 
     def __init__(self, process: Process, facts: Facts, head: Run, now: int, created: bool = False) -> None:
@@ -150,6 +151,7 @@ class Turn:
         self.acquisitions: list[tuple[int, str, Any]] = []
         self.effects: list[Effect] = []
         self.fuel = FUEL
+        self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
         self.cut = 0  # a rewind under way takes back numbers from here on; 0 = none
         self.reuse = 0  # a rewind: the next step that is entered takes this number
         self.given: Any = None  # and this input, when there is one
@@ -407,6 +409,10 @@ class Turn:
         self.agenda.extend(others)
         for token in rest:
             self.park(token)
+        self.come_again()
+
+    def come_again(self) -> None:
+        """Asks for a Continue, in the next commit."""
         if not self.stranded:
             self.stranded = True
             self.effects.append(Resume())
