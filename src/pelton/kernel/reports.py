@@ -6,14 +6,15 @@ from typing import Any
 
 from msgspec import convert, to_builtins
 
+from pelton.kernel.context import Scene
 from pelton.kernel.facts import HeldKey, IterationKey
-from pelton.kernel.flow import finish
-from pelton.kernel.process import Call, Node, Work
+from pelton.kernel.flow import assign, finish
+from pelton.kernel.process import Call, Node, Outside, Wait, Work
 from pelton.kernel.rows import Bit, Failure, OpenStep, RunStatus, State, Step, StepStatus
 from pelton.kernel.signals import Report
 from pelton.kernel.transition import Hold
 from pelton.kernel.turn import Failed, Refusal, Turn
-from pelton.kernel.waits import claim, claimed
+from pelton.kernel.waits import claim, claimed, take
 
 MOST_HELD = 1_000  # reports and events waiting for steps of one run
 REPORTABLE = (State.WORK, State.WAIT, State.EMIT, State.CALL)
@@ -74,10 +75,26 @@ def apply(turn: Turn, row: OpenStep, signal: Report) -> None:
     if signal.status is None:
         go_on(turn, row, signal, output)
     elif StepStatus(signal.status).successful:
-        finish(turn, row, output, StepStatus(signal.status), signal.reason)
+        succeed(turn, row, signal, output)
     else:
         failure = signal.failure or failure_of(signal)
         turn.agenda.append(Failed(row.n, failure, signal.status, output))
+
+
+def succeed(turn: Turn, row: OpenStep, signal: Report, output: Any) -> None:
+    """The step ends well; of a wait, by the way of its arm for callers from outside, when it has one."""
+    node = turn.node(row.slot)
+    index = next((i for i, arm in enumerate(node.arms) if isinstance(arm, Outside)), -1) if isinstance(node, Wait) else -1
+    if not isinstance(node, Wait) or index < 0:
+        finish(turn, row, output, StepStatus(signal.status or 0), signal.reason)
+        return
+    arm = node.arms[index]
+    if arm.stays:
+        take(turn, node, row, index, output)
+        return
+    if arm.assigns:
+        assign(turn, arm.assigns, Scene(turn, row, output, row.thread))
+    finish(turn, row, output, StepStatus(signal.status or 0), signal.reason, to=arm.to or None)
 
 
 def shaped(node: Node, row: OpenStep, output: Any) -> Any:
