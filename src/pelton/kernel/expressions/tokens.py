@@ -38,7 +38,10 @@ class Token(NamedTuple):
     position: int
 
 
-_SPACE = re.compile(r"(?:[\s\ufeff]+|//[^\n\r\u2028\u2029]*|/\*[\s\S]*?\*/)+")
+# JavaScript's blanks, which are not quite Python's.
+_SPACE = re.compile(
+    r"(?:[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+|//[^\n\r\u2028\u2029]*|/\*[\s\S]*?\*/)+"
+)
 _NAME = re.compile(r"[A-Za-z_$\u0080-\U0010ffff][\w$\u0080-\U0010ffff]*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _PUNCTUATOR = re.compile(
