@@ -1,0 +1,739 @@
+"""The committer: the one place where runs change.
+
+Jobs (signals, starts, events, raw rows) are performed one after another on the state in memory and gathered into the open batch.
+A batch is sent at once when none is being written, else as soon as the one before is acknowledged, or when it is large: the next
+batch is built on the state that the last one left in memory while that is being written. A batch is a list of commit groups: runs
+that signal one another share a group, and a lost group takes nobody else with it.
+
+Invariants:
+* Whoever asked is answered after the commit of its group, also when the answer is "no": a refusal that was decided on state that
+  is not yet in the store waits for that state.
+* A job that lacks something (a run, old steps, a script's answer) leaves no trace, goes away to have it fetched, and comes back; no
+  other run waits for it. A run is read from the store only when no unacknowledged batch holds it, and rests while it is read.
+* When a group is lost, every run in it is forgotten, what was built on it is built again, and its jobs run again from what the
+  store says: at once the first time, then after growing waits, `TRIES` times in all.
+* A job that raises what nobody expects is recorded and put aside, alone.
+* Everything is bounded: jobs waiting (`queue`), jobs and rows of a batch, batches in flight, rounds and keys of facts.
+
+Cost: per signal no task, no await, no copy of a run; per batch one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import structlog
+
+from pelton.kernel.expressions.base import Evaluation, Outcome
+from pelton.kernel.facts import (
+    DefinitionKey,
+    EvaluationKey,
+    Held,
+    HeldKey,
+    InlineKey,
+    NewestKey,
+    ProcessKey,
+    RunKey,
+    StepKey,
+)
+from pelton.kernel.rows import OpenStep, Run
+from pelton.kernel.signals import Signal
+from pelton.kernel.transition import Fact
+from pelton.runtime.base import Applied, EngineError, EventIn, OutboxHooks, Stopping, TimerHooks, WatchHooks, WorkHooks
+from pelton.runtime.cache import RunCache, RunEntry, work_row
+from pelton.runtime.definitions import Definitions
+from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building, Translator
+from pelton.runtime.ids import IdCodec
+from pelton.runtime.jobs import Job, SignalJob, WriteJob
+from pelton.runtime.prefetch import prefetch
+from pelton.runtime.turns import NextBatch, PostedFact, Suspend, Turn, decode_signal, encode_signal
+from pelton.store.base import Committed, Group, InboxRow, Store, StoreFailed
+
+log = structlog.get_logger("pelton.runtime")
+
+QUEUE = 20_000  # jobs from outside that may wait
+BATCH_JOBS = 1_000
+BATCH_ROWS = 8_000
+EARLY_JOBS = 256  # a batch of this size need not wait for the one before
+DEPTH = 2  # batches being written
+ROUNDS = 16
+KEYS = 10_000
+TRIES = 8
+WAIT = 0.01  # seconds before the third try, doubled for each further one
+WAIT_MOST = 2.0
+INBOX_PAGE = 10_000
+PASSING = frozenset({"busy", "unavailable", "stopping"})  # errors that time may cure
+INBOX_AGAIN = 1.0  # seconds after which a durable signal that could not be applied is tried again
+CACHE_BYTES = 256 << 20
+
+
+class Scripts(Protocol):
+    async def answer(self, questions: list[Evaluation]) -> list[Outcome]: ...
+
+
+class JobHooks(Protocol):
+    """Who carries out durable jobs (rows of the inbox that are no signals)."""
+
+    def added(self, row: InboxRow) -> None:
+        """After the commit that holds the row, or when a starting server finds it."""
+        ...
+
+
+class Batch:
+    """`groups` in the order in which they were begun."""
+
+    __slots__ = ("committer", "count", "done", "groups", "number", "rows")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.groups: dict[int, Building] = {}
+        self.count = 0
+        self.rows = 0
+        self.done: asyncio.Future[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        return bool(self.groups) and (len(self.groups) >= BATCH_JOBS or self.rows >= BATCH_ROWS)
+
+    @property
+    def early(self) -> bool:
+        return len(self.groups) >= EARLY_JOBS or self.rows >= BATCH_ROWS // 2
+
+    def new(self) -> Building:
+        self.count += 1
+        building = self.groups[self.count] = Building(self, self.count)
+        return building
+
+    def joined(self, building: Building | None, entry: RunEntry) -> Building | None:
+        """The group that holds all of `building` and the run; None when there is none yet."""
+        other = entry.group
+        if other is None or other.batch is not self or other is building:
+            return building
+        if building is None:
+            return other
+        larger, smaller = (building, other) if len(building.deltas) >= len(other.deltas) else (other, building)
+        larger.join(smaller)
+        del self.groups[smaller.group.number]
+        return larger
+
+
+class Committer:
+    def __init__(
+        self,
+        store: Store,
+        codec: IdCodec,
+        keys: Callable[[], int],
+        *,
+        scripts: Scripts | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        queue: int = QUEUE,
+        tries: int = TRIES,
+    ) -> None:
+        self.store = store
+        self.codec = codec
+        self.keys = keys
+        self.cache = RunCache(cache_bytes)
+        self.definitions = Definitions(store, keys, self.write)
+        self.translator = Translator(codec, keys)
+        self.open_batch = Batch(1)
+        self.meetings: dict[tuple[str, str, str], Batch] = {}
+        self.work: WorkHooks | None = None
+        self.timers: TimerHooks | None = None
+        self.outbox: OutboxHooks | None = None
+        self.watches: WatchHooks | None = None
+        self.jobs: JobHooks | None = None
+        self.listens: Callable[[str, str], bool] = lambda ns, kind: False
+        self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
+        self._scripts = scripts
+        self._queue = queue
+        self._tries = tries
+        self._turn = Turn(self)
+        self._pending: deque[Job] = deque()
+        self._later: list[Job] = []  # for the next batch: their group is full
+        self._flight: list[Batch] = []
+        self._away = 0  # jobs that are having something fetched, or wait for a run or for their next try
+        self._scheduled = False
+        self._stopping = False
+        self._inbox: set[int] = set()  # durable signals that are under way
+        self._inbox_full = False  # there are more in the store
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # ---- the door
+
+    def enqueue(self, job: Job) -> None:
+        """Raises EngineError when too much waits already, or the server stops."""
+        if not job.internal:
+            if self._stopping:
+                raise Stopping
+            if len(self._pending) + self._away >= self._queue:
+                raise EngineError("busy", f"{self._queue} requests are waiting already; try again in a moment")
+        self._pending.append(job)
+        self._wake()
+
+    def submit(self, run: int, signal: Signal, inbox: int = 0, ns: str = "") -> asyncio.Future[Applied]:
+        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with EngineError."""
+        future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+
+        def done(job: SignalJob) -> None:
+            if future.done():
+                return
+            if job.error is not None:
+                future.set_exception(job.error)
+            else:
+                assert job.head is not None
+                future.set_result(Applied(job.head, job.notes))
+
+        try:
+            self.enqueue(SignalJob(run, signal, done, ns, inbox))
+        except EngineError as error:
+            future.set_exception(error)
+        return future
+
+    def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
+        """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails. The answer says
+        whether the group was lost; EngineError "unavailable" when nothing could be written."""
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self.enqueue(WriteJob(fill, future))
+        return future
+
+    def submit_job(self, group: Group, run: int, body: bytes, now: int) -> InboxRow:
+        """Adds a durable job to a group: it is handed to the job hooks after the commit."""
+        row = InboxRow(self.keys(), run, body, now, job=True)
+        group.inbox.append(row)
+        return row
+
+    def publish_fact(self, building: Building, head: Run, fact: Fact, now: int) -> None:
+        """A fact that somebody listens to becomes an event, by way of a durable job of the same commit."""
+        data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
+        event = EventIn(
+            source="pelton",
+            type=fact.type,
+            ns=head.ns,
+            id=f"{self.codec.step_id(head.key, fact.n)}-{head.rev}-{fact.type}",
+            subject=self.codec.run_id(head.key),
+            time=now,
+            body=data,
+            hops=head.hops + 1,
+        )
+        building.post(InboxRow(self.keys(), head.key, encode_signal(PostedFact(event)), now, job=True))
+
+    def forget(self, key: int) -> None:
+        """A run is being removed: nothing of it is to be found in memory."""
+        entry = self.cache.peek(key)
+        if entry is not None:
+            if entry.pins:
+                entry.stale = True
+            else:
+                self.cache.drop(entry)
+
+    # ---- gathering
+
+    def _wake(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        pending = self._pending
+        now = self.store.now()
+        jobs = 0
+        while pending and jobs < BATCH_JOBS and not self.open_batch.full:
+            jobs += 1
+            self._perform(pending.popleft(), now)
+        in_flight = len(self._flight)
+        if self.open_batch.groups and (not in_flight or (in_flight < DEPTH and self.open_batch.early)):
+            self._flush()
+        if pending and not self.open_batch.full:
+            self._wake()
+
+    def _perform(self, job: Job, now: int) -> None:
+        turn = self._turn
+        turn.begin(job, now)
+        self.stats["jobs"] += 1
+        try:
+            building = job.perform(self, turn)
+        except Suspend as suspend:
+            turn.revert()
+            self._suspend(job, suspend)
+        except NextBatch:
+            turn.revert()
+            self._later.append(job)
+        except EngineError as error:
+            turn.revert()
+            self._give_up(job, error)
+        except Exception as error:  # a poison signal: it must not take others with it
+            turn.revert()
+            self._poisoned(job, error)
+        else:
+            if building is None:
+                self._answer(job, turn)
+
+    def _answer(self, job: Job, turn: Turn) -> None:
+        """Nothing to write: the answer waits for what it was decided on."""
+        run = getattr(job, "run", 0)
+        entry = self.cache.peek(run) if run else None
+        if entry is not None and entry.pins and entry.group is not None:
+            entry.group.jobs.append(job)
+        else:
+            job.settled()
+
+    def _poisoned(self, job: Job, error: Exception) -> None:
+        self.stats["poisoned"] += 1
+        log.error("a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error)
+        self._give_up(job, EngineError("internal", f"the signal could not be applied: {type(error).__name__}; it has been recorded"))
+
+    def _give_up(self, job: Job, error: EngineError) -> None:
+        """The job ends with an error. A durable signal stays in the store: it is tried again later when the trouble may pass,
+        else it is parked there with the reason."""
+        job.failed(error)
+        if not isinstance(job, SignalJob) or not job.inbox:
+            return
+        if error.code in PASSING:
+            if not self._stopping:
+                self._wait(SignalJob(job.run, job.signal, self._inbox_done, "", job.inbox), INBOX_AGAIN)
+            return
+        inbox, row = job.inbox, job.parked(self.keys(), self.store.now(), f"{error.code}: {error.message}")
+        log.error("a durable signal was parked", run=job.run, reason=row.parked)
+        self._replace_inbox(inbox, row)
+
+    def _replace_inbox(self, inbox: int, row: InboxRow) -> None:
+        def fill(group: Group) -> None:
+            group.inbox_done.append(inbox)
+            group.inbox.append(row)
+
+        self.write(fill).add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._inbox.discard(inbox)
+
+    # ---- writing
+
+    def _flush(self) -> None:
+        batch = self.open_batch
+        self.open_batch = Batch(batch.number + 1)
+        if self._later:
+            self._pending.extendleft(reversed(self._later))
+            self._later.clear()
+        born = self._born
+        groups = [building.finish(born) for building in batch.groups.values()]
+        for group in groups:
+            if group.leases:
+                self._current_leases(group)
+        self._flight.append(batch)
+        self.stats["batches"] += 1
+        self.stats["groups"] += len(groups)
+        self._spawn(self._commit(batch, groups))
+
+    def _born(self, row: OpenStep) -> OpenStep:
+        return self.work.born(row) if self.work is not None else row
+
+    def _current_leases(self, group: Group) -> None:
+        """A lease is written after the rows of its batch: what changed it since in memory counts."""
+        for lease in group.leases:
+            entry = self.cache.peek(lease.run)
+            row = entry.open.get(lease.n) if entry is not None and not entry.stale else None
+            if row is not None:
+                lease.lease, lease.worker, lease.polls, lease.started, lease.due = row.lease, row.worker, row.polls, row.started, row.due
+
+    async def _commit(self, batch: Batch, groups: list[Group]) -> None:
+        results: list[Committed] | None = None
+        reason = ""
+        try:
+            results = await self.store.commit(groups)
+        except StoreFailed as error:
+            reason = str(error)
+            log.error("the store could not write", reason=reason, groups=len(groups))
+        except Exception as error:  # a store must not take the committer down
+            reason = f"{type(error).__name__}: {error}"
+            log.error("a commit failed", exc_info=error)
+        self._flight.remove(batch)
+        settled: list[Building] = []
+        for index, building in enumerate(batch.groups.values()):
+            if results is None:
+                self._undone(building)
+                self._unavailable(building, reason)
+            elif results[index].ok:
+                self._unpin(building)
+                settled.append(building)
+                self._committed(building, results[index])
+            else:
+                self.stats["lost"] += 1
+                self._undone(building)
+                self._lost(building, results[index])
+        self.cache.trim()
+        for meeting in [name for name, held in self.meetings.items() if held is batch]:
+            del self.meetings[meeting]
+        if batch.done is not None and not batch.done.done():
+            batch.done.set_result(None)
+        self._run()
+
+    def _unpin(self, building: Building) -> None:
+        for delta in building.deltas.values():
+            entry = delta.entry
+            entry.pins -= 1
+            if entry.pins == 0:
+                if entry.group is building:
+                    entry.group = None
+                if entry.stale:
+                    self.cache.drop(entry)
+                else:
+                    self.cache.settle(entry)
+                self._release(entry)
+                for quiet in entry.quiet:
+                    if not quiet.done():
+                        quiet.set_result(None)
+                entry.quiet.clear()
+
+    def _committed(self, building: Building, result: Committed) -> None:
+        group = building.group
+        work, timers, watches = self.work, self.timers, self.watches
+        roots: set[int] = set()
+        for delta in building.deltas.values():
+            roots.add(delta.run.root or delta.run.key)
+            if work is not None:
+                for n in delta.gone:
+                    work.gone(delta.run.key, n)
+                for row in delta.opened.values():
+                    if work_row(row):
+                        work.offered(row)
+                for row, _ in delta.changed.values():
+                    if work_row(row):
+                        work.offered(row)
+        if timers is not None:
+            for key, timer in building.timers.items():
+                if timer is None:
+                    timers.clear(*key)
+                else:
+                    timers.set(timer)
+        if group.deliveries and self.outbox is not None:
+            for delivery, number in zip(group.deliveries, result.numbers, strict=False):
+                delivery.number = number
+            self.outbox.committed(group.deliveries)
+        if watches is not None:
+            for root in roots:
+                watches.touched(root)
+        for posted in building.posts:
+            self.take_up(posted)
+        for job in building.jobs:
+            job.committed = result  # type: ignore[attr-defined]
+            job.settled()
+
+    def _undone(self, building: Building) -> None:
+        """What the group said did not happen: its runs are forgotten, and what the open batch built on them is built again."""
+        for delta in building.deltas.values():
+            delta.entry.stale = True
+            if self.work is not None:
+                for row in delta.opened.values():
+                    if row.lease and work_row(row):
+                        self.work.unborn(row)
+        batch = self.open_batch
+        doomed = [other for other in batch.groups.values() if any(delta.entry.stale for delta in other.deltas.values())]
+        for other in doomed:
+            if other.group.number not in batch.groups:
+                continue
+            del batch.groups[other.group.number]
+            for job in reversed(other.jobs):
+                self._pending.appendleft(job)  # type: ignore[arg-type]
+                job.lost("built on what was lost")  # type: ignore[attr-defined]
+            self._undone(other)
+        self._unpin(building)
+
+    def _lost(self, building: Building, result: Committed) -> None:
+        for member in reversed(building.jobs):  # they go before all that came after them
+            job: Job = member  # type: ignore[assignment]
+            if isinstance(job, WriteJob):
+                job.committed = result
+                job.settled()
+                continue
+            job.tries += 1
+            job.rounds = 0
+            if job.tries >= self._tries:
+                what = f"others kept changing the same ({result.lost}); tried {job.tries} times, try again"
+                self._give_up(job, EngineError("busy", what))
+                continue
+            job.lost(result.lost)
+            if job.tries < 2:
+                self._pending.appendleft(job)
+            else:
+                self._wait(job, min(WAIT_MOST, WAIT * 2 ** (job.tries - 2)) * random.uniform(0.5, 1.0))
+
+    def _unavailable(self, building: Building, reason: str) -> None:
+        for member in building.jobs:
+            job: Job = member  # type: ignore[assignment]
+            self._give_up(job, EngineError("unavailable", f"the store could not write: {reason}"))
+
+    def _wait(self, job: Job, delay: float) -> None:
+        self._away += 1
+
+        def back() -> None:
+            self._away -= 1
+            self._pending.append(job)
+            self._wake()
+
+        asyncio.get_running_loop().call_later(delay, back)
+
+    # ---- fetching what a job lacks
+
+    def _suspend(self, job: Job, suspend: Suspend) -> None:
+        self.stats["suspended"] += 1
+        if suspend.wait is not None:
+            self._away += 1
+            suspend.wait.waiting.append(job)
+            if not suspend.wait.busy and not suspend.wait.pins:  # nothing else will wake it
+                self._release(suspend.wait)
+            return
+        if suspend.keys:
+            job.rounds += 1
+            if job.rounds > ROUNDS or len(suspend.keys) > KEYS:
+                what = f"more than {ROUNDS} rounds of facts" if job.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
+                self._give_up(job, EngineError("too large", f"the signal needs {what}; the definition reads too much in one step"))
+                return
+            if suspend.entry is not None and suspend.entry.busy:
+                self._away += 1
+                suspend.entry.waiting.append(job)
+                return
+        self._away += 1
+        self._spawn(self._fetch(job, suspend))
+
+    async def _fetch(self, job: Job, suspend: Suspend) -> None:
+        try:
+            if suspend.loads:
+                await asyncio.gather(*(self._load(job, run) for run in suspend.loads))
+            for ns, name, version in suspend.bindings:
+                await self._bind(job, ns, name, version)
+            if suspend.keys:
+                await self._answer_keys(job, suspend)
+        except EngineError as error:
+            self._away -= 1
+            self._give_up(job, error)
+        except Exception as error:  # whatever the store, a pool or a language does, the job ends
+            self._away -= 1
+            log.error("facts could not be fetched", job=type(job).__name__, exc_info=error)
+            self._give_up(job, EngineError("unavailable", f"facts could not be fetched: {error}"))
+        else:
+            self._away -= 1
+            if suspend.entry is not None:
+                self._release(suspend.entry)
+            self._pending.appendleft(job)  # before those who waited: what it has fetched is true now
+        if suspend.entry is not None:
+            self._release(suspend.entry)
+        self._wake()
+
+    def _release(self, entry: RunEntry) -> None:
+        """Those who waited for the run come next, in their order."""
+        if entry.waiting and not entry.busy:
+            self._away -= len(entry.waiting)
+            self._pending.extendleft(reversed(entry.waiting))
+            entry.waiting.clear()
+            self._wake()
+
+    async def _bind(self, job: Job, ns: str, name: str, version: int) -> None:
+        key = ("bind", ns, name, version)
+        try:
+            job.answers.outside[key] = await self.definitions.bind(ns, name, version)
+        except EngineError as error:
+            job.answers.outside[key] = error
+
+    async def _load(self, job: Job, run: int) -> None:
+        """Reads a run that is not in the cache: head, process, and what the signal will probably look at."""
+        entry = self.cache.peek(run)
+        if entry is not None:
+            return  # somebody else is at it, or was
+        entry = RunEntry(run)
+        entry.busy = True
+        self.cache.add(entry)
+        loaded = False
+        try:
+            head = await self.store.head(run)
+            if head is None:
+                job.absent.add(run)
+                return
+            entry.process = await self.definitions.process(head.definition)
+            entry.head = head
+            loaded = True
+            of, n = job.hint()
+            if of == run and n > 0:
+                await self._prefetch(entry, head, n)
+        finally:
+            entry.busy = False
+            if not loaded:
+                self.cache.drop(entry)
+            self._release(entry)
+
+    async def _prefetch(self, entry: RunEntry, head: Run, n: int) -> None:
+        assert entry.process is not None
+        row = (await self.store.facts(head, [StepKey(n)]))[0]
+        if row is None:
+            return
+        entry.learn(StepKey(n), row)
+        keys: list[Any] = [NewestKey(slot) for slot in prefetch(entry.process, row.slot)]
+        if row.scope > 0:
+            keys.append(StepKey(row.scope))
+        for key, answer in zip(keys, await self.store.facts(head, keys), strict=True):
+            entry.learn(key, answer)
+
+    async def _answer_keys(self, job: Job, suspend: Suspend) -> None:
+        of_run: list[Any] = []
+        questions: list[Evaluation] = []
+        outside: list[Any] = []
+        for key in dict.fromkeys(suspend.keys):
+            if type(key) is EvaluationKey:
+                questions.append(key.question)
+            elif type(key) in {DefinitionKey, InlineKey, ProcessKey, RunKey} or (type(key) is HeldKey and key.key):
+                outside.append(key)
+            else:
+                of_run.append(key)
+        entry = suspend.entry
+        if of_run and entry is not None:
+            await self._read_run(job, entry, of_run)
+        if questions:
+            if self._scripts is None:
+                raise EngineError("unavailable", "this server runs no scripts")
+            for question, outcome in zip(questions, await self._scripts.answer(questions), strict=True):
+                job.answers.scripts[question] = outcome
+        for key in outside:
+            await self._answer_outside(job, entry, key)
+
+    async def _read_run(self, job: Job, entry: RunEntry, keys: list[Any]) -> None:
+        entry.busy = True
+        try:
+            while entry.pins:
+                quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                entry.quiet.append(quiet)
+                await quiet
+            head = entry.head
+            if entry.stale or head is None:
+                return
+            answers = await self.store.facts(head, keys)
+            for key, answer in zip(keys, answers, strict=True):
+                if not entry.learn(key, answer):
+                    job.answers.keep(entry.key, head.rev, key, answer)
+        finally:
+            entry.busy = False
+
+    async def _answer_outside(self, job: Job, entry: RunEntry | None, key: Any) -> None:
+        kind = type(key)
+        head = entry.head if entry is not None else None
+        if kind is ProcessKey:
+            try:
+                job.answers.outside[key] = await self.definitions.process(key.definition)
+            except EngineError:
+                if entry is None:
+                    raise
+                job.answers.outside[key] = None
+            return
+        ns, language = self._home(job, entry)
+        if kind is DefinitionKey:
+            job.answers.outside[key] = await self.definitions.number(ns, key.kind, key.name, key.version)
+        elif kind is InlineKey:
+            job.answers.outside[key] = await self.definitions.inline(ns, language, key.body)
+        elif kind is RunKey:
+            await self._load(job, key.key)
+        elif entry is not None:
+            await self._meet(job, entry, head, ns, key)
+
+    def _home(self, job: Job, entry: RunEntry | None) -> tuple[str, str]:
+        """Namespace and language in which a run's questions are answered; a run that begins has no head yet."""
+        head = entry.head if entry is not None else None
+        process = entry.process if entry is not None else None
+        if head is not None:
+            return head.ns, process.language if process is not None else ""
+        signal = getattr(job, "signal", None)
+        started = getattr(signal, "definition", 0)
+        process = self.definitions.cached(started) if started else None
+        return getattr(signal, "ns", "") or getattr(job, "ns", ""), process.language if process is not None else ""
+
+    async def _meet(self, job: Job, entry: RunEntry, head: Run | None, ns: str, key: HeldKey) -> None:
+        """What is held under a name and key, with the revision that makes sure that nobody changes it meanwhile."""
+        place = (ns, key.name, key.key)
+        while (batch := self.meetings.get(place)) is not None:
+            if batch.done is None:
+                batch.done = asyncio.get_running_loop().create_future()
+            await asyncio.shield(batch.done)
+        job.answers.meetings[place] = await self.store.rendezvous(*place)
+        rows = await self.store.held(*place, 100)
+        held = [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
+        job.answers.keep(entry.key, head.rev if head is not None else 0, key, held)
+
+    # ---- durable signals
+
+    def take_up(self, row: InboxRow) -> None:
+        """Applies a durable signal in the next batch (or when it is due)."""
+        if row.parked or row.id in self._inbox:
+            return
+        if row.job:
+            if self.jobs is not None:
+                self.jobs.added(row)
+            return
+        self._inbox.add(row.id)
+        delay = row.due - self.store.now()
+        if delay > 0:
+            asyncio.get_running_loop().call_later(delay / 1000, self._begin_inbox, row)
+        else:
+            self._begin_inbox(row)
+
+    def _begin_inbox(self, row: InboxRow) -> None:
+        try:
+            signal = decode_signal(row.signal)
+        except Exception as error:  # written by another version, or damaged
+            parked = InboxRow(self.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000])
+            log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
+            self._replace_inbox(row.id, parked)
+            return
+        self._pending.append(SignalJob(row.run, signal, self._inbox_done, "", row.id))
+        self._wake()
+
+    def _inbox_done(self, job: SignalJob) -> None:
+        if job.error is None or job.committed is not None:
+            self._inbox.discard(job.inbox)
+            if job.error is not None:
+                log.info("a durable signal changed nothing", run=job.run, code=job.error.code, detail=job.error.message)
+            if self._inbox_full and not self._inbox:
+                self._spawn(self.recover())
+
+    async def recover(self) -> None:
+        """Takes up the durable signals that a server before this one left behind. Further pages follow when these are done."""
+        rows = await self.store.inbox(INBOX_PAGE)
+        self._inbox_full = len(rows) >= INBOX_PAGE
+        for row in rows:
+            self.take_up(row)
+
+    # ---- life
+
+    @property
+    def idle(self) -> bool:
+        return not (self._pending or self._away or self._flight or self.open_batch.groups or self._later)
+
+    async def drain(self, grace: float) -> bool:
+        """Takes nothing more from outside, and waits until all is written; False when that took longer than `grace` seconds."""
+        self._stopping = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace
+        while not self.idle and loop.time() < until:
+            self._wake()
+            await asyncio.sleep(0.005)
+        return self.idle
+
+    async def stop(self, grace: float = 10.0) -> None:
+        await self.drain(grace)
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the committer failed", exc_info=error)
+
+
+__all__ = ["GROUP_ROWS", "GROUP_RUNS", "Committer", "JobHooks", "Scripts"]

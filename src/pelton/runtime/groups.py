@@ -1,0 +1,300 @@
+"""Commit groups under construction: what the transitions of a batch come to, run by run, as rows.
+
+Several transitions of a run in one batch are folded: a row opened and closed in the same batch is never written, a head is
+written once. The store executes a group's removals before its insertions (timers, wait keys, ended steps), so only the net
+effect is kept here, in that order.
+
+A group is bounded: at most `GROUP_RUNS` runs or `GROUP_ROWS` rows. Who would go beyond waits for the next batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from msgspec import json
+
+from pelton.kernel.rows import OpenStep, Run, RunStatus, Step, Thread
+from pelton.kernel.transition import (
+    Claim,
+    ClearTimers,
+    CloseWaitKeys,
+    Fact,
+    Hold,
+    OpenWaitKey,
+    Publish,
+    Purge,
+    SetTimer,
+    Transition,
+)
+from pelton.runtime.cache import RunEntry, purged, work_row
+from pelton.runtime.ids import IdCodec
+from pelton.store.base import Delivery, Group, HeldRow, InboxRow, RunWrite, TimerRow, WaitKeyRow
+
+GROUP_RUNS = 64
+GROUP_ROWS = 2_000
+
+FREES_KEYS = 1 << 16  # bit of Run.flags, above the kernel's: the run's unique keys become free when it ends
+
+_encode = json.Encoder(enc_hook=repr).encode
+
+
+class Member(Protocol):
+    """A job that has its rows (or its answer) in a group."""
+
+    def settled(self) -> None: ...
+
+
+class RunDelta:
+    """The net change of one run."""
+
+    __slots__ = ("changed", "closed", "ended", "entry", "expected", "fragments", "gone", "opened", "process", "purges", "reopened", "run", "threads", "variables")
+
+    def __init__(self, entry: RunEntry, expected: int, run: Run) -> None:
+        self.entry = entry
+        self.expected = expected
+        self.run = run
+        self.process = ""
+        self.opened: dict[int, OpenStep] = {}
+        self.changed: dict[int, tuple[OpenStep, bool]] = {}
+        self.closed: dict[int, None] = {}
+        self.ended: dict[int, Step] = {}
+        self.reopened: dict[int, None] = {}
+        self.threads: dict[int, Thread] = {}
+        self.variables: dict[tuple[int, str], Any] = {}
+        self.fragments: list[tuple[int, str, Any]] = []
+        self.purges: list[tuple[int, int, int, int]] = []
+        self.gone: list[int] = []  # numbers of work rows of the store that were withdrawn or ended
+
+    def fold(self, change: Transition, before: dict[int, OpenStep]) -> int:
+        """Adds a transition; `before`: the rows that it changes or closes, as they were. Returns how many rows that makes."""
+        self.run = change.run
+        opened = self.opened
+        for n in change.closed:
+            if opened.pop(n, None) is None:
+                self.changed.pop(n, None)
+                self.closed[n] = None
+                old = before.get(n)
+                if old is None or work_row(old):
+                    self.gone.append(n)
+        for row in change.opened:
+            if row.n in self.closed:  # taken back by a rewind in the same batch
+                del self.closed[row.n]
+                self.changed[row.n] = (row, True)
+            else:
+                opened[row.n] = row
+        for row in change.changed:
+            if row.n in opened:
+                opened[row.n] = row
+            else:
+                old = before.get(row.n)
+                wide = old is None or old.input is not row.input or old.output is not row.output or old.waits is not row.waits
+                earlier = self.changed.get(row.n)
+                self.changed[row.n] = (row, wide or (earlier is not None and earlier[1]))
+                if old is not None and work_row(old) and not work_row(row):
+                    self.gone.append(row.n)
+        for n in change.reopened:
+            if self.ended.pop(n, None) is None:
+                self.reopened[n] = None
+        for step in change.ended:
+            self.ended[step.n] = step
+        for thread in change.threads:
+            self.threads[thread.no] = thread
+        for no, name, value in change.variables:
+            self.variables[no, name] = value
+        if change.fragments:
+            self.fragments += change.fragments
+        return 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
+
+    def purge(self, purge: Purge) -> None:
+        self.purges.append((purge.low, purge.high, purge.scope, purge.it))
+        for n in [n for n, step in self.ended.items() if purged(step, purge)]:
+            del self.ended[n]
+
+    def written(self) -> RunWrite:
+        return RunWrite(
+            self.run,
+            self.expected,
+            list(self.opened.values()),
+            list(self.changed.values()),
+            list(self.closed),
+            list(self.ended.values()),
+            list(self.reopened),
+            list(self.threads.values()),
+            [(no, name, value) for (no, name), value in self.variables.items()],
+            self.fragments,
+            self.purges,
+            self.process,
+        )
+
+
+class Building:
+    """A group of the open batch. `rows`: an estimate of what it writes."""
+
+    __slots__ = ("batch", "deltas", "group", "jobs", "posts", "reads", "rows", "timers")
+
+    def __init__(self, batch: Any, number: int) -> None:
+        self.batch = batch
+        self.group = Group(number)
+        self.deltas: dict[int, RunDelta] = {}
+        self.jobs: list[Member] = []
+        self.reads: dict[int, int] = {}  # runs that were only looked at
+        self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
+        self.posts: list[InboxRow] = []  # to be taken up at once after the commit
+        self.rows = 0
+
+    @property
+    def full(self) -> bool:
+        return self.rows >= GROUP_ROWS or len(self.deltas) >= GROUP_RUNS
+
+    def delta(self, entry: RunEntry, before: Run | None, after: Run) -> RunDelta:
+        delta = self.deltas.get(entry.key)
+        if delta is None:
+            delta = self.deltas[entry.key] = RunDelta(entry, before.rev if before is not None else -1, after)
+            entry.pins += 1
+            entry.group = self
+            self.reads.pop(entry.key, None)
+        return delta
+
+    def read(self, run: int, revision: int) -> None:
+        if run not in self.deltas:
+            self.reads.setdefault(run, revision)
+
+    def set_timer(self, row: TimerRow) -> None:
+        self.timers[row.run, row.n, row.arm] = row
+
+    def clear_timers(self, run: int, n: int, arm: str) -> None:
+        if not arm:
+            for known in [known for known in self.timers if known[0] == run and known[1] == n]:
+                del self.timers[known]
+        self.timers[run, n, arm] = None
+
+    def post(self, row: InboxRow) -> None:
+        self.group.inbox.append(row)
+        self.posts.append(row)
+        self.rows += 1
+
+    def join(self, other: Building) -> None:
+        """Takes over all of another group of the same batch; their runs are different ones."""
+        self.deltas.update(other.deltas)
+        for delta in other.deltas.values():
+            delta.entry.group = self
+        for run, revision in other.reads.items():
+            self.read(run, revision)
+        for run in self.deltas:
+            self.reads.pop(run, None)
+        self.jobs += other.jobs
+        self.timers.update(other.timers)
+        self.posts += other.posts
+        self.rows += other.rows
+        mine, theirs = self.group, other.group
+        for name in LISTS:
+            rows = getattr(theirs, name)
+            if rows:
+                getattr(mine, name).extend(rows)
+
+    def finish(self, born: Callable[[OpenStep], OpenStep]) -> Group:
+        """The group as the store wants it. New work is offered to those who wait for it already."""
+        group = self.group
+        for delta in self.deltas.values():
+            for n, row in delta.opened.items():
+                if work_row(row):
+                    leased = born(row)
+                    if leased is not row:
+                        delta.opened[n] = leased
+                        delta.entry.replace(row, leased)
+            group.runs.append(delta.written())
+        if self.reads:
+            group.reads.extend(self.reads.items())
+        for key, row in self.timers.items():
+            if row is None:
+                group.clear_timers.append(key)
+            else:
+                group.timers.append(row)
+        return group
+
+
+LISTS = tuple(name for name in Group.__struct_fields__ if name not in {"number", "runs", "reads", "timers", "clear_timers"})
+
+
+class Translator:
+    """Turns effects into rows. Signals to other runs are the committer's; everything else is here."""
+
+    __slots__ = ("_codec", "_keys")
+
+    def __init__(self, codec: IdCodec, keys: Callable[[], int]) -> None:
+        self._codec = codec
+        self._keys = keys
+
+    def add(
+        self, building: Building, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
+    ) -> Iterable[Fact]:
+        """Adds the rows of a transition's effects; returns the facts that somebody listens to (`listens(ns, type)`)."""
+        head = change.run
+        run = head.key
+        group = building.group
+        facts: list[Fact] = []
+        for effect in change.effects:
+            kind = type(effect)
+            if kind is Fact:
+                if listens(head.ns, effect.type):  # type: ignore[union-attr]
+                    facts.append(effect)  # type: ignore[arg-type]
+                continue
+            building.rows += 1
+            if kind is SetTimer:
+                building.set_timer(TimerRow(run, *effect))  # type: ignore[misc]
+            elif kind is ClearTimers:
+                building.clear_timers(run, effect.n, effect.arm)  # type: ignore[union-attr]
+            elif kind is Publish:
+                group.deliveries.append(self._delivery(head, effect, now))  # type: ignore[arg-type]
+            elif kind is Hold:
+                group.held.append(self._held(head, effect))  # type: ignore[arg-type]
+            elif kind is Claim:
+                group.release.append(effect.id)  # type: ignore[union-attr]
+            elif kind is OpenWaitKey:
+                group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n))  # type: ignore[union-attr]
+            elif kind is CloseWaitKeys:
+                close_wait_keys(group, run, effect.n)  # type: ignore[union-attr]
+            elif kind is Purge:
+                delta.purge(effect)  # type: ignore[arg-type]
+        if head.status >= RunStatus.COMPLETED and head.flags & FREES_KEYS:
+            group.free_run_keys.append(run)
+        return facts
+
+    def _delivery(self, head: Run, effect: Publish, now: int) -> Delivery:
+        return Delivery(
+            0,
+            head.ns,
+            self._codec.run_id(head.key),
+            self._codec.message_id(head.key, effect.n, effect.attempt),
+            effect.sink,
+            _encode(effect.body),
+            "application/json",
+            {},
+            now,
+            run=head.key,
+            n=effect.n,
+            hops=head.hops + 1,
+        )
+
+    def _held(self, head: Run, effect: Hold) -> HeldRow:
+        return HeldRow(
+            self._keys(),
+            head.ns,
+            0 if effect.key else head.key,
+            effect.name,
+            effect.key,
+            effect.body,
+            effect.thread,
+            effect.position,
+            effect.posted,
+            effect.expires,
+            effect.report,
+            effect.source,
+        )
+
+
+def close_wait_keys(group: Group, run: int, n: int) -> None:
+    """Those opened in the same batch go from it; those in the store too."""
+    group.wait_keys = [row for row in group.wait_keys if row.run != run or row.n != n]
+    group.close_wait_keys.append((run, n))

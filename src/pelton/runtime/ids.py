@@ -1,0 +1,115 @@
+"""Keys and public ids.
+
+A key is a 63-bit integer that rises with time: 42 bits of epoch milliseconds, 8 of the node, 13 of a counter. Public ids are
+computed from keys and need no index: a UUID text whose first half is the key and whose second half is a keyed hash of it, so that
+nobody can guess the id of another run. What does not carry the right hash is not ours and reads as None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from hmac import compare_digest
+
+NODE_BITS = 8
+COUNTER_BITS = 13
+COUNTER_END = 1 << COUNTER_BITS
+KEY_END = 1 << 63
+
+
+class KeyClock:
+    """Hands out keys, each higher than the one before, whatever the clock does. One for each process.
+
+    A millisecond holds 8,192 keys; who asks for more borrows from the next one.
+    """
+
+    __slots__ = ("_counter", "_last", "_node", "_now")
+
+    def __init__(self, now: Callable[[], int], node: int = 0) -> None:
+        if not 0 <= node < 1 << NODE_BITS:
+            raise ValueError(f"node {node} is not between 0 and {(1 << NODE_BITS) - 1}")
+        self._now = now
+        self._node = node << COUNTER_BITS
+        self._last = 0
+        self._counter = 0
+
+    def __call__(self) -> int:
+        now = self._now()
+        if now > self._last:
+            self._last = now
+            self._counter = 0
+        else:
+            self._counter += 1
+            if self._counter == COUNTER_END:
+                self._last += 1
+                self._counter = 0
+        return self._last << (NODE_BITS + COUNTER_BITS) | self._node | self._counter
+
+
+def key_time(key: int) -> int:
+    """Epoch milliseconds at which a key was made."""
+    return key >> (NODE_BITS + COUNTER_BITS)
+
+
+class IdCodec:
+    """Turns keys into public ids and back. `secret`: at least 16 bytes, the same for ever and on every node."""
+
+    __slots__ = ("_event_hash", "_run_hash")
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < 16:
+            raise ValueError(f"the secret has {len(secret)} bytes; give at least 16")
+        self._run_hash = blake2b(key=secret[:64], digest_size=8, person=b"run")
+        self._event_hash = blake2b(key=secret[:64], digest_size=8, person=b"event")
+
+    def run_id(self, key: int) -> str:
+        return _text(self._run_hash, key)
+
+    def step_id(self, key: int, n: int) -> str:
+        return f"{_text(self._run_hash, key)}-{n}"
+
+    def event_id(self, key: int) -> str:
+        return _text(self._event_hash, key)
+
+    def message_id(self, key: int, n: int, attempt: int) -> str:
+        """Of what attempt `attempt` of step n publishes: the same whatever is repeated."""
+        return f"{_text(self._run_hash, key)}-{n}-{attempt}"
+
+    def parse_run_id(self, text: str) -> int | None:
+        return _key(self._run_hash, text)
+
+    def parse_event_id(self, text: str) -> int | None:
+        return _key(self._event_hash, text)
+
+    def parse_step_id(self, text: str) -> tuple[int, int] | None:
+        """(run key, n), or None when it is no step id of ours."""
+        number = text[37:]
+        if len(text) < 38 or text[36] != "-" or len(number) > 18 or not (number.isascii() and number.isdigit()):
+            return None
+        if number != str(int(number)):  # one step, one id: "007" is not another name of 7
+            return None
+        key = _key(self._run_hash, text[:36])
+        return None if key is None else (key, int(number))
+
+
+def _text(base: blake2b, key: int) -> str:
+    raw = key.to_bytes(8, "big")
+    keyed = base.copy()
+    keyed.update(raw)
+    digits = raw.hex() + keyed.hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _key(base: blake2b, text: str) -> int | None:
+    if len(text) != 36 or not text.isascii():
+        return None
+    digits = text.replace("-", "")
+    if len(digits) != 32:
+        return None
+    try:
+        key = int(digits[:16], 16)
+    except ValueError:
+        return None
+    if not 0 <= key < KEY_END:
+        return None
+    return key if compare_digest(_text(base, key), text.lower()) else None

@@ -1,0 +1,241 @@
+"""What the committer works on. A job is performed, as often as it takes, until it has its place in a batch; when its group is lost
+it is performed again. It ends exactly once: settled after the commit, or failed with an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pelton.kernel.process import Process
+from pelton.kernel.rows import Run
+from pelton.kernel.signals import ChildEnded, ChildReopened, ChildReplied, Extend, Report, Signal, Start, TimerFired
+from pelton.kernel.transition import Refused
+from pelton.runtime.base import EngineError
+from pelton.runtime.facts import Answers
+from pelton.runtime.groups import FREES_KEYS, Building
+from pelton.runtime.turns import Turn, encode_signal
+from pelton.store.base import Committed, Group, InboxRow, RunKeyRow
+
+if TYPE_CHECKING:
+    from pelton.runtime.committer import Committer
+
+KEY_KIND = "key"  # of idempotency keys in run_key
+
+
+class Job:
+    __slots__ = ("absent", "answers", "committed", "rounds", "tries")
+
+    def __init__(self) -> None:
+        self.answers = Answers()
+        self.absent: set[int] = set()  # runs that were looked for and do not exist
+        self.rounds = 0  # of facts, for this try
+        self.tries = 0  # groups that were lost
+        self.committed: Committed | None = None
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        """Joins the open batch and returns its group; None when there was nothing to write. Raises Suspend, NextBatch, EngineError."""
+        raise EngineError("invalid", f"{type(self).__name__} has nothing to perform")
+
+    def settled(self) -> None:
+        """Its group is committed, or its answer has become true."""
+
+    def failed(self, error: EngineError) -> None:
+        """It is given up; nothing changed."""
+
+    def lost(self, reason: str) -> None:
+        """Its group was lost for this reason, and it will be performed again."""
+        self.absent.clear()
+        self.answers.of_runs.clear()
+        self.answers.revisions.clear()
+        self.answers.meetings.clear()
+
+    def hint(self) -> tuple[int, int]:
+        """(run, number of the step) that a cold load should bring along; (0, 0) when there is none."""
+        return (0, 0)
+
+    @property
+    def internal(self) -> bool:
+        """Nobody outside waits for it: it is not refused when the queue is full."""
+        return False
+
+
+class WriteJob(Job):
+    """Rows that belong to no run's revision, in a group of their own."""
+
+    __slots__ = ("_fill", "future")
+
+    def __init__(self, fill: Callable[[Group], None], future: asyncio.Future[Committed]) -> None:
+        super().__init__()
+        self._fill = fill
+        self.future = future
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        building = committer.open_batch.new()
+        group = building.group
+        self._fill(group)
+        for lease in group.leases:
+            entry = committer.cache.peek(lease.run)
+            if entry is not None and not entry.stale:
+                entry.lease(lease)
+        for key in group.remove_runs:
+            committer.forget(key)
+        building.rows += 4
+        committer.open_batch.rows += 4
+        building.jobs.append(self)
+        return building
+
+    def settled(self) -> None:
+        if not self.future.done() and self.committed is not None:
+            self.future.set_result(self.committed)
+
+    def failed(self, error: EngineError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    @property
+    def internal(self) -> bool:
+        return True
+
+
+class SignalJob(Job):
+    """A signal to one run. `ns` "" = not checked. `inbox`: the durable row that it comes from, removed with its effect."""
+
+    __slots__ = ("done", "error", "head", "inbox", "notes", "ns", "run", "signal")
+
+    def __init__(
+        self, run: int, signal: Signal, done: Callable[[SignalJob], None], ns: str = "", inbox: int = 0
+    ) -> None:
+        super().__init__()
+        self.run = run
+        self.signal = signal
+        self.done = done
+        self.ns = ns
+        self.inbox = inbox
+        self.head: Run | None = None
+        self.error: EngineError | None = None
+        self.notes: list[tuple[str, str]] = []
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        self.error = None
+        entry = turn.entry(self.run)
+        signal = self.signal
+        if entry is None or entry.head is None:
+            if isinstance(signal, Start):
+                answer = turn.start(signal, turn.process(signal.definition))
+            else:
+                self.error = EngineError("unknown run", f"run {committer.codec.run_id(self.run)} does not exist", "run")
+                return self._clean(committer, turn, gone=True)
+        elif self.ns and entry.head.ns != self.ns:
+            self.error = EngineError("unknown run", f"run {committer.codec.run_id(self.run)} does not exist in {self.ns!r}", "run")
+            return None
+        else:
+            answer = turn.signal(entry, signal)
+        if type(answer) is Refused:
+            self.error = EngineError(answer.code, answer.detail, trace=answer.trace)
+            if entry is not None and entry.head is not None and any(run != self.run for run in turn.facts.reads):
+                turn.bump(entry)
+        else:
+            self.head = answer.run  # type: ignore[union-attr]
+        self.notes = turn.notes
+        if not turn.changes and not turn.posts:
+            over = type(signal) is TimerFired and entry is not None and _over(entry.head, entry.open, entry.all_open, signal.n)
+            return self._clean(committer, turn, gone=over)
+        building = turn.finish()
+        if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in building.timers:
+            building.clear_timers(self.run, signal.n, signal.arm)
+        if self.inbox:
+            building.group.inbox_done.append(self.inbox)
+        building.jobs.append(self)
+        return building
+
+    def _clean(self, committer: Committer, turn: Turn, gone: bool) -> Building | None:
+        """Nothing has changed; but what brought the signal may have to go."""
+        clear = gone and type(self.signal) is TimerFired
+        if not self.inbox and not clear:
+            return None
+        entry = committer.cache.peek(self.run)
+        batch = committer.open_batch
+        building = (batch.joined(None, entry) if entry is not None else None) or batch.new()
+        if entry is not None and entry.pins and entry.head is not None:
+            building.read(self.run, entry.head.rev)  # the state that says so may be lost yet
+        if self.inbox:
+            building.group.inbox_done.append(self.inbox)
+        if clear:
+            building.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
+        building.jobs.append(self)
+        return building
+
+    def settled(self) -> None:
+        self.done(self)
+
+    def failed(self, error: EngineError) -> None:
+        self.error = error
+        self.done(self)
+
+    def hint(self) -> tuple[int, int]:
+        signal = self.signal
+        if isinstance(signal, Report | TimerFired | ChildEnded | ChildReopened | ChildReplied | Extend):
+            return (self.run, signal.n)
+        return (0, 0)
+
+    @property
+    def internal(self) -> bool:
+        return self.inbox != 0 or not self.signal.strict
+
+    def parked(self, key: int, now: int, reason: str) -> InboxRow:
+        return InboxRow(key, self.run, encode_signal(self.signal), now, self.tries, False, reason[:1000])
+
+
+def _over(head: Run | None, rows: dict[int, object], complete: bool, n: int) -> bool:
+    """Whether a timer that changed nothing can be removed: its run or step is over. Else it was set anew under its name."""
+    if head is None or head.status >= 3:
+        return True
+    return n != 0 and complete and n not in rows
+
+
+class StartJob(Job):
+    """Starts a run under a key chosen beforehand, with its other names."""
+
+    __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "signal")
+
+    def __init__(
+        self, signal: Start, process: Process, keys: list[RunKeyRow], done: Callable[[StartJob], None], frees: bool = False
+    ) -> None:
+        super().__init__()
+        self.signal = signal
+        self._process = process
+        self._keys = keys
+        self._flags = FREES_KEYS if frees else 0
+        self.done = done
+        self.head: Run | None = None
+        self.error: EngineError | None = None
+        self.lost_key = False  # another run has one of its unique names
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        if self.lost_key:
+            raise EngineError("exists", "another run has this key", "key")
+        if self.tries:
+            turn.entry(self.signal.key)  # an unknown outcome before: it may be there
+        answer = turn.start(self.signal, self._process, self._flags)
+        if type(answer) is Refused:
+            raise EngineError(answer.code, answer.detail, trace=answer.trace)
+        self.head = answer.run  # type: ignore[union-attr]
+        building = turn.finish()
+        if self._keys:
+            building.group.run_keys.extend(self._keys)
+            building.rows += len(self._keys)
+        building.jobs.append(self)
+        return building
+
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
+        self.lost_key = reason.startswith("key ")
+
+    def settled(self) -> None:
+        self.done(self)
+
+    def failed(self, error: EngineError) -> None:
+        self.error = error
+        self.done(self)
