@@ -1,0 +1,38 @@
+"""What can go wrong between a client and a server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ClientError(Exception):
+    """The base of what the client raises."""
+
+
+class Unreachable(ClientError):
+    """No answer: the server is not there, or the connection was lost. What was asked may or may not have been done."""
+
+
+class Refused(ClientError):
+    """The server said no. `status` is HTTP's; `code` its stable word; `field` what it is about; `remedy` what to do."""
+
+    def __init__(self, status: int, problem: Any) -> None:
+        found = problem if isinstance(problem, dict) else {}
+        self.status = status
+        self.code = str(found.get("code", ""))
+        self.field = str(found.get("field", ""))
+        self.remedy = str(found.get("remedy", ""))
+        self.detail = str(found.get("detail") or found.get("message") or problem or f"HTTP status {status}")
+        self.problem = problem
+        fields = found.get("validationErrors")
+        if isinstance(fields, list):
+            said = [f"{each.get('path', '')}: {each.get('message', '')}" for each in fields[:10] if isinstance(each, dict)]
+            self.detail = "; ".join(said) or self.detail
+        where = f"{self.field}: " if self.field else ""
+        remedy = f" ({self.remedy})" if self.remedy else ""
+        super().__init__(f"{where}{self.detail}{remedy}"[:2_000])
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may be accepted in a moment."""
+        return self.status in {429, 502, 503, 504}

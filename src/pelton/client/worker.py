@@ -1,0 +1,334 @@
+"""A worker: takes work items of its queues, runs a function for each, and reports what became of them.
+
+Invariants:
+* An item that was taken is reported, also when its function fails or its output cannot be sent. A report is repeated until the
+  server has answered it: with the item's attempt, a repeat changes nothing.
+* At most `concurrency` items are in hand, those that an open long poll may still bring included.
+
+Traffic: reports go out together, as many as have gathered while the last exchange was under way, and bring new items back in the
+same answer. Only an idle worker has a long poll open. Cost: about 25 us an item beside the function itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from msgspec import DecodeError, Raw, Struct, msgpack
+
+from pelton.client.asks import answered
+from pelton.client.errors import Refused, Unreachable
+from pelton.client.http import Http
+
+PATH = "/v1/work"
+MSGPACK = "application/msgpack"
+MAX_BATCH = 1_000  # reports of one exchange
+MAX_PAUSE = 5.0  # seconds between tries while the server cannot be reached
+
+_log = structlog.get_logger("pelton.worker")
+
+
+class Item(Struct):
+    """A work item. `previous`: what an earlier hand-out of this attempt reported. `lease`: milliseconds without a sign of life
+    after which the server gives it to somebody else, 0 = never; the worker gives that sign by itself."""
+
+    id: str
+    queue: str
+    run: str
+    process: str
+    slot: str
+    attempt: int
+    input: Any = None
+    previous: Any = None
+    polls: int = 0
+    lease: int = 0
+
+
+class Fail(Exception):
+    """Raise this in a function to say how it failed. `retriable` false: no further attempt."""
+
+    def __init__(
+        self, message: str, *, name: str = "failed", retriable: bool = True, content: Any = None, kind: str = "technical"
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.name = name
+        self.retriable = retriable
+        self.content = content
+        self.kind = kind
+
+
+class Later(Exception):
+    """Raise this to give the item back: it is offered again after so many seconds, and then has `output` as its `previous`."""
+
+    def __init__(self, seconds: float, output: Any = None) -> None:
+        super().__init__(f"again in {seconds:g} s")
+        self.milliseconds = max(1, round(seconds * 1000))
+        self.output = output
+
+
+Function = Callable[[Item], Any | Awaitable[Any]]
+"""Gives the output. A plain function runs on the event loop, so it must be quick; a coroutine function may wait."""
+
+
+class _Failure(Struct):
+    name: str
+    kind: str
+    message: str
+    content: Raw
+    retriable: bool
+
+
+class _Report(Struct, omit_defaults=True):
+    id: str
+    attempt: int
+    status: str = "COMPLETED"
+    output: Raw = Raw(b"\xc0")
+    reason: str = ""
+    failure: _Failure | None = None
+    again_after: int = 0
+
+
+class _Claim(Struct):
+    queues: list[str]
+    count: int
+    wait: int
+
+
+class _Exchange(Struct):
+    worker: str
+    reports: list[_Report]
+    claim: _Claim | None
+
+
+class _Result(Struct):
+    ok: bool
+    code: str = ""
+    detail: str = ""
+
+
+class _Answer(Struct):
+    results: list[_Result]
+    items: list[Item]
+
+
+class Counts(Struct):
+    """Since the worker was made."""
+
+    taken: int = 0
+    reported: int = 0
+    refused: int = 0
+    exchanges: int = 0
+    lost_connections: int = 0
+
+
+class Worker:
+    """`functions`: by queue. `run` returns after `stop`, when all items in hand are reported (at most `grace` seconds later)."""
+
+    def __init__(
+        self,
+        url: str,
+        functions: Mapping[str, Function],
+        *,
+        concurrency: int = 64,
+        key: str = "",
+        name: str = "",
+        wait: int = 2_000,
+        grace: float = 30.0,
+    ) -> None:
+        if not functions or len(functions) > 100:
+            raise ValueError("a worker needs functions for 1 to 100 queues")
+        if not 1 <= concurrency <= 1_000:
+            raise ValueError(f"concurrency is {concurrency}: it must be between 1 and 1000")
+        if not 0 < wait <= 60_000:
+            raise ValueError(f"wait is {wait}: it must be between 1 and 60000 milliseconds")
+        self.counts = Counts()
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._functions = dict(functions)
+        self._concurrency = concurrency
+        self._wait = wait
+        self._grace = grace
+        self._http = Http(url, key=key)
+        self._encoder = msgpack.Encoder()
+        self._decoder = msgpack.Decoder(_Answer)
+        self._reports: list[_Report] = []
+        self._in_hand = 0  # items that are running or not reported yet
+        self._reserved = 0  # room kept for the open long poll
+        self._running: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """No more items are taken. An open long poll is let end, so that nothing it brings is lost."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Raises Refused when the server does not want this worker at all (a wrong key, for example)."""
+        poll: asyncio.Task[None] | None = None
+        deadline = 0.0
+        try:
+            while True:
+                self._wake.clear()
+                if poll is not None and poll.done():
+                    poll.result()
+                    poll = None
+                if self._reports:
+                    await self._exchange_reports()
+                    continue
+                free = self._concurrency - self._in_hand - self._reserved
+                if self._stopping:
+                    deadline = deadline or time.monotonic() + self._grace
+                    if (self._in_hand == 0 and poll is None) or time.monotonic() >= deadline:
+                        return
+                elif free > 0 and poll is None:
+                    self._reserved = free
+                    poll = asyncio.create_task(self._long_poll(free))
+                await self._sleep(deadline)
+        finally:
+            for task in [*self._running, *([poll] if poll is not None else [])]:
+                task.cancel()
+            await asyncio.gather(*self._running, *([poll] if poll is not None else []), return_exceptions=True)
+            await self._http.close()
+
+    async def _sleep(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic()) if deadline else None):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _exchange_reports(self) -> None:
+        """Sends what has gathered, and asks for as many new items as there is room for."""
+        batch = self._reports[:MAX_BATCH]
+        del self._reports[:MAX_BATCH]
+        ending = sum(1 for report in batch if report.status != "WORKING" or report.again_after)
+        room = self._concurrency - self._in_hand - self._reserved + ending
+        claim = None if self._stopping or room <= 0 else _Claim(list(self._functions), room, 0)
+        answer = await self._exchange(batch, claim)
+        self._in_hand -= ending
+        for report, result in zip(batch, answer.results, strict=True):
+            if result.ok:
+                self.counts.reported += 1
+            elif result.code in {"busy", "unavailable", "stopping"}:
+                if report.status != "WORKING" or report.again_after:
+                    self._in_hand += 1
+                self._reports.append(report)
+            else:
+                self.counts.refused += 1
+                _log.warning("report refused", id=report.id, code=result.code, detail=result.detail)
+        self._take(answer.items)
+
+    async def _long_poll(self, count: int) -> None:
+        try:
+            answer = await self._exchange([], _Claim(list(self._functions), count, self._wait))
+        finally:
+            self._reserved = 0
+            self._wake.set()
+        self._take(answer.items)
+
+    async def _exchange(self, reports: list[_Report], claim: _Claim | None) -> _Answer:
+        """Tries until there is an answer; a stopping worker that has nothing to report gives up at once."""
+        body = self._encoder.encode(_Exchange(self.name, reports, claim))
+        pause = 0.05
+        while True:
+            if self._stopping and claim is not None:
+                if not reports:
+                    return _Answer([], [])
+                claim = None
+                body = self._encoder.encode(_Exchange(self.name, reports, None))
+            try:
+                self.counts.exchanges += 1
+                wait = claim.wait / 1000 if claim else 0.0
+                answer = await self._http.request("POST", PATH, body, MSGPACK, wait + 30.0)
+                if answer.status == 200:
+                    return self._decoder.decode(answer.body)
+                answered(answer.status, answer.content_type, answer.body)
+                raise Unreachable(f"an answer of status {answer.status}")
+            except Refused as error:
+                if not error.passing:
+                    raise
+                why: Exception = error
+            except (Unreachable, DecodeError) as error:
+                self.counts.lost_connections += 1
+                why = error
+            _log.warning("no exchange with the server", error=str(why), again_in=round(pause, 2))
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))
+            pause = min(pause * 2, MAX_PAUSE)
+
+    def _take(self, items: list[Item]) -> None:
+        self._in_hand += len(items)
+        self.counts.taken += len(items)
+        for item in items:
+            try:
+                result = self._functions[item.queue](item)
+            except Exception as error:
+                self._failed(item, error)
+                continue
+            if inspect.isawaitable(result):
+                task = asyncio.ensure_future(self._await(item, result))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            else:
+                self._ended(item, result)
+        if items:
+            self._wake.set()
+
+    async def _await(self, item: Item, working: Awaitable[Any]) -> None:
+        beat = asyncio.create_task(self._beat(item)) if item.lease else None
+        try:
+            output = await working
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._failed(item, error)
+        else:
+            self._ended(item, output)
+        finally:
+            if beat is not None:
+                beat.cancel()
+
+    async def _beat(self, item: Item) -> None:
+        """Signs of life, three in the time of a lease."""
+        while True:
+            await asyncio.sleep(item.lease / 3000)
+            self._add(_Report(item.id, item.attempt, "WORKING"))
+
+    def _ended(self, item: Item, output: Any) -> None:
+        try:
+            raw = Raw(self._encoder.encode(output))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            self._add(_Report(item.id, item.attempt, "FAILED_FOR_GOOD", reason=f"the output cannot be sent: {error}"))
+            return
+        self._add(_Report(item.id, item.attempt, output=raw))
+
+    def _failed(self, item: Item, error: Exception) -> None:
+        nothing = Raw(b"\xc0")
+        try:
+            if isinstance(error, Later):
+                raw = Raw(self._encoder.encode(error.output))
+                self._add(_Report(item.id, item.attempt, "WORKING", output=raw, again_after=error.milliseconds))
+                return
+            if isinstance(error, Fail):
+                raw = Raw(self._encoder.encode(error.content))
+                failure = _Failure(error.name, error.kind, error.message[:10_000], raw, error.retriable)
+                status = "FAILED" if error.retriable else "FAILED_FOR_GOOD"
+                self._add(_Report(item.id, item.attempt, status, reason=error.message[:10_000], failure=failure))
+                return
+        except (TypeError, ValueError, OverflowError, RecursionError) as unsent:
+            error = unsent
+        text = f"{type(error).__name__}: {error}"[:10_000]
+        _log.warning("work failed", id=item.id, queue=item.queue, exc_info=error)
+        failure = _Failure(type(error).__name__[:500], "technical", text, nothing, True)
+        self._add(_Report(item.id, item.attempt, "FAILED", reason=text, failure=failure))
+
+    def _add(self, report: _Report) -> None:
+        self._reports.append(report)
+        self._wake.set()

@@ -1,0 +1,287 @@
+"""The settings of a server: one table of options, read from the command line, the environment and `pelton.toml`, in that order.
+
+The table is the only place where an option is described: the command line, the reference page and the checks are made from it.
+A setting that is not understood is an error that names where it stands; nothing is ignored silently.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+FILE = "pelton.toml"
+PREFIX = "PELTON_"
+MEGABYTE = 1024 * 1024
+
+
+class ConfigError(Exception):
+    """A setting cannot be used. The text names the setting, where it stands, and the remedy."""
+
+
+class Option(NamedTuple):
+    """`kind`: text | path | port | number | flag | list | choice. A list is separated by commas in the environment."""
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    low: int = 0
+    high: int = 0
+    secret: bool = False  # never printed
+    flag: str = ""  # the option of the command line, when it is not `--` and the name
+
+    @property
+    def switch(self) -> str:
+        return self.flag or "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("host", "text", "127.0.0.1", "Address to listen on. Anything but loopback needs access control.", "ADDRESS"),
+    Option("port", "port", 8080, "Port for HTTP; 0 takes a free one.", "PORT", low=0, high=65_535),
+    Option("grpc_port", "port", 2023, "Reserved for gRPC: nothing listens on it in this version.", "PORT", low=1, high=65_535),
+    Option("data", "path", "./pelton-data", "Directory that holds everything durable.", "DIR"),
+    Option(
+        "watch",
+        "list",
+        (),
+        "Reserved for directories whose files become events: refused in this version.",
+        "DIR=/PREFIX",
+    ),
+    Option(
+        "durability",
+        "choice",
+        "full",
+        "full: what was acknowledged survives a power cut. relaxed: it survives a crash of the process only.",
+        choices=("full", "relaxed"),
+    ),
+    Option(
+        "sqs_endpoint",
+        "text",
+        "",
+        "URL of an SQS service other than Amazon's own; credentials come from where AWS tools look for them.",
+        "URL",
+    ),
+    Option("sqs_region", "text", "", "Region of the SQS service, else AWS_REGION or AWS_DEFAULT_REGION.", "REGION"),
+    Option(
+        "api_keys",
+        "list",
+        (),
+        "A key that callers must send as `Authorization: Bearer KEY` or `X-Authorization: KEY`; may be given more than once.",
+        "KEY",
+        secret=True,
+        flag="--api-key",
+    ),
+    Option(
+        "allow_outgoing",
+        "list",
+        (),
+        "A host, HOST:PORT, address or network that outgoing HTTP may reach although it is private; may be given more than once.",
+        "HOST",
+    ),
+    Option("allow_anonymous", "flag", False, "Listen beyond loopback without keys: whoever reaches the port may do anything."),
+    Option(
+        "max_body",
+        "number",
+        4 * MEGABYTE,
+        "Largest request body in bytes.",
+        "BYTES",
+        low=1_024,
+        high=64 * MEGABYTE,
+    ),
+    Option(
+        "max_requests",
+        "number",
+        2_000,
+        "Requests and long polls served at once; more are answered 503 and may be tried again.",
+        "COUNT",
+        low=8,
+        high=100_000,
+    ),
+    Option(
+        "log_format",
+        "choice",
+        "auto",
+        "auto: text on a terminal, else JSON, one object a line.",
+        choices=("auto", "console", "json"),
+    ),
+    Option(
+        "log_level",
+        "choice",
+        "info",
+        "What is logged, on standard error; debug has a line for each request.",
+        choices=("debug", "info", "warning", "error"),
+    ),
+)
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """One member an option; see `OPTIONS` for what each means."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    grpc_port: int = 2023
+    data: Path = Path("./pelton-data")
+    watch: tuple[str, ...] = ()
+    durability: Literal["full", "relaxed"] = "full"
+    sqs_endpoint: str = ""
+    sqs_region: str = ""
+    api_keys: tuple[str, ...] = ()
+    allow_outgoing: tuple[str, ...] = ()
+    allow_anonymous: bool = False
+    max_body: int = 4 * MEGABYTE
+    max_requests: int = 2_000
+    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def loopback(self) -> bool:
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address. A name other than localhost may mean anything, and so counts as open."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Config:
+    """`given`: what the command line had, by option name; None = not given. `file`: a settings file that must exist; without it
+    `pelton.toml` of the working directory is read when it is there. Raises ConfigError."""
+    values: dict[str, Any] = {}
+    values.update(_from_file(file))
+    values.update(_from_environment(environment))
+    for name, value in given.items():
+        if value is not None and value != () and not (value is False and _BY_NAME[name].kind == "flag"):
+            values[name] = _checked(_BY_NAME[name], value, _BY_NAME[name].switch)
+    config = Config(**values)
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Rules about more than one setting. Raises ConfigError."""
+    if config.watch:
+        raise ConfigError(
+            f"--watch {config.watch[0]}: watched folders are not in this version; "
+            "leave the option out, and post events to /v1/events"
+        )
+    if not config.loopback and not config.api_keys and not config.allow_anonymous:
+        raise ConfigError(
+            f"--host {config.host} can be reached from other machines and no access control is configured: "
+            "set --api-key (or PELTON_API_KEYS), or say --allow-anonymous if whoever reaches the port may do anything"
+        )
+    for key in config.api_keys:
+        if len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError("--api-key: a key must be at least 16 printable ASCII characters without blanks; make a longer one")
+    if config.sqs_endpoint:
+        parts = urlsplit(config.sqs_endpoint)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ConfigError(f"--sqs-endpoint {config.sqs_endpoint!r} is not a URL: write http://HOST:PORT or https://HOST")
+
+
+def _from_file(file: Path | None) -> dict[str, Any]:
+    path = file or Path(FILE)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if file is None:
+            return {}
+        raise ConfigError(f"--config {path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    values = {}
+    for written, value in found.items():
+        option = _BY_NAME.get(written.replace("-", "_"))
+        if option is None:
+            raise ConfigError(f"{path}: there is no setting {written!r}{_nearest(written)}")
+        values[option.name] = _checked(option, value, f"{path}: {written}")
+    return values
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        text = environment.get(option.variable, "")
+        if text == "":  # set but empty is the usual way to unset a variable for one command
+            continue
+        value: Any = [part.strip() for part in text.split(",") if part.strip()] if option.kind == "list" else text
+        values[option.name] = _checked(option, value, option.variable)
+    return values
+
+
+def _checked(option: Option, value: Any, where: str) -> Any:
+    """The value as `Config` has it. Raises ConfigError naming `where`."""
+    if option.kind == "flag":
+        return _flag(value, where)
+    if option.kind in {"port", "number"}:
+        return _number(option, value, where)
+    if option.kind == "list":
+        if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(each, str) and each for each in value):
+            raise ConfigError(f'{where}: must be a list of texts, as in ["a", "b"]')
+        return tuple(value)
+    if not isinstance(value, str | Path) or not str(value):
+        raise ConfigError(f"{where}: must be a text that is not empty, not {value!r}")
+    if option.kind == "choice" and value not in option.choices:
+        raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}, not {value!r}")
+    return Path(value) if option.kind == "path" else str(value)
+
+
+def _flag(value: Any, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ConfigError(f"{where}: must be true or false, not {value!r}")
+
+
+def _number(option: Option, value: Any, where: str) -> int:
+    try:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else int(str(value), 10)
+    except ValueError:
+        raise ConfigError(f"{where}: must be a whole number, not {value!r}") from None
+    if not option.low <= number <= option.high:
+        raise ConfigError(f"{where}: must be between {option.low} and {option.high}, not {number}")
+    return number
+
+
+def _nearest(written: str) -> str:
+    near = difflib.get_close_matches(written.replace("-", "_"), _BY_NAME, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_BY_NAME)}"
+
+
+def printable(config: Config) -> Iterator[tuple[str, str]]:
+    """Name and value of every setting, secrets hidden."""
+    for option in OPTIONS:
+        value = getattr(config, option.name)
+        if option.secret:
+            yield option.name, f"{len(value)} set" if value else "none"
+        elif isinstance(value, tuple):
+            yield option.name, ", ".join(value) or "none"
+        else:
+            yield option.name, str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,64 @@
+"""Who may call."""
+
+from __future__ import annotations
+
+import pytest
+
+from pelton.server.access import Access
+from pelton.server.config import Config
+
+KEY = "correct-horse-battery"
+
+
+def scope(**headers: str) -> dict[str, object]:
+    return {"headers": [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]}
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({"authorization": f"Bearer {KEY}"}, True),
+        ({"authorization": f"bearer  {KEY} "}, True),
+        ({"x_authorization": KEY}, True),
+        ({"x_authorization": "second-key-of-the-two"}, True),
+        ({"authorization": f"Basic {KEY}"}, False),
+        ({"authorization": KEY}, False),
+        ({"authorization": "Bearer"}, False),
+        ({"authorization": f"Bearer {KEY[:-1]}"}, False),
+        ({"authorization": f"Bearer {KEY}x"}, False),
+        ({"x_authorization": "\xff\xfe"}, False),
+        ({"host": "127.0.0.1"}, False),
+        ({}, False),
+    ],
+)
+def test_keys(headers: dict[str, str], passes: bool) -> None:
+    access = Access(Config(host="0.0.0.0", api_keys=(KEY, "second-key-of-the-two")))
+    denied = access.denied(scope(**headers))
+    assert (denied is None) == passes
+    if denied is not None:
+        assert denied.status == 401
+        assert KEY not in str(denied)
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        ({"host": "127.0.0.1:8080"}, True),
+        ({"host": "localhost:8080"}, True),
+        ({"host": "[::1]:8080"}, True),
+        ({"host": "localhost:8080", "origin": "http://localhost:8080"}, True),
+        ({}, True),
+        ({"host": "evil.example"}, False),
+        ({"host": "127.0.0.1.evil.example:8080"}, False),
+        ({"host": "localhost:8080", "origin": "https://evil.example"}, False),
+        ({"host": "localhost:8080", "origin": "null"}, False),
+        ({"host": "[::1"}, False),
+    ],
+)
+def test_a_web_page_cannot_use_a_developers_server(headers: dict[str, str], passes: bool) -> None:
+    assert (Access(Config()).denied(scope(**headers)) is None) == passes
+
+
+def test_who_said_that_anybody_may_gets_that() -> None:
+    access = Access(Config(host="0.0.0.0", allow_anonymous=True))
+    assert access.denied(scope(host="anything", origin="https://any.example")) is None

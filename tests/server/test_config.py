@@ -1,0 +1,120 @@
+"""Settings: where they come from, what wins, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pelton.server.config import OPTIONS, Config, ConfigError, is_loopback, load, printable
+
+SAMPLES = {
+    "text": "here",
+    "path": "here",
+    "port": "5",
+    "number": "5000",
+    "flag": "true",
+    "list": "aaaaaaaaaaaaaaaa,bbbbbbbbbbbbbbbb",
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_table_and_the_struct_agree() -> None:
+    assert [option.name for option in OPTIONS] == list(Config.__struct_fields__)
+    for option in OPTIONS:
+        default = getattr(Config(), option.name)
+        assert default == (Path(option.default) if option.kind == "path" else option.default)
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(elsewhere: Path) -> None:
+    (elsewhere / "pelton.toml").write_text("port = 1\nlog-level = 'error'\nmax_body = 2048\n")
+    config = load({"port": "3", "host": None}, {"PELTON_PORT": "2", "PELTON_LOG_LEVEL": "debug"})
+    assert (config.port, config.log_level, config.max_body) == (3, "debug", 2048)
+    assert config.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "option", [option for option in OPTIONS if option.name not in {"watch", "sqs_endpoint"}], ids=lambda o: o.name
+)
+def test_every_option_can_be_set_by_its_variable(option: object) -> None:
+    from pelton.server.config import Option
+
+    assert isinstance(option, Option)
+    sample = option.choices[-1] if option.kind == "choice" else SAMPLES[option.kind]
+    environment = {option.variable: sample, "PELTON_ALLOW_ANONYMOUS": "1"}
+    assert msgspec.to_builtins(getattr(load({}, environment), option.name), enc_hook=str) != option.default
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prot = 1", "did you mean 'port'"),
+        ("port = 'x'", "port: must be a whole number"),
+        ("port = true", "port: must be a whole number"),
+        ("port = 70000", "between 0 and 65535"),
+        ("durability = 'fast'", "full, relaxed"),
+        ("api_keys = 'one'", "must be a list of texts"),
+        ("allow_anonymous = 'maybe'", "true or false"),
+        ("host = ''", "not empty"),
+        ("port = ", "not valid TOML"),
+        ("[server]\nport = 1", "no setting 'server'"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_place(elsewhere: Path, text: str, says: str) -> None:
+    (elsewhere / "pelton.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"pelton\.toml") as caught:
+        load({}, {})
+    assert says in str(caught.value)
+
+
+def test_a_file_that_is_named_must_exist(elsewhere: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load({}, {}, elsewhere / "other.toml")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.org", "10.0.0.1"])
+def test_listening_beyond_loopback_needs_access_control(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"--api-key.*--allow-anonymous"):
+        load({"host": host}, {})
+    assert load({"host": host, "allow_anonymous": True}, {}).host == host
+    assert load({"host": host, "api_keys": ("k" * 16,)}, {}).host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "LOCALHOST."])
+def test_loopback_needs_none(host: str) -> None:
+    assert load({"host": host}, {}).loopback
+
+
+@given(st.text(max_size=30))
+def test_no_other_text_counts_as_loopback(text: str) -> None:
+    if is_loopback(text):
+        assert "localhost" in text.lower() or text.strip("[]").startswith(("127.", "::1", "0:0", "0000", "::ffff:127"))
+
+
+def test_short_keys_are_refused_and_keys_are_never_shown() -> None:
+    with pytest.raises(ConfigError, match="at least 16"):
+        load({"api_keys": ("short",)}, {})
+    shown = dict(printable(load({"api_keys": ("k" * 20,)}, {})))
+    assert shown["api_keys"] == "1 set"
+
+
+def test_watched_folders_are_refused_clearly() -> None:
+    with pytest.raises(ConfigError, match="not in this version"):
+        load({"watch": ("in=/in",)}, {})
+
+
+def test_an_endpoint_must_be_a_url() -> None:
+    with pytest.raises(ConfigError, match="--sqs-endpoint"):
+        load({"sqs_endpoint": "localhost:4566"}, {})
+
+
+def test_an_empty_variable_is_as_none_at_all() -> None:
+    assert load({}, {"PELTON_PORT": "", "PELTON_API_KEYS": ""}) == Config()
