@@ -10,7 +10,9 @@ import threading
 
 import apsw
 
-PAUSE = 0.02  # seconds between checkpoints
+PAUSE = 0.02  # seconds between looks
+QUIET = 1.0  # seconds without a commit after which what is left is moved
+WORTH = 1_000  # frames of 4 kB that make a checkpoint worth its syncs, which slow down the commits beside it
 LONG = 16_000  # frames of 4 kB after which the WAL is made to start over: about 64 MB
 
 
@@ -19,6 +21,7 @@ class Checkpointer:
 
     def __init__(self, path: str, busy: int) -> None:
         self.trouble = ""
+        self.frames = 0  # in the WAL after the last commit, as SQLite told the committing connection
         self._path = path
         self._busy = busy
         self._dirty = threading.Event()
@@ -40,11 +43,17 @@ class Checkpointer:
         # On a connection that has read nothing yet, a checkpoint does nothing.
         db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         try:
+            moved = 0
             while True:
                 self._dirty.wait()
                 if self._over.wait(PAUSE):
                     return
                 self._dirty.clear()
+                if self.frames < moved:
+                    moved = 0  # the WAL has started over
+                if self.frames - moved < WORTH and self._dirty.wait(QUIET):
+                    continue
+                moved = self.frames
                 try:
                     self.trouble = self._checkpoint(db)
                 except apsw.Error as error:

@@ -48,6 +48,11 @@ class Writer:
         for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 0", "cache_size = -65536"):
             self.db.execute(f"PRAGMA {pragma}")
         self.checkpointer = Checkpointer(path, BUSY)
+        self.db.set_wal_hook(self._committed)
+
+    def _committed(self, _db: apsw.Connection, _name: str, frames: int) -> int:
+        self.checkpointer.frames = frames
+        return apsw.SQLITE_OK
 
     def settings(self) -> dict[str, Any]:
         """What the connection really does, for the parent's health report and the tests."""
