@@ -289,7 +289,7 @@ values = st.recursive(
 )
 
 
-@given(values, st.text(min_size=1))
+@given(values, st.text(min_size=1).filter(lambda key: "${" not in key))
 @settings(max_examples=300, deadline=None)
 def test_any_value_survives_a_round_trip(value: JSON, key: str) -> None:
     def quoted(text: str) -> str:

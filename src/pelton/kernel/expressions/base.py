@@ -56,11 +56,13 @@ class Context(Protocol):
 
 
 class Unanswered(Exception):
-    """Raised by an expression whose script must be run by the runtime: it becomes a `Need`."""
+    """Raised by an expression whose script must be run by the runtime: it becomes a `Need`. `questions` are all that are
+    open, so that many can be answered in one go; `question` is the first."""
 
-    def __init__(self, question: Evaluation) -> None:
+    def __init__(self, question: Evaluation, *others: Evaluation) -> None:
         super().__init__(question.engine)
         self.question = question
+        self.questions = (question, *others)
 
 
 class ExpressionError(Exception):

@@ -37,6 +37,7 @@ _RADIX = re.compile(r"0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+")
 
 Key = tuple[str, Any]
 NULL_KEY: Final[Key] = ("null", None)
+UNSURE_KEY: Final[Key] = ("unsure", None)  # of a value that may be equal to anything
 
 
 def number(value: int | float) -> int | float:
@@ -200,12 +201,12 @@ def _kind(value: Any) -> str:
 
 
 def index_key(value: Any) -> Key:
-    """Equal for values that are loosely equal, and for some that are not."""
+    """Equal for values that are loosely equal, and for some that are not; or `UNSURE_KEY`."""
     if isinstance(value, (list, dict)):
         try:
             value = object_to_text(value, exact=False)
         except Unsure:
-            return ("unsure", None)  # no literal has this key; see `is_indexable`
+            return UNSURE_KEY
     if value is None or value is UNDEFINED:
         return NULL_KEY
     if isinstance(value, str):
