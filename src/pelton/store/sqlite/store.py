@@ -139,7 +139,7 @@ class SqliteStore:
             last.add("meta_put", ["delivery", self._numbers.delivery])
             last.add("meta_put", ["dead", self._numbers.dead])
             try:
-                await self._pipe.send(False, self.now(), [last.ops])
+                await self._pipe.send(False, self.now(), [_raw(last)])
             except StoreFailed as failure:
                 self._trouble = str(failure)
         await self._shut()
@@ -178,18 +178,21 @@ class SqliteStore:
         now = self.now()
         results: list[Committed | None] = []
         sent: list[Encoded] = []
+        payload: list[msgspec.Raw] = []
         for group in groups:
             try:
-                sent.append(encode(group, self._numbers, now))
+                encoded = encode(group, self._numbers, now)
+                payload.append(_raw(encoded))  # here, so that a number beyond 64 bits is this group's trouble alone
+                sent.append(encoded)
                 results.append(None)
-            except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
                 results.append(Committed(group.number, False, f"invalid: {error}"))
         if not sent:
             return [result for result in results if result is not None]
         written = sum(len(rows) for group in sent for rows in group.ops.values())
-        payload = [group.ops for group in sent]
-        if extra := self._saved(now):
-            payload.append(extra)
+        extra = self._saved(now)
+        if extra.ops:
+            payload.append(_raw(extra))
         _, lost, trouble = await self._pipe.send(entangled(groups), now, payload)
         if lost is None:
             raise StoreFailed(f"{self.path} could not be written: {trouble}")
@@ -206,7 +209,7 @@ class SqliteStore:
             self._numbers.unsaved.discard(pair)
         return Committed(group.number, True, "", group.numbers, group.dead_numbers)
 
-    def _saved(self, now: int) -> dict[int, Any]:
+    def _saved(self, now: int) -> Encoded:
         """What the next start must not fall behind: saved ahead, so that few batches need it."""
         extra = Encoded(0)
         if now >= self._clock_saved:
@@ -216,7 +219,7 @@ class SqliteStore:
             if number > self._numbers_saved[place]:
                 self._numbers_saved[place] = number + NUMBERS_AHEAD
                 extra.add("meta_put", [name, self._numbers_saved[place]])
-        return extra.ops
+        return extra
 
     # ---- runs
 
@@ -370,6 +373,10 @@ class SqliteStore:
             "writer_pid": self._pipe.pid,
             "writer": self._settings,
         }
+
+
+def _raw(group: Encoded) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode(group.ops))
 
 
 def _system_clock() -> Callable[[], int]:

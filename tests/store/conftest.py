@@ -1,0 +1,52 @@
+"""The stores that the conformance suite holds to the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from pelton.store.base import Store
+from pelton.store.losing import losing
+from pelton.store.sqlite.store import SqliteStore
+
+Factory = Callable[[], Awaitable[Store]]  # opens the store of this test; again after a close, it is the same data
+
+
+class Time:
+    """A clock that tests move by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest_asyncio.fixture(params=["sqlite", "sqlite, losing none"])
+async def store_factory(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> AsyncIterator[Factory]:
+    opened: list[Store] = []
+
+    async def make() -> Store:
+        store: Store = SqliteStore(tmp_path / "test.db", clock=time)
+        if request.param != "sqlite":
+            store = losing(store, 1, 0.0)
+        await store.open()
+        opened.append(store)
+        return store
+
+    yield make
+    for store in opened:
+        await store.close()
+
+
+@pytest_asyncio.fixture
+async def store(store_factory: Factory) -> Store:
+    return await store_factory()
