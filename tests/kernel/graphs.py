@@ -124,7 +124,12 @@ def on_trigger(
     name: str, to: str = "", *, guard: Any = None, checks: Iterable[Any] = (), stays: bool = False, **assigns: Any
 ) -> OnTrigger:
     return OnTrigger(
-        trigger=name, guard=maybe(guard), checks=tuple(expression(check) for check in checks), to=to, stays=stays, assigns=sets(assigns)
+        trigger=name,
+        guard=maybe(guard),
+        checks=tuple(expression(check) for check in checks),
+        to=to,
+        stays=stays,
+        assigns=sets(assigns),
     )
 
 
@@ -165,9 +170,7 @@ class Graph:
         return self.add(Wait(name=name, next=edges(to), arms=arms, input=maybe(input), **more))
 
     def choice(self, name: str, select: Any, cases: Mapping[str, str], default: str = "", to: To = "", **more: Any) -> Graph:
-        return self.add(
-            Choice(name=name, next=edges(to), select=maybe(select), cases=dict(cases), default=default, **more)
-        )
+        return self.add(Choice(name=name, next=edges(to), select=maybe(select), cases=dict(cases), default=default, **more))
 
     def branch(self, name: str, *ways: Edge, **more: Any) -> Graph:
         """A choice by guards."""
@@ -179,7 +182,9 @@ class Graph:
     def join(self, name: str, *on: str, to: To = "", threads: Any = None, **more: Any) -> Graph:
         return self.add(Join(name=name, on=on, next=edges(to), threads=maybe(threads), **more))
 
-    def scope(self, name: str, body: str, to: To = "", *, again: Any = None, items: Any = None, keep: Any = None, **more: Any) -> Graph:
+    def scope(
+        self, name: str, body: str, to: To = "", *, again: Any = None, items: Any = None, keep: Any = None, **more: Any
+    ) -> Graph:
         return self.add(
             Scope(name=name, body=body, next=edges(to), again=maybe(again), items=maybe(items), keep_last=maybe(keep), **more)
         )
@@ -187,9 +192,7 @@ class Graph:
     def call(self, name: str, target: Any = None, to: To = "", *, input: Any = None, meta: Any = None, **more: Any) -> Graph:
         if isinstance(target, str):
             target = {"name": target, "version": None}
-        return self.add(
-            Call(name=name, target=maybe(target), next=edges(to), input=maybe(input), meta=maybe(meta), **more)
-        )
+        return self.add(Call(name=name, target=maybe(target), next=edges(to), input=maybe(input), meta=maybe(meta), **more))
 
     def emit(self, name: str, sink: Any, body: Any = None, to: To = "", **more: Any) -> Graph:
         return self.add(Emit(name=name, sink=expression(sink), body=expression(body), next=edges(to), **more))

@@ -39,7 +39,9 @@ def test_a_start_of_a_run_that_exists_is_refused() -> None:
     assert world.refuse(run, Start(key=run, ns="test", definition=process.definition)).code == "exists"
 
 
-@pytest.mark.parametrize(("status", "ends"), [(StepStatus.FAILED, RunStatus.FAILED), (StepStatus.FAILED_FOR_GOOD, RunStatus.FAILED)])
+@pytest.mark.parametrize(
+    ("status", "ends"), [(StepStatus.FAILED, RunStatus.FAILED), (StepStatus.FAILED_FOR_GOOD, RunStatus.FAILED)]
+)
 def test_failed_work_fails_the_run(status: StepStatus, ends: RunStatus) -> None:
     world = World(Graph().work("a", "b").work("b").build())
     run = world.start("p")
@@ -105,7 +107,9 @@ def test_work_that_is_delayed_is_not_handed_out_before() -> None:
 
 
 def test_the_queue_may_be_computed_and_the_output_shaped() -> None:
-    graph = Graph().work("a", queue=look(lambda c: f"q-{c.input}"), input=look(lambda c: 7), output=lambda given, said: [given, said])
+    graph = Graph().work(
+        "a", queue=look(lambda c: f"q-{c.input}"), input=look(lambda c: 7), output=lambda given, said: [given, said]
+    )
     world = World(graph.build())
     run = world.start("p", "x")
     assert world.opened(run, "a").queue == "q-x"

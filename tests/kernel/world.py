@@ -23,6 +23,7 @@ from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.process import Process
 from pelton.kernel.rows import END, OpenStep, Run, RunStatus, StartMeta, State, Step, Thread
 from pelton.kernel.signals import (
+    ChildEnded,
     ChildReopened,
     Continue,
     EventArrived,
@@ -520,13 +521,16 @@ class World:
     def one(self, run: int, signal: Signal, group: deque[Pending]) -> Transition | Refused:
         signal = msgspec.convert(msgspec.to_builtins(signal), type(signal))  # as it comes out of a store
         if run not in self.runs and not isinstance(signal, Start):
-            return Refused("not found", f"run {run}")
+            return Refused("not found", f"run {run}")  # the child was never started, or the parent removed
         answer, cost, fresh = self.decide(run, signal)
         self.costs.append(cost)
         if isinstance(answer, Refused):
             assert signal.strict, f"a tolerant signal is refused: {signal!r} {answer!r}"
             assert answer.code
             assert answer.detail
+            if isinstance(signal, Start) and signal.parent_n:
+                why = ChildEnded(n=signal.parent_n, child=run, era=0, status=int(RunStatus.FAILED), reason=answer.detail)
+                group.append((signal.parent, why))
             return answer
         used = {effect.key for effect in answer.effects if isinstance(effect, StartRun)}
         self.keys = max([self.keys, *used])
@@ -617,7 +621,9 @@ class World:
                     for place in [place for place in rows.timers if place[0] == n and arm in ("", place[1])]:
                         del rows.timers[place]
                 case Publish(n, attempt, sink, body):
-                    assert not any((sent.run, sent.n, sent.attempt) == (run.key, n, attempt) for sent in self.sent), "published twice"
+                    assert not any((sent.run, sent.n, sent.attempt) == (run.key, n, attempt) for sent in self.sent), (
+                        "published twice"
+                    )
                     self.sent.append(Sent(run.key, n, attempt, sink, body))
                 case StartRun():
                     self.start_child(run, effect, group)

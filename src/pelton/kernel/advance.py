@@ -18,7 +18,7 @@ from typing import Any
 
 from pelton.kernel import control
 from pelton.kernel.facts import Facts, Missing
-from pelton.kernel.failures import broken, fail
+from pelton.kernel.failures import broken, fail, lose
 from pelton.kernel.nodes import enter
 from pelton.kernel.process import Process
 from pelton.kernel.reports import report
@@ -50,7 +50,7 @@ from pelton.kernel.signals import (
 )
 from pelton.kernel.threads import parked, start_thread, thread_over
 from pelton.kernel.transition import Need, Note, Refused, Transition
-from pelton.kernel.turn import Broken, Emptied, Failed, Parked, Refusal, Spawn, StepFailure, Token, Turn
+from pelton.kernel.turn import Broken, Emptied, Failed, Lost, Parked, Refusal, Spawn, StepFailure, Token, Turn
 from pelton.kernel.waits import look_at_conditions
 
 HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
@@ -169,6 +169,8 @@ def follow(turn: Turn, item: Any) -> None:
             broken(turn, item)
         elif isinstance(item, Parked):
             parked(turn, item)
+        elif isinstance(item, Lost):
+            lose(turn, item)
         elif isinstance(item, Spawn):
             start_thread(turn, item.entry, item.parent, 0, variables=item.variables)
     except StepFailure as error:

@@ -8,7 +8,7 @@ from pelton.kernel.facts import ParkedKey, ProcessKey
 from pelton.kernel.flow import finish, leave, settle
 from pelton.kernel.process import AtTime, Call, Limit, OnEvent, Wait
 from pelton.kernel.reports import MOST_HELD, shaped
-from pelton.kernel.rows import Failure, Halt, OpenStep, RunStatus, State, StepStatus, ThreadStatus
+from pelton.kernel.rows import Bit, Failure, Halt, OpenStep, RunStatus, State, StepStatus, ThreadStatus
 from pelton.kernel.runs import end_run
 from pelton.kernel.signals import (
     ChildEnded,
@@ -135,8 +135,10 @@ def event(turn: Turn, signal: EventArrived) -> None:
             return
         for node, row in sorted(open_waits(turn), key=lambda pair: (pair[1].thread, pair[1].n)):
             for index, arm in enumerate(node.arms):
-                named = isinstance(arm, OnEvent) and arm.event == signal.name and (arm.key is None) == (not signal.key)
-                if named and fits(signal.thread, signal.position, row):
+                if not isinstance(arm, OnEvent) or arm.event != signal.name:
+                    continue
+                key = "" if arm.key is None else (row.waits or {}).get(str(index))
+                if key == signal.key and fits(signal.thread, signal.position, row):
                     take(turn, node, row, index, signal.body)
                     return
     if signal.key:
@@ -231,7 +233,7 @@ def exceed(turn: Turn, row: OpenStep, limit: Limit, since: int) -> None:
     failure = Failure("timeout", "timed out", message, None, limit.action == "retry")
     row = turn.edit(row)
     if limit.action == "edge":
-        step = turn.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout")
+        step = turn.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout", int(Bit.HANDLED))
         settle(turn, step)
         leave(turn, turn.node(row.slot), step, to=limit.to)
     elif limit.action == "fail run":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pelton.kernel.context import mix
-from pelton.kernel.flow import cancel, finish, leave, settle
+from pelton.kernel.flow import cancel, finish, leave, retire, settle
 from pelton.kernel.process import Node, Retry, Rule
 from pelton.kernel.rows import Bit, Failure, OpenStep, State, Step, StepStatus
 from pelton.kernel.runs import break_run
-from pelton.kernel.threads import break_thread, handle, inside
-from pelton.kernel.turn import Broken, Failed, StepFailure, Token, Turn
+from pelton.kernel.threads import break_thread, empty, handle
+from pelton.kernel.turn import Broken, Failed, Lost, StepFailure, Token, Turn
 
 FINAL = (StepStatus.FAILED_FOR_GOOD, StepStatus.CANCELED)
 
@@ -66,7 +66,8 @@ def conclude(turn: Turn, node: Node, row: OpenStep, item: Failed) -> None:
     if action == "continue":
         finish(turn, row, item.output, StepStatus.COMPLETED_WITH_ERRORS, failure.message)
         return
-    step = turn.end(row, StepStatus(item.status), item.output, failure.message, failure.name)
+    handled = int(Bit.HANDLED) if action in ("edge", "body") else 0
+    step = turn.end(row, StepStatus(item.status), item.output, failure.message, failure.name, handled)
     turn.fact("step.failed", step.n, {"slot": step.slot, "reason": failure.message})
     if action == "abort":
         break_run(turn, failure, step.n)
@@ -116,10 +117,20 @@ def broken(turn: Turn, item: Broken) -> None:
         row = turn.open(item.scope)
         if row is None:
             return
-        for other in turn.all_open():
-            if inside(turn, other, item.scope):
-                cancel(turn, other, item.failure.message)
+        empty(turn, row.n, item.failure.message)
         row = turn.edit(row)
         assert row.state == State.SCOPE
         row.left = 0
         turn.agenda.append(Failed(row.n, item.failure, item.status))
+
+
+def lose(turn: Turn, item: Lost) -> None:
+    """A row that is not wanted any more goes, with all that is inside it."""
+    row = turn.open(item.n)
+    if row is None:
+        return
+    if row.state == State.SCOPE or row.bits & Bit.THREAD:
+        empty(turn, row.n, item.reason)
+        row = turn.edit(row)
+    cancel(turn, row, item.reason)
+    retire(turn, row.scope)

@@ -14,7 +14,7 @@ from pelton.kernel.process import Assignment, Edge, Join, Node
 from pelton.kernel.rows import Bit, Failure, OpenStep, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.signals import Terminate
 from pelton.kernel.transition import SignalRun, Withdraw
-from pelton.kernel.turn import Broken, Emptied, Failed, Parked, StepFailure, Token, Turn
+from pelton.kernel.turn import Broken, Emptied, Failed, Lost, Parked, StepFailure, Token, Turn
 
 
 def holds(value: Any) -> bool:
@@ -142,6 +142,8 @@ def awaited(turn: Turn, join: Join) -> tuple[str, ...]:
 def verdict_bits(step: Step) -> int:
     if step.status == StepStatus.COMPLETED_WITH_ERRORS:
         return int(Bit.OPTIONAL_FAILED)
+    if step.bits & Bit.HANDLED:
+        return 0
     return 0 if StepStatus(step.status).successful else int(Bit.DEFERRED_FAILED)
 
 
@@ -163,8 +165,7 @@ def complete_join(turn: Turn, row: OpenStep) -> None:
     if node.losers == "halt" and node.rule != "all":
         for other in look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)]):
             if isinstance(other, OpenStep):
-                cancel(turn, other, "lost to another branch")
-                retire(turn, other.scope)
+                turn.agenda.append(Lost(other.n, "lost to another branch"))
     if row.bits & Bit.DEFERRED_FAILED:
         steps = look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)])
         reasons = [text for step in steps if (text := reason_of(step))]

@@ -25,6 +25,7 @@ from pelton.kernel.turn import Emptied, Refusal, Token, Turn
 
 MOST = 10_000  # steps that a rewind looks at
 MOST_VOIDS = 8
+DEALT_WITH = int(Bit.RETRIED | Bit.HANDLED)
 BAD = (StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT, StepStatus.CANCELED)
 
 
@@ -200,7 +201,7 @@ def retry_failed(turn: Turn, children: bool) -> None:
     for step in steps:
         if step.slot != END:
             newest[step.slot, step.scope, step.it] = step
-    bad = [s for s in newest.values() if s.status in BAD and not s.bits & Bit.RETRIED]
+    bad = [s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH]
     if not bad:
         raise Refusal("nothing to retry", "no step of the run has failed or was cancelled")
     reopen_run(turn)
@@ -235,7 +236,7 @@ def revive(turn: Turn, signal: ChildReopened) -> None:
     set_deadline(turn)
     drop_end(turn, steps)
     newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
-    bad = [s for s in newest.values() if s.status in BAD and not s.bits & Bit.RETRIED and s.n != step.n]
+    bad = [s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH and s.n != step.n]
     for other in sorted(bad, key=lambda s: s.n):
         if other.state in (State.JOIN, State.SCOPE):
             reopen_row(turn, other)

@@ -81,6 +81,7 @@ class Bit(IntFlag):
     VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
     CONDITION = 1024  # wait: has an arm that looks at variables
     THREAD = 2048  # call: `child` is a thread of this run, not a run
+    HANDLED = 4096  # ended step: it failed, and its token took the way that its definition has for that
 
 
 class Run(Struct, array_like=True):

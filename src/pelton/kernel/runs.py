@@ -24,6 +24,7 @@ from pelton.kernel.rows import (
     ThreadStatus,
 )
 from pelton.kernel.signals import ChildEnded, Start
+from pelton.kernel.threads import all_threads
 from pelton.kernel.transition import ClearTimers, SetTimer, SignalRun, StartRun
 from pelton.kernel.turn import DEADLINE, PRIORITY, Refusal, StepFailure, Token, Turn
 
@@ -174,9 +175,10 @@ def end_run(
         except StepFailure as error:
             output = None
             reason = reason or error.failure.message
-    for thread in list(turn.threads.values()):
+    for thread in all_threads(turn):
         if thread.status < ThreadStatus.COMPLETED and thread.no:
-            thread.status, thread.ended, thread.open = ThreadStatus.CANCELED, turn.now, 0
+            thread = turn.edit_thread(thread.no)
+            thread.status, thread.ended, thread.open, thread.reasons = ThreadStatus.CANCELED, turn.now, 0, ()
     close_run(turn, status, output, reason, failure, sequel=sequel)
 
 

@@ -57,6 +57,8 @@ def start_thread(
     thread = Thread(
         head.key,
         no,
+        # Nothing in it can be open yet, so one that starts halted stands still.
+        int(ThreadStatus.HALTED if reasons else ThreadStatus.RUNNING),
         parent=parent,
         owner=owner,
         body=entry,
@@ -83,16 +85,35 @@ def start_thread(
 def inside(turn: Turn, row: OpenStep, scope: int) -> bool:
     """Whether a row is in the body of scope step `scope`, at any depth, child threads included."""
     owner = row.scope
-    while owner:
+    while owner > 0:
         if owner == scope:
             return True
-        if owner < 0:
-            thread = turn.thread(-owner)
-            owner = thread.owner if thread is not None else 0
-        else:
-            above = turn.open(owner)
-            owner = above.scope if above is not None else 0
-    return False
+        above = turn.open(owner)
+        owner = above.scope if above is not None else 0
+    thread = turn.thread(-owner) if owner else None
+    return thread is not None and belongs(turn, thread, scope)
+
+
+def belongs(turn: Turn, thread: Thread, scope: int) -> bool:
+    """Whether a thread was started by a step, by one inside it, or by a thread that was."""
+    if not thread.owner:
+        above = turn.thread(thread.parent) if thread.parent > 0 else None
+        return above is not None and belongs(turn, above, scope)
+    owner = turn.open(thread.owner)
+    return thread.owner == scope or (owner is not None and inside(turn, owner, scope))
+
+
+def empty(turn: Turn, scope: int, reason: str) -> None:
+    """All that is inside a step goes, rows and threads; the step itself stays."""
+    threads = [t for t in all_threads(turn) if t.no and t.status < ThreadStatus.COMPLETED and belongs(turn, t, scope)]
+    rows = [row for row in turn.all_open() if inside(turn, row, scope)]
+    for row in rows:
+        cancel(turn, row, reason)
+    for thread in threads:
+        thread = turn.edit_thread(thread.no)
+        thread.status, thread.ended, thread.open, thread.reasons, thread.reason = ThreadStatus.CANCELED, turn.now, 0, (), reason
+    for thread in threads:
+        gone(turn, thread)
 
 
 # ---- halting
@@ -170,7 +191,7 @@ def resume(turn: Turn, no: int, reason: tuple[int, int]) -> None:
     if thread.status < ThreadStatus.COMPLETED:
         thread.status = ThreadStatus.RUNNING
     for row in turn.all_open():
-        if row.thread == no and row.state == State.WAIT and turn.node(row.slot).on_halt == "stop":
+        if row.thread == no and row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS:
             rearm(turn, row)
     unpark(turn, [row for row in turn.all_open() if row.state == State.PARKED and row.thread == no])
 

@@ -79,7 +79,14 @@ class Spawn(NamedTuple):
     variables: dict[str, Any]
 
 
-Item = Token | Emptied | Broken | Failed | Parked | Spawn
+class Lost(NamedTuple):
+    """An open row is not wanted any more: it goes, with all that is inside it."""
+
+    n: int
+    reason: str
+
+
+Item = Token | Emptied | Broken | Failed | Parked | Spawn | Lost
 
 
 class StepFailure(Exception):

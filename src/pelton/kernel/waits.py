@@ -13,7 +13,7 @@ from pelton.kernel.facts import Held, HeldKey
 from pelton.kernel.flow import assign, finish, holds
 from pelton.kernel.process import Arm, AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait
 from pelton.kernel.rows import Bit, OpenStep, State
-from pelton.kernel.transition import Claim, OpenWaitKey, SetTimer
+from pelton.kernel.transition import Claim, CloseWaitKeys, OpenWaitKey, SetTimer
 from pelton.kernel.turn import Refusal, Spawn, Turn
 
 
@@ -24,10 +24,12 @@ def open_wait(turn: Turn, node: Wait, row: OpenStep) -> None:
     arm_all(turn, node, row)
 
 
-def arm_all(turn: Turn, node: Wait, row: OpenStep) -> None:
+def arm_all(turn: Turn, node: Wait, row: OpenStep, times: bool = True) -> None:
     for index, arm in enumerate(node.arms):
         scene = Scene(turn, row, row.input, row.thread)
         if isinstance(arm, AtTime):
+            if not times:
+                continue
             due = evaluate(arm.at, scene)
             if due is None:
                 continue
@@ -59,6 +61,7 @@ def claim_event(turn: Turn, node: Wait, row: OpenStep, index: int, arm: OnEvent,
     else:
         key = str(evaluate(arm.key, scene))
         row.bits |= Bit.KEYED
+        row.waits = {**(row.waits or {}), str(index): key}
         turn.effects.append(OpenWaitKey(row.n, arm.event, key))
     for held in turn.facts.answer(HeldKey(arm.event, key)):
         if claimed(turn, held) or not fits(held.thread, held.position, row):
@@ -86,13 +89,21 @@ def claim(turn: Turn, held: Held, n: int, *, counted: bool) -> None:
 
 
 def rearm(turn: Turn, row: OpenStep) -> None:
-    """A wait that stood still while its thread was halted looks again at what it waits for."""
+    """A wait whose thread was halted looks again at what it waits for: nothing was taken meanwhile.
+
+    Its times went on, and were taken, unless it stops on a halt: then they are computed anew.
+    """
     node = turn.node(row.slot)
-    if isinstance(node, Wait):
-        row = turn.edit(row)
+    if not isinstance(node, Wait) or node.on_halt == "cancel":
+        return
+    times = node.on_halt == "stop"
+    row = turn.edit(row)
+    if times:
         row.k += 1
         row.due = 0
-        arm_all(turn, node, row)
+    if row.bits & Bit.KEYED:
+        turn.effects.append(CloseWaitKeys(row.n))
+    arm_all(turn, node, row, times)
 
 
 def take(turn: Turn, node: Wait, row: OpenStep, index: int, payload: Any) -> None:
@@ -156,10 +167,10 @@ def trigger(turn: Turn, name: str, changes: dict[str, Any]) -> None:
 def look_at_conditions(turn: Turn) -> None:
     """Variables have been written: waits whose conditions read them look again."""
     names = {slot for _, name in turn.variables for slot in turn.process.conditions.get(name, ())}
-    for slot in sorted(names):
-        row = turn.newest(slot)
-        node = turn.process.nodes[slot]
-        if not isinstance(row, OpenStep) or not isinstance(node, Wait) or turn.halted(row.thread):
+    if not names:
+        return
+    for node, row in open_waits(turn):
+        if row.slot not in names or row.n in turn.ended:
             continue
         for index, arm in enumerate(node.arms):
             if isinstance(arm, OnCondition) and holds(evaluate(arm.when, Scene(turn, row, None, row.thread))):
