@@ -1,0 +1,138 @@
+"""What the services of the runtime stand on: a clock, the committer, tasks that somebody owns, and waits that grow.
+
+A service is an object with `start`, `stop` and `stats`. It holds nothing that the store does not hold too, so it may be lost at
+any instant; everything it keeps in memory has a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import structlog
+
+from pelton.kernel.signals import Signal
+from pelton.runtime.base import Applied, EngineError
+from pelton.store.base import Committed, Group
+
+NEVER = 2**63 - 1  # a time that does not come, as a lease without an end is stored
+PASSING = frozenset({"busy", "stopping", "unavailable", "conflict"})  # codes of EngineError that may be gone in a moment
+MAX_DELAY = 86_400_000  # milliseconds that the loop is asked to wait at most: a far alarm is set again from nearer by
+
+log = structlog.get_logger("pelton.runtime")
+
+
+class Handle(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The time, and alarms. `now`: epoch milliseconds, never going back. An alarm may ring a little early: look at `now` then."""
+
+    def now(self) -> int: ...
+    def call_at(self, when: int, callback: Callable[[], None]) -> Handle: ...
+
+
+class LoopClock:
+    """The clock of production: the store's time, the loop's alarms."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self.now = now
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
+        delay = min(max(when - self.now(), 0), MAX_DELAY)
+        return asyncio.get_running_loop().call_later(delay / 1000, callback)
+
+
+class Committer(Protocol):
+    """The part of the committer that services use."""
+
+    def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
+        """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails."""
+        ...
+
+    def submit(self, run: int, signal: Signal, inbox: int = 0) -> asyncio.Future[Applied]:
+        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with EngineError."""
+        ...
+
+
+async def sleep(clock: Clock, delay: int) -> None:
+    """Waits so many milliseconds of that clock."""
+    due = clock.now() + delay
+    while clock.now() < due:
+        rung = asyncio.get_running_loop().create_future()
+        alarm = clock.call_at(due, lambda rung=rung: None if rung.done() else rung.set_result(None))  # type: ignore[misc]
+        try:
+            await rung
+        finally:
+            alarm.cancel()
+
+
+class Backoff:
+    """How long to wait before try after try: doubling from `first` to `most` milliseconds, of which half is left to chance, so
+    that those who failed together do not come back together."""
+
+    def __init__(self, first: int, most: int, chance: random.Random | None = None) -> None:
+        self.first = first
+        self.most = most
+        self._chance = chance or random.Random()
+
+    def delay(self, failures: int) -> int:
+        """`failures` so far, from 1."""
+        full = min(self.most, self.first << min(max(failures, 1) - 1, 40))
+        return full // 2 + self._chance.randint(0, full - full // 2)
+
+
+class Tasks:
+    """Tasks with an owner: none is left behind, and none fails unseen."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.failures = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.owner}: {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def stop(self, grace: float = 0.0) -> None:
+        """Waits for at most `grace` seconds, then cancels what is left and waits for its end."""
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        if tasks and grace > 0:
+            await asyncio.wait(tasks, timeout=grace)
+        while tasks := [task for task in self._tasks if task is not current]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failures += 1
+            log.error("task failed", task=task.get_name(), exc_info=error)
+
+
+def outcome(future: asyncio.Future[Any]) -> BaseException | None:
+    """Why a future that is done has no result; None when it has one. Marks its exception as seen."""
+    if future.cancelled():
+        return asyncio.CancelledError()
+    return future.exception()
+
+
+def final(error: BaseException) -> bool:
+    """Whether trying again is of no use: the caller was told why not, and waiting will not change it."""
+    return isinstance(error, EngineError) and error.code not in PASSING
+
+
+def say(error: BaseException) -> str:
+    """An error in one line for people: its text, or its kind when it has none."""
+    text = " ".join(str(error).split())[:1000]
+    return text or type(error).__name__
