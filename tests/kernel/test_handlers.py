@@ -114,6 +114,13 @@ def test_explain() -> None:
     assert len(explain(handler(3, "x" * 500), "order", {}).detail) <= 300
 
 
+def test_indexes_read_lists_maps_and_texts() -> None:
+    index = HandlerIndex([handler(1, "order", "$.a[1] == 'b'"), handler(2, "order", "$.a[3] == '1'")])
+    for fired, value in [({1}, ["a", "b"]), ({1}, {"1": "b"}), ({1}, "ab"), ({2}, "\U0001f6001" + "1"), (set(), "a"), (set(), 5)]:
+        found = verdicts(index, "order", {"a": value})
+        assert {number for number, verdict in found.items() if verdict == "fired"} == fired
+
+
 def test_a_failing_filter_fails_alone() -> None:
     deep: JSON = 1
     for _ in range(500):
@@ -191,7 +198,7 @@ tests = st.builds(
 )
 conjunctions = st.lists(tests, min_size=1, max_size=3).map(" && ".join)
 conditions = conjunctions | st.builds("{} || {}".format, tests, tests) | st.builds("!({})".format, tests) | st.just("$.a")
-plain = st.sampled_from([None, True, False, 0, 1, 1.5, "", "1", "a", "1,2", " 1 "])
+plain = st.sampled_from([None, True, False, 0, 1, 1.5, "", "1", "a", "1,2", " 1 ", "\U0001f600"])
 names = st.sampled_from(["a", "b", "c", "0", "toString"])
 values = st.recursive(plain, lambda v: st.lists(v, max_size=2) | st.dictionaries(names, v, max_size=3), max_leaves=4)
 payloads = st.dictionaries(st.sampled_from(["a", "b"]), values, max_size=2) | values

@@ -257,10 +257,19 @@ def _descend(node: _Node, value: JSON, found: dict[int, Handler]) -> None:
         for index, child in node.items.items():
             if str(index) in value:  # `$.a[0]` reads the member "0" of a map
                 _descend(child, value[str(index)], found)
-    elif isinstance(value, list):
-        for index in node.items if len(node.items) <= 2 * len(value) else range(-len(value), len(value)):
-            if index in node.items and -len(value) <= index < len(value):
-                _descend(node.items[index], value[index], found)
+    elif node.items and isinstance(value, (list, str)):
+        _descend_items(node.items, value, found)
+
+
+def _descend_items(items: dict[int, _Node], value: list[JSON] | str, found: dict[int, Handler]) -> None:
+    """Into a list; or into a text, of which `$.a[0]` reads a character as UTF-16 counts them."""
+    if isinstance(value, str):
+        units = value.encode("utf-16-le")
+        value = [units[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(units), 2)]
+    count = len(value)
+    for index in items if len(items) <= 2 * count else range(-count, count):
+        if index in items and -count <= index < count:
+            _descend(items[index], value[index], found)
 
 
 def match(index: HandlerIndex, event_type: str, payload: JSON, context: Any = None, view: View | None = None) -> list[Decision]:
