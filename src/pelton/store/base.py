@@ -25,7 +25,9 @@ class RunWrite(Struct):
     run: Run
     expected: int
     opened: list[OpenStep] = []
-    changed: list[tuple[OpenStep, bool]] = []  # (row, whether its input, output or waits changed too)
+    # (row, whether its input, output or waits changed too). Slot, scope and iteration of a row never change; the lease columns
+    # are written as the row has them, so it must carry the leases given out since it was read.
+    changed: list[tuple[OpenStep, bool]] = []
     closed: list[int] = []
     ended: list[Step] = []
     reopened: list[int] = []  # numbers of ended steps that go
@@ -33,7 +35,7 @@ class RunWrite(Struct):
     variables: list[tuple[int, str, Any]] = []  # value UNSET (kernel.transition) removes
     fragments: list[tuple[int, str, JSON]] = []
     purges: list[tuple[int, int, int, int]] = []  # (low, high, scope, it) of kernel.transition.Purge
-    process: str = ""  # with a new run: name of its process, for listing
+    process: str = ""  # with a new run, and with a stub that becomes one: name of its process, for listing
 
 
 class LeaseWrite(Struct):
@@ -218,7 +220,7 @@ class Group(Struct):
     wait_keys: list[WaitKeyRow] = []
     close_wait_keys: list[tuple[int, int]] = []  # (run, n)
     run_keys: list[RunKeyRow] = []
-    free_run_keys: list[int] = []  # runs whose unique keys become free
+    free_run_keys: list[int] = []  # runs whose keys, unique or not, are live no more (before `run_keys` of this group)
     events: list[EventRow] = []
     event_updates: list[tuple[int, list[Any], list[Any], str]] = []  # (key, decisions, effects, state)
     deliveries: list[Delivery] = []
@@ -276,7 +278,8 @@ class Store(Protocol):
         ...
 
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
-        """One durable write. Raises StoreFailed when nothing at all could be written."""
+        """One durable write; groups are judged as if one came after the other. Several calls may be under way: they take effect
+        in the order in which they were started. Raises StoreFailed when nothing at all could be written."""
         ...
 
     # ---- runs
@@ -309,7 +312,7 @@ class Store(Protocol):
         ...
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
-        """Runs by another name, newest first, at most 1000. process "" = any."""
+        """Runs by another name, newest first, at most 1000. process "" = any. `live`: only names that are not freed."""
         ...
 
     async def logs(self, run: int, n: int, limit: int) -> list[LogRow]: ...
@@ -322,7 +325,10 @@ class Store(Protocol):
     async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]: ...
     async def held_for(self, run: int, limit: int) -> list[HeldRow]: ...
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]: ...
-    async def held_expired(self, now: int, limit: int) -> list[HeldRow]: ...
+    async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
+        """Those with 0 < expires <= now, soonest first."""
+        ...
+
     # ---- work, timers, inbox, outbox: what a starting server and the refills read, by index
     async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
         """Work of a queue that is not handed out, by (priority descending, due, run, n), after that place."""
@@ -336,8 +342,14 @@ class Store(Protocol):
         """Handed-out work whose lease or attempt ends before that time, soonest first."""
         ...
 
-    async def timers(self, before: int, limit: int) -> list[TimerRow]: ...
-    async def inbox(self, limit: int) -> list[InboxRow]: ...
+    async def timers(self, before: int, limit: int) -> list[TimerRow]:
+        """Due < before, soonest first."""
+        ...
+
+    async def inbox(self, limit: int) -> list[InboxRow]:
+        """Live ones by due time; those put aside are left out. Writing a row of the same id again replaces it."""
+        ...
+
     async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]: ...
     async def dead(self, ns: str, limit: int, after: int = 0) -> list[DeadLetter]: ...
     async def dead_letter(self, number: int) -> DeadLetter | None: ...
@@ -361,7 +373,7 @@ class Store(Protocol):
     async def definitions(
         self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0
     ) -> list[DefinitionRow]:
-        """Live rows (`at` 0), or those that were live at that microsecond; by name, then version ascending."""
+        """Live rows (`at` 0), or those that were live at that microsecond; by name, then version ascending. limit 0 = all."""
         ...
 
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:  # noqa: A002 - the row's own field

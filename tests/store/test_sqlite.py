@@ -1,0 +1,140 @@
+"""What only the SQLite store promises: its schema and migrations, its query plans, its files of SQL, bounded meeting points."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+from tests.store.conftest import Time
+from tests.store.rows import held, put, start
+
+from pelton.store.base import Group, StoreFailed
+from pelton.store.losing import LosingStore
+from pelton.store.sqlite import writer
+from pelton.store.sqlite.ops import OPS
+from pelton.store.sqlite.reader import Voids
+from pelton.store.sqlite.rows import OPEN_COLUMNS
+from pelton.store.sqlite.schema import migrate, migrations
+from pelton.store.sqlite.sql import load
+from pelton.store.sqlite.store import SqliteStore
+
+
+def database(fresh: bool) -> apsw.Connection:
+    db = apsw.Connection(":memory:")
+    migrate(db, "memory", fresh)
+    return db
+
+
+def schema(db: apsw.Connection) -> list[tuple[object, ...]]:
+    rows = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+    return [(*row[:3], re.sub(r"\s+", " ", str(row[3]))) for row in rows]
+
+
+def test_all_migrations_give_the_schema_of_a_new_file() -> None:
+    fresh, migrated = database(True), database(False)
+    assert schema(fresh) == schema(migrated)
+    for pragma in ("user_version", "application_id"):
+        assert fresh.pragma(pragma) == migrated.pragma(pragma)
+    assert fresh.pragma("user_version") == len(migrations())
+
+
+def test_files_of_others_and_of_newer_versions_are_refused() -> None:
+    other = apsw.Connection(":memory:")
+    other.execute("CREATE TABLE x (y)")
+    with pytest.raises(StoreFailed, match="another program"):
+        migrate(other, "f")
+    newer = database(True)
+    newer.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreFailed, match="schema 99"):
+        migrate(newer, "f")
+
+
+def test_every_operation_has_its_statement_and_every_statement_is_valid() -> None:
+    db = database(True)
+    writes = load("writes.sql")
+    assert {op.name for op in OPS} <= set(writes)
+    for sql in [*writes.values(), *load("reads.sql").values()]:
+        db.execute("EXPLAIN " + sql.replace("{open}", OPEN_COLUMNS), (None,) * sql_width(sql)).fetchall()
+
+
+def sql_width(sql: str) -> int:
+    return max((int(number) for number in re.findall(r"\?(\d+)", sql)), default=0)
+
+
+SCANS = {
+    "lines", "meta", "sizes_ready", "sizes_leased",  # at opening, or for people
+    "inbox", "run_all", "deliveries",  # in the order of an index, up to a limit
+}  # fmt: skip
+SORTS = {
+    "definitions_any_version",
+    "definitions_at",
+    "run_keys_any",
+    "run_keys_live_any",
+    "sizes_leased",
+}  # of small or bounded sets
+
+
+def test_every_read_goes_by_an_index_without_a_scan_or_a_sort() -> None:
+    db = database(True)
+    for name, text in load("reads.sql").items():
+        sql = text.replace("{open}", OPEN_COLUMNS)
+        plan = [str(row[3]) for row in db.execute("EXPLAIN QUERY PLAN " + sql, (None,) * sql_width(sql))]
+        if name not in SCANS:
+            assert not [
+                line for line in plan if line.startswith("SCAN") and "CONSTANT ROW" not in line and "subquery" not in line
+            ], (name, plan)
+        if name not in SORTS:
+            assert not [line for line in plan if "TEMP B-TREE" in line], (name, plan)
+
+
+@pytest.mark.parametrize(("name", "index"), [
+    ("step_newest", "step_slot (run=? AND slot=? AND n<?)"),
+    ("step_at", "step_iteration (run=? AND slot=? AND it=? AND scope=? AND n<?)"),
+    ("step_iterations", "step_iteration (run=? AND slot=? AND it=?)"),
+    ("open_newest", "open_slot (run=? AND slot=? AND n>?)"),
+    ("ready_after", "open_work (queue=? AND (urgency,due,run,n)>(?,?,?,?))"),
+    ("leased", "open_lease (ends<?)"),
+    ("run_live", "run_live (line=? AND rowid<?)"),
+    ("events_type_down", "event_type (ns=? AND type=? AND rowid>? AND rowid<?)"),
+])  # fmt: skip
+def test_the_reads_that_matter_seek_as_far_as_they_can(name: str, index: str) -> None:
+    sql = load("reads.sql")[name].replace("{open}", OPEN_COLUMNS)
+    plan = " ".join(str(row[3]) for row in database(True).execute("EXPLAIN QUERY PLAN " + sql, (None,) * sql_width(sql)))
+    assert index in plan
+
+
+def test_what_rewinds_took_back_is_merged() -> None:
+    voids = Voids([(7, 10), (3, 5), (4, 6), (6, 6), (20, 25)])
+    assert voids.ranges == [(3, 6), (7, 10), (20, 25)]
+    assert voids.gaps(0, 22) == [(0, 3), (6, 7), (10, 20)]
+    assert voids.gaps(4, 6) == []
+    assert voids.gaps(21, 30) == [(25, 30)]
+    assert [voids.low(n) for n in (2, 3, 5, 6, 9)] == [None, 3, 3, None, 7]
+
+
+async def test_meeting_points_that_nobody_uses_go_after_a_while(tmp_path: Path, time: Time) -> None:
+    store = SqliteStore(tmp_path / "test.db", clock=time)
+    await store.open()
+    await put(store, Group(1, rendezvous=[("a", "n", f"k{number}", 0) for number in range(10)], held=[held(1, "k3", name="n")]))
+    time.now += writer.QUARANTINE + 1
+    await put(store, Group(2, rendezvous=[("a", "n", "other", 0)]))
+    await put(store, Group(3))  # the sweep came before this answer
+    left = [number for number in range(10) if await store.rendezvous("a", "n", f"k{number}")]
+    assert left == [3]
+    assert await store.rendezvous("a", "n", "other") == 1
+    await store.close()
+
+
+async def test_a_losing_store_loses_whole_groups_by_its_seed(tmp_path: Path) -> None:
+    inner = SqliteStore(tmp_path / "test.db")
+    await inner.open()
+    store = LosingStore(inner, seed=1, rate=0.5)
+    outcomes = await store.commit([Group(key, [start(key)]) for key in range(1, 101)])
+    assert [outcome.number for outcome in outcomes] == list(range(1, 101))
+    assert 20 < store.lost < 80
+    for outcome in outcomes:
+        assert ((await store.head(outcome.number)) is not None) is outcome.ok
+    assert store.lost == sum(not outcome.ok for outcome in outcomes)
+    await inner.close()
