@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pelton.kernel.facts import OpenKey
 from pelton.kernel.process import Process
 from pelton.kernel.rows import OpenStep, Run, Step
 from pelton.kernel.signals import Report, Start
-from pelton.runtime.base import Applied, EngineError
+from pelton.runtime.base import ActionContext, Applied, Command, EngineError
 from pelton.runtime.committer import Committer
 from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.jobs import StartJob
@@ -60,6 +60,10 @@ class Rig:
         await self.committer.definitions.define("default", "process", "shapes", name, 1, json.encode(name))
         return await self.committer.definitions.bind("default", name)
 
+    async def handle(self, name: str, compile_row: Callable[[DefinitionRow], Handler]) -> None:
+        self.shapes.handlers[name] = compile_row
+        await self.committer.definitions.define("default", "handler", "shapes", name, 1, json.encode([name, self.keys()]))
+
     def begin(self, process: Process, value: Any = None, key: int = 0) -> asyncio.Future[Run]:
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
@@ -93,6 +97,27 @@ class Rig:
         for entry in list(self.committer.cache._entries.values()):
             assert not entry.pins
             self.committer.cache.drop(entry)
+
+
+class Does:
+    """An action out of a function."""
+
+    def __init__(self, plan: Callable[[ActionContext], Sequence[Command]], name: str = "does") -> None:
+        self.name = name
+        self._plan = plan
+
+    def plan(self, context: ActionContext) -> Sequence[Command]:
+        return self._plan(context)
+
+
+def handles(kind: str, *plans: Callable[[ActionContext], Sequence[Command]], when: Any = None) -> Callable[[DefinitionRow], Handler]:
+    """What compiles a handler of events of that type."""
+
+    def compile_row(row: DefinitionRow) -> Handler:
+        actions = tuple(Does(plan) for plan in plans)
+        return Handler(id=row.id, ns=row.ns, name=row.name, types=(kind,), filter=when, actions=actions, language="shapes")
+
+    return compile_row
 
 
 @asynccontextmanager
@@ -131,12 +156,16 @@ class Gate(Wrapped):
         self.lose: Callable[[Group], str] = lambda group: ""
         self.fail: list[Exception] = []
         self.batches: list[Sequence[Group]] = []
+        self.before: Callable[[], Awaitable[None]] | None = None  # runs once, just before the next commit
 
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
         self.batches.append(groups)
         await self.open_gate.wait()
         if self.fail:
             raise self.fail.pop(0)
+        if self.before is not None:
+            before, self.before = self.before, None
+            await before()
         reasons = [self.lose(group) for group in groups]
         kept = [group for group, reason in zip(groups, reasons, strict=True) if not reason]
         done = {result.number: result for result in (await self.inner.commit(kept) if kept else [])}

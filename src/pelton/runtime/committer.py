@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -72,7 +72,7 @@ CACHE_BYTES = 256 << 20
 
 
 class Scripts(Protocol):
-    async def answer(self, questions: list[Evaluation]) -> list[Outcome]: ...
+    async def answer(self, questions: Sequence[Evaluation]) -> Sequence[Outcome]: ...
 
 
 class JobHooks(Protocol):
@@ -173,6 +173,20 @@ class Committer:
                 raise EngineError("busy", f"{self._queue} requests are waiting already; try again in a moment")
         self._pending.append(job)
         self._wake()
+
+    @property
+    def room(self) -> int:
+        """How many requests from outside may be added now."""
+        return 0 if self._stopping else max(0, self._queue - len(self._pending) - self._away)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def backlog(self) -> int:
+        """Durable signals that are under way."""
+        return len(self._inbox)
 
     def submit(self, run: int, signal: Signal, inbox: int = 0, ns: str = "") -> asyncio.Future[Applied]:
         """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with EngineError."""
@@ -506,6 +520,8 @@ class Committer:
                 await self._bind(job, ns, name, version)
             if suspend.keys:
                 await self._answer_keys(job, suspend)
+            if suspend.fetch is not None:
+                await suspend.fetch()
         except EngineError as error:
             self._away -= 1
             self._give_up(job, error)
@@ -590,12 +606,15 @@ class Committer:
         if of_run and entry is not None:
             await self._read_run(job, entry, of_run)
         if questions:
-            if self._scripts is None:
-                raise EngineError("unavailable", "this server runs no scripts")
-            for question, outcome in zip(questions, await self._scripts.answer(questions), strict=True):
-                job.answers.scripts[question] = outcome
+            job.answers.scripts.update(zip(questions, await self.ask(questions), strict=True))
         for key in outside:
             await self._answer_outside(job, entry, key)
+
+    async def ask(self, questions: list[Evaluation]) -> list[Outcome]:
+        """What scripts come to. Raises EngineError "unavailable" without a pool."""
+        if self._scripts is None:
+            raise EngineError("unavailable", "this server runs no scripts")
+        return list(await self._scripts.answer(questions))
 
     async def _read_run(self, job: Job, entry: RunEntry, keys: list[Any]) -> None:
         entry.busy = True

@@ -19,14 +19,16 @@ from typing import Any, TypeVar
 from msgspec import DecodeError, json
 
 from pelton.kernel.expressions.base import Invalid
+from pelton.kernel.expressions.filters import wildcard
 from pelton.kernel.handlers import Handler, HandlerIndex
 from pelton.kernel.process import Process
 from pelton.runtime.base import EngineError, Language
-from pelton.store.base import Committed, DefinitionRow, DefinitionWrite, Group, Store
+from pelton.store.base import Committed, DefinitionRow, DefinitionWrite, EventRow, Group, Store
 
 PROCESSES_KEPT = 1_000
 BINDINGS_KEPT = 10_000
 BIG = 32_768  # bytes of a body that is compiled in a thread
+TYPES_KEPT = 10_000
 REFERENCES = 1_000  # definitions that one process may refer to
 TRIES = 8
 
@@ -37,12 +39,32 @@ V = TypeVar("V")
 class HandlerSet:
     """The handlers of a namespace as of one value of its counter."""
 
-    __slots__ = ("counter", "index", "rows")
+    __slots__ = ("_heard", "_patterns", "_types", "counter", "index", "rows")
 
     def __init__(self) -> None:
         self.counter = -1
         self.index = HandlerIndex()
         self.rows: dict[int, Handler] = {}  # by row of its definition
+        self.changed()
+
+    def changed(self) -> None:
+        self._types = {kind for handler in self.rows.values() if handler.active for kind in handler.types}
+        self._patterns = [wildcard(kind, single=False) for kind in self._types if "*" in kind]
+        self._heard: dict[str, bool] = {}
+
+    def hears(self, event_type: str) -> bool:
+        """Whether any active handler is for events of this type."""
+        heard = self._heard.get(event_type)
+        if heard is None:
+            if len(self._heard) >= TYPES_KEPT:
+                self._heard.clear()
+            heard = event_type in self._types or any(matches(event_type) for matches in self._patterns)
+            self._heard[event_type] = heard
+        return heard
+
+    @property
+    def types(self) -> frozenset[str]:
+        return frozenset(self._types)
 
 
 class Definitions:
@@ -51,6 +73,7 @@ class Definitions:
         self._keys = keys
         self._write = write
         self._languages: dict[str, Language] = {}
+        self.views: dict[str, Callable[[EventRow], Any]] = {}  # by language, see runtime.matching
         self._processes: OrderedDict[int, Process] = OrderedDict()
         self._bindings: OrderedDict[tuple[str, str, int], Process] = OrderedDict()
         self._generation: dict[str, int] = {}  # by namespace: raised when bindings become doubtful
@@ -62,6 +85,9 @@ class Definitions:
 
     def add_language(self, language: Language) -> None:
         self._languages[language.name] = language
+        view = getattr(language, "payload", None)
+        if view is not None:
+            self.views[language.name] = view
 
     def language(self, name: str) -> Language:
         language = self._languages.get(name)
@@ -309,6 +335,7 @@ class Definitions:
                 handler = known.rows[number] = self.language(row.language).handler(row)
                 known.index.add(handler)
         known.counter = counter
+        known.changed()
         return known
 
 

@@ -11,6 +11,7 @@ next commit, in the same group.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,8 +46,8 @@ class PostedFact(Struct, tag="fact"):
 
 
 class Suspend(Exception):
-    """The job cannot go on before something is there: facts of a run, runs to be loaded, bindings to be made, or another job's
-    reading of a run (`wait`)."""
+    """The job cannot go on before something is there: facts of a run, runs to be loaded, bindings to be made, another job's
+    reading of a run (`wait`), or what only the job itself knows (`fetch`)."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Suspend(Exception):
         loads: tuple[int, ...] = (),
         bindings: tuple[tuple[str, str, int], ...] = (),
         wait: RunEntry | None = None,
+        fetch: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         super().__init__()
         self.entry = entry
@@ -62,6 +64,7 @@ class Suspend(Exception):
         self.loads = loads
         self.bindings = bindings
         self.wait = wait
+        self.fetch = fetch
 
 
 class NextBatch(Exception):
@@ -237,6 +240,9 @@ class Turn:
             return change
         if flags:
             change.run.flags |= flags
+        if change.run.ns != "default":
+            for row in (*change.opened, *change.changed):
+                row.queue = queue_of(change.run.ns, row.queue)
         rows = {}
         known = entry.open
         for n in change.closed:
@@ -362,6 +368,18 @@ class Turn:
         for (ns, name, key), revision in self.answers.meetings.items():
             building.group.rendezvous.append((ns, name, key, revision))
             self._committer.meetings[ns, name, key] = building.batch
+
+
+def queue_of(ns: str, queue: str) -> str:
+    """The queue's name in the store: those of namespaces other than the default one are apart; the server's own are shared."""
+    prefix = f"{ns}\x1f"
+    if ns == "default" or not queue or queue.startswith(("@", prefix)):
+        return queue
+    return prefix + queue
+
+
+def shown_queue(queue: str) -> str:
+    return queue.rpartition("\x1f")[2]
 
 
 def start_of(sender: Run, effect: StartRun) -> Start:

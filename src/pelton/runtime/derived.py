@@ -1,0 +1,48 @@
+"""Derived outputs (of joins and scopes) for views: put together from stored steps, which are read a stretch at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pelton.kernel.derive import body_slots, output_of
+from pelton.kernel.facts import Codec, Missing, SlotKey
+from pelton.kernel.process import Process
+from pelton.kernel.rows import OpenStep, Run, State, Step
+from pelton.kernel.turn import Turn
+from pelton.runtime.base import EngineError
+from pelton.runtime.cache import RunEntry
+from pelton.runtime.facts import Answers, RunFacts
+from pelton.store.base import Store
+
+AHEAD = 500  # keys read together
+ROUNDS = 2_000
+
+
+async def derived_output(store: Store, codec: Codec, process: Process, head: Run, step: OpenStep | Step, now: int) -> Any:
+    """Raises EngineError "too large" when it takes too many reads."""
+    entry = RunEntry(head.key)
+    entry.head, entry.process = head, process
+    answers = Answers()
+    facts = RunFacts(codec, lambda: 0, lambda key: None)
+    for _ in range(ROUNDS):
+        try:
+            return output_of(Turn(process, facts.of(entry, answers), head, now), step)
+        except Missing as missing:
+            keys = ahead(process, missing.keys, step)
+        for key, answer in zip(keys, await store.facts(head, keys), strict=True):
+            if not entry.learn(key, answer):
+                answers.keep(head.key, head.rev, key, answer)
+    raise EngineError("too large", f"the output of step {step.n} is put together from too many others")
+
+
+def ahead(process: Process, keys: tuple[Any, ...], step: OpenStep | Step) -> list[Any]:
+    """The keys, and those of the next iterations of the scope, which will be asked for next."""
+    wanted = dict.fromkeys(keys)
+    first = keys[0]
+    if step.state == State.SCOPE and type(first) is SlotKey and first.scope == step.n:
+        slots = body_slots(process, step.slot)
+        for it in range(first.it + 1, step.k + 1):
+            if len(wanted) >= AHEAD:
+                break
+            wanted.update(dict.fromkeys(SlotKey(slot, step.n, it) for slot in slots))
+    return list(wanted)

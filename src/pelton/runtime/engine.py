@@ -1,0 +1,523 @@
+"""The engine: what the rooms above the runtime call. It puts the committer, the router and the services together, and turns their
+rows into what callers see. See `runtime.base.Engine` for the promises of each method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import DecodeError, json
+from msgspec.structs import replace
+
+from pelton.connectors.base import Incoming, Permanent
+from pelton.connectors.registry import Connectors
+from pelton.kernel.context import mix
+from pelton.kernel.expressions.base import Unanswered
+from pelton.kernel.facts import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
+from pelton.kernel.process import Process
+from pelton.kernel.rows import END, START, OpenStep, Run, Step
+from pelton.kernel.signals import Report, Signal, Start
+from pelton.runtime.base import (
+    Applied,
+    ClaimRequest,
+    Decision,
+    EngineError,
+    EventIn,
+    Language,
+    Operation,
+    Posted,
+    ReportResult,
+    RunView,
+    StartCommand,
+    Stopping,
+    Watch,
+    WorkItem,
+)
+from pelton.runtime.committer import CACHE_BYTES, Committer, Scripts
+from pelton.runtime.derived import derived_output
+from pelton.runtime.fanout import Fanout
+from pelton.runtime.ids import IdCodec, KeyClock
+from pelton.runtime.jobs import KEY_KIND, SignalJob, StartJob
+from pelton.runtime.matching import EventContext, explain
+from pelton.runtime.operations import Operations
+from pelton.runtime.outbox import Outbox
+from pelton.runtime.router import Router, key_rows
+from pelton.runtime.services import Clock, LoopClock, log
+from pelton.runtime.sources import Sources
+from pelton.runtime.timers import Expiry, Timers
+from pelton.runtime.turns import queue_of, shown_queue
+from pelton.runtime.watches import Watches
+from pelton.runtime.work import WorkQueue
+from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, Group, HeldRow, LogRow, Store
+
+LOCAL = "pelton"  # scheme of the sink whose messages become events here
+LOG_TEXT = 32_768  # characters of one log entry
+KEY_TRIES = 4
+
+
+class Engine:
+    """Services are made here, on the store and clock given; the store is opened and closed by its owner."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        connectors: Connectors | None = None,
+        scripts: Scripts | None = None,
+        clock: Clock | None = None,
+        node: int = 0,
+        instance: str = "",
+        cache_bytes: int = CACHE_BYTES,
+        namespaces: Iterable[str] = ("default",),
+    ) -> None:
+        """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start."""
+        self.store = store
+        self.clock = clock or LoopClock(store.now)
+        self.codec = IdCodec(store.secret)
+        self.keys = KeyClock(store.now, node)
+        self.connectors = connectors or Connectors()
+        self.committer = Committer(store, self.codec, self.keys, scripts=scripts, cache_bytes=cache_bytes)
+        committer = self.committer
+        self.definition_cache = committer.definitions
+        self.router = Router(committer)
+        self.watches = Watches(self.clock)
+        self.work = WorkQueue(store, committer, self.clock, instance=instance)
+        self.timers = Timers(store, committer, self.clock)
+        self.expiry = Expiry(store, committer, self.clock)
+        self.outbox = Outbox(store, committer, self.clock, self.connectors)
+        self.operations = Operations(self._claim_items, self.work, committer, self.clock, instance=instance)
+        self.work.on_gone = self.operations.withdrawn
+        self.sources = Sources(committer, self.clock, self.connectors, self._record, store=store, namespace=self._namespace)
+        self.fanout = Fanout(
+            store, committer, self.clock, self.keys, committer.take_up, self._post_facts, backlog=lambda: committer.backlog
+        )
+        self.outbox.add_local(LOCAL, self._deliver_here)
+        committer.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
+        committer.watches, committer.jobs, committer.listens = self.watches, self.fanout, self._listens
+        self._namespaces = set(namespaces)
+        self._listeners: dict[str, list[str]] = {}  # address of a source → namespaces
+        self._started = False
+
+    # ---- life
+
+    async def open(self) -> None:
+        """Takes up what an earlier life left: by index, never by looking at all runs."""
+        for namespace in sorted(self._namespaces):
+            await self.definition_cache.refresh(namespace)
+        await self.fanout.start()
+        await self.outbox.start()
+        await self.work.start()
+        await self.timers.start()
+        await self.expiry.start()
+        await self.watches.start()
+        await self.committer.recover()
+        await self.operations.start()
+        await self.sources.start()
+        self._started = True
+        self._listen()
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Takes nothing more, lets what is under way be written, and ends every task."""
+        self._started = False
+        await self.sources.stop(min(grace, 5.0))
+        await self.watches.stop()
+        await self.operations.stop(min(grace, 5.0))
+        await self.fanout.stop(min(grace, 5.0))
+        await self.work.stop()
+        await self.timers.stop()
+        await self.expiry.stop()
+        await self.committer.drain(grace)
+        await self.outbox.stop(min(grace, 5.0))
+        await self.committer.stop(grace)
+
+    def now(self) -> int:
+        return self.store.now()
+
+    # ---- definitions
+
+    def add_language(self, language: Language) -> None:
+        self.definition_cache.add_language(language)
+
+    def add_operation(self, name: str, operation: Operation) -> None:
+        self.operations.register(name, operation)
+
+    def add_local(self, scheme: str, handler: Callable[[Delivery], Awaitable[None]]) -> None:
+        """Messages to `scheme:...` go to a handler in this process; see Outbox.add_local."""
+        self.outbox.add_local(scheme, handler)
+
+    async def define(
+        self, ns: str, kind: str, language: str, name: str, version: int, body: bytes, *, actor: str = "", must_be_new: bool = False
+    ) -> DefinitionRow:
+        row = await self.definition_cache.define(
+            ns, kind, language, name, version, body, actor=actor, must_be_new=must_be_new
+        )
+        self._changed(ns, kind)
+        return row
+
+    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> None:
+        await self.definition_cache.undefine(ns, kind, name, version)
+        log.info("a definition was removed", ns=ns, kind=kind, name=name, version=version, actor=actor)
+        self._changed(ns, kind)
+
+    def _changed(self, ns: str, kind: str) -> None:
+        if kind == "handler":
+            self._namespaces.add(ns)
+            self._listen()
+
+    async def definition(self, ns: str, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
+        return await self.definition_cache.find(ns, kind, name, version, at)
+
+    async def definitions(self, ns: str, kind: str, at: int = 0) -> list[DefinitionRow]:
+        return await self.store.definitions(ns, kind, at=at)
+
+    async def bind(self, ns: str, name: str, version: int = 0) -> Process:
+        return await self.definition_cache.bind(ns, name, version)
+
+    async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
+        return await self.definition_cache.bind_inline(ns, language, name, version, body)
+
+    # ---- runs
+
+    async def start(self, ns: str, command: StartCommand) -> Run:
+        if command.definition:
+            process = await self.definition_cache.process(command.definition)
+        else:
+            process = await self.definition_cache.bind(ns, command.process, command.version)
+        for _ in range(KEY_TRIES):
+            if command.key:
+                known = await self._of_key(ns, process, command)
+                if known is not None:
+                    return known
+            try:
+                return await self._begin(ns, process, command)
+            except EngineError as error:
+                if error.code != "exists" or not command.key:
+                    raise
+        raise EngineError("busy", f"others are starting runs with the key {command.key!r} at the same moment; try again", "key")
+
+    async def _begin(self, ns: str, process: Process, command: StartCommand) -> Run:
+        future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+
+        def done(job: StartJob) -> None:
+            if future.done():
+                return
+            if job.error is not None:
+                future.set_exception(job.error)
+            elif job.head is not None:
+                future.set_result(job.head)
+
+        key = self.keys()
+        signal = Start(
+            key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=command.hops
+        )
+        frees = bool(command.key) and command.on_same_key == "fail if live"
+        self.committer.enqueue(StartJob(signal, process, key_rows(ns, process.name, command, key), done, frees))
+        return await future
+
+    async def _of_key(self, ns: str, process: Process, command: StartCommand) -> Run | None:
+        """The run that has the key, when that is the answer; None when there is none."""
+        live = command.on_same_key == "fail if live"
+        runs = await self.store.run_keys(ns, KEY_KIND, process.name, command.key, live)
+        if not runs:
+            return None
+        head = await self.store.head(runs[0])
+        if command.on_same_key == "return" and head is not None:
+            return head
+        detail = f"run {self.codec.run_id(runs[0])} of {process.name!r} has the key {command.key!r}"
+        raise EngineError("conflict", detail, "key")
+
+    async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
+        return await self.committer.submit(run, signal, ns=ns)
+
+    async def head(self, ns: str, run: int) -> Run | None:
+        head = await self.store.head(run)
+        return head if head is not None and head.ns == ns else None
+
+    async def view(self, ns: str, run: int) -> RunView | None:
+        head = await self.head(ns, run)
+        if head is None or not head.definition:
+            return None
+        keys: list[Any] = [StepKey(0), VarsKey(0)]
+        if head.ended:
+            keys.append(NewestKey(END))
+        start, variables, *end = await self.store.facts(head, keys)
+        process = await self.definition_cache.process(head.definition)
+        return RunView(head, process, start, end[0] if end else None, variables or {})
+
+    async def steps(self, ns: str, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
+        head = await self.head(ns, run)
+        return await self.store.steps(head, after, limit) if head is not None else []
+
+    async def step(self, ns: str, run: int, n: int) -> OpenStep | Step | None:
+        return await self._fact(ns, run, StepKey(n))
+
+    async def newest(self, ns: str, run: int, slot: str, it: int = 0) -> OpenStep | Step | None:
+        return await self._fact(ns, run, IterationKey(slot, it) if it else NewestKey(slot))
+
+    async def _fact(self, ns: str, run: int, key: Any) -> Any:
+        head = await self.head(ns, run)
+        return (await self.store.facts(head, [key]))[0] if head is not None else None
+
+    async def derived(self, ns: str, run: int, step: OpenStep | Step) -> Any:
+        head = await self.head(ns, run)
+        if head is None:
+            return None
+        process = await self.definition_cache.process(head.definition)
+        return await derived_output(self.store, self.codec, process, head, step, self.now())
+
+    async def remove(self, ns: str, run: int) -> None:
+        head = await self.head(ns, run)
+        if head is None:
+            raise EngineError("unknown run", f"run {self.codec.run_id(run)} does not exist", "run")
+        rows: list[OpenStep] = (await self.store.facts(head, [OpenKey()]))[0]
+        await self.committer.write(lambda group: group.remove_runs.append(run))
+        for n in {0, *(row.n for row in rows)}:
+            self.timers.clear(run, n, "")
+            self.work.gone(run, n)
+        self.watches.touched(head.root or run)
+
+    def watch(self, run: int) -> Watch:
+        """By the root of a tree; by any run of it when that is in memory. See `watch_run`."""
+        entry = self.committer.cache.peek(run)
+        head = entry.head if entry is not None else None
+        return self.watches.watch(head.root or run if head is not None else run)
+
+    async def watch_run(self, run: int) -> Watch:
+        """By any run of a tree."""
+        head = await self.store.head(run)
+        return self.watches.watch(head.root or run if head is not None else run)
+
+    # ---- work
+
+    async def claim(self, ns: str, request: ClaimRequest) -> list[WorkItem]:
+        return await self._items(await self.work.claim(self._in_namespace(ns, request)))
+
+    async def _claim_items(self, request: ClaimRequest) -> list[WorkItem]:
+        return await self._items(await self.work.claim(request))
+
+    def _in_namespace(self, ns: str, request: ClaimRequest) -> ClaimRequest:
+        for queue in request.queues:
+            if queue.startswith("@"):
+                raise EngineError("invalid", f"queue {queue!r} is the server's own", "queues")
+        return replace(request, queues=[queue_of(ns, queue) for queue in request.queues])
+
+    async def _items(self, rows: Sequence[OpenStep]) -> list[WorkItem]:
+        items: list[WorkItem] = []
+        try:
+            for row in rows:
+                items.append(self._item(row) or await self._cold_item(row))
+        except BaseException:
+            self.work.release(rows)  # nobody will have them
+            raise
+        return items
+
+    def _item(self, row: OpenStep) -> WorkItem | None:
+        entry = self.committer.cache.peek(row.run)
+        if entry is None or entry.stale or entry.head is None or entry.process is None:
+            return None
+        start = entry.newest.get(START)
+        return WorkItem(row, entry.head, entry.process, start) if isinstance(start, Step) else None
+
+    async def _cold_item(self, row: OpenStep) -> WorkItem:
+        head = await self.store.head(row.run)
+        if head is None:
+            raise EngineError("unknown run", f"run {self.codec.run_id(row.run)} was removed", "run")
+        start = (await self.store.facts(head, [StepKey(0)]))[0]
+        return WorkItem(row, head, await self.definition_cache.process(head.definition), start)
+
+    async def report(self, ns: str, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
+        results, future = self._begin_reports(ns, reports)
+        await future
+        return results
+
+    def _begin_reports(self, ns: str, reports: Sequence[tuple[int, Report]]) -> tuple[list[ReportResult], asyncio.Future[None]]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        results = [ReportResult(None, None, report.n) for _, report in reports]
+        left = len(reports)
+        if not left:
+            future.set_result(None)
+
+        def ended(index: int) -> Callable[[SignalJob], None]:
+            def done(job: SignalJob) -> None:
+                nonlocal left
+                results[index] = ReportResult(job.error, job.head, reports[index][1].n)
+                left -= 1
+                if not left and not future.done():
+                    future.set_result(None)
+
+            return done
+
+        for index, (run, report) in enumerate(reports):
+            job = SignalJob(run, report, ended(index), ns)
+            try:
+                self.committer.enqueue(job)
+            except EngineError as error:
+                job.failed(error)
+        return results, future
+
+    async def exchange(
+        self, ns: str, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
+    ) -> tuple[list[ReportResult], list[WorkItem]]:
+        if request is None:
+            return await self.report(ns, reports), []
+        # The reports stand before the leases in the next batch, and the poller before what is born of the reports.
+        results, future = self._begin_reports(ns, reports)
+        poller = self.work.poll(self._in_namespace(ns, request))
+        try:
+            await future
+            return results, await self._items(await poller.result())
+        except BaseException:
+            poller.cancel()
+            raise
+
+    async def extend(self, ns: str, run: int, n: int) -> None:
+        entry = self.committer.cache.peek(run)
+        row = entry.open.get(n) if entry is not None and not entry.stale else None
+        head = entry.head if entry is not None and row is not None else await self.store.head(run)
+        if head is None or head.ns != ns:
+            raise EngineError("unknown run", f"run {self.codec.run_id(run)} does not exist", "run")
+        await self.work.extend(run, n, row)
+
+    async def log(self, ns: str, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None:
+        if await self.head(ns, run) is None:
+            raise EngineError("unknown run", f"run {self.codec.run_id(run)} does not exist", "run")
+        rows = [LogRow(run, n, at or self.now(), text[:LOG_TEXT]) for at, text in texts]
+        await self.committer.write(lambda group: group.logs.extend(rows))
+
+    async def logs(self, ns: str, run: int, n: int) -> list[LogRow]:
+        return await self.store.logs(run, n, 1000) if await self.head(ns, run) is not None else []
+
+    def polled(self) -> list[tuple[str, str, int]]:
+        return [(shown_queue(queue), worker, at) for queue, worker, at in self.work.polled()]
+
+    # ---- events
+
+    async def post(self, events: Sequence[EventIn]) -> list[Posted]:
+        """Raises the first error; the events before and after it may be recorded all the same: posting again is harmless."""
+        posted: list[Posted] = []
+        for outcome in await self.router.post(events):
+            if isinstance(outcome, EngineError):
+                raise outcome
+            posted.append(outcome)
+        return posted
+
+    async def _post_facts(self, events: Sequence[EventIn]) -> list[Exception | None]:
+        return [outcome if isinstance(outcome, EngineError) else None for outcome in await self.router.post(events)]
+
+    async def event(self, ns: str, key: int) -> EventRow | None:
+        return await self.store.event(ns, key)
+
+    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:  # noqa: A002
+        return await self.store.events(ns, type=type, after=after, before=before, limit=limit)
+
+    async def explain(self, ns: str, key: int, handler: str) -> Decision:
+        event = await self.store.event(ns, key)
+        if event is None:
+            raise EngineError("not found", f"event {self.codec.event_id(key)} does not exist", "event")
+        row = await self.definition_cache.find(ns, "handler", handler)
+        if row is None:
+            raise EngineError("not found", f"there is no handler {handler!r}", "handler")
+        compiled = self.definition_cache.language(row.language).handler(row)
+        answers: dict[Any, Any] = {}
+        for _ in range(16):
+            try:
+                context = EventContext(event.received, mix(event.key, 0, 0), answers.get)
+                return explain(compiled, event, context, self.definition_cache.views)
+            except Unanswered as unanswered:
+                questions = list(unanswered.questions)
+                answers.update(zip(questions, await self.committer.ask(questions), strict=True))
+        raise EngineError("too large", f"the filter of handler {handler!r} asks too many questions", "handler")
+
+    async def held(self, ns: str, limit: int = 100) -> list[HeldRow]:
+        return await self.store.held_all(ns, limit)
+
+    def _listens(self, ns: str, kind: str) -> bool:
+        handlers = self.definition_cache.handlers(ns)
+        return handlers is not None and handlers.hears(kind)
+
+    # ---- sources: an event type that is the address of a system is listened to there
+
+    def _listen(self) -> None:
+        if not self._started:
+            return
+        listeners: dict[str, list[str]] = {}
+        for namespace in sorted(self._namespaces):
+            handlers = self.definition_cache.handlers(namespace)
+            for kind in sorted(handlers.types) if handlers is not None else ():
+                scheme = kind.partition(":")[0]
+                connector = self.connectors.get(scheme) if ":" in kind and "*" not in kind else None
+                if connector is not None and getattr(connector, "source", True) and self.outbox.check(kind) is None:
+                    listeners.setdefault(kind, []).append(namespace)
+        self._listeners = listeners
+        self.sources.refresh(listeners)
+
+    def _namespace(self, address: str) -> str:
+        return next(iter(self._listeners.get(address, ())), "default")
+
+    async def _record(self, address: str, messages: Sequence[Incoming]) -> list[Exception | None]:
+        namespaces = self._listeners.get(address, [])
+        if not namespaces:
+            raise Stopping
+        outcomes: list[Exception | None] = [None] * len(messages)
+        events: list[EventIn] = []
+        places: list[int] = []
+        for index, message in enumerate(messages):
+            try:
+                body = json.decode(message.body) if message.body else None
+            except (DecodeError, UnicodeDecodeError) as error:
+                outcomes[index] = Permanent(f"the message is not JSON: {error}")
+                continue
+            for ns in namespaces:
+                events.append(EventIn(source=address, type=address, ns=ns, id=message.id, body=body))
+                places.append(index)
+        for index, outcome in zip(places, await self.router.post(events), strict=True):
+            if isinstance(outcome, EngineError):
+                outcomes[index] = outcome
+        return outcomes
+
+    async def _deliver_here(self, delivery: Delivery) -> None:
+        """A message to `pelton:type` is an event of that type in its own namespace."""
+        kind = delivery.sink.partition(":")[2]
+        event = EventIn(
+            source=LOCAL, type=kind, ns=delivery.ns, id=delivery.id, body=json.decode(delivery.body), hops=delivery.hops
+        )
+        (outcome,) = await self.router.post([event])
+        if isinstance(outcome, EngineError):
+            raise Permanent(outcome.message) if outcome.code == "too large" else outcome
+
+    # ---- outside
+
+    def check_sink(self, address: str) -> str | None:
+        return self.outbox.check(address)
+
+    async def dead(self, ns: str, limit: int = 100, after: int = 0) -> list[DeadLetter]:
+        return await self.store.dead(ns, limit, after)
+
+    async def redeliver(self, ns: str, number: int) -> None:
+        letter = await self.store.dead_letter(number)
+        if letter is not None and letter.direction == "in":
+            await self.sources.redeliver(ns, number)
+        else:
+            await self.outbox.redeliver(ns, number)
+
+    async def health(self) -> Mapping[str, Any]:
+        return {
+            "store": await self.store.health(),
+            "committer": dict(self.committer.stats),
+            "cache": {"runs": len(self.committer.cache), "bytes": self.committer.cache.size},
+            "router": dict(self.router.stats),
+            "work": self.work.stats(),
+            "timers": self.timers.stats(),
+            "outbox": self.outbox.stats(),
+            "sinks": self.outbox.health(),
+            "sources": self.sources.health(),
+            "operations": self.operations.stats(),
+        }
+
+    async def write(self, fill: Callable[[Group], None]) -> None:
+        """Rows of a service's own. Raises EngineError "conflict" when they could not all be written."""
+        done = await self.committer.write(fill)
+        if not done.ok:
+            raise EngineError("conflict", f"what was to be written has changed meanwhile ({done.lost}); look again")

@@ -1,0 +1,492 @@
+"""Events: each is matched, recorded and acted on in one commit group, once.
+
+A repeat is recognised by (namespace, source, id): at first by a bounded memory of recent events, without matching anything; in the
+end by the unique key in the store, which drops the group of the second one. Either way it is answered with the first's outcome.
+The commit checks that the handler set is still the one that the event was matched against; when it is not, the event is matched
+again. A handler whose action fails is recorded as failed, what it had done is taken back, and the other handlers do not notice.
+
+At most `DIRECT` commands of an event are carried out in its own group; further ones become durable signals in that group, and
+beyond `ROWS` of those, jobs: one signal for many runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from msgspec import convert, json, structs
+
+from pelton.kernel.context import mix
+from pelton.kernel.expressions.base import ExpressionError, Unanswered
+from pelton.kernel.facts import EvaluationKey
+from pelton.kernel.handlers import Handler
+from pelton.kernel.process import Process
+from pelton.kernel.rows import Run
+from pelton.kernel.signals import Start
+from pelton.kernel.transition import Hold, Refused, Transition
+from pelton.runtime.base import (
+    Action,
+    ActionContext,
+    Command,
+    Decision,
+    EngineError,
+    EventEffect,
+    EventIn,
+    Posted,
+    Problem,
+    SignalCommand,
+    StartCommand,
+    Stopping,
+)
+from pelton.runtime.committer import Committer
+from pelton.runtime.fanout import Job as ManyJob
+from pelton.runtime.fanout import durable_job
+from pelton.runtime.groups import FREES_KEYS, Building
+from pelton.runtime.jobs import KEY_KIND, Job
+from pelton.runtime.matching import EventContext, Fired, consider
+from pelton.runtime.turns import NextBatch, Suspend, Turn, encode_signal
+from pelton.store.base import EventRow, RunKeyRow
+
+RECENT = 20_000  # events that are remembered with their outcome
+DIRECT = 32
+ROWS = 1_000
+BODY = 4 << 20  # bytes of JSON
+TEXT = 1_024  # characters of a source, id, type or subject
+MOST_HOPS = 64
+
+_encode = json.Encoder(order="sorted", enc_hook=repr).encode
+
+
+class Gathered:
+    """The outcomes of one call, in the order of its events."""
+
+    __slots__ = ("future", "left", "outcomes")
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: list[Posted | EngineError | None] = [None] * count
+        self.left = count
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not count:
+            self.future.set_result(None)
+
+    def put(self, index: int, outcome: Posted | EngineError) -> None:
+        self.outcomes[index] = outcome
+        self.left -= 1
+        if not self.left and not self.future.done():
+            self.future.set_result(None)
+
+
+class EventJob(Job):
+    __slots__ = ("_router", "body_hash", "event", "followers", "found", "key", "keys", "ns", "outdated", "posted", "repeat", "set_used")
+
+    def __init__(self, router: Router, event: EventIn, key: int, body_hash: bytes) -> None:
+        super().__init__()
+        self._router = router
+        self.event = event
+        self.ns = event.ns
+        self.key = key
+        self.body_hash = body_hash
+        self.followers: list[tuple[Gathered, int, bytes]] = []  # the first is the event itself
+        self.keys: dict[tuple[str, str, int], int] = {}  # keys of runs to be started, the same in every try
+        self.repeat = False  # the store has it already
+        self.found: EventRow | None = None
+        self.outdated = False
+        self.posted: Posted | None = None
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        return self._router.perform(self, committer, turn)
+
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
+        self.answers.outside.clear()
+        if reason.startswith("event"):
+            self.repeat = True
+        elif reason.startswith("handlers"):
+            self.outdated = True
+
+    def settled(self) -> None:
+        assert self.posted is not None
+        self._router.settled(self, self.posted)
+
+    def failed(self, error: EngineError) -> None:
+        self._router.failed(self, error)
+
+    async def find(self) -> None:
+        event = self.event
+        self.found = await self._router.store_event(event.ns, event.source, event.id)
+        if self.found is None:  # it was removed meanwhile: then this one is the first
+            self.repeat = False
+
+
+class Router:
+    def __init__(self, committer: Committer, recent: int = RECENT) -> None:
+        self._committer = committer
+        self._most = recent
+        self._recent: OrderedDict[tuple[str, str, str], EventJob | tuple[bytes, Posted]] = OrderedDict()
+        self.stats = {"events": 0, "repeats": 0, "unmatched": 0}
+
+    # ---- the door
+
+    async def post(self, events: Sequence[EventIn]) -> list[Posted | EngineError]:
+        """One outcome an event. Raises EngineError when nothing was taken (busy, stopping)."""
+        committer = self._committer
+        if committer.room < len(events):
+            if committer.stopping:
+                raise Stopping
+            raise EngineError("busy", f"there is no room for {len(events)} events now; try again in a moment")
+        gathered = Gathered(len(events))
+        for index, event in enumerate(events):
+            error = self._post_one(gathered, index, event)
+            if error is not None:
+                gathered.put(index, error)
+        await gathered.future
+        return gathered.outcomes  # type: ignore[return-value]
+
+    def _post_one(self, gathered: Gathered, index: int, event: EventIn) -> EngineError | None:
+        for name in ("source", "type", "id", "subject"):
+            if len(getattr(event, name)) > TEXT:
+                return EngineError("too large", f"the event's {name} is longer than {TEXT} characters", name)
+        body = _encode(event.body)
+        if len(body) > BODY:
+            return EngineError("too large", f"the event's body has {len(body)} bytes of JSON; at most {BODY} are taken", "body")
+        digest = blake2b(event.type.encode(), digest_size=16)
+        digest.update(b"\0")
+        digest.update(body)
+        body_hash = digest.digest()
+        self.stats["events"] += 1
+        if event.id:
+            known = self._recent.get((event.ns, event.source, event.id))
+            if known is not None:
+                self.stats["repeats"] += 1
+                if type(known) is EventJob:
+                    known.followers.append((gathered, index, body_hash))
+                else:
+                    first, posted = known  # type: ignore[misc]
+                    gathered.put(index, repeated(posted, first != body_hash))
+                return None
+        key = self._committer.keys()
+        if not event.id:
+            event = structs.replace(event, id=self._committer.codec.event_id(key))
+        job = EventJob(self, event, key, body_hash)
+        job.followers.append((gathered, index, body_hash))
+        try:
+            self._committer.enqueue(job)
+        except EngineError as error:
+            return error
+        self._recent[event.ns, event.source, event.id] = job
+        return None
+
+    def settled(self, job: EventJob, posted: Posted) -> None:
+        event = job.event
+        first_hash = job.body_hash if job.found is None else bytes(job.found.hash)
+        identity = (event.ns, event.source, event.id)
+        self._recent[identity] = (first_hash, structs.replace(posted, duplicate=False, conflict=False))
+        self._recent.move_to_end(identity)
+        while len(self._recent) > self._most:
+            name, oldest = next(iter(self._recent.items()))
+            if type(oldest) is EventJob:
+                break
+            del self._recent[name]
+        if posted.state == "unmatched":
+            self.stats["unmatched"] += 1
+        for number, (gathered, index, body_hash) in enumerate(job.followers):
+            if number or job.found is not None:
+                gathered.put(index, repeated(posted, body_hash != first_hash))
+            else:
+                gathered.put(index, posted)
+
+    def failed(self, job: EventJob, error: EngineError) -> None:
+        event = job.event
+        if self._recent.get((event.ns, event.source, event.id)) is job:
+            del self._recent[event.ns, event.source, event.id]
+        for gathered, index, _ in job.followers:
+            gathered.put(index, error)
+
+    async def store_event(self, ns: str, source: str, event_id: str) -> EventRow | None:
+        return await self._committer.store.event_by_id(ns, source, event_id)
+
+    # ---- one event
+
+    def perform(self, job: EventJob, committer: Committer, turn: Turn) -> Building | None:
+        if job.repeat:
+            if job.found is None:
+                raise Suspend(fetch=job.find)
+            job.posted = posted_of(job.found)
+            return None
+        event = job.event
+        handlers = committer.definitions.handlers(event.ns)
+        if handlers is None or job.outdated:
+            job.outdated = False
+            raise Suspend(fetch=lambda: committer.definitions.refresh(event.ns))
+        row = EventRow(
+            job.key,
+            event.ns,
+            event.source,
+            event.id,
+            event.type,
+            event.subject,
+            event.time,
+            turn.now,
+            event.body,
+            event.attributes,
+            job.body_hash,
+            handlers.counter,
+            [],
+            [],
+            "unmatched",
+            event.hops,
+        )
+        effects: list[EventEffect] = []
+        decisions: list[Decision] = []
+        acts = Acts(self, job, committer, turn, row)
+        if event.hops > MOST_HOPS:
+            detail = f"{event.hops} runs and events led here; at most {MOST_HOPS} may. Is it a circle?"
+            effects.append(EventEffect(handler="", action="", outcome="failed", detail=detail))
+            row.state = "failed"
+        else:
+            context = EventContext(turn.now, mix(job.key, 0, 0), job.answers.scripts.get)
+            try:
+                decisions, fired = consider(handlers.index, row, context, committer.definitions.views)
+            except Unanswered as unanswered:
+                raise Suspend(keys=tuple(map(EvaluationKey, unanswered.questions))) from None
+            acts.carry_out(fired, decisions, effects)
+            row.state = state_of(decisions, effects)
+        row.decisions, row.effects = decisions, effects
+        job.posted = Posted(job.key, False, False, row.state, decisions, effects)
+        building = turn.finish()
+        building.group.events.append(row)
+        building.group.handlers.append((event.ns, handlers.counter))
+        building.group.run_keys.extend(acts.run_keys)
+        for many in acts.many.values():
+            building.post(durable_job(committer.keys(), many, turn.now))
+        building.rows += 1
+        committer.open_batch.rows += 1
+        building.jobs.append(job)
+        return building
+
+
+class Acts:
+    """The actions of the handlers that one event fired."""
+
+    __slots__ = ("_committer", "_event", "_job", "_planned", "_router", "_turn", "done", "many", "run_keys")
+
+    def __init__(self, router: Router, job: EventJob, committer: Committer, turn: Turn, event: EventRow) -> None:
+        self._router = router
+        self._job = job
+        self._committer = committer
+        self._turn = turn
+        self._event = event
+        self._planned: list[tuple[Fired, list[tuple[Action, list[Command]]]]] = []
+        self.done = 0
+        self.run_keys: list[RunKeyRow] = []
+        self.many: dict[bytes, ManyJob] = {}
+
+    def carry_out(self, fired: Sequence[Fired], decisions: list[Decision], effects: list[EventEffect]) -> None:
+        """Raises Suspend with everything that the commands lack, in one go."""
+        self._plan(fired, decisions)
+        self._prepare()
+        turn = self._turn
+        turn.multiple = sum(len(commands) for _, acts in self._planned for _, commands in acts) > 1
+        for match, acts in self._planned:
+            mark, keys, mine = turn.mark(), len(self.run_keys), []
+            try:
+                for action, commands in acts:
+                    mine += self._act(match.handler, action, commands)
+            except (Suspend, NextBatch):
+                raise
+            except Exception as error:  # one handler's trouble is its own
+                turn.back(mark)
+                del self.run_keys[keys:]
+                detail = error.message if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+                fail(decisions, match.handler, detail[:2000])
+                mine = [EventEffect(handler=match.handler.name, action="", outcome="failed", detail=detail[:2000])]
+            effects += mine
+
+    def _plan(self, fired: Sequence[Fired], decisions: list[Decision]) -> None:
+        scripts = self._job.answers.scripts
+        questions: list[Any] = []
+        for match in fired:
+            context = ActionContext(
+                self._event.ns,
+                self._event,
+                match.payload,
+                self._turn.now,
+                mix(self._job.key, match.handler.id & 0xFFFFFFFF, 0),
+                self._committer.codec,
+                scripts.get,
+            )
+            acts: list[tuple[Action, list[Command]]] = []
+            try:
+                for action in match.actions:
+                    acts.append((action, list(action.plan(context))))
+            except Unanswered as unanswered:
+                questions += map(EvaluationKey, unanswered.questions)
+                continue
+            except ExpressionError as error:
+                fail(decisions, match.handler, error.message)
+                continue
+            except Exception as error:  # a language's mistake must not stop the event
+                fail(decisions, match.handler, f"{type(error).__name__}: {error}")
+                continue
+            self._planned.append((match, acts))
+        if questions:
+            raise Suspend(keys=tuple(questions))
+
+    def _prepare(self) -> None:
+        ns, known = self._event.ns, self._job.answers.outside
+        bindings: list[tuple[str, str, int]] = []
+        runs: list[int] = []
+        keyed: list[StartCommand] = []
+        definitions = self._committer.definitions
+        for _, acts in self._planned:
+            for _, commands in acts:
+                for command in commands:
+                    if isinstance(command, StartCommand):
+                        name = (ns, command.process, command.version)
+                        if not command.definition and definitions.bound(*name) is None and ("bind", *name) not in known:
+                            bindings.append(name)
+                        if command.key and key_name(command) not in known:
+                            keyed.append(command)
+                    elif isinstance(command, SignalCommand) and len(runs) < DIRECT:
+                        runs.append(command.run)
+        loads = self._turn.missing(runs)
+        if loads or bindings or keyed:
+            raise Suspend(loads=loads, bindings=tuple(bindings), fetch=(lambda: self._look_up(keyed)) if keyed else None)
+
+    async def _look_up(self, commands: Sequence[StartCommand]) -> None:
+        for command in commands:
+            live = command.on_same_key == "fail if live"
+            runs = await self._committer.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
+            self._job.answers.outside[key_name(command)] = runs[0] if runs else 0
+
+    def _act(self, handler: Handler, action: Action, commands: list[Command]) -> list[EventEffect]:
+        effects: list[EventEffect] = []
+        for index, command in enumerate(commands):
+            effect = EventEffect(handler=handler.name, action=action.name, outcome="failed")
+            if isinstance(command, Problem):
+                effect.detail = command.detail
+            elif isinstance(command, StartCommand):
+                self._start(command, effect, (handler.name, action.name, index))
+            else:
+                self._signal(command, effect)
+            self.done += 1
+            effects.append(effect)
+        return effects
+
+    def _start(self, command: StartCommand, effect: EventEffect, place: tuple[str, str, int]) -> None:
+        process = self._process(command)
+        if command.key:
+            other = self._job.answers.outside[key_name(command)]
+            if other:
+                effect.run = other
+                effect.outcome = "unchanged" if command.on_same_key == "return" else "failed"
+                effect.detail = f"a run of {command.process!r} has the key {command.key!r}"
+                return
+        key = self._job.keys.get(place)
+        if key is None:
+            key = self._job.keys[place] = self._committer.keys()
+        ns = self._event.ns
+        signal = Start(
+            key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=self._event.hops + 1
+        )
+        frees = bool(command.key) and command.on_same_key == "fail if live"
+        if self.done >= DIRECT and not command.key:
+            self._turn.post(key, signal)
+        else:
+            answer = self._turn.start(signal, process, FREES_KEYS if frees else 0)
+            if type(answer) is Refused:
+                effect.detail = answer.detail
+                return
+        self.run_keys += key_rows(ns, process.name, command, key)
+        effect.outcome, effect.run = "started", key
+
+    def _process(self, command: StartCommand) -> Process:
+        if command.definition:
+            return self._turn.process(command.definition)
+        name = (self._event.ns, command.process, command.version)
+        found = self._committer.definitions.bound(*name) or self._job.answers.outside.get(("bind", *name))
+        if isinstance(found, Process):
+            return found
+        raise found if isinstance(found, EngineError) else EngineError("unknown process", f"there is no process {command.process!r}")
+
+    def _signal(self, command: SignalCommand, effect: EventEffect) -> None:
+        turn = self._turn
+        effect.run = command.run
+        if self.done >= DIRECT:
+            self._later(command)
+            effect.outcome, effect.detail = "signalled", "in a commit of its own"
+            return
+        entry = turn.entry(command.run)
+        if entry is None or entry.head is None or entry.head.ns != self._event.ns:
+            effect.detail = f"unknown run {self._committer.codec.run_id(command.run)}"
+            return
+        before, notes = entry.head, len(turn.notes)
+        answer = turn.signal(entry, command.signal)
+        if type(answer) is Refused:
+            effect.detail = answer.detail
+        else:
+            told(effect, answer, before, turn.notes[notes:])  # type: ignore[arg-type]
+
+    def _later(self, command: SignalCommand) -> None:
+        turn = self._turn
+        if len(turn.posts) < ROWS:
+            turn.post(command.run, command.signal)
+            return
+        encoded = encode_signal(command.signal)
+        job = self.many.get(encoded)
+        if job is None:
+            job = self.many[encoded] = ManyJob(ns=self._event.ns, signal=command.signal, runs=[])  # type: ignore[arg-type]
+        job.runs.append(command.run)
+
+
+def told(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[str, str]]) -> None:
+    """What became of a signal."""
+    if change.run is before:
+        effect.outcome = "unchanged"
+    elif any(type(given) is Hold for given in change.effects):
+        effect.outcome = "held"
+    else:
+        effect.outcome = "signalled"
+        if change.ended:
+            effect.n = change.ended[0].n
+    if notes:
+        effect.detail = notes[0][1]
+
+
+def key_name(command: StartCommand) -> tuple[str, str, str, str]:
+    return ("key", command.process, command.key, command.on_same_key)
+
+
+def key_rows(ns: str, process: str, command: StartCommand, run: int) -> list[RunKeyRow]:
+    rows = [RunKeyRow(ns, kind, process, text, run, False) for kind, text in command.keys]
+    if command.key:
+        rows.append(RunKeyRow(ns, KEY_KIND, process, command.key, run, True))
+    return rows
+
+
+def repeated(posted: Posted, conflict: bool) -> Posted:
+    return structs.replace(posted, duplicate=True, conflict=conflict)
+
+
+def posted_of(row: EventRow) -> Posted:
+    return Posted(row.key, True, False, row.state, convert(row.decisions, list[Decision]), convert(row.effects, list[EventEffect]))
+
+
+def fail(decisions: list[Decision], handler: Handler, detail: str) -> None:
+    for index, decision in enumerate(decisions):
+        if decision.id == handler.id and decision.verdict == "fired":
+            decisions[index] = structs.replace(decision, verdict="failed", detail=detail)
+            return
+
+
+def state_of(decisions: list[Decision], effects: list[EventEffect]) -> str:
+    fired = [decision for decision in decisions if decision.verdict in {"fired", "failed"}]
+    if not fired:
+        return "unmatched"
+    outcomes = {effect.outcome for effect in effects}
+    if not any(decision.verdict == "fired" for decision in fired) or outcomes == {"failed"}:
+        return "failed"
+    return "held" if outcomes == {"held"} else "matched"
