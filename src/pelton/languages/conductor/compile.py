@@ -1,0 +1,171 @@
+"""From a bound definition to a process graph. In a bound definition every task carries its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from pelton.kernel.expressions.base import JSON, Constant, Expression, Invalid, Source
+from pelton.kernel.expressions.template import compile_template
+from pelton.kernel.process import Body, Limit, Process, Sequel
+from pelton.kernel.rows import Failure, OpenStep, RunStatus, Step, StepStatus
+from pelton.languages.conductor import decode, policies, words
+from pelton.languages.conductor.compile_tasks import Compiler, shown_type
+from pelton.languages.conductor.faces import ProcessFace
+from pelton.languages.conductor.model import TaskDef, WorkflowDef
+from pelton.languages.conductor.roots import Roots, TaskFacts
+from pelton.languages.conductor.tree import all_tasks
+from pelton.web.errors import WebError
+
+LANGUAGE = "conductor"
+FINDS_POLICY = Callable[[str], TaskDef | None]
+FINDS_VERSION = Callable[[str], int]
+
+_BAD_ENDS = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINATED})
+
+
+def bound(definition: WorkflowDef, policy: FINDS_POLICY, latest: FINDS_VERSION) -> WorkflowDef:
+    """Puts into each task its policy (registered, given or ad hoc), and the version of a sub-workflow that is the latest now.
+    Changes the definition it is given."""
+    for task in all_tasks(definition):
+        if task.task_definition is UNSET:
+            task.task_definition = policy(task.name) or policies.ad_hoc(task)
+        param = task.sub_workflow_param
+        if param is UNSET or param.workflow_definition not in (UNSET, None) or not param.name or "${" in param.name:
+            continue
+        if param.version in (UNSET, 0, "0", "", None):
+            found = latest(param.name)
+            if found:
+                param.version = found
+    return definition
+
+
+def compile_definition(name: str, version: int, body: bytes, row: int, schemes: frozenset[str]) -> Process:
+    """Raises Invalid for a body that is no definition."""
+    try:
+        definition = decode.decode(body, WorkflowDef)
+    except WebError as error:
+        raise Invalid(error.message) from None
+    return compile_process(definition, name, version, row, schemes)
+
+
+def compile_process(definition: WorkflowDef, name: str, version: int, row: int, schemes: frozenset[str]) -> Process:
+    tasks = all_tasks(definition)
+    facts = {task.task_reference_name: TaskFacts(task.type, task.name, shown_type(task)) for task in tasks}
+    roots = Roots(name, version, facts, definition.input_template)
+    compiler = Compiler(roots, schemes)
+    entry = compiler.sequence(definition.tasks, "")
+    variables: dict[str, Expression] = {key: Constant(value) for key, value in definition.variables.items()}
+    process = Process(
+        name=name,
+        version=version,
+        entry=entry,
+        nodes=compiler.nodes,
+        bodies={entry: Body(entry, variables)} if variables else {},
+        language=LANGUAGE,
+        definition=row,
+        deadline=_deadline(definition),
+        output=compile_template(definition.output_parameters, roots) if definition.output_parameters else None,
+        sequels=_sequels(definition),
+        failed_status=failed_status,
+        failed_reason=failed_reason,
+        face=ProcessFace(definition, Raw(msgspec.json.encode(definition)), roots),
+    )
+    try:
+        return process.finish()
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+
+
+def _deadline(definition: WorkflowDef) -> Limit | None:
+    seconds = definition.timeout_seconds
+    if seconds <= 0:
+        return None
+    return Limit(
+        seconds * 1000,
+        "fail run" if definition.timeout_policy == "TIME_OUT_WF" else "fact",
+        message=f"Workflow timed out after {{elapsed}} seconds. Timeout configured as {seconds} seconds. "
+        f"Timeout policy configured to {definition.timeout_policy}",
+    )
+
+
+def failed_status(failure: Failure, status: StepStatus) -> RunStatus:
+    if status == StepStatus.CANCELED:
+        return RunStatus.TERMINATED
+    return RunStatus.TIMED_OUT if status == StepStatus.TIMED_OUT else RunStatus.FAILED
+
+
+def failed_reason(context: Any, step: OpenStep | Step | None, failure: Failure, status: int) -> str:
+    if step is None:
+        return failure.message
+    task = context.codec.step_id(context.run.key, step.n)
+    return f"Task {task} failed with status: {words.RUN_STATUS[RunStatus(status)]} and reason: '{failure.message or 'null'}'"
+
+
+# ---- the failure workflow
+
+
+def _sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
+    name = definition.failure_workflow or ""
+    if not name.strip():
+        return ()
+    version = definition.failure_workflow_version or 0
+
+    def target(context: Any) -> JSON:
+        wanted: JSON = name
+        if name.startswith("${") and name.endswith("}"):
+            key = name[2:-1].split(".", 2)[-1]
+            wanted = context.input.get(key) if isinstance(context.input, dict) else None
+        return {"name": wanted, "version": version} if isinstance(wanted, str) and wanted else None
+
+    return (
+        Sequel(
+            statuses=_BAD_ENDS,
+            target=Source(target),
+            input=Source(_failure_input),
+            meta=Source(_failure_meta),
+            note="conductor.failure_workflow",
+        ),
+    )
+
+
+def _failure_input(context: Any) -> JSON:
+    """The failed run's input and what became of it. Of the run itself only what has a bounded size: its tasks are to be read
+    by its id."""
+    end, run = context.end, context.run
+    workflow = context.codec.run_id(run.key)
+    status = words.RUN_STATUS[RunStatus(end.status)]
+    given = context.input if isinstance(context.input, dict) else {}
+    failed = context.turn.last
+    unsuccessful = isinstance(failed, Step) and not StepStatus(failed.status).successful
+    return {
+        **given,
+        "workflowId": workflow,
+        "reason": end.reason,
+        "failureStatus": status,
+        "failureTaskId": context.codec.step_id(run.key, failed.n) if unsuccessful else "",
+        "failedWorkflow": {
+            "workflowId": workflow,
+            "workflowName": context.process.name,
+            "workflowType": context.process.name,
+            "workflowVersion": context.process.version,
+            "status": status,
+            "input": given,
+            "correlationId": context.meta.correlation,
+            "reasonForIncompletion": end.reason,
+            "createTime": run.created,
+            "endTime": context.now,
+            "failedReferenceTaskNames": [failed.slot] if unsuccessful else [],
+        },
+    }
+
+
+def _failure_meta(context: Any) -> JSON:
+    meta = context.meta
+    told: dict[str, JSON] = {"routes": dict(meta.routes)}
+    if meta.correlation is not None:
+        told["correlation"] = meta.correlation
+    return told

@@ -1,0 +1,60 @@
+"""Which documents are of this language, and the requests that register them: for `pelton apply`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pelton.languages.conductor import decode, validate
+from pelton.languages.conductor.model import EventHandler, TaskDef, WorkflowDef
+from pelton.web.errors import WebError
+
+BASE = "/api"
+_POLICY = frozenset(
+    {
+        "retryCount",
+        "retryLogic",
+        "retryDelaySeconds",
+        "timeoutSeconds",
+        "timeoutPolicy",
+        "responseTimeoutSeconds",
+        "pollTimeoutSeconds",
+        "concurrentExecLimit",
+        "rateLimitPerFrequency",
+        "inputKeys",
+        "outputKeys",
+        "totalTimeoutSeconds",
+    }
+)
+
+
+class Detected(NamedTuple):
+    """`requests`: (method, path, body); the next one is for when that is answered 409."""
+
+    kind: str
+    name: str
+    requests: tuple[tuple[str, str, Any], ...]
+
+
+def detect(document: Any) -> Detected | None:
+    """None: not of this language. Raises ValueError naming the field when it is, and is wrong."""
+    if not isinstance(document, dict) or not isinstance(document.get("name"), str):
+        return None
+    try:
+        return _detected(document, document["name"])
+    except WebError as error:
+        said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
+        raise ValueError(said or error.message) from None
+
+
+def _detected(document: dict[str, Any], name: str) -> Detected | None:
+    if isinstance(document.get("tasks"), list) and not document.keys() & {"event", "actions"}:
+        validate.check_workflow(decode.convert(document, WorkflowDef))
+        return Detected("workflow", name, (("PUT", f"{BASE}/metadata/workflow", [document]),))
+    if "actions" in document and "event" in document:
+        validate.check_handler(decode.convert(document, EventHandler), "addEventHandler")
+        path = f"{BASE}/event"
+        return Detected("event handler", name, (("POST", path, document), ("PUT", path, document)))
+    if document.keys() & _POLICY and "tasks" not in document:
+        validate.check_policies([decode.convert(document, TaskDef)])
+        return Detected("task", name, (("POST", f"{BASE}/metadata/taskdefs", [document]),))
+    return None

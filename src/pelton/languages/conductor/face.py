@@ -1,0 +1,95 @@
+"""What the routes of this language share: the engine, the namespace, and how ids of the outside become keys of the inside."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import NamedTuple, Protocol
+
+from pelton.kernel.rows import OpenStep, RunStatus, Step
+from pelton.kernel.signals import Signal
+from pelton.languages.conductor import view
+from pelton.languages.conductor.compile import LANGUAGE
+from pelton.languages.conductor.model import Wire
+from pelton.runtime.base import Applied, Engine, EngineError, RunView
+from pelton.web.asgi import Response, json_response
+from pelton.web.errors import WebError
+
+CORRELATION = "correlation"  # kind of run key under which correlation ids are found
+
+
+class Ids(Protocol):
+    """Public ids, read. What is not one of ours is None."""
+
+    def run_id(self, key: int) -> str: ...
+    def step_id(self, key: int, n: int) -> str: ...
+    def parse_run_id(self, text: str) -> int | None: ...
+    def parse_step_id(self, text: str) -> tuple[int, int] | None: ...
+
+
+class Settings(NamedTuple):
+    ns: str = "default"
+    hold: int = 3_600_000  # milliseconds that a task's completion waits for the task to open
+    schemes: frozenset[str] = frozenset({"conductor"})  # types of sinks that this server knows
+
+
+class Face:
+    def __init__(self, engine: Engine, ids: Ids, settings: Settings) -> None:
+        self.engine = engine
+        self.ids = ids
+        self.settings = settings
+        self.ns = settings.ns
+        self.language = LANGUAGE
+
+    def run_key(self, text: str) -> int:
+        """Raises WebError 404."""
+        key = self.ids.parse_run_id(text)
+        if key is None:
+            raise no_run(text)
+        return key
+
+    async def view(self, text: str) -> RunView:
+        """A run by its public id. Raises WebError 404, for runs of other languages as well."""
+        found = await self.engine.view(self.ns, self.run_key(text))
+        if found is None or found.run.status == RunStatus.EXPECTED or found.process.language != self.language:
+            raise no_run(text)
+        return found
+
+    async def signal(self, text: str, signal: Signal) -> Applied:
+        try:
+            return await self.engine.signal(self.ns, self.run_key(text), signal)
+        except EngineError as error:
+            if error.code in ("unknown run", "not found"):
+                raise no_run(text) from None
+            raise
+
+    async def step(self, text: str) -> tuple[RunView, OpenStep | Step]:
+        """A task and its run by the task's public id. Raises WebError 404."""
+        place = self.ids.parse_step_id(text)
+        found = await self.engine.view(self.ns, place[0]) if place is not None else None
+        if place is None or found is None:
+            raise WebError(404, f"Task not found for taskId: {text[:200]}")
+        step = await self.engine.step(self.ns, place[0], place[1])
+        if step is None or not view.is_task(step):
+            raise WebError(404, f"Task not found for taskId: {text[:200]}")
+        return found, step
+
+
+def split_reference(reference: str, known: Container[str]) -> tuple[str, int]:
+    """Reference name and iteration of `ref` or `ref__3`; a task that is really called `ref__3` goes first."""
+    base, found, number = reference.rpartition("__")
+    if reference in known or not found or not number.isascii() or not number.isdigit() or len(number) > 9:
+        return reference, 0
+    return base, int(number)
+
+
+def no_run(text: str) -> WebError:
+    return WebError(404, f"No such workflow found by id: {text[:200]}")
+
+
+class Bulk(Wire):
+    bulk_error_results: dict[str, str]
+    bulk_successful_results: Sequence[str]
+
+
+def bulk(done: Sequence[str], failed: dict[str, str]) -> Response:
+    return json_response(Bulk(bulk_error_results=failed, bulk_successful_results=done))

@@ -1,0 +1,30 @@
+"""What a compiled node and process keep of their definition, for the view: opaque to the kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from pelton.languages.conductor.model import TaskDef, WorkflowDef, WorkflowTask
+from pelton.languages.conductor.roots import Roots
+
+
+class TaskFace(Struct, frozen=True):
+    """`text`, `policy_text`: JSON texts of the task and its policy, put into every view as they are."""
+
+    task: WorkflowTask
+    policy: TaskDef
+    text: Raw
+    policy_text: Raw
+    shown: str  # its type as a view shows it
+
+
+class ProcessFace(Struct, frozen=True):
+    definition: WorkflowDef
+    text: Raw  # JSON text of the definition, policies embedded
+    roots: Roots
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        return self.definition.input_template

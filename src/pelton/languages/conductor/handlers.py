@@ -1,0 +1,226 @@
+"""Event handlers: when they fire, and what their actions ask of the engine.
+
+A task that is completed before it has been scheduled is not lost: the report is held until the task opens, for as long as the
+settings say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from msgspec import UNSET
+
+from pelton.kernel.expressions.base import JSON, Expression, Invalid
+from pelton.kernel.expressions.conditions import compile_condition
+from pelton.kernel.expressions.filters import Filter, Parameter
+from pelton.kernel.expressions.template import compile_template
+from pelton.kernel.handlers import Handler
+from pelton.kernel.rows import StartMeta, StepStatus
+from pelton.kernel.signals import Report, SetVars, Signal, Terminate
+from pelton.languages.conductor import decode, validate
+from pelton.languages.conductor.face import Ids, split_reference
+from pelton.languages.conductor.model import (
+    Action,
+    EventHandler,
+    StartWorkflowAction,
+    TaskAction,
+    TerminateAction,
+    VariablesAction,
+)
+from pelton.languages.conductor.payloads import Rooted, expanded, roots
+from pelton.languages.conductor.starting import keys_of
+from pelton.runtime.base import ActionContext, Command, Problem, SignalCommand, StartCommand
+from pelton.store.base import DefinitionRow
+from pelton.web.errors import WebError
+
+MESSAGE_ID, EVENT_NAME = "conductor.event.messageId", "conductor.event.name"
+
+Plan = Callable[[Any, ActionContext], Command]
+
+
+class Planned:
+    """An action, ready to be planned for an event."""
+
+    __slots__ = ("_expand", "_plan", "name")
+
+    def __init__(self, name: str, plan: Plan, expand: bool) -> None:
+        self.name = name
+        self._plan = plan
+        self._expand = expand
+
+    def plan(self, context: ActionContext) -> Sequence[Command]:
+        payload = context.event.body
+        return [self._plan(Rooted(expanded(payload) if self._expand else payload, context), context)]
+
+
+def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
+    """Raises Invalid for a body that is no handler."""
+    try:
+        form = decode.decode(row.body, EventHandler)
+        validate.check_handler(form, "addEventHandler")
+    except WebError as error:
+        raise Invalid(error.message) from None
+    expand = bool(form.condition)
+    actions = [_action(index, action, expand, hold) for index, action in enumerate(form.actions)]
+    return Handler(
+        id=row.id,
+        ns=row.ns,
+        name=form.name,
+        types=(form.event,),
+        filter=_filter(form),
+        actions=tuple(actions),
+        active=form.active,
+        language=language,
+    )
+
+
+def _filter(form: EventHandler) -> Filter | None:
+    if not form.condition:
+        return None
+    if form.evaluator_type == "value-param":
+        return Parameter(form.condition)
+    return compile_condition(form.condition)
+
+
+def _action(index: int, action: Action, expand: bool, hold: int) -> Planned:
+    assert action.action is not UNSET  # checked with the handler
+    member = getattr(action, action.action)
+    plan = _PLANS[action.action](member, hold)
+    # Names tell the actions of one handler apart.
+    name = f"{action.action}[{index}]" if index else action.action
+    return Planned(name, plan, expand or action.expand_inline_json)
+
+
+def _text(value: JSON) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _template(value: JSON) -> Expression:
+    return compile_template(None if value is UNSET else value, roots)
+
+
+def _stamp(context: ActionContext) -> dict[str, JSON]:
+    return {MESSAGE_ID: context.event.event_id, EVENT_NAME: context.event.type}
+
+
+# ---- starting
+
+
+def _start(member: StartWorkflowAction, hold: int) -> Plan:
+    given = _template(member.input)
+    correlation = _template(member.correlation_id)
+
+    def plan(root: Rooted, context: ActionContext) -> Command:
+        domains: JSON = member.task_to_domain
+        if domains is UNSET and isinstance(root.payload, dict):
+            domains = root.payload.get("taskToDomain")
+        routes = domains if isinstance(domains, dict) and all(isinstance(each, str) for each in domains.values()) else {}
+        told = correlation.evaluate(root)
+        identity = told if isinstance(told, str) or told is None else str(told)
+        return StartCommand(
+            process=member.name or "",
+            version=member.version or 0,
+            input={**given.evaluate(root), **_stamp(context)},
+            meta=StartMeta(correlation=identity, event=context.event.type, routes=routes),
+            keys=keys_of(identity),
+            hops=context.event.hops + 1,
+        )
+
+    return plan
+
+
+# ---- tasks
+
+
+def _report(status: StepStatus) -> Callable[[TaskAction, int], Plan]:
+    def make(member: TaskAction, hold: int) -> Plan:
+        parts = _template(
+            {
+                "workflowId": member.workflow_id or None,
+                "taskId": member.task_id or None,
+                "taskRefName": member.task_ref_name or None,
+                "reasonForIncompletion": member.reason_for_incompletion or None,
+            }
+        )
+        output = _template(member.output)
+
+        def plan(root: Rooted, context: ActionContext) -> Command:
+            named = parts.evaluate(root)
+            place = _place(named, cast(Ids, context.codec))
+            if isinstance(place, Problem):
+                return place
+            run, n, slot, it = place
+            reason = named["reasonForIncompletion"]
+            report = Report(
+                n=n,
+                slot=slot,
+                it=it,
+                status=int(status),
+                output={**named, **output.evaluate(root), **_stamp(context)},
+                reason=_text(reason) if status == StepStatus.FAILED else "",
+                hold=0 if n else hold,
+                source=context.event.event_id,
+                strict=False,
+            )
+            return SignalCommand(run=run, signal=report)
+
+        return plan
+
+    return make
+
+
+def _place(named: dict[str, JSON], ids: Ids) -> tuple[int, int, str, int] | Problem:
+    """Run, number, slot and iteration of the task that an action names."""
+    task, workflow, reference = _text(named["taskId"]), _text(named["workflowId"]), _text(named["taskRefName"])
+    if task:
+        place = ids.parse_step_id(task)
+        if place is None:
+            return Problem(detail=f"No task found with taskId: {task[:200]}", field="taskId")
+        return (*place, "", 0)
+    if not workflow or not reference:
+        which = "workflowId" if not workflow else "taskRefName"
+        told = f"reference name: {reference or 'null'}, workflowId: {workflow or 'null'}"
+        said = f"{which} comes to {decode.shown(named[which])}"
+        return Problem(detail=f"No task found with taskId: null, {told}: {said}", field=which)
+    run = ids.parse_run_id(workflow)
+    if run is None:
+        return Problem(detail=f"No such workflow found by id: {workflow[:200]}", field="workflowId")
+    slot, it = split_reference(reference, ())
+    return run, 0, slot, it
+
+
+# ---- runs
+
+
+def _run_signal(workflow: Expression, signal: Callable[[Rooted], Signal]) -> Plan:
+    def plan(root: Rooted, context: ActionContext) -> Command:
+        identity = workflow.evaluate(root)
+        run = cast(Ids, context.codec).parse_run_id(identity) if isinstance(identity, str) else None
+        if run is None:
+            return Problem(detail=f"No such workflow found by id: {decode.shown(identity)}", field="workflowId")
+        return SignalCommand(run=run, signal=signal(root))
+
+    return plan
+
+
+def _terminate(member: TerminateAction, hold: int) -> Plan:
+    reason = _template(member.termination_reason or "")
+    return _run_signal(_template(member.workflow_id), lambda root: Terminate(reason=_text(reason.evaluate(root)), strict=False))
+
+
+def _variables(member: VariablesAction, hold: int) -> Plan:
+    changes = _template(member.variables)
+    return _run_signal(
+        _template(member.workflow_id),
+        lambda root: SetVars(changes=changes.evaluate(root), append=member.append_array, strict=False),
+    )
+
+
+_PLANS: dict[str, Callable[[Any, int], Plan]] = {
+    "start_workflow": _start,
+    "complete_task": _report(StepStatus.COMPLETED),
+    "fail_task": _report(StepStatus.FAILED),
+    "terminate_workflow": _terminate,
+    "update_workflow_variables": _variables,
+}

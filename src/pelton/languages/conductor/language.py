@@ -1,0 +1,142 @@
+"""The language as the runtime and the server know it: `register` puts it into an engine and returns its routes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from pelton.kernel.expressions.base import JSON, Invalid
+from pelton.kernel.handlers import Handler
+from pelton.kernel.process import Process
+from pelton.languages.conductor import compile as compiling
+from pelton.languages.conductor import decode, handlers, http_task, payloads, sinks, validate
+from pelton.languages.conductor.errors import render
+from pelton.languages.conductor.face import Face, Ids, Settings
+from pelton.languages.conductor.model import TaskDef, WorkflowDef
+from pelton.languages.conductor.routes_events import Events
+from pelton.languages.conductor.routes_metadata import Metadata
+from pelton.languages.conductor.routes_runs import Runs
+from pelton.languages.conductor.routes_tasks import Tasks
+from pelton.runtime.base import Engine, EngineError, EventIn
+from pelton.store.base import DefinitionRow, Delivery, EventRow
+from pelton.web.asgi import MAX_BODY, Request, Response, Router, json_response
+from pelton.web.errors import WebError
+
+PREFIX = "/api"
+ABSENT = ("", "None")  # how clients write a query value that they do not have
+
+Refer = Callable[[str, str, int], DefinitionRow | None]
+LocalSink = Callable[[Delivery], Awaitable[None]]
+
+
+class Conductor:
+    """The compiler. Pure."""
+
+    name = compiling.LANGUAGE
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def bind(self, row: DefinitionRow, refer: Refer) -> bytes:
+        try:
+            definition = decode.decode(row.body, WorkflowDef)
+            definition.name = definition.name or row.name
+            validate.check_workflow(definition, "workflowDef")
+        except WebError as error:
+            said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
+            raise Invalid(said or error.message) from None
+
+        def policy(name: str) -> TaskDef | None:
+            found = refer("policy", name, 0)
+            return decode.decode(found.body, TaskDef) if found is not None and found.language == self.name else None
+
+        def latest(name: str) -> int:
+            found = refer("process", name, 0)
+            return found.version if found is not None else 0
+
+        return msgspec.json.encode(compiling.bound(definition, policy, latest))
+
+    def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
+        return compiling.compile_definition(name, version, body, definition, self._settings.schemes)
+
+    def handler(self, row: DefinitionRow) -> Handler:
+        return handlers.compile_handler(row, self.name, self._settings.hold)
+
+    def payload(self, event: EventRow) -> JSON:
+        """An event's body as conditions see it."""
+        return payloads.expanded(event.body)
+
+
+class Registered(NamedTuple):
+    """`open_paths`: raw paths that need no key, because they are where keys are shown."""
+
+    prefix: str
+    router: Router
+    open_paths: tuple[str, ...]
+
+
+def register(
+    engine: Engine,
+    *,
+    http: http_task.HttpPort,
+    add_local: Callable[[str, LocalSink], None],
+    schemes: Iterable[str] = (),
+    ns: str = "default",
+    hold: int = 3_600_000,
+    max_body: int = MAX_BODY,
+    valid_key: Callable[[str], bool] | None = None,
+) -> Registered:
+    """Adds the compiler, its built-in operation and its internal sink to the engine. To be called before the engine starts.
+
+    `http`: the way out for HTTP tasks. `add_local`: where internal sinks are added. `schemes`: the types of sinks that connectors
+    serve. `hold`: milliseconds that an event may come before the task it completes. `valid_key`: says which keys are good; None
+    when callers need none.
+    """
+    settings = Settings(ns, hold, frozenset({sinks.INTERNAL, *schemes}))
+    engine.add_language(Conductor(settings))
+    engine.add_operation(http_task.OPERATION, http_task.operation(http))
+    face = Face(engine, cast(Ids, engine.codec), settings)
+    add_local(sinks.INTERNAL, internal_sink(face))
+    router = Router(render, max_body=max_body, absent=ABSENT)
+    for part in (Metadata(face), Runs(face), Tasks(face), Events(face)):
+        part.add_to(router)
+    if valid_key is None:
+        return Registered(PREFIX, router, ())
+    router.add("POST", "/token", token(valid_key))
+    return Registered(PREFIX, router, (f"{PREFIX}/token",))
+
+
+def internal_sink(face: Face) -> LocalSink:
+    """Takes what EVENT tasks publish to internal queues, and posts it as an event of that name. The event's id is the task's, so
+    that it is the same however often the delivery is made."""
+
+    async def deliver(delivery: Delivery) -> None:
+        event = EventIn(
+            source=sinks.INTERNAL,
+            type=delivery.sink,
+            ns=delivery.ns,
+            id=face.engine.codec.step_id(delivery.run, delivery.n),
+            body=msgspec.json.decode(delivery.body),
+            hops=delivery.hops + 1,
+        )
+        outcomes: list[Any] = list(await face.engine.post([event]))
+        for outcome in outcomes:
+            if isinstance(outcome, EngineError):
+                raise outcome
+
+    return deliver
+
+
+def token(valid_key: Callable[[str], bool]) -> Callable[[Request], Awaitable[Response]]:
+    """Exchanges a key for a token, which here is the key itself: clients that know keys only in this form are served too."""
+
+    async def answer(request: Request) -> Response:
+        given = decode.decode_map(await request.body(), "the key")
+        secret = given.get("keySecret")
+        if isinstance(secret, str) and valid_key(secret):
+            return json_response({"token": secret})
+        raise WebError(401, "keyId and keySecret are not known; give a key of this server as keySecret")
+
+    return answer

@@ -1,0 +1,66 @@
+"""Messages as conditions and templates of handlers see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pelton.kernel.expressions.base import JSON, Bound
+
+MOST_EXPANDED = 1_000  # strings of one payload that are looked into
+MOST_DEPTH = 100
+
+
+def expanded(payload: JSON) -> JSON:
+    """The payload in which every string that is the text of an object or a list is that object or list; strings inside lists
+    stay. The payload itself is not changed, and is the answer when there is nothing to expand."""
+    return _Expander().value(payload, 0)
+
+
+class _Expander:
+    def __init__(self) -> None:
+        self.left = MOST_EXPANDED
+
+    def value(self, value: JSON, depth: int) -> JSON:
+        if isinstance(value, str):
+            return self.text(value, depth)
+        if not isinstance(value, dict) or depth > MOST_DEPTH:
+            return value
+        changed: dict[str, JSON] = {}
+        for name, item in value.items():
+            if isinstance(item, (str, dict)):
+                found = self.value(item, depth + 1)
+                if found is not item:
+                    changed[name] = found
+        return {**value, **changed} if changed else value
+
+    def text(self, value: str, depth: int) -> JSON:
+        trimmed = value.strip()
+        if trimmed[:1] not in ("{", "[") or trimmed[-1:] not in ("}", "]") or self.left <= 0 or depth > MOST_DEPTH:
+            return value
+        self.left -= 1
+        try:
+            found = msgspec.json.decode(trimmed)
+        except (msgspec.DecodeError, RecursionError):
+            return value
+        return self.value(found, depth + 1)
+
+
+class Rooted:
+    """A context for templates whose root is a payload."""
+
+    __slots__ = ("evaluated", "now", "payload", "seed")
+
+    def __init__(self, payload: JSON, context: Any) -> None:
+        self.payload = payload
+        self.now = context.now
+        self.seed = context.seed
+        self.evaluated = context.evaluated
+
+
+def roots(name: str, members: tuple[str | int, ...]) -> Bound:
+    """The resolver of handlers: a name is a member of the payload."""
+    if name == "":
+        return Bound(lambda context: context.payload, 0, frozenset())
+    return Bound(lambda context: context.payload.get(name) if isinstance(context.payload, dict) else None, 0, frozenset())

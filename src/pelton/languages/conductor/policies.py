@@ -1,0 +1,77 @@
+"""Retries and time-outs of a task, from its policy to the kernel's terms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import UNSET, structs
+
+from pelton.kernel.process import Limit, Limits, Retry, Rule
+from pelton.languages.conductor.model import TaskDef, WorkflowTask
+
+# Types whose failure is never tried again.
+NEVER_RETRIED = frozenset({"SWITCH", "FORK_JOIN", "JOIN", "DO_WHILE"})
+
+Action = Literal["retry", "fail", "fail run", "edge", "fact"]
+_ACTIONS: dict[str, Action] = {"RETRY": "retry", "TIME_OUT_WF": "fail run", "ALERT_ONLY": "fact"}
+_LOGIC: dict[str, Literal["fixed", "linear", "exponential"]] = {
+    "FIXED": "fixed",
+    "LINEAR_BACKOFF": "linear",
+    "EXPONENTIAL_BACKOFF": "exponential",
+}
+
+
+def ad_hoc(task: WorkflowTask) -> TaskDef:
+    """The policy of a task for which none is registered: a worker's is tried three times more, a minute apart."""
+    if task.type == "SIMPLE":
+        return TaskDef(name=task.name)
+    return TaskDef(name=task.name, retry_count=0, response_timeout_seconds=0)
+
+
+def retry_of(task: WorkflowTask, policy: TaskDef) -> Retry | None:
+    count = policy.retry_count if task.retry_count is UNSET else task.retry_count
+    if count <= 0 or task.type in NEVER_RETRIED:
+        return None
+    return Retry(
+        count=count,
+        delay=policy.retry_delay_seconds * 1000,
+        logic=_LOGIC[policy.retry_logic],
+        factor=2.0 if policy.retry_logic == "EXPONENTIAL_BACKOFF" else float(policy.backoff_scale_factor),
+        cap=policy.max_retry_delay_seconds * 1000,
+        jitter=policy.backoff_jitter_ms,
+    )
+
+
+def limits_of(task: WorkflowTask, policy: TaskDef) -> Limits:
+    name, action = policy.timeout_policy, _ACTIONS[policy.timeout_policy]
+
+    def timed(what: str, configured: str, seconds: int, action: Action = action) -> Limit | None:
+        if seconds <= 0:
+            return None
+        return Limit(
+            seconds * 1000,
+            action,
+            message=f"{what} timed out after {{elapsed}} seconds. {configured} configured as {seconds} seconds. "
+            f"Timeout policy configured to {name}",
+        )
+
+    limits = Limits(
+        attempt=timed("Task", "Timeout", policy.timeout_seconds),
+        total=timed("Task", "Total timeout", policy.total_timeout_seconds, "fail" if action == "retry" else action),
+    )
+    if task.type not in ("SIMPLE", "HTTP"):
+        return limits
+    idle = None
+    if policy.response_timeout_seconds > 0:
+        seconds = policy.response_timeout_seconds
+        message = f"responseTimeout: {seconds} exceeded for the taskId: {{step}} with Task Definition: {policy.name or task.name}"
+        idle = Limit(seconds * 1000, "retry", message=message)
+    return structs.replace(limits, queue=timed("Task poll", "Poll timeout", policy.poll_timeout_seconds or 0), idle=idle)
+
+
+def rules_of(task: WorkflowTask) -> tuple[Rule, ...]:
+    if task.optional:
+        return (Rule("continue"),)
+    if task.permissive:
+        return (Rule("defer"),)
+    return (Rule("abort"),)

@@ -1,0 +1,216 @@
+"""What a name in `${...}` stands for: `workflow`, a task by its reference name (`ref`, or `ref__3` for its third iteration), and
+the system's own words. This module alone knows how the kernel's context is asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pelton.kernel.derive import output_of
+from pelton.kernel.expressions.base import JSON, Bound, Read
+from pelton.kernel.rows import OpenStep, RunStatus, State, Step
+from pelton.languages.conductor import words
+
+_ITERATION = re.compile(r"(.+)__([1-9][0-9]{0,8})")
+NOTHING: frozenset[Read] = frozenset()
+
+Get = Callable[[Any], JSON]
+
+
+class TaskFacts:
+    """What an expression may ask of a task of the definition: its kind and its names."""
+
+    __slots__ = ("kind", "name", "shown")
+
+    def __init__(self, kind: str, name: str, shown: str) -> None:
+        self.kind = kind  # the type of the definition
+        self.name = name  # its definition's name
+        self.shown = shown  # the type that is shown
+
+
+class Roots:
+    """The resolver of one definition. `tasks` by reference name; `defaults`: the definition's `inputTemplate`."""
+
+    def __init__(self, name: str, version: int, tasks: Mapping[str, TaskFacts], defaults: Mapping[str, JSON]) -> None:
+        self.name = name
+        self.version = version
+        self.tasks = tasks
+        self.defaults = defaults
+
+    def __call__(self, name: str, members: tuple[str | int, ...]) -> Bound:
+        if name == "":
+            return Bound(self._document, 0, NOTHING)
+        facts = self.tasks.get(name)
+        if facts is not None:
+            return self._task(name, None, facts, members)
+        if name == "workflow":
+            return self._workflow(members)
+        if name == "CPEWF_TASK_ID":
+            return Bound(_task_id, 0, NOTHING)
+        found = _ITERATION.fullmatch(name)
+        if found is not None and found[1] in self.tasks:
+            return self._task(found[1], int(found[2]), self.tasks[found[1]], members)
+        return Bound(_nothing, 0, NOTHING)
+
+    # ---- workflow
+
+    def _workflow(self, members: tuple[str | int, ...]) -> Bound:
+        head = members[0] if members else None
+        if head == "input":
+            return Bound(self.input, 1, NOTHING)
+        if head == "variables":
+            if len(members) > 1 and isinstance(members[1], str):
+                name = members[1]
+                return Bound(lambda context: context.var(name), 2, frozenset({Read("var", name)}))
+            return Bound(_variables, 1, NOTHING)
+        get = self._members().get(head) if isinstance(head, str) else None
+        if get is not None:
+            return Bound(get, 1, NOTHING)
+        if head is None:
+            return Bound(self._whole, 0, NOTHING)
+        return Bound(_nothing, 0, NOTHING)
+
+    def input(self, context: Any) -> JSON:
+        """The run's input with the definition's defaults filled in."""
+        return with_defaults(context.input, self.defaults)
+
+    def _members(self) -> dict[str, Get]:
+        return {
+            "workflowId": lambda context: context.codec.run_id(context.run.key),
+            "status": lambda context: words.RUN_STATUS[RunStatus(_status(context))],
+            "output": lambda context: {},
+            "parentWorkflowId": lambda context: context.codec.run_id(context.run.parent) if context.run.parent else None,
+            "parentWorkflowTaskId": _parent_task,
+            "workflowType": lambda context: self.name,
+            "version": lambda context: self.version,
+            "correlationId": lambda context: context.meta.correlation,
+            "reasonForIncompletion": lambda context: context.end.reason if context.end is not None else None,
+            "schemaVersion": lambda context: 2,
+            "createTime": lambda context: context.run.created,
+            "startTime": lambda context: context.run.created,
+            "priority": lambda context: context.meta.priority,
+        }
+
+    def _whole(self, context: Any) -> JSON:
+        found = {name: get(context) for name, get in self._members().items()}
+        return {**found, "input": self.input(context), "variables": _variables(context)}
+
+    def _document(self, context: Any) -> JSON:
+        """Everything, for paths that search it. Costs as many reads as the definition has tasks."""
+        found: dict[str, JSON] = {"workflow": self._whole(context)}
+        for name, facts in self.tasks.items():
+            step = context.newest(name)
+            if step is not None:
+                found[name] = _all_of(context, step, name, facts)
+        return found
+
+    # ---- tasks
+
+    def _task(self, slot: str, iteration: int | None, facts: TaskFacts, members: tuple[str | int, ...]) -> Bound:
+        reads = frozenset({Read("slot", slot)}) if iteration is None else NOTHING
+
+        def newest(context: Any) -> OpenStep | Step | None:
+            found: OpenStep | Step | None = context.newest(slot, iteration)
+            return found
+
+        head = members[0] if members else None
+        if head == "output" and facts.kind not in ("JOIN", "DO_WHILE", "SUB_WORKFLOW"):
+
+            def plain(context: Any) -> JSON:
+                step = newest(context)
+                return step.output if step is not None else None
+
+            return Bound(plain, 1, reads)
+        if head == "output" and facts.kind == "DO_WHILE" and members[1:2] == ("iteration",):
+
+            def count(context: Any) -> JSON:
+                step = newest(context)
+                return step.k if step is not None else None
+
+            return Bound(count, 2, reads)
+        if head is None:
+
+            def whole(context: Any) -> JSON:
+                step = newest(context)
+                return _all_of(context, step, slot, facts) if step is not None else None
+
+            return Bound(whole, 0, reads)
+        get = MEMBERS.get(head) if isinstance(head, str) else None
+        if get is None:
+            return Bound(_nothing, 0, NOTHING)
+        member = get
+
+        def selected(context: Any) -> JSON:
+            step = newest(context)
+            return member(context, step, slot, facts) if step is not None else None
+
+        return Bound(selected, 1, reads)
+
+
+TaskGet = Callable[[Any, OpenStep | Step, str, TaskFacts], JSON]
+
+MEMBERS: dict[str, TaskGet] = {
+    "input": lambda context, step, slot, facts: step.input if step.input is not None else {},
+    "output": lambda context, step, slot, facts: _output(context, step),
+    "taskType": lambda context, step, slot, facts: facts.shown,
+    "status": lambda context, step, slot, facts: words.task_status(step),
+    "referenceTaskName": lambda context, step, slot, facts: words.reference(slot, step.it),
+    "retryCount": lambda context, step, slot, facts: step.attempt,
+    "correlationId": lambda context, step, slot, facts: context.meta.correlation,
+    "pollCount": lambda context, step, slot, facts: step.polls,
+    "taskDefName": lambda context, step, slot, facts: facts.name,
+    "scheduledTime": lambda context, step, slot, facts: step.opened,
+    "startTime": lambda context, step, slot, facts: step.started,
+    "endTime": lambda context, step, slot, facts: step.ended if isinstance(step, Step) else 0,
+    "workflowInstanceId": lambda context, step, slot, facts: context.codec.run_id(context.run.key),
+    "taskId": lambda context, step, slot, facts: context.codec.step_id(context.run.key, step.n),
+    "reasonForIncompletion": lambda context, step, slot, facts: step.reason or None,
+    "callbackAfterSeconds": lambda context, step, slot, facts: words.callback_after(step, context.now),
+    "workerId": lambda context, step, slot, facts: step.worker or None,
+    "iteration": lambda context, step, slot, facts: words.iteration(step),
+    "subWorkflowId": lambda context, step, slot, facts: context.codec.run_id(step.child) if step.child > 0 else None,
+}
+
+
+def _output(context: Any, step: OpenStep | Step) -> JSON:
+    output = output_of(context.turn, step)
+    if step.state == State.CALL and step.child > 0:
+        return {**(output if isinstance(output, dict) else {}), "subWorkflowId": context.codec.run_id(step.child)}
+    return output if output is not None else {}
+
+
+def _all_of(context: Any, step: OpenStep | Step, slot: str, facts: TaskFacts) -> JSON:
+    return {name: get(context, step, slot, facts) for name, get in MEMBERS.items()}
+
+
+def _status(context: Any) -> int:
+    return int(context.end.status if context.end is not None else context.run.status)
+
+
+def _parent_task(context: Any) -> JSON:
+    return context.codec.step_id(context.run.parent, context.run.parent_n) if context.run.parent else None
+
+
+def _task_id(context: Any) -> JSON:
+    return context.codec.step_id(context.run.key, context.step.n) if context.step is not None else None
+
+
+def _variables(context: Any) -> JSON:
+    return context.variables()
+
+
+def _nothing(context: Any) -> JSON:
+    return None
+
+
+def with_defaults(value: JSON, defaults: Mapping[str, JSON]) -> JSON:
+    """Defaults fill what is absent or null, but only in an input that is not empty."""
+    if not defaults or not isinstance(value, dict) or not value:
+        return value if value is not None else {}
+    filled = {**defaults, **value}
+    for name, default in defaults.items():
+        if filled[name] is None:
+            filled[name] = default
+    return filled

@@ -1,0 +1,81 @@
+"""Event handlers over HTTP."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pelton.languages.conductor import decode, validate
+from pelton.languages.conductor.face import Face
+from pelton.languages.conductor.model import EventHandler
+from pelton.runtime.base import EngineError
+from pelton.store.base import DefinitionRow
+from pelton.web.asgi import Request, Response, Router, empty, json_response
+from pelton.web.errors import WebError
+
+
+class Events:
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.engine = face.engine
+        self.ns = face.ns
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", "/event", self.create)
+        router.add("PUT", "/event", self.update)
+        router.add("GET", "/event", self.all)
+        router.add("GET", "/event/{event}", self.of_event)
+        router.add("DELETE", "/event/{event}", self.remove)
+
+    async def _put(self, handler: EventHandler, must_be_new: bool) -> None:
+        await self.engine.define(
+            self.ns, "handler", self.face.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
+        )
+
+    async def create(self, request: Request) -> Response:
+        handlers = decode.decode_list(await request.body(), EventHandler)
+        if len(handlers) != 1:
+            raise WebError(400, f"the body must be one event handler, not a list of {len(handlers)}")
+        [handler] = handlers
+        validate.check_handler(handler, "addEventHandler")
+        try:
+            await self._put(handler, must_be_new=True)
+        except EngineError as error:
+            if error.code == "exists":
+                raise WebError(409, f"EventHandler with name {handler.name} already exists!") from None
+            raise
+        return empty()
+
+    async def update(self, request: Request) -> Response:
+        handler = decode.decode(await request.body(), EventHandler)
+        validate.check_handler(handler, "updateEventHandler")
+        known = await self.engine.definition(self.ns, "handler", handler.name)
+        if known is None or known.language != self.face.language:
+            raise _unknown(handler.name)
+        await self._put(handler, must_be_new=False)
+        return empty()
+
+    async def remove(self, request: Request) -> Response:
+        name = request.path["event"]
+        try:
+            await self.engine.undefine(self.ns, "handler", name, 1)
+        except EngineError as error:
+            if error.code == "not found":
+                raise _unknown(name) from None
+            raise
+        return empty()
+
+    async def _rows(self) -> list[DefinitionRow]:
+        rows = await self.engine.definitions(self.ns, "handler")
+        return [row for row in rows if row.language == self.face.language]
+
+    async def all(self, request: Request) -> Response:
+        return json_response([decode.decode(row.body, EventHandler) for row in await self._rows()])
+
+    async def of_event(self, request: Request) -> Response:
+        event, active_only = request.path["event"], request.query.boolean("activeOnly", True)
+        handlers = [decode.decode(row.body, EventHandler) for row in await self._rows()]
+        return json_response([each for each in handlers if each.event == event and (each.active or not active_only)])
+
+
+def _unknown(name: str) -> WebError:
+    return WebError(404, f"EventHandler with name {name[:200]} not found!")

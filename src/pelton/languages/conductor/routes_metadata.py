@@ -1,0 +1,208 @@
+"""Definitions of workflows and tasks over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from msgspec import UNSET
+
+from pelton.languages.conductor import decode, validate
+from pelton.languages.conductor.face import Face, bulk
+from pelton.languages.conductor.model import TaskDef, WorkflowDef
+from pelton.languages.conductor.tree import walk
+from pelton.runtime.base import EngineError
+from pelton.store.base import DefinitionRow
+from pelton.web.asgi import Request, Response, Router, empty, json_response
+from pelton.web.errors import WebError
+
+LARGE = 20_000  # bytes of a definition that is checked in a thread, so that nobody waits for it
+
+
+class Metadata:
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.engine = face.engine
+        self.ns = face.ns
+
+    def add_to(self, router: Router) -> None:
+        base = "/metadata/workflow"
+        router.add("POST", base, self.create)
+        router.add("PUT", base, self.update)
+        router.add("GET", base, self.all)
+        router.add("POST", f"{base}/validate", self.validate)
+        router.add("GET", f"{base}/names", self.names)
+        router.add("GET", f"{base}/names-and-versions", self.names_and_versions)
+        router.add("GET", f"{base}/latest-versions", self.latest)
+        router.add("GET", base + "/{name}", self.get)
+        router.add("GET", base + "/{name}/versions", self.versions)
+        router.add("DELETE", base + "/{name}/{version}", self.remove)
+        tasks = "/metadata/taskdefs"
+        router.add("POST", tasks, self.create_tasks)
+        router.add("PUT", tasks, self.update_task)
+        router.add("GET", tasks, self.all_tasks)
+        router.add("GET", tasks + "/{type}", self.get_task)
+        router.add("DELETE", tasks + "/{type}", self.remove_task)
+
+    # ---- workflows
+
+    async def _check(self, definition: WorkflowDef, operation: str, size: int) -> None:
+        if size > LARGE:
+            await asyncio.to_thread(validate.check_workflow, definition, operation, self.engine.check_sink)
+        else:
+            validate.check_workflow(definition, operation, self.engine.check_sink)
+
+    async def _store(self, definition: WorkflowDef, must_be_new: bool) -> None:
+        definition.create_time = definition.update_time = UNSET
+        for place in walk(definition.tasks):
+            if place.task.task_definition is not UNSET:
+                place.task.task_definition.create_time = place.task.task_definition.update_time = UNSET
+        actor = definition.updated_by or definition.created_by or ""
+        await self.engine.define(
+            self.ns,
+            "process",
+            self.face.language,
+            definition.name,
+            definition.version,
+            msgspec.json.encode(definition),
+            actor=actor,
+            must_be_new=must_be_new,
+        )
+
+    async def create(self, request: Request) -> Response:
+        body = await request.body()
+        definition = decode.decode(body, WorkflowDef)
+        await self._check(definition, "registerWorkflowDef.arg0", len(body))
+        try:
+            await self._store(definition, not request.query.boolean("overwrite", False))
+        except EngineError as error:
+            if error.code == "exists":
+                raise WebError(409, f"Workflow with {definition.name}.{definition.version} already exists!") from None
+            raise
+        return empty()
+
+    async def update(self, request: Request) -> Response:
+        body = await request.body()
+        done: list[str] = []
+        failed: dict[str, str] = {}
+        definitions = decode.decode_list(body, WorkflowDef)
+        for index, definition in enumerate(definitions):
+            await self._check(definition, f"updateWorkflowDef.arg0[{index}]", len(body))
+        for definition in definitions:
+            try:
+                await self._store(definition, must_be_new=False)
+            except EngineError as error:
+                failed[definition.name] = error.message
+            else:
+                done.append(definition.name)
+        return bulk(done, failed)
+
+    async def validate(self, request: Request) -> Response:
+        body = await request.body()
+        await self._check(decode.decode(body, WorkflowDef), "validateWorkflowDef.arg0", len(body))
+        return empty()
+
+    async def _rows(self) -> list[DefinitionRow]:
+        rows = await self.engine.definitions(self.ns, "process")
+        return [row for row in rows if row.language == self.face.language]
+
+    async def all(self, request: Request) -> Response:
+        return json_response([shown(row) for row in await self._rows()])
+
+    async def latest(self, request: Request) -> Response:
+        newest = {row.name: row for row in await self._rows()}
+        return json_response([shown(row) for row in newest.values()])
+
+    async def names(self, request: Request) -> Response:
+        return json_response(list(dict.fromkeys(row.name for row in await self._rows())))
+
+    async def names_and_versions(self, request: Request) -> Response:
+        found: dict[str, list[dict[str, str | int]]] = {}
+        for row in await self._rows():
+            found.setdefault(row.name, []).append(_summary(row))
+        return json_response(found)
+
+    async def versions(self, request: Request) -> Response:
+        name = request.path["name"]
+        return json_response([_summary(row) for row in await self._rows() if row.name == name])
+
+    async def get(self, request: Request) -> Response:
+        name, version = request.path["name"], request.query.integer("version", 0, 0, 2**31 - 1)
+        row = await self.engine.definition(self.ns, "process", name, version)
+        if row is None or row.language != self.face.language:
+            raise WebError(404, f"No such workflow found by name: {name[:200]}, version: {version or 'null'}")
+        return json_response(shown(row))
+
+    async def remove(self, request: Request) -> Response:
+        name, text = request.path["name"], request.path["version"]
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise WebError(400, f"version must be a whole number, not {text[:100]!r}")
+        try:
+            await self.engine.undefine(self.ns, "process", name, int(text))
+        except EngineError as error:
+            if error.code == "not found":
+                raise WebError(404, f"No such workflow definition: {name[:200]} version: {text}") from None
+            raise
+        return empty()
+
+    # ---- tasks
+
+    async def _put_policy(self, policy: TaskDef) -> None:
+        policy.create_time = policy.update_time = UNSET
+        body = msgspec.json.encode(policy)
+        await self.engine.define(self.ns, "policy", self.face.language, policy.name, 1, body, actor=policy.updated_by or "")
+
+    async def create_tasks(self, request: Request) -> Response:
+        policies = decode.decode_list(await request.body(), TaskDef)
+        validate.check_policies(policies)
+        for policy in policies:
+            await self._put_policy(policy)
+        return empty()
+
+    async def update_task(self, request: Request) -> Response:
+        policy = decode.decode(await request.body(), TaskDef)
+        validate.check_policies([policy], "updateTaskDef.arg0")
+        await self._policy(policy.name, f"No such task by name {policy.name[:200]}")
+        await self._put_policy(policy)
+        return empty()
+
+    async def _policy(self, name: str, missing: str) -> DefinitionRow:
+        row = await self.engine.definition(self.ns, "policy", name)
+        if row is None or row.language != self.face.language:
+            raise WebError(404, missing)
+        return row
+
+    async def all_tasks(self, request: Request) -> Response:
+        rows = await self.engine.definitions(self.ns, "policy")
+        return json_response([policy_shown(row) for row in rows if row.language == self.face.language])
+
+    async def get_task(self, request: Request) -> Response:
+        name = request.path["type"]
+        return json_response(policy_shown(await self._policy(name, f"No such taskType found by name: {name[:200]}")))
+
+    async def remove_task(self, request: Request) -> Response:
+        name = request.path["type"]
+        try:
+            await self.engine.undefine(self.ns, "policy", name, 1)
+        except EngineError as error:
+            if error.code == "not found":
+                raise WebError(404, "No such task definition") from None
+            raise
+        return empty()
+
+
+def shown(row: DefinitionRow) -> WorkflowDef:
+    definition = decode.decode(row.body, WorkflowDef)
+    definition.create_time = definition.update_time = row.since // 1000
+    return definition
+
+
+def policy_shown(row: DefinitionRow) -> TaskDef:
+    policy = decode.decode(row.body, TaskDef)
+    policy.create_time = policy.update_time = row.since // 1000
+    return policy
+
+
+def _summary(row: DefinitionRow) -> dict[str, str | int]:
+    at = row.since // 1000
+    return {"name": row.name, "version": row.version, "createTime": at, "updateTime": at}

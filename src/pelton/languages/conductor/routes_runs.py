@@ -1,0 +1,313 @@
+"""Workflows over HTTP: starting, looking, and the operator's acts."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import uuid
+from typing import Any
+
+from msgspec import UNSET, structs
+
+from pelton.kernel.rows import RunStatus, Step
+from pelton.kernel.signals import Pause, Resume, Rewind, SetVars, Skip, Terminate
+from pelton.languages.conductor import decode, starting, sync, view, words
+from pelton.languages.conductor.face import Face
+from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
+from pelton.runtime.base import EngineError, RunView
+from pelton.web import documents
+from pelton.web.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
+from pelton.web.errors import WebError
+from pelton.web.query import Query
+
+MAX_WAIT = 300  # seconds that a caller may wait
+MAX_RUNNING = 1_000
+MAX_PAGE = 1_000
+MAX_LITERAL = 20_000  # characters
+_MEMBER = re.compile(r"(taskInput|taskOutput)\[([^\[\]]{1,200})\]")
+
+
+class Runs:
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.engine = face.engine
+        self.ns = face.ns
+        self.codec = face.engine.codec
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", "/workflow", self.start)
+        router.add("POST", "/workflow/{name}", self.start_named)
+        router.add("POST", "/workflow/execute/{name}/{version}", self.execute)
+        one = "/workflow/{id}"
+        router.add("GET", one, self.get)
+        router.add("DELETE", one, self.terminate)
+        router.add("GET", one + "/tasks", self.tasks)
+        router.add("GET", one + "/status", self.status)
+        router.add("GET", "/workflow/running/{name}", self.running)
+        router.add("PUT", one + "/pause", self.pause)
+        router.add("PUT", one + "/resume", self.resume)
+        router.add("POST", one + "/restart", self.restart)
+        router.add("POST", one + "/retry", self.retry)
+        router.add("POST", one + "/rerun", self.rerun)
+        router.add("DELETE", one + "/remove", self.remove)
+        router.add("PUT", one + "/skiptask/{ref}", self.skip)
+        router.add("PUT", "/workflow/decide/{id}", self.decide)
+        router.add("POST", one + "/variables", self.variables)
+
+    # ---- starting
+
+    async def start(self, request: Request) -> Response:
+        asked = decode.decode(await request.body(), StartWorkflowRequest)
+        run = await starting.start(self.face, asked)
+        return text_response(self.codec.run_id(run.key))
+
+    async def start_named(self, request: Request) -> Response:
+        query = request.query
+        asked = StartWorkflowRequest(name=request.path["name"])
+        asked.input = decode.decode_map(await request.body(), "the workflow's input")
+        asked.version = query.integer("version", 0, 0, 2**31 - 1)
+        asked.correlation_id = query.text("correlationId") or UNSET
+        asked.priority = query.integer("priority", 0, -(2**31), 2**31)
+        asked.idempotency_key = query.text("idempotencyKey") or request.header(b"x-idempotency-key") or UNSET
+        strategy = query.text("idempotencyStrategy")
+        if strategy:
+            given = decode.convert({"idempotencyStrategy": strategy}, StartWorkflowRequest)
+            asked.idempotency_strategy = given.idempotency_strategy
+        run = await starting.start(self.face, asked, by_path=True)
+        return text_response(self.codec.run_id(run.key))
+
+    async def execute(self, request: Request) -> Response:
+        """Starts, then waits until the run has ended, something blocks it, or the time is up."""
+        query = request.query
+        strategy = sync.strategy_of(query.text("returnStrategy", "TARGET_WORKFLOW"))
+        references = sync.references_of(query.text("waitUntilTaskRef"))
+        seconds = query.integer("waitForSeconds", 10, 0, MAX_WAIT) or 10
+        asked = decode.decode(await request.body() or b"{}", StartWorkflowRequest)
+        version = request.path["version"]
+        if not (version.isascii() and version.isdigit() and len(version) < 10):
+            raise WebError(400, f"version must be a whole number, not {version[:100]!r}")
+        asked.name, asked.version = request.path["name"], int(version)
+        if asked.workflow_def is not UNSET:
+            asked.input = {**asked.input, "_systemMetadata": {"dynamic": True}}
+        run = await starting.start(self.face, asked, "executeWorkflow")
+        seen = await request.unless_gone(sync.wait(self.face, run.key, references, seconds))
+        return await sync.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+
+    # ---- looking
+
+    async def get(self, request: Request) -> Response:
+        found = await self.face.view(request.path["id"])
+        include = request.query.boolean("includeTasks", True)
+        return await self._workflow(found, include)
+
+    async def _workflow(self, found: RunView, include_tasks: bool = True) -> Response:
+        shown = await view.workflow_view(self.engine, self.ns, found, include_tasks)
+        large = len(shown.tasks) > MAX_PAGE  # encoding holds the loop up for longer than anybody should wait
+        return raw_json(await asyncio.to_thread(view.encode, shown) if large else view.encode(shown))
+
+    async def tasks(self, request: Request) -> Response:
+        query = request.query
+        start, count = query.integer("start", 0), query.integer("count", 15, 0, MAX_PAGE)
+        wanted = set(query.texts("status"))
+        known = {"SCHEDULED", "IN_PROGRESS", *words.STEP_STATUS.values()}
+        if wanted - known:
+            raise WebError(400, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}")
+        found = await self.face.view(request.path["id"])
+        tasks = await view.tasks_of(self.engine, self.ns, found)
+        if wanted:
+            tasks = [task for task in tasks if task.status in wanted]
+        return json_response({"totalHits": len(tasks), "results": tasks[start : start + count]})
+
+    async def status(self, request: Request) -> Response:
+        found = await self.face.view(request.path["id"])
+        meta = view.meta_of(found.start)
+        answer: dict[str, Any] = {
+            "workflowId": self.codec.run_id(found.run.key),
+            "status": words.RUN_STATUS[RunStatus(found.run.status)],
+        }
+        if meta.correlation is not None:
+            answer["correlationId"] = meta.correlation
+        if request.query.boolean("includeOutput", False):
+            answer["output"] = view.output_shown(found)
+        if request.query.boolean("includeVariables", False):
+            answer["variables"] = found.variables
+        return json_response(answer)
+
+    async def running(self, request: Request) -> Response:
+        query = request.query
+        version = query.integer("version", 1, 0, 2**31 - 1)
+        runs = await self.engine.store.runs(
+            self.ns,
+            process=request.path["name"],
+            live=True,
+            since=query.integer("startTime", 0),
+            until=query.integer("endTime", 0),
+            limit=MAX_RUNNING,
+        )
+        versions: dict[int, int] = {}
+        for run in runs:
+            if run.definition not in versions:
+                row = await self.engine.store.definition(run.definition)
+                versions[run.definition] = row.version if row is not None else 0
+        return json_response([self.codec.run_id(run.key) for run in runs if version in (0, versions[run.definition])])
+
+    # ---- the operator's acts
+
+    async def pause(self, request: Request) -> Response:
+        found = await self.face.view(request.path["id"])
+        if RunStatus(found.run.status) != RunStatus.PAUSED:
+            await self.face.signal(request.path["id"], Pause())
+        return empty()
+
+    async def resume(self, request: Request) -> Response:
+        found = await self.face.view(request.path["id"])
+        if RunStatus(found.run.status) != RunStatus.PAUSED:
+            status = words.RUN_STATUS[RunStatus(found.run.status)]
+            raise WebError(409, f"The workflow {request.path['id']} is {status}, not PAUSED; only a paused one can be resumed")
+        await self.face.signal(request.path["id"], Resume())
+        return empty()
+
+    async def terminate(self, request: Request) -> Response:
+        query = request.query
+        found = await self.face.view(request.path["id"])
+        status = RunStatus(found.run.status)
+        if status == RunStatus.TERMINATED:
+            return empty()
+        if status.ended:
+            raise WebError(409, f"Cannot terminate a {words.RUN_STATUS[status]} workflow.")
+        sequel = query.boolean("triggerFailureWorkflow", False)
+        await self.face.signal(request.path["id"], Terminate(reason=query.text("reason"), sequel=sequel))
+        return empty()
+
+    async def _ended(self, request: Request, act: str) -> RunView:
+        found = await self.face.view(request.path["id"])
+        status = RunStatus(found.run.status)
+        if not status.ended:
+            raise WebError(
+                409, f"Workflow: {request.path['id']} is {words.RUN_STATUS[status]}; only one that has ended can be {act}"
+            )
+        return found
+
+    async def restart(self, request: Request) -> Response:
+        found = await self._ended(request, "restarted")
+        definition = view.face_of(found.process).definition
+        name, version = found.process.name, found.process.version
+        if found.run.status == RunStatus.COMPLETED and not definition.restartable:
+            raise WebError(404, f"Workflow: {name}.{version}/{request.path['id']}.COMPLETED is non-restartable")
+        row = 0
+        if request.query.boolean("useLatestDefinitions", False):
+            try:
+                row = (await self.engine.bind(self.ns, name)).definition
+            except EngineError as error:
+                if error.code == "unknown process":
+                    raise WebError(404, starting.unknown(name, 0, by_path=True)) from None
+                raise
+        await self.face.signal(request.path["id"], Rewind(to="start", definition=row))
+        return empty(204)
+
+    async def retry(self, request: Request) -> Response:
+        found = await self.face.view(request.path["id"])
+        status = RunStatus(found.run.status)
+        if not status.ended:
+            raise WebError(404, f"Workflow is still running.  status={words.RUN_STATUS[status]}")
+        nothing = "There are no retryable tasks! Use restart if you want to attempt entire workflow execution again."
+        if status == RunStatus.COMPLETED:
+            raise WebError(409, nothing)
+        children = request.query.boolean("resumeSubworkflowTasks", False)
+        try:
+            await self.face.signal(request.path["id"], Rewind(to="failed", children=children))
+        except EngineError as error:
+            if error.code == "nothing to retry":
+                raise WebError(409, nothing) from None
+            raise
+        return empty(204)
+
+    async def rerun(self, request: Request) -> Response:
+        asked = decode.decode(await request.body() or b"{}", RerunWorkflowRequest)
+        found = await self._ended(request, "run again")
+        meta = None
+        if asked.correlation_id is not UNSET:
+            meta = structs.replace(view.meta_of(found.start), correlation=asked.correlation_id)
+        given = asked.workflow_input if asked.workflow_input is not UNSET else None
+        task = asked.re_run_from_task_id or ""
+        if not task:
+            signal = Rewind(to="start", input=given, meta=meta)
+        else:
+            place = self.face.ids.parse_step_id(task)
+            step = await self.engine.step(self.ns, *place) if place is not None and place[0] == found.run.key else None
+            if step is None or not view.is_task(step):
+                raise WebError(400, f"Task {task[:200]} not found")
+            step_input = asked.task_input if asked.task_input is not UNSET else None
+            signal = Rewind(to="step", n=step.n, input=given, step_input=step_input, meta=meta)
+        await self.face.signal(request.path["id"], signal)
+        return text_response(request.path["id"])
+
+    async def remove(self, request: Request) -> Response:
+        found = await self.face.view(request.path["id"])
+        status = RunStatus(found.run.status)
+        if not status.ended:
+            raise WebError(400, f"Cannot archive workflow: {request.path['id']} with status: {words.RUN_STATUS[status]}")
+        await self.engine.remove(self.ns, found.run.key)
+        return empty()
+
+    async def skip(self, request: Request) -> Response:
+        asked = skip_request(request.query, await request.body(), request.header(b"content-type"))
+        identity, reference = request.path["id"], request.path["ref"]
+        found = await self.face.view(identity)
+        if RunStatus(found.run.status).ended:
+            raise WebError(409, f"Workflow: {identity} has ended; its tasks cannot be skipped")
+        if reference not in found.process.nodes:
+            raise WebError(404, f"The task reference name {reference[:200]} does not exist in the workflow definition")
+        earlier = await self.engine.newest(self.ns, found.run.key, reference)
+        if earlier is not None:
+            state = "ended" if isinstance(earlier, Step) else "been scheduled"
+            raise WebError(409, f"Task {reference[:200]} has {state} already and cannot be skipped")
+        skipped = Skip(slot=reference, input=asked.task_input or None, output=asked.task_output or {})
+        await self.face.signal(identity, skipped)
+        return empty()
+
+    async def decide(self, request: Request) -> Response:
+        """Runs are always decided: there is nothing to force, but the caller learns whether the run exists."""
+        await self.face.view(request.path["id"])
+        return empty()
+
+    async def variables(self, request: Request) -> Response:
+        changes = decode.decode_map(await request.body(), "the variables")
+        await self.face.view(request.path["id"])
+        await self.face.signal(request.path["id"], SetVars(changes=changes))
+        return await self._workflow(await self.face.view(request.path["id"]))
+
+
+def skip_request(query: Query, body: bytes, content_type: str) -> SkipTaskRequest:
+    """A skip request from a JSON body, from members in the query or a form, or from a literal of Python in the query."""
+    literal = query.text("skipTaskRequest")
+    if literal:
+        return decode.convert(_literal(literal), SkipTaskRequest)
+    form = Query(body) if content_type.startswith("application/x-www-form-urlencoded") else None
+    found: dict[str, dict[str, str]] = {}
+    for name, value in [*query.items(), *(form.items() if form is not None else [])]:
+        member = _MEMBER.fullmatch(name)
+        if member is not None:
+            found.setdefault(member[1], {})[member[2]] = value
+    if found:
+        return decode.convert(found, SkipTaskRequest)
+    if form is not None or not body.strip():
+        return SkipTaskRequest()
+    return decode.decode(body, SkipTaskRequest)
+
+
+def _literal(text: str) -> Any:
+    bad = "skipTaskRequest in the query must be an object with taskInput and taskOutput; better send it as the JSON body"
+    if len(text) > MAX_LITERAL:
+        raise WebError(400, f"skipTaskRequest has {len(text)} characters; the limit is {MAX_LITERAL}; send it as the JSON body")
+    documents.check_depth(text.replace("(", "[").replace(")", "]").replace("'", '"').encode())
+    try:
+        value = ast.literal_eval(text)
+        value = documents.parse(view.encode(value))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError):
+        raise WebError(400, bad) from None
+    if not isinstance(value, dict):
+        raise WebError(400, bad)
+    named = {"task_input": "taskInput", "task_output": "taskOutput"}
+    return {named.get(key, key): item for key, item in value.items()}

@@ -1,0 +1,323 @@
+"""Tasks over HTTP: workers poll and report, callers look and signal.
+
+The four calls that workers make all day (poll, both updates, lease) do nothing twice: a report is one commit, and a report that
+asks for the next task is the same one.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import OrderedDict
+
+from pelton.kernel.rows import OpenStep, RunStatus
+from pelton.kernel.signals import Report
+from pelton.languages.conductor import decode, sync, updates, view
+from pelton.languages.conductor.face import Face, no_run, split_reference
+from pelton.languages.conductor.model import TaskResult
+from pelton.runtime.base import ClaimRequest, EngineError, ReportResult, RunView, WorkItem
+from pelton.runtime.turns import queue_of, shown_queue
+from pelton.web.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
+from pelton.web.errors import WebError
+
+MAX_POLL = 5_000  # milliseconds
+MAX_BATCH = 1_000
+MAX_NAME = 1_000
+REMEMBERED = 20_000  # handed-out tasks whose queue is kept at hand
+_OVER = frozenset({"ended", "step ended"})
+_ABSENT = frozenset({"not found", "unknown run", "unknown step", "no step"})
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
+_ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+class Tasks:
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.engine = face.engine
+        self.ns = face.ns
+        self.codec = face.engine.codec
+        self._queues: OrderedDict[tuple[int, int], str] = OrderedDict()
+
+    def add_to(self, router: Router) -> None:
+        router.add("GET", "/tasks/poll/{type}", self.poll)
+        router.add("GET", "/tasks/poll/batch/{type}", self.poll_batch)
+        router.add("POST", "/tasks", self.update)
+        router.add("POST", "/tasks/update-v2", self.update_and_poll)
+        router.add("POST", "/tasks/{wf}/{ref}/{status}", self.update_by_reference)
+        router.add("POST", "/tasks/{wf}/{ref}/{status}/sync", self.update_by_reference_sync)
+        router.add("POST", "/tasks/{wf}/{status}/signal", self.signal)
+        router.add("POST", "/tasks/{wf}/{status}/signal/sync", self.signal_sync)
+        router.add("GET", "/tasks/{id}", self.get)
+        router.add("POST", "/tasks/{id}/log", self.log)
+        router.add("GET", "/tasks/{id}/log", self.logs)
+        router.add("GET", "/tasks/queue/sizes", self.sizes)
+        router.add("GET", "/tasks/queue/size", self.size)
+        router.add("GET", "/tasks/queue/all", self.all_sizes)
+        router.add("GET", "/tasks/queue/polldata", self.poll_data)
+        router.add("GET", "/tasks/queue/polldata/all", self.all_poll_data)
+
+    # ---- polling
+
+    async def _claim(self, request: Request, count: int, wait: int) -> list[WorkItem]:
+        queue = request.path["type"]
+        domain = request.query.text("domain")
+        if domain:
+            queue = f"{domain}:{queue}"
+        if queue.startswith("@") or len(queue) > MAX_NAME:
+            raise WebError(400, f"no worker may poll {queue[:100]!r}: names that begin with '@' are the server's own")
+        asked = ClaimRequest(queues=(queue,), count=count, wait=0, worker=request.query.text("workerid"))
+        items = await self.engine.claim(self.ns, asked)
+        if not items and wait:
+            asked.wait = wait
+            items = await request.unless_gone(self.engine.claim(self.ns, asked))
+        for item in items:
+            self._remember(item)
+        return items
+
+    def _remember(self, item: WorkItem) -> None:
+        self._queues[item.step.run, item.step.n] = item.step.queue
+        if len(self._queues) > REMEMBERED:
+            self._queues.popitem(last=False)
+
+    async def poll(self, request: Request) -> Response:
+        items = await self._claim(request, 1, 100)
+        if not items:
+            return empty(204)
+        return raw_json(view.encode(view.item_view(self.codec, items[0], self.engine.now())))
+
+    async def poll_batch(self, request: Request) -> Response:
+        query = request.query
+        count = min(max(query.integer("count", 1, -(2**31), 2**31), 1), MAX_BATCH)
+        timeout = query.integer("timeout", 100, 0)
+        if timeout > MAX_POLL:
+            raise WebError(
+                400, f"Long Poll Timeout value cannot be more than {MAX_POLL // 1000} seconds: timeout is {timeout} ms"
+            )
+        items = await self._claim(request, count, timeout)
+        now = self.engine.now()
+        return raw_json(view.encode([view.item_view(self.codec, item, now) for item in items]))
+
+    # ---- reporting
+
+    async def _result(self, request: Request) -> TaskResult:
+        result = decode.decode(await request.body(), TaskResult)
+        updates.check(result)
+        return result
+
+    def _place(self, result: TaskResult) -> tuple[int, int]:
+        """Run and number of the task that a result is about. Raises WebError 404."""
+        run = self.face.ids.parse_run_id(result.workflow_instance_id)
+        if run is None:
+            raise no_run(result.workflow_instance_id)
+        place = self.face.ids.parse_step_id(result.task_id)
+        if place is None or place[0] != run:
+            raise WebError(404, f"No such task found by id: {result.task_id[:200]}")
+        return place
+
+    async def _log(self, result: TaskResult, place: tuple[int, int]) -> None:
+        if result.logs:
+            await self.engine.log(self.ns, *place, updates.logs_of(result.logs, self.engine.now()))
+
+    async def _extend(self, place: tuple[int, int]) -> None:
+        try:
+            await self.engine.extend(self.ns, *place)
+        except EngineError as error:
+            if error.code not in _OVER:
+                raise
+
+    def _check(self, done: ReportResult, result: TaskResult) -> None:
+        """A report on what is over is accepted and changes nothing; one on what never was is an error."""
+        error = done.error
+        if error is None or error.code in _OVER:
+            return
+        if error.code in ("not found", "unknown run"):
+            raise no_run(result.workflow_instance_id)
+        if error.code in _ABSENT:
+            raise WebError(404, f"No such task found by id: {result.task_id[:200]}")
+        raise error
+
+    async def update(self, request: Request) -> Response:
+        result = await self._result(request)
+        place = self._place(result)
+        if result.extend_lease:
+            await self._extend(place)
+            return text_response(result.task_id)
+        [done] = await self.engine.report(self.ns, [(place[0], updates.report_of(result, place[1]))])
+        self._check(done, result)
+        await self._log(result, place)
+        return text_response(result.task_id)
+
+    async def update_and_poll(self, request: Request) -> Response:
+        """A report, answered with the next task of the same queue. One that comes too late is answered as if there were none: an
+        error would make the client fall back to slower calls for good."""
+        result = await self._result(request)
+        try:
+            place = self._place(result)
+            if result.extend_lease:
+                await self._extend(place)
+                return empty(204)
+            report = updates.report_of(result, place[1])
+            asked = await self._next(result, place) if report.status is not None else None
+            [done], items = await self.engine.exchange(self.ns, [(place[0], report)], asked)
+            if done.error is not None and done.error.code not in _OVER | _ABSENT:
+                raise done.error
+        except WebError as error:
+            if error.status == 404:
+                return empty(204)
+            raise
+        await self._log(result, place)
+        if not items:
+            return empty(204)
+        self._remember(items[0])
+        return raw_json(view.encode(view.item_view(self.codec, items[0], self.engine.now())))
+
+    async def _next(self, result: TaskResult, place: tuple[int, int]) -> ClaimRequest | None:
+        queue = self._queues.pop(place, "")
+        if not queue:
+            step = await self.engine.step(self.ns, *place)
+            queue = step.queue if isinstance(step, OpenStep) else ""
+        if not queue or queue.startswith("@"):
+            return None
+        return ClaimRequest(queues=(queue,), count=1, wait=0, worker=result.worker_id or "")
+
+    async def _report_slot(self, request: Request, found: RunView) -> str | None:
+        """Reports on a task by its reference name; its id, or None when no such task is open."""
+        status = updates.status_of(request.path["status"])
+        output = decode.decode_map(await request.body(), "the task's output")
+        slot, it = split_reference(request.path["ref"], found.process.nodes)
+        worker = request.query.text("workerid")
+        step = await self.engine.newest(self.ns, found.run.key, slot, it)
+        if not isinstance(step, OpenStep):
+            return None
+        report = Report(n=step.n, status=status, output=output, worker=worker)
+        [done] = await self.engine.report(self.ns, [(found.run.key, report)])
+        if done.error is not None:
+            if done.error.code in _OVER | _ABSENT:
+                return None
+            raise done.error
+        return self.codec.step_id(found.run.key, done.n)
+
+    async def update_by_reference(self, request: Request) -> Response:
+        updates.status_of(request.path["status"])
+        try:
+            found = await self.face.view(request.path["wf"])
+        except WebError as error:
+            if error.status == 404:
+                return empty()
+            raise
+        task = await self._report_slot(request, found)
+        return empty() if task is None else text_response(task)
+
+    async def update_by_reference_sync(self, request: Request) -> Response:
+        found = await self.face.view(request.path["wf"])
+        task = await self._report_slot(request, found)
+        if task is None:
+            raise WebError(404, f"Found no running task {request.path['ref'][:200]} of workflow {request.path['wf']} to update")
+        after = await self.face.view(request.path["wf"])
+        return raw_json(view.encode(await view.workflow_view(self.engine, self.ns, after)))
+
+    # ---- signals
+
+    async def _signal(self, request: Request) -> tuple[RunView, bool]:
+        status = updates.status_of(request.path["status"])
+        output = decode.decode_map(await request.body(), "the signal's output")
+        found = await self.face.view(request.path["wf"])
+        if RunStatus(found.run.status).ended:
+            return found, False
+        blocked = await sync.waiting(self.face, found)
+        if blocked is None:
+            return found, False
+        report = Report(n=blocked.step.n, status=status, output=output)
+        [done] = await self.engine.report(self.ns, [(blocked.run.run.key, report)])
+        if done.error is not None:
+            if done.error.code in _OVER | _ABSENT:
+                return found, False
+            raise done.error
+        return found, True
+
+    async def signal(self, request: Request) -> Response:
+        await self._signal(request)
+        return empty()
+
+    async def signal_sync(self, request: Request) -> Response:
+        query = request.query
+        strategy = sync.strategy_of(query.text("returnStrategy", "TARGET_WORKFLOW"))
+        milliseconds = query.integer("timeoutMillis", 5_000, 0, 300_000)
+        found, done = await self._signal(request)
+        if not done:
+            raise WebError(404, f"Found no blocked task in workflow {request.path['wf']} to signal")
+        seen = await request.unless_gone(sync.wait(self.face, found.run.key, (), milliseconds / 1000))
+        return await sync.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+
+    # ---- looking
+
+    async def get(self, request: Request) -> Response:
+        found, step = await self.face.step(request.path["id"])
+        output = await view.output_of(self.engine, self.ns, step)
+        return raw_json(view.encode(view.task_view(view.place_of(self.engine, found), step, output)))
+
+    async def log(self, request: Request) -> Response:
+        text = (await request.body()).decode("utf-8", "replace")
+        _, step = await self.face.step(request.path["id"])
+        await self.engine.log(self.ns, step.run, step.n, [(self.engine.now(), log_text(text)[: updates.MAX_LOG])])
+        return empty()
+
+    async def logs(self, request: Request) -> Response:
+        identity = request.path["id"]
+        place = self.face.ids.parse_step_id(identity)
+        rows = await self.engine.logs(self.ns, *place) if place is not None else []
+        if not rows:
+            return empty(204)
+        return json_response([{"log": row.text, "taskId": identity, "createdTime": row.at} for row in rows])
+
+    async def _sizes(self) -> dict[str, int]:
+        sizes = await self.engine.store.queue_sizes()
+        return {
+            shown_queue(name): size
+            for name, size in sizes.items()
+            if not name.startswith("@") and name == queue_of(self.ns, shown_queue(name))
+        }
+
+    async def sizes(self, request: Request) -> Response:
+        sizes = await self._sizes()
+        return json_response({name: sizes.get(name, 0) for name in request.query.texts("taskType")})
+
+    async def size(self, request: Request) -> Response:
+        domain, name = request.query.text("domain"), request.query.text("taskType")
+        return json_response((await self._sizes()).get(f"{domain}:{name}" if domain else name, 0))
+
+    async def all_sizes(self, request: Request) -> Response:
+        return json_response(await self._sizes())
+
+    async def poll_data(self, request: Request) -> Response:
+        wanted = request.query.text("taskType")
+        return json_response([each for each in self._polled() if each["queueName"] == wanted])
+
+    async def all_poll_data(self, request: Request) -> Response:
+        return json_response(self._polled())
+
+    def _polled(self) -> list[dict[str, str | int]]:
+        found: list[dict[str, str | int]] = []
+        for queue, worker, at in self.engine.polled():
+            if queue.startswith("@"):
+                continue
+            domain, colon, name = queue.rpartition(":")
+            each: dict[str, str | int] = {"queueName": name, "workerId": worker, "lastPollTime": at}
+            found.append({**each, "domain": domain} if colon else each)
+        return found
+
+
+def log_text(text: str) -> str:
+    """A log line as it was meant: clients send it with JSON's escapes, but not as JSON. One pass, so that an escaped backslash
+    does not begin another escape."""
+    if len(text) > 1 and text[0] == '"' == text[-1]:
+        text = text[1:-1]
+    return _ESCAPE.sub(_unescaped, text)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    escape = found[1]
+    if len(escape) == 1:
+        return _ESCAPED[escape]
+    char = chr(int(escape[1:], 16))
+    return found[0] if "\ud800" <= char <= "\udfff" else char

@@ -1,0 +1,62 @@
+"""How the kernel's states are called here, and what they do for the wire."""
+
+from __future__ import annotations
+
+from pelton.kernel.rows import OpenStep, RunStatus, State, Step, StepStatus
+
+FOREVER = 2_147_483_647  # seconds, how an endless wait is shown
+
+RUN_STATUS: dict[RunStatus, str] = {
+    RunStatus.EXPECTED: "RUNNING",
+    RunStatus.RUNNING: "RUNNING",
+    RunStatus.PAUSED: "PAUSED",
+    RunStatus.COMPLETED: "COMPLETED",
+    RunStatus.FAILED: "FAILED",
+    RunStatus.TIMED_OUT: "TIMED_OUT",
+    RunStatus.TERMINATED: "TERMINATED",
+}
+
+STEP_STATUS: dict[int, str] = {
+    int(StepStatus.COMPLETED): "COMPLETED",
+    int(StepStatus.COMPLETED_WITH_ERRORS): "COMPLETED_WITH_ERRORS",
+    int(StepStatus.SKIPPED): "SKIPPED",
+    int(StepStatus.FAILED): "FAILED",
+    int(StepStatus.FAILED_FOR_GOOD): "FAILED_WITH_TERMINAL_ERROR",
+    int(StepStatus.TIMED_OUT): "TIMED_OUT",
+    int(StepStatus.CANCELED): "CANCELED",
+}
+
+# What a report says; None: still at it.
+REPORTED: dict[str, int | None] = {
+    "IN_PROGRESS": None,
+    "COMPLETED": int(StepStatus.COMPLETED),
+    "FAILED": int(StepStatus.FAILED),
+    "FAILED_WITH_TERMINAL_ERROR": int(StepStatus.FAILED_FOR_GOOD),
+    "CANCELED": int(StepStatus.CANCELED),
+}
+
+
+def task_status(step: OpenStep | Step) -> str:
+    if isinstance(step, Step):
+        return STEP_STATUS[step.status]
+    if step.state == State.WORK and not step.lease:
+        return "SCHEDULED"
+    return "IN_PROGRESS"
+
+
+def reference(slot: str, it: int) -> str:
+    return f"{slot}__{it}" if it else slot
+
+
+def iteration(step: OpenStep | Step) -> int:
+    """Of the loop that the task is in; of the loop itself, for the task that is a loop."""
+    return step.k if step.state == State.SCOPE else step.it
+
+
+def callback_after(step: OpenStep | Step, now: int) -> int:
+    """Seconds until the task is looked at again."""
+    if not isinstance(step, OpenStep):
+        return 0
+    if step.state == State.WORK:
+        return max(0, -(-(step.due - step.opened) // 1000)) if step.due > step.opened else 0
+    return 0
