@@ -142,9 +142,12 @@ class Operations:
                 count += 1
             items: list[WorkItem] = []
             request = ClaimRequest(queues=["@" + runner.name], count=count, wait=WAIT, worker=self._instance)
+            asked = self._clock.now()
             try:
                 items = await self._claim(request)
                 failures = 0
+                if not items and self._clock.now() - asked < WAIT // 2:
+                    failures = 1  # answered early with nothing: the queue is closing, so asking at once would only spin
             except Exception as error:
                 failures += 1
                 log.warning("no work to be had", operation=runner.name, error=say(error))
