@@ -135,6 +135,19 @@ async def test_more_jobs_than_memory_holds_are_all_done(post: Post) -> None:
     assert not post.store.inbox_rows
 
 
+async def test_a_job_that_is_done_while_the_store_is_read_is_not_done_again(post: Post) -> None:
+    row = post.fact("a")
+    post.store.inbox_rows[row.id] = row
+    post.store.read_turns = 300
+    post.fanout = post.new()
+    starting = asyncio.get_running_loop().create_task(post.fanout.start())
+    await settle(5)
+    post.fanout.added(row)
+    await starting
+    await settle(200)
+    assert post.posted == ["a"]
+
+
 async def test_no_slice_is_made_while_the_committer_is_behind(post: Post) -> None:
     behind = 2_000
     post.fanout._backlog = lambda: behind

@@ -220,10 +220,15 @@ async def test_a_message_that_came_in_cannot_be_sent(post: Post) -> None:
     messages=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y"])), max_size=60),
     failures=st.lists(st.sampled_from(["ok", "ok", "later", "never", "raise", "short"]), max_size=80),
     share=st.integers(2, 8),
+    read=st.sampled_from([1, 60]),
+    pace=st.integers(1, 60),
 )
-def test_order_per_lane_holds_whatever_fails(messages: Sequence[tuple[str, str]], failures: list[str], share: int) -> None:
+def test_order_per_lane_holds_whatever_fails(
+    messages: Sequence[tuple[str, str]], failures: list[str], share: int, read: int, pace: int
+) -> None:
     async def run() -> None:
         post = Post()
+        post.store.read_turns = read
         outbox = post.new(share=share)
         await outbox.start()
         fates = iter(failures)
@@ -237,7 +242,7 @@ def test_order_per_lane_holds_whatever_fails(messages: Sequence[tuple[str, str]]
         post.wire.fail = fate
         for number, (lane, sink) in enumerate(messages):
             post.send(lane, f"{number:03}{lane}", sink=f"wire:{sink}", outbox=outbox)
-            await settle(number % 4)
+            await settle(number % pace)
         for _ in range(40):
             await post.clock.advance(2_000)
         assert not post.store.delivery_rows

@@ -254,6 +254,50 @@ async def test_built_in_work_without_a_limit_comes_back_when_nobody_renews_it(pl
     assert not place.committer.signals
 
 
+async def test_what_ends_while_its_lease_is_written_is_not_handed_out(place: Place) -> None:
+    await place.ask()
+    place.offer(work(1), work(2))
+    await settle()
+    place.committer.turns = 20
+    asked = place.ask(count=2, wait=1_000)
+    await settle(10)
+    place.end(1)
+    place.work.gone(1, 1)
+    await settle(200)
+    assert keys(asked.result()) == [2]
+
+
+async def test_what_ends_while_its_lease_is_extended_has_no_lease_to_lose(place: Place) -> None:
+    place.offer(work(1, idle=1_000))
+    await settle()
+    rows = await place.ask()
+    place.committer.turns = 20
+    extending = asyncio.get_running_loop().create_task(place.work.extend_all(rows))
+    await settle(10)
+    place.work.gone(1, 1)
+    await extending
+    await place.clock.advance(5_000)
+    assert not place.committer.signals
+
+
+async def test_a_row_that_was_taken_while_its_queue_is_read_does_not_come_back() -> None:
+    place = Place(mirror=100, page=3)
+    await place.work.start()
+    for run in (1, 2, 3, 10, 11):
+        place.store.open[run, 1] = work(run)
+    place.store.read_turns = 100
+    first = place.ask()
+    await settle(20)  # the first page is being read
+    place.offer(work(4), work(5))
+    await settle(100)
+    assert keys(first.result()) == [4]
+    second = place.ask(count=10)  # and now the second one, in which 5 is still free
+    await settle(20)
+    assert keys(second.result()) == [1, 2, 3, 5]
+    await settle(400)
+    assert keys(await place.ask(count=10)) == [10, 11]
+
+
 async def test_reports_and_the_next_claim_meet_in_one_commit(place: Place) -> None:
     place.offer(work(1))
     await settle()
@@ -506,6 +550,11 @@ class Handing(RuleBasedStateMachine):
 
         self.loop.run_until_complete(end())
         self.run(turns)
+
+    @rule(turns=st.sampled_from([1, 10, 40]))
+    def reading(self, turns: int) -> None:
+        """How long the store takes to read, beside commits."""
+        self.place.store.read_turns = turns
 
     @rule(milliseconds=st.integers(1, 40))
     def time(self, milliseconds: int) -> None:

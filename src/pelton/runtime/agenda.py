@@ -275,8 +275,8 @@ class Agenda(Generic[P]):
         self._set_alarm()
 
     def _soon(self, new: int) -> int:
-        """After a full page there is more. Without anything new in it, what fills it has yet to leave the store."""
-        return FULL_SCAN if new else IDLE_SCAN
+        """After a full page there is more. When nothing of it is new or waits here, it has yet to leave the store."""
+        return FULL_SCAN if new or self._count else IDLE_SCAN
 
     def _take(self, rows: Sequence[Due[P]], touched: set[Hashable]) -> int:
         new = 0

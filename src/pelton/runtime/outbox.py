@@ -55,11 +55,10 @@ class Sinks(Protocol):
 
 
 class Lane:
-    __slots__ = ("busy", "rows")
+    __slots__ = ("rows",)
 
     def __init__(self) -> None:
-        self.rows: deque[Delivery] = deque()
-        self.busy = False
+        self.rows: deque[Delivery] = deque()  # one that is on its way stays the first until it is done with
 
 
 class Late:
@@ -275,7 +274,7 @@ class Outbox:
         if lane is None:
             lane = sink.lanes[row.lane] = Lane()
         lane.rows.append(row)
-        if len(lane.rows) == 1 and not lane.busy:
+        if len(lane.rows) == 1:
             self._line_up(sink, row.lane, lane)
             self._pump(sink)
 
@@ -370,7 +369,6 @@ class Outbox:
             batch: list[tuple[str, Lane, Delivery]] = []
             while sink.ready and len(batch) < BATCH:
                 name, lane = sink.ready.popitem(last=False)
-                lane.busy = True
                 batch.append((name, lane, lane.rows[0]))
             sink.calls += 1
             self._tasks.spawn(self._send(sink, batch), f"send to {sink.address}")
@@ -414,7 +412,6 @@ class Outbox:
 
     def _step(self, sink: Sink, name: str, lane: Lane, sent: bool) -> None:
         """The lane's first row is done with, or waits for its next try."""
-        lane.busy = False
         if sent:
             lane.rows.popleft()
         self._line_up(sink, name, lane)

@@ -64,15 +64,14 @@ class Poller:
         """The items; the wait is counted from here. Raises EngineError "unavailable". Once only."""
         alarm = None
         try:
-            if self.empty:
-                await self._work.loaded(self)
             if self._wait and self.open:
                 alarm = self._work.clock.call_at(self._work.clock.now() + self._wait, self.expire)
             else:
+                if self.empty:
+                    await self._work.loaded(self)
                 self.expire()
             while not self._settled:
-                self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
+                await self.settlement()
         except BaseException:
             self.cancel()
             raise
@@ -109,6 +108,13 @@ class Poller:
         self._items.append(row)
         self._work.leave(self)
         self.check()
+
+    def settlement(self) -> asyncio.Future[None]:
+        """Done when there is an answer."""
+        if self._waiter is None or self._waiter.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+            self.check()
+        return self._waiter
 
     def check(self) -> None:
         if self._settled and self._waiter is not None and not self._waiter.done():

@@ -301,7 +301,7 @@ class WorkQueue:
         for name in poller.queues:
             queue = self._queues.get(name)
             while queue is not None and queue.loading is not None and poller.empty:
-                await asyncio.wait([queue.loading])
+                await asyncio.wait([queue.loading, poller.settlement()], return_when=asyncio.FIRST_COMPLETED)
 
     def leave(self, poller: Poller) -> None:
         """The poller takes nothing more."""
