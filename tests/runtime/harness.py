@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import json
-from pelton.kernel.handlers import Handler
 
 from pelton.kernel.facts import OpenKey
+from pelton.kernel.handlers import Handler
 from pelton.kernel.process import Process
 from pelton.kernel.rows import OpenStep, Run, Step
 from pelton.kernel.signals import Report, Start
@@ -110,7 +110,9 @@ class Does:
         return self._plan(context)
 
 
-def handles(kind: str, *plans: Callable[[ActionContext], Sequence[Command]], when: Any = None) -> Callable[[DefinitionRow], Handler]:
+def handles(
+    kind: str, *plans: Callable[[ActionContext], Sequence[Command]], when: Any = None
+) -> Callable[[DefinitionRow], Handler]:
     """What compiles a handler of events of that type."""
 
     def compile_row(row: DefinitionRow) -> Handler:

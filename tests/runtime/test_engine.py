@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from msgspec import json
+from tests.kernel.graphs import Graph, after, look, outside
+from tests.runtime.harness import Shapes, handles
 
 from pelton.kernel.process import Process
 from pelton.kernel.rows import RunStatus, Step
@@ -18,8 +20,6 @@ from pelton.runtime import base
 from pelton.runtime.base import ClaimRequest, EngineError, EventIn, StartCommand, WorkItem
 from pelton.runtime.engine import Engine
 from pelton.store.sqlite.store import SqliteStore
-from tests.kernel.graphs import Graph, after, look, outside
-from tests.runtime.harness import Shapes, handles
 
 
 @asynccontextmanager

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from tests.kernel.graphs import Graph
+from tests.runtime.harness import Gate, Rig, handles, rig, until
+
 from pelton.kernel.process import Process
 from pelton.kernel.rows import RunStatus
 from pelton.kernel.signals import Report, Signal, Terminate
 from pelton.runtime.base import ActionContext, Command, EngineError, EventIn, Posted, Problem, SignalCommand, StartCommand
 from pelton.runtime.router import Router
 from pelton.store.base import EventRow, Store, StoreFailed
-from tests.kernel.graphs import Graph
-from tests.runtime.harness import Gate, Rig, handles, rig, until
 
 
 def single() -> Process:

@@ -17,6 +17,7 @@ from pelton.kernel.handlers import Handler
 from pelton.kernel.process import Process
 from pelton.kernel.rows import OpenStep, Run, StartMeta, Step
 from pelton.kernel.signals import Report, Signal
+from pelton.runtime.ids import IdCodec
 from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, Store, TimerRow
 
 # ---- errors that callers see
@@ -24,7 +25,8 @@ from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, Hel
 
 class EngineError(Exception):
     """Something a caller asked for cannot be done; nothing changed. `code` is a word of kernel.transition.Refused, or one of:
-    unknown process | unknown run | unknown step | exists | conflict | too large | busy | stopping | expression | unavailable."""
+    unknown process | unknown run | unknown step | exists | conflict | too large | busy | stopping | expression | unavailable |
+    internal."""
 
     def __init__(self, code: str, message: str, field: str = "", trace: Sequence[Any] = ()) -> None:
         super().__init__(message)
@@ -230,7 +232,7 @@ class Engine(Protocol):
     """The runtime's face."""
 
     store: Store
-    codec: Codec
+    codec: IdCodec
 
     def now(self) -> int: ...
 
@@ -238,7 +240,16 @@ class Engine(Protocol):
     def add_language(self, language: Language) -> None: ...
     def add_operation(self, name: str, operation: Operation) -> None: ...
     async def define(
-        self, ns: str, kind: str, language: str, name: str, version: int, body: bytes, *, actor: str = "", must_be_new: bool = False
+        self,
+        ns: str,
+        kind: str,
+        language: str,
+        name: str,
+        version: int,
+        body: bytes,
+        *,
+        actor: str = "",
+        must_be_new: bool = False,
     ) -> DefinitionRow:
         """Stores a version that the language has checked already. Same content again changes nothing. Raises "exists"."""
         ...

@@ -3,8 +3,8 @@
 An entry holds the head, the known open rows, the newest step of each slot, variables and threads. What is not in it is unknown,
 unless a flag says that all of a kind is there: then absence is knowledge. A loop keeps one step a slot, however often it turns.
 
-Invariants: an entry is the store's state plus every batch that is not acknowledged yet (`pins` counts those); a pinned entry is never
-dropped; an entry that a lost group has touched is `stale` and is used for nothing until its pins are gone, then read anew.
+Invariants: an entry is the store's state plus every batch that is not acknowledged yet (`pins` counts those); a pinned entry is
+never dropped; an entry that a lost group has touched is `stale` and is used for nothing until its pins are gone, then read anew.
 Cost: constant in the length of a run's history. Sizes are estimates, weighed again after as many changes as there are rows.
 """
 
@@ -131,15 +131,17 @@ class RunEntry:
 
     def apply(self, change: Transition, undo: Undo | None) -> None:
         """Makes the entry what it is after the transition; `undo` collects how to go back."""
-        before = self.head
-        self._remember(undo)
-        head = change.run
-        if before is not None and head.era != before.era:
-            self.newest = {}  # a rewind may have taken back any of them
-            self.all_newest = False
-        if before is not None and head.definition != before.definition:
-            self.process = None
-        first_new = before.next_n if before is not None else 0
+        before, head = self.head, change.run
+        if undo is not None:
+            undo.append((self, None, (before, self.process, self.newest, self.all_newest)))
+        first_new = 0
+        if before is not None:
+            first_new = before.next_n
+            if head.era != before.era:
+                self.newest = {}  # a rewind may have taken back any of them
+                self.all_newest = False
+            if head.definition != before.definition:
+                self.process = None
         rows = self.open
         for n in change.closed:
             _take(rows, n, undo)
@@ -153,7 +155,7 @@ class RunEntry:
             _put(rows, row.n, row, undo)
             if row.n > 0:
                 known = newest.get(row.slot)
-                if known is old and old is not None or (known is not None and known.n == row.n):
+                if known is not None and (known is old or known.n == row.n):
                     _put(newest, row.slot, row, undo)
         for step in change.ended:
             known = newest.get(step.slot)
@@ -162,20 +164,18 @@ class RunEntry:
                     _put(newest, step.slot, step, undo)
             elif known is not None and known.n == step.n:
                 _put(newest, step.slot, step, undo)
+        self._apply_rest(change, undo)
+        self.head = head
+        self.churn += len(change.opened) + len(change.ended) + len(change.variables) + len(change.changed)
+
+    def _apply_rest(self, change: Transition, undo: Undo | None) -> None:
         for thread in change.threads:
             _put(self.threads, thread.no, thread, undo)
         for no, name, value in change.variables:
             _put(self.variables, (no, name), None if value is UNSET else [value], undo)
-        if change.effects:
-            for effect in change.effects:
-                if type(effect) is Purge:
-                    self._purge(effect, undo)
-        self.head = head
-        self.churn += len(change.opened) + len(change.ended) + len(change.variables) + len(change.changed)
-
-    def _remember(self, undo: Undo | None) -> None:
-        if undo is not None:
-            undo.append((self, None, (self.head, self.process, self.newest, self.all_newest)))
+        for effect in change.effects:
+            if type(effect) is Purge:
+                self._purge(effect, undo)
 
     def _purge(self, purge: Purge, undo: Undo | None) -> None:
         for slot, row in list(self.newest.items()):
@@ -189,7 +189,13 @@ class RunEntry:
         if row is None:
             return
         mine = copy(row)
-        mine.lease, mine.worker, mine.polls, mine.started, mine.due = write.lease, write.worker, write.polls, write.started, write.due
+        mine.lease, mine.worker, mine.polls, mine.started, mine.due = (
+            write.lease,
+            write.worker,
+            write.polls,
+            write.started,
+            write.due,
+        )
         self.replace(row, mine)
 
     def replace(self, row: OpenStep, mine: OpenStep) -> None:
@@ -258,7 +264,7 @@ def work_row(row: OpenStep) -> bool:
 
 
 class RunCache:
-    """Entries by run key, least recently used first out, within `limit` bytes by estimate; pinned ones stay whatever their size."""
+    """Entries by run key, least recently used first out, within `limit` bytes by estimate; pinned ones stay."""
 
     __slots__ = ("_ended", "_entries", "_limit", "size")
 

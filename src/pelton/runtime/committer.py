@@ -8,8 +8,8 @@ that signal one another share a group, and a lost group takes nobody else with i
 Invariants:
 * Whoever asked is answered after the commit of its group, also when the answer is "no": a refusal that was decided on state that
   is not yet in the store waits for that state.
-* A job that lacks something (a run, old steps, a script's answer) leaves no trace, goes away to have it fetched, and comes back; no
-  other run waits for it. A run is read from the store only when no unacknowledged batch holds it, and rests while it is read.
+* A job that lacks something (a run, old steps, a script's answer) leaves no trace, goes away to have it fetched, and comes back;
+  no other run waits for it. A run is read from the store only when no unacknowledged batch holds it, and rests while it is read.
 * When a group is lost, every run in it is forgotten, what was built on it is built again, and its jobs run again from what the
   store says: at once the first time, then after growing waits, `TRIES` times in all.
 * A job that raises what nobody expects is recorded and put aside, alone.
@@ -298,8 +298,12 @@ class Committer:
 
     def _poisoned(self, job: Job, error: Exception) -> None:
         self.stats["poisoned"] += 1
-        log.error("a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error)
-        self._give_up(job, EngineError("internal", f"the signal could not be applied: {type(error).__name__}; it has been recorded"))
+        log.error(
+            "a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error
+        )
+        self._give_up(
+            job, EngineError("internal", f"the signal could not be applied: {type(error).__name__}; it has been recorded")
+        )
 
     def _give_up(self, job: Job, error: EngineError) -> None:
         """The job ends with an error. A durable signal stays in the store: it is tried again later when the trouble may pass,
@@ -350,7 +354,13 @@ class Committer:
             entry = self.cache.peek(lease.run)
             row = entry.open.get(lease.n) if entry is not None and not entry.stale else None
             if row is not None:
-                lease.lease, lease.worker, lease.polls, lease.started, lease.due = row.lease, row.worker, row.polls, row.started, row.due
+                lease.lease, lease.worker, lease.polls, lease.started, lease.due = (
+                    row.lease,
+                    row.worker,
+                    row.polls,
+                    row.started,
+                    row.due,
+                )
 
     async def _commit(self, batch: Batch, groups: list[Group]) -> None:
         results: list[Committed] | None = None
@@ -403,11 +413,24 @@ class Committer:
 
     def _committed(self, building: Building, result: Committed) -> None:
         group = building.group
-        work, timers, watches = self.work, self.timers, self.watches
-        roots: set[int] = set()
-        for delta in building.deltas.values():
-            roots.add(delta.run.root or delta.run.key)
-            if work is not None:
+        self._tell_services(building)
+        if group.deliveries and self.outbox is not None:
+            for delivery, number in zip(group.deliveries, result.numbers, strict=False):
+                delivery.number = number
+            self.outbox.committed(group.deliveries)
+        if self.watches is not None:
+            for root in {delta.run.root or delta.run.key for delta in building.deltas.values()}:
+                self.watches.touched(root)
+        for posted in building.posts:
+            self.take_up(posted)
+        for job in building.jobs:
+            job.committed = result  # type: ignore[attr-defined]
+            job.settled()
+
+    def _tell_services(self, building: Building) -> None:
+        work, timers = self.work, self.timers
+        if work is not None:
+            for delta in building.deltas.values():
                 for n in delta.gone:
                     work.gone(delta.run.key, n)
                 for row in delta.opened.values():
@@ -422,18 +445,6 @@ class Committer:
                     timers.clear(*key)
                 else:
                     timers.set(timer)
-        if group.deliveries and self.outbox is not None:
-            for delivery, number in zip(group.deliveries, result.numbers, strict=False):
-                delivery.number = number
-            self.outbox.committed(group.deliveries)
-        if watches is not None:
-            for root in roots:
-                watches.touched(root)
-        for posted in building.posts:
-            self.take_up(posted)
-        for job in building.jobs:
-            job.committed = result  # type: ignore[attr-defined]
-            job.settled()
 
     def _undone(self, building: Building) -> None:
         """What the group said did not happen: its runs are forgotten, and what the open batch built on them is built again."""
@@ -503,7 +514,9 @@ class Committer:
             job.rounds += 1
             if job.rounds > ROUNDS or len(suspend.keys) > KEYS:
                 what = f"more than {ROUNDS} rounds of facts" if job.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
-                self._give_up(job, EngineError("too large", f"the signal needs {what}; the definition reads too much in one step"))
+                self._give_up(
+                    job, EngineError("too large", f"the signal needs {what}; the definition reads too much in one step")
+                )
                 return
             if suspend.entry is not None and suspend.entry.busy:
                 self._away += 1

@@ -99,7 +99,16 @@ class Definitions:
     # ---- rows
 
     async def define(
-        self, ns: str, kind: str, language: str, name: str, version: int, body: bytes, *, actor: str = "", must_be_new: bool = False
+        self,
+        ns: str,
+        kind: str,
+        language: str,
+        name: str,
+        version: int,
+        body: bytes,
+        *,
+        actor: str = "",
+        must_be_new: bool = False,
     ) -> DefinitionRow:
         """Stores a version. The same content again changes nothing. Raises EngineError "exists" with `must_be_new`."""
         self.language(language)
@@ -166,7 +175,9 @@ class Definitions:
         known = self._bindings.get((ns, name, version))
         if known is not None:
             return known
-        return await self._once(("bind", ns, name, version, self._generation.get(ns, 0)), lambda: self._bind_named(ns, name, version))
+        return await self._once(
+            ("bind", ns, name, version, self._generation.get(ns, 0)), lambda: self._bind_named(ns, name, version)
+        )
 
     async def _bind_named(self, ns: str, name: str, version: int) -> Process:
         generation = self._generation.get(ns, 0)

@@ -148,11 +148,18 @@ class Engine:
         self.outbox.add_local(scheme, handler)
 
     async def define(
-        self, ns: str, kind: str, language: str, name: str, version: int, body: bytes, *, actor: str = "", must_be_new: bool = False
+        self,
+        ns: str,
+        kind: str,
+        language: str,
+        name: str,
+        version: int,
+        body: bytes,
+        *,
+        actor: str = "",
+        must_be_new: bool = False,
     ) -> DefinitionRow:
-        row = await self.definition_cache.define(
-            ns, kind, language, name, version, body, actor=actor, must_be_new=must_be_new
-        )
+        row = await self.definition_cache.define(ns, kind, language, name, version, body, actor=actor, must_be_new=must_be_new)
         self._changed(ns, kind)
         return row
 
@@ -209,9 +216,7 @@ class Engine:
                 future.set_result(job.head)
 
         key = self.keys()
-        signal = Start(
-            key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=command.hops
-        )
+        signal = Start(key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=command.hops)
         frees = bool(command.key) and command.on_same_key == "fail if live"
         self.committer.enqueue(StartJob(signal, process, key_rows(ns, process.name, command, key), done, frees))
         return await future
@@ -251,10 +256,12 @@ class Engine:
         return await self.store.steps(head, after, limit) if head is not None else []
 
     async def step(self, ns: str, run: int, n: int) -> OpenStep | Step | None:
-        return await self._fact(ns, run, StepKey(n))
+        found: OpenStep | Step | None = await self._fact(ns, run, StepKey(n))
+        return found
 
     async def newest(self, ns: str, run: int, slot: str, it: int = 0) -> OpenStep | Step | None:
-        return await self._fact(ns, run, IterationKey(slot, it) if it else NewestKey(slot))
+        found: OpenStep | Step | None = await self._fact(ns, run, IterationKey(slot, it) if it else NewestKey(slot))
+        return found
 
     async def _fact(self, ns: str, run: int, key: Any) -> Any:
         head = await self.head(ns, run)
@@ -304,14 +311,11 @@ class Engine:
         return replace(request, queues=[queue_of(ns, queue) for queue in request.queues])
 
     async def _items(self, rows: Sequence[OpenStep]) -> list[WorkItem]:
-        items: list[WorkItem] = []
         try:
-            for row in rows:
-                items.append(self._item(row) or await self._cold_item(row))
+            return [self._item(row) or await self._cold_item(row) for row in rows]
         except BaseException:
             self.work.release(rows)  # nobody will have them
             raise
-        return items
 
     def _item(self, row: OpenStep) -> WorkItem | None:
         entry = self.committer.cache.peek(row.run)

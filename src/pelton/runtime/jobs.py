@@ -1,15 +1,15 @@
-"""What the committer works on. A job is performed, as often as it takes, until it has its place in a batch; when its group is lost
-it is performed again. It ends exactly once: settled after the commit, or failed with an error.
+"""What the committer works on. A job is performed, as often as it takes, until it has its place in a batch; when its group is
+lost it is performed again. It ends exactly once: settled after the commit, or failed with an error.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pelton.kernel.process import Process
-from pelton.kernel.rows import Run
+from pelton.kernel.rows import Run, RunStatus
 from pelton.kernel.signals import ChildEnded, ChildReopened, ChildReplied, Extend, Report, Signal, Start, TimerFired
 from pelton.kernel.transition import Refused
 from pelton.runtime.base import EngineError
@@ -35,7 +35,7 @@ class Job:
         self.committed: Committed | None = None
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
-        """Joins the open batch and returns its group; None when there was nothing to write. Raises Suspend, NextBatch, EngineError."""
+        """Joins the open batch and returns its group; None: nothing to write. Raises Suspend, NextBatch, EngineError."""
         raise EngineError("invalid", f"{type(self).__name__} has nothing to perform")
 
     def settled(self) -> None:
@@ -104,9 +104,7 @@ class SignalJob(Job):
 
     __slots__ = ("done", "error", "head", "inbox", "notes", "ns", "run", "signal")
 
-    def __init__(
-        self, run: int, signal: Signal, done: Callable[[SignalJob], None], ns: str = "", inbox: int = 0
-    ) -> None:
+    def __init__(self, run: int, signal: Signal, done: Callable[[SignalJob], None], ns: str = "", inbox: int = 0) -> None:
         super().__init__()
         self.run = run
         self.signal = signal
@@ -128,7 +126,9 @@ class SignalJob(Job):
                 self.error = EngineError("unknown run", f"run {committer.codec.run_id(self.run)} does not exist", "run")
                 return self._clean(committer, turn, gone=True)
         elif self.ns and entry.head.ns != self.ns:
-            self.error = EngineError("unknown run", f"run {committer.codec.run_id(self.run)} does not exist in {self.ns!r}", "run")
+            self.error = EngineError(
+                "unknown run", f"run {committer.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
+            )
             return None
         else:
             answer = turn.signal(entry, signal)
@@ -140,7 +140,9 @@ class SignalJob(Job):
             self.head = answer.run  # type: ignore[union-attr]
         self.notes = turn.notes
         if not turn.changes and not turn.posts:
-            over = type(signal) is TimerFired and entry is not None and _over(entry.head, entry.open, entry.all_open, signal.n)
+            over = (
+                isinstance(signal, TimerFired) and entry is not None and _over(entry.head, entry.open, entry.all_open, signal.n)
+            )
             return self._clean(committer, turn, gone=over)
         building = turn.finish()
         if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in building.timers:
@@ -188,9 +190,9 @@ class SignalJob(Job):
         return InboxRow(key, self.run, encode_signal(self.signal), now, self.tries, False, reason[:1000])
 
 
-def _over(head: Run | None, rows: dict[int, object], complete: bool, n: int) -> bool:
+def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) -> bool:
     """Whether a timer that changed nothing can be removed: its run or step is over. Else it was set anew under its name."""
-    if head is None or head.status >= 3:
+    if head is None or head.status >= RunStatus.COMPLETED:
         return True
     return n != 0 and complete and n not in rows
 

@@ -31,9 +31,7 @@ class Fired(NamedTuple):
     actions: tuple[Any, ...]
 
 
-def consider(
-    index: HandlerIndex, event: EventRow, context: EventContext, views: Views
-) -> tuple[list[Decision], list[Fired]]:
+def consider(index: HandlerIndex, event: EventRow, context: EventContext, views: Views) -> tuple[list[Decision], list[Fired]]:
     """The decisions of the handlers that the index selects, and those that fired. Raises Unanswered."""
     view = seen_by(event, views) if views else None
     decisions: list[Decision] = []

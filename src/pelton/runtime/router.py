@@ -1,7 +1,7 @@
 """Events: each is matched, recorded and acted on in one commit group, once.
 
-A repeat is recognised by (namespace, source, id): at first by a bounded memory of recent events, without matching anything; in the
-end by the unique key in the store, which drops the group of the second one. Either way it is answered with the first's outcome.
+A repeat is recognised by (namespace, source, id): at first by a bounded memory of recent events, without matching anything; in
+the end by the unique key in the store, which drops the group of the second one. Either way the answer is the first's outcome.
 The commit checks that the handler set is still the one that the event was matched against; when it is not, the event is matched
 again. A handler whose action fails is recorded as failed, what it had done is taken back, and the other handlers do not notice.
 
@@ -80,7 +80,20 @@ class Gathered:
 
 
 class EventJob(Job):
-    __slots__ = ("_router", "body_hash", "event", "followers", "found", "key", "keys", "ns", "outdated", "posted", "repeat", "set_used")
+    __slots__ = (
+        "_router",
+        "body_hash",
+        "event",
+        "followers",
+        "found",
+        "key",
+        "keys",
+        "ns",
+        "outdated",
+        "posted",
+        "repeat",
+        "set_used",
+    )
 
     def __init__(self, router: Router, event: EventIn, key: int, body_hash: bytes) -> None:
         super().__init__()
@@ -318,10 +331,9 @@ class Acts:
                 self._committer.codec,
                 scripts.get,
             )
-            acts: list[tuple[Action, list[Command]]] = []
+            acts: list[tuple[Action, list[Command]]]
             try:
-                for action in match.actions:
-                    acts.append((action, list(action.plan(context))))
+                acts = [(action, list(action.plan(context))) for action in match.actions]
             except Unanswered as unanswered:
                 questions += map(EvaluationKey, unanswered.questions)
                 continue
@@ -410,7 +422,11 @@ class Acts:
         found = self._committer.definitions.bound(*name) or self._job.answers.outside.get(("bind", *name))
         if isinstance(found, Process):
             return found
-        raise found if isinstance(found, EngineError) else EngineError("unknown process", f"there is no process {command.process!r}")
+        raise (
+            found
+            if isinstance(found, EngineError)
+            else EngineError("unknown process", f"there is no process {command.process!r}")
+        )
 
     def _signal(self, command: SignalCommand, effect: EventEffect) -> None:
         turn = self._turn
@@ -472,7 +488,9 @@ def repeated(posted: Posted, conflict: bool) -> Posted:
 
 
 def posted_of(row: EventRow) -> Posted:
-    return Posted(row.key, True, False, row.state, convert(row.decisions, list[Decision]), convert(row.effects, list[EventEffect]))
+    return Posted(
+        row.key, True, False, row.state, convert(row.decisions, list[Decision]), convert(row.effects, list[EventEffect])
+    )
 
 
 def fail(decisions: list[Decision], handler: Handler, detail: str) -> None:

@@ -141,7 +141,7 @@ class Turn:
     # ---- runs
 
     def entry(self, key: int) -> RunEntry | None:
-        """None: there is no such run. Raises Suspend when it must be loaded or is being read, NextBatch when its group is full."""
+        """None: no such run. Raises Suspend when it must be loaded or is being read, NextBatch when its group is full."""
         entry = self.made.get(key)
         if entry is not None:
             return entry
@@ -167,7 +167,8 @@ class Turn:
     def missing(self, keys: list[int]) -> tuple[int, ...]:
         """Of these runs, the ones that must be loaded first."""
         peek = self._committer.cache.peek
-        return tuple(key for key in dict.fromkeys(keys) if peek(key) is None and key not in self.job.absent and key not in self.made)
+        absent, made = self.job.absent, self.made
+        return tuple(key for key in dict.fromkeys(keys) if peek(key) is None and key not in absent and key not in made)
 
     def _head(self, key: int) -> Run | None:
         entry = self.entry(key)
@@ -203,7 +204,7 @@ class Turn:
 
     def _drive(self, entry: RunEntry, signal: Signal, process: Process | None, flags: int) -> Transition | Refused:
         first = self._step(entry, signal, process, flags)
-        if type(first) is Refused:
+        if isinstance(first, Refused):
             self.made.pop(entry.key, None)
             return first
         if first.effects and not CROSSING.isdisjoint(map(type, first.effects)):
@@ -221,11 +222,7 @@ class Turn:
 
     def _step(self, entry: RunEntry, signal: Any, process: Process | None, flags: int = 0) -> Transition | Refused:
         if process is None:
-            process = entry.process
-            if process is None:
-                if entry.head is None:
-                    raise Suspend(loads=(entry.key,))
-                process = entry.process = self.process(entry.head.definition)
+            process = entry.process or self._process_of(entry)
         answer = advance(process, self.facts.of(entry, self.answers), signal, self.now)
         kind = type(answer)
         if kind is Need:
@@ -243,11 +240,8 @@ class Turn:
         if change.run.ns != "default":
             for row in (*change.opened, *change.changed):
                 row.queue = queue_of(change.run.ns, row.queue)
-        rows = {}
         known = entry.open
-        for n in change.closed:
-            if n in known:
-                rows[n] = known[n]
+        rows = {n: known[n] for n in change.closed if n in known}
         for row in change.changed:
             if row.n in known:
                 rows[row.n] = known[row.n]
@@ -261,8 +255,14 @@ class Turn:
             self._note(change)
         return change
 
+    def _process_of(self, entry: RunEntry) -> Process:
+        if entry.head is None:
+            raise Suspend(loads=(entry.key,))
+        process = entry.process = self.process(entry.head.definition)
+        return process
+
     def _looked_elsewhere(self, entry: RunEntry) -> bool:
-        """Such a decision raises the revision even when it changes nothing: else two runs that look at each other may both say no."""
+        """Such a decision raises the revision even when it changes nothing: else two that look at each other may both say no."""
         return any(run != entry.key for run in self.facts.reads)
 
     def _note(self, change: Transition) -> None:
@@ -298,7 +298,7 @@ class Turn:
             answer = self._step(self._new(effect.key), start_of(sender, effect), process)
         except EngineError as error:
             answer = Refused(error.code, error.message)
-        if type(answer) is Refused:
+        if isinstance(answer, Refused):
             self.made.pop(effect.key, None)
             self.notes.append((answer.code, answer.detail))
             if effect.n:
@@ -313,7 +313,7 @@ class Turn:
             self.notes.append(("unknown run", f"run {self._committer.codec.run_id(effect.key)} does not exist any more"))
             return
         answer = self._step(entry, effect.signal, None)
-        if type(answer) is Refused:
+        if isinstance(answer, Refused):
             self.notes.append((answer.code, answer.detail))
         else:
             self._spread(answer, todo)
