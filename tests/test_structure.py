@@ -32,7 +32,8 @@ ROOMS: dict[str, set[str]] = {
     "server": {"kernel", "store", "connectors", "runtime", "web", "languages"},
     "dashboard": {"kernel", "runtime", "web", "server"},
     "client": {"kernel"},
-    "cli": {"kernel", "store", "connectors", "runtime", "web", "languages", "server", "dashboard", "client"},
+    "examples": set(),  # data that the demo loads
+    "cli": {"kernel", "store", "connectors", "runtime", "web", "languages", "server", "dashboard", "client", "examples"},
 }
 
 # What a pure room has no use for: clocks, randomness, the outside world, other threads, loading code by name.
