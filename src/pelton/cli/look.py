@@ -1,0 +1,191 @@
+"""`pelton events`, `pelton explain` and `pelton dead-letters`: looking at what a server did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from pelton.cli.options import remote
+from pelton.cli.output import MISUSED, clean, fail, fail_client, moment, print_json, table
+from pelton.client.client import Client
+from pelton.client.errors import ClientError, Refused
+
+FOLLOW_WAIT = 20_000  # milliseconds of one long poll
+MAX_RUNS = 20  # runs of one event that are shown with their steps
+
+
+def connect(server: str, key: str) -> Client:
+    try:
+        return Client(server, key=key)
+    except ValueError as error:
+        fail(f"--server: {error}", MISUSED)
+
+
+@click.command()
+@remote
+@click.option("--type", "type_", default="", metavar="TYPE", help="Only events of this type.")
+@click.option("--state", default="", type=click.Choice(["", "matched", "unmatched", "held", "failed"]), metavar="STATE",
+              help="Only events in this state: matched, unmatched, held or failed.")  # fmt: skip
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many at most.")
+@click.option("--follow", is_flag=True, help="Go on with each event as it comes, until interrupted.")
+def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: int, follow: bool) -> None:
+    """List events, newest last, and what became of them."""
+    with connect(server, key) as client:
+        try:
+            page = client.events(type=type_, state=state, limit=limit)
+            found = page["events"][::-1]
+            for event in found:
+                _show(event, as_json)
+            if follow:
+                after = _newest(client, found)
+                while True:
+                    page = client.events(type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT)
+                    for event in page["events"]:
+                        _show(event, as_json)
+                    after = page["after"] if page["events"] else after
+        except ClientError as error:
+            fail_client(error)
+        except KeyboardInterrupt:
+            return
+
+
+def _newest(client: Client, found: list[Any]) -> str:
+    """Where following begins: behind the newest event of all, whether or not it was shown."""
+    if found:
+        return str(found[-1]["key"])
+    newest = client.events(limit=1)["events"]
+    return str(newest[0]["key"]) if newest else "0"
+
+
+def _show(event: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(event)
+        return
+    outcome = ", ".join(_effect(effect) for effect in event.get("effects", [])) or _decisions(event)
+    click.echo(f"{moment(event['received'])}  {event['key']}  {clean(event['type'])}  {event['state']}: {outcome}")
+
+
+def _effect(effect: Any) -> str:
+    run = f" run {effect['run']}" if effect.get("run") else ""
+    detail = f" ({clean(effect['detail'])})" if effect.get("detail") else ""
+    return f"{clean(effect['handler'])} {effect['outcome']}{run}{detail}"
+
+
+def _decisions(event: Any) -> str:
+    found = [f"{clean(each['handler'])} {each['verdict']}" for each in event.get("decisions", [])]
+    return ", ".join(found) or "no handler wants it"
+
+
+@click.command()
+@remote
+@click.argument("event_id", metavar="EVENT_ID")
+@click.option("--source", default="", metavar="SOURCE", help="Of the event, when EVENT_ID is its own id and not Pelton's key.")
+@click.option("--handler", default="", metavar="NAME", help="Only this handler.")
+def explain(server: str, key: str, as_json: bool, event_id: str, source: str, handler: str) -> None:
+    """Say what an event matched, what it did not match and why, and what it caused."""
+    with connect(server, key) as client:
+        try:
+            if handler:
+                event = client.event(event_id, source)
+                event["decisions"] = [client.explain(event_id, source=source, handler=handler)]
+                event["effects"] = [each for each in event.get("effects", []) if each["handler"] == handler]
+            else:
+                event = client.explain(event_id, source=source)
+            runs = {} if as_json else _runs(client, event)
+        except ClientError as error:
+            fail_client(error)
+    if as_json:
+        print_json(event)
+        return
+    for line in explanation(event, runs):
+        click.echo(line)
+
+
+def _runs(client: Client, event: Any) -> dict[str, Any]:
+    """Detail and steps of the runs that the event touched."""
+    found: dict[str, Any] = {}
+    for effect in event.get("effects", []):
+        run = effect.get("run", "")
+        if run and run not in found and len(found) < MAX_RUNS:
+            try:
+                found[run] = (client.run(run)["run"], client.steps(run, limit=100)["steps"])
+            except Refused as error:
+                if error.status != 404:
+                    raise
+                found[run] = None  # removed since
+    return found
+
+
+def explanation(event: Any, runs: dict[str, Any]) -> Iterator[str]:
+    """The lines of `pelton explain`."""
+    yield f"event {event['key']}"
+    yield f"  {clean(event['type'])} from {clean(event['source'])}, id {clean(event['id'])}, {moment(event['received'])}"
+    yield f"  {event['state']}"
+    if not event.get("decisions"):
+        yield "no handler is for events of this type"
+    for decision in event.get("decisions", []):
+        yield from _decision(decision)
+        for effect in event.get("effects", []):
+            if effect["handler"] == decision["handler"]:
+                yield from _caused(effect, runs)
+
+
+def _decision(decision: Any) -> Iterator[str]:
+    detail = f": {clean(decision['detail'])}" if decision.get("detail") else ""
+    yield f"handler {clean(decision['handler'])}: {decision['verdict']}{detail}"
+    for part in decision.get("trace", []):
+        if isinstance(part, list) and len(part) == 3:
+            expression, value, result = part
+            yield f"    {clean(expression)}  saw {clean(value)}  gives {clean(result)}"
+        else:
+            yield f"    {clean(part)}"
+
+
+def _caused(effect: Any, runs: dict[str, Any]) -> Iterator[str]:
+    detail = f": {clean(effect['detail'])}" if effect.get("detail") else ""
+    step = f" step {effect['step']}" if effect.get("step") else ""
+    run = effect.get("run", "")
+    yield f"  {clean(effect['action'])} -> {effect['outcome']}{f' run {run}' if run else ''}{step}{detail}"
+    shown = runs.get(run)
+    if shown is None:
+        return
+    head, steps = shown
+    yield f"    run of {clean(head['process'])} version {head['version']}: {head['status']}"
+    for each in steps:
+        waits = f", waits for {each['waits_for']}" if each.get("waits_for") else ""
+        reason = f" ({clean(each['reason'])})" if each.get("reason") else ""
+        yield f"      {each['n']:>3}  {clean(each['slot'])}  {each['status']}{waits}{reason}"
+
+
+@click.command("dead-letters")
+@remote
+@click.option("--redeliver", type=int, default=None, metavar="NUMBER", help="Try this one again.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="How many at most.")
+@click.option("--after", default=0, type=click.IntRange(0), metavar="NUMBER", help="Only those with higher numbers.")
+def dead_letters(server: str, key: str, as_json: bool, redeliver: int | None, limit: int, after: int) -> None:
+    """List what could not be delivered or taken, or deliver one again."""
+    with connect(server, key) as client:
+        try:
+            if redeliver is not None:
+                answer = client.redeliver(redeliver)
+                print_json(answer) if as_json else click.echo(f"dead letter {redeliver} is on its way again")
+                return
+            page = client.dead_letters(after, limit)
+        except ClientError as error:
+            fail_client(error)
+    if as_json:
+        print_json(page)
+        return
+    letters = page["dead_letters"]
+    if not letters:
+        click.echo("there are no dead letters")
+        return
+    rows = [
+        [each["number"], moment(each["at"]), each["direction"], each["address"], each["tries"], each["reason"]]
+        for each in letters
+    ]
+    table(["number", "when", "way", "address", "tries", "reason"], rows)
+    if page["after"]:
+        click.echo(f"more: --after {page['after']}")

@@ -1,0 +1,62 @@
+"""The `pelton` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pelton import __version__
+from pelton.cli.apply import apply
+from pelton.cli.demo import demo
+from pelton.cli.look import dead_letters, events, explain
+from pelton.cli.options import settings
+from pelton.cli.output import FAILED, MISUSED, fail
+from pelton.server.config import ConfigError, load, printable
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="pelton")
+def main() -> None:
+    """Pelton: events in, durable work, events out."""
+
+
+@main.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"pelton {__version__}")
+
+
+@main.command()
+@settings
+@click.option("--config", "file", type=click.Path(path_type=Path), default=None, metavar="FILE",
+              help="Settings file; pelton.toml of the working directory is read when there is one.")  # fmt: skip
+@click.option("--print-config", is_flag=True, help="Print the settings that would be used, and end.")
+def serve(file: Path | None, print_config: bool, **given: Any) -> None:
+    """Run the service.
+
+    A setting may come from the command line, the environment or pelton.toml; the first of these that has it wins.
+    SIGTERM or SIGINT ends the service: what is under way is finished first.
+    """
+    try:
+        config = load(given, os.environ, file)
+    except ConfigError as error:
+        fail(str(error), MISUSED)
+    if print_config:
+        for name, value in printable(config):
+            click.echo(f"{name} = {value}")
+        return
+    from pelton.server.lifecycle import StartFailed, serve_forever  # noqa: PLC0415 - only this command needs the server
+
+    try:
+        serve_forever(config)
+    except StartFailed as error:
+        fail(str(error), FAILED)
+    sys.stderr.flush()
+
+
+for _command in (demo, apply, events, explain, dead_letters):
+    main.add_command(_command)

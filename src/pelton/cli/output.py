@@ -1,0 +1,57 @@
+"""What the commands print: lines for people, JSON for programs; errors are one line on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+import click
+
+from pelton.client.errors import ClientError, Refused
+
+FAILED = 1  # exit code: it was tried, and the answer is no
+MISUSED = 2  # exit code: what was asked for makes no sense (as click has it)
+UNREACHABLE = 3  # exit code: no server answered
+
+
+def fail(message: str, code: int = FAILED) -> NoReturn:
+    click.echo(f"pelton: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def fail_client(error: ClientError) -> NoReturn:
+    if isinstance(error, Refused):
+        fail(str(error), FAILED)
+    fail(f"{error}; is the server running? (`pelton serve`, or --server URL)", UNREACHABLE)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False))
+
+
+def moment(milliseconds: int) -> str:
+    if not milliseconds:
+        return "-"
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Columns as wide as their widest cell; the last one as it is."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max([len(title), *(len(row[at]) for row in cells)]) for at, title in enumerate(head)]
+    for row in [list(head), *cells]:
+        click.echo("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = "".join(character if character.isprintable() else "\ufffd" for character in text)  # no escape codes from outside
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+def clean(text: Any) -> str:
+    """Text from outside, in one line and without control characters."""
+    return _cell(text if isinstance(text, str) else json.dumps(text, ensure_ascii=False))

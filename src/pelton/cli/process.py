@@ -1,0 +1,96 @@
+"""A server in a process of its own, for the demo: started on a free port, found by what it logs, and ended."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from msgspec import DecodeError, json
+
+START_SECONDS = 30.0
+STOP_SECONDS = 12.0
+
+
+class ServerDied(Exception):
+    """The server did not start, or did not end. The text holds the end of its log."""
+
+
+class ServerProcess:
+    """`arguments`: of `pelton serve`. The log is read all the time, and its last lines are kept."""
+
+    def __init__(self, data: Path, *arguments: str, port: int = 0, environment: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "pelton.cli", "serve", "--data", str(data), "--port", str(port), "--log-format", "json"]
+        self._process = subprocess.Popen(  # noqa: S603 - our own program, with our own arguments
+            [*command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,  # Ctrl-C is for the caller, who ends the server in its own time
+        )
+        self.log: deque[str] = deque(maxlen=200)
+        self._ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.address = ""
+        self.seconds = 0.0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.log.append(line.decode(errors="replace").rstrip())
+            try:
+                found = json.decode(line)
+            except (DecodeError, UnicodeDecodeError):
+                continue
+            if isinstance(found, dict) and found.get("event") == "ready":
+                self._ready.put(found)
+        self._ready.put(None)
+
+    def wait_ready(self) -> str:
+        """The server's URL. Raises ServerDied."""
+        began = time.monotonic()
+        try:
+            found = self._ready.get(timeout=START_SECONDS)
+        except queue.Empty:
+            found = None
+        if found is None:
+            self.kill()
+            raise ServerDied("the server did not start:\n" + "\n".join(self.log))
+        self.seconds = time.monotonic() - began
+        self.address = str(found["address"])
+        return self.address
+
+    def stop(self) -> int:
+        """Asks it to end, and gives its exit code. Raises ServerDied when it does not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServerDied(f"the server did not end within {STOP_SECONDS:g} s:\n" + "\n".join(self.log)) from None
+        self._close()
+        return code
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+        self._close()
+
+    def _close(self) -> None:
+        self._reader.join(5.0)
+        if self._process.stderr is not None:
+            self._process.stderr.close()

@@ -1,0 +1,1 @@
+"""Definitions to start from, and what `pelton demo` uses."""

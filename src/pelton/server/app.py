@@ -1,0 +1,183 @@
+"""The faces put together: one ASGI application in front of the languages' routers, the native API, health and metrics.
+
+What holds for every request: it has an id, it is counted, it is refused when too many are under way or its caller may not call,
+and what it causes in the log carries its id.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+from msgspec import json
+
+from pelton import __version__
+from pelton.server.access import Access
+from pelton.server.native.calls import render
+from pelton.web.asgi import Application, Message, Receive, Request, Response, Router, Scope, Send, json_response, text_response
+from pelton.web.asgi import raw_path as raw_path_of
+
+Health = Callable[[], Awaitable[Mapping[str, Any]]]
+
+HINT = f"""Pelton {__version__}: events in, durable work, events out.
+
+POST /v1/events     takes CloudEvents
+GET  /openapi.json  describes the native API
+GET  /health        says how the server is
+GET  /metrics       is for Prometheus
+"""
+_GIVEN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_OPEN = frozenset({b"/health", b"/api/health", b"/metrics"})
+_log = structlog.get_logger("pelton.http")
+
+
+class HttpCounts:
+    """What the metrics page says about requests. `answers`: by face and status."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.under_way = 0
+        self.refused = 0
+
+
+class App:
+    """`mounts`: routers under prefixes. `open_paths`: further raw paths that need no key."""
+
+    def __init__(
+        self,
+        mounts: Iterable[tuple[str, Router]],
+        *,
+        access: Access,
+        health: Health,
+        metrics: Callable[[], Awaitable[tuple[bytes, str]]],
+        openapi: bytes,
+        max_requests: int,
+        open_paths: Iterable[str] = (),
+    ) -> None:
+        self.counts = HttpCounts()
+        self._health = health
+        self._metrics = metrics
+        self._openapi = openapi
+        self._access = access
+        self._max_requests = max_requests
+        self._open = _OPEN | {path.encode() for path in open_paths}
+        mounted = list(mounts)
+        self._faces = tuple(sorted((prefix.encode() for prefix, _ in mounted), key=len, reverse=True))
+        self._application = Application([*mounted, ("", self._root())])
+        self._prefix = secrets.token_hex(4)
+        self._number = 0
+
+    def _root(self) -> Router:
+        router = Router(render)
+        router.add("GET", "/", self._hint)
+        router.add("GET", "/health", self._get_health)
+        router.add("GET", "/api/health", self._get_health)
+        router.add("GET", "/metrics", self._get_metrics)
+        router.add("GET", "/openapi.json", self._get_openapi)
+        return router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        path = raw_path_of(scope)
+        request_id = self._request_id(scope)
+        structlog.contextvars.bind_contextvars(request=request_id.decode())
+        counts = self.counts
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        counts.under_way += 1
+        try:
+            refusal = None if path in self._open else self._refusal(scope)
+            if refusal is not None:
+                await refusal.send(sending, scope["method"] == "HEAD")
+            elif path == b"/api/health":
+                await (await self._get_health(None)).send(sending, scope["method"] == "HEAD")
+            else:
+                await self._application(scope, receive, sending)
+        finally:
+            counts.under_way -= 1
+            face = self._face(path)
+            counts.answers[face, status] += 1
+            counts.seconds[face] += time.perf_counter() - started
+            if _debug.isEnabledFor(logging.DEBUG):
+                _log.debug(
+                    "request",
+                    method=scope["method"],
+                    path=path[:500].decode("latin-1"),
+                    status=status,
+                    milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                )
+
+    def _request_id(self, scope: Scope) -> bytes:
+        """The caller's own, when it is short and plain; else a new one."""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _GIVEN_ID.fullmatch(value):
+                return bytes(value)
+        self._number += 1
+        return f"{self._prefix}-{self._number}".encode()
+
+    def _face(self, path: bytes) -> str:
+        for prefix in self._faces:
+            if path.startswith(prefix):
+                return prefix.decode()
+        return "/"
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        denied = self._access.denied(scope)
+        if denied is not None:
+            self.counts.refused += 1
+            headers = [(b"www-authenticate", b"Bearer")] if denied.status == 401 else []
+            return _refused(denied.status, denied.code, denied.detail, denied.remedy, headers)
+        if self.counts.under_way > self._max_requests:
+            self.counts.refused += 1
+            detail = f"{self._max_requests} requests are under way already"
+            return _refused(503, "busy", detail, "try again in a moment", [(b"retry-after", b"1")])
+        return None
+
+    async def _hint(self, request: Request) -> Response:
+        return text_response(HINT)
+
+    async def _get_health(self, request: Request | None) -> Response:
+        found = await self._health()
+        body = {"healthy": found["healthy"], "healthResults": [], "suppressedHealthResults": []}
+        body.update((name, value) for name, value in found.items() if name != "healthy")
+        return json_response(body, 200 if found["healthy"] else 503)
+
+    async def _get_metrics(self, request: Request) -> Response:
+        body, content_type = await self._metrics()
+        return Response(200, body, content_type.encode())
+
+    async def _get_openapi(self, request: Request) -> Response:
+        return Response(200, self._openapi, b"application/json")
+
+
+_debug = logging.getLogger("pelton.http")
+
+
+def _refused(status: int, code: str, detail: str, remedy: str, headers: list[tuple[bytes, bytes]]) -> Response:
+    """In words that each face's clients understand: a problem body, and the members `message` and `error` of others."""
+    body = {
+        "type": f"urn:pelton:problem:{code.lower().replace(' ', '-')}",
+        "title": {401: "A key is needed", 403: "This is not allowed", 503: "The server cannot do this now"}[status],
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "remedy": remedy,
+        "message": f"{detail}; {remedy}",
+        "error": code,
+        "retryable": status == 503,
+    }
+    return Response(status, json.encode(body), b"application/problem+json", headers)

@@ -1,0 +1,119 @@
+"""The parts behind the faces: the store, the engine on it, and the languages in that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from pelton.connectors.registry import Connectors
+from pelton.runtime.engine import Engine
+from pelton.runtime.scripts import ScriptPool
+from pelton.server.access import Access
+from pelton.server.config import Config
+from pelton.server.languages import modules
+from pelton.server.lazy import LazyHttpPort
+from pelton.server.native.notices import Notices
+from pelton.store.base import Committed, Group
+from pelton.store.sqlite.store import SqliteStore
+from pelton.web.asgi import Router
+
+FILE = "pelton.db"
+CLOSE_SECONDS = 3.0  # of the engine's own end
+OPERATIONS_SECONDS = 1.0  # for built-in work under way; what is not done by then is done again by the next server
+
+
+class NoticedStore(SqliteStore):
+    """Says when events were committed, so that nobody has to ask for them again and again."""
+
+    notices: Notices
+
+    async def commit(self, groups: Sequence[Group]) -> list[Committed]:
+        done = await super().commit(groups)
+        if any(group.events or group.event_updates for group in groups):
+            self.notices.notify()
+        return done
+
+
+class Parts:
+    """What was started, and how it is ended."""
+
+    def __init__(self, store: SqliteStore, engine: Engine, scripts: ScriptPool, http: LazyHttpPort) -> None:
+        self.store = store
+        self.engine = engine
+        self.mounts: list[tuple[str, Router]] = []
+        self.open_paths: list[str] = []
+        self._scripts = scripts
+        self._http = http
+        self._draining: asyncio.Task[None] | None = None
+
+    def drain(self) -> None:
+        """Begins to end what waits: whoever waits for work or for a run is answered with what there is."""
+        self._draining = asyncio.create_task(self._drain(), name="drain")
+
+    async def _drain(self) -> None:
+        await self.engine.watches.stop()
+        await self.engine.operations.stop(OPERATIONS_SECONDS)  # they poll as well, and would poll again
+        await self.engine.work.stop()
+
+    async def stop_engine(self) -> None:
+        if self._draining is not None:
+            await asyncio.gather(self._draining, return_exceptions=True)
+        await self.engine.close(CLOSE_SECONDS)
+        await self._scripts.close()
+        await self._http.close()
+
+    async def stats(self) -> Mapping[str, Any]:
+        """Numbers of the services, for the metrics."""
+        found = dict(await self.engine.health())
+        work = dict(found.get("work", {}))
+        work["depth"] = await self.store.queue_sizes()
+        counts = self.store.counts
+        found["work"] = work
+        found["store"] = {
+            **found.get("store", {}),
+            "rows_read": counts.rows_read,
+            "rows_written": counts.rows_written,
+            "commits": counts.commits,
+        }
+        for name in ("sinks", "sources"):
+            found[name] = {"healthy": {address: bool(_healthy(each)) for address, each in dict(found.get(name, {})).items()}}
+        return found
+
+
+def _healthy(health: Any) -> bool:
+    return bool(health.get("healthy", True) if isinstance(health, Mapping) else getattr(health, "healthy", True))
+
+
+async def start(config: Config, connectors: Connectors, http: LazyHttpPort, access: Access, notices: Notices) -> Parts:
+    """Raises StoreBusy, StoreFailed, OSError; then nothing is left behind."""
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = NoticedStore(config.data / FILE, config.durability)
+    store.notices = notices
+    await store.open()
+    parts: Parts | None = None
+    try:
+        scripts = ScriptPool()
+        engine = Engine(store, connectors=connectors, scripts=scripts, instance=uuid4().hex)
+        parts = Parts(store, engine, scripts, http)
+        for _, module in modules("language"):
+            registered = module.register(
+                engine,
+                http=http,
+                add_local=engine.add_local,
+                schemes=connectors.schemes,
+                max_body=config.max_body,
+                valid_key=access.valid if config.api_keys else None,
+            )
+            parts.mounts.append((registered.prefix, registered.router))
+            parts.open_paths += registered.open_paths
+        await engine.open()
+    except BaseException:
+        with contextlib.suppress(Exception):
+            if parts is not None:
+                await parts.stop_engine()
+        await store.close()
+        raise
+    return parts

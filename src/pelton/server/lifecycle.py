@@ -1,0 +1,186 @@
+"""A server from its start to its end: store, engine, languages, HTTP; and the same in reverse.
+
+Invariants:
+* Nothing is listened to before the store is open and the engine runs; /health answers 200 from the first request on.
+* A stop answers what is under way (long polls: with nothing), then ends the engine, then the store. It takes at most
+  `STOP_SECONDS`, whatever hangs, and the process ends with 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any
+
+import structlog
+from msgspec import json
+
+from pelton import __version__
+from pelton.connectors.base import Connector
+from pelton.connectors.registry import Connectors
+from pelton.server import assembly, logs
+from pelton.server.access import Access
+from pelton.server.app import App
+from pelton.server.config import Config
+from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
+from pelton.server.lazy import LazyConnector, LazyHttpPort
+from pelton.server.metrics import Metrics
+from pelton.server.native import api
+from pelton.server.native.notices import Notices
+from pelton.server.native.openapi import document
+from pelton.store.base import StoreBusy, StoreFailed
+
+STOP_SECONDS = 9.0
+DRAIN_SECONDS = 4  # of it, for requests under way
+HEALTH_SECONDS = 5.0
+
+_log = structlog.get_logger("pelton.server")
+
+
+class StartFailed(Exception):
+    """The server cannot run here. The text says why, and what to do."""
+
+
+class Server:
+    """Call `start` once, then `stop` once. `address` is where HTTP is answered."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.notices = Notices()
+        self.address = ""
+        self._began = time.monotonic()
+        self._listener: Listener | None = None
+        self._parts: assembly.Parts | None = None
+        self._access = Access(config)
+        self._http = LazyHttpPort(config.allow_outgoing)
+        self._connectors = Connectors(connectors(config, self._http))
+
+    async def start(self) -> None:
+        """Raises StartFailed; then nothing is left behind."""
+        listening: socket.socket | None = None
+        try:
+            self_check(asyncio.get_running_loop())
+            listening = bind(self.config.host, self.config.port)
+            self._parts = await assembly.start(self.config, self._connectors, self._http, self._access, self.notices)
+            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS)
+            await self._listener.start()
+            self.address = self._listener.address
+        except (SelfCheckFailed, StoreBusy, StoreFailed, OSError, ValueError) as error:
+            if listening is not None:
+                listening.close()
+            await self.stop()
+            raise StartFailed(str(error)) from error
+
+    def _app(self, parts: assembly.Parts) -> App:
+        table = api.routes(parts.engine, self.notices, self.health)
+        metrics = Metrics(parts.stats)
+        app = App(
+            [api.mount(table, self.config.max_body), *parts.mounts],
+            access=self._access,
+            health=self.health,
+            metrics=metrics.page,
+            openapi=json.encode(document(table, __version__)),
+            max_requests=self.config.max_requests,
+            open_paths=parts.open_paths,
+        )
+        metrics.http = app.counts
+        return app
+
+    async def health(self) -> Mapping[str, Any]:
+        """`healthy`, and how the parts are."""
+        details: dict[str, Any] = {"version": __version__, "uptime_seconds": round(time.monotonic() - self._began, 1)}
+        if self._parts is None or self.notices.stopped:
+            return {"healthy": False, "details": {**details, "detail": "the server is not running"}}
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                found = dict(await self._parts.engine.health())
+        except TimeoutError:
+            return {"healthy": False, "details": {**details, "detail": f"no answer within {HEALTH_SECONDS:g} seconds"}}
+        healthy = bool(found.pop("healthy", True)) and not found.get("store", {}).get("failure")
+        found["connectors"] = {
+            address: {"healthy": each.healthy, "detail": each.detail, "since": each.since}
+            for address, each in self._connectors.health().items()
+        }
+        return {"healthy": healthy, "details": {**details, **found}}
+
+    async def stop(self) -> None:
+        """In the reverse order of the start; a part that hangs or fails does not keep the next from ending."""
+        deadline = time.monotonic() + STOP_SECONDS
+        self.notices.stop()
+        if self._parts is not None:
+            self._parts.drain()
+        if self._listener is not None:
+            await _end("http", self._listener.stop(), deadline)
+        if self._parts is not None:
+            await _end("engine", self._parts.stop_engine(), deadline - 1)
+        await _end("connectors", self._connectors.close(), deadline - 0.5)
+        if self._parts is not None:
+            await _end("store", self._parts.store.close(), deadline)
+
+
+async def _end(part: str, ending: Awaitable[None], deadline: float) -> None:
+    try:
+        async with asyncio.timeout(max(0.2, deadline - time.monotonic())):
+            await ending
+    except TimeoutError:
+        _log.error("a part did not end in time", part=part)
+    except Exception as error:
+        _log.error("a part did not end cleanly", part=part, exc_info=error)
+
+
+def connectors(config: Config, http: LazyHttpPort) -> list[Connector]:
+    """Each is loaded when an address of it is used first."""
+
+    def sqs() -> Connector:
+        from pelton.connectors.sqs import SqsConnector  # noqa: PLC0415 - half a second and 20 MB
+
+        return SqsConnector(endpoint=config.sqs_endpoint or None, region=config.sqs_region or None)
+
+    def webhook() -> Connector:
+        from pelton.connectors.webhook import WebhookConnector  # noqa: PLC0415 - an HTTP client that few need
+
+        return WebhookConnector(http.port())
+
+    return [LazyConnector("sqs", sqs), LazyConnector("webhook", webhook, source=False)]
+
+
+def serve_forever(config: Config) -> None:
+    """Until SIGTERM or SIGINT. Raises StartFailed."""
+    logs.configure(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        if sys.platform == "win32":
+            asyncio.run(_serve(config))
+        else:
+            import uvloop  # noqa: PLC0415 - exists on POSIX only
+
+            uvloop.run(_serve(config))
+
+
+async def _serve(config: Config) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if sys.platform != "win32":  # there, KeyboardInterrupt ends the loop
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, stopping.set)
+    began = time.monotonic()
+    server = Server(config)
+    await server.start()
+    _log.info(
+        "ready",
+        address=server.address,
+        data=str(config.data),
+        durability=config.durability,
+        access=Access(config).mode,
+        process=os.getpid(),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    await stopping.wait()
+    _log.info("stopping")
+    await server.stop()
+    _log.info("stopped")

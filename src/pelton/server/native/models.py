@@ -1,0 +1,255 @@
+"""What the native API says and takes, as types. The OpenAPI document is made from them.
+
+Keys and ids are texts, so that no client rounds them. Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+Name = Annotated[str, Meta(max_length=512)]
+
+
+class DecisionView(Struct, omit_defaults=True):
+    """What one handler made of an event. verdict: fired, false, inactive, duplicate, failed, or "type differs".
+
+    `trace`: the sub-expressions that were looked at, each with the value seen and what it came to.
+    """
+
+    handler: str
+    verdict: str
+    detail: str = ""
+    trace: list[Any] = []
+
+
+class EffectView(Struct, omit_defaults=True):
+    """What a handler that fired caused. outcome: started, signalled, held, unchanged or failed."""
+
+    handler: str
+    action: str
+    outcome: str
+    run: str = ""
+    step: str = ""
+    detail: str = ""
+    output: Any = None
+
+
+class EventView(Struct, omit_defaults=True):
+    """An event as it is kept. state: matched, unmatched, held or failed."""
+
+    key: str
+    id: str
+    source: str
+    type: str
+    state: str
+    received: int
+    subject: str = ""
+    time: int = 0
+    data: Any = None
+    attributes: dict[str, Any] = {}
+    decisions: list[DecisionView] = []
+    effects: list[EffectView] = []
+
+
+class EventPage(Struct):
+    """`after`: pass it as the parameter of that name to go on from here."""
+
+    events: list[EventView]
+    after: str
+
+
+class Accepted(Struct, omit_defaults=True):
+    """outcome: accepted, duplicate (it was there already; this is what it came to then) or conflict (same id, other content)."""
+
+    key: str
+    id: str
+    source: str
+    outcome: str
+    state: str = ""
+    decisions: list[DecisionView] = []
+    effects: list[EffectView] = []
+
+
+class AcceptedBatch(Struct):
+    """One result an event, in the order sent."""
+
+    events: list[Accepted]
+
+
+class HeldView(Struct, omit_defaults=True):
+    """Something that arrived before anything could take it. It is used when a step that wants it opens, or expires."""
+
+    id: str
+    name: str
+    posted: int
+    expires: int = 0
+    run: str = ""
+    key: str = ""
+    source: str = ""
+    data: Any = None
+
+
+class HeldPage(Struct):
+    held: list[HeldView]
+
+
+class DeadLetterView(Struct, omit_defaults=True):
+    """A delivery that was given up (direction "out"), or a message that could not be taken ("in")."""
+
+    number: int
+    direction: str
+    address: str
+    id: str
+    reason: str
+    tries: int
+    at: int
+    body: Any = None
+    headers: dict[str, str] = {}
+
+
+class DeadLetterPage(Struct):
+    """`after`: pass it as the parameter of that name for the next page; 0 = this was the last."""
+
+    dead_letters: list[DeadLetterView]
+    after: int
+
+
+class Redelivered(Struct):
+    number: int
+    redelivered: bool
+
+
+class RunHead(Struct, omit_defaults=True):
+    """status: EXPECTED, RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT or TERMINATED."""
+
+    id: str
+    status: str
+    process: str
+    version: int
+    created: int
+    updated: int
+    ended: int = 0
+    parent: str = ""
+    era: int = 0
+
+
+class RunPage(Struct):
+    """`before`: pass it as the parameter of that name for the next page; "" = this was the last."""
+
+    runs: list[RunHead]
+    before: str
+
+
+class RunDetail(Struct, omit_defaults=True):
+    run: RunHead
+    input: Any = None
+    output: Any = None
+    reason: str = ""
+    variables: dict[str, Any] = {}
+    correlation: str = ""
+    priority: int = 0
+    event: str = ""
+
+
+class StepView(Struct, omit_defaults=True):
+    """status: OPEN and what it waits for (`waits_for`), or how it ended."""
+
+    id: str
+    n: int
+    slot: str
+    status: str
+    opened: int
+    waits_for: str = ""
+    started: int = 0
+    ended: int = 0
+    attempt: int = 0
+    iteration: int = 0
+    queue: str = ""
+    worker: str = ""
+    input: Any = None
+    output: Any = None
+    reason: str = ""
+    child: str = ""
+
+
+class StepPage(Struct):
+    """`after`: pass it as the parameter of that name for the next page; -1 = this was the last."""
+
+    steps: list[StepView]
+    after: int
+
+
+class FailureIn(Struct, forbid_unknown_fields=True):
+    """kind: technical, business, cancelled or "timed out". `retriable` false: no further attempt."""
+
+    name: Name = "failed"
+    kind: str = "technical"
+    message: Annotated[str, Meta(max_length=10_000)] = ""
+    content: Any = None
+    retriable: bool = True
+
+
+class ReportIn(Struct, forbid_unknown_fields=True):
+    """What became of a work item. status: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (`again_after`: offer it again then).
+
+    With the item's `attempt`, a report that is repeated changes nothing the second time.
+    """
+
+    id: Name
+    status: str = "COMPLETED"
+    attempt: int = -1
+    output: Any = None
+    reason: Annotated[str, Meta(max_length=10_000)] = ""
+    failure: FailureIn | None = None
+    again_after: Annotated[int, Meta(ge=0, le=31_536_000_000)] = 0
+
+
+class ClaimIn(Struct, forbid_unknown_fields=True):
+    """`wait`: milliseconds that the answer may be put off until there is work."""
+
+    queues: Annotated[list[Name], Meta(min_length=1, max_length=100)]
+    count: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    wait: Annotated[int, Meta(ge=0, le=60_000)] = 0
+
+
+class WorkIn(Struct, forbid_unknown_fields=True):
+    """Reports of finished work and the request for more, in one commit."""
+
+    worker: Name = ""
+    reports: Annotated[list[ReportIn], Meta(max_length=1_000)] = []
+    claim: ClaimIn | None = None
+
+
+class ReportOut(Struct, omit_defaults=True):
+    """`code` says why a report was refused; "step ended" and "no step" mean that there is nothing left to do for it."""
+
+    ok: bool
+    code: str = ""
+    detail: str = ""
+
+
+class ItemOut(Struct, omit_defaults=True):
+    id: str
+    queue: str
+    run: str
+    process: str
+    slot: str
+    attempt: int
+    input: Any = None
+    previous: Any = None
+    polls: int = 0
+    lease: int = 0
+
+
+class WorkOut(Struct):
+    """`results` in the order of the reports."""
+
+    results: list[ReportOut]
+    items: list[ItemOut]
+
+
+class HealthOut(Struct):
+    healthy: bool
+    details: dict[str, Any]

@@ -1,0 +1,47 @@
+"""Wakes those who follow the event log, so that nobody polls the store. Also how a stopping server ends their waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+MAX_FOLLOWERS = 500
+
+
+class Notices:
+    """A counter that can be awaited: look at `seen`, read the store, then wait for it to move. Loop-bound, no locks."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.stopped = False
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @property
+    def full(self) -> bool:
+        return len(self._waiting) >= MAX_FOLLOWERS
+
+    def notify(self) -> None:
+        self.seen += 1
+        waiting, self._waiting = self._waiting, set()
+        for each in waiting:
+            if not each.done():
+                each.set_result(None)
+
+    def stop(self) -> None:
+        """Every wait ends, now and from now on."""
+        self.stopped = True
+        self.notify()
+
+    async def moved(self, since: int, seconds: float) -> bool:
+        """Whether `seen` is beyond `since`, at once or within `seconds`."""
+        if self.seen != since or self.stopped or seconds <= 0:
+            return self.seen != since
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(wake)
+        try:
+            async with asyncio.timeout(seconds):
+                await wake
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(wake)
+        return True

@@ -1,0 +1,122 @@
+"""`pelton events`, `explain`, `dead-letters`, and how the command fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from tests.server.running import WAITING, client, define, server, starter
+
+import pelton as package
+from pelton.cli.main import main
+from pelton.cli.process import ServerProcess
+from pelton.client import Client
+
+__all__ = ["client", "server"]  # fixtures
+
+
+def pelton(server: ServerProcess, *arguments: str) -> Result:
+    done = CliRunner().invoke(main, [*arguments, "--server", server.address])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_explain_tells_what_fired_and_what_did_not(server: ServerProcess, client: Client) -> None:
+    big = starter("big_orders", "test:order", "waiting", "$.number > 10")
+    define(client, WAITING, big, starter("all_orders", "test:order", "waiting"))
+    answer = client.post_event("test:order", "/shop", {"number": 5}, id="o1")
+    run = answer["effects"][0]["run"]
+    for text in (pelton(server, "explain", answer["key"]).output, pelton(server, "explain", "o1", "--source", "/shop").output):
+        assert "handler big_orders: false" in text
+        assert "5" in text
+        assert "handler all_orders: fired" in text
+        assert f"started run {run}" in text
+        assert "pause_ref  OPEN" in text
+    only = pelton(server, "explain", answer["key"], "--handler", "big_orders").output
+    assert "all_orders" not in only
+    found = json.loads(pelton(server, "explain", answer["key"], "--json").output)
+    assert {each["handler"]: each["verdict"] for each in found["decisions"]} == {"big_orders": "false", "all_orders": "fired"}
+
+
+def test_an_event_nobody_wants_is_explained_too(server: ServerProcess, client: Client) -> None:
+    key = client.post_event("test:unwanted", "/s")["key"]
+    assert "unmatched" in pelton(server, "explain", key).output
+    assert "unmatched" in pelton(server, "events", "--type", "test:unwanted").output
+
+
+def test_events_are_listed_newest_last(server: ServerProcess, client: Client) -> None:
+    keys = [client.post_event("test:list", "/s", number)["key"] for number in range(3)]
+    lines = pelton(server, "events", "--type", "test:list", "--json").output.splitlines()
+    assert [json.loads(line)["key"] for line in lines] == keys
+
+
+def test_following_prints_each_event_as_it_comes(server: ServerProcess, client: Client) -> None:
+    client.post_event("test:tail", "/s", 0)
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "pelton.cli",
+        "events",
+        "--type",
+        "test:tail",
+        "--follow",
+        "--json",
+        "--server",
+        server.address,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["data"] == 0
+            for number in (1, 2):
+                client.post_event("test:tail", "/s", number)
+                assert json.loads(process.stdout.readline())["data"] == number
+        finally:
+            process.kill()
+
+
+def test_text_from_outside_cannot_draw_on_the_terminal(server: ServerProcess, client: Client) -> None:
+    define(client, starter("odd_handler", "test:odd", "waiting", "$.number == '\u001b[31m'"))
+    key = client.post_event("test:odd", "/s", {"number": "\u001b[2J"})["key"]
+    assert "\u001b" not in pelton(server, "explain", key).output
+
+
+def test_no_dead_letters(server: ServerProcess) -> None:
+    assert "no dead letters" in pelton(server, "dead-letters").output
+
+
+def test_errors_are_one_line_with_a_code(server: ServerProcess) -> None:
+    done = CliRunner().invoke(main, ["explain", "nonsense", "--server", server.address])
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    done = CliRunner().invoke(main, ["events", "--server", "http://127.0.0.1:1"])
+    assert (done.exit_code, len(done.stderr.splitlines())) == (3, 1)
+    assert "pelton serve" in done.stderr
+    done = CliRunner().invoke(main, ["events", "--server", "nonsense"])
+    assert done.exit_code == 2
+
+
+def test_the_version_is_the_packages() -> None:
+    assert CliRunner().invoke(main, ["version"]).output == f"pelton {package.__version__}\n"
+    assert package.__version__ in CliRunner().invoke(main, ["--version"]).output
+
+
+def test_the_settings_can_be_printed(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("port = 99\napi-keys = ['a-secret-that-is-long']\n")
+    done = CliRunner().invoke(main, ["serve", "--print-config", "--config", str(file)], env={"PELTON_MAX_BODY": "2048"})
+    assert done.exit_code == 0
+    assert "port = 99" in done.output
+    assert "max_body = 2048" in done.output
+    assert "secret" not in done.output
+
+
+def test_the_command_starts_quickly_because_it_loads_little() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import pelton.cli.main, sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    heavy = {"aiobotocore", "botocore", "httpx", "yaml", "apsw", "uvicorn", "prometheus_client", "pelton.server.lifecycle"}
+    assert heavy.isdisjoint(done.stdout.split())

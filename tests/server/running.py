@@ -1,0 +1,76 @@
+"""A real server in a process of its own, for tests: `from tests.server.running import server, client` in a test module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pelton.cli.apply import detect, send
+from pelton.cli.process import ServerProcess
+from pelton.client import Client
+
+WAITING = {
+    "name": "waiting",
+    "version": 1,
+    "schemaVersion": 2,
+    "tasks": [{"name": "pause", "taskReferenceName": "pause_ref", "type": "WAIT", "inputParameters": {}}],
+    "outputParameters": {"got": "${pause_ref.output.answer}"},
+}
+WORKING = {
+    "name": "working",
+    "version": 1,
+    "schemaVersion": 2,
+    "tasks": [
+        {
+            "name": f"step_{name}",
+            "taskReferenceName": f"{name}_ref",
+            "type": "SIMPLE",
+            "inputParameters": {"number": "${workflow.input.number}"},
+        }
+        for name in ("one", "two", "three")
+    ],
+    "outputParameters": {"number": "${three_ref.output.number}"},
+}
+
+
+def starter(name: str, event: str, workflow: str, condition: str = "") -> dict[str, object]:
+    """A handler that starts a workflow with the event's members as its input."""
+    start = {"name": workflow, "version": 1, "input": {"number": "${number}"}}
+    found: dict[str, object] = {
+        "name": name,
+        "event": event,
+        "actions": [{"action": "start_workflow", "start_workflow": start}],
+        "active": True,
+    }
+    if condition:
+        found["condition"] = condition
+    return found
+
+
+def define(client: Client, *documents: object) -> None:
+    for document in documents:
+        send(client, detect(document, "test"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One for all tests of a module."""
+    process = ServerProcess(tmp_path_factory.mktemp("server") / "data")
+    process.wait_ready()
+    yield process
+    assert process.stop() == 0, "\n".join(process.log)
+
+
+@pytest.fixture
+def client(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.address) as found:
+        yield found
+
+
+def fresh(directory: Path, *arguments: str) -> ServerProcess:
+    """A server of the test's own. The caller stops it."""
+    process = ServerProcess(directory, *arguments)
+    process.wait_ready()
+    return process

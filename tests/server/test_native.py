@@ -1,0 +1,332 @@
+"""The native API of a real server: events, explanations, runs, work, and errors in its own dialect."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from msgspec import msgpack
+from tests.server.running import WAITING, WORKING, client, define, server, starter
+
+from pelton.cli.process import ServerProcess
+from pelton.client import Client, Refused
+from pelton.client.asks import Ask
+
+__all__ = ["client", "server"]  # fixtures
+
+
+def raw(server: ServerProcess, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    parts = urlsplit(server.address)
+    assert parts.hostname
+    connection = HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request(method, path, body or None, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    connection.close()
+    return found
+
+
+def problem(caught: pytest.ExceptionInfo[Refused]) -> tuple[int, str, str]:
+    return caught.value.status, caught.value.code, caught.value.field
+
+
+# ---- events
+
+
+def test_an_event_nobody_wants_is_kept_all_the_same(client: Client) -> None:
+    answer = client.post_event("lonely:type", "/s", {"a": [1, None, "ü"]}, id="n1", subject="sub", attributes={"ext": 5})
+    assert (answer["outcome"], answer["state"]) == ("accepted", "unmatched")
+    event = client.event(answer["key"])
+    assert (event["data"], event["subject"], event["attributes"]) == ({"a": [1, None, "ü"]}, "sub", {"ext": 5})
+    assert client.event("n1", "/s") == event
+
+
+def test_a_repeat_is_answered_with_the_first_outcome_and_other_content_with_409(client: Client) -> None:
+    define(client, WAITING, starter("repeat_starter", "test:repeat", "waiting"))
+    first = client.post_event("test:repeat", "/s", {"number": 1}, id="r1")
+    again = client.post_event("test:repeat", "/s", {"number": 1}, id="r1")
+    assert first["effects"][0]["outcome"] == "started"
+    assert again == {**first, "outcome": "duplicate"}
+    with pytest.raises(Refused) as caught:
+        client.post_event("test:repeat", "/s", {"number": 2}, id="r1")
+    assert problem(caught) == (409, "conflict", "id")
+    assert client.post_event("test:repeat", "/other", {"number": 1}, id="r1")["outcome"] == "accepted"
+
+
+def test_many_posts_of_one_event_at_once_cause_one_run(client: Client, server: ServerProcess) -> None:
+    define(client, WAITING, starter("once_starter", "test:once", "waiting"))
+    answers: list[Any] = []
+
+    def post() -> None:
+        with Client(server.address) as own:
+            answers.append(own.post_event("test:once", "/s", {"number": 1}, id="once"))
+
+    threads = [threading.Thread(target=post) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(answer["outcome"] for answer in answers) == ["accepted", *["duplicate"] * 11]
+    assert {answer["effects"][0]["run"] for answer in answers} == {answers[0]["effects"][0]["run"]}
+
+
+def test_a_batch_is_answered_one_by_one(client: Client) -> None:
+    batch = [{"id": f"b{number}", "source": "/b", "type": "batch:type", "data": number} for number in range(20)]
+    results = client.post_events(batch)["events"]
+    assert [result["id"] for result in results] == [event["id"] for event in batch]
+    results = client.post_events([*batch[:2], {**batch[2], "data": "other"}, {"id": "b99", "source": "/b", "type": "batch:type"}])
+    assert [result["outcome"] for result in results["events"]] == ["duplicate", "duplicate", "conflict", "accepted"]
+    assert client.post_events([]) == {"events": []}
+
+
+def test_the_same_event_twice_in_a_batch_counts_once(client: Client) -> None:
+    event = {"id": "twin", "source": "/b", "type": "batch:type", "data": 1}
+    assert [result["outcome"] for result in client.post_events([event, event])["events"]] == ["accepted", "duplicate"]
+
+
+def test_a_batch_with_one_bad_event_changes_nothing(client: Client) -> None:
+    good = {"id": "bad-batch", "source": "/b", "type": "batch:type"}
+    with pytest.raises(Refused) as caught:
+        client.post_events([good, {**good, "type": ""}])
+    assert problem(caught) == (400, "invalid", "[1].type")
+    with pytest.raises(Refused) as caught:
+        client.event("bad-batch", "/b")
+    assert caught.value.status == 404
+
+
+def test_binary_mode(server: ServerProcess, client: Client) -> None:
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": "bin1",
+        "ce_source": "/bin",
+        "ce_type": "binary:type",
+        "Content_Type": "application/json",
+    }
+    status, answered, _ = raw(server, "POST", "/v1/events", b'{"x": 1}', **headers)
+    assert status == 201
+    assert client.call(Ask("GET", answered["location"]))["data"] == {"x": 1}
+
+
+def test_pages_go_both_ways(client: Client) -> None:
+    keys = [each["key"] for each in client.post_events([{"source": "/p", "type": "page:type"} for _ in range(7)])["events"]]
+    newest = [each["key"] for each in client.events(type="page:type", limit=3)["events"]]
+    assert newest == keys[:3:-1]
+    older = [each["key"] for each in client.events(type="page:type", limit=3, before=newest[-1])["events"]]
+    assert older == keys[3:0:-1]
+    page = client.events(type="page:type", after=keys[1], limit=3)
+    assert [each["key"] for each in page["events"]] == keys[2:5]
+    assert page["after"] == keys[4]
+    assert client.events(type="page:type", state="failed")["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "field"),
+    [
+        ("/v1/events?limit=0", 400, ""),
+        ("/v1/events?limit=x", 400, "limit"),
+        ("/v1/events?after=nonsense", 400, "after"),
+        ("/v1/events?state=odd", 400, "state"),
+        ("/v1/events/nonsense", 404, "key"),
+        ("/v1/events/00000000-0000-0000-0000-000000000000", 404, "key"),
+        ("/v1/runs/nonsense", 404, "id"),
+        ("/v1/runs/00000000-0000-0000-0000-000000000000/steps", 404, "id"),
+        ("/v1/nothing", 404, ""),
+    ],
+)
+def test_what_cannot_be_is_a_problem(client: Client, path: str, status: int, field: str) -> None:
+    with pytest.raises(Refused) as caught:
+        client.call(Ask("GET", path))
+    assert (caught.value.status, caught.value.field) == (status, field)
+    assert caught.value.problem["type"].startswith("urn:pelton:problem:")
+    assert caught.value.problem["status"] == status
+
+
+def test_a_long_poll_is_answered_by_the_next_event(server: ServerProcess, client: Client) -> None:
+    after = client.post_event("follow:type", "/f")["key"]
+    found: list[Any] = []
+
+    def follow() -> None:
+        with Client(server.address) as own:
+            found.append(own.events(type="follow:type", after=after, wait=20_000))
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    key = client.post_event("follow:type", "/f", {"n": 2})["key"]
+    thread.join(15)
+    assert [event["key"] for event in found[0]["events"]] == [key]
+
+
+def test_a_stream_goes_on(server: ServerProcess, client: Client) -> None:
+    parts = urlsplit(server.address)
+    assert parts.hostname
+    with socket.create_connection((parts.hostname, parts.port), timeout=15) as stream, stream.makefile("rb") as lines:
+        stream.sendall(b"GET /v1/events?type=stream:type HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        assert lines.readline().startswith(b"HTTP/1.1 200")
+        while not lines.readline().startswith(b": following"):
+            pass
+        keys = [client.post_event("stream:type", "/f", number)["key"] for number in range(3)]
+        seen: list[str] = []
+        while len(seen) < 3:
+            line = lines.readline()
+            assert line
+            if line.startswith(b"data: "):
+                seen.append(json.loads(line[6:])["key"])
+    assert seen == keys
+
+
+# ---- explanations
+
+
+def test_explain_shows_what_was_seen(client: Client) -> None:
+    define(client, WAITING, starter("small_starter", "test:explain", "waiting", "$.number > 10"))
+    answer = client.post_event("test:explain", "/s", {"number": 3})
+    [decision] = [each for each in client.explain(answer["key"])["decisions"] if each["handler"] == "small_starter"]
+    assert decision["verdict"] == "false"
+    assert "3" in json.dumps(decision["trace"])
+    define(client, starter("late_starter", "test:explain", "waiting"))
+    assert client.explain(answer["key"], handler="late_starter")["verdict"] != "type differs"
+    assert client.explain(answer["key"], handler="small_starter") == decision
+    with pytest.raises(Refused) as caught:
+        client.explain(answer["key"], handler="no such handler")
+    assert caught.value.status == 404
+
+
+# ---- runs
+
+
+def test_a_run_can_be_read(client: Client) -> None:
+    define(client, WAITING, starter("read_starter", "test:read", "waiting"))
+    run = client.post_event("test:read", "/s", {"number": 7})["effects"][0]["run"]
+    detail = client.run(run)
+    assert (detail["run"]["process"], detail["run"]["version"], detail["run"]["status"]) == ("waiting", 1, "RUNNING")
+    assert detail["input"]["number"] == 7
+    [step] = client.steps(run)["steps"]
+    assert (step["slot"], step["status"], step["waits_for"]) == ("pause_ref", "OPEN", "WAIT")
+    assert client.runs(process="waiting", limit=1)["runs"][0]["id"] == run
+    assert all(each["status"] != "COMPLETED" for each in client.runs(process="waiting", live=True)["runs"])
+    assert client.runs(process="no such process")["runs"] == []
+
+
+# ---- work
+
+
+def exchange(client: Client, packed: bool = False, **body: Any) -> Any:
+    body = {"worker": "tester", **body}
+    if packed:
+        answer = raw_exchange(client, msgpack.encode(body))
+        return msgpack.decode(answer)
+    return client.call(Ask("POST", "/v1/work", json.dumps(body).encode(), seconds=20))
+
+
+def raw_exchange(client: Client, body: bytes) -> bytes:
+    parts = urlsplit(client.url)
+    assert parts.hostname
+    connection = HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection.request("POST", "/v1/work", body, {"Content-Type": "application/msgpack"})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/msgpack"
+    found = answer.read()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_work_goes_out_and_comes_back(client: Client, packed: bool) -> None:
+    define(client, WORKING, starter("work_starter", "test:work", "working"))
+    run = client.post_event("test:work", "/s", {"number": 11})["effects"][0]["run"]
+    for name in ("one", "two", "three"):
+        answer = exchange(client, packed, claim={"queues": [f"step_{name}"], "count": 5, "wait": 5000})
+        [item] = answer["items"]
+        assert (item["queue"], item["run"], item["process"], item["slot"]) == (f"step_{name}", run, "working", f"{name}_ref")
+        assert item["input"] == {"number": 11}
+        report = {"id": item["id"], "attempt": item["attempt"], "output": {"number": 12}}
+        assert exchange(client, packed, reports=[report])["results"] == [{"ok": True}]
+        [late] = exchange(client, packed, reports=[report])["results"]
+        assert late["ok"] is True or late["code"]  # said again: nothing happens, and nobody is told to do it once more
+    detail = client.run(run)
+    assert (detail["run"]["status"], detail["output"]) == ("COMPLETED", {"number": 12})
+
+
+def test_reports_that_make_no_sense(client: Client) -> None:
+    answer = exchange(client, reports=[{"id": "no id"}, {"id": "00000000-0000-0000-0000-000000000000-1"}])
+    assert [result["code"] for result in answer["results"]] == ["no step", "no step"]
+    for body, field in [
+        ({"reports": [{"id": "x", "status": "ODD"}]}, "reports[0].status"),
+        ({"claim": {"queues": []}}, "claim.queues"),
+        ({"claim": {"queues": ["q"], "count": 0}}, "claim.count"),
+        ({"claim": {"queues": ["q"], "wait": 60_001}}, "claim.wait"),
+        ({"report": []}, ""),
+    ]:
+        with pytest.raises(Refused) as caught:
+            exchange(client, **body)
+        assert (caught.value.status, caught.value.field) == (400, field)
+
+
+def test_a_poller_that_hangs_up_takes_no_work_with_it(server: ServerProcess, client: Client) -> None:
+    define(client, WORKING, starter("gone_starter", "test:gone", "working"))
+    exchange(client, claim={"queues": ["step_one"], "count": 100})  # empties the queue
+    parts = urlsplit(server.address)
+    assert parts.hostname
+    body = json.dumps({"worker": "gone", "claim": {"queues": ["step_one"], "count": 1, "wait": 30_000}}).encode()
+    with socket.create_connection((parts.hostname, parts.port)) as poller:
+        poller.sendall(b"POST /v1/work HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    run = client.post_event("test:gone", "/s", {"number": 1})["effects"][0]["run"]
+    [item] = exchange(client, claim={"queues": ["step_one"], "count": 1, "wait": 10_000})["items"]
+    assert item["run"] == run
+
+
+# ---- the rest
+
+
+def test_dead_letters_and_held_are_empty_at_first(client: Client) -> None:
+    assert client.dead_letters() == {"dead_letters": [], "after": 0}
+    assert client.held() == {"held": []}
+    with pytest.raises(Refused) as caught:
+        client.redeliver(5)
+    assert caught.value.status == 404
+
+
+def test_health_and_metrics(client: Client) -> None:
+    for path in ("/health", "/api/health"):
+        found = client.call(Ask("GET", path))
+        assert found["healthy"] is True
+        assert found["healthResults"] == []
+    assert client.call(Ask("GET", "/v1/health"))["healthy"] is True
+    page = client.call(Ask("GET", "/metrics"))
+    assert 'pelton_http_requests_total{face="/v1",status="200"}' in page
+    assert "pelton_process_resident_memory_bytes" in page
+
+
+def test_a_request_has_an_id(server: ServerProcess) -> None:
+    _, headers, _ = raw(server, "GET", "/health")
+    assert headers["x-request-id"]
+    _, headers, _ = raw(server, "GET", "/health", X_Request_Id="mine-1")
+    assert headers["x-request-id"] == "mine-1"
+    _, headers, _ = raw(server, "GET", "/health", X_Request_Id="not plain")
+    assert headers["x-request-id"] != "not plain"
+
+
+def test_bodies_are_bounded(server: ServerProcess) -> None:
+    status, _, body = raw(server, "POST", "/v1/events", b" " * (5 * 1024 * 1024), Content_Type="application/json")
+    assert status == 413
+    assert json.loads(body)["code"] == "too large"
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/events"), ("PUT", "/v1/work"), ("GET", "/v1/work")])
+def test_other_methods_are_named(server: ServerProcess, method: str, path: str) -> None:
+    status, headers, _ = raw(server, method, path)
+    assert status == 405
+    assert headers["allow"]
+
+
+def test_a_page_from_elsewhere_gets_nothing(server: ServerProcess) -> None:
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
+        status, _, body = raw(server, "GET", "/v1/events", **headers)
+        assert status == 403
+        assert json.loads(body)["remedy"]
