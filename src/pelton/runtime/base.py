@@ -18,32 +18,7 @@ from pelton.kernel.process import Process
 from pelton.kernel.rows import OpenStep, Run, StartMeta, Step
 from pelton.kernel.signals import Report, Signal
 from pelton.runtime.ids import IdCodec
-
-# Rows that callers see; they come from here, so that no language needs to know the store.
-from pelton.store.base import (
-    DeadLetter as DeadLetter,
-)
-from pelton.store.base import (
-    DefinitionRow as DefinitionRow,
-)
-from pelton.store.base import (
-    Delivery as Delivery,
-)
-from pelton.store.base import (
-    EventRow as EventRow,
-)
-from pelton.store.base import (
-    HeldRow as HeldRow,
-)
-from pelton.store.base import (
-    LogRow as LogRow,
-)
-from pelton.store.base import (
-    Store,
-)
-from pelton.store.base import (
-    TimerRow as TimerRow,
-)
+from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, Store, TimerRow
 
 # ---- errors that callers see
 
