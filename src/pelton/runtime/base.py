@@ -220,7 +220,7 @@ Operation = Callable[[WorkItem], Awaitable[Report]]
 class Watch(Protocol):
     """Follows a run and all that it called. Use as a context manager; register, then look, then wait."""
 
-    async def changed(self, timeout: float) -> bool:
+    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - the wait is part of the contract: False is an answer
         """True as soon as a commit has touched the run or its children since the last call; False after `timeout` seconds."""
         ...
 
