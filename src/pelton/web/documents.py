@@ -29,7 +29,7 @@ def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     shape = b"".join(data.split(b'"')[::2]).translate(_BRACKETS, _OTHERS)
     too_deep = b"[" * (limit + 1)
-    for _ in range(limit + 1):
+    for _ in range(limit):
         if too_deep in shape:
             break
         inner = shape.replace(b"[]", b"")  # takes the innermost level away everywhere at once

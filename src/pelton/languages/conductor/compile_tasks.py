@@ -36,6 +36,7 @@ from pelton.languages.conductor.model import TaskDef, WorkflowTask
 from pelton.languages.conductor.roots import Roots
 from pelton.languages.conductor.tree import walk
 
+NO_DOMAIN = "NO_DOMAIN"
 MAX_VARIABLES = 256 * 1024  # bytes of JSON text that one SET_VARIABLE may set
 
 _END = {"COMPLETED": RunStatus.COMPLETED, "FAILED": RunStatus.FAILED, "TERMINATED": RunStatus.TERMINATED}
@@ -130,7 +131,7 @@ class Compiler:
     # ---- work
 
     def _simple(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
-        return Work(**common, queue=task.name, delay=task.start_delay * 1000)
+        return Work(**common, queue=Queue(task.name), delay=task.start_delay * 1000)
 
     def _http(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         flag = task.async_complete
@@ -212,6 +213,26 @@ def shown_type(task: WorkflowTask) -> str:
     if task.type == "SIMPLE":
         return task.name
     return "FORK" if task.type == "FORK_JOIN" else task.type
+
+
+class Queue:
+    """Where a worker's task is offered: under its name, or in the domain that the run was given for it. Of several domains the
+    last; NO_DOMAIN means none."""
+
+    __slots__ = ("_name", "reads")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.reads: frozenset[Read] = frozenset()
+
+    def evaluate(self, context: Any) -> str:
+        routes = context.meta.routes
+        if not routes:
+            return self._name
+        domains = [part.strip() for part in routes.get(self._name, routes.get("*", "")).split(",") if part.strip()]
+        if not domains or domains[-1] == NO_DOMAIN:
+            return self._name
+        return f"{domains[-1]}:{self._name}"
 
 
 # ---- inputs

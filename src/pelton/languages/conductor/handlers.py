@@ -31,7 +31,7 @@ from pelton.languages.conductor.model import (
 from pelton.languages.conductor.payloads import Rooted, expanded, roots
 from pelton.languages.conductor.starting import keys_of
 from pelton.runtime.base import ActionContext, Command, Problem, SignalCommand, StartCommand
-from pelton.store.base import DefinitionRow
+from pelton.runtime.rows import DefinitionRow
 from pelton.web.errors import WebError
 
 MESSAGE_ID, EVENT_NAME = "conductor.event.messageId", "conductor.event.name"

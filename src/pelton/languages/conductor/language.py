@@ -20,7 +20,7 @@ from pelton.languages.conductor.routes_metadata import Metadata
 from pelton.languages.conductor.routes_runs import Runs
 from pelton.languages.conductor.routes_tasks import Tasks
 from pelton.runtime.base import Engine, EngineError, EventIn
-from pelton.store.base import DefinitionRow, Delivery, EventRow
+from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
 from pelton.web.asgi import MAX_BODY, Request, Response, Router, json_response
 from pelton.web.errors import WebError
 

@@ -8,7 +8,7 @@ from pelton.languages.conductor import decode, validate
 from pelton.languages.conductor.face import Face
 from pelton.languages.conductor.model import EventHandler
 from pelton.runtime.base import EngineError
-from pelton.store.base import DefinitionRow
+from pelton.runtime.rows import DefinitionRow
 from pelton.web.asgi import Request, Response, Router, empty, json_response
 from pelton.web.errors import WebError
 

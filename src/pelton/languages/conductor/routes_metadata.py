@@ -12,7 +12,7 @@ from pelton.languages.conductor.face import Face, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.languages.conductor.tree import walk
 from pelton.runtime.base import EngineError
-from pelton.store.base import DefinitionRow
+from pelton.runtime.rows import DefinitionRow
 from pelton.web.asgi import Request, Response, Router, empty, json_response
 from pelton.web.errors import WebError
 

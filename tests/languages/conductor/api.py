@@ -1,0 +1,233 @@
+"""The API over a real engine and a real store, called in process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from pelton.connectors.base import Outgoing
+from pelton.connectors.registry import Connectors
+from pelton.languages.conductor.language import register
+from pelton.runtime.engine import Engine
+from pelton.runtime.scripts import ScriptPool
+from pelton.store.sqlite.store import SqliteStore
+from pelton.web.asgi import Application
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+class Reply(NamedTuple):
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Web:
+    """The way out for HTTP tasks, answered by the test."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.replies: list[Reply | Exception] = []
+
+    async def request(
+        self, method: str, url: str, headers: Any = (), body: bytes = b"", *, connect_timeout: float = 5, read_timeout: float = 5
+    ) -> Reply:
+        self.requests.append((method, url, dict(headers), body))
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+class Queue:
+    """A connector that keeps what is sent. `scheme` is sqs, so that definitions look as they do in life."""
+
+    scheme = "sqs"
+    source = False
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Outgoing]] = []
+
+    def check(self, address: str) -> str | None:
+        return None if address else "an address needs a name"
+
+    async def send(self, address: str, messages: list[Outgoing]) -> list[None]:
+        self.sent += [(address, message) for message in messages]
+        return [None] * len(messages)
+
+    def subscribe(self, address: str) -> Any:
+        raise AssertionError(f"nothing is listened to, {address} neither")
+
+    def health(self) -> dict[str, Any]:
+        return {}
+
+    async def close(self) -> None:
+        pass
+
+
+class Api:
+    def __init__(self, engine: Engine, application: Application, web: Web, queue: Queue) -> None:
+        self.engine = engine
+        self.application = application
+        self.web = web
+        self.queue = queue
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        **query: Any,
+    ) -> Answer:
+        """`path` is a raw one; `body` becomes JSON, `raw` is sent as it is."""
+        data = raw if raw is not None else b"" if body is None else msgspec.json.encode(body)
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": f"/api{path}".encode(),
+            "query_string": urlencode(query, doseq=True).encode(),
+            "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
+        }
+        sent: list[Any] = []
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        given = [{"type": "http.request", "body": data, "more_body": False}]
+
+        async def receive() -> Any:
+            if given:
+                return given.pop(0)
+            await left
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.application(scope, receive, send)
+        start, end = sent
+        found = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Answer(start["status"], found, end["body"])
+
+    async def ok(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """The answer's value; the call must succeed."""
+        answer = await self.call(method, path, body, **query)
+        assert answer.status in (200, 204), (answer.status, answer.body)
+        if not answer.body:
+            return None
+        return answer.json if "json" in answer.headers.get("content-type", "") else answer.text
+
+    async def refused(self, method: str, path: str, body: Any = None, **query: Any) -> Answer:
+        answer = await self.call(method, path, body, **query)
+        assert answer.status >= 400, (answer.status, answer.body)
+        assert answer.json["status"] == answer.status
+        assert "Traceback" not in answer.text
+        return answer
+
+    # ---- what tests do all the time
+
+    async def register(self, tasks: list[dict[str, Any]], name: str = "wf", **more: Any) -> None:
+        await self.ok("PUT", "/metadata/workflow", [{"name": name, "tasks": tasks, **more}])
+
+    async def start(self, value: Any = None, name: str = "wf", **query: Any) -> str:
+        found = await self.ok("POST", f"/workflow/{name}", value or {}, **query)
+        assert isinstance(found, str)
+        return found
+
+    async def run(self, tasks: list[dict[str, Any]], value: Any = None, **more: Any) -> str:
+        await self.register(tasks, **more)
+        return await self.start(value)
+
+    async def get(self, run: str) -> Any:
+        return await self.ok("GET", f"/workflow/{run}")
+
+    async def poll(self, kind: str, **query: Any) -> list[Any]:
+        found = await self.ok("GET", f"/tasks/poll/batch/{quote(kind, safe='')}", **{"workerid": "w1", "timeout": 0, **query})
+        assert isinstance(found, list)
+        return found
+
+    async def one(self, kind: str, **query: Any) -> Any:
+        [task] = await self.poll(kind, **{"timeout": 2000, **query})
+        return task
+
+    async def update(self, task: Any, status: str = "COMPLETED", output: Any = None, **more: Any) -> Answer:
+        result = {"workflowInstanceId": task["workflowInstanceId"], "taskId": task["taskId"], "status": status}
+        return await self.call("POST", "/tasks", {**result, "outputData": output or {}, "workerId": "w1", **more})
+
+    async def until(self, run: str, holds: Callable[[Any], bool], seconds: float = 5.0) -> Any:
+        """The run, as soon as it is there and is so."""
+        key = self.engine.codec.parse_run_id(run)
+        assert key is not None
+        deadline = time.monotonic() + seconds
+        with self.engine.watch(key) as watch:
+            while True:
+                answer = await self.call("GET", f"/workflow/{run}")
+                found = answer.json
+                if answer.status == 200 and holds(found):
+                    return found
+                left = deadline - time.monotonic()
+                assert left > 0, found
+                await watch.changed(min(left, 0.5))
+
+    async def ended(self, run: str, status: str = "COMPLETED", seconds: float = 5.0) -> Any:
+        found = await self.until(run, lambda found: found["status"] in ENDED, seconds)
+        assert found["status"] == status, found
+        return found
+
+
+ENDED = ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+
+
+def task(found: Any, reference: str) -> Any:
+    """The newest task of a reference name in a run."""
+    return [each for each in found["tasks"] if each["referenceTaskName"] == reference][-1]
+
+
+def simple(reference: str = "t", name: str = "", **more: Any) -> dict[str, Any]:
+    return {"name": name or reference, "taskReferenceName": reference, "type": "SIMPLE", **more}
+
+
+def step(kind: str, reference: str, **more: Any) -> dict[str, Any]:
+    return {"name": reference, "taskReferenceName": reference, "type": kind, **more}
+
+
+@asynccontextmanager
+async def serving(path: Path, **options: Any) -> AsyncIterator[Api]:
+    store = SqliteStore(path / "pelton.db", "relaxed")
+    await store.open()
+    web, queue = Web(), Queue()
+    scripts = ScriptPool(1)
+    engine = Engine(store, connectors=Connectors([queue]), scripts=scripts)  # type: ignore[list-item]
+    registered = register(engine, http=web, add_local=engine.add_local, schemes=["sqs"], **options)
+    application = Application([(registered.prefix, registered.router)])
+    await engine.open()
+    try:
+        yield Api(engine, application, web, queue)
+    finally:
+        await engine.close(2.0)
+        await scripts.close()
+        await store.close()
+
+
+Serve = Callable[..., Awaitable[Api]]

@@ -1,0 +1,142 @@
+"""Retries, time-outs, and what a failure makes of a run."""
+
+from __future__ import annotations
+
+from tests.languages.conductor.api import Api, simple, step, task
+
+
+async def test_a_retry_is_a_new_task_with_fresh_input(api: Api) -> None:
+    await api.ok("POST", "/metadata/taskdefs", [{"name": "t", "retryCount": 1, "retryDelaySeconds": 0}])
+    run = await api.run([simple("t", inputParameters={"id": "${CPEWF_TASK_ID}"})])
+    first = await api.one("t")
+    await api.update(first, "FAILED", {"o": 1}, reasonForIncompletion="first")
+    second = await api.one("t")
+    assert second["taskId"] != first["taskId"]
+    assert second["inputData"] == {"id": second["taskId"]}
+    assert (second["retryCount"], second["retriedTaskId"]) == (1, first["taskId"])
+    assert second["reasonForIncompletion"] == "first"
+    found = await api.get(run)
+    assert [(each["status"], each["retried"]) for each in found["tasks"]] == [("FAILED", True), ("IN_PROGRESS", False)]
+    await api.update(second, "FAILED", reasonForIncompletion="second")
+    ended = await api.ended(run, "FAILED")
+    assert ended["reasonForIncompletion"] == f"Task {second['taskId']} failed with status: FAILED and reason: 'second'"
+    assert ended["failedReferenceTaskNames"] == ["t"]
+    assert ended["failedTaskNames"] == ["t"]
+
+
+async def test_a_delay_before_the_next_attempt_is_shown(api: Api) -> None:
+    await api.ok("POST", "/metadata/taskdefs", [{"name": "t", "retryDelaySeconds": 7, "retryLogic": "EXPONENTIAL_BACKOFF"}])
+    run = await api.run([simple("t")])
+    await api.update(await api.one("t"), "FAILED")
+    waiting = (await api.get(run))["tasks"][-1]
+    assert (waiting["status"], waiting["callbackAfterSeconds"], waiting["startDelayInSeconds"]) == ("SCHEDULED", 7, 7)
+    assert await api.poll("t") == []
+
+
+async def test_an_unregistered_worker_task_is_tried_three_times_more(api: Api) -> None:
+    run = await api.run([simple("t")])
+    definition = (await api.get(run))["workflowDefinition"]["tasks"][0]["taskDefinition"]
+    assert (definition["retryCount"], definition["retryDelaySeconds"]) == (3, 60)
+    await api.update(await api.one("t"), "FAILED")
+    assert (await api.get(run))["status"] == "RUNNING"
+
+
+async def test_a_terminal_error_is_not_tried_again(api: Api) -> None:
+    run = await api.run([simple("t")])
+    await api.update(await api.one("t"), "FAILED_WITH_TERMINAL_ERROR")
+    found = await api.ended(run, "FAILED")
+    assert found["reasonForIncompletion"].endswith("and reason: 'null'")
+
+
+async def test_a_canceled_task_terminates_the_run(api: Api) -> None:
+    run = await api.run([simple("t")])
+    await api.update(await api.one("t"), "CANCELED")
+    await api.ended(run, "TERMINATED")
+
+
+async def test_an_optional_task_may_fail(api: Api) -> None:
+    run = await api.run([simple("t", retryCount=0, optional=True), step("SET_VARIABLE", "s", inputParameters={"a": 1})])
+    await api.update(await api.one("t"), "FAILED", {"e": 1}, reasonForIncompletion="oh")
+    found = await api.ended(run)
+    assert task(found, "t")["status"] == "COMPLETED_WITH_ERRORS"
+    assert task(found, "t")["outputData"] == {"e": 1}
+    assert found["variables"] == {"a": 1}
+
+
+async def test_a_permissive_task_lets_the_others_finish_first(api: Api) -> None:
+    run = await api.run(
+        [
+            step("FORK_JOIN", "f", forkTasks=[[simple("a", retryCount=0, permissive=True)], [simple("b")]]),
+            step("JOIN", "j", joinOn=["a", "b"]),
+        ]
+    )
+    await api.update(await api.one("a"), "FAILED", reasonForIncompletion="no")
+    assert (await api.get(run))["status"] == "RUNNING"
+    await api.update(await api.one("b"))
+    found = await api.ended(run, "FAILED")
+    assert task(found, "j")["status"] == "FAILED"
+
+
+async def test_a_failed_branch_ends_the_run_and_cancels_the_rest(api: Api) -> None:
+    run = await api.run(
+        [
+            step("FORK_JOIN", "f", forkTasks=[[simple("a", retryCount=0)], [simple("b")]]),
+            step("JOIN", "j", joinOn=["a", "b"]),
+        ]
+    )
+    await api.update(await api.one("a"), "FAILED")
+    found = await api.ended(run, "FAILED")
+    assert (task(found, "b")["status"], task(found, "j")["status"]) == ("CANCELED", "CANCELED")
+    assert await api.poll("b") == []
+
+
+async def test_response_time_out(api: Api) -> None:
+    await api.ok("POST", "/metadata/taskdefs", [{"name": "t", "retryCount": 0, "responseTimeoutSeconds": 1}])
+    run = await api.run([simple("t")])
+    found = await api.one("t")
+    ended = await api.ended(run, "TIMED_OUT", seconds=10)
+    assert task(ended, "t")["status"] == "TIMED_OUT"
+    assert task(ended, "t")["reasonForIncompletion"] == (
+        f"responseTimeout: 1 exceeded for the taskId: {found['taskId']} with Task Definition: t"
+    )
+
+
+async def test_the_time_of_a_run_is_limited(api: Api) -> None:
+    run = await api.run([step("WAIT", "w")], timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+    found = await api.ended(run, "TIMED_OUT", seconds=5)
+    assert found["reasonForIncompletion"].startswith("Workflow timed out after 1 seconds. Timeout configured as 1 seconds.")
+    assert task(found, "w")["status"] == "CANCELED"
+
+
+async def test_the_failure_workflow_is_started(api: Api) -> None:
+    await api.register([simple("care")], "rescue")
+    run = await api.run([simple("t", retryCount=0)], {"a": 1}, failureWorkflow="rescue")
+    failed = await api.one("t")
+    await api.update(failed, "FAILED", reasonForIncompletion="boom")
+    ended = await api.ended(run, "FAILED")
+    rescue = ended["output"]["conductor.failure_workflow"]
+    given = (await api.until(rescue, lambda found: True))["input"]
+    assert (given["a"], given["workflowId"], given["failureStatus"]) == (1, run, "FAILED")
+    assert given["failureTaskId"] == failed["taskId"]
+    assert given["failedWorkflow"]["workflowId"] == run
+    assert given["reason"] == ended["reasonForIncompletion"]
+
+
+async def test_an_endless_script_fails_its_task_and_nobody_else(api: Api) -> None:
+    run = await api.run([step("INLINE", "i", inputParameters={"expression": "for (;;) {}"})])
+    found = await api.ended(run, "FAILED", seconds=15)
+    assert "stopped after 4000 ms" in task(found, "i")["reasonForIncompletion"]
+
+
+async def test_a_template_that_multiplies_is_refused_when_it_is_evaluated(api: Api) -> None:
+    big = {f"k{number}": "${workflow.input.big}" for number in range(100)}
+    run = await api.run([step("SET_VARIABLE", "s", inputParameters=big)], {"big": "x" * 400_000})
+    found = await api.ended(run, "FAILED")
+    assert "the limit is" in found["reasonForIncompletion"]
+
+
+async def test_variables_have_a_limit(api: Api) -> None:
+    run = await api.run([step("SET_VARIABLE", "s", inputParameters={"v": "${workflow.input.v}"})], {"v": "x" * 300_000})
+    found = await api.ended(run, "FAILED")
+    assert task(found, "s")["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert found["variables"] == {}
