@@ -356,6 +356,7 @@ class World:
         self.costs: list[Cost] = []
         self.events = 0
         self.folding = False
+        self.most_rounds = ROUNDS
         for process in processes:
             self.define(process)
 
@@ -463,8 +464,8 @@ class World:
         fresh: dict[Any, int] = {}
         source = AllFacts(self, run, fresh)
         facts = NoFacts(source)
-        for rounds in range(1, ROUNDS + 2):
-            assert rounds <= ROUNDS, f"{signal!r} takes more than {ROUNDS} rounds"
+        for rounds in range(1, self.most_rounds + 2):
+            assert rounds <= self.most_rounds, f"{signal!r} takes more than {self.most_rounds} rounds"
             answer = advance(process, facts, signal, self.now)
             if not isinstance(answer, Need):
                 break
@@ -791,12 +792,14 @@ class World:
         """An event of a key in the namespace: to the waits for it, or held. Answers how many it went to."""
         self.events += 1
         waiting = sorted({run for run, rows in self.runs.items() if any(place[1:] == (name, key) for place in rows.keys)})
+        taken = 0
         for run in waiting:
-            self.do(run, EventArrived(id=self.events, name=name, body=body, key=key, posted=self.now))
-        if not waiting:
+            answer = self.send(run, EventArrived(id=self.events, name=name, body=body, key=key, posted=self.now))
+            taken += isinstance(answer, Transition)
+        if not taken:
             self.hold(0, Hold(name, key, body, -1, -1, self.now, 0, None, ""))
         self.settle()
-        return len(waiting)
+        return taken
 
 
 def deepcopy_transition(change: Transition) -> Transition:

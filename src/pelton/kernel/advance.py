@@ -23,7 +23,7 @@ from pelton.kernel.nodes import enter
 from pelton.kernel.process import Process
 from pelton.kernel.reports import report
 from pelton.kernel.rewind import revive, rewind
-from pelton.kernel.rows import Failure, RunStatus, StepStatus
+from pelton.kernel.rows import Failure, RunStatus, StepStatus, ThreadStatus
 from pelton.kernel.runs import begin, complete, end_run
 from pelton.kernel.scopes import emptied
 from pelton.kernel.signals import (
@@ -73,6 +73,7 @@ HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     Upgrade: control.upgrade,
     HurryUp: control.hurry_up,
 }
+MOST_KEYS = 5_000  # asked for at once
 MOST_LOOKS = 64  # rounds in which written variables may make conditions true that write variables
 
 
@@ -126,6 +127,28 @@ def drain(turn: Turn) -> None:
 
 
 def run_agenda(turn: Turn) -> None:
+    """Runs the agenda empty. Where a fact is missing the rest is tried all the same, so that all that is missing is asked at once.
+
+    What such a trial comes to means nothing, its errors included: the turn is dropped.
+    """
+    missing: list[Any] = []
+    while True:
+        try:
+            run_items(turn)
+            break
+        except Missing as more:
+            missing += more.keys
+            if len(missing) > MOST_KEYS or turn.stranded:
+                break
+        except Exception:
+            if not missing:
+                raise
+            break
+    if missing:
+        raise Missing(*dict.fromkeys(missing))
+
+
+def run_items(turn: Turn) -> None:
     agenda = turn.agenda
     while agenda:
         if turn.fuel <= 0:
@@ -172,7 +195,9 @@ def follow(turn: Turn, item: Any) -> None:
         elif isinstance(item, Lost):
             lose(turn, item)
         elif isinstance(item, Spawn):
-            start_thread(turn, item.entry, item.parent, 0, variables=item.variables)
+            above = turn.thread(item.parent)
+            if above is None or above.status < ThreadStatus.COMPLETED:
+                start_thread(turn, item.entry, item.parent, 0, variables=item.variables)
     except StepFailure as error:
         # Nothing is left that could fail in place of this: the run does.
         turn.agenda.append(Broken(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))

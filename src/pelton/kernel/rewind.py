@@ -118,6 +118,8 @@ def rerun(turn: Turn, signal: Rewind) -> None:
         raise Refusal("no step", f"the run has no step {signal.n}")
     steps = survivors(turn, 1, signal.n)
     frames = frames_of(turn, target)
+    cut_off = cancelled(steps, frames)
+    refuse_threads(cut_off)
     reopen_run(turn, signal.definition)
     if target.slot not in turn.process.nodes and not turn.all_fragments():
         raise Refusal("invalid", f"version {turn.process.version} of {turn.process.name!r} has no step {target.slot!r}")
@@ -128,7 +130,28 @@ def rerun(turn: Turn, signal: Rewind) -> None:
     for frame, it in reversed(frames):
         reopen_row(turn, frame, k=it)
     again(turn, target, signal)
-    regrow(turn, steps, target)
+    for step in cut_off:
+        if step.state in (State.JOIN, State.SCOPE):
+            reopen_row(turn, step)
+        else:
+            new_attempt(turn, step)
+    regrow(turn, [s for s in steps if s.n not in turn.reopened], target)
+    recount(turn)
+
+
+def cancelled(steps: list[Step], frames: list[tuple[Step, int]]) -> list[Step]:
+    """Steps beside the one to go on from that were cut off by the run's end: what waits for them would wait for ever."""
+    places = {0: 0} | {frame.n: it for frame, it in frames}
+    newest = {(step.slot, step.scope, step.it): step for step in steps}
+    found: list[Step] = []
+    for step in newest.values():
+        if step.status != StepStatus.CANCELED or step.bits & DEALT_WITH or step.n in places:
+            continue
+        if places.get(step.scope) == step.it or step.thread:
+            found.append(step)
+            if step.state == State.SCOPE:
+                places[step.n] = step.k
+    return sorted(found, key=lambda step: step.n)
 
 
 def survivors(turn: Turn, low: int, high: int) -> list[Step]:
@@ -189,7 +212,9 @@ def again(turn: Turn, target: Step, signal: Rewind) -> None:
     turn.grow(target.scope)
     turn.reuse = target.n
     turn.given = signal.step_input
-    turn.agenda.append(Token(target.slot, target.thread, target.scope, target.it))
+    # What it publishes must not look like a repeat of what it published before.
+    attempt = target.attempt + 1 if target.state == State.EMIT else 0
+    turn.agenda.append(Token(target.slot, target.thread, target.scope, target.it, attempt))
 
 
 # ---- what failed
@@ -201,9 +226,10 @@ def retry_failed(turn: Turn, children: bool) -> None:
     for step in steps:
         if step.slot != END:
             newest[step.slot, step.scope, step.it] = step
-    bad = [s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH]
+    bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
     if not bad:
         raise Refusal("nothing to retry", "no step of the run has failed or was cancelled")
+    refuse_threads(bad)
     reopen_run(turn)
     turn.cut = turn.head.next_n
     set_deadline(turn)
@@ -223,25 +249,47 @@ def retry_failed(turn: Turn, children: bool) -> None:
     recount(turn)
 
 
+def unforgiven(bad: list[Step]) -> list[Step]:
+    """Without the steps of scopes that have ended well all the same. Ascending."""
+    kept: dict[int, Step] = {}
+    for step in sorted(bad, key=lambda s: s.n):
+        if step.scope <= 0 or step.scope in kept:
+            kept[step.n] = step
+    return list(kept.values())
+
+
+def refuse_threads(bad: list[Step]) -> None:
+    """What stood inside threads when the run ended is not put together again."""
+    for step in bad:
+        if step.thread or step.bits & Bit.THREAD:
+            raise Refusal(
+                "invalid",
+                f"step {step.slot!r} was open in a thread when the run ended; start the run again, or from a step before",
+            )
+
+
 def revive(turn: Turn, signal: ChildReopened) -> None:
     """A child goes on: the call that had ended is open again, and with it this run."""
     step = turn.step(signal.n)
     if not isinstance(step, Step) or step.child != signal.child:
         raise Refusal("step ended", "the calling step is open, or belongs to another child by now")
-    if turn.head.status < RunStatus.COMPLETED:
+    steps = survivors(turn, 1, turn.head.next_n) if turn.head.status >= RunStatus.COMPLETED else []
+    newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
+    bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
+    forgiven = step.bits & DEALT_WITH or (step.scope and step.n not in {s.n for s in bad})
+    if not steps or forgiven:
         raise Refusal("not ended", "the caller has gone on without this child")
-    steps = survivors(turn, 1, turn.head.next_n)
+    refuse_threads([step, *bad])
     reopen_run(turn)
     turn.cut = turn.head.next_n
     set_deadline(turn)
     drop_end(turn, steps)
-    newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
-    bad = [s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH and s.n != step.n]
-    for other in sorted(bad, key=lambda s: s.n):
+    bad = [s for s in bad if s.n != step.n]
+    for other in bad:
         if other.state in (State.JOIN, State.SCOPE):
             reopen_row(turn, other)
     reopen_row(turn, step)
-    for other in sorted(bad, key=lambda s: s.n):
+    for other in bad:
         if other.n not in turn.reopened:
             new_attempt(turn, other)
     regrow(turn, [s for s in steps if s.n not in turn.reopened], None)

@@ -177,8 +177,8 @@ def end_run(
             reason = reason or error.failure.message
     for thread in all_threads(turn):
         if thread.status < ThreadStatus.COMPLETED and thread.no:
-            thread = turn.edit_thread(thread.no)
-            thread.status, thread.ended, thread.open, thread.reasons = ThreadStatus.CANCELED, turn.now, 0, ()
+            mine = turn.edit_thread(thread.no)
+            mine.status, mine.ended, mine.open, mine.reasons = ThreadStatus.CANCELED, turn.now, 0, ()
     close_run(turn, status, output, reason, failure, sequel=sequel)
 
 

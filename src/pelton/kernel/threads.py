@@ -24,8 +24,9 @@ def all_threads(turn: Turn) -> list[Thread]:
     """Every thread that has a row, by number."""
     if not turn.head.flags & THREADED:
         return []
-    known: dict[int, Thread] = {} if turn.created else {t.no: t for t in turn.facts.answer(ThreadsKey())}
-    known.update(turn.threads)
+    if turn.every_thread is None:
+        turn.every_thread = {} if turn.created else {t.no: t for t in turn.facts.answer(ThreadsKey())}
+    known = turn.every_thread | turn.threads
     return [known[no] for no in sorted(known)]
 
 
@@ -82,7 +83,7 @@ def start_thread(
     return thread
 
 
-def inside(turn: Turn, row: OpenStep, scope: int) -> bool:
+def inside(turn: Turn, row: OpenStep | Token, scope: int) -> bool:
     """Whether a row is in the body of scope step `scope`, at any depth, child threads included."""
     owner = row.scope
     while owner > 0:
@@ -107,11 +108,12 @@ def empty(turn: Turn, scope: int, reason: str) -> None:
     """All that is inside a step goes, rows and threads; the step itself stays."""
     threads = [t for t in all_threads(turn) if t.no and t.status < ThreadStatus.COMPLETED and belongs(turn, t, scope)]
     rows = [row for row in turn.all_open() if inside(turn, row, scope)]
+    turn.forget(lambda token: inside(turn, token, scope))
     for row in rows:
         cancel(turn, row, reason)
     for thread in threads:
-        thread = turn.edit_thread(thread.no)
-        thread.status, thread.ended, thread.open, thread.reasons, thread.reason = ThreadStatus.CANCELED, turn.now, 0, (), reason
+        mine = turn.edit_thread(thread.no)
+        mine.status, mine.ended, mine.open, mine.reasons, mine.reason = ThreadStatus.CANCELED, turn.now, 0, (), reason
     for thread in threads:
         gone(turn, thread)
 
@@ -317,6 +319,7 @@ def stop_thread(turn: Turn, thread: Thread, reason: str, status: ThreadStatus) -
     """Everything open in a thread and below it goes."""
     for child in children(turn, thread.no):
         stop_thread(turn, child, reason, ThreadStatus.CANCELED)
+    turn.forget(lambda token: token.thread == thread.no)
     for row in turn.all_open():
         if row.thread == thread.no:
             cancel(turn, row, reason)

@@ -8,6 +8,7 @@ Cost: every operation here is O(1) in the length of the run's history.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -118,6 +119,9 @@ class Turn:
         "ended",
         "facts",
         "first",
+        "every_open",
+        "every_thread",
+        "first_thread",
         "fragments",
         "fuel",
         "given",
@@ -141,7 +145,10 @@ class Turn:
         self.process = process
         self.facts = facts
         self.head = head
-        self.first = head.next_n  # numbers from here on are given out in this turn
+        self.first = head.next_n  # numbers from here on are given out in this turn: the store knows nothing of them
+        self.first_thread = head.threads  # likewise
+        self.every_open: dict[int, OpenStep] | None = None  # all that the store has, once it was asked for all
+        self.every_thread: dict[int, Thread] | None = None
         self.now = now
         self.created = created
         self.agenda: deque[Item] = deque()
@@ -171,9 +178,9 @@ class Turn:
         row = self.open_rows.get(n)
         if row is not None:
             return row
-        if n in self.closed or self.created or (self.cut and n > 0):
+        if n in self.closed or self.created or n >= self.first or (self.cut and n > 0):
             return None
-        return self.facts.open(n)
+        return self.facts.open(n) if self.every_open is None else self.every_open.get(n)
 
     def edit(self, row: OpenStep) -> OpenStep:
         """A copy of the row that may be changed; the same one for the rest of the turn."""
@@ -206,7 +213,7 @@ class Turn:
         mine = self.places.get((slot, scope, it))
         if mine is not None:
             return mine
-        if self.created or (scope > 0 and scope in self.open_rows and scope not in self.known):
+        if self.created or scope >= self.first or -scope >= self.first_thread:
             return None
         found = self.facts.at(slot, scope, it)
         if found is not None and self.cut and found.n >= self.cut:
@@ -217,23 +224,26 @@ class Turn:
         row = self.open_rows.get(n) or self.ended.get(n)
         if row is not None or self.created:
             return row
-        if n in self.closed or n in self.reopened or (self.cut and n >= self.cut):
+        if n in self.closed or n in self.reopened or n >= self.first or (self.cut and n >= self.cut):
             return None
-        return self.facts.step(n)
+        row = self.every_open.get(n) if self.every_open is not None else None
+        return row or self.facts.step(n)
 
     def all_open(self) -> list[OpenStep]:
         """Every open row, parked ones included, by number. Costs as many reads as the run has open rows."""
         if self.created or self.cut:
             return [self.open_rows[n] for n in sorted(self.open_rows)]
-        rows = {row.n: row for row in self.facts.answer(OpenKey()) if row.n not in self.closed}
+        if self.every_open is None:
+            self.every_open = {row.n: row for row in self.facts.answer(OpenKey())}
+        rows = {n: row for n, row in self.every_open.items() if n not in self.closed}
         rows.update(self.open_rows)
         return [rows[n] for n in sorted(rows)]
 
     def thread(self, no: int) -> Thread | None:
         mine = self.threads.get(no)
-        if mine is not None or self.created or not self.head.flags & THREADED:
+        if mine is not None or self.created or no >= self.first_thread or not self.head.flags & THREADED:
             return mine
-        return self.facts.thread(no)
+        return self.facts.thread(no) if self.every_thread is None else self.every_thread.get(no)
 
     def edit_thread(self, no: int) -> Thread:
         mine = self.threads.get(no)
@@ -289,7 +299,7 @@ class Turn:
                 value = self.variables[no, name]
                 if value is not UNSET:
                     return [value]
-            elif not self.created:
+            elif not self.created and no < self.first_thread:
                 found = self.facts.var(no, name)
                 if found is not None:
                     return found
@@ -298,11 +308,14 @@ class Turn:
             above = self.thread(no)
             no = above.parent if above is not None else 0
 
+    def stored(self, no: int, name: str) -> bool:
+        return not self.created and no < self.first_thread and self.facts.var(no, name) is not None
+
     def set_var(self, thread: int, name: str, value: Any) -> None:
         """Sets the variable where it is declared, seen from a thread upwards; else in the root thread."""
         no = thread
         while no > 0:
-            declared = (no, name) in self.variables or (not self.created and self.facts.var(no, name) is not None)
+            declared = (no, name) in self.variables or self.stored(no, name)
             if declared:
                 break
             above = self.thread(no)
@@ -362,7 +375,7 @@ class Turn:
                 output,
                 reason,
                 row.k,
-                int(row.bits & (Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN)) | bits,
+                int(row.bits & (Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD)) | bits,
                 row.child,
                 row.worker,
                 row.polls,
@@ -407,6 +420,12 @@ class Turn:
                 due=token.due,
             )
         )
+
+    def forget(self, gone: Callable[[Token], bool]) -> None:
+        """Tokens on their way into what is taken back go with it."""
+        items = [item for item in self.agenda if not (isinstance(item, Token) and gone(item))]
+        self.agenda.clear()
+        self.agenda.extend(items)
 
     def strand(self) -> None:
         """Fuel has run out: what is on the agenda is parked, and a Continue is asked for."""
