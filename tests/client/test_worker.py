@@ -97,7 +97,8 @@ async def ended(client: AsyncClient, runs: list[str]) -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def definitions(client: Client) -> None:
-    define(client, WORKING, starter("worker_starter", "test:worker", "working"))
+    once = [{"name": queue, "retryCount": 0} for queue in QUEUES]  # a failure is final
+    define(client, *once, WORKING, starter("worker_starter", "test:worker", "working"))
 
 
 def echo(item: Item) -> object:
@@ -171,6 +172,26 @@ async def test_work_can_be_put_off(server: ServerProcess) -> None:
     async with AsyncClient(server.address) as client, working(worker):
         assert await ended(client, await start(client, 1, "later")) == {"COMPLETED": 1}
     assert seen == [None, {"so": "far"}]
+
+
+async def test_a_worker_keeps_what_it_works_at_by_signs_of_life(server: ServerProcess, client: Client) -> None:
+    """The lease is one second; the work takes two and a half."""
+    name = "leased_step"
+    task = {"name": name, "taskReferenceName": "leased_ref", "type": "SIMPLE", "inputParameters": {}}
+    workflow = {"name": "leasing", "version": 1, "schemaVersion": 2, "tasks": [task]}
+    policy = {"name": name, "retryCount": 0, "responseTimeoutSeconds": 1, "timeoutSeconds": 60}
+    define(client, policy, workflow, starter("leasing_starter", "test:leasing", "leasing"))
+
+    async def slow(item: Item) -> object:
+        assert item.lease == 1000
+        await asyncio.sleep(2.5)  # it is the time itself that is tested
+        return {}
+
+    worker = Worker(server.address, {name: slow}, wait=200)
+    async with AsyncClient(server.address) as other, working(worker):
+        answer = await other.post_event("test:leasing", "/w")
+        assert await ended(other, [answer["effects"][0]["run"]]) == {"COMPLETED": 1}
+    assert worker.counts.taken == 1
 
 
 async def test_a_stopping_worker_finishes_what_it_has(server: ServerProcess) -> None:

@@ -256,13 +256,14 @@ def test_work_goes_out_and_comes_back(client: Client, packed: bool) -> None:
 def test_reports_that_make_no_sense(client: Client) -> None:
     answer = exchange(client, reports=[{"id": "no id"}, {"id": "00000000-0000-0000-0000-000000000000-1"}])
     assert [result["code"] for result in answer["results"]] == ["no step", "no step"]
-    for body, field in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"reports": [{"id": "x", "status": "ODD"}]}, "reports[0].status"),
         ({"claim": {"queues": []}}, "claim.queues"),
         ({"claim": {"queues": ["q"], "count": 0}}, "claim.count"),
         ({"claim": {"queues": ["q"], "wait": 60_001}}, "claim.wait"),
         ({"report": []}, ""),
-    ]:
+    ]
+    for body, field in cases:
         with pytest.raises(Refused) as caught:
             exchange(client, **body)
         assert (caught.value.status, caught.value.field) == (400, field)
@@ -313,9 +314,18 @@ def test_a_request_has_an_id(server: ServerProcess) -> None:
 
 
 def test_bodies_are_bounded(server: ServerProcess) -> None:
-    status, _, body = raw(server, "POST", "/v1/events", b" " * (5 * 1024 * 1024), Content_Type="application/json")
-    assert status == 413
-    assert json.loads(body)["code"] == "too large"
+    """By what the sender declares, and by what it sends without declaring."""
+    parts = urlsplit(server.address)
+    assert parts.hostname
+    head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    declared = head + b"Content-Length: 5000000\r\n\r\n "
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    for sent in (declared, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 65):
+        with socket.create_connection((parts.hostname, parts.port), timeout=15) as connection:
+            connection.sendall(sent)
+            with connection.makefile("rb") as answer:
+                assert answer.readline().startswith(b"HTTP/1.1 413")
+                assert b'"code":"too large"' in answer.read()
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/events"), ("PUT", "/v1/work"), ("GET", "/v1/work")])
@@ -327,6 +337,6 @@ def test_other_methods_are_named(server: ServerProcess, method: str, path: str) 
 
 def test_a_page_from_elsewhere_gets_nothing(server: ServerProcess) -> None:
     for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}):
-        status, _, body = raw(server, "GET", "/v1/events", **headers)
+        status, _, body = raw(server, "GET", "/v1/events", b"", **headers)
         assert status == 403
         assert json.loads(body)["remedy"]

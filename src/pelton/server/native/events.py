@@ -11,7 +11,7 @@ from msgspec import convert, json, to_builtins
 from pelton.runtime.base import Decision, Engine, EventEffect, EventIn, Posted
 from pelton.server.native.calls import NS, Parameter, Route, Stream, answer
 from pelton.server.native.cloudevents import BATCHED, STRUCTURED, from_request, to_json
-from pelton.server.native.ids import codec, event_place
+from pelton.server.native.ids import event_place
 from pelton.server.native.models import (
     Accepted,
     AcceptedBatch,
@@ -44,7 +44,7 @@ STREAM = "text/event-stream"
 class Events:
     def __init__(self, engine: Engine, notices: Notices) -> None:
         self._engine = engine
-        self._codec = codec(engine)
+        self._codec = engine.codec
         self._notices = notices
 
     def routes(self) -> list[Route]:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from pelton.runtime.base import Engine
-from pelton.runtime.ids import IdCodec
 from pelton.server.native.problems import Problem, bad
-
-
-def codec(engine: Engine) -> IdCodec:
-    """The engine's codec, with the way back from public ids."""
-    return cast(IdCodec, engine.codec)
 
 
 def run_key(engine: Engine, text: str) -> int:
     """Raises Problem."""
-    key = codec(engine).parse_run_id(text)
+    key = engine.codec.parse_run_id(text)
     if key is None:
         raise no_run(text)
     return key
@@ -30,7 +22,7 @@ def event_place(engine: Engine, field: str, text: str) -> int:
     """The key of an event that a page is counted from; "0" is before all. Raises Problem."""
     if text == "0":
         return 0
-    key = codec(engine).parse_event_id(text)
+    key = engine.codec.parse_event_id(text)
     if key is None:
         raise bad(field, "is not the key of an event", "use a key that /v1/events shows, or 0 for the beginning", text)
     return key

@@ -231,6 +231,9 @@ class ReportOut(Struct, omit_defaults=True):
 
 
 class ItemOut(Struct, omit_defaults=True):
+    """`lease`: milliseconds without a sign of life (a report WORKING) after which the item is offered to others; 0 = never.
+    `previous`: what was reported for this attempt before."""
+
     id: str
     queue: str
     run: str

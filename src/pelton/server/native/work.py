@@ -5,11 +5,12 @@ An item is named by its step's id. A report may be repeated: with the item's att
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pelton.kernel.rows import Failure, StepStatus
 from pelton.kernel.signals import Report
-from pelton.runtime.base import ClaimRequest, Engine, ReportResult, WorkItem
+from pelton.runtime.base import ClaimRequest, Engine, EngineError, ReportResult, WorkItem
 from pelton.server.native.calls import NS, Route, answer, decoded, is_msgpack
-from pelton.server.native.ids import codec
 from pelton.server.native.models import ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
 from pelton.server.native.problems import bad
 from pelton.web.asgi import Request, Response
@@ -40,10 +41,14 @@ class Work:
         places: list[int] = []
         results = [ReportOut(False, "no step", "there is no such step") for _ in asked.reports]
         for place, each in enumerate(asked.reports):
-            found = codec(self._engine).parse_step_id(each.id)
-            if found is not None:
-                run, n = found
-                known.append((run, self._report(each, n, asked.worker, place)))
+            report = self._report(each, asked.worker, place)
+            found = self._engine.codec.parse_step_id(each.id)
+            if found is None:
+                continue
+            if report.status is None and not report.again_after and report.output is None:
+                results[place] = await self._alive(*found)
+            else:
+                known.append((found[0], replace(report, n=found[1])))
                 places.append(place)
         claim = asked.claim and ClaimRequest(
             queues=asked.claim.queues, count=asked.claim.count, wait=asked.claim.wait, worker=asked.worker
@@ -57,7 +62,15 @@ class Work:
                 results[place] = _result(result)
         return answer(WorkOut(results, [self._item(item) for item in items]), packed=is_msgpack(request))
 
-    def _report(self, given: ReportIn, n: int, worker: str, place: int) -> Report:
+    async def _alive(self, run: int, n: int) -> ReportOut:
+        """A sign of life only: the lease counts from now."""
+        try:
+            await self._engine.extend(NS, run, n)
+        except EngineError as error:
+            return ReportOut(False, error.code, error.message)
+        return ReportOut(True)
+
+    def _report(self, given: ReportIn, worker: str, place: int) -> Report:
         if given.status not in _STATUS:
             raise bad(f"reports[{place}].status", f"must be one of {', '.join(_STATUS)}", "see /openapi.json", given.status)
         failure = None
@@ -70,7 +83,6 @@ class Work:
                 given.failure.name, given.failure.kind, given.failure.message, given.failure.content, given.failure.retriable
             )
         return Report(
-            n=n,
             attempt=given.attempt,
             status=_STATUS[given.status],
             output=given.output,
@@ -92,7 +104,7 @@ class Work:
             input=step.input,
             previous=step.output,
             polls=step.polls,
-            lease=step.lease if step.idle or step.limit else 0,
+            lease=step.idle,
         )
 
 
