@@ -50,7 +50,7 @@ def commands(command: click.Command, context: click.Context) -> Iterator[tuple[s
 
 
 def cli() -> str:
-    root = click.Context(main, info_name="pelton", max_content_width=110, terminal_width=110)
+    root = click.Context(main, info_name="pelton", terminal_width=110, **main.context_settings)
     parts = ["# The command line\n\nWritten by `docs/reference.py` from the program itself.\n"]
     parts += [f"## {name}\n\n```text\n{text}\n```\n" for name, text in commands(main, root)]
     return "\n".join(parts)
