@@ -136,9 +136,10 @@ def _decision(decision: Any) -> Iterator[str]:
     detail = f": {clean(decision['detail'])}" if decision.get("detail") else ""
     yield f"handler {clean(decision['handler'])}: {decision['verdict']}{detail}"
     for part in decision.get("trace", []):
-        if isinstance(part, list) and len(part) == 3:
-            expression, value, result = part
-            yield f"    {clean(expression)}  saw {clean(value)}  gives {clean(result)}"
+        if isinstance(part, list) and len(part) >= 3:
+            expression, value, result, *more = part
+            depth = more[0] if more and isinstance(more[0], int) else 0
+            yield f"    {'  ' * min(depth, 20)}{clean(expression)}  saw {clean(value)}  gives {clean(result)}"
         else:
             yield f"    {clean(part)}"
 
