@@ -14,7 +14,8 @@ from pelton.kernel.signals import Continue
 from pelton.kernel.transition import Resume, Transition
 
 if TYPE_CHECKING:
-    from tests.kernel.world import Rows, World
+    from tests.kernel.memory import Rows
+    from tests.kernel.world import World
 
 
 def check_run(world: World, rows: Rows, change: Transition) -> None:

@@ -233,7 +233,7 @@ def reportable(world: World) -> list[OpenStep]:
     ]
 
 
-def act(world: World, top: int, kind: int, pick: int) -> None:
+def act(world: World, top: int, kind: int, pick: int) -> None:  # noqa: C901 - a table
     """One of the things that can happen to a run, chosen by two numbers."""
     open_rows = reportable(world)
     row = open_rows[pick % len(open_rows)] if open_rows else None

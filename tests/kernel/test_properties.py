@@ -25,7 +25,7 @@ histories = st.one_of(actions, st.lists(st.tuples(st.integers(0, 39), st.integer
 quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=150, suppress_health_check=quiet, phases=phases)
+@settings(max_examples=400, suppress_health_check=quiet, phases=phases)
 @given(program, st.booleans(), histories)
 def test_whatever_happens_the_invariants_hold(blocks: Spec, interrupts: bool, history: list[tuple[int, int]]) -> None:
     world, run = world_of(blocks, interrupts)

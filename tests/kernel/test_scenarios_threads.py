@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -511,10 +512,14 @@ def test_a_condition_in_a_thread_sees_variables_above() -> None:
     assert world.is_open(run, "u")
 
 
+def above(least: int) -> Callable[[Any], bool]:
+    return lambda scene: bool(scene.var("n") > least)
+
+
 def test_conditions_that_make_one_another_true() -> None:
     graph = Graph().body("", n=0).fork("f", "a", "b", "c", "j")
     for index, slot in enumerate("abc"):
-        arm = when(lambda c, need=index: c.var("n") > need, "$n", n=look(lambda c: c.var("n") + 1, "$n"))
+        arm = when(above(index), "$n", n=look(lambda c: c.var("n") + 1, "$n"))
         graph.wait(slot, arm)
     graph.join("j", "a", "b", "c")
     world = World(graph.build())

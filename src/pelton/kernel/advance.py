@@ -127,7 +127,7 @@ def drain(turn: Turn) -> None:
 
 
 def run_agenda(turn: Turn) -> None:
-    """Runs the agenda empty. Where a fact is missing the rest is tried all the same, so that all that is missing is asked at once.
+    """Runs the agenda empty. Where a fact is missing the rest is tried all the same: what is missing is asked for at once.
 
     What such a trial comes to means nothing, its errors included: the turn is dropped.
     """
