@@ -15,7 +15,7 @@ Rows are plain data: fields may only be appended, since they are stored by posit
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Any
 
 from msgspec import Struct
@@ -66,8 +66,9 @@ class State(IntEnum):
     PARKED = 7  # the halt reasons of its thread, or fuel
 
 
-class Bit(IntFlag):
-    """Facts about an open row, kept so that closing it knows what to withdraw and what it came to."""
+class Bit:
+    """Facts about an open row, kept so that closing it knows what to withdraw and what it came to. Plain numbers: an IntFlag takes
+    twenty times as long to test, and every step of every run is tested several times."""
 
     TIMED = 1  # has rows in `timer`
     KEYED = 2  # has rows in `wait_key`
