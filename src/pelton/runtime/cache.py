@@ -20,6 +20,7 @@ from msgspec import msgpack
 from pelton.kernel.facts import (
     NewestKey,
     OpenKey,
+    ParkedKey,
     StepKey,
     ThreadKey,
     ThreadsKey,
@@ -121,6 +122,8 @@ class RunEntry:
         kind = type(key)
         if kind is OpenKey and self.all_open:
             return [self.open[n] for n in sorted(self.open)]
+        if kind is ParkedKey and self.all_open:
+            return [self.open[n] for n in sorted(self.open, reverse=True) if n < 0]
         if kind is VarsKey and self.all_variables:
             return {name: found[0] for (no, name), found in self.variables.items() if no == key.thread and found is not None}
         if kind is ThreadsKey and self.all_threads:

@@ -267,7 +267,7 @@ class Committer:
 
     def _perform(self, job: Job, now: int) -> None:
         turn = self._turn
-        turn.begin(job, now)
+        turn.begin(job, job.asked or now)
         self.stats["jobs"] += 1
         try:
             building = job.perform(self, turn)
@@ -512,6 +512,8 @@ class Committer:
             return
         if suspend.keys:
             job.rounds += 1
+            if not job.asked and any(type(key) is EvaluationKey for key in suspend.keys):
+                job.asked = self._turn.now
             if job.rounds > ROUNDS or len(suspend.keys) > KEYS:
                 what = f"more than {ROUNDS} rounds of facts" if job.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
                 self._give_up(

@@ -285,8 +285,9 @@ class Store(Protocol):
     # ---- runs
     async def head(self, key: int) -> Run | None: ...
     async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
-        """Answers keys of kernel.facts that are about one run (NewestKey, SlotKey, IterationKey, StepKey, OpenKey, EndedKey,
-        VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, HeldKey with key ""), skipping the run's void ranges."""
+        """Answers keys of kernel.facts that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey, OpenKey,
+        ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, HeldKey with key ""), skipping the run's void
+        ranges."""
         ...
 
     async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:
@@ -360,7 +361,7 @@ class Store(Protocol):
         self,
         ns: str,
         *,
-        type: str = "",  # noqa: A002 - the word of the event's own field
+        type: str = "",
         after: int = 0,
         before: int = 0,
         limit: int = 100,
@@ -369,14 +370,14 @@ class Store(Protocol):
         ...
 
     # ---- definitions
-    async def definition(self, id: int) -> DefinitionRow | None: ...  # noqa: A002 - the row's own field
+    async def definition(self, id: int) -> DefinitionRow | None: ...
     async def definitions(
         self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0
     ) -> list[DefinitionRow]:
         """Live rows (`at` 0), or those that were live at that microsecond; by name, then version ascending. limit 0 = all."""
         ...
 
-    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:  # noqa: A002 - the row's own field
+    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
         """A row of kind `bound` by content."""
         ...
 

@@ -10,6 +10,14 @@ SELECT {open} FROM open WHERE run = ?1 AND n = ?2;
 -- Highest number first, as every newest row here.
 SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n >= 0 ORDER BY n DESC LIMIT 1;
 
+-- name: open_newest_below
+-- What a rewind that takes back everything from a number on will leave.
+SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n >= 0 AND n < ?3 ORDER BY n DESC LIMIT 1;
+
+-- name: open_parked
+-- In the order in which they parked.
+SELECT {open} FROM open WHERE run = ?1 AND n < 0 ORDER BY n DESC LIMIT 1000;
+
 -- name: step_newest
 SELECT run, n, parts, body FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND n < ?3 ORDER BY n DESC LIMIT 1;
 

@@ -17,8 +17,10 @@ from pelton.kernel.facts import (
     Held,
     HeldKey,
     IterationKey,
+    NewestBelowKey,
     NewestKey,
     OpenKey,
+    ParkedKey,
     SlotKey,
     StepKey,
     ThreadKey,
@@ -40,6 +42,8 @@ class RunReads:
         self._lines = lines
         self._answers: dict[type, Callable[[Run, Any], Any]] = {
             NewestKey: self._newest,
+            NewestBelowKey: self._newest_below,
+            ParkedKey: lambda run, key: reader.opens(reader.all("open_parked", run.key)),
             SlotKey: self._at,
             IterationKey: self._iteration,
             StepKey: self._step,
@@ -77,6 +81,12 @@ class RunReads:
 
     def _newest(self, run: Run, key: NewestKey) -> OpenStep | Step | None:
         return self.newest(run, key.slot)
+
+    def _newest_below(self, run: Run, key: NewestBelowKey) -> OpenStep | Step | None:
+        read = self._reader
+        opened = read.one("open_newest_below", run.key, key.slot, key.n)
+        ended = self._skip(run, lambda below: read.one("step_newest", run.key, key.slot, min(below, key.n)))
+        return self._later(opened, ended)
 
     def _at(self, run: Run, key: SlotKey) -> OpenStep | Step | None:
         read = self._reader
