@@ -86,11 +86,9 @@ class Scene:
         """The newest step of a slot; of iteration `it` when given."""
         if it is None:
             return self.turn.newest(slot)
-        row = self.turn.latest.get(slot)
-        if row is not None and row.it == it:
-            return row
-        if self.turn.created:
-            return None
+        mine = self.turn.of_iteration(slot, it)
+        if mine is not None or self.turn.created:
+            return mine
         found: OpenStep | Step | None = self.turn.facts.answer(IterationKey(slot, it))
         return found
 

@@ -206,6 +206,8 @@ def stale(row: OpenStep, signal: TimerFired) -> bool:
         return bool(row.polls) or signal.epoch != row.attempt
     if signal.arm == "total":
         return False
+    if row.state != State.WORK:
+        return signal.epoch != row.attempt
     return signal.epoch != row.polls or not row.lease
 
 

@@ -123,6 +123,12 @@ def timer(turn: Turn, row: OpenStep, arm: str, due: int) -> None:
 
 def enter_wait(turn: Turn, token: Token, node: Wait, row: OpenStep) -> None:
     open_wait(turn, node, row)
+    if row.n in turn.open_rows:
+        limits = node.limits
+        if limits.attempt is not None:
+            timer(turn, row, "limit", row.started + limits.attempt.after)
+        if limits.total is not None:
+            timer(turn, row, "total", row.first + limits.total.after)
     claim_reports(turn, row)
 
 

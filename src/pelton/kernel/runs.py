@@ -99,9 +99,7 @@ def complete(turn: Turn) -> None:
     """The last token is gone: the run ends well, unless a failure was put off until now."""
     head = turn.head
     if head.deferred:
-        step = turn.step(head.deferred)
-        failure = failure_of(step)
-        end_run(turn, status_of(turn, failure, step), failure.message, failure, step)
+        break_run(turn, failure_of(turn.step(head.deferred)), head.deferred)
         return
     try:
         output = run_output(turn, int(RunStatus.COMPLETED), "", None)

@@ -220,6 +220,11 @@ class Turn:
             return None
         return found
 
+    def of_iteration(self, slot: str, it: int) -> OpenStep | Step | None:
+        """The newest step of a slot in iteration `it` of any scope, among those touched here."""
+        rows = [row for (name, _, iteration), row in self.places.items() if name == slot and iteration == it]
+        return max(rows, key=lambda row: row.n, default=None)
+
     def step(self, n: int) -> OpenStep | Step | None:
         row = self.open_rows.get(n) or self.ended.get(n)
         if row is not None or self.created:
