@@ -1,16 +1,33 @@
-"""A commit group as operations for the writer. Everything becomes bytes here, in the main process; the writer only binds."""
+"""A batch of commit groups as operations for the writer. Everything becomes bytes here, in the main process; the writer binds.
+
+The rows of all groups lie together, operation by operation, as the writer executes them; beside each row stands the place of its
+group in the batch, for the case that the groups have to go in one by one.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+
+from msgspec import MsgspecError
+from msgspec.msgpack import Encoder
 
 from pelton.kernel.rows import OpenStep, RunStatus
 from pelton.kernel.transition import UNSET
 from pelton.store.base import DefinitionWrite, Group, RunWrite
-from pelton.store.sqlite.ops import NUMBER, REMOVALS, GroupOps, Row
+from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts, pack
 
-O = NUMBER  # noqa: E741 - read as "the operation ..."
+UNFIT = (TypeError, ValueError, OverflowError, RecursionError, MsgspecError)
+"""What a group raises that holds what is not plain data, or a number beyond 64 bits where a column wants one."""
+
+_encode = Encoder().encode
+
+CHECK_RUN, CHECK_HANDLERS = NUMBER["check_run"], NUMBER["check_handlers"]
+RUN_NEW, RUN_STEP, RUN_TURN = NUMBER["run_new"], NUMBER["run_step"], NUMBER["run_turn"]
+STEP_NEW, OPEN_NEW, OPEN_GONE = NUMBER["step_new"], NUMBER["open_new"], NUMBER["open_gone"]
+OPEN_WIDE, OPEN_NARROW, OPEN_REPLACED = NUMBER["open_wide"], NUMBER["open_narrow"], NUMBER["open_replaced"]
+VAR_PUT, EVENT_NEW, LEASE = NUMBER["var_put"], NUMBER["event_new"], NUMBER["lease"]
 
 
 class Numbers:
@@ -31,89 +48,144 @@ class Numbers:
         return number
 
 
-class Encoded:
-    """One group as operations, with what the caller is to be told when it is in."""
+class Told:
+    """What the caller of a group is to be told when it is in."""
 
-    __slots__ = ("dead_numbers", "lines", "number", "numbers", "ops")
+    __slots__ = ("dead_numbers", "lines", "numbers")
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.ops: GroupOps = {}
+    def __init__(self) -> None:
         self.numbers: list[int] = []
         self.dead_numbers: list[int] = []
         self.lines: list[tuple[str, str]] = []
 
+
+class Encoded:
+    """A batch under construction. `groups`: how many have a place in it. Add with `begin`, then `put`."""
+
+    __slots__ = ("groups", "owners", "rows", "told")
+
+    def __init__(self) -> None:
+        self.groups = 0
+        self.rows: defaultdict[int, list[Row]] = defaultdict(list)
+        self.owners: defaultdict[int, list[int]] = defaultdict(list)
+        self.told = Told()  # of the group at hand
+
+    def put(self, op: int, row: Row) -> None:
+        self.rows[op].append(row)
+        self.owners[op].append(self.groups)
+
     def add(self, op: str, row: Row) -> None:
-        self.ops.setdefault(O[op], []).append(row)
+        self.put(NUMBER[op], row)
+
+    def take(self, group: Group, numbers: Numbers, now: int) -> Told:
+        """Raises one of UNFIT when a row holds what cannot be written; then the group left no trace, and no number is lost."""
+        told = self.told = Told()
+        try:
+            _group(self, group, numbers, now)
+        except UNFIT:
+            for op, owners in self.owners.items():
+                while owners and owners[-1] == self.groups:
+                    owners.pop()
+                    self.rows[op].pop()
+            raise
+        self.groups += 1
+        return told
+
+    def ops(self) -> BatchOps:
+        return {op: (rows, self.owners[op]) for op, rows in self.rows.items() if rows}
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def unfit(self) -> dict[int, str]:
+        """Places of groups with a row that does not go through the pipe, and why."""
+        found: dict[int, str] = {}
+        for op, rows in self.rows.items():
+            for row, owner in zip(rows, self.owners[op], strict=True):
+                try:
+                    _encode(row)
+                except UNFIT as error:
+                    found[owner] = str(error)
+        return found
 
 
-def encode(group: Group, numbers: Numbers, now: int) -> Encoded:
-    """Raises TypeError or msgspec.EncodeError when a row holds what is not plain data; no number is lost by that."""
-    out = Encoded(group.number)
+def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
     for key, revision in group.reads:
-        out.add("check_run", [key, revision])
-    for ns, counter in group.handlers:
-        out.add("check_handlers", [ns, counter])
+        out.put(CHECK_RUN, (key, revision))
+    for handlers in group.handlers:
+        out.put(CHECK_HANDLERS, handlers)
     for ns, name, text, revision in group.rendezvous:
         if revision:
-            out.add("rendezvous_raise", [ns, name, text, revision, now])
+            out.add("rendezvous_raise", (ns, name, text, revision, now))
         else:
-            out.add("rendezvous_new", [ns, name, text, now])
+            out.add("rendezvous_new", (ns, name, text, now))
     for write in group.runs:
         _run(out, write, numbers)
     _meetings(out, group)
     _events(out, group)
-    _leaving(out, group, numbers)
+    if group.deliveries or group.dead or group.delivered or group.retried or group.dead_removed:
+        _leaving(out, group, numbers)
     for definition in group.definitions:
         _definition(out, definition)
     for lease in group.leases:
-        out.add("lease", [lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due])
+        out.put(LEASE, (lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due))
     for line in group.logs:
-        out.add("log_new", [line.run, line.n, line.at, line.text])
+        out.add("log_new", (line.run, line.n, line.at, line.text))
     for run in group.remove_runs:
         for removal in REMOVALS:
-            out.ops.setdefault(removal, []).append([run])
-    return out
+            out.put(removal, (run,))
 
 
 def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
     _head(out, write, numbers)
     key = write.run.key
-    opened = {step.n for step in write.opened}
-    ended = {step.n for step in write.ended}
-    for n in write.closed:
-        out.add("open_replaced" if n in opened else "open_gone", [key, n])
-    for n in write.reopened:
-        out.add("step_replaced" if n in ended else "step_gone", [key, n])
+    put = out.put
+    if write.closed:
+        opened = {step.n for step in write.opened}
+        for n in write.closed:
+            put(OPEN_REPLACED if n in opened else OPEN_GONE, (key, n))
+    if write.reopened:
+        ended = {step.n for step in write.ended}
+        for n in write.reopened:
+            out.add("step_replaced" if n in ended else "step_gone", (key, n))
     for step in write.ended:
         bits, body, blobs = ended_row(step)
-        out.add("step_new", [key, step.n, step.slot, step.scope, step.it, bits, body])
-        _blobs(out, key, step.n, blobs)
+        put(STEP_NEW, (key, step.n, step.slot, step.scope, step.it, bits, body))
+        if blobs:
+            _blobs(out, key, step.n, blobs)
+    if write.opened or write.changed:
+        _open(out, write)
+    for thread in write.threads:
+        out.add("thread_put", (key, thread.no, pack(thread)))
+    for no, name, value in write.variables:
+        if value is UNSET:
+            out.add("var_gone", (key, no, name))
+        else:
+            out.put(VAR_PUT, (key, no, name, pack(value)))
+    for n, node, value in write.fragments:
+        out.add("fragment_put", (key, n, node, pack(value)))
+    for low, high, scope, it in write.purges:
+        if scope:
+            out.add("purge_scope", (key, low, high, scope, it))
+        else:
+            out.add("purge", (key, low, high))
+
+
+def _open(out: Encoded, write: RunWrite) -> None:
+    key, put = write.run.key, out.put
     for row in write.opened:
         bits, columns, blobs = open_parts(row)
-        out.add("open_new", [key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns])
-        _blobs(out, key, row.n, blobs)
+        put(OPEN_NEW, (key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns))
+        if blobs:
+            _blobs(out, key, row.n, blobs)
     for row, wide in write.changed:
         if wide:
             bits, columns, blobs = open_parts(row)
-            out.add("open_wide", [key, row.n, *_work(row), open_body(row), bits, *columns])
+            put(OPEN_WIDE, (key, row.n, *_work(row), open_body(row), bits, *columns))
             _blobs(out, key, row.n, blobs)
         else:
-            out.add("open_narrow", [key, row.n, *_work(row), open_body(row)])
-    for thread in write.threads:
-        out.add("thread_put", [key, thread.no, pack(thread)])
-    for no, name, value in write.variables:
-        if value is UNSET:
-            out.add("var_gone", [key, no, name])
-        else:
-            out.add("var_put", [key, no, name, pack(value)])
-    for n, node, value in write.fragments:
-        out.add("fragment_put", [key, n, node, pack(value)])
-    for low, high, scope, it in write.purges:
-        if scope:
-            out.add("purge_scope", [key, low, high, scope, it])
-        else:
-            out.add("purge", [key, low, high])
+            put(OPEN_NARROW, (key, row.n, *_work(row), open_body(row)))
 
 
 def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
@@ -126,47 +198,47 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
     if not stub and (write.process or write.expected < 0):
         line = numbers.line(run.ns, write.process)
         if (run.ns, write.process) in numbers.unsaved:
-            out.lines.append((run.ns, write.process))
-            out.add("line_new", [line, run.ns, write.process])
+            out.told.lines.append((run.ns, write.process))
+            out.add("line_new", (line, run.ns, write.process))
     if write.expected < 0:
-        out.add("run_new", [run.key, line, live, run.rev, run.created, head])
+        out.put(RUN_NEW, (run.key, line, live, run.rev, run.created, head))
     elif line:
-        out.add("run_named", [run.key, write.expected, run.rev, head, live, line, run.created])
+        out.add("run_named", (run.key, write.expected, run.rev, head, live, line, run.created))
     elif not live or run.era:  # a run leaves and joins the live ones only by an end and a rewind, which raises the era
-        out.add("run_turn", [run.key, write.expected, run.rev, head, live])
+        out.put(RUN_TURN, (run.key, write.expected, run.rev, head, live))
     else:
-        out.add("run_step", [run.key, write.expected, run.rev, head])
+        out.put(RUN_STEP, (run.key, write.expected, run.rev, head))
 
 
 def _work(row: OpenStep) -> Row:
-    return [row.queue, -row.priority, row.due, row.lease, row.limit, row.started, row.polls, row.worker]
+    return (row.queue, -row.priority, row.due, row.lease, row.limit, row.started, row.polls, row.worker)
 
 
 def _blobs(out: Encoded, run: int, n: int, blobs: Iterable[tuple[int, bytes]]) -> None:
     for part, data in blobs:
-        out.add("blob_put", [run, n, part, data])
+        out.add("blob_put", (run, n, part, data))
 
 
 def _meetings(out: Encoded, group: Group) -> None:
     for run, n, arm in group.clear_timers:
         if arm:
-            out.add("timer_clear_arm", [run, n, arm])
+            out.add("timer_clear_arm", (run, n, arm))
         else:
-            out.add("timer_clear", [run, n])
+            out.add("timer_clear", (run, n))
     for timer in group.timers:
-        out.add("timer_put", [timer.run, timer.n, timer.arm, timer.epoch, timer.due])
+        out.add("timer_put", (timer.run, timer.n, timer.arm, timer.epoch, timer.due))
     for held in group.held:
-        out.add("held_new", [held.id, held.ns, held.run, held.name, held.key, held.posted, held.expires, pack(held)])
+        out.add("held_new", (held.id, held.ns, held.run, held.name, held.key, held.posted, held.expires, pack(held)))
     for number in group.release:
-        out.add("held_release", [number])
+        out.add("held_release", (number,))
     for run, n in group.close_wait_keys:
-        out.add("wait_close", [run, n])
+        out.add("wait_close", (run, n))
     for wait in group.wait_keys:
-        out.add("wait_open", [wait.ns, wait.name, wait.key, wait.run, wait.n])
+        out.add("wait_open", (wait.ns, wait.name, wait.key, wait.run, wait.n))
     for run in group.free_run_keys:
-        out.add("key_free", [run])
+        out.add("key_free", (run,))
     for name in group.run_keys:
-        out.add("key_claim" if name.unique else "key_put", [name.ns, name.kind, name.text, name.process, name.run])
+        out.add("key_claim" if name.unique else "key_put", (name.ns, name.kind, name.text, name.process, name.run))
 
 
 def _events(out: Encoded, group: Group) -> None:
@@ -179,13 +251,13 @@ def _events(out: Encoded, group: Group) -> None:
         finally:
             event.decisions, event.effects = kept
         ident = event_ident(event.ns, event.source, event.event_id)
-        out.add("event_new", [event.key, event.ns, event.type, ident, body, outcome])
+        out.put(EVENT_NEW, (event.key, event.ns, event.type, ident, body, outcome))
     for key, decisions, effects, state in group.event_updates:
-        out.add("event_outcome", [key, pack((decisions, effects, state))])
+        out.add("event_outcome", (key, pack((decisions, effects, state))))
     for row in group.inbox:
-        out.add("inbox_put", [row.id, row.run, row.due, 1 if row.parked else 0, pack(row)])
+        out.add("inbox_put", (row.id, row.run, row.due, 1 if row.parked else 0, pack(row)))
     for number in group.inbox_done:
-        out.add("inbox_gone", [number])
+        out.add("inbox_gone", (number,))
 
 
 def _leaving(out: Encoded, group: Group, numbers: Numbers) -> None:
@@ -194,30 +266,30 @@ def _leaving(out: Encoded, group: Group, numbers: Numbers) -> None:
     letters = [pack(letter) for letter in group.dead]
     for delivery, body in zip(group.deliveries, bodies, strict=True):
         numbers.delivery += 1
-        out.numbers.append(numbers.delivery)
-        out.add("delivery_new", [numbers.delivery, delivery.tries, delivery.due, delivery.error, body])
+        out.told.numbers.append(numbers.delivery)
+        out.add("delivery_new", (numbers.delivery, delivery.tries, delivery.due, delivery.error, body))
     for letter, body in zip(group.dead, letters, strict=True):
         numbers.dead += 1
-        out.dead_numbers.append(numbers.dead)
-        out.add("dead_new", [numbers.dead, letter.ns, body])
+        out.told.dead_numbers.append(numbers.dead)
+        out.add("dead_new", (numbers.dead, letter.ns, body))
     for number in group.delivered:
-        out.add("delivery_gone", [number])
+        out.add("delivery_gone", (number,))
     for number, tries, due, error in group.retried:
-        out.add("delivery_retry", [number, tries, due, error])
+        out.add("delivery_retry", (number, tries, due, error))
     for number in group.dead_removed:
-        out.add("dead_gone", [number])
+        out.add("dead_gone", (number,))
 
 
 def _definition(out: Encoded, write: DefinitionWrite) -> None:
-    name: Row = [write.ns, write.kind, write.name, write.version]
+    name: Row = (write.ns, write.kind, write.name, write.version)
     if write.expected >= 0:
-        out.add("check_definition", [*name, write.expected])
-    out.add("definition_close", [*name, write.at])
+        out.add("check_definition", (*name, write.expected))
+    out.add("definition_close", (*name, write.at))
     row = write.row
     if row is not None:
-        out.add("definition_new", [row.id, *name, row.since, row.until, row.hash, pack(row)])
+        out.add("definition_new", (row.id, *name, row.since, row.until, row.hash, pack(row)))
     if write.counts:
-        out.add("counter_raise", [write.ns])
+        out.add("counter_raise", (write.ns,))
 
 
 def entangled(groups: Sequence[Group]) -> bool:
@@ -227,9 +299,16 @@ def entangled(groups: Sequence[Group]) -> bool:
     written: set[object] = set()
     read: set[object] = set()
     for group in groups:
+        runs = group.runs
+        if len(runs) == 1 and not (group.reads or group.rendezvous or group.remove_runs or group.definitions):  # most are so
+            key = runs[0].run.key
+            if key in written or key in read:
+                return True
+            written.add(key)
+            continue
         if group.definitions:
             return True
-        mine: set[object] = {write.run.key for write in group.runs}
+        mine: set[object] = {write.run.key for write in runs}
         mine.update(meeting[:3] for meeting in group.rendezvous)
         mine.update(group.remove_runs)
         seen: set[object] = {key for key, _ in group.reads}

@@ -91,5 +91,6 @@ NUMBER: dict[str, int] = {op.name: number for number, op in enumerate(OPS)}
 REMOVALS: tuple[int, ...] = tuple(number for name, number in NUMBER.items() if name.startswith("remove_"))
 RAISES: frozenset[int] = frozenset({NUMBER["rendezvous_new"], NUMBER["rendezvous_raise"]})
 
-Row = list[int | str | bytes | None]
+Row = tuple[int | str | bytes | None, ...]
 GroupOps = dict[int, list[Row]]  # number of the operation → rows
+BatchOps = dict[int, tuple[list[Row], list[int]]]  # number of the operation → rows, and for each the place of its group

@@ -19,6 +19,7 @@ from typing import Any, cast
 from msgspec.msgpack import Decoder, Encoder
 
 from pelton.store.base import StoreFailed
+from pelton.store.sqlite.ops import BatchOps
 
 LENGTH = struct.Struct("<Q")
 START_WAIT = 30  # seconds for the writer to say that it is ready
@@ -63,12 +64,13 @@ class WriterPipe(asyncio.Protocol):
             ) from None
         return settings
 
-    def send(self, entangled: bool, now: int, groups: list[Any]) -> asyncio.Future[list[Any]]:
-        """The answer to come: [number, lost texts or None, error]. Raises StoreFailed when the writer is gone."""
+    def send(self, entangled: bool, now: int, count: int, ops: BatchOps) -> asyncio.Future[list[Any]]:
+        """`count`: how many groups. The answer to come: [number, lost texts or None, error]. Raises StoreFailed when the writer
+        is gone, and what the encoder raises for rows that do not go through; then nothing was sent."""
         if self.failure or self._transport is None:
             raise StoreFailed(self.failure or "the store is not open")
+        body = self._encode((self._sent + 1, entangled, now, count, ops))
         self._sent += 1
-        body = self._encode((self._sent, entangled, now, groups))
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._transport.writelines((LENGTH.pack(len(body)), body))

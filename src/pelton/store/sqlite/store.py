@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import apsw
-import msgspec
 
 from pelton.kernel.rows import OpenStep, Run, Step
 from pelton.store.base import (
@@ -33,7 +32,7 @@ from pelton.store.base import (
     TimerRow,
     WaitKeyRow,
 )
-from pelton.store.sqlite.encode import Encoded, Numbers, encode, entangled
+from pelton.store.sqlite.encode import UNFIT, Encoded, Numbers, Told, entangled
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.pipe import WriterPipe
 from pelton.store.sqlite.reader import TOP, Reader
@@ -134,12 +133,12 @@ class SqliteStore:
         if self._db is None:
             return
         if not self._pipe.failure:
-            last = Encoded(0)
-            last.add("meta_put", ["clock", self.now()])
-            last.add("meta_put", ["delivery", self._numbers.delivery])
-            last.add("meta_put", ["dead", self._numbers.dead])
+            last = Encoded()
+            last.add("meta_put", ("clock", self.now()))
+            last.add("meta_put", ("delivery", self._numbers.delivery))
+            last.add("meta_put", ("dead", self._numbers.dead))
             try:
-                await self._pipe.send(False, self.now(), [_raw(last)])
+                await self._pipe.send(False, self.now(), 1, last.ops())
             except StoreFailed as failure:
                 self._trouble = str(failure)
         await self._shut()
@@ -176,50 +175,72 @@ class SqliteStore:
         if self._pipe.failure:
             raise StoreFailed(self._pipe.failure)
         now = self.now()
-        results: list[Committed | None] = []
-        sent: list[Encoded] = []
-        payload: list[msgspec.Raw] = []
+        batch = Encoded()
+        told: list[Told | Committed] = []  # by group: what it is told when it is in, or what is wrong with it
         for group in groups:
             try:
-                encoded = encode(group, self._numbers, now)
-                payload.append(_raw(encoded))  # here, so that a number beyond 64 bits is this group's trouble alone
-                sent.append(encoded)
-                results.append(None)
-            except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-                results.append(Committed(group.number, False, f"invalid: {error}"))
-        if not sent:
-            return [result for result in results if result is not None]
-        written = sum(len(rows) for group in sent for rows in group.ops.values())
-        extra = self._saved(now)
-        if extra.ops:
-            payload.append(_raw(extra))
-        _, lost, trouble = await self._pipe.send(entangled(groups), now, payload)
+                told.append(batch.take(group, self._numbers, now))
+            except UNFIT as error:
+                told.append(Committed(group.number, False, f"invalid: {error}"))
+        if not batch.groups:
+            return [answer for answer in told if isinstance(answer, Committed)]
+        written = batch.count
+        self._save(batch, now)
+        try:
+            answer = self._pipe.send(entangled(groups), now, batch.groups + 1, batch.ops())
+        except UNFIT:
+            return await self._commit_fit(groups, batch, told)
+        _, lost, trouble = await answer
         if lost is None:
             raise StoreFailed(f"{self.path} could not be written: {trouble}")
         self._trouble = trouble
         self.counts.commits += 1
         self.counts.rows_written += written
-        answers = iter(zip(sent, lost, strict=False))
-        return [result if result is not None else self._outcome(*next(answers)) for result in results]
+        results: list[Committed] = []
+        place = 0
+        for group, each in zip(groups, told, strict=True):
+            if isinstance(each, Committed):
+                results.append(each)
+                continue
+            results.append(self._outcome(group.number, each, lost[place]))
+            place += 1
+        return results
 
-    def _outcome(self, group: Encoded, lost: str) -> Committed:
+    async def _commit_fit(self, groups: Sequence[Group], batch: Encoded, told: list[Told | Committed]) -> list[Committed]:
+        """A number beyond 64 bits in a column is its group's trouble alone: the others go without it."""
+        unfit = batch.unfit()
+        results: dict[int, Committed] = {}
+        fit: list[Group] = []
+        place = 0
+        for group, each in zip(groups, told, strict=True):
+            if isinstance(each, Committed):
+                results[group.number] = each
+                continue
+            if place in unfit:
+                results[group.number] = Committed(group.number, False, f"invalid: {unfit[place]}")
+            else:
+                fit.append(group)
+            place += 1
+        if fit:
+            results.update((done.number, done) for done in await self._commit(fit))
+        return [results[group.number] for group in groups]
+
+    def _outcome(self, number: int, told: Told, lost: str) -> Committed:
         if lost:
-            return Committed(group.number, False, lost)
-        for pair in group.lines:
+            return Committed(number, False, lost)
+        for pair in told.lines:
             self._numbers.unsaved.discard(pair)
-        return Committed(group.number, True, "", group.numbers, group.dead_numbers)
+        return Committed(number, True, "", told.numbers, told.dead_numbers)
 
-    def _saved(self, now: int) -> Encoded:
-        """What the next start must not fall behind: saved ahead, so that few batches need it."""
-        extra = Encoded(0)
+    def _save(self, batch: Encoded, now: int) -> None:
+        """What the next start must not fall behind: saved ahead, so that few batches need it. A group of its own, the last."""
         if now >= self._clock_saved:
             self._clock_saved = now + CLOCK_AHEAD
-            extra.add("meta_put", ["clock", self._clock_saved])
+            batch.add("meta_put", ("clock", self._clock_saved))
         for place, (name, number) in enumerate((("delivery", self._numbers.delivery), ("dead", self._numbers.dead))):
             if number > self._numbers_saved[place]:
                 self._numbers_saved[place] = number + NUMBERS_AHEAD
-                extra.add("meta_put", [name, self._numbers_saved[place]])
-        return extra
+                batch.add("meta_put", (name, self._numbers_saved[place]))
 
     # ---- runs
 
@@ -325,7 +346,7 @@ class SqliteStore:
         row = self._reader.one("event_by_id", event_ident(ns, source, event_id))
         return None if row is None else _event(row)
 
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:  # noqa: A002 - the protocol's name
+    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
         way = "up" if after else "down"
         bounds = (ns, after or -TOP, before or TOP, limit)
         if type:
@@ -334,7 +355,7 @@ class SqliteStore:
 
     # ---- definitions
 
-    async def definition(self, id: int) -> DefinitionRow | None:  # noqa: A002 - the protocol's name
+    async def definition(self, id: int) -> DefinitionRow | None:
         return _definition(self._reader.one("definition", id))
 
     async def definitions(
@@ -354,7 +375,7 @@ class SqliteStore:
             rows = self._reader.all("definitions", ns, kind, most)
         return [row for found in rows if (row := _definition(found)) is not None]
 
-    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:  # noqa: A002 - the protocol's name
+    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
         return _definition(self._reader.one("bound", ns, hash))
 
     async def handler_counter(self, ns: str) -> int:
@@ -373,10 +394,6 @@ class SqliteStore:
             "writer_pid": self._pipe.pid,
             "writer": self._settings,
         }
-
-
-def _raw(group: Encoded) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.msgpack.encode(group.ops))
 
 
 def _system_clock() -> Callable[[], int]:

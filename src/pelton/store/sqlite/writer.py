@@ -24,7 +24,7 @@ import apsw
 from msgspec.msgpack import Decoder, Encoder
 
 from pelton.store.sqlite.checkpoint import Checkpointer
-from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, GroupOps, Row
+from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, BatchOps, GroupOps, Row
 from pelton.store.sqlite.sql import load
 
 LENGTH = struct.Struct("<Q")
@@ -61,34 +61,27 @@ class Writer:
             for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size")
         }
 
-    def commit(self, groups: list[GroupOps], entangled: bool, now: int) -> list[str]:
+    def commit(self, ops: BatchOps, count: int, entangled: bool, now: int) -> list[str]:
         """What was lost, "" for a group that is in. Raises apsw.Error when nothing could be written."""
         lost: list[str] | None = None
-        if not entangled:
-            lost = self._together(groups)
+        if not entangled and self._together(ops):
+            lost = [""] * count
         if lost is None:
-            lost = self._one_by_one(groups)
+            lost = self._one_by_one(apart(ops, count))
         self.checkpointer.wake()
-        if any(not RAISES.isdisjoint(ops) for ops in groups):
+        if not RAISES.isdisjoint(ops):
             self._sweep(now)
         return lost
 
-    def _together(self, groups: list[GroupOps]) -> list[str] | None:
-        """All groups in one go; None when any is lost (or when two of them meet: one after the other they may both be fine)."""
-        merged: GroupOps = {}
-        for ops in groups:
-            for number, rows in ops.items():
-                if number in merged:
-                    merged[number] = merged[number] + rows
-                else:
-                    merged[number] = rows
+    def _together(self, ops: BatchOps) -> bool:
+        """All groups in one go; False when any is lost (or when two of them meet: one after the other they may both be fine)."""
         db = self.db
         db.execute("BEGIN IMMEDIATE")
         try:
-            for number in sorted(merged):
-                op, rows = OPS[number], merged[number]
+            for number in sorted(ops):
+                op, rows = OPS[number], ops[number][0]
                 if op.check:
-                    for row in rows:
+                    for row in set(rows):  # many groups rest on the same set of handlers
                         self._check(number, row)
                     continue
                 before = db.total_changes()
@@ -98,11 +91,11 @@ class Writer:
             db.execute("COMMIT")
         except (Lost, apsw.ConstraintError, TypeError, OverflowError):
             db.execute("ROLLBACK")
-            return None
+            return False
         except apsw.Error:
             self._rollback()
             raise
-        return [""] * len(groups)
+        return True
 
     def _one_by_one(self, groups: list[GroupOps]) -> list[str]:
         db = self.db
@@ -180,6 +173,15 @@ class Writer:
         self.db.close()
 
 
+def apart(ops: BatchOps, count: int) -> list[GroupOps]:
+    """The batch group by group."""
+    groups: list[GroupOps] = [{} for _ in range(count)]
+    for number, (rows, owners) in ops.items():
+        for row, owner in zip(rows, owners, strict=True):
+            groups[owner].setdefault(number, []).append(row)
+    return groups
+
+
 def receive(pipe: socket.socket, size: int) -> bytearray | None:
     """Exactly so many bytes, or None at the end of the file."""
     data = bytearray(size)
@@ -193,7 +195,7 @@ def receive(pipe: socket.socket, size: int) -> bytearray | None:
 
 
 def serve(pipe: socket.socket, writer: Writer) -> None:
-    decode = Decoder(tuple[int, bool, int, list[dict[int, list[list[Any]]]]]).decode
+    decode = Decoder(tuple[int, bool, int, int, dict[int, tuple[list[tuple[Any, ...]], list[int]]]]).decode
     encode = Encoder().encode
 
     def answer(*values: Any) -> None:
@@ -205,9 +207,9 @@ def serve(pipe: socket.socket, writer: Writer) -> None:
         body = receive(pipe, LENGTH.unpack(head)[0])
         if body is None:
             return
-        number, entangled, now, groups = decode(body)
+        number, entangled, now, count, ops = decode(body)
         try:
-            lost = writer.commit(groups, entangled, now)
+            lost = writer.commit(ops, count, entangled, now)
         except apsw.Error as error:
             answer(number, None, f"{type(error).__name__}: {error}")
             if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):
