@@ -15,7 +15,7 @@ from copy import copy
 from msgspec import to_builtins
 
 from pelton.kernel.facts import EndedKey, ProcessKey
-from pelton.kernel.flow import count_join, leave
+from pelton.kernel.flow import awaited, count_join, leave, look, needed
 from pelton.kernel.process import Assign, Choice, End, Fork, Join, Node, Raise, targets
 from pelton.kernel.rows import END, START, Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.runs import enter_root, set_deadline
@@ -156,10 +156,12 @@ def cancelled(steps: list[Step], frames: list[tuple[Step, int]]) -> list[Step]:
 
 def survivors(turn: Turn, low: int, high: int) -> list[Step]:
     """Ended steps of those numbers, ascending. Raises Refusal when there are too many to look at."""
-    steps: list[Step] = turn.facts.answer(EndedKey(low, high, MOST + 1))
+    steps: list[Step] = list(turn.facts.answer(EndedKey(low, high, MOST + 1)))
     if len(steps) > MOST:
         raise Refusal("invalid", f"the run has more than {MOST} steps; start it anew instead")
-    return sorted(steps, key=lambda step: step.n)
+    steps.sort(key=lambda step: step.n)
+    turn.survivors = {(step.slot, step.scope, step.it): step for step in steps}
+    return steps
 
 
 def frames_of(turn: Turn, step: Step) -> list[tuple[Step, int]]:
@@ -169,7 +171,7 @@ def frames_of(turn: Turn, step: Step) -> list[tuple[Step, int]]:
     while scope > 0:
         above = turn.step(scope)
         if not isinstance(above, Step):
-            break
+            raise Refusal("no step", f"the iteration that step {step.n} was part of is not kept any more")
         frames.append((above, it))
         scope, it = above.scope, above.it
     if scope < 0:
@@ -349,7 +351,7 @@ def regrow(turn: Turn, steps: list[Step], target: Step | None) -> None:
         node = turn.node(step.slot)
         if isinstance(node, Fork):
             regrow_fork(turn, node, step, places)
-        elif isinstance(node, Join) and missing(turn, node, step, places):
+        elif isinstance(node, Join) and missing(turn, node, step):
             reopen_join(turn, node, step)
         elif not reached(turn, node, step, places):
             turn.grow(step.scope)
@@ -364,12 +366,12 @@ def regrow_fork(turn: Turn, node: Fork, step: Step, places: dict[tuple[str, int,
             turn.agenda.append(Token(name, step.thread, step.scope, step.it))
 
 
-def missing(turn: Turn, node: Join, step: Step, places: dict[tuple[str, int, int], int]) -> bool:
-    """Whether something that a finished join had waited for is open again."""
-    return any(turn.places.get((slot, step.scope, step.it)) is not None for slot in node.on) or any(
-        isinstance(item, Token) and item.node in node.on and item.scope == step.scope and item.it == step.it
-        for item in turn.agenda
-    )
+def missing(turn: Turn, node: Join, step: Step) -> bool:
+    """Whether a finished join has not enough ends any more, with what was taken back."""
+    slots = awaited(turn, node)
+    found = look(turn, [(slot, step.scope, step.it) for slot in slots])
+    ended = sum(isinstance(other, Step) and not other.bits & Bit.RETRIED for other in found)
+    return needed(node, len(slots), ended) > 0
 
 
 def reopen_join(turn: Turn, node: Join, step: Step) -> None:

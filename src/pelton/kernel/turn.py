@@ -136,6 +136,7 @@ class Turn:
         "reopened",
         "reuse",
         "stranded",
+        "survivors",
         "threads",
         "variables",
         "visits",
@@ -167,6 +168,7 @@ class Turn:
         self.fuel = FUEL
         self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
         self.cut = 0  # a rewind under way takes back numbers from here on; 0 = none
+        self.survivors: dict[tuple[str, int, int], Step] = {}  # and leaves these, the newest of each place
         self.reuse = 0  # a rewind: the next step that is entered takes this number
         self.given: Any = None  # and this input, when there is one
         self.last: Step | None = None  # the step that ended last
@@ -215,10 +217,7 @@ class Turn:
             return mine
         if self.created or scope >= self.first or -scope >= self.first_thread:
             return None
-        found = self.facts.at(slot, scope, it)
-        if found is not None and self.cut and found.n >= self.cut:
-            return None
-        return found
+        return self.survivors.get((slot, scope, it)) if self.cut else self.facts.at(slot, scope, it)
 
     def of_iteration(self, slot: str, it: int) -> OpenStep | Step | None:
         """The newest step of a slot in iteration `it` of any scope, among those touched here."""
