@@ -16,10 +16,12 @@ def test_the_readme_has_exactly_two_commands() -> None:
     assert [block.strip() for block in shell] == [DEMO, TESTS]
 
 
-def test_ci_runs_the_readmes_test_command() -> None:
+def test_ci_runs_both_commands() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert f'test_command="{TESTS.removeprefix("pip install uv && ")}"' in script.read_text().splitlines()
+    lines = script.read_text().splitlines()
+    assert f'demo_command="{DEMO.removeprefix("pip install uv && ")}"' in lines
+    assert f'test_command="{TESTS.removeprefix("pip install uv && ")}"' in lines
 
 
 def test_relative_links_lead_somewhere() -> None:
