@@ -287,12 +287,13 @@ def send(world: World, run: int, signal: Any) -> None:
 
 
 def rewind(world: World, run: int, pick: int) -> None:
+    # The parent of a child that is taken back is retried.
+    if any(put_off(world, key, step) for key in (run, world.head(run).parent) if key for step in world.rows(key).ended.values()):
+        return
     steps = [n for n, step in sorted(world.rows(run).ended.items()) if step.slot not in {START, END} and world.rows(run).row(n)]
     if pick % 3 == 0 and steps:
         send(world, run, Rewind(to="step", n=steps[pick % len(steps)]))
     elif pick % 3 == 1:
-        if any(put_off(world, run, step) for step in world.rows(run).ended.values()):
-            return
         send(world, run, Rewind(to="failed", children=bool(pick % 2)))
     else:
         send(world, run, Rewind(to="start"))
