@@ -387,9 +387,11 @@ class Committer:
                 self.stats["lost"] += 1
                 self._undone(building)
                 self._lost(building, results[index])
+        batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
         self.cache.trim()
-        for meeting in [name for name, held in self.meetings.items() if held is batch]:
-            del self.meetings[meeting]
+        if self.meetings:
+            for meeting in [name for name, held in self.meetings.items() if held is batch]:
+                del self.meetings[meeting]
         if batch.done is not None and not batch.done.done():
             batch.done.set_result(None)
         self._run()
