@@ -278,8 +278,8 @@ def revive(turn: Turn, signal: ChildReopened) -> None:
     steps = survivors(turn, 1, turn.head.next_n) if turn.head.status >= RunStatus.COMPLETED else []
     newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
     bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
-    forgiven = step.bits & DEALT_WITH or (step.scope and step.n not in {s.n for s in bad})
-    if not steps or forgiven:
+    # A call that ended well, or was forgiven, has let its token go on: it cannot go a second time.
+    if step.n not in {s.n for s in bad}:
         raise Refusal("not ended", "the caller has gone on without this child")
     refuse_threads([step, *bad])
     reopen_run(turn)
