@@ -72,7 +72,7 @@ class Caller(asyncio.Protocol):
         """The body of a 2xx answer. Raises Failed for any other."""
         status, body = await self.ask(request)
         if not 200 <= status < 300:
-            raise Failed(f"{request[:80]!r} was answered {status}: {body[:500]!r}")
+            raise Failed(f"{request[:60]!r} was answered {status}: {body[:500]!r}")
         return body
 
     async def json(self, method: str, path: str, value: Any = None) -> Any:
@@ -97,7 +97,7 @@ class Caller(asyncio.Protocol):
 
 def request(method: str, path: str, body: bytes = b"", content_type: str = "application/json") -> bytes:
     kind = f"Content-Type: {content_type}\r\n" if body else ""
-    return f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{kind}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def event(type_: str, id_: str, data: Any) -> bytes:

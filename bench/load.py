@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -99,13 +100,14 @@ async def starts(job: dict[str, Any]) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
 
     async def notices(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            run = line.strip().decode()
-            waiting = ended.get(run)
-            if waiting is None:
-                ended[run] = None  # sooner than the answer to its start
-            elif not waiting.done():
-                waiting.set_result(None)
+        with suppress(asyncio.CancelledError):  # the load is over
+            while line := await reader.readline():
+                run = line.strip().decode()
+                waiting = ended.get(run)
+                if waiting is None:
+                    ended[run] = None  # sooner than the answer to its start
+                elif not waiting.done():
+                    waiting.set_result(None)
 
     async def one(caller: Caller, number: int) -> None:
         count = 0

@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
     def cells(self) -> tuple[str, ...]:
         if self.error:
-            return (self.load, self.setting, self.system, f"FAILED: {self.error[:100]}", "", "", "", "", "", "no")
+            return (self.load, self.setting, self.system, "FAILED", "", "", "", "", "", "no")
         rate = self.shown or f"{self.rate:,.0f} {self.unit}/s"
         met = ["yes" if target.met(self) else "no" for target in self.targets]
         return (
@@ -65,4 +65,5 @@ def printed(rows: Sequence[Row]) -> str:
     ]  # fmt: skip
     lines.insert(1, "|" + "|".join(("-" * (width + 1) + ":") if at in right else "-" * (width + 2)
                                    for at, width in enumerate(widths)) + "|")  # fmt: skip
+    lines += [f"\n{row.load}, {row.setting}, {row.system}: {row.error}" for row in rows if row.error]
     return "\n".join(lines)

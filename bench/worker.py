@@ -8,7 +8,6 @@ it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import Any
 
@@ -44,16 +43,17 @@ async def own(url: str, path: str) -> None:
     await Telling(url, dict.fromkeys(QUEUES, step), concurrency=1_000).run()
 
 
+def step(task: Any) -> dict[str, Any]:
+    """Found by its name in the process that it runs in."""
+    return {"reference": task.input_data.get("order", ""), "done": True}
+
+
 def official(url: str) -> None:
     from conductor.client.automator.task_handler import TaskHandler  # noqa: PLC0415 - half a second that the other needs not
     from conductor.client.configuration.configuration import Configuration  # noqa: PLC0415
     from conductor.client.worker.worker import Worker as Polling  # noqa: PLC0415
 
-    def step(task: Any) -> dict[str, Any]:
-        return {"reference": task.input_data.get("order", ""), "done": True}
-
     configuration = Configuration(server_api_url=f"{url}/api")
-    configuration.log_level = logging.WARNING
     worker = Polling(OFFICIAL, step, poll_interval=1, thread_count=64)  # milliseconds
     with TaskHandler([worker], configuration, scan_for_annotated_workers=False) as handler:
         handler.start_processes()

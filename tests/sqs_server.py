@@ -35,9 +35,11 @@ def free_port() -> int:
 class SqsServer:
     """Bound to loopback. Queues are lost when it stops."""
 
-    def __init__(self, directory: Path, port: int | None = None) -> None:
+    def __init__(self, directory: Path, port: int | None = None, app: str = "ministack.app:app") -> None:
+        """`app`: as hypercorn names one, a file's path included."""
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._app = app
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -47,7 +49,7 @@ class SqsServer:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 # No workers: one process serves, so that ending it ends the server; a forked worker would live on.
-                [sys.executable, "-m", "hypercorn", "ministack.app:app", "-w", "0", "-b", f"127.0.0.1:{self.port}"],
+                [sys.executable, "-m", "hypercorn", self._app, "-w", "0", "-b", f"127.0.0.1:{self.port}"],
                 cwd=self._directory,
                 stdout=output,
                 stderr=output,
@@ -78,11 +80,11 @@ class SqsServer:
         process.wait(timeout=10)
 
 
-def start_sqs(directory: Path) -> SqsServer:
+def start_sqs(directory: Path, app: str = "ministack.app:app") -> SqsServer:
     """A running server, or the test is skipped; where everything must run (CI is set), the reason is raised instead."""
     trouble: Exception | None = None
     for _ in range(3):  # another process may take the free port first
-        server = SqsServer(directory)
+        server = SqsServer(directory, app=app)
         try:
             server.start()
         except (RuntimeError, OSError) as error:
