@@ -49,6 +49,10 @@ class StartFailed(Exception):
     """The server cannot run here. The text says why, and what to do."""
 
 
+class ServerLost(StartFailed):
+    """The server ran, and cannot go on. The text says why."""
+
+
 class Server:
     """Call `start` once, then `stop` once. `address` is where HTTP is answered."""
 
@@ -111,6 +115,11 @@ class Server:
         }
         return {"healthy": healthy, "details": {**details, **found}}
 
+    async def lost(self) -> str:
+        """Returns when the store cannot be written any more, and says why. A new server on the same file can."""
+        assert self._parts is not None, "a server is started first"
+        return await self._parts.store.lost()
+
     async def stop(self) -> None:
         """In the reverse order of the start; a part that hangs or fails does not keep the next from ending."""
         deadline = time.monotonic() + STOP_SECONDS
@@ -153,7 +162,7 @@ def connectors(config: Config, http: LazyHttpPort) -> list[Connector]:
 
 
 def serve_forever(config: Config) -> None:
-    """Until SIGTERM or SIGINT. Raises StartFailed."""
+    """Until SIGTERM or SIGINT. Raises StartFailed, and ServerLost when it could not go on."""
     logs.configure(config)
     with contextlib.suppress(KeyboardInterrupt):
         if sys.platform == "win32":
@@ -192,7 +201,14 @@ async def _serve(config: Config) -> None:
         process=os.getpid(),
         seconds=round(time.monotonic() - began, 3),
     )
-    await stopping.wait()
-    _log.info("stopping")
+    lost = asyncio.create_task(server.lost(), name="store")
+    asked = asyncio.create_task(stopping.wait(), name="signals")
+    await asyncio.wait({lost, asked}, return_when=asyncio.FIRST_COMPLETED)
+    reason = lost.result() if lost.done() else ""
+    lost.cancel()
+    asked.cancel()
+    _log.info("stopping", reason=reason or "asked to")
     await server.stop()
     _log.info("stopped")
+    if reason:  # to end is the remedy: what starts servers starts another, which opens the file again
+        raise ServerLost(f"the server ended because it could not write any more: {reason}")

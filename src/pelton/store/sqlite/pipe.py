@@ -37,6 +37,7 @@ class WriterPipe(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = False
         self.failure = ""
+        self.lost = asyncio.Event()  # set when the writer ended although nobody wanted it to
 
     @property
     def pid(self) -> int:
@@ -121,6 +122,7 @@ class WriterPipe(asyncio.Protocol):
             code = self._process.poll() if self._process is not None else None
             self.failure = f"the writer process {self.pid} ended" + (f" with status {code}" if code is not None else "")
             self.failure += ": open the store again; what was not acknowledged may or may not be in it"
+            self.lost.set()
         else:
             self.failure = self.failure or "the store is closed"
         while self._waiting:

@@ -150,6 +150,11 @@ class SqliteStore:
             self._db = None
         self._locks.release()
 
+    async def lost(self) -> str:
+        """Returns when nothing can be written any more, until the store is opened again; says why."""
+        await self._pipe.lost.wait()
+        return self._pipe.failure
+
     def now(self) -> int:
         self._last = max(self._last, self._clock())
         return self._last
