@@ -10,7 +10,8 @@ A run is never one document. It is a head of constant size (`Run`) and rows: ope
 
 All times are epoch milliseconds by the store's clock; 0 means "not yet" or "none". Slots are names: a step's slot is the name
 of the node it activates, the same in every version of a process, so that a newer version can read what an older one wrote.
-Rows are plain data: fields may only be appended, since they are stored by position.
+Rows are plain data: fields may only be appended, since they are stored by position. They are in no cycles, so the collector is
+spared of them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Bit:
     HANDLED = 4096  # ended step: it failed, and its token took the way that its definition has for that
 
 
-class Run(Struct, array_like=True):
+class Run(Struct, array_like=True, gc=False):
     """The head: of constant size whatever the run's history."""
 
     key: int
@@ -112,7 +113,7 @@ class Run(Struct, array_like=True):
     flags: int = 0  # for later use
 
 
-class OpenStep(Struct, array_like=True):
+class OpenStep(Struct, array_like=True, gc=False):
     """One token. `n` > 0 is a step; `n` < 0 is a parked token."""
 
     run: int
@@ -147,7 +148,7 @@ class OpenStep(Struct, array_like=True):
     waits: JSON = None  # wait: state of the arms; scope: items count; anything the node kind needs to remember
 
 
-class Step(Struct, array_like=True):
+class Step(Struct, array_like=True, gc=False):
     """One ended step."""
 
     run: int
@@ -199,7 +200,7 @@ class ThreadStatus(IntEnum):
         return self >= ThreadStatus.COMPLETED
 
 
-class Thread(Struct, array_like=True):
+class Thread(Struct, array_like=True, gc=False):
     """A scope with variables of its own and a set of reasons why it is halted. Thread 0 is the run itself."""
 
     run: int
@@ -221,7 +222,7 @@ class Thread(Struct, array_like=True):
     ended: int = 0
 
 
-class Failure(Struct, array_like=True, frozen=True):
+class Failure(Struct, array_like=True, frozen=True, gc=False):
     """What went wrong, as a value that rules match and handlers receive."""
 
     name: str = "failed"
@@ -231,7 +232,7 @@ class Failure(Struct, array_like=True, frozen=True):
     retriable: bool = True
 
 
-class StartMeta(Struct, frozen=True, omit_defaults=True):
+class StartMeta(Struct, frozen=True, omit_defaults=True, gc=False):
     """What a caller says about a run when starting it; kept as the input of step 0. All but `extra` is Pelton's own."""
 
     correlation: str | None = None

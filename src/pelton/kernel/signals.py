@@ -14,7 +14,7 @@ from pelton.kernel.expressions.base import JSON
 from pelton.kernel.rows import Failure, StartMeta, StepStatus
 
 
-class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True):
+class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     strict: bool = True
 
 

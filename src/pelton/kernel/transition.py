@@ -145,7 +145,7 @@ Effect = (
 # ---- answers
 
 
-class Transition(Struct):
+class Transition(Struct, gc=False):
     """A delta. Rows in `opened` are new; in `changed` they replace a row of that number; `closed` are numbers of open rows
     that go. `ended` are new ended steps; `reopened` are numbers of ended steps that go (a rewind moved them back): where a number
     is in both, its ended step is replaced. A row of state WORK in `opened` or `changed` without a lease is offered (again)."""
@@ -163,7 +163,7 @@ class Transition(Struct):
     effects: list[Effect] = []
 
 
-class Refused(Struct):
+class Refused(Struct, gc=False):
     """Nothing changed, and this is why. `code`: a short word that languages map to their own errors.
 
     not found | ended | not ended | exists | no step | step ended | nothing to retry | not paused | guard | invalid | busy

@@ -44,7 +44,7 @@ class Stopping(EngineError):
 # ---- commands: what an action of a handler, or a caller, wants done. Neutral words only.
 
 
-class StartCommand(Struct, kw_only=True):
+class StartCommand(Struct, kw_only=True, gc=False):
     """Starts a run. `version` 0 = latest. `definition`: a bound row instead of a name (see Engine.bind_inline)."""
 
     process: str = ""
@@ -58,7 +58,7 @@ class StartCommand(Struct, kw_only=True):
     hops: int = 0
 
 
-class SignalCommand(Struct, kw_only=True):
+class SignalCommand(Struct, kw_only=True, gc=False):
     """A signal to a run, by key."""
 
     run: int
@@ -98,7 +98,7 @@ class Action(Protocol):
 # ---- events
 
 
-class EventIn(Struct, kw_only=True):
+class EventIn(Struct, kw_only=True, gc=False):
     """An event as it comes in. `id` "" = made up (then it can never be a repeat)."""
 
     source: str
@@ -112,7 +112,7 @@ class EventIn(Struct, kw_only=True):
     hops: int = 0
 
 
-class Decision(Struct, omit_defaults=True):
+class Decision(Struct, omit_defaults=True, gc=False):
     """What one handler made of one event."""
 
     handler: str
@@ -122,7 +122,7 @@ class Decision(Struct, omit_defaults=True):
     trace: list[Any] = []  # (sub-expression, value seen, result)
 
 
-class EventEffect(Struct, omit_defaults=True):
+class EventEffect(Struct, omit_defaults=True, gc=False):
     """What a fired handler caused. outcome: started | signalled | held | unchanged | failed."""
 
     handler: str
@@ -134,7 +134,7 @@ class EventEffect(Struct, omit_defaults=True):
     output: JSON = None
 
 
-class Posted(Struct):
+class Posted(Struct, gc=False):
     """`duplicate`: the same event was there already, and this is its outcome. `conflict`: same id, other content."""
 
     key: int

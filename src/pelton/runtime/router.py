@@ -56,6 +56,7 @@ ROWS = 1_000
 BODY = 4 << 20  # bytes of JSON
 TEXT = 1_024  # characters of a source, id, type or subject
 MOST_HOPS = 64
+FIRED = frozenset({"fired", "failed"})
 
 _encode = json.Encoder(order="sorted", enc_hook=repr).encode
 
@@ -159,16 +160,14 @@ class Router:
         return gathered.outcomes  # type: ignore[return-value]
 
     def _post_one(self, gathered: Gathered, index: int, event: EventIn) -> EngineError | None:
-        for name in ("source", "type", "id", "subject"):
-            if len(getattr(event, name)) > TEXT:
-                return EngineError("too large", f"the event's {name} is longer than {TEXT} characters", name)
+        if len(event.source) + len(event.type) + len(event.id) + len(event.subject) > TEXT:
+            for name in ("source", "type", "id", "subject"):
+                if len(getattr(event, name)) > TEXT:
+                    return EngineError("too large", f"the event's {name} is longer than {TEXT} characters", name)
         body = _encode(event.body)
         if len(body) > BODY:
             return EngineError("too large", f"the event's body has {len(body)} bytes of JSON; at most {BODY} are taken", "body")
-        digest = blake2b(event.type.encode(), digest_size=16)
-        digest.update(b"\0")
-        digest.update(body)
-        body_hash = digest.digest()
+        body_hash = blake2b(b"%b\0%b" % (event.type.encode(), body), digest_size=16).digest()
         self.stats["events"] += 1
         if event.id:
             known = self._recent.get((event.ns, event.source, event.id))
@@ -196,7 +195,8 @@ class Router:
         event = job.event
         first_hash = job.body_hash if job.found is None else bytes(job.found.hash)
         identity = (event.ns, event.source, event.id)
-        self._recent[identity] = (first_hash, structs.replace(posted, duplicate=False, conflict=False))
+        first = structs.replace(posted, duplicate=False, conflict=False) if posted.duplicate else posted
+        self._recent[identity] = (first_hash, first)
         self._recent.move_to_end(identity)
         while len(self._recent) > self._most:
             name, oldest = next(iter(self._recent.items()))
@@ -501,7 +501,7 @@ def fail(decisions: list[Decision], handler: Handler, detail: str) -> None:
 
 
 def state_of(decisions: list[Decision], effects: list[EventEffect]) -> str:
-    fired = [decision for decision in decisions if decision.verdict in {"fired", "failed"}]
+    fired = [decision for decision in decisions if decision.verdict in FIRED]
     if not fired:
         return "unmatched"
     outcomes = {effect.outcome for effect in effects}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -68,13 +69,18 @@ class Access:
                 host = value.decode("latin-1")
             elif name == b"origin":
                 origin = value.decode("latin-1")
-        if host and not is_loopback(_hostname(f"//{host}")):
+        if host and not _here(f"//{host}"):
             return Denied(
                 403, "host", f"this server is for its own machine, not for {host[:200]!r}", "call it by 127.0.0.1, or set up keys"
             )
-        if origin and not is_loopback(_hostname(origin)):
+        if origin and not _here(origin):
             return Denied(403, "origin", f"pages of {origin[:200]!r} may not call this server", "start it with keys for that")
         return None
+
+
+@lru_cache(maxsize=64)  # the same few in every request
+def _here(url: str) -> bool:
+    return is_loopback(_hostname(url))
 
 
 def _hostname(url: str) -> str:

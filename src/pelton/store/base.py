@@ -16,7 +16,7 @@ from pelton.kernel.expressions.base import JSON
 from pelton.kernel.rows import OpenStep, Run, Step, Thread
 
 
-class RunWrite(Struct):
+class RunWrite(Struct, gc=False):
     """The net change of one run in one group: several transitions of it may have been folded into this.
 
     `expected`: the revision that must be found; -1 = the run must not exist; an EXPECTED stub has its own revision.
@@ -38,7 +38,7 @@ class RunWrite(Struct):
     process: str = ""  # with a new run, and with a stub that becomes one: name of its process, for listing
 
 
-class LeaseWrite(Struct):
+class LeaseWrite(Struct, gc=False):
     """Lease columns of an open row; touches no revision. Ignored when the row is gone."""
 
     run: int
@@ -50,7 +50,7 @@ class LeaseWrite(Struct):
     due: int
 
 
-class TimerRow(Struct, array_like=True):
+class TimerRow(Struct, array_like=True, gc=False):
     run: int
     n: int
     arm: str
@@ -83,7 +83,7 @@ class WaitKeyRow(Struct, array_like=True):
     n: int
 
 
-class RunKeyRow(Struct, array_like=True):
+class RunKeyRow(Struct, array_like=True, gc=False):
     """Another name for a run. `unique`: no other run may have a live row of (ns, kind, process, text), else the group is lost."""
 
     ns: str
@@ -94,7 +94,7 @@ class RunKeyRow(Struct, array_like=True):
     unique: bool
 
 
-class Delivery(Struct, array_like=True):
+class Delivery(Struct, array_like=True, gc=False):
     """A message on its way out. `lane`: order is kept within one; `id` is the receiver's means to know a repeat."""
 
     number: int  # assigned by the store in commit order; 0 when new
@@ -130,7 +130,7 @@ class DeadLetter(Struct, array_like=True):
     delivery: Delivery | None = None
 
 
-class EventRow(Struct, array_like=True):
+class EventRow(Struct, array_like=True, gc=False):
     """An event, with what its handlers made of it. Unique by (ns, source, event_id)."""
 
     key: int
@@ -186,7 +186,7 @@ class DefinitionWrite(Struct):
     counts: bool = False  # raises the namespace's counter of handler sets
 
 
-class InboxRow(Struct, array_like=True):
+class InboxRow(Struct, array_like=True, gc=False):
     """A durable signal to a run, to be applied in a later commit; or a fan-out job with its cursor."""
 
     id: int
@@ -205,7 +205,7 @@ class LogRow(Struct, array_like=True):
     text: str
 
 
-class Group(Struct):
+class Group(Struct, gc=False):
     """One commit group. `number` comes back in the result."""
 
     number: int
@@ -236,7 +236,7 @@ class Group(Struct):
     remove_runs: list[int] = []  # everything about these runs goes
 
 
-class Committed(Struct):
+class Committed(Struct, gc=False):
     """`lost` names what had moved: "run 12", "event", "handlers default", "key ...". `numbers`: those of the group's deliveries,
     in order. `dead_numbers` likewise."""
 

@@ -248,7 +248,8 @@ class Events:
 def decision_view(decision: Any) -> DecisionView:
     """Of a Decision, or of the plain data that it is stored as."""
     found = convert(decision, Decision) if isinstance(decision, dict) else cast(Decision, decision)
-    return DecisionView(found.handler, found.verdict, found.detail, to_builtins(found.trace, enc_hook=str))
+    trace = to_builtins(found.trace, enc_hook=str) if found.trace else []
+    return DecisionView(found.handler, found.verdict, found.detail, trace)
 
 
 def decision_views(decisions: Sequence[Any]) -> list[DecisionView]:

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 Name = Annotated[str, Meta(max_length=512)]
 
 
-class DecisionView(Struct, omit_defaults=True):
+class DecisionView(Struct, omit_defaults=True, gc=False):
     """What one handler made of an event. verdict: fired, false, inactive, duplicate, failed, or "type differs".
 
     `trace`: the sub-expressions that were looked at, each with the value seen and what it came to.
@@ -24,7 +24,7 @@ class DecisionView(Struct, omit_defaults=True):
     trace: list[Any] = []
 
 
-class EffectView(Struct, omit_defaults=True):
+class EffectView(Struct, omit_defaults=True, gc=False):
     """What a handler that fired caused. outcome: started, signalled, held, unchanged or failed."""
 
     handler: str
@@ -60,7 +60,7 @@ class EventPage(Struct):
     after: str
 
 
-class Accepted(Struct, omit_defaults=True):
+class Accepted(Struct, omit_defaults=True, gc=False):
     """outcome: accepted, duplicate (it was there already; this is what it came to then) or conflict (same id, other content)."""
 
     key: str
@@ -191,7 +191,7 @@ class FailureIn(Struct, forbid_unknown_fields=True):
     retriable: bool = True
 
 
-class ReportIn(Struct, forbid_unknown_fields=True):
+class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
     """What became of a work item. status: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (`again_after`: offer it again then).
 
     With the item's `attempt`, a report that is repeated changes nothing the second time.
@@ -222,7 +222,7 @@ class WorkIn(Struct, forbid_unknown_fields=True):
     claim: ClaimIn | None = None
 
 
-class ReportOut(Struct, omit_defaults=True):
+class ReportOut(Struct, omit_defaults=True, gc=False):
     """`code` says why a report was refused; "step ended" and "no step" mean that there is nothing left to do for it."""
 
     ok: bool
@@ -230,7 +230,7 @@ class ReportOut(Struct, omit_defaults=True):
     detail: str = ""
 
 
-class ItemOut(Struct, omit_defaults=True):
+class ItemOut(Struct, omit_defaults=True, gc=False):
     """`lease`: milliseconds without a sign of life (a report WORKING) after which the item is offered to others; 0 = never.
     `previous`: what was reported for this attempt before."""
 
