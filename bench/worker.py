@@ -1,8 +1,7 @@
-"""The worker process of W1: `python -m bench.worker {own|official} URL [SOCKET]`.
+"""The worker process of W1 with Pelton's own client: `python -m bench.worker URL SOCKET`; official_worker.py is the other one.
 
-own: Pelton's worker; it tells the load generator through SOCKET which runs have ended, once the report of their last step has
-been answered, so that knowing the end costs the server nothing. official: the TaskHandler of conductor-python, as its users run
-it.
+It tells the load generator through SOCKET which runs have ended, once the report of their last step has been answered, so that
+knowing the end costs the server nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import uvloop
 from pelton.client import Item, Worker
 
 QUEUES = ("bench_one", "bench_two", "bench_three")
-OFFICIAL = "bench_step"  # one name for all three steps: that worker has a process a name, and this is to be one process
 
 
 async def own(url: str, path: str) -> None:
@@ -34,34 +32,14 @@ async def own(url: str, path: str) -> None:
                 writer.write(("\n".join(done) + "\n").encode())
             return answer
 
-    def step(item: Item) -> dict[str, Any]:
+    def work(item: Item) -> dict[str, Any]:
         if item.queue == QUEUES[2]:
             last[item.id] = item.run
         return {"reference": item.input.get("order", ""), "done": True}
 
     last: dict[str, str] = {}
-    await Telling(url, dict.fromkeys(QUEUES, step), concurrency=1_000).run()
-
-
-def step(task: Any) -> dict[str, Any]:
-    """Found by its name in the process that it runs in."""
-    return {"reference": task.input_data.get("order", ""), "done": True}
-
-
-def official(url: str) -> None:
-    from conductor.client.automator.task_handler import TaskHandler  # noqa: PLC0415 - half a second that the other needs not
-    from conductor.client.configuration.configuration import Configuration  # noqa: PLC0415
-    from conductor.client.worker.worker import Worker as Polling  # noqa: PLC0415
-
-    configuration = Configuration(server_api_url=f"{url}/api")
-    worker = Polling(OFFICIAL, step, poll_interval=1, thread_count=64)  # milliseconds
-    with TaskHandler([worker], configuration, scan_for_annotated_workers=False) as handler:
-        handler.start_processes()
-        handler.join_processes()
+    await Telling(url, dict.fromkeys(QUEUES, work), concurrency=1_000).run()
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "own":
-        uvloop.run(own(*sys.argv[2:4]))
-    else:
-        official(sys.argv[2])
+    uvloop.run(own(*sys.argv[1:3]))
