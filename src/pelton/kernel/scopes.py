@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.kernel.context import Scene, evaluate
+from pelton.kernel.expressions.base import Expression
 from pelton.kernel.flow import finish, holds
 from pelton.kernel.process import Scope
 from pelton.kernel.rows import Bit, Failure, OpenStep, StepStatus
@@ -18,12 +19,7 @@ MOST_PARALLEL = 1_000  # items of a parallel scope, each a thread
 def open_scope(turn: Turn, node: Scope, row: OpenStep) -> None:
     row.started = turn.now
     if node.items is not None:
-        items = evaluate(node.items, Scene(turn, row, row.input, row.thread))
-        if not isinstance(items, list):
-            raise StepFailure(
-                Failure("expression", "technical", f"the items of {node.name!r} must be a list, not {kind(items)}", None, False)
-            )
-        row.waits = items
+        row.waits = items_of(turn, node.items, row)
     turn.add(row)
     if node.parallel:
         open_parallel(turn, node, row)
@@ -31,6 +27,15 @@ def open_scope(turn: Turn, node: Scope, row: OpenStep) -> None:
         go_on(turn, node, row)
     else:
         iterate(turn, node, row)
+
+
+def items_of(turn: Turn, items: Expression, row: OpenStep) -> list[Any]:
+    found = evaluate(items, Scene(turn, row, row.input, row.thread))
+    if not isinstance(found, list):
+        raise StepFailure(
+            Failure("expression", "technical", f"the items of {row.slot!r} must be a list, not {kind(found)}", None, False)
+        )
+    return found
 
 
 def kind(value: Any) -> str:
@@ -79,9 +84,12 @@ def emptied(turn: Turn, n: int) -> None:
 def go_on(turn: Turn, node: Scope, row: OpenStep) -> None:
     if row.k and node.keep_last is not None:
         purge(turn, node, row)
-    if node.items is not None and row.k >= len(row.waits or ()):
-        finish(turn, row, None)
-        return
+    if node.items is not None:
+        if row.waits is None:  # opened again by a rewind, which keeps the input only
+            row.waits = items_of(turn, node.items, row)
+        if row.k >= len(row.waits):
+            finish(turn, row, None)
+            return
     if over(turn, node, row):
         finish(turn, row, None)
     elif row.k >= node.most:

@@ -193,6 +193,78 @@ async def test_a_loop_of_synchronous_tasks(api: Api) -> None:
     assert loop["iteration"] == 3
 
 
+def over_items(given: str, condition: str = "true", **more: Any) -> dict[str, Any]:
+    inner = [step("INLINE", "x", inputParameters={"it": "${loop.output.loopItem}", "expression": "$.it * 10"})]
+    parameters = {"_items": "${workflow.input.list}"} if given == "_items" else {"items": "${workflow.input.list}"}
+    return step(
+        "DO_WHILE",
+        "loop",
+        loopCondition=condition,
+        loopOver=inner,
+        inputParameters={} if given == "field" else parameters,
+        **({"items": "${workflow.input.list}"} if given == "field" else {}),
+        **more,
+    )
+
+
+FOR_EACH = "if ( $.loop.iteration < 0 ) { true; } else { false; }"
+
+
+@pytest.mark.parametrize(("given", "condition"), [("field", "true"), ("_items", "true"), ("items", FOR_EACH)])
+async def test_a_loop_over_a_list(api: Api, given: str, condition: str) -> None:
+    await api.register(
+        [over_items(given, condition)], outputParameters={"last": "${loop.output.loopIndex}", "x": "${x.output.result}"}
+    )
+    found = await api.ended(await api.start({"list": [1, 2, 3]}))
+    assert task(found, "loop")["outputData"] == {
+        "iteration": 3,
+        "loopIndex": 2,
+        "loopItem": 3,
+        "1": {"x": {"result": 10}},
+        "2": {"x": {"result": 20}},
+        "3": {"x": {"result": 30}},
+    }
+    assert found["output"] == {"last": 2, "x": 30}
+    empty = await api.ended(await api.start({"list": []}))
+    assert task(empty, "loop")["outputData"] == {"iteration": 0}
+    assert task(empty, "loop")["status"] == "COMPLETED"
+    bad = await api.ended(await api.start({"list": "text"}), "FAILED")
+    assert "must be a list, not a text" in bad["reasonForIncompletion"]
+
+
+async def test_a_loop_over_a_list_ends_early_when_its_condition_says_so(api: Api) -> None:
+    found = await api.ended(await api.run([over_items("field", "$.loop.loopItem < 2")], {"list": [1, 2, 3]}))
+    assert task(found, "loop")["outputData"]["iteration"] == 2
+
+
+async def test_a_member_called_items_does_not_make_a_list_of_a_loop(api: Api) -> None:
+    found = await api.ended(await api.run([over_items("items", "$.loop.iteration < $.items.length")], {"list": [7, 7, 7, 7]}))
+    assert task(found, "loop")["outputData"]["iteration"] == 4
+    assert "loopIndex" not in task(found, "loop")["outputData"]
+
+
+async def test_a_loop_over_a_list_goes_on_after_a_retry(api: Api) -> None:
+    loop = over_items(
+        "field",
+        "true",
+    )
+    loop["loopOver"] = [simple("x", retryCount=0, inputParameters={"it": "${loop.output.loopItem}"})]
+    run = await api.run([loop], {"list": ["a", "b", "c"]})
+    await api.update(await api.one("x"))
+    await api.update(await api.one("x"), "FAILED")
+    await api.ended(run, "FAILED")
+    await api.ok("POST", f"/workflow/{run}/retry")
+    for item in ("b", "c"):
+        found = await api.one("x")
+        assert found["inputData"] == {"it": item}
+        await api.update(found)
+    assert task(await api.ended(run), "loop")["outputData"]["iteration"] == 3
+
+
+async def test_what_a_loop_goes_through_must_be_a_list(api: Api) -> None:
+    await api.refused("PUT", "/metadata/workflow", [{"name": "wf", "tasks": [{**over_items("field"), "items": 7}]}])
+
+
 async def test_five_hundred_iterations(api: Api) -> None:
     inner = [step("INLINE", "x", inputParameters={"expression": "1"})]
     run = await api.run([step("DO_WHILE", "loop", loopCondition="$.loop.iteration < 500", loopOver=inner)])

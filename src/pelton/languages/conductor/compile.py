@@ -12,7 +12,7 @@ from pelton.kernel.expressions.base import JSON, Constant, Expression, Invalid, 
 from pelton.kernel.expressions.template import compile_template
 from pelton.kernel.process import Body, Limit, Process, Sequel
 from pelton.kernel.rows import Failure, OpenStep, RunStatus, Step, StepStatus
-from pelton.languages.conductor import decode, policies, words
+from pelton.languages.conductor import decode, loops, policies, words
 from pelton.languages.conductor.compile_tasks import Compiler, shown_type
 from pelton.languages.conductor.faces import ProcessFace
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
@@ -54,7 +54,9 @@ def compile_definition(name: str, version: int, body: bytes, row: int, schemes: 
 
 def compile_process(definition: WorkflowDef, name: str, version: int, row: int, schemes: frozenset[str]) -> Process:
     tasks = all_tasks(definition)
-    facts = {task.task_reference_name: TaskFacts(task.type, task.name, shown_type(task)) for task in tasks}
+    facts = {
+        task.task_reference_name: TaskFacts(task.type, task.name, shown_type(task), loops.list_member(task)) for task in tasks
+    }
     roots = Roots(name, version, facts, definition.input_template)
     compiler = Compiler(roots, schemes)
     entry = compiler.sequence(definition.tasks, "")

@@ -30,7 +30,7 @@ from pelton.kernel.process import (
     Work,
 )
 from pelton.kernel.rows import RunStatus
-from pelton.languages.conductor import policies, scripts, sinks, times
+from pelton.languages.conductor import loops, policies, scripts, sinks, times
 from pelton.languages.conductor.faces import TaskFace
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
 from pelton.languages.conductor.roots import Roots
@@ -116,11 +116,23 @@ class Compiler:
 
     def _loop(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         keep = task.input_parameters.get("keepLastN")
-        condition = loop_condition(task, self.roots)
+        member = loops.list_member(task)
+        again = items = None
+        if task.loop_condition and member != loops.EACH:
+            condition = loop_condition(task, self.roots, member)
+            again = scripts.Explained(condition, f"Unable to evaluate condition {task.loop_condition}")
+        if member:
+            items = Source(lambda context: scripts.member(context.value, member))
+        if member and task.items is not UNSET and task.items is not None:
+            found = compile_template(task.items, self.roots)
+            common["input"] = Mapped(
+                common["input"], lambda value, context: {**value, loops.ITEMS: found.evaluate(context)}, found.reads
+            )
         return Scope(
             **common,
             body=self.sequence(task.loop_over, ""),
-            again=scripts.Explained(condition, f"Unable to evaluate condition {task.loop_condition}"),
+            again=again,
+            items=items,
             keep_last=compile_template(keep, self.roots) if keep is not None else None,
         )
 
@@ -403,7 +415,7 @@ def _end_reason(context: Any) -> JSON:
 # ---- loops
 
 
-def loop_condition(task: WorkflowTask, roots: Roots) -> javascript.Script:
+def loop_condition(task: WorkflowTask, roots: Roots, items: str = "") -> javascript.Script:
     """The condition over `$`: the loop's input, its own output, and the latest output of each task in it. Only what the script
     may read is put there, so that a loop's cost does not grow with the iterations that are behind it."""
     source = task.loop_condition or ""
@@ -412,13 +424,15 @@ def loop_condition(task: WorkflowTask, roots: Roots) -> javascript.Script:
     own = task.task_reference_name
     inner = [place.task.task_reference_name for place in walk(task.loop_over)]
     read = [name for name in inner if uses.computed or name in wanted]
-    count_only = not uses.computed and all(after == "iteration" for name, after in uses.members if name == own)
+    own_only = not uses.computed and all(after in loops.OWN_MEMBERS for name, after in uses.members if name == own)
     outputs = {name: roots(name, ("output",)) for name in read}
     whole: Bound = roots(own, ("output",))
 
     def argument(context: Any) -> JSON:
         found = dict(context.value) if isinstance(context.value, dict) else {}
-        found[own] = {"iteration": context.loop(own)} if count_only else whole.get(context)
+        if items and not uses.computed and items not in wanted:
+            del found[items]
+        found[own] = loops.own_output(context.step, items) if own_only else whole.get(context)
         for name, bound in outputs.items():
             found[name] = bound.get(context)
         return found

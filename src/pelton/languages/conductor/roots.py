@@ -11,7 +11,7 @@ from typing import Any
 from pelton.kernel.derive import output_of
 from pelton.kernel.expressions.base import JSON, Bound, Read
 from pelton.kernel.rows import OpenStep, RunStatus, State, Step
-from pelton.languages.conductor import words
+from pelton.languages.conductor import loops, words
 
 _ITERATION = re.compile(r"(.+)__([1-9][0-9]{0,8})")
 NOTHING: frozenset[Read] = frozenset()
@@ -22,12 +22,13 @@ Get = Callable[[Any], JSON]
 class TaskFacts:
     """What an expression may ask of a task of the definition: its kind and its names."""
 
-    __slots__ = ("kind", "name", "shown")
+    __slots__ = ("items", "kind", "name", "shown")
 
-    def __init__(self, kind: str, name: str, shown: str) -> None:
+    def __init__(self, kind: str, name: str, shown: str, items: str = "") -> None:
         self.kind = kind  # the type of the definition
         self.name = name  # its definition's name
         self.shown = shown  # the type that is shown
+        self.items = items  # of a loop over a list: the member of its input that holds the list
 
 
 class Roots:
@@ -123,13 +124,14 @@ class Roots:
                 return step.output if step is not None else None
 
             return Bound(plain, 1, reads)
-        if head == "output" and facts.kind == "DO_WHILE" and members[1:2] == ("iteration",):
+        if head == "output" and facts.kind == "DO_WHILE" and members[1:2] and members[1] in loops.OWN_MEMBERS:
+            own = str(members[1])
 
-            def count(context: Any) -> JSON:
+            def of_loop(context: Any) -> JSON:
                 step = newest(context)
-                return step.k if step is not None else None
+                return loops.own_output(step, facts.items).get(own) if step is not None else None
 
-            return Bound(count, 2, reads)
+            return Bound(of_loop, 2, reads)
         if head is None:
 
             def whole(context: Any) -> JSON:
@@ -153,7 +155,7 @@ TaskGet = Callable[[Any, OpenStep | Step, str, TaskFacts], JSON]
 
 MEMBERS: dict[str, TaskGet] = {
     "input": lambda context, step, slot, facts: step.input if step.input is not None else {},
-    "output": lambda context, step, slot, facts: _output(context, step),
+    "output": lambda context, step, slot, facts: _output(context, step, facts),
     "taskType": lambda context, step, slot, facts: facts.shown,
     "status": lambda context, step, slot, facts: words.task_status(step),
     "referenceTaskName": lambda context, step, slot, facts: words.reference(slot, step.it),
@@ -174,8 +176,10 @@ MEMBERS: dict[str, TaskGet] = {
 }
 
 
-def _output(context: Any, step: OpenStep | Step) -> JSON:
+def _output(context: Any, step: OpenStep | Step, facts: TaskFacts) -> JSON:
     output = output_of(context.turn, step)
+    if facts.items and isinstance(output, dict):
+        return {**output, **loops.own_output(step, facts.items)}
     if step.state == State.CALL and step.child > 0:
         return {**(output if isinstance(output, dict) else {}), "subWorkflowId": context.codec.run_id(step.child)}
     return output if output is not None else {}

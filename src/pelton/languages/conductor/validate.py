@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
-from pelton.languages.conductor import decode, scripts, times
+from pelton.languages.conductor import decode, loops, scripts, times
 from pelton.languages.conductor.model import Action, EventHandler, TaskDef, WorkflowDef, WorkflowTask
 from pelton.languages.conductor.tree import Place, inner_lists, walk
 from pelton.web.errors import FieldProblem, WebError
@@ -273,14 +273,20 @@ def _check_script(path: str, source: str, problems: Problems) -> None:
 
 def _check_loop(path: str, task: WorkflowTask, problems: Problems) -> None:
     if not task.loop_condition:
-        problems.add(f"{path}.loopCondition", f"loopCondition field is required for taskType: DO_WHILE taskName: {task.name}")
+        if not loops.list_member(task):
+            problems.add(f"{path}.loopCondition", f"loopCondition field is required for taskType: DO_WHILE taskName: {task.name}")
     else:
         _check_script(f"{path}.loopCondition", task.loop_condition, problems)
     if not task.loop_over:
         problems.add(f"{path}.loopOver", f"loopOver field is required for taskType: DO_WHILE taskName: {task.name}")
-    for name in ("_items", "items") if task.items is UNSET else ("items",):
-        if task.items is not UNSET or name in task.input_parameters:
-            problems.add(f"{path}.{name}", "loops over lists are not supported; count in loopCondition instead")
+    for place, value in (
+        (f"{path}.items", task.items),
+        (f"{path}.inputParameters._items", task.input_parameters.get(loops.ITEMS)),
+    ):
+        if value is not UNSET and value is not None and not isinstance(value, list) and not _templated(value):
+            problems.add(place, "what a loop goes through must be a list, or a template that yields one", value)
+    if task.items is not UNSET:
+        _check_template(task.items, f"{path}.items", problems)
 
 
 def _check_fork(path: str, task: WorkflowTask, problems: Problems) -> None:

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from pelton.kernel.facts import Codec
 from pelton.kernel.process import Choice, Node, Process
 from pelton.kernel.rows import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step, StepStatus
-from pelton.languages.conductor import words
+from pelton.languages.conductor import loops, words
 from pelton.languages.conductor.faces import ProcessFace, TaskFace
 from pelton.languages.conductor.model import Map, Text, Whole, Wire
 from pelton.languages.conductor.roots import with_defaults
@@ -191,7 +191,7 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
         reason_for_incompletion=_reason(place, step, child) or UNSET,
         callback_after_seconds=_callback(step, place.now, seconds),
         worker_id=step.worker or UNSET,
-        output_data=_output(place, step, child, output),
+        output_data=_output(place, step, child, output, face),
         workflow_task=face.text if face is not None else _NO_FACE,
         domain=domain if found else UNSET,
         rate_limit_per_frequency=policy.rate_limit_per_frequency if policy is not None else 0,
@@ -214,8 +214,10 @@ def _input(step: OpenStep | Step, node: Node | None) -> Any:
     return step.input if step.input is not None else {}
 
 
-def _output(place: Place, step: OpenStep | Step, child: int, assembled: Any) -> Any:
+def _output(place: Place, step: OpenStep | Step, child: int, assembled: Any, face: TaskFace | None) -> Any:
     output = assembled if assembled is not None else step.output
+    if assembled is not None and face is not None and (member := loops.list_member(face.task)):
+        return {**assembled, **loops.own_output(step, member)}
     if child > 0:
         return {**(output if isinstance(output, dict) else {}), "subWorkflowId": place.codec.run_id(child)}
     return output if output is not None else {}

@@ -1,0 +1,54 @@
+"""DO_WHILE tasks that go through a list: where the list stands, and what their output says of the item at hand.
+
+The list is part of the task's input, under the member that `list_member` names, so that it is there for as long as the task is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import UNSET
+
+from pelton.kernel.expressions.base import JSON
+from pelton.kernel.rows import OpenStep, Step
+from pelton.languages.conductor.model import WorkflowTask
+
+ITEMS = "_items"  # input member of a list given as the task's `items`, or under this very name
+EACH = "items"  # as the Python client names it, beside a condition that never holds
+OWN_MEMBERS = frozenset({"iteration", "loopIndex", "loopItem"})
+
+_BLANKS = re.compile(r"\s+")
+
+
+def list_member(task: WorkflowTask) -> str:
+    """The input member that holds the list; "" for a loop that has none, and for other tasks."""
+    if task.type != "DO_WHILE":
+        return ""
+    if task.items is not UNSET and task.items is not None:
+        return ITEMS
+    if task.input_parameters.get(ITEMS) is not None:
+        return ITEMS
+    return EACH if for_each(task) else ""
+
+
+def for_each(task: WorkflowTask) -> bool:
+    """Whether only the client's way of saying "for each" is meant: a member `items`, and a condition that no count fulfils."""
+    if task.input_parameters.get(EACH) is None:
+        return False
+    never = f"$.{task.task_reference_name}.iteration<0"
+    condition = _BLANKS.sub("", task.loop_condition or "").rstrip(";")
+    return condition in (never, f"if({never}){{true;}}else{{false;}}")
+
+
+def item_of(step: OpenStep | Step, member: str) -> JSON:
+    """The item of the loop's current (or last) iteration."""
+    items = step.input.get(member) if isinstance(step.input, dict) else None
+    return items[step.k - 1] if isinstance(items, list) and 0 < step.k <= len(items) else None
+
+
+def own_output(step: OpenStep | Step, member: str) -> dict[str, Any]:
+    """What a loop says of itself, without what its iterations left behind."""
+    if not member or not step.k:
+        return {"iteration": step.k}
+    return {"iteration": step.k, "loopIndex": step.k - 1, "loopItem": item_of(step, member)}
