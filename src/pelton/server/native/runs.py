@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from pelton.kernel.rows import END, OpenStep, Run, RunStatus, StartMeta, State, Step, StepStatus
+from pelton.kernel.rows import END, OpenStep, Run, RunStatus, State, Step, StepStatus
+from pelton.kernel.runs import meta_from
 from pelton.runtime.base import Engine
 from pelton.server.native.calls import NS, Parameter, Route, answer
 from pelton.server.native.ids import no_run, run_key
@@ -82,7 +83,7 @@ class Runs:
         view = await self._engine.view(NS, run_key(self._engine, text))
         if view is None:
             raise no_run(text)
-        meta = view.start.input if isinstance(view.start.input, StartMeta) else StartMeta()
+        meta = meta_from(view.start.input)
         return answer(
             RunDetail(
                 run=self.head(view.run, view.process.name, view.process.version),
