@@ -72,10 +72,12 @@ class Listener:
 
     def __init__(self, app: Any, listener: socket.socket, drain: int) -> None:
         """`drain`: seconds that requests under way are given at a stop, before they are cancelled."""
+        from pelton.server.protocol import BoundedProtocol  # noqa: PLC0415 - needs the parser that `self_check` looks for
+
         settings = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -54,7 +54,7 @@ class Query:
             raise WebError(
                 400,
                 f"query parameter {name!r} must be a whole number, not {text[:100]!r}",
-                problems=[FieldProblem(name, "", text[:100])],
+                problems=[FieldProblem(name, "must be a whole number", text[:100])],
             ) from None
         if not low <= number <= high:
             raise WebError(400, f"query parameter {name!r} is {number}; it must be from {low} to {high}")

@@ -1,0 +1,134 @@
+"""The HTTP connection itself: heads that are too large, and bytes that are no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from pelton.server.http import Listener, bind
+from pelton.server.protocol import MAX_HEAD, MAX_HEADERS, BoundedProtocol
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Says how many headers it got."""
+    body = str(len(scope["headers"])).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    socket = bind("127.0.0.1", 0)
+    listener = Listener(application, socket, 1)
+    await listener.start()
+    yield socket.getsockname()[1]
+    await listener.stop()
+
+
+async def exchange(port: int, data: bytes) -> tuple[int, bytes]:
+    """Status and body of the first answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(data)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        return int(head.split(b" ")[1]), await reader.readexactly(length)
+    finally:
+        writer.close()
+
+
+def head(*lines: str) -> bytes:
+    return "\r\n".join(["GET / HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+async def test_heads_up_to_the_bounds_are_served(port: int) -> None:
+    assert await exchange(port, head(f"X-Long: {'a' * (MAX_HEAD // 2)}")) == (200, b"2")
+    full = head(*(f"X-{number}: 1" for number in range(MAX_HEADERS - 1)))
+    assert await exchange(port, full) == (200, str(MAX_HEADERS).encode())
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written. A connection of its own would be reset while its end still sends, and the answer lost with it."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+@pytest.mark.parametrize("piece", [100, 1_000, 100_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        head(*(f"X-{number}: 1" for number in range(MAX_HEADERS))),
+        b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 500_000,
+        b"GET / HTTP/1.1\r\n" + b"a" * 500_000,
+        b"GET /" + b"a" * 500_000,
+        b"GET / HTTP/1.1\r\n" + b"A: 1\r\n" * 100_000,
+    ],
+)
+async def test_heads_beyond_are_refused_before_they_end(data: bytes, piece: int) -> None:
+    transport = Transport()
+    config = uvicorn.Config(application, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    connection = BoundedProtocol(config, ServerState(), {})
+    connection.connection_made(transport)
+    taken = 0
+    while not transport.closed:
+        assert taken < len(data), "all of it was taken"
+        connection.data_received(data[taken : taken + piece])
+        taken += piece
+    assert taken <= MAX_HEAD + 2 * piece
+    lines, _, body = transport.written.partition(b"\r\n\r\n")
+    assert lines.startswith(b"HTTP/1.1 431 ")
+    assert f"content-length: {len(body)}\r\n".encode() in lines + b"\r\n"
+    found = json.loads(body)
+    assert (found["status"], found["retryable"]) == (431, False)
+    assert "more than" in found["message"]
+    connection.connection_lost(None)
+
+
+async def test_a_flood_over_a_real_connection_ends_it(port: int) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nX-Long: ")
+    with pytest.raises(ConnectionError):
+        await flood(writer)
+    writer.close()
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    for _ in range(1_000):
+        writer.write(b"a" * 100_000)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+async def test_a_connection_counts_anew_for_each_request(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(10):
+        writer.write(head(f"X-Long: {'a' * (MAX_HEAD // 3)}"))
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert b" 200 " in answer
+        assert await reader.readexactly(1) == b"2"
+    writer.close()
+
+
+@pytest.mark.parametrize("data", [b"\x00" * 100, b"BREW / HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+async def test_what_is_no_http_is_answered_in_json(port: int, data: bytes) -> None:
+    status, body = await exchange(port, data)
+    assert (status, json.loads(body)["status"]) == (400, 400)
