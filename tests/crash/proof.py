@@ -15,7 +15,6 @@ from tests.crash.ledger import Ledger
 from tests.crash.traffic import ORDER, SOURCE, WAITING
 
 from pelton.client import AsyncClient
-from pelton.client.asks import Ask
 
 END_SECONDS = 90.0  # for all runs to end once nothing is killed any more
 CLOCKS = 5  # milliseconds that the server's clock and ours may differ on one machine
@@ -53,8 +52,6 @@ async def seen(client: AsyncClient) -> Seen:
     async def look(run: str) -> None:
         async with room:
             found.runs[run] = await client.run(run)
-            workflow = await client.call(Ask("GET", f"/api/workflow/{run}?includeTasks=false"))
-            found.runs[run]["correlation"] = workflow.get("correlationId", "")
             found.steps[run] = (await client.steps(run))["steps"]
 
     async with asyncio.TaskGroup() as group:
