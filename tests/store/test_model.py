@@ -109,32 +109,39 @@ class Model:
 def make_write(draw: Draw, model: Model, key: int, right: bool) -> RunWrite:
     """A write that fits the model's rows; `right` says whether its revision does."""
     found = model.revisions.get(key, -1)
-    write = RunWrite(run(key, max(found, 0) + 1), found if right else found + 3, process="p" if found < 0 else "")
+    opened: list[OpenStep] = []
+    changed: list[tuple[OpenStep, bool]] = []
+    closed: list[int] = []
+    ended: list[Step] = []
+    reopened: list[int] = []
     for n in range(4):
         part = draw(st.sampled_from(PARTS))
         if (key, n) in model.open:
             token = copy.copy(model.open[key, n])
             way = draw(st.sampled_from(["keep", "close", "end", "narrow", "wide"]))
             if way == "close":
-                write.closed.append(n)
+                closed.append(n)
             elif way == "end":
-                write.closed.append(n)
-                write.ended.append(Step(key, n, token.slot, 1, input=token.input, output=part))
+                closed.append(n)
+                ended.append(Step(key, n, token.slot, 1, input=token.input, output=part))
             elif way == "narrow":
                 token.left += 1
                 token.queue = draw(st.sampled_from(["", "q"]))
-                write.changed.append((token, False))
+                changed.append((token, False))
             elif way == "wide":
                 token.output, token.waits = part, draw(st.sampled_from(PARTS))
-                write.changed.append((token, True))
+                changed.append((token, True))
         elif (key, n) in model.ended:
             if draw(st.booleans()):
-                write.reopened.append(n)
-                write.opened.append(OpenStep(key, n, f"s{n % 2}", 1, input=model.ended[key, n].input, waits=part))
+                reopened.append(n)
+                opened.append(OpenStep(key, n, f"s{n % 2}", 1, input=model.ended[key, n].input, waits=part))
         elif draw(st.booleans()):
-            write.opened.append(OpenStep(key, n, f"s{n % 2}", 1, input=part, queue=draw(st.sampled_from(["", "q"])), priority=n))
-    write.variables = [(0, name, draw(st.sampled_from([1, HUGE, None, UNSET]))) for name in draw(st.sets(st.sampled_from("ab")))]
-    return write
+            opened.append(OpenStep(key, n, f"s{n % 2}", 1, input=part, queue=draw(st.sampled_from(["", "q"])), priority=n))
+    variables = [(0, name, draw(st.sampled_from([1, HUGE, None, UNSET]))) for name in draw(st.sets(st.sampled_from("ab")))]
+    return RunWrite(
+        run(key, max(found, 0) + 1), found if right else found + 3, opened, changed, closed, ended, reopened,
+        variables=variables, process="p" if found < 0 else "",
+    )  # fmt: skip
 
 
 def make_group(draw: Draw, model: Model, number: int) -> Group:

@@ -68,8 +68,8 @@ class State(IntEnum):
 
 
 class Bit:
-    """Facts about an open row, kept so that closing it knows what to withdraw and what it came to. Plain numbers: an IntFlag takes
-    twenty times as long to test, and every step of every run is tested several times."""
+    """Facts about an open row, kept so that closing it knows what to withdraw and what it came to. Plain numbers: an IntFlag
+    takes twenty times as long to test, and every step of every run is tested several times."""
 
     TIMED = 1  # has rows in `timer`
     KEYED = 2  # has rows in `wait_key`

@@ -81,7 +81,7 @@ class RunEntry:
         self.pins = 0
         self.busy = False  # being read: whoever wants it waits
         self.stale = False
-        self.waiting: deque[Any] = deque()  # jobs
+        self.waiting: list[Any] = []  # jobs
         self.quiet: list[Any] = []  # futures of those that wait for pins == 0
         self.group: Building | None = None  # the last group that it was part of
         self.size = ENTRY_BYTES

@@ -338,7 +338,7 @@ class Committer:
         born = self._born
         groups = [building.finish(born) for building in batch.groups.values()]
         for group in groups:
-            if group.leases:
+            if group.has("leases"):
                 self._current_leases(group)
         self._flight.append(batch)
         self.stats["batches"] += 1
@@ -416,7 +416,7 @@ class Committer:
     def _committed(self, building: Building, result: Committed) -> None:
         group = building.group
         self._tell_services(building)
-        if group.deliveries and self.outbox is not None:
+        if self.outbox is not None and group.has("deliveries"):
             for delivery, number in zip(group.deliveries, result.numbers, strict=False):
                 delivery.number = number
             self.outbox.committed(group.deliveries)

@@ -9,7 +9,8 @@ A group is bounded: at most `GROUP_RUNS` runs or `GROUP_ROWS` rows. Who would go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from msgspec import json
@@ -39,6 +40,9 @@ FREES_KEYS = 1 << 16  # bit of Run.flags, above the kernel's: the run's unique k
 _encode = json.Encoder(enc_hook=repr).encode
 
 
+NONE: Any = MappingProxyType({})  # stands for a dict that was not needed yet
+
+
 class Member(Protocol):
     """A job that has its rows (or its answer) in a group."""
 
@@ -58,32 +62,61 @@ class RunDelta:
         self.expected = expected
         self.run = run
         self.process = ""
-        self.opened: dict[int, OpenStep] = {}
-        self.changed: dict[int, tuple[OpenStep, bool]] = {}
-        self.closed: dict[int, None] = {}
-        self.ended: dict[int, Step] = {}
-        self.reopened: dict[int, None] = {}
-        self.threads: dict[int, Thread] = {}
-        self.variables: dict[tuple[int, str], Any] = {}
-        self.fragments: list[tuple[int, str, Any]] = []
-        self.purges: list[tuple[int, int, int, int]] = []
-        self.gone: list[int] = []  # numbers of work rows of the store that were withdrawn or ended
+        self.opened: dict[int, OpenStep] = NONE  # each is made when there is something for it: few deltas have much
+        self.changed: dict[int, tuple[OpenStep, bool]] = NONE
+        self.closed: dict[int, None] = NONE
+        self.ended: dict[int, Step] = NONE
+        self.reopened: dict[int, None] = NONE
+        self.threads: dict[int, Thread] = NONE
+        self.variables: dict[tuple[int, str], Any] = NONE
+        self.fragments: list[tuple[int, str, Any]] | None = None
+        self.purges: list[tuple[int, int, int, int]] | None = None
+        self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
 
     def fold(self, change: Transition, before: dict[int, OpenStep]) -> int:
         """Adds a transition; `before`: the rows that it changes or closes, as they were. Returns how many rows that makes."""
         self.run = change.run
-        opened = self.opened
+        if change.closed or change.opened or change.changed:
+            self._fold_open(change, before)
+        if change.reopened:
+            self.reopened = self.reopened or {}
+            for n in change.reopened:
+                if n in self.ended:
+                    del self.ended[n]
+                else:
+                    self.reopened[n] = None
+        if change.ended:
+            self.ended = self.ended or {}
+            for step in change.ended:
+                self.ended[step.n] = step
+        if change.threads:
+            self.threads = self.threads or {}
+            for thread in change.threads:
+                self.threads[thread.no] = thread
+        if change.variables:
+            self.variables = self.variables or {}
+            for no, name, value in change.variables:
+                self.variables[no, name] = value
+        if change.fragments:
+            self.fragments = [*(self.fragments or ()), *change.fragments]
+        return 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
+
+    def _fold_open(self, change: Transition, before: dict[int, OpenStep]) -> None:
+        opened = self.opened = self.opened or {}
+        changed = self.changed = self.changed or {}
+        closed = self.closed = self.closed or {}
+        gone = [*self.gone]
         for n in change.closed:
             if opened.pop(n, None) is None:
-                self.changed.pop(n, None)
-                self.closed[n] = None
+                changed.pop(n, None)
+                closed[n] = None
                 old = before.get(n)
                 if old is None or work_row(old):
-                    self.gone.append(n)
+                    gone.append(n)
         for row in change.opened:
-            if row.n in self.closed:  # taken back by a rewind in the same batch
-                del self.closed[row.n]
-                self.changed[row.n] = (row, True)
+            if row.n in closed:  # taken back by a rewind in the same batch
+                del closed[row.n]
+                changed[row.n] = (row, True)
             else:
                 opened[row.n] = row
         for row in change.changed:
@@ -92,43 +125,38 @@ class RunDelta:
             else:
                 old = before.get(row.n)
                 wide = old is None or old.input is not row.input or old.output is not row.output or old.waits is not row.waits
-                earlier = self.changed.get(row.n)
-                self.changed[row.n] = (row, wide or (earlier is not None and earlier[1]))
+                earlier = changed.get(row.n)
+                changed[row.n] = (row, wide or (earlier is not None and earlier[1]))
                 if old is not None and work_row(old) and not work_row(row):
-                    self.gone.append(row.n)
-        for n in change.reopened:
-            if self.ended.pop(n, None) is None:
-                self.reopened[n] = None
-        for step in change.ended:
-            self.ended[step.n] = step
-        for thread in change.threads:
-            self.threads[thread.no] = thread
-        for no, name, value in change.variables:
-            self.variables[no, name] = value
-        if change.fragments:
-            self.fragments += change.fragments
-        return 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
+                    gone.append(row.n)
+        self.gone = gone
 
     def purge(self, purge: Purge) -> None:
-        self.purges.append((purge.low, purge.high, purge.scope, purge.it))
+        self.purges = [*(self.purges or ()), (purge.low, purge.high, purge.scope, purge.it)]
         for n in [n for n, step in self.ended.items() if purged(step, purge)]:
             del self.ended[n]
 
     def written(self) -> RunWrite:
-        return RunWrite(
-            self.run,
-            self.expected,
-            list(self.opened.values()),
-            list(self.changed.values()),
-            list(self.closed),
-            list(self.ended.values()),
-            list(self.reopened),
-            list(self.threads.values()),
-            [(no, name, value) for (no, name), value in self.variables.items()],
-            self.fragments,
-            self.purges,
-            self.process,
-        )
+        write = RunWrite(self.run, self.expected, process=self.process)
+        if self.opened:
+            write.opened = list(self.opened.values())
+        if self.changed:
+            write.changed = list(self.changed.values())
+        if self.closed:
+            write.closed = list(self.closed)
+        if self.ended:
+            write.ended = list(self.ended.values())
+        if self.reopened:
+            write.reopened = list(self.reopened)
+        if self.threads:
+            write.threads = list(self.threads.values())
+        if self.variables:
+            write.variables = [(no, name, value) for (no, name), value in self.variables.items()]
+        if self.fragments is not None:
+            write.fragments = self.fragments
+        if self.purges is not None:
+            write.purges = self.purges
+        return write
 
 
 class Building:
@@ -191,10 +219,8 @@ class Building:
         self.posts += other.posts
         self.rows += other.rows
         mine, theirs = self.group, other.group
-        for name in LISTS:
-            rows = getattr(theirs, name)
-            if rows:
-                getattr(mine, name).extend(rows)
+        for name in theirs.filled - FINISHED:
+            getattr(mine, name).extend(getattr(theirs, name))
 
     def finish(self, born: Callable[[OpenStep], OpenStep]) -> Group:
         """The group as the store wants it. New work is offered to those who wait for it already."""
@@ -217,7 +243,7 @@ class Building:
         return group
 
 
-LISTS = tuple(name for name in Group.__struct_fields__ if name not in {"number", "runs", "reads", "timers", "clear_timers"})
+FINISHED = frozenset({"number", "runs", "reads", "timers", "clear_timers"})  # made when the group is finished
 
 
 class Translator:

@@ -32,7 +32,7 @@ class NoticedStore(SqliteStore):
 
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
         done = await super().commit(groups)
-        if any(group.events or group.event_updates for group in groups):
+        if any(group.has("events") or group.has("event_updates") for group in groups):
             self.notices.notify()
         return done
 

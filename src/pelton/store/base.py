@@ -7,7 +7,7 @@ Reads see only what is committed. `now` is the store's clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -24,17 +24,17 @@ class RunWrite(Struct, gc=False):
 
     run: Run
     expected: int
-    opened: list[OpenStep] = []
+    opened: Sequence[OpenStep] = ()
     # (row, whether its input, output or waits changed too). Slot, scope and iteration of a row never change; the lease columns
     # are written as the row has them, so it must carry the leases given out since it was read.
-    changed: list[tuple[OpenStep, bool]] = []
-    closed: list[int] = []
-    ended: list[Step] = []
-    reopened: list[int] = []  # numbers of ended steps that go
-    threads: list[Thread] = []
-    variables: list[tuple[int, str, Any]] = []  # value UNSET (kernel.transition) removes
-    fragments: list[tuple[int, str, JSON]] = []
-    purges: list[tuple[int, int, int, int]] = []  # (low, high, scope, it) of kernel.transition.Purge
+    changed: Sequence[tuple[OpenStep, bool]] = ()
+    closed: Sequence[int] = ()
+    ended: Sequence[Step] = ()
+    reopened: Sequence[int] = ()  # numbers of ended steps that go
+    threads: Sequence[Thread] = ()
+    variables: Sequence[tuple[int, str, Any]] = ()  # value UNSET (kernel.transition) removes
+    fragments: Sequence[tuple[int, str, JSON]] = ()
+    purges: Sequence[tuple[int, int, int, int]] = ()  # (low, high, scope, it) of kernel.transition.Purge
     process: str = ""  # with a new run, and with a stub that becomes one: name of its process, for listing
 
 
@@ -205,35 +205,66 @@ class LogRow(Struct, array_like=True):
     text: str
 
 
-class Group(Struct, gc=False):
-    """One commit group. `number` comes back in the result."""
+class Group:
+    """One commit group. `number` comes back in the result.
+
+    Most groups use few of the lists, so each is made when it is first asked for; `has` asks without making it.
+    """
 
     number: int
-    runs: list[RunWrite] = []
-    reads: list[tuple[int, int]] = []  # (run key, revision) that must still hold; -1 = must not exist
-    handlers: list[tuple[str, int]] = []  # (ns, counter) that must still hold
-    rendezvous: list[tuple[str, str, str, int]] = []  # (ns, name, key, revision): must still hold, and is raised
-    timers: list[TimerRow] = []
-    clear_timers: list[tuple[int, int, str]] = []  # (run, n, arm), arm "" = all of the step
-    held: list[HeldRow] = []
-    release: list[int] = []  # ids of held rows that go; one that is gone already = the group is lost
-    wait_keys: list[WaitKeyRow] = []
-    close_wait_keys: list[tuple[int, int]] = []  # (run, n)
-    run_keys: list[RunKeyRow] = []
-    free_run_keys: list[int] = []  # runs whose keys, unique or not, are live no more (before `run_keys` of this group)
-    events: list[EventRow] = []
-    event_updates: list[tuple[int, list[Any], list[Any], str]] = []  # (key, decisions, effects, state)
-    deliveries: list[Delivery] = []
-    delivered: list[int] = []  # numbers that go
-    retried: list[tuple[int, int, int, str]] = []  # (number, tries, due, error)
-    dead: list[DeadLetter] = []
-    dead_removed: list[int] = []
-    inbox: list[InboxRow] = []
-    inbox_done: list[int] = []
-    definitions: list[DefinitionWrite] = []
-    leases: list[LeaseWrite] = []
-    logs: list[LogRow] = []
-    remove_runs: list[int] = []  # everything about these runs goes
+    runs: list[RunWrite]
+    reads: list[tuple[int, int]]  # (run key, revision) that must still hold; -1 = must not exist
+    handlers: list[tuple[str, int]]  # (ns, counter) that must still hold
+    rendezvous: list[tuple[str, str, str, int]]  # (ns, name, key, revision): must still hold, and is raised
+    timers: list[TimerRow]
+    clear_timers: list[tuple[int, int, str]]  # (run, n, arm), arm "" = all of the step
+    held: list[HeldRow]
+    release: list[int]  # ids of held rows that go; one that is gone already = the group is lost
+    wait_keys: list[WaitKeyRow]
+    close_wait_keys: list[tuple[int, int]]  # (run, n)
+    run_keys: list[RunKeyRow]
+    free_run_keys: list[int]  # runs whose keys, unique or not, are live no more (before `run_keys` of this group)
+    events: list[EventRow]
+    event_updates: list[tuple[int, list[Any], list[Any], str]]  # (key, decisions, effects, state)
+    deliveries: list[Delivery]
+    delivered: list[int]  # numbers that go
+    retried: list[tuple[int, int, int, str]]  # (number, tries, due, error)
+    dead: list[DeadLetter]
+    dead_removed: list[int]
+    inbox: list[InboxRow]
+    inbox_done: list[int]
+    definitions: list[DefinitionWrite]
+    leases: list[LeaseWrite]
+    logs: list[LogRow]
+    remove_runs: list[int]  # everything about these runs goes
+
+    def __init__(self, number: int, runs: list[RunWrite] | None = None, **rows: list[Any]) -> None:
+        self.number = number
+        if runs is not None:
+            self.runs = runs
+        if rows:
+            if unknown := rows.keys() - GROUP_LISTS:
+                raise TypeError(f"a group has no rows named {', '.join(sorted(unknown))}")
+            self.__dict__.update(rows)
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name not in GROUP_LISTS:
+            raise AttributeError(name)
+        made: list[Any] = []
+        self.__dict__[name] = made
+        return made
+
+    def has(self, name: str) -> bool:
+        """Whether there are rows of this name."""
+        return bool(self.__dict__.get(name))
+
+    @property
+    def filled(self) -> KeysView[str]:
+        """`number`, and the names of the lists that were made."""
+        return self.__dict__.keys()
+
+
+GROUP_LISTS = frozenset(Group.__annotations__) - {"number"}
 
 
 class Committed(Struct, gc=False):
@@ -285,9 +316,9 @@ class Store(Protocol):
     # ---- runs
     async def head(self, key: int) -> Run | None: ...
     async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
-        """Answers keys of kernel.facts that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey, OpenKey,
-        ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, HeldKey with key ""), skipping the run's void
-        ranges."""
+        """Answers keys of kernel.facts that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey,
+        OpenKey, ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, HeldKey with key ""), skipping the
+        run's void ranges."""
         ...
 
     async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:

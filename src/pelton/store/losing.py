@@ -33,7 +33,7 @@ class LosingStore:
 
 
 def conditional(group: Group) -> bool:
-    return bool(group.runs or group.reads or group.handlers or group.rendezvous or group.release)
+    return any(map(group.has, ("runs", "reads", "handlers", "rendezvous", "release")))
 
 
 def losing(inner: Store, seed: int, rate: float) -> Store:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from msgspec import MsgspecError
 from msgspec.msgpack import Encoder
 
 from pelton.kernel.rows import OpenStep, RunStatus
 from pelton.kernel.transition import UNSET
-from pelton.store.base import DefinitionWrite, Group, RunWrite
+from pelton.store.base import DefinitionWrite, EventRow, Group, RunWrite
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts, pack
 
@@ -22,6 +23,7 @@ UNFIT = (TypeError, ValueError, OverflowError, RecursionError, MsgspecError)
 """What a group raises that holds what is not plain data, or a number beyond 64 bits where a column wants one."""
 
 _encode = Encoder().encode
+NOTHING: list[Any] = []
 
 CHECK_RUN, CHECK_HANDLERS = NUMBER["check_run"], NUMBER["check_handlers"]
 RUN_NEW, RUN_STEP, RUN_TURN = NUMBER["run_new"], NUMBER["run_step"], NUMBER["run_turn"]
@@ -110,26 +112,48 @@ class Encoded:
         return found
 
 
+USUAL = frozenset({"number", "runs", "handlers", "events", "run_keys", "leases"})
+
+
 def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
+    filled = group.filled
+    if "runs" in filled:
+        for write in group.runs:
+            _run(out, write, numbers)
+    if "handlers" in filled:
+        for handlers in group.handlers:
+            out.put(CHECK_HANDLERS, handlers)
+    if "run_keys" in filled:
+        for name in group.run_keys:
+            out.add("key_claim" if name.unique else "key_put", (name.ns, name.kind, name.text, name.process, name.run))
+    if "events" in filled:
+        for event in group.events:
+            _event(out, event)
+    if "leases" in filled:
+        for lease in group.leases:
+            out.put(LEASE, (lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due))
+    if not filled <= USUAL:
+        _unusual(out, group, numbers, now)
+
+
+def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
     for key, revision in group.reads:
         out.put(CHECK_RUN, (key, revision))
-    for handlers in group.handlers:
-        out.put(CHECK_HANDLERS, handlers)
     for ns, name, text, revision in group.rendezvous:
         if revision:
             out.add("rendezvous_raise", (ns, name, text, revision, now))
         else:
             out.add("rendezvous_new", (ns, name, text, now))
-    for write in group.runs:
-        _run(out, write, numbers)
     _meetings(out, group)
-    _events(out, group)
-    if group.deliveries or group.dead or group.delivered or group.retried or group.dead_removed:
-        _leaving(out, group, numbers)
+    for key, decisions, effects, state in group.event_updates:
+        out.add("event_outcome", (key, pack((decisions, effects, state))))
+    for row in group.inbox:
+        out.add("inbox_put", (row.id, row.run, row.due, 1 if row.parked else 0, pack(row)))
+    for number in group.inbox_done:
+        out.add("inbox_gone", (number,))
+    _leaving(out, group, numbers)
     for definition in group.definitions:
         _definition(out, definition)
-    for lease in group.leases:
-        out.put(LEASE, (lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due))
     for line in group.logs:
         out.add("log_new", (line.run, line.n, line.at, line.text))
     for run in group.remove_runs:
@@ -237,27 +261,19 @@ def _meetings(out: Encoded, group: Group) -> None:
         out.add("wait_open", (wait.ns, wait.name, wait.key, wait.run, wait.n))
     for run in group.free_run_keys:
         out.add("key_free", (run,))
-    for name in group.run_keys:
-        out.add("key_claim" if name.unique else "key_put", (name.ns, name.kind, name.text, name.process, name.run))
 
 
-def _events(out: Encoded, group: Group) -> None:
-    for event in group.events:
-        outcome = pack((event.decisions, event.effects, event.state))
-        kept = event.decisions, event.effects
-        event.decisions, event.effects = [], []
-        try:
-            body = pack(event)
-        finally:
-            event.decisions, event.effects = kept
-        ident = event_ident(event.ns, event.source, event.event_id)
-        out.put(EVENT_NEW, (event.key, event.ns, event.type, ident, body, outcome))
-    for key, decisions, effects, state in group.event_updates:
-        out.add("event_outcome", (key, pack((decisions, effects, state))))
-    for row in group.inbox:
-        out.add("inbox_put", (row.id, row.run, row.due, 1 if row.parked else 0, pack(row)))
-    for number in group.inbox_done:
-        out.add("inbox_gone", (number,))
+def _event(out: Encoded, event: EventRow) -> None:
+    """Decisions and effects may change later: they are in a column of their own, and not in the body."""
+    outcome = pack((event.decisions, event.effects, event.state))
+    kept = event.decisions, event.effects
+    event.decisions, event.effects = NOTHING, NOTHING
+    try:
+        body = pack(event)
+    finally:
+        event.decisions, event.effects = kept
+    ident = event_ident(event.ns, event.source, event.event_id)
+    out.put(EVENT_NEW, (event.key, event.ns, event.type, ident, body, outcome))
 
 
 def _leaving(out: Encoded, group: Group, numbers: Numbers) -> None:
@@ -295,12 +311,12 @@ def _definition(out: Encoded, write: DefinitionWrite) -> None:
 def entangled(groups: Sequence[Group]) -> bool:
     """Whether two groups meet on a row, so that they must go in one after the other to be judged rightly."""
     if len(groups) < 2:
-        return bool(groups and groups[0].definitions)
+        return bool(groups and groups[0].has("definitions"))
     written: set[object] = set()
     read: set[object] = set()
     for group in groups:
         runs = group.runs
-        if len(runs) == 1 and not (group.reads or group.rendezvous or group.remove_runs or group.definitions):  # most are so
+        if len(runs) == 1 and group.filled <= USUAL:
             key = runs[0].run.key
             if key in written or key in read:
                 return True
