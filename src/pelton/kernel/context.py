@@ -22,12 +22,13 @@ MASK = (1 << 53) - 1
 class End:
     """How the run ends, for the expressions that are evaluated then."""
 
-    __slots__ = ("failure", "reason", "status")
+    __slots__ = ("failure", "output", "reason", "status")
 
-    def __init__(self, status: int, reason: str, failure: Failure | None) -> None:
+    def __init__(self, status: int, reason: str, failure: Failure | None, output: Any = None) -> None:
         self.status = status
         self.reason = reason
         self.failure = failure
+        self.output = output  # of the run, for what is said to its sequels
 
 
 class Scene:

@@ -216,7 +216,7 @@ def start_sequels(turn: Turn, status: RunStatus, output: Any, reason: str, failu
     for index, sequel in enumerate(turn.process.sequels):
         if status not in sequel.statuses:
             continue
-        scene = Scene(turn, end=End(int(status), reason, failure))
+        scene = Scene(turn, end=End(int(status), reason, failure, output))
         try:
             note = start_sequel(turn, sequel, scene, index)
         except StepFailure as error:

@@ -391,7 +391,7 @@ class Acts:
     def _start(self, command: StartCommand, effect: EventEffect, place: tuple[str, str, int]) -> None:
         process = self._process(command)
         if command.key:
-            other = self._job.answers.outside[key_name(command)]
+            other = self._job.answers.outside[key_name(command)] or self._begun(process.name, command.key)
             if other:
                 effect.run = other
                 effect.outcome = "unchanged" if command.on_same_key == "return" else "failed"
@@ -414,6 +414,11 @@ class Acts:
                 return
         self.run_keys += key_rows(ns, process.name, command, key)
         effect.outcome, effect.run = "started", key
+
+    def _begun(self, process: str, text: str) -> int:
+        """The run of this very event that has that key, 0 for none: the store does not know it yet."""
+        mine = (row.run for row in self.run_keys if row.kind == KEY_KIND and row.text == text and row.process == process)
+        return next(mine, 0)
 
     def _process(self, command: StartCommand) -> Process:
         if command.definition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -130,6 +131,41 @@ async def test_two_starts_of_one_handler(api: Api) -> None:
     await api.ok("POST", "/event", {"name": "h", "event": "e:x", "active": True, "actions": [start, start]})
     posted = await post(api, "e:x", {})
     assert len({effect.run for effect in posted.effects}) == 2
+
+
+@pytest.mark.parametrize("strategy", ["RETURN_EXISTING", "FAIL", "FAIL_ON_RUNNING"])
+async def test_a_start_with_a_key_is_made_once(api: Api, strategy: str) -> None:
+    await api.register([simple("t")])
+    start = {"name": "wf", "idempotencyKey": "order-${id}", "idempotencyStrategy": strategy}
+    await api.ok("POST", "/event", handler("start_workflow", start))
+    both = await asyncio.gather(*(post(api, "shop:paid", {"id": 7}, f"m{number}") for number in range(2)))
+    outcomes = {posted.effects[0].outcome: posted.effects[0].run for posted in both}
+    again = "unchanged" if strategy == "RETURN_EXISTING" else "failed"
+    assert set(outcomes) == {"started", again}
+    run = api.engine.codec.run_id(outcomes["started"])
+    assert (await api.get(run))["idempotencyKey"] == "order-7"
+    if again == "unchanged":
+        assert outcomes[again] == outcomes["started"]
+    await api.update(await api.one("t"))
+    await api.ended(run)
+    later = (await post(api, "shop:paid", {"id": 7}, "m3")).effects[0]
+    assert later.outcome == ("started" if strategy == "FAIL_ON_RUNNING" else again)
+    assert (await post(api, "shop:paid", {"id": 8}, "m4")).effects[0].outcome == "started"
+
+
+async def test_two_starts_of_one_handler_with_the_same_key(api: Api) -> None:
+    await api.register([simple("t")])
+    start = {"action": "start_workflow", "start_workflow": {"name": "wf", "idempotencyKey": "k"}}
+    await api.ok("POST", "/event", {"name": "h", "event": "e:x", "active": True, "actions": [start, start]})
+    posted = await post(api, "e:x", {}, "m1")
+    assert sorted(effect.outcome for effect in posted.effects) == ["failed", "started"]
+
+
+async def test_a_key_that_comes_to_nothing_starts_nothing(api: Api) -> None:
+    await api.register([simple("t")])
+    await api.ok("POST", "/event", handler("start_workflow", {"name": "wf", "idempotencyKey": "${nope}"}))
+    [effect] = (await post(api, "shop:paid", {"id": 7})).effects
+    assert (effect.outcome, "comes to nothing" in effect.detail) == ("failed", True)
 
 
 async def test_strings_of_json_are_expanded_for_conditions(api: Api) -> None:

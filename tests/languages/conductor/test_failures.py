@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from tests.languages.conductor.api import Api, simple, step, task
 
 
@@ -112,14 +113,37 @@ async def test_the_failure_workflow_is_started(api: Api) -> None:
     await api.register([simple("care")], "rescue")
     run = await api.run([simple("t", retryCount=0)], {"a": 1}, failureWorkflow="rescue")
     failed = await api.one("t")
-    await api.update(failed, "FAILED", reasonForIncompletion="boom")
+    await api.update(failed, "FAILED", {"why": "x"}, reasonForIncompletion="boom")
     ended = await api.ended(run, "FAILED")
     rescue = ended["output"]["conductor.failure_workflow"]
     given = (await api.until(rescue, lambda found: True))["input"]
     assert (given["a"], given["workflowId"], given["failureStatus"]) == (1, run, "FAILED")
     assert given["failureTaskId"] == failed["taskId"]
-    assert given["failedWorkflow"]["workflowId"] == run
+    whole = given["failedWorkflow"]
+    assert (whole["workflowId"], whole["workflowType"], whole["status"]) == (run, "wf", "FAILED")
+    assert (whole["reasonForIncompletion"], whole["input"]) == (ended["reasonForIncompletion"], {"a": 1})
+    assert (whole["failedReferenceTaskNames"], whole["failedTaskNames"]) == (["t"], ["t"])
+    [told] = whole["tasks"]
+    assert (told["taskId"], told["status"], told["reasonForIncompletion"]) == (failed["taskId"], "FAILED", "boom")
+    assert told["outputData"] == {"why": "x"}
+    assert "truncated" not in whole
     assert given["reason"] == ended["reasonForIncompletion"]
+
+
+async def test_what_the_failure_workflow_is_told_is_bounded(api: Api) -> None:
+    await api.register([simple("care")], "rescue")
+    body = [step("INLINE", "x", inputParameters={"expression": "'y'.repeat(2000)"})]
+    loop = step("DO_WHILE", "loop", loopCondition="$.loop.iteration < 150", loopOver=body)
+    run = await api.run([loop, simple("t", retryCount=0)], {"big": "z" * 100_000}, failureWorkflow="rescue")
+    await api.update(await api.one("t"), "FAILED")
+    ended = await api.ended(run, "FAILED")
+    given = (await api.until(ended["output"]["conductor.failure_workflow"], lambda found: True))["input"]
+    assert len(given["big"]) == 100_000
+    whole = given["failedWorkflow"]
+    assert whole["truncated"] is True
+    assert len(whole["tasks"]) == 100
+    assert [each["referenceTaskName"] for each in whole["tasks"]][-2:] == ["x__150", "t"]
+    assert len(msgspec.json.encode(whole)) < 300_000
 
 
 async def test_an_endless_script_fails_its_task_and_nobody_else(api: Api) -> None:

@@ -37,6 +37,14 @@ async def test_a_completed_run_cannot_be_terminated(api: Api) -> None:
     assert (await api.refused("DELETE", f"/workflow/{run}")).status == 409
 
 
+async def test_a_failed_run_stays_as_it_is_when_it_is_terminated(api: Api) -> None:
+    run = await api.run([simple("a", retryCount=0)])
+    await api.update(await api.one("a"), "FAILED", reasonForIncompletion="why")
+    before = await api.ended(run, "FAILED")
+    await api.ok("DELETE", f"/workflow/{run}", {}, reason="stop it")
+    assert await api.get(run) == before
+
+
 async def test_restart_begins_again_under_the_same_id(api: Api) -> None:
     run = await api.run([simple("a")], {"x": 1})
     assert (await api.refused("POST", f"/workflow/{run}/restart")).status == 409
@@ -172,6 +180,25 @@ async def test_paging_and_running(api: Api) -> None:
     assert await api.ok("GET", "/workflow/running/wf", version=1) == [run]
     assert await api.ok("GET", "/workflow/running/wf", version=2) == []
     assert await api.ok("PUT", f"/workflow/decide/{run}", {}) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 50])
+async def test_pages_of_tasks_are_those_of_the_whole_run(api: Api, count: int) -> None:
+    inner = [step("INLINE", "x", inputParameters={"expression": "1"}), step("WAIT", "w")]
+    loop = step("DO_WHILE", "loop", loopCondition="$.loop.iteration < 3", loopOver=inner)
+    run = await api.run([simple("t", retryCount=0), loop, simple("end", retryCount=0)])
+    for number in range(3):
+        if number != 1:
+            await api.update(await api.one("t"), "FAILED" if number == 0 else "COMPLETED")
+        whole = (await api.get(run))["tasks"]
+        for start in range(len(whole) + 2):
+            page = await api.ok("GET", f"/workflow/{run}/tasks", start=start, count=count)
+            assert (page["totalHits"], page["results"]) == (len(whole), whole[start : start + count])
+            page = await api.ok("GET", f"/workflow/{run}/tasks", start=start, count=count, status="COMPLETED")
+            wanted = [each for each in whole if each["status"] == "COMPLETED"]
+            assert (page["totalHits"], page["results"]) == (len(wanted), wanted[start : start + count])
+        if number == 0:
+            await api.ok("POST", f"/workflow/{run}/retry")
 
 
 async def test_idempotency_keys(api: Api) -> None:

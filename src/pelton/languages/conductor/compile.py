@@ -8,23 +8,22 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from pelton.kernel.expressions.base import JSON, Constant, Expression, Invalid, Source
+from pelton.kernel.expressions.base import Constant, Expression, Invalid
 from pelton.kernel.expressions.template import compile_template
-from pelton.kernel.process import Body, Limit, Process, Sequel
+from pelton.kernel.process import Body, Limit, Process
 from pelton.kernel.rows import Failure, OpenStep, RunStatus, Step, StepStatus
 from pelton.languages.conductor import decode, loops, policies, words
 from pelton.languages.conductor.compile_tasks import Compiler, shown_type
 from pelton.languages.conductor.faces import ProcessFace
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.languages.conductor.roots import Roots, TaskFacts
+from pelton.languages.conductor.sequels import sequels
 from pelton.languages.conductor.tree import all_tasks
 from pelton.web.errors import WebError
 
 LANGUAGE = "conductor"
 FINDS_POLICY = Callable[[str], TaskDef | None]
 FINDS_VERSION = Callable[[str], int]
-
-_BAD_ENDS = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINATED})
 
 
 def bound(definition: WorkflowDef, policy: FINDS_POLICY, latest: FINDS_VERSION) -> WorkflowDef:
@@ -71,7 +70,7 @@ def compile_process(definition: WorkflowDef, name: str, version: int, row: int, 
         definition=row,
         deadline=_deadline(definition),
         output=compile_template(definition.output_parameters, roots) if definition.output_parameters else None,
-        sequels=_sequels(definition),
+        sequels=sequels(definition),
         failed_status=failed_status,
         failed_reason=failed_reason,
         face=ProcessFace(definition, Raw(msgspec.json.encode(definition)), roots),
@@ -105,69 +104,3 @@ def failed_reason(context: Any, step: OpenStep | Step | None, failure: Failure, 
         return failure.message
     task = context.codec.step_id(context.run.key, step.n)
     return f"Task {task} failed with status: {words.RUN_STATUS[RunStatus(status)]} and reason: '{failure.message or 'null'}'"
-
-
-# ---- the failure workflow
-
-
-def _sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
-    name = definition.failure_workflow or ""
-    if not name.strip():
-        return ()
-    version = definition.failure_workflow_version or 0
-
-    def target(context: Any) -> JSON:
-        wanted: JSON = name
-        if name.startswith("${") and name.endswith("}"):
-            key = name[2:-1].split(".", 2)[-1]
-            wanted = context.input.get(key) if isinstance(context.input, dict) else None
-        return {"name": wanted, "version": version} if isinstance(wanted, str) and wanted else None
-
-    return (
-        Sequel(
-            statuses=_BAD_ENDS,
-            target=Source(target),
-            input=Source(_failure_input),
-            meta=Source(_failure_meta),
-            note="conductor.failure_workflow",
-        ),
-    )
-
-
-def _failure_input(context: Any) -> JSON:
-    """The failed run's input and what became of it. Of the run itself only what has a bounded size: its tasks are to be read
-    by its id."""
-    end, run = context.end, context.run
-    workflow = context.codec.run_id(run.key)
-    status = words.RUN_STATUS[RunStatus(end.status)]
-    given = context.input if isinstance(context.input, dict) else {}
-    failed = context.turn.last
-    unsuccessful = isinstance(failed, Step) and not StepStatus(failed.status).successful
-    return {
-        **given,
-        "workflowId": workflow,
-        "reason": end.reason,
-        "failureStatus": status,
-        "failureTaskId": context.codec.step_id(run.key, failed.n) if unsuccessful else "",
-        "failedWorkflow": {
-            "workflowId": workflow,
-            "workflowName": context.process.name,
-            "workflowType": context.process.name,
-            "workflowVersion": context.process.version,
-            "status": status,
-            "input": given,
-            "correlationId": context.meta.correlation,
-            "reasonForIncompletion": end.reason,
-            "createTime": run.created,
-            "endTime": context.now,
-            "failedReferenceTaskNames": [failed.slot] if unsuccessful else [],
-        },
-    }
-
-
-def _failure_meta(context: Any) -> JSON:
-    meta = context.meta
-    told: dict[str, JSON] = {"routes": dict(meta.routes)}
-    if meta.correlation is not None:
-        told["correlation"] = meta.correlation
-    return told

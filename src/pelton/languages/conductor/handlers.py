@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import JSON, Expression, Invalid
@@ -29,7 +30,7 @@ from pelton.languages.conductor.model import (
     VariablesAction,
 )
 from pelton.languages.conductor.payloads import Rooted, expanded, roots
-from pelton.languages.conductor.starting import keys_of
+from pelton.languages.conductor.starting import MAX_TEXT, SAME_KEY, keys_of
 from pelton.runtime.base import ActionContext, Command, Problem, SignalCommand, StartCommand
 from pelton.runtime.rows import DefinitionRow
 from pelton.web.errors import WebError
@@ -110,6 +111,7 @@ def _stamp(context: ActionContext) -> dict[str, JSON]:
 def _start(member: StartWorkflowAction, hold: int) -> Plan:
     given = _template(member.input)
     correlation = _template(member.correlation_id)
+    keyed = _template(member.idempotency_key)
 
     def plan(root: Rooted, context: ActionContext) -> Command:
         domains: JSON = member.task_to_domain
@@ -118,11 +120,25 @@ def _start(member: StartWorkflowAction, hold: int) -> Plan:
         routes = domains if isinstance(domains, dict) and all(isinstance(each, str) for each in domains.values()) else {}
         told = correlation.evaluate(root)
         identity = told if isinstance(told, str) or told is None else str(told)
+        value = keyed.evaluate(root)
+        if member.idempotency_key and (value is None or value == ""):  # to start without it could mean to start twice
+            detail = f"idempotencyKey {member.idempotency_key[:200]!r} comes to nothing for this event"
+            return Problem(detail=detail, field="idempotencyKey")
+        key = "" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        if len(key) > MAX_TEXT:
+            return Problem(detail=f"idempotencyKey has {len(key)} characters; the limit is {MAX_TEXT}", field="idempotencyKey")
         return StartCommand(
             process=member.name or "",
             version=member.version or 0,
             input={**given.evaluate(root), **_stamp(context)},
-            meta=StartMeta(correlation=identity, event=context.event.type, routes=routes),
+            meta=StartMeta(
+                correlation=identity,
+                event=context.event.type,
+                routes=routes,
+                extra={"idempotencyKey": key} if key else {},
+            ),
+            key=key,
+            on_same_key=SAME_KEY[member.idempotency_strategy or "FAIL"],
             keys=keys_of(identity),
             hops=context.event.hops + 1,
         )

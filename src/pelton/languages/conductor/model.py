@@ -144,6 +144,8 @@ class StartWorkflowAction(Wire):
     correlation_id: Text = UNSET
     input: Map = {}
     task_to_domain: dict[str, str] | UnsetType = UNSET
+    idempotency_key: Text = UNSET
+    idempotency_strategy: Literal["FAIL", "RETURN_EXISTING", "FAIL_ON_RUNNING"] | UnsetType = UNSET
 
 
 class TaskAction(Wire):

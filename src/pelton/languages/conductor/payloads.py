@@ -29,10 +29,14 @@ class _Expander:
             return value
         changed: dict[str, JSON] = {}
         for name, item in value.items():
-            if isinstance(item, (str, dict)):
-                found = self.value(item, depth + 1)
-                if found is not item:
-                    changed[name] = found
+            if isinstance(item, str):
+                if "{" not in item and "[" not in item:  # nearly all
+                    continue
+            elif not isinstance(item, dict):
+                continue
+            found = self.value(item, depth + 1)
+            if found is not item:
+                changed[name] = found
         return {**value, **changed} if changed else value
 
     def text(self, value: str, depth: int) -> JSON:

@@ -114,10 +114,8 @@ class Runs:
         if wanted - known:
             raise WebError(400, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}")
         found = await self.face.view(request.path["id"])
-        tasks = await view.tasks_of(self.engine, self.ns, found)
-        if wanted:
-            tasks = [task for task in tasks if task.status in wanted]
-        return json_response({"totalHits": len(tasks), "results": tasks[start : start + count]})
+        total, tasks = await view.tasks_page(self.engine, self.ns, found, start, count, wanted)
+        return json_response({"totalHits": total, "results": tasks})
 
     async def status(self, request: Request) -> Response:
         found = await self.face.view(request.path["id"])
@@ -172,10 +170,10 @@ class Runs:
         query = request.query
         found = await self.face.view(request.path["id"])
         status = RunStatus(found.run.status)
-        if status == RunStatus.TERMINATED:
-            return empty()
-        if status.ended:
+        if status == RunStatus.COMPLETED:
             raise WebError(409, f"Cannot terminate a {words.RUN_STATUS[status]} workflow.")
+        if status.ended:  # nothing of it is under way, and how it ended stays on record
+            return empty()
         sequel = query.boolean("triggerFailureWorkflow", False)
         await self.face.signal(request.path["id"], Terminate(reason=query.text("reason"), sequel=sequel))
         return empty()

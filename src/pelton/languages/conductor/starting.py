@@ -16,7 +16,7 @@ from pelton.web.errors import WebError
 
 MAX_TEXT = 1_000  # characters of ids that callers choose
 
-_SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
+SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
     "FAIL": "fail",
     "RETURN_EXISTING": "return",
     "FAIL_ON_RUNNING": "fail if live",
@@ -34,7 +34,7 @@ async def start(face: Face, request: StartWorkflowRequest, operation: str = "sta
         input=request.input,
         meta=meta_of(request),
         key=request.idempotency_key or "",
-        on_same_key=_SAME_KEY[request.idempotency_strategy],
+        on_same_key=SAME_KEY[request.idempotency_strategy],
         keys=keys_of(request.correlation_id),
     )
     if inline is not UNSET:

@@ -6,6 +6,7 @@ assembled by the engine and cost what they hold.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -268,6 +269,32 @@ async def tasks_of(engine: Engine, ns: str, view: RunView) -> list[Task]:
         if len(steps) < PAGE:
             return found
         after = max(step.n for step in steps)
+
+
+async def tasks_page(
+    engine: Engine, ns: str, view: RunView, start: int, count: int, wanted: Collection[str]
+) -> tuple[int, list[Task]]:
+    """How many tasks there are, of the `wanted` statuses if any are named, and those of one page.
+
+    A run that was never wound back and keeps all iterations has its numbers without gaps: the page is found by number. Else the
+    rows are gone through, a stretch at a time, and only those of the page are kept.
+    """
+    head, place = view.run, place_of(engine, view)
+    page: list[OpenStep | Step] = []
+    total = after = 0
+    if not wanted and not head.era and all(getattr(node, "keep_last", None) is None for node in view.process.nodes.values()):
+        total = head.next_n - 1 - bool(head.ended)
+        page = await engine.steps(ns, head.key, start, count) if count and start < total else []
+    else:
+        while True:
+            steps = await engine.steps(ns, head.key, after, PAGE)
+            found = [step for step in steps if is_task(step) and (not wanted or words.task_status(step) in wanted)]
+            page += found[max(0, start - total) : max(0, start + count - total)]
+            total += len(found)
+            if len(steps) < PAGE:
+                break
+            after = max(step.n for step in steps)
+    return total, [task_view(place, step, await output_of(engine, ns, step)) for step in page if is_task(step)]
 
 
 # ---- runs

@@ -1,0 +1,182 @@
+"""The failure workflow: when it is started, and what it is told of the run that has failed.
+
+What it is told is bounded, since it becomes part of a row: the newest MOST_TASKS tasks, and their payloads as long as those of
+all together stay below BUDGET. Whoever needs more reads the failed run by its id, which is always there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pelton.kernel.expressions.base import JSON, Source
+from pelton.kernel.facts import EndedKey
+from pelton.kernel.process import Sequel
+from pelton.kernel.rows import END, Bit, RunStatus, Step, StepStatus
+from pelton.languages.conductor import words
+from pelton.languages.conductor.faces import ProcessFace, TaskFace
+from pelton.languages.conductor.model import WorkflowDef
+
+MOST_TASKS = 100
+BUDGET = 128 * 1024  # bytes of JSON text
+
+_BAD_ENDS = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINATED})
+_FAILED = frozenset({StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT})
+
+
+def sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
+    name = definition.failure_workflow or ""
+    if not name.strip():
+        return ()
+    version = definition.failure_workflow_version or 0
+
+    def target(context: Any) -> JSON:
+        wanted: JSON = name
+        if name.startswith("${") and name.endswith("}"):
+            key = name[2:-1].split(".", 2)[-1]
+            wanted = context.input.get(key) if isinstance(context.input, dict) else None
+        return {"name": wanted, "version": version} if isinstance(wanted, str) and wanted else None
+
+    return (
+        Sequel(
+            statuses=_BAD_ENDS,
+            target=Source(target),
+            input=Source(failure_input),
+            meta=Source(_failure_meta),
+            note="conductor.failure_workflow",
+        ),
+    )
+
+
+def failure_input(context: Any) -> JSON:
+    """The failed run's input and what became of it."""
+    end, run = context.end, context.run
+    failed = context.turn.last
+    unsuccessful = isinstance(failed, Step) and not StepStatus(failed.status).successful
+    return {
+        **_given(context),
+        "workflowId": context.codec.run_id(run.key),
+        "reason": end.reason,
+        "failureStatus": words.RUN_STATUS[RunStatus(end.status)],
+        "failureTaskId": context.codec.step_id(run.key, failed.n) if unsuccessful else "",
+        "failedWorkflow": failed_workflow(context),
+    }
+
+
+def _given(context: Any) -> dict[str, JSON]:
+    return context.input if isinstance(context.input, dict) else {}
+
+
+class _Budget:
+    """Lets payloads pass as long as there is room; `spent` says that something did not."""
+
+    def __init__(self) -> None:
+        self.left = BUDGET
+        self.spent = False
+
+    def fit(self, value: JSON) -> JSON:
+        size = len(msgspec.json.encode(value)) if value else 0
+        if size > self.left:
+            self.spent = True
+            return {}
+        self.left -= size
+        return value if value is not None else {}
+
+
+def failed_workflow(context: Any) -> dict[str, JSON]:
+    """The run in the form in which it is read, without what has no bound; `truncated` when something is left out."""
+    end, run, codec, process = context.end, context.run, context.codec, context.process
+    steps, more = _steps(context)
+    budget = _Budget()
+    found: dict[str, JSON] = {
+        "workflowId": codec.run_id(run.key),
+        "workflowName": process.name,
+        "workflowType": process.name,
+        "workflowVersion": process.version,
+        "status": words.RUN_STATUS[RunStatus(end.status)],
+        "output": budget.fit(end.output),
+        "input": budget.fit(_given(context)),
+        "variables": budget.fit(context.variables()),
+        "correlationId": context.meta.correlation,
+        "reasonForIncompletion": end.reason,
+        "parentWorkflowId": codec.run_id(run.parent) if run.parent else None,
+        "taskToDomain": dict(context.meta.routes),
+        "priority": context.meta.priority,
+        "event": context.meta.event,
+        "createTime": run.created,
+        "startTime": run.created,
+        "updateTime": context.now,
+        "endTime": context.now,
+    }
+    found = {name: value for name, value in found.items() if value is not None}
+    failed = [step for step in steps if StepStatus(step.status) in _FAILED and not step.bits & Bit.RETRIED]
+    found["failedReferenceTaskNames"] = list(dict.fromkeys(words.reference(step.slot, step.it) for step in failed))
+    found["failedTaskNames"] = list(dict.fromkeys(_name(process, step) for step in failed))
+    # The newest tasks are the likeliest to be asked about: they come first where room is short.
+    tasks = [_task(context, step, budget) for step in reversed(steps)]
+    found["tasks"] = tasks[::-1]
+    if isinstance(process.face, ProcessFace):
+        found["ownerApp"] = process.face.definition.owner_app or ""
+    if more or budget.spent:
+        found["truncated"] = True
+    return found
+
+
+def _steps(context: Any) -> tuple[list[Step], bool]:
+    """The newest ended tasks, by number; whether there are more."""
+    turn = context.turn
+    found: dict[int, Step] = {}
+    if not turn.created:
+        for step in turn.facts.answer(EndedKey(1, turn.head.next_n, MOST_TASKS + 1)):
+            if step.n not in turn.reopened and not (turn.cut and step.n >= turn.cut):
+                found[step.n] = step
+    found.update((n, step) for n, step in turn.ended.items() if n > 0)
+    steps = sorted((step for step in found.values() if step.slot != END), key=lambda step: step.n)
+    return steps[-MOST_TASKS:], len(steps) > MOST_TASKS
+
+
+def _face(process: Any, step: Step) -> TaskFace | None:
+    node = process.nodes.get(step.slot)
+    return node.face if node is not None and isinstance(node.face, TaskFace) else None
+
+
+def _name(process: Any, step: Step) -> str:
+    face = _face(process, step)
+    return face.task.name if face is not None else step.slot
+
+
+def _task(context: Any, step: Step, budget: _Budget) -> dict[str, JSON]:
+    face = _face(context.process, step)
+    found: dict[str, JSON] = {
+        "taskId": context.codec.step_id(context.run.key, step.n),
+        "taskType": face.shown if face is not None else step.slot,
+        "taskDefName": _name(context.process, step),
+        "referenceTaskName": words.reference(step.slot, step.it),
+        "status": words.task_status(step),
+        "workflowInstanceId": context.codec.run_id(context.run.key),
+        "workflowType": context.process.name,
+        "retryCount": step.attempt,
+        "retried": bool(step.bits & Bit.RETRIED),
+        "seq": step.n,
+        "iteration": words.iteration(step),
+        "pollCount": step.polls,
+        "scheduledTime": step.opened,
+        "startTime": step.started,
+        "endTime": step.ended,
+        "inputData": budget.fit(step.input),
+        "outputData": budget.fit(step.output),
+    }
+    if step.reason:
+        found["reasonForIncompletion"] = step.reason
+    if step.worker:
+        found["workerId"] = step.worker
+    return found
+
+
+def _failure_meta(context: Any) -> JSON:
+    meta = context.meta
+    told: dict[str, JSON] = {"routes": dict(meta.routes)}
+    if meta.correlation is not None:
+        told["correlation"] = meta.correlation
+    return told
