@@ -463,8 +463,9 @@ class Turn:
         head = self.head
         head.rev += 1
         head.updated = self.now
-        opened = [row for n, row in self.open_rows.items() if n not in self.known]
-        changed = [row for n, row in self.open_rows.items() if n in self.known]
+        known = self.known
+        opened = [row for n, row in self.open_rows.items() if n not in known]
+        changed = [row for n, row in self.open_rows.items() if n in known] if known else []
         return Transition(
             head,
             self.created,

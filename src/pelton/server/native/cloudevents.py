@@ -32,7 +32,8 @@ _KNOWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "d
 
 
 def from_request(ns: str, headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn], bool]:
-    """The events of a request, and whether it was a batch. Raises Problem, and WebError for what is not JSON."""
+    """The events of a request, and whether it was a batch. `headers`: the content type, and those that begin with `ce-`. Raises
+    Problem, and WebError for what is not JSON."""
     kind = media_type(headers.get("content-type", ""))
     if kind == BATCHED:
         found = parse(body)
@@ -68,7 +69,9 @@ def _structured(ns: str, found: Any, where: str, strict: bool = True) -> EventIn
         raise bad(f"{where}specversion", "only CloudEvents 1.0 is understood", 'set specversion to "1.0"', version)
     if "data" in found and "data_base64" in found:
         raise bad(f"{where}data_base64", "an event has data or data_base64, not both", "leave one of them out")
-    attributes = {name: value for name, value in found.items() if name not in _KNOWN and value is not None}
+    attributes = {}
+    if not found.keys() <= _KNOWN:
+        attributes = {name: value for name, value in found.items() if name not in _KNOWN and value is not None}
     body = found.get("data")
     if found.get("data_base64") is not None:
         body = _base64(found["data_base64"], f"{where}data_base64")

@@ -66,7 +66,11 @@ class Events:
         ]  # fmt: skip
 
     async def post(self, request: Request) -> Response:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in request.scope["headers"]
+            if name == b"content-type" or name[:3] == b"ce-"
+        }
         events, batch = from_request(NS, headers, await request.body())
         if not events:
             return answer(AcceptedBatch([]))
