@@ -119,6 +119,14 @@ class ProcessKey(Struct, frozen=True, gc=False):
     definition: int
 
 
+class ServedKey(Struct, frozen=True, gc=False):
+    """Which of these queues work is best offered in: the first that a worker has asked for in the last `within` milliseconds,
+    else the last of them. Answer: str."""
+
+    queues: tuple[str, ...]
+    within: int
+
+
 class NewRunKey(Struct, frozen=True, gc=False):
     """A fresh key for the child that attempt `attempt` of step n starts. Answer: int."""
 

@@ -337,6 +337,10 @@ class Engine(Protocol):
 
 
 class WorkHooks(Protocol):
+    def last_polled(self, queue: str) -> int:
+        """When a worker last asked for that queue, now if one is asking; 0 = not known to have been polled."""
+        ...
+
     def born(self, row: OpenStep) -> OpenStep:
         """While a group is built: when a poller waits for the row's queue and the row is due, the row with lease columns set."""
         ...

@@ -38,6 +38,7 @@ from pelton.kernel.facts import (
     NewestKey,
     ProcessKey,
     RunKey,
+    ServedKey,
     StepKey,
 )
 from pelton.kernel.rows import OpenStep, Run
@@ -50,7 +51,7 @@ from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building, Translator
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.jobs import Job, SignalJob, WriteJob
 from pelton.runtime.prefetch import prefetch
-from pelton.runtime.turns import NextBatch, PostedFact, Suspend, Turn, decode_signal, encode_signal
+from pelton.runtime.turns import NextBatch, PostedFact, Suspend, Turn, decode_signal, encode_signal, queue_of
 from pelton.store.base import Committed, Group, InboxRow, Store, StoreFailed
 
 log = structlog.get_logger("pelton.runtime")
@@ -615,7 +616,7 @@ class Committer:
         for key in dict.fromkeys(suspend.keys):
             if type(key) is EvaluationKey:
                 questions.append(key.question)
-            elif type(key) in {DefinitionKey, InlineKey, ProcessKey, RunKey} or (type(key) is HeldKey and key.key):
+            elif type(key) in {DefinitionKey, InlineKey, ProcessKey, RunKey, ServedKey} or (type(key) is HeldKey and key.key):
                 outside.append(key)
             else:
                 of_run.append(key)
@@ -666,10 +667,19 @@ class Committer:
             job.answers.outside[key] = await self.definitions.number(ns, key.kind, key.name, key.version)
         elif kind is InlineKey:
             job.answers.outside[key] = await self.definitions.inline(ns, language, key.body)
+        elif kind is ServedKey:
+            job.answers.outside[key] = self._served(ns, key)
         elif kind is RunKey:
             await self._load(job, key.key)
         elif entry is not None:
             await self._meet(job, entry, head, ns, key)
+
+    def _served(self, ns: str, key: ServedKey) -> str:
+        since = self.store.now() - key.within
+        for queue in key.queues:
+            if self.work is not None and self.work.last_polled(queue_of(ns or "default", queue)) > max(since, 0):
+                return queue
+        return key.queues[-1]
 
     def _home(self, job: Job, entry: RunEntry | None) -> tuple[str, str]:
         """Namespace and language in which a run's questions are answered; a run that begins has no head yet."""

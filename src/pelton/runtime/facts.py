@@ -22,6 +22,7 @@ from pelton.kernel.facts import (
     NewRunKey,
     ProcessKey,
     RunKey,
+    ServedKey,
     SlotKey,
     StepKey,
     ThreadKey,
@@ -30,7 +31,7 @@ from pelton.kernel.facts import (
 from pelton.kernel.rows import OpenStep, Run, Step, Thread
 from pelton.runtime.cache import RunEntry, unknown
 
-OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey)
+OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey)
 """Keys whose answers depend on no run."""
 
 

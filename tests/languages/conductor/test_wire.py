@@ -145,6 +145,29 @@ async def test_domains(api: Api) -> None:
     assert (found["workflowInstanceId"], found["domain"]) == (run, "d1")
 
 
+@pytest.mark.parametrize(
+    ("polled", "domains", "chosen"),
+    [
+        (["d1", "d2"], "d1, d2,d3", "d1"),
+        (["d2"], "d1,d2,d3", "d2"),
+        ([], "d1,d2", "d2"),
+        (["d4"], "d1,d2", "d2"),
+        ([], "d1,NO_DOMAIN", ""),
+        ([""], "d1,NO_DOMAIN,d2", ""),
+        (["d1"], "d1,NO_DOMAIN", "d1"),
+        ([], "NO_DOMAIN", ""),
+        ([], " , ", ""),
+    ],
+)
+async def test_of_several_domains_the_first_that_has_workers(api: Api, polled: list[str], domains: str, chosen: str) -> None:
+    await api.register([simple("a")])
+    for domain in polled:
+        assert await api.poll("a", domain=domain) == []
+    await api.ok("POST", "/workflow", {"name": "wf", "taskToDomain": {"*": domains}})
+    [found] = await api.poll("a", domain=chosen)
+    assert found.get("domain", "") == chosen
+
+
 async def test_reports_on_what_is_not_there(api: Api) -> None:
     run = await api.run([simple("a")])
     found = await api.one("a")

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw
 from pelton.kernel.expressions import javascript
 from pelton.kernel.expressions.base import JSON, Bound, Constant, Expression, ExpressionError, Read, Source
 from pelton.kernel.expressions.template import compile_template
+from pelton.kernel.facts import ServedKey
 from pelton.kernel.process import (
     Assign,
     AtTime,
@@ -37,6 +38,8 @@ from pelton.languages.conductor.roots import Roots
 from pelton.languages.conductor.tree import walk
 
 NO_DOMAIN = "NO_DOMAIN"
+ACTIVE = 10_000  # milliseconds for which a poll says that a domain has workers
+MOST_DOMAINS = 50  # of one task; further ones are not looked at
 MAX_VARIABLES = 256 * 1024  # bytes of JSON text that one SET_VARIABLE may set
 
 _END = {"COMPLETED": RunStatus.COMPLETED, "FAILED": RunStatus.FAILED, "TERMINATED": RunStatus.TERMINATED}
@@ -229,7 +232,7 @@ def shown_type(task: WorkflowTask) -> str:
 
 class Queue:
     """Where a worker's task is offered: under its name, or in the domain that the run was given for it. Of several domains the
-    last; NO_DOMAIN means none."""
+    first that has workers at the moment, else the last; NO_DOMAIN means none."""
 
     __slots__ = ("_name", "reads")
 
@@ -241,10 +244,13 @@ class Queue:
         routes = context.meta.routes
         if not routes:
             return self._name
-        domains = [part.strip() for part in routes.get(self._name, routes.get("*", "")).split(",") if part.strip()]
-        if not domains or domains[-1] == NO_DOMAIN:
-            return self._name
-        return f"{domains[-1]}:{self._name}"
+        given = routes.get(self._name, routes.get("*", "")).split(",", MOST_DOMAINS)[:MOST_DOMAINS]
+        domains = list(dict.fromkeys(part.strip() for part in given if part.strip()))
+        queues = [self._name if domain == NO_DOMAIN else f"{domain}:{self._name}" for domain in domains] or [self._name]
+        if len(queues) == 1:
+            return queues[0]
+        found: str = context.turn.facts.answer(ServedKey(tuple(queues), ACTIVE))
+        return found
 
 
 # ---- inputs
