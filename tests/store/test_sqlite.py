@@ -114,6 +114,36 @@ def test_what_rewinds_took_back_is_merged() -> None:
     assert [voids.low(n) for n in (2, 3, 5, 6, 9)] == [None, 3, 3, None, 7]
 
 
+def test_a_group_makes_its_lists_as_they_are_asked_for() -> None:
+    group = Group(1, logs=[])
+    assert set(group.filled) == {"number", "logs"}
+    assert not group.has("logs")
+    assert not group.has("events")
+    group.leases.extend([])
+    group.inbox_done.append(3)
+    assert group.has("inbox_done")
+    assert set(group.filled) == {"number", "logs", "leases", "inbox_done"}
+    with pytest.raises(TypeError, match="no rows named nonsense"):
+        Group(1, nonsense=[])
+    with pytest.raises(AttributeError):
+        group.nonsense  # noqa: B018
+
+
+async def test_a_number_that_does_not_fit_is_its_groups_trouble_alone(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "test.db")
+    await store.open()
+    groups = [Group(1, [start(1)]), Group(2, [start(1 << 80)]), Group(3, [start(3)], inbox_done=[1 << 70]), Group(4, [start(4)])]
+    outcomes = await store.commit(groups)
+    assert [outcome.ok for outcome in outcomes] == [True, False, False, True]
+    assert [outcome.number for outcome in outcomes] == [1, 2, 3, 4]
+    assert outcomes[1].lost.startswith("invalid")
+    assert outcomes[2].lost.startswith("invalid")
+    assert await store.head(1) is not None
+    assert await store.head(4) is not None
+    assert await store.head(3) is None
+    await store.close()
+
+
 async def test_meeting_points_that_nobody_uses_go_after_a_while(tmp_path: Path, time: Time) -> None:
     store = SqliteStore(tmp_path / "test.db", clock=time)
     await store.open()

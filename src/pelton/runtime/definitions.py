@@ -29,6 +29,7 @@ PROCESSES_KEPT = 1_000
 BINDINGS_KEPT = 10_000
 BIG = 32_768  # bytes of a body that is compiled in a thread
 TYPES_KEPT = 10_000
+ONE_BY_ONE = 200  # handlers that are read singly rather than with all others
 REFERENCES = 1_000  # definitions that one process may refer to
 TRIES = 8
 
@@ -45,12 +46,28 @@ class HandlerSet:
         self.counter = -1
         self.index = HandlerIndex()
         self.rows: dict[int, Handler] = {}  # by row of its definition
-        self.changed()
-
-    def changed(self) -> None:
-        self._types = {kind for handler in self.rows.values() if handler.active for kind in handler.types}
-        self._patterns = [wildcard(kind, single=False) for kind in self._types if "*" in kind]
+        self._types: dict[str, int] = {}  # how many active handlers are for each
+        self._patterns: dict[str, Callable[[str], bool]] = {}  # of the types with wildcards
         self._heard: dict[str, bool] = {}
+
+    def add(self, number: int, handler: Handler) -> None:
+        self.rows[number] = handler
+        self.index.add(handler)
+        for kind in set(handler.types) if handler.active else ():
+            self._types[kind] = self._types.get(kind, 0) + 1
+            if "*" in kind and kind not in self._patterns:
+                self._patterns[kind] = wildcard(kind, single=False)
+        self._heard.clear()
+
+    def remove(self, number: int) -> None:
+        handler = self.rows.pop(number)
+        self.index.remove(handler)
+        for kind in set(handler.types) if handler.active else ():
+            self._types[kind] -= 1
+            if not self._types[kind]:
+                del self._types[kind]
+                self._patterns.pop(kind, None)
+        self._heard.clear()
 
     def hears(self, event_type: str) -> bool:
         """Whether any active handler is for events of this type."""
@@ -58,7 +75,7 @@ class HandlerSet:
         if heard is None:
             if len(self._heard) >= TYPES_KEPT:
                 self._heard.clear()
-            heard = event_type in self._types or any(matches(event_type) for matches in self._patterns)
+            heard = event_type in self._types or any(matches(event_type) for matches in self._patterns.values())
             self._heard[event_type] = heard
         return heard
 
@@ -331,23 +348,28 @@ class Definitions:
             counter = await self._store.handler_counter(ns)
             if known is not None and known.counter == counter:
                 return known
-            rows = await self._store.definitions(ns, "handler")
+            live = set(await self._store.live_definitions(ns, "handler"))
+            rows = await self._handler_rows(ns, live - known.rows.keys() if known is not None else live)
             if await self._store.handler_counter(ns) == counter:
                 break
         else:
             raise EngineError("busy", f"the handlers of namespace {ns!r} keep changing; try again")
         if known is None:
             known = self._sets[ns] = HandlerSet()
-        wanted = {row.id: row for row in rows}
-        for gone in [number for number in known.rows if number not in wanted]:
-            known.index.remove(known.rows.pop(gone))
-        for number, row in wanted.items():
-            if number not in known.rows:
-                handler = known.rows[number] = self.language(row.language).handler(row)
-                known.index.add(handler)
+        for gone in known.rows.keys() - live:
+            known.remove(gone)
+        for row in rows:
+            if row.id not in known.rows:
+                known.add(row.id, self.language(row.language).handler(row))
         known.counter = counter
-        known.changed()
         return known
+
+    async def _handler_rows(self, ns: str, wanted: set[int]) -> list[DefinitionRow]:
+        """Few are read one by one: a set may be large, and it changes by one handler at a time."""
+        if len(wanted) > ONE_BY_ONE:
+            return [row for row in await self._store.definitions(ns, "handler") if row.id in wanted]
+        found = [await self._store.definition(number) for number in sorted(wanted)]
+        return [row for row in found if row is not None]
 
 
 def content_hash(head: str, body: bytes) -> bytes:

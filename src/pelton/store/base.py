@@ -412,6 +412,10 @@ class Store(Protocol):
         """A row of kind `bound` by content."""
         ...
 
+    async def live_definitions(self, ns: str, kind: str) -> list[int]:
+        """Ids of the live rows, in no order: what an index alone can tell."""
+        ...
+
     async def handler_counter(self, ns: str) -> int: ...
     async def health(self) -> dict[str, Any]:
         """Sizes and settings for people: file size, WAL size, durability, schema version."""

@@ -93,11 +93,12 @@ class Work:
         )
 
     def _item(self, item: WorkItem) -> ItemOut:
-        step, ids = item.step, self._engine.codec
+        step = item.step
+        run = self._engine.codec.run_id(step.run)
         return ItemOut(
-            id=ids.step_id(step.run, step.n),
+            id=f"{run}-{step.n}",  # as codec.step_id has it, without a second hash
             queue=step.queue,
-            run=ids.run_id(step.run),
+            run=run,
             process=item.process.name,
             slot=step.slot,
             attempt=step.attempt,

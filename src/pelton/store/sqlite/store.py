@@ -383,6 +383,9 @@ class SqliteStore:
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
         return _definition(self._reader.one("bound", ns, hash))
 
+    async def live_definitions(self, ns: str, kind: str) -> list[int]:
+        return [number for (number,) in self._reader.all("definitions_live", ns, kind)]
+
     async def handler_counter(self, ns: str) -> int:
         return self._reader.value("handler_counter", ns) or 0
 
