@@ -278,6 +278,20 @@ def test_keep_last_drops_the_steps_of_older_iterations() -> None:
     assert world.is_open(run, "after")
 
 
+def test_keep_last_holds_within_one_turn_too() -> None:
+    """A loop of steps that end at once runs through in one turn: its iterations are numbered in that turn, and dropped in it."""
+    graph = (
+        Graph()
+        .scope("l", "a", "after", again=look(lambda c: c.iteration < 2_000), keep=3)
+        .assign("a", output="done")
+        .work("after")
+    )
+    world = World(graph.build())
+    run = world.start("p")
+    assert sorted(row.it for row in world.rows(run).ended.values() if row.slot == "a") == [1_998, 1_999, 2_000]
+    assert world.is_open(run, "after")
+
+
 def test_a_loop_over_items() -> None:
     graph = Graph().scope("l", "a", "after", items=look(lambda c: c.input))
     graph.work("a", input=look(lambda c: c.item("l"), "l")).work("after")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pelton.kernel.context import Scene, evaluate
 from pelton.kernel.flow import awaited, look
 from pelton.kernel.process import Join, Process, Scope, targets
 from pelton.kernel.rows import OpenStep, State, Step
-from pelton.kernel.turn import Turn
+from pelton.kernel.turn import StepFailure, Turn
 
 MOST = 10_000
 
@@ -44,13 +45,26 @@ def scope_output(turn: Turn, row: OpenStep | Step) -> dict[str, Any]:
     """{"iteration": k, "1": {slot: output}, ...}; what `keep_last` dropped is not in it."""
     slots = body_slots(turn.process, row.slot)
     output: dict[str, Any] = {"iteration": row.k}
-    first = max(1, row.k - MOST // max(len(slots), 1))
+    try:
+        keep = kept_iterations(turn, row)
+    except StepFailure:
+        keep = 0  # nothing was dropped either
+    first = max(1, row.k - MOST // max(len(slots), 1), row.k - keep + 1 if keep else 1)
     for it in range(first, row.k + 1):
         found = look(turn, [(slot, row.n, it) for slot in slots])
         members = {slot: output_of(turn, step) for slot, step in zip(slots, found, strict=True) if step is not None}
         if members:
             output[str(it)] = members
     return output
+
+
+def kept_iterations(turn: Turn, row: OpenStep | Step) -> int:
+    """How many of a scope's newest iterations are kept; 0 = all. Raises StepFailure for an error of the author."""
+    node = turn.node(row.slot)
+    if not isinstance(node, Scope) or node.keep_last is None:
+        return 0
+    keep = evaluate(node.keep_last, Scene(turn, row, row.input, row.thread, row.k))
+    return keep if isinstance(keep, int) and keep > 0 else 0
 
 
 def body_slots(process: Process, scope: str) -> tuple[str, ...]:

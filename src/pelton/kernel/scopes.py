@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.kernel.context import Scene, evaluate
+from pelton.kernel.derive import kept_iterations
 from pelton.kernel.expressions.base import Expression
 from pelton.kernel.flow import finish, holds
 from pelton.kernel.process import Scope
@@ -83,7 +84,7 @@ def emptied(turn: Turn, n: int) -> None:
 
 def go_on(turn: Turn, node: Scope, row: OpenStep) -> None:
     if row.k and node.keep_last is not None:
-        purge(turn, node, row)
+        purge(turn, row)
     if node.items is not None:
         if row.waits is None:  # opened again by a rewind, which keeps the input only
             row.waits = items_of(turn, node.items, row)
@@ -121,7 +122,16 @@ def iterate(turn: Turn, node: Scope, row: OpenStep) -> None:
         turn.agenda.append(Token(node.body, row.thread, row.n, row.k))
 
 
-def purge(turn: Turn, node: Scope, row: OpenStep) -> None:
-    keep = evaluate(node.keep_last, Scene(turn, row, row.input, row.thread, row.k)) if node.keep_last is not None else 0
-    if isinstance(keep, int) and 0 < keep < row.k:
-        turn.effects.append(Purge(row.n, turn.first, row.n, row.k - keep + 1))
+def purge(turn: Turn, row: OpenStep) -> None:
+    """Drops what the iterations before the last few left, this turn's own included. A turn says it once for a scope: each time
+    covers the time before."""
+    keep = kept_iterations(turn, row)
+    if not 0 < keep < row.k:
+        return
+    effects = turn.effects
+    for index in range(len(effects) - 1, -1, -1):
+        effect = effects[index]
+        if isinstance(effect, Purge) and effect.scope == row.n:
+            del effects[index]
+            break
+    effects.append(Purge(row.n, turn.head.next_n, row.n, row.k - keep + 1))
