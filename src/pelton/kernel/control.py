@@ -11,6 +11,7 @@ from pelton.kernel.reports import MOST_HELD, shaped
 from pelton.kernel.rows import Bit, Failure, Halt, OpenStep, RunStatus, State, StepStatus, ThreadStatus
 from pelton.kernel.runs import end_run
 from pelton.kernel.signals import (
+    BY_PARENT,
     ChildEnded,
     ChildReplied,
     Continue,
@@ -62,7 +63,8 @@ def go_on(turn: Turn, signal: Resume) -> None:
 
 def terminate(turn: Turn, signal: Terminate) -> None:
     must_run(turn)
-    failure = Failure("terminated", "cancelled", signal.reason, None, False)
+    name = BY_PARENT if signal.by_parent else "terminated"
+    failure = Failure(name, "cancelled", signal.reason, None, False)
     end_run(turn, RunStatus.TERMINATED, signal.reason, failure, sequel=signal.sequel)
 
 

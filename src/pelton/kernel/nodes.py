@@ -285,15 +285,14 @@ def start_child(turn: Turn, node: Call, row: OpenStep, scene: Scene, given: Any)
 
 def enter_emit(turn: Turn, token: Token, node: Emit, row: OpenStep) -> None:
     scene = Scene(turn, row, row.input, token.thread)
+    row.output = body = evaluate(node.body, scene)  # also what a step leaves behind that fails by its sink
     sink = evaluate(node.sink, scene)
-    body = evaluate(node.body, scene)
     if not isinstance(sink, str) or not sink:
         raise StepFailure(
             Failure("sink", "technical", f"the sink of {node.name!r} is {sink!r}; it must be an address", None, False)
         )
     awaits = node.awaits == "outside" if isinstance(node.awaits, str) else bool(evaluate(node.awaits, scene))
     turn.effects.append(Publish(row.n, row.attempt, sink, body))
-    row.output = body
     row_added(turn, row)
     if awaits:
         claim_reports(turn, row)

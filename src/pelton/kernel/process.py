@@ -256,6 +256,7 @@ class Sequel(Struct, frozen=True):
     input: Expression
     meta: Expression | None = None
     note: str = ""  # member of the ended run's output that names the started run, or says why there is none
+    excuse: str = "{reason}"  # how it says so; {name} is that of the process
 
 
 class Fragment(Struct):

@@ -233,7 +233,8 @@ def start_sequel(turn: Turn, sequel: Sequel, scene: Scene, index: int) -> dict[s
         return None
     definition = find_definition(turn, target)
     if isinstance(definition, str):
-        return {"error": definition}
+        excuse = sequel.excuse.replace("{name}", str(target.get("name", "")))
+        return {"error": excuse.replace("{reason}", definition)}
     key: int = turn.facts.answer(NewRunKey(0, -1 - index - turn.head.era * 100))
     meta = evaluate(sequel.meta, scene) if sequel.meta is not None else None
     start = StartRun(key, definition, evaluate(sequel.input, scene), meta_from(meta), 0, later=True)

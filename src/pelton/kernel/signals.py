@@ -143,6 +143,9 @@ class Resume(Signal, frozen=True, kw_only=True):
     thread: int = 0
 
 
+BY_PARENT = "terminated by parent"  # name of the failure of a run that was ended since its caller was
+
+
 class Terminate(Signal, frozen=True, kw_only=True):
     reason: str = ""
     sequel: bool = False  # start the process's sequel for this end, if it has one

@@ -102,6 +102,8 @@ async def test_a_sink_that_is_none_fails_the_task(api: Api, sink: str, said: str
     found = await api.ended(run, "FAILED")
     event = task(found, "e")
     assert event["reasonForIncompletion"].startswith(said.format(task=event["taskId"]))
+    assert (event["outputData"]["sink"], event["outputData"]["workflowInstanceId"]) == (sink, run)
+    assert ("event_produced" in event["outputData"]) is not sink.startswith("conductorX")
 
 
 async def test_a_handler_starts_a_workflow(api: Api) -> None:

@@ -130,6 +130,31 @@ async def test_the_failure_workflow_is_started(api: Api) -> None:
     assert given["reason"] == ended["reasonForIncompletion"]
 
 
+async def test_a_failure_workflow_that_is_not_there(api: Api) -> None:
+    run = await api.run([simple("t", retryCount=0)], failureWorkflow="${workflow.input.who}", inputTemplate={"who": "x", "d": 1})
+    await api.update(await api.one("t"), "FAILED")
+    assert "conductor.failure_workflow" not in (await api.ended(run, "FAILED"))["output"]  # an empty input takes no defaults
+    run = await api.start({"a": 1})
+    await api.update(await api.one("t"), "FAILED")
+    said = (await api.ended(run, "FAILED"))["output"]["conductor.failure_workflow"]
+    assert said.startswith("Error workflow x failed to start.  reason: there is no process named 'x'")
+    await api.register([simple("care")], "x")
+    await api.start({"a": 1})
+    await api.update(await api.one("t"), "FAILED")
+    care = await api.one("care")
+    given = (await api.get(care["workflowInstanceId"]))["input"]
+    assert (given["a"], given["d"], given["failedWorkflow"]["input"]) == (1, 1, {"who": "x", "d": 1, "a": 1})
+
+
+async def test_a_permissive_failure_says_how_the_task_ended(api: Api) -> None:
+    run = await api.run([simple("t", permissive=True), simple("b")])
+    failed = await api.one("t")
+    await api.update(failed, "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="r")
+    await api.update(await api.one("b"))
+    said = (await api.ended(run, "FAILED"))["reasonForIncompletion"]
+    assert said == f"Task {failed['taskId']} failed with status: FAILED_WITH_TERMINAL_ERROR and reason: 'r'"
+
+
 async def test_what_the_failure_workflow_is_told_is_bounded(api: Api) -> None:
     await api.register([simple("care")], "rescue")
     body = [step("INLINE", "x", inputParameters={"expression": "'y'.repeat(2000)"})]

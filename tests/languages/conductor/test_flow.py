@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.languages.conductor.api import Api, simple, step, task
+from tests.languages.conductor.api import Api, Reply, simple, step, task
 
 
 async def test_a_worker_task_from_poll_to_result(api: Api) -> None:
@@ -374,6 +374,40 @@ async def test_terminating_a_parent_terminates_its_child(api: Api) -> None:
     await api.ok("DELETE", f"/workflow/{run}", reason="enough")
     assert (await api.get(run))["status"] == "TERMINATED"
     await api.ended(child, "TERMINATED")
+
+
+async def test_a_child_says_that_its_parent_was_terminated(api: Api) -> None:
+    await api.register([simple("t")], "child")
+    run = await api.run([step("SUB_WORKFLOW", "s", subWorkflowParam={"name": "child"})])
+    child = (await api.one("t"))["workflowInstanceId"]
+    await api.ok("DELETE", f"/workflow/{run}", {}, reason="enough")
+    found = await api.ended(child, "TERMINATED")
+    assert found["reasonForIncompletion"] == "Parent workflow has been terminated with reason: enough"
+
+
+async def test_an_unknown_type_is_a_workers_own(api: Api) -> None:
+    run = await api.run([step("MY_TYPE", "u", inputParameters={"a": 1})])
+    found = await api.one("MY_TYPE")
+    assert (found["taskType"], found["taskDefName"], found["inputData"]) == ("MY_TYPE", "u", {"a": 1})
+    assert found["taskDefinition"]["retryCount"] == 0
+    await api.update(found)
+    await api.ended(run)
+
+
+@pytest.mark.parametrize("kind", ["switch", "HUMAN", "Fork_Join", "@http", "", "DYNAMIC"])
+async def test_types_that_mean_something_else_are_refused(api: Api, kind: str) -> None:
+    answer = await api.refused("PUT", "/metadata/workflow", [{"name": "wf", "tasks": [step(kind, "u")]}])
+    assert answer.json["validationErrors"][0]["path"] == "updateWorkflowDef.arg0[0].tasks[0].type"
+
+
+async def test_a_http_task_that_somebody_else_completes(api: Api) -> None:
+    api.web.replies.append(Reply(202, "Accepted", (), b"5"))
+    run = await api.run([step("HTTP", "h", asyncComplete=True, inputParameters={"uri": "http://x/", "method": "GET"})])
+    found = await api.until(run, lambda found: task(found, "h")["outputData"])
+    assert task(found, "h")["status"] == "IN_PROGRESS"
+    await api.ok("POST", f"/tasks/{run}/h/COMPLETED", {"z": 1})
+    assert (await api.ended(run))["output"] == {"z": 1}
+    assert len(api.web.requests) == 1
 
 
 async def test_http_task(api: Api) -> None:

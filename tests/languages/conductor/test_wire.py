@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.languages.conductor.api import Api, simple, step
+
+from pelton.languages.conductor.face import Settings
+from pelton.languages.conductor.language import Conductor
 
 
 async def test_definitions(api: Api) -> None:
@@ -129,6 +133,38 @@ async def test_a_trailing_slash_and_absent_query_values(api: Api) -> None:
     assert found["workflowInstanceId"] == run
     assert (await api.refused("GET", "/tasks/poll/batch/a", timeout=5001)).status == 400
     assert (await api.refused("GET", "/tasks/poll/batch/a", count="x")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "body"),
+    [
+        ("process", "/metadata/workflow", [{"name": "mine", "tasks": [simple("a")]}]),
+        ("policy", "/metadata/taskdefs", [{"name": "mine"}]),
+        (
+            "handler",
+            "/event",
+            {"name": "mine", "event": "a:b", "actions": [{"action": "start_workflow", "start_workflow": {"name": "x"}}]},
+        ),
+    ],
+)
+async def test_names_of_other_languages_are_left_alone(api: Api, kind: str, path: str, body: Any) -> None:
+    class Other(Conductor):
+        name = "other"
+
+    api.engine.add_language(Other(Settings()))
+    content = msgspec.json.encode(body[0] if isinstance(body, list) else body)
+    await api.engine.define("default", kind, "other", "mine", 1, content)
+    if kind == "process":
+        assert "mine" in (await api.ok("PUT", path, body))["bulkErrorResults"]
+        await api.refused("POST", path, body[0], overwrite=True)
+        await api.refused("DELETE", f"{path}/mine/1")
+    else:
+        assert (await api.refused("POST", path, body)).status == 409
+        assert (await api.refused("DELETE", f"{path}/mine")).status == 404
+    assert await api.ok("GET", path) == []
+    row = await api.engine.definition("default", kind, "mine")
+    assert row is not None
+    assert row.language == "other"
 
 
 async def test_polling_one_by_one(api: Api) -> None:

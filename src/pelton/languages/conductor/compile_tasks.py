@@ -35,7 +35,7 @@ from pelton.languages.conductor import loops, policies, scripts, sinks, times
 from pelton.languages.conductor.faces import TaskFace
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
 from pelton.languages.conductor.roots import Roots
-from pelton.languages.conductor.tree import walk
+from pelton.languages.conductor.tree import kind, queue_name, walk
 
 NO_DOMAIN = "NO_DOMAIN"
 ACTIVE = 10_000  # milliseconds for which a poll says that a domain has workers
@@ -67,7 +67,7 @@ class Compiler:
     def _node(self, task: WorkflowTask, next_task: WorkflowTask | None, following: str) -> Node:
         if task.type == "FORK_JOIN":
             return self._fork(task, next_task)
-        return _MAKERS[task.type](self, task, self._common(task, following), following)
+        return _MAKERS[kind(task)](self, task, self._common(task, following), following)
 
     def _common(self, task: WorkflowTask, following: str) -> dict[str, Any]:
         policy = task.task_definition if task.task_definition is not UNSET else policies.ad_hoc(task)
@@ -85,7 +85,7 @@ class Compiler:
         return TaskFace(task, policy, Raw(msgspec.json.encode(task)), Raw(msgspec.json.encode(policy)), shown_type(task))
 
     def _input(self, task: WorkflowTask, policy: TaskDef) -> Expression:
-        defaults = policy.input_template if task.type == "SIMPLE" else {}
+        defaults = policy.input_template if kind(task) == "SIMPLE" else {}
         compiled = compile_template({**defaults, **task.input_parameters}, self.roots)
         return Defaulted(compiled, defaults) if defaults else compiled
 
@@ -146,7 +146,7 @@ class Compiler:
     # ---- work
 
     def _simple(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
-        return Work(**common, queue=Queue(task.name), delay=task.start_delay * 1000)
+        return Work(**common, queue=Queue(queue_name(task)), delay=task.start_delay * 1000)
 
     def _http(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         flag = task.async_complete
@@ -325,10 +325,7 @@ class Sink:
 
     def evaluate(self, context: Any) -> str:
         """Raises ExpressionError for an address that is none, or of a type that this server does not know."""
-        sink = context.value.get("sink") if isinstance(context.value, dict) else None
-        if not isinstance(sink, str) or not sink:
-            raise ExpressionError(f"Invalid / Unsupported sink specified: {sink}")
-        address = sinks.rewritten(sink, self.workflow, self.reference)
+        address = self.address(context)
         scheme, found, _ = address.partition(":")
         if not found:
             raise self._error(context, address, f"Illegal event {address}")
@@ -338,6 +335,13 @@ class Sink:
             )
         return address
 
+    def address(self, context: Any) -> str:
+        """What the sink is rewritten to, whether or not anything can be sent there. Raises ExpressionError."""
+        sink = context.value.get("sink") if isinstance(context.value, dict) else None
+        if not isinstance(sink, str) or not sink:
+            raise ExpressionError(f"Invalid / Unsupported sink specified: {sink}")
+        return sinks.rewritten(sink, self.workflow, self.reference)
+
     def _error(self, context: Any, address: str, why: str) -> ExpressionError:
         task = context.codec.step_id(context.run.key, context.step.n) if context.step is not None else ""
         return ExpressionError(f"Error loading queue:{address}, for task:{task}, error: {why}")
@@ -346,6 +350,10 @@ class Sink:
 def event_body(context: Any, address: Sink) -> JSON:
     """What is sent: the input, and five members about the run; also what the task leaves behind."""
     meta = context.meta
+    try:
+        produced = {"event_produced": address.address(context)}
+    except ExpressionError:  # the task fails by its sink; what it would have said is still shown
+        produced = {}
     return {
         **context.value,
         "workflowInstanceId": context.codec.run_id(context.run.key),
@@ -353,7 +361,7 @@ def event_body(context: Any, address: Sink) -> JSON:
         "workflowVersion": context.process.version,
         "correlationId": meta.correlation,
         "taskToDomain": dict(meta.routes),
-        "event_produced": address.evaluate(context),
+        **produced,
     }
 
 

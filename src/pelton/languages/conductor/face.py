@@ -62,6 +62,17 @@ class Face:
                 raise no_run(text) from None
             raise
 
+    async def owns(self, kind: str, name: str, version: int = 0) -> bool:
+        """Whether a definition is there and of this language: those of others are neither shown nor changed here."""
+        row = await self.engine.definition(self.ns, kind, name, version)
+        return row is not None and row.language == self.language
+
+    async def refuse_foreign(self, kind: str, name: str, version: int = 0) -> None:
+        """Raises WebError 409 when another language has the name."""
+        row = await self.engine.definition(self.ns, kind, name, version)
+        if row is not None and row.language != self.language:
+            raise WebError(409, f"the name {name[:200]} belongs to a {kind} that was defined in another language; choose another")
+
     async def step(self, text: str) -> tuple[RunView, OpenStep | Step]:
         """A task and its run by the task's public id. Raises WebError 404."""
         place = self.ids.parse_step_id(text)

@@ -27,6 +27,7 @@ class Events:
         router.add("DELETE", "/event/{event}", self.remove)
 
     async def _put(self, handler: EventHandler, must_be_new: bool) -> None:
+        await self.face.refuse_foreign("handler", handler.name)
         await self.engine.define(
             self.ns, "handler", self.face.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
         )
@@ -48,14 +49,15 @@ class Events:
     async def update(self, request: Request) -> Response:
         handler = decode.decode(await request.body(), EventHandler)
         validate.check_handler(handler, "updateEventHandler")
-        known = await self.engine.definition(self.ns, "handler", handler.name)
-        if known is None or known.language != self.face.language:
+        if not await self.face.owns("handler", handler.name):
             raise _unknown(handler.name)
         await self._put(handler, must_be_new=False)
         return empty()
 
     async def remove(self, request: Request) -> Response:
         name = request.path["event"]
+        if not await self.face.owns("handler", name):
+            raise _unknown(name)
         try:
             await self.engine.undefine(self.ns, "handler", name, 1)
         except EngineError as error:

@@ -53,6 +53,7 @@ class Metadata:
             validate.check_workflow(definition, operation, self.engine.check_sink)
 
     async def _store(self, definition: WorkflowDef, must_be_new: bool) -> None:
+        await self.face.refuse_foreign("process", definition.name, definition.version)
         definition.create_time = definition.update_time = UNSET
         for place in walk(definition.tasks):
             if place.task.task_definition is not UNSET:
@@ -91,7 +92,7 @@ class Metadata:
         for definition in definitions:
             try:
                 await self._store(definition, must_be_new=False)
-            except EngineError as error:
+            except (EngineError, WebError) as error:
                 failed[definition.name] = error.message
             else:
                 done.append(definition.name)
@@ -137,17 +138,21 @@ class Metadata:
         name, text = request.path["name"], request.path["version"]
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise WebError(400, f"version must be a whole number, not {text[:100]!r}")
+        missing = WebError(404, f"No such workflow definition: {name[:200]} version: {text}")
+        if not int(text) or not await self.face.owns("process", name, int(text)):
+            raise missing
         try:
             await self.engine.undefine(self.ns, "process", name, int(text))
         except EngineError as error:
             if error.code == "not found":
-                raise WebError(404, f"No such workflow definition: {name[:200]} version: {text}") from None
+                raise missing from None
             raise
         return empty()
 
     # ---- tasks
 
     async def _put_policy(self, policy: TaskDef) -> None:
+        await self.face.refuse_foreign("policy", policy.name)
         policy.create_time = policy.update_time = UNSET
         body = msgspec.json.encode(policy)
         await self.engine.define(self.ns, "policy", self.face.language, policy.name, 1, body, actor=policy.updated_by or "")
@@ -182,6 +187,7 @@ class Metadata:
 
     async def remove_task(self, request: Request) -> Response:
         name = request.path["type"]
+        await self._policy(name, "No such task definition")
         try:
             await self.engine.undefine(self.ns, "policy", name, 1)
         except EngineError as error:

@@ -17,6 +17,7 @@ from pelton.kernel.rows import END, Bit, RunStatus, Step, StepStatus
 from pelton.languages.conductor import words
 from pelton.languages.conductor.faces import ProcessFace, TaskFace
 from pelton.languages.conductor.model import WorkflowDef
+from pelton.languages.conductor.roots import with_defaults
 
 MOST_TASKS = 100
 BUDGET = 128 * 1024  # bytes of JSON text
@@ -35,7 +36,7 @@ def sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
         wanted: JSON = name
         if name.startswith("${") and name.endswith("}"):
             key = name[2:-1].split(".", 2)[-1]
-            wanted = context.input.get(key) if isinstance(context.input, dict) else None
+            wanted = _given(context).get(key)
         return {"name": wanted, "version": version} if isinstance(wanted, str) and wanted else None
 
     return (
@@ -45,6 +46,7 @@ def sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
             input=Source(failure_input),
             meta=Source(_failure_meta),
             note="conductor.failure_workflow",
+            excuse="Error workflow {name} failed to start.  reason: {reason}",
         ),
     )
 
@@ -65,7 +67,10 @@ def failure_input(context: Any) -> JSON:
 
 
 def _given(context: Any) -> dict[str, JSON]:
-    return context.input if isinstance(context.input, dict) else {}
+    """The run's input as its tasks saw it."""
+    face = context.process.face
+    found = with_defaults(context.input, face.defaults) if isinstance(face, ProcessFace) else context.input
+    return found if isinstance(found, dict) else {}
 
 
 class _Budget:

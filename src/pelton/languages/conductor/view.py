@@ -15,6 +15,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from pelton.kernel.facts import Codec
 from pelton.kernel.process import Choice, Node, Process
 from pelton.kernel.rows import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step, StepStatus
+from pelton.kernel.signals import BY_PARENT
 from pelton.languages.conductor import loops, words
 from pelton.languages.conductor.faces import ProcessFace, TaskFace
 from pelton.languages.conductor.model import Map, Text, Whole, Wire
@@ -60,6 +61,8 @@ class Task(Wire):
     rate_limit_per_frequency: int
     rate_limit_frequency_in_seconds: int
     workflow_priority: int
+    execution_name_space: Text
+    isolation_group_id: Text
     iteration: int
     sub_workflow_id: Text
     subworkflow_changed: bool
@@ -90,7 +93,7 @@ class Workflow(Wire):
     workflow_definition: Raw
     priority: int
     variables: Map
-    last_retried_time: Whole
+    last_retried_time: int
     failed_task_names: list[str]
     history: list[Any]
     idempotency_key: Text
@@ -198,6 +201,8 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
         rate_limit_per_frequency=policy.rate_limit_per_frequency if policy is not None else 0,
         rate_limit_frequency_in_seconds=policy.rate_limit_frequency_in_seconds if policy is not None else 0,
         workflow_priority=place.meta.priority,
+        execution_name_space=policy.execution_name_space if policy is not None else UNSET,
+        isolation_group_id=policy.isolation_group_id if policy is not None else UNSET,
         iteration=iteration,
         sub_workflow_id=place.codec.run_id(child) if child > 0 else UNSET,
         subworkflow_changed=False,
@@ -328,7 +333,7 @@ async def workflow_view(engine: Engine, ns: str, view: RunView, include_tasks: b
         workflow_definition=face.text,
         priority=meta.priority,
         variables=view.variables,
-        last_retried_time=run.retried or UNSET,
+        last_retried_time=run.retried,
         failed_task_names=list(dict.fromkeys(task.task_def_name for task in failed)),
         history=[],
         idempotency_key=meta.extra.get("idempotencyKey", UNSET),
@@ -352,7 +357,11 @@ def output_shown(view: RunView) -> Any:
 
 
 def reason_of(view: RunView) -> str:
-    return view.end.reason if view.end is not None else ""
+    if view.end is None:
+        return ""
+    if view.end.failure == BY_PARENT:
+        return f"Parent workflow has been terminated with reason: {view.end.reason}"
+    return view.end.reason
 
 
 def domains_shown(meta: StartMeta) -> dict[str, str]:
