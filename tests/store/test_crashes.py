@@ -82,29 +82,49 @@ async def test_a_killed_server_ends_its_writer_and_loses_nothing_acknowledged(tm
         await store.close()
 
 
-async def test_a_killed_writer_fails_what_is_under_way_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
+async def test_a_killed_writer_is_replaced_and_every_caller_is_answered_truly(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "test.db")
     await store.open()
-    acknowledged: list[int] = []
+    outcomes: dict[int, bool] = {}
 
     async def lane(first: int) -> None:
-        for key in range(first, 10**9, 4):
-            await put(store, Group(1, [start(key)]))
-            acknowledged.append(key)
-            if len(acknowledged) == 200:
+        for key in range(first, first + 400, 4):
+            taken, again = await store.commit([Group(1, [start(key)]), Group(2, [start(key)])])
+            assert not again.ok  # a lost group is said to be lost also when only the file knows
+            outcomes[key] = taken.ok
+            if len(outcomes) in (50, 170, 290):
                 os.kill((await store.health())["writer_pid"], signal.SIGKILL)
 
-    results = await asyncio.wait_for(asyncio.gather(*(lane(first) for first in range(1, 5)), return_exceptions=True), 60)
-    assert [type(result) for result in results] == [StoreFailed] * 4
-    with pytest.raises(StoreFailed, match="open the store again"):
-        await store.commit([Group(1)])
-    assert await store.head(acknowledged[0]) is not None  # reading goes on
-    assert "ended" in (await store.health())["failure"]
+    await asyncio.wait_for(asyncio.gather(*(lane(first) for first in range(1, 5))), 60)
+    health = await store.health()
+    assert (health["failure"], health["writer_restarts"]) == ("", 3)
+    assert len(outcomes) == 400
+    assert all(outcomes.values())
     await store.close()
     store = SqliteStore(tmp_path / "test.db")
     await store.open()
-    for key in acknowledged:
+    for key in outcomes:
         assert await store.head(key) is not None
+    await store.close()
+
+
+async def test_a_writer_that_keeps_dying_is_given_up_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(tmp_path / "test.db")
+    await store.open()
+    lost = asyncio.ensure_future(store.lost())
+    await put(store, Group(1, [start(1)]))
+    old = (await store.health())["writer_pid"]
+    monkeypatch.setattr("pelton.store.sqlite.pipe.sys.executable", "/bin/false")  # no new one gets up
+    monkeypatch.setattr("pelton.store.sqlite.link.PAUSE", 0.001)
+    os.kill(old, signal.SIGKILL)
+    commits = [asyncio.ensure_future(store.commit([Group(1, [start(key)])])) for key in range(2, 60)]
+    await asyncio.wait(commits, timeout=30)
+    assert any(isinstance(commit.exception(), StoreFailed) for commit in commits)
+    reason = await asyncio.wait_for(lost, 5)
+    with pytest.raises(StoreFailed, match="times without writing"):
+        await store.commit([Group(1)])
+    assert await store.head(1) is not None  # reading goes on
+    assert (await store.health())["failure"] == reason
     await store.close()
 
 

@@ -18,7 +18,7 @@ from pelton.kernel.process import Process
 from pelton.kernel.rows import OpenStep, Run, StartMeta, Step
 from pelton.kernel.signals import Report, Signal
 from pelton.runtime.ids import IdCodec
-from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, Store, TimerRow
+from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, Store, TimerRow
 
 # ---- errors that callers see
 
@@ -65,6 +65,34 @@ class SignalCommand(Struct, kw_only=True, gc=False):
     signal: Signal
 
 
+class PostCommand(Struct, kw_only=True):
+    """An event by key: for whoever waits for (name, key) in the namespace.
+
+    mode "one": for the wait that is the oldest; "all": for every wait there is now. `thread`, `position` (number of the step):
+    only for such a wait, -1 = any. When nobody takes it, it is held for `hold` milliseconds and given to the first wait that
+    opens.
+    """
+
+    name: str
+    key: str
+    body: JSON = None
+    thread: int = -1
+    position: int = -1
+    hold: int = 0
+    mode: Literal["one", "all"] = "one"
+    hops: int = 0
+
+
+class Met(Struct):
+    """What became of a keyed event. `taken`: by whom, (run, n). `later`: how many more get it in commits of their own; by a job
+    when there are very many. `held`: number of the held row, 0 = it is not held."""
+
+    taken: list[tuple[int, int]]
+    later: int = 0
+    held: int = 0
+    job: int = 0
+
+
 class Problem(Struct, kw_only=True):
     """An action could not be planned: the decision is "failed" with this text."""
 
@@ -72,7 +100,7 @@ class Problem(Struct, kw_only=True):
     field: str = ""
 
 
-Command = StartCommand | SignalCommand | Problem
+Command = StartCommand | SignalCommand | PostCommand | Problem
 
 
 class ActionContext(NamedTuple):
@@ -273,6 +301,27 @@ class Engine(Protocol):
     async def start(self, ns: str, command: StartCommand) -> Run: ...
     async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
         """Raises EngineError with the code of the refusal, "unknown run" included."""
+        ...
+
+    async def signal_named(
+        self, ns: str, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = "key", hops: int = 0
+    ) -> Applied:
+        """A signal to the live run of `process` with that unique key. When there is none, it is held for a run that will be
+        started with the key, for `hold` milliseconds (0: "unknown run"). Only an event, or a report with a hold of its own, can
+        be held."""
+        ...
+
+    async def signal_many(self, ns: str, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
+        """A signal to many runs, each in a transition of its own, by a durable job: its number. See `results`."""
+        ...
+
+    async def results(self, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
+        """What became of a job's signals so far, by (run, n); kept for a week. The row with run 0 says, as `n`, how many runs
+        there are in all."""
+        ...
+
+    async def post_keyed(self, ns: str, command: PostCommand) -> Met:
+        """Raises EngineError "busy" when too much is held already, naming the bound."""
         ...
 
     async def view(self, ns: str, run: int) -> RunView | None: ...

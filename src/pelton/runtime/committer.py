@@ -32,7 +32,6 @@ from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.facts import (
     DefinitionKey,
     EvaluationKey,
-    Held,
     HeldKey,
     InlineKey,
     NewestKey,
@@ -50,9 +49,10 @@ from pelton.runtime.definitions import Definitions
 from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building, Translator
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.jobs import Job, SignalJob, WriteJob
+from pelton.runtime.places import Name, Place, Places
 from pelton.runtime.prefetch import prefetch
-from pelton.runtime.turns import NextBatch, PostedFact, Suspend, Turn, decode_signal, encode_signal, queue_of
-from pelton.store.base import Committed, Group, InboxRow, Store, StoreFailed
+from pelton.runtime.turns import STUB, Durable, NextBatch, PostedFact, Suspend, Turn, decode_signal, encode_signal, queue_of
+from pelton.store.base import Committed, Group, InboxRow, ResultRow, Store, StoreFailed
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -87,14 +87,13 @@ class JobHooks(Protocol):
 class Batch:
     """`groups` in the order in which they were begun."""
 
-    __slots__ = ("committer", "count", "done", "groups", "number", "rows")
+    __slots__ = ("count", "groups", "number", "rows")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.groups: dict[int, Building] = {}
         self.count = 0
         self.rows = 0
-        self.done: asyncio.Future[None] | None = None
 
     @property
     def full(self) -> bool:
@@ -109,8 +108,8 @@ class Batch:
         building = self.groups[self.count] = Building(self, self.count)
         return building
 
-    def joined(self, building: Building | None, entry: RunEntry) -> Building | None:
-        """The group that holds all of `building` and the run; None when there is none yet."""
+    def joined(self, building: Building | None, entry: RunEntry | Place) -> Building | None:
+        """The group that holds all of `building` and the run or place; None when there is none yet."""
         other = entry.group
         if other is None or other.batch is not self or other is building:
             return building
@@ -141,7 +140,7 @@ class Committer:
         self.definitions = Definitions(store, keys, self.write)
         self.translator = Translator(codec, keys)
         self.open_batch = Batch(1)
-        self.meetings: dict[tuple[str, str, str], Batch] = {}
+        self.places = Places(store)
         self.work: WorkHooks | None = None
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
@@ -232,7 +231,7 @@ class Committer:
             subject=self.codec.run_id(head.key),
             time=now,
             body=data,
-            hops=head.hops + 1,
+            hops=max(head.hops, self._turn.hops) + 1,
         )
         building.post(InboxRow(self.keys(), head.key, encode_signal(PostedFact(event)), now, job=True))
 
@@ -314,16 +313,19 @@ class Committer:
             return
         if error.code in PASSING:
             if not self._stopping:
-                self._wait(SignalJob(job.run, job.signal, self._inbox_done, "", job.inbox), INBOX_AGAIN)
+                again = SignalJob(job.run, job.signal, self._inbox_done, "", job.inbox, job.hops, job.many)
+                self._wait(again, INBOX_AGAIN)
             return
         inbox, row = job.inbox, job.parked(self.keys(), self.store.now(), f"{error.code}: {error.message}")
         log.error("a durable signal was parked", run=job.run, reason=row.parked)
-        self._replace_inbox(inbox, row)
+        self._replace_inbox(inbox, row, job.result(row.due, False) if job.many else None)
 
-    def _replace_inbox(self, inbox: int, row: InboxRow) -> None:
+    def _replace_inbox(self, inbox: int, row: InboxRow, result: ResultRow | None = None) -> None:
         def fill(group: Group) -> None:
             group.inbox_done.append(inbox)
             group.inbox.append(row)
+            if result is not None:
+                group.results.append(result)
 
         self.write(fill).add_done_callback(lambda done: done.cancelled() or done.exception())
         self._inbox.discard(inbox)
@@ -390,14 +392,16 @@ class Committer:
                 self._lost(building, results[index])
         batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
         self.cache.trim()
-        if self.meetings:
-            for meeting in [name for name, held in self.meetings.items() if held is batch]:
-                del self.meetings[meeting]
-        if batch.done is not None and not batch.done.done():
-            batch.done.set_result(None)
         self._run()
 
     def _unpin(self, building: Building) -> None:
+        for place in building.places.values():
+            place.pins -= 1
+            if place.pins == 0:
+                if place.group is building:
+                    place.group = None
+                self.places.settle(place)
+                self._release(place)
         for delta in building.deltas.values():
             entry = delta.entry
             entry.pins -= 1
@@ -451,6 +455,8 @@ class Committer:
 
     def _undone(self, building: Building) -> None:
         """What the group said did not happen: its runs are forgotten, and what the open batch built on them is built again."""
+        for place in building.places.values():
+            place.stale = True
         for delta in building.deltas.values():
             delta.entry.stale = True
             if self.work is not None:
@@ -458,7 +464,7 @@ class Committer:
                     if row.lease and work_row(row):
                         self.work.unborn(row)
         batch = self.open_batch
-        doomed = [other for other in batch.groups.values() if any(delta.entry.stale for delta in other.deltas.values())]
+        doomed = [other for other in batch.groups.values() if other.stale]
         for other in doomed:
             if other.group.number not in batch.groups:
                 continue
@@ -556,8 +562,8 @@ class Committer:
             self._release(suspend.entry)
         self._wake()
 
-    def _release(self, entry: RunEntry) -> None:
-        """Those who waited for the run come next, in their order."""
+    def _release(self, entry: RunEntry | Place) -> None:
+        """Those who waited for the run or place come next, in their order."""
         if entry.waiting and not entry.busy:
             self._away -= len(entry.waiting)
             self._pending.extendleft(reversed(entry.waiting))
@@ -585,7 +591,7 @@ class Committer:
             if head is None:
                 job.absent.add(run)
                 return
-            entry.process = await self.definitions.process(head.definition)
+            entry.process = await self.definitions.process(head.definition) if head.definition else STUB
             entry.head = head
             loaded = True
             of, n = job.hint()
@@ -653,7 +659,6 @@ class Committer:
 
     async def _answer_outside(self, job: Job, entry: RunEntry | None, key: Any) -> None:
         kind = type(key)
-        head = entry.head if entry is not None else None
         if kind is ProcessKey:
             try:
                 job.answers.outside[key] = await self.definitions.process(key.definition)
@@ -671,8 +676,8 @@ class Committer:
             job.answers.outside[key] = self._served(ns, key)
         elif kind is RunKey:
             await self._load(job, key.key)
-        elif entry is not None:
-            await self._meet(job, entry, head, ns, key)
+        else:
+            await self.load_place((ns, key.name, key.key))
 
     def _served(self, ns: str, key: ServedKey) -> str:
         since = self.store.now() - key.within
@@ -692,17 +697,14 @@ class Committer:
         process = self.definitions.cached(started) if started else None
         return getattr(signal, "ns", "") or getattr(job, "ns", ""), process.language if process is not None else ""
 
-    async def _meet(self, job: Job, entry: RunEntry, head: Run | None, ns: str, key: HeldKey) -> None:
-        """What is held under a name and key, with the revision that makes sure that nobody changes it meanwhile."""
-        place = (ns, key.name, key.key)
-        while (batch := self.meetings.get(place)) is not None:
-            if batch.done is None:
-                batch.done = asyncio.get_running_loop().create_future()
-            await asyncio.shield(batch.done)
-        job.answers.meetings[place] = await self.store.rendezvous(*place)
-        rows = await self.store.held(*place, 100)
-        held = [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
-        job.answers.keep(entry.key, head.rev if head is not None else 0, key, held)
+    async def load_place(self, name: Name) -> None:
+        """Reads a meeting point that is not in memory."""
+        place = self.places.begin(name)
+        if place is not None:
+            try:
+                await self.places.read(place)
+            finally:
+                self._release(place)
 
     # ---- durable signals
 
@@ -723,13 +725,14 @@ class Committer:
 
     def _begin_inbox(self, row: InboxRow) -> None:
         try:
-            signal = decode_signal(row.signal)
+            body = decode_signal(row.signal)
+            kept = body if type(body) is Durable else Durable(body)
         except Exception as error:  # written by another version, or damaged
             parked = InboxRow(self.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000])
             log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
             self._replace_inbox(row.id, parked)
             return
-        self._pending.append(SignalJob(row.run, signal, self._inbox_done, "", row.id))
+        self._pending.append(SignalJob(row.run, kept.signal, self._inbox_done, "", row.id, kept.hops, kept.many))
         self._wake()
 
     def _inbox_done(self, job: SignalJob) -> None:

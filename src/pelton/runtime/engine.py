@@ -17,7 +17,7 @@ from pelton.kernel.context import mix
 from pelton.kernel.expressions.base import Unanswered
 from pelton.kernel.facts import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
 from pelton.kernel.process import Process
-from pelton.kernel.rows import END, START, OpenStep, Run, Step
+from pelton.kernel.rows import END, START, OpenStep, Run, RunStatus, Step
 from pelton.kernel.signals import Report, Signal, Start
 from pelton.runtime.base import (
     Applied,
@@ -26,7 +26,9 @@ from pelton.runtime.base import (
     EngineError,
     EventIn,
     Language,
+    Met,
     Operation,
+    PostCommand,
     Posted,
     ReportResult,
     RunView,
@@ -37,24 +39,44 @@ from pelton.runtime.base import (
 )
 from pelton.runtime.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.derived import derived_output
-from pelton.runtime.fanout import Fanout
+from pelton.runtime.fanout import Fanout, durable_job
+from pelton.runtime.fanout import Job as ManyJob
 from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.jobs import KEY_KIND, SignalJob, StartJob
 from pelton.runtime.matching import EventContext, explain
+from pelton.runtime.meetings import CHUNK, LONGEST_HOLD, PostJob
 from pelton.runtime.operations import Operations
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.router import Router, key_rows
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.sources import Sources
+from pelton.runtime.stubs import ExpireJob, NamedJob, ReleaseJob
 from pelton.runtime.timers import Expiry, Timers
-from pelton.runtime.turns import queue_of, shown_queue
+from pelton.runtime.turns import EXPECTED, PostedFact, encode_signal, queue_of, shown_queue
 from pelton.runtime.watches import Watches
 from pelton.runtime.work import WorkQueue
-from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, Group, HeldRow, LogRow, Store
+from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, Group, HeldRow, InboxRow, LogRow, ResultRow, Store
 
 LOCAL = "pelton"  # scheme of the sink whose messages become events here
 LOG_TEXT = 32_768  # characters of one log entry
 KEY_TRIES = 4
+MOST_RUNS = 200_000  # of one job
+HELD_EXPIRED = "held.expired"  # the fact of an event that was held by key and not taken in time
+
+
+def told() -> tuple[asyncio.Future[None], Callable[[EngineError | None], None]]:
+    """A future, and what ends it."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: EngineError | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    return future, done
 
 
 class Engine:
@@ -84,8 +106,8 @@ class Engine:
         self.router = Router(committer)
         self.watches = Watches(self.clock)
         self.work = WorkQueue(store, committer, self.clock, instance=instance)
-        self.timers = Timers(store, committer, self.clock)
-        self.expiry = Expiry(store, committer, self.clock)
+        self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_stub(row.run)})
+        self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held)
         self.outbox = Outbox(store, committer, self.clock, self.connectors)
         self.operations = Operations(self._claim_items, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
@@ -193,18 +215,20 @@ class Engine:
         else:
             process = await self.definition_cache.bind(ns, command.process, command.version)
         for _ in range(KEY_TRIES):
+            stub = 0
             if command.key:
                 known = await self._of_key(ns, process, command)
-                if known is not None:
+                if known is not None and known.status != RunStatus.EXPECTED:
                     return known
+                stub = known.key if known is not None else 0
             try:
-                return await self._begin(ns, process, command)
+                return await self._begin(ns, process, command, stub)
             except EngineError as error:
                 if error.code != "exists" or not command.key:
                     raise
         raise EngineError("busy", f"others are starting runs with the key {command.key!r} at the same moment; try again", "key")
 
-    async def _begin(self, ns: str, process: Process, command: StartCommand) -> Run:
+    async def _begin(self, ns: str, process: Process, command: StartCommand, stub: int = 0) -> Run:
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
         def done(job: StartJob) -> None:
@@ -215,23 +239,109 @@ class Engine:
             elif job.head is not None:
                 future.set_result(job.head)
 
-        key = self.keys()
+        key = stub or self.keys()
         signal = Start(key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=command.hops)
         frees = bool(command.key) and command.on_same_key == "fail if live"
-        self.committer.enqueue(StartJob(signal, process, key_rows(ns, process.name, command, key), done, frees))
+        names = [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
+        job = StartJob(signal, process, names, done, frees)
+        job.stub = bool(stub)
+        self.committer.enqueue(job)
         return await future
 
     async def _of_key(self, ns: str, process: Process, command: StartCommand) -> Run | None:
-        """The run that has the key, when that is the answer; None when there is none."""
+        """The run that has the key, when that is the answer, or a stub that keeps it; None when there is none."""
         live = command.on_same_key == "fail if live"
         runs = await self.store.run_keys(ns, KEY_KIND, process.name, command.key, live)
         if not runs:
             return None
         head = await self.store.head(runs[0])
-        if command.on_same_key == "return" and head is not None:
+        if head is not None and (command.on_same_key == "return" or head.status == RunStatus.EXPECTED):
             return head
         detail = f"run {self.codec.run_id(runs[0])} of {process.name!r} has the key {command.key!r}"
         raise EngineError("conflict", detail, "key")
+
+    async def signal_named(
+        self, ns: str, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = KEY_KIND, hops: int = 0
+    ) -> Applied:
+        future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+
+        def done(job: NamedJob) -> None:
+            if future.done():
+                return
+            if job.error is not None:
+                future.set_exception(job.error)
+            elif job.head is not None:
+                future.set_result(Applied(job.head, job.notes))
+
+        expires = self.now() + min(hold, LONGEST_HOLD) if hold > 0 else 0
+        job = NamedJob(ns, kind, process, text, signal, key=self.keys(), expires=expires, done=done)
+        job.hops = hops
+        self.committer.enqueue(job)
+        return await future
+
+    def _end_stub(self, run: int) -> asyncio.Future[None]:
+        future, done = told()
+        self.committer.enqueue(ExpireJob(run, done))
+        return future
+
+    async def _release_held(self, row: HeldRow) -> None:
+        future, done = told()
+        self.committer.enqueue(ReleaseJob(row.run, row.id, done))
+        await future
+
+    def _note_expiry(self, group: Group, row: HeldRow) -> Callable[[], None] | None:
+        log.info("a held event was given up", ns=row.ns, name=row.name, key=row.key, source=row.source)
+        if not self._listens(row.ns, HELD_EXPIRED):
+            return None
+        event = EventIn(
+            source=LOCAL,
+            type=HELD_EXPIRED,
+            ns=row.ns,
+            id=f"{row.id}-{HELD_EXPIRED}",
+            time=self.now(),
+            body={"name": row.name, "key": row.key, "event": row.source},
+        )
+        fact = InboxRow(self.keys(), 0, encode_signal(PostedFact(event)), self.now(), job=True)
+        group.inbox.append(fact)
+        return lambda: self.committer.take_up(fact)
+
+    async def signal_many(self, ns: str, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
+        if len(runs) > MOST_RUNS:
+            raise EngineError("too large", f"a job is for at most {MOST_RUNS} runs, not {len(runs)}", "runs")
+        keys = list(dict.fromkeys(runs))
+        number = self.keys()
+        whole_signal: Any = replace(signal, strict=True)  # so that a refusal is told
+        rows: list[InboxRow] = []
+        for start in range(0, len(keys), CHUNK):
+            job = ManyJob(ns, whole_signal, keys[start : start + CHUNK], results=number, hops=hops + 1)
+            rows.append(durable_job(self.keys(), job, self.now()))
+        whole = ResultRow(number, 0, len(keys), self.now(), "job")
+
+        def fill(group: Group) -> None:
+            group.inbox.extend(rows)
+            group.results.append(whole)
+
+        await self.write(fill)
+        for row in rows:
+            self.committer.take_up(row)
+        return number
+
+    async def results(self, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
+        return await self.store.results(job, after, min(limit, 1000))
+
+    async def post_keyed(self, ns: str, command: PostCommand) -> Met:
+        future: asyncio.Future[Met] = asyncio.get_running_loop().create_future()
+
+        def done(job: PostJob) -> None:
+            if future.done():
+                return
+            if job.error is not None:
+                future.set_exception(job.error)
+            elif job.met is not None:
+                future.set_result(job.met)
+
+        self.committer.enqueue(PostJob(ns, command, self.keys(), done))
+        return await future
 
     async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
         return await self.committer.submit(run, signal, ns=ns)
@@ -413,7 +523,7 @@ class Engine:
     async def event(self, ns: str, key: int) -> EventRow | None:
         return await self.store.event(ns, key)
 
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:  # noqa: A002
+    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
         return await self.store.events(ns, type=type, after=after, before=before, limit=limit)
 
     async def explain(self, ns: str, key: int, handler: str) -> Decision:

@@ -15,6 +15,7 @@ from pelton.kernel.facts import (
     Codec,
     DefinitionKey,
     EvaluationKey,
+    Held,
     HeldKey,
     InlineKey,
     Missing,
@@ -38,7 +39,7 @@ OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey)
 class Answers:
     """What was fetched for one job."""
 
-    __slots__ = ("made", "meetings", "of_runs", "outside", "revisions", "scripts")
+    __slots__ = ("made", "of_runs", "outside", "revisions", "scripts")
 
     def __init__(self) -> None:
         self.made: dict[tuple[int, int, int], int] = {}  # (run, n, attempt) → key of the child
@@ -46,7 +47,6 @@ class Answers:
         self.revisions: dict[int, int] = {}  # run → revision at which its answers were true
         self.outside: dict[Any, Any] = {}
         self.scripts: dict[Evaluation, Outcome] = {}
-        self.meetings: dict[tuple[str, str, str], int] = {}  # (ns, name, key) → revision at which what was held there was read
 
     def keep(self, run: int, revision: int, key: Any, answer: Any) -> None:
         if self.revisions.get(run, revision) != revision:
@@ -62,13 +62,21 @@ class Answers:
 class RunFacts:
     """One instance serves all calls, one after another: see `of`."""
 
-    __slots__ = ("_answers", "_codec", "_entry", "_keys", "_look", "reads")
+    __slots__ = ("_answers", "_codec", "_entry", "_keys", "_look", "_meet", "reads")
 
-    def __init__(self, codec: Codec, keys: Callable[[], int], look: Callable[[int], Run | None]) -> None:
-        """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist, or raises Missing."""
+    def __init__(
+        self,
+        codec: Codec,
+        keys: Callable[[], int],
+        look: Callable[[int], Run | None],
+        meet: Callable[[HeldKey], list[Held]],
+    ) -> None:
+        """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `meet(key)` what is
+        held under a name and key. Both may raise Missing."""
         self._codec = codec
         self._keys = keys
         self._look = look
+        self._meet = meet
         self._entry = RunEntry(0)
         self._answers: Answers | None = None
         self.reads: dict[int, int] = {}  # other runs that were looked at, with their revisions
@@ -82,6 +90,11 @@ class RunFacts:
                 answers.forget(entry.key)
         self._answers = answers
         return self
+
+    @property
+    def entry(self) -> RunEntry:
+        """Whose facts these are."""
+        return self._entry
 
     @property
     def codec(self) -> Codec:
@@ -169,7 +182,9 @@ class RunFacts:
             if self._answers is None or (found := self._answers.outside.get(key, unknown)) is unknown:
                 raise Missing(key)
             return found
-        if kind is HeldKey and not key.key:
+        if kind is HeldKey:
+            if key.key:
+                return self._meet(key)
             head = self._entry.head
             if head is None or not head.held:
                 return []

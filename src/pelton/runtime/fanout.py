@@ -19,12 +19,13 @@ from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pelton.kernel.rows import Run
-from pelton.kernel.signals import AnySignal
+from pelton.kernel.signals import AnySignal, EventArrived
 from pelton.runtime.base import EngineError, EventIn
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
-from pelton.runtime.turns import PostedFact
+from pelton.runtime.turns import PostedFact, durable
 from pelton.store.base import Group, InboxRow
 
 SLICE = 64
@@ -41,13 +42,19 @@ LOOK = 1_000  # milliseconds between reads of a store that has more
 
 class Job(Struct, tag="many", omit_defaults=True):
     """One signal for many runs. With `runs`: those keys, and the cursor is a position. Without: the live runs of `process` (""
-    = any) in the namespace whose key is below the cursor, newest first; the first cursor is the key of the newest plus one."""
+    = any) in the namespace whose key is below the cursor, newest first; the first cursor is the key of the newest plus one.
+
+    `positions`: with an event, the step of each run that it is for. `results`: the job under whose number is kept what became of
+    each; 0 = not kept. `hops`: signals and events that led here."""
 
     ns: str
     signal: AnySignal
     runs: list[int] = []
     process: str = ""
     cursor: int = 0
+    positions: list[int] = []
+    results: int = 0
+    hops: int = 0
 
 
 class InboxStore(Protocol):
@@ -299,12 +306,16 @@ class Fanout:
             runs = [run.key for run in found]
             cursor = runs[-1] if runs else job.cursor
             over = len(runs) < SLICE
-        body = msgspec.msgpack.encode(job.signal)
         now = self._clock.now()
-        signals = [InboxRow(self._keys(), run, body, now) for run in runs]
+        body = durable(job.signal, job.hops, job.results)
+        bodies = [body] * len(runs)
+        if job.positions and isinstance(job.signal, EventArrived):
+            places = job.positions[job.cursor : cursor]
+            bodies = [durable(replace(job.signal, position=n), job.hops, job.results) for n in places]
+        signals = [InboxRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
         rest = InboxRow(row.id, row.run, b"", row.due, 0, True)
         if not over:
-            rest.signal = msgspec.msgpack.encode(Job(job.ns, job.signal, job.runs, job.process, cursor))
+            rest.signal = msgspec.msgpack.encode(replace(job, cursor=cursor))
 
         def fill(group: Group) -> None:
             group.inbox.extend(signals)

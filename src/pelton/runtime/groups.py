@@ -30,6 +30,7 @@ from pelton.kernel.transition import (
 )
 from pelton.runtime.cache import RunEntry, purged, work_row
 from pelton.runtime.ids import IdCodec
+from pelton.runtime.places import Name, Place
 from pelton.store.base import Delivery, Group, HeldRow, InboxRow, RunWrite, TimerRow, WaitKeyRow
 
 GROUP_RUNS = 64
@@ -162,7 +163,7 @@ class RunDelta:
 class Building:
     """A group of the open batch. `rows`: an estimate of what it writes."""
 
-    __slots__ = ("batch", "deltas", "group", "jobs", "posts", "reads", "rows", "timers")
+    __slots__ = ("batch", "deltas", "group", "jobs", "places", "posts", "reads", "rows", "timers")
 
     def __init__(self, batch: Any, number: int) -> None:
         self.batch = batch
@@ -171,12 +172,20 @@ class Building:
         self.jobs: list[Member] = []
         self.reads: dict[int, int] = {}  # runs that were only looked at
         self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
+        self.places: dict[Name, Place] = {}
         self.posts: list[InboxRow] = []  # to be taken up at once after the commit
         self.rows = 0
 
     @property
     def full(self) -> bool:
         return self.rows >= GROUP_ROWS or len(self.deltas) >= GROUP_RUNS
+
+    @property
+    def stale(self) -> bool:
+        """It is built on what has been lost."""
+        if self.places and any(place.stale for place in self.places.values()):
+            return True
+        return any(delta.entry.stale for delta in self.deltas.values())
 
     def delta(self, entry: RunEntry, before: Run | None, after: Run) -> RunDelta:
         delta = self.deltas.get(entry.key)
@@ -190,6 +199,15 @@ class Building:
     def read(self, run: int, revision: int) -> None:
         if run not in self.deltas:
             self.reads.setdefault(run, revision)
+
+    def meet(self, place: Place) -> None:
+        """What the group does rests on this place, and moves it on."""
+        if place.name not in self.places:
+            self.places[place.name] = place
+            self.group.rendezvous.append((*place.name, place.revision))
+            place.revision += 1
+            place.pins += 1
+            place.group = self
 
     def set_timer(self, row: TimerRow) -> None:
         self.timers[row.run, row.n, row.arm] = row
@@ -214,6 +232,9 @@ class Building:
             self.read(run, revision)
         for run in self.deltas:
             self.reads.pop(run, None)
+        self.places.update(other.places)
+        for place in other.places.values():
+            place.group = self
         self.jobs += other.jobs
         self.timers.update(other.timers)
         self.posts += other.posts
@@ -249,11 +270,12 @@ FINISHED = frozenset({"number", "runs", "reads", "timers", "clear_timers"})  # m
 class Translator:
     """Turns effects into rows. Signals to other runs are the committer's; everything else is here."""
 
-    __slots__ = ("_codec", "_keys")
+    __slots__ = ("_codec", "_keys", "hops")
 
     def __init__(self, codec: IdCodec, keys: Callable[[], int]) -> None:
         self._codec = codec
         self._keys = keys
+        self.hops = 0  # signals and events that led to what is being translated
 
     def add(
         self, building: Building, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
@@ -282,7 +304,7 @@ class Translator:
             elif kind is Claim:
                 group.release.append(effect.id)
             elif kind is OpenWaitKey:
-                group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n))
+                group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, now))
             elif kind is CloseWaitKeys:
                 close_wait_keys(group, run, effect.n)
             elif kind is Purge:
@@ -304,7 +326,7 @@ class Translator:
             now,
             run=head.key,
             n=effect.n,
-            hops=head.hops + 1,
+            hops=max(head.hops, self.hops) + 1,
         )
 
     def _held(self, head: Run, effect: Hold) -> HeldRow:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from pelton.kernel.process import Process
 from pelton.kernel.rows import Run, RunStatus
-from pelton.kernel.signals import ChildEnded, ChildReopened, ChildReplied, Extend, Report, Signal, Start, TimerFired
+from pelton.kernel.signals import ChildEnded, ChildReopened, ChildReplied, EventArrived, Extend, Report, Signal, Start, TimerFired
 from pelton.kernel.transition import Refused
 from pelton.runtime.base import EngineError
 from pelton.runtime.facts import Answers
 from pelton.runtime.groups import FREES_KEYS, Building
-from pelton.runtime.turns import Turn, encode_signal
-from pelton.store.base import Committed, Group, InboxRow, RunKeyRow
+from pelton.runtime.turns import Turn, durable
+from pelton.store.base import Committed, Group, InboxRow, ResultRow, RunKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.committer import Committer
@@ -26,6 +26,8 @@ KEY_KIND = "key"  # of idempotency keys in run_key
 
 class Job:
     __slots__ = ("absent", "answers", "asked", "committed", "rounds", "tries")
+
+    hops = 0  # signals and events that led to this one
 
     def __init__(self) -> None:
         self.answers = Answers()
@@ -50,7 +52,6 @@ class Job:
         self.absent.clear()
         self.answers.of_runs.clear()
         self.answers.revisions.clear()
-        self.answers.meetings.clear()
 
     def hint(self) -> tuple[int, int]:
         """(run, number of the step) that a cold load should bring along; (0, 0) when there is none."""
@@ -75,7 +76,11 @@ class WriteJob(Job):
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
         building = committer.open_batch.new()
         group = building.group
-        self._fill(group)
+        try:
+            self._fill(group)
+        except BaseException:
+            del committer.open_batch.groups[group.number]  # half of it is nothing
+            raise
         for lease in group.leases:
             entry = committer.cache.peek(lease.run)
             if entry is not None and not entry.stale:
@@ -101,22 +106,47 @@ class WriteJob(Job):
 
 
 class SignalJob(Job):
-    """A signal to one run. `ns` "" = not checked. `inbox`: the durable row that it comes from, removed with its effect."""
+    """A signal to one run. `ns` "" = not checked. `inbox`: the durable row that it comes from, removed with its effect. `many`:
+    the job that has this signal for many runs, and is told what became of it."""
 
-    __slots__ = ("done", "error", "head", "inbox", "notes", "ns", "run", "signal")
+    __slots__ = ("done", "error", "head", "hops", "inbox", "many", "notes", "ns", "run", "signal")
 
-    def __init__(self, run: int, signal: Signal, done: Callable[[SignalJob], None], ns: str = "", inbox: int = 0) -> None:
+    def __init__(
+        self,
+        run: int,
+        signal: Signal,
+        done: Callable[[SignalJob], None],
+        ns: str = "",
+        inbox: int = 0,
+        hops: int = 0,
+        many: int = 0,
+    ) -> None:
         super().__init__()
         self.run = run
         self.signal = signal
         self.done = done
         self.ns = ns
         self.inbox = inbox
+        self.hops = hops
+        self.many = many
         self.head: Run | None = None
         self.error: EngineError | None = None
         self.notes: list[tuple[str, str]] = []
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        building = self._perform(committer, turn)
+        if self.many and building is not None:
+            building.group.results.append(self.result(turn.now, bool(turn.changes)))
+        return building
+
+    def result(self, now: int, changed: bool) -> ResultRow:
+        n = self.signal.position if isinstance(self.signal, EventArrived) else 0
+        if self.error is not None:
+            return ResultRow(self.many, self.run, max(n, 0), now, "failed", f"{self.error.code}: {self.error.message}"[:1000])
+        detail = self.notes[0][1][:1000] if self.notes else ""
+        return ResultRow(self.many, self.run, max(n, 0), now, "signalled" if changed else "unchanged", detail)
+
+    def _perform(self, committer: Committer, turn: Turn) -> Building | None:
         self.error = None
         entry = turn.entry(self.run)
         signal = self.signal
@@ -155,7 +185,7 @@ class SignalJob(Job):
 
     def _clean(self, committer: Committer, turn: Turn, gone: bool) -> Building | None:
         """Nothing has changed; but what brought the signal may have to go."""
-        clear = gone and type(self.signal) is TimerFired
+        clear = type(self.signal) is TimerFired
         if not self.inbox and not clear:
             return None
         entry = committer.cache.peek(self.run)
@@ -165,8 +195,11 @@ class SignalJob(Job):
             building.read(self.run, entry.head.rev)  # the state that says so may be lost yet
         if self.inbox:
             building.group.inbox_done.append(self.inbox)
-        if clear:
+        if clear and gone:
             building.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
+        elif clear:  # whatever is to ring later is set anew, under another epoch
+            signal: TimerFired = self.signal  # type: ignore[assignment]
+            building.group.stale_timers.append((self.run, signal.n, signal.arm, signal.epoch))
         building.jobs.append(self)
         return building
 
@@ -188,7 +221,7 @@ class SignalJob(Job):
         return self.inbox != 0 or not self.signal.strict
 
     def parked(self, key: int, now: int, reason: str) -> InboxRow:
-        return InboxRow(key, self.run, encode_signal(self.signal), now, self.tries, False, reason[:1000])
+        return InboxRow(key, self.run, durable(self.signal, self.hops, self.many), now, self.tries, False, reason[:1000])
 
 
 def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) -> bool:
@@ -201,7 +234,7 @@ def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) 
 class StartJob(Job):
     """Starts a run under a key chosen beforehand, with its other names."""
 
-    __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "signal")
+    __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "signal", "stub")
 
     def __init__(
         self, signal: Start, process: Process, keys: list[RunKeyRow], done: Callable[[StartJob], None], frees: bool = False
@@ -214,13 +247,16 @@ class StartJob(Job):
         self.done = done
         self.head: Run | None = None
         self.error: EngineError | None = None
+        self.stub = False  # the key is that of a stub, and the run goes on from it
         self.lost_key = False  # another run has one of its unique names
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
         if self.lost_key:
             raise EngineError("exists", "another run has this key", "key")
-        if self.tries:
-            turn.entry(self.signal.key)  # an unknown outcome before: it may be there
+        if self.tries or self.stub:  # an unknown outcome before: it may be there
+            entry = turn.entry(self.signal.key)
+            if self.stub and (entry is None or entry.head is None or entry.head.status != RunStatus.EXPECTED):
+                raise EngineError("exists", "what was kept for the run is gone, or another caller has started it", "key")
         answer = turn.start(self.signal, self._process, self._flags)
         if type(answer) is Refused:
             raise EngineError(answer.code, answer.detail, trace=answer.trace)

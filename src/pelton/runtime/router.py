@@ -24,7 +24,7 @@ from pelton.kernel.expressions.base import ExpressionError, Unanswered
 from pelton.kernel.facts import EvaluationKey
 from pelton.kernel.handlers import Handler
 from pelton.kernel.process import Process
-from pelton.kernel.rows import Run
+from pelton.kernel.rows import Run, RunStatus
 from pelton.kernel.signals import Start
 from pelton.kernel.transition import Hold, Refused, Transition
 from pelton.runtime.base import (
@@ -35,6 +35,7 @@ from pelton.runtime.base import (
     EngineError,
     EventEffect,
     EventIn,
+    PostCommand,
     Posted,
     Problem,
     SignalCommand,
@@ -47,6 +48,7 @@ from pelton.runtime.fanout import durable_job
 from pelton.runtime.groups import FREES_KEYS, Building
 from pelton.runtime.jobs import KEY_KIND, Job
 from pelton.runtime.matching import EventContext, Fired, consider
+from pelton.runtime.meetings import meet
 from pelton.runtime.turns import NextBatch, Suspend, Turn, encode_signal
 from pelton.store.base import EventRow, RunKeyRow
 
@@ -87,6 +89,7 @@ class EventJob(Job):
         "event",
         "followers",
         "found",
+        "hops",
         "key",
         "keys",
         "ns",
@@ -103,6 +106,7 @@ class EventJob(Job):
         self.ns = event.ns
         self.key = key
         self.body_hash = body_hash
+        self.hops = event.hops
         self.followers: list[tuple[Gathered, int, bytes]] = []  # the first is the event itself
         self.keys: dict[tuple[str, str, int], int] = {}  # keys of runs to be started, the same in every try
         self.repeat = False  # the store has it already
@@ -372,7 +376,10 @@ class Acts:
         for command in commands:
             live = command.on_same_key == "fail if live"
             runs = await self._committer.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
-            self._job.answers.outside[key_name(command)] = runs[0] if runs else 0
+            head = await self._committer.store.head(runs[0]) if runs else None
+            stub = head is not None and head.status == RunStatus.EXPECTED
+            self._job.answers.outside[key_name(command)] = 0 if stub or not runs else runs[0]
+            self._job.answers.outside["stub", *key_name(command)] = runs[0] if stub else 0
 
     def _act(self, handler: Handler, action: Action, commands: list[Command]) -> list[EventEffect]:
         effects: list[EventEffect] = []
@@ -382,6 +389,8 @@ class Acts:
                 effect.detail = command.detail
             elif isinstance(command, StartCommand):
                 self._start(command, effect, (handler.name, action.name, index))
+            elif isinstance(command, PostCommand):
+                self._post(command, effect)
             else:
                 self._signal(command, effect)
             self.done += 1
@@ -397,7 +406,10 @@ class Acts:
                 effect.outcome = "unchanged" if command.on_same_key == "return" else "failed"
                 effect.detail = f"a run of {command.process!r} has the key {command.key!r}"
                 return
-        key = self._job.keys.get(place)
+        stub = self._job.answers.outside["stub", *key_name(command)] if command.key else 0
+        key = stub or self._job.keys.get(place)
+        if stub:
+            self._turn.entry(stub)
         if key is None:
             key = self._job.keys[place] = self._committer.keys()
         ns = self._event.ns
@@ -412,7 +424,7 @@ class Acts:
             if type(answer) is Refused:
                 effect.detail = answer.detail
                 return
-        self.run_keys += key_rows(ns, process.name, command, key)
+        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
         effect.outcome, effect.run = "started", key
 
     def _begun(self, process: str, text: str) -> int:
@@ -450,6 +462,16 @@ class Acts:
             effect.detail = answer.detail
         else:
             told(effect, answer, before, turn.notes[notes:])  # type: ignore[arg-type]
+
+    def _post(self, command: PostCommand, effect: EventEffect) -> None:
+        met = meet(self._turn, self._committer, self._event.ns, command, self._event.key)
+        if met.taken:
+            effect.outcome, (effect.run, effect.n) = "signalled", met.taken[0]
+        else:
+            effect.outcome = "signalled" if met.later else "held" if met.held else "unchanged"
+        count = len(met.taken) + met.later
+        if count != 1:
+            effect.detail = f"{count or 'no'} waits for {command.name!r} with key {command.key!r}"
 
     def _later(self, command: SignalCommand) -> None:
         turn = self._turn

@@ -8,12 +8,11 @@ its own commit, so a timer that was fired and not yet committed when the server 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pelton.kernel.signals import TimerFired
 from pelton.runtime.agenda import FLIGHT, HORIZON, MOST, Agenda, Due
-from pelton.runtime.base import Applied
 from pelton.runtime.services import Clock, Committer, Tasks, log, say, sleep
 from pelton.store.base import Group, HeldRow, TimerRow
 
@@ -37,9 +36,12 @@ class Timers:
         horizon: int = HORIZON,
         most: int = MOST,
         flight: int = FLIGHT,
+        special: Mapping[str, Callable[[TimerRow], asyncio.Future[Any]]] | None = None,
     ) -> None:
+        """`special`: what is done instead of a signal to the run, by arm."""
         self._store = store
         self._committer = committer
+        self._special = special or {}
         self._agenda: Agenda[TimerRow] = Agenda(
             "timers", clock, self._scan, self._fire, horizon=horizon, most=most, flight=flight
         )
@@ -64,7 +66,10 @@ class Timers:
         rows = await self._store.timers(before, limit)
         return [Due((row.run, row.n), row.arm, row.due, row) for row in rows]
 
-    def _fire(self, row: TimerRow) -> asyncio.Future[Applied]:
+    def _fire(self, row: TimerRow) -> asyncio.Future[Any]:
+        special = self._special.get(row.arm)
+        if special is not None:
+            return special(row)
         return self._committer.submit(row.run, TimerFired(n=row.n, arm=row.arm, epoch=row.epoch))
 
 
@@ -75,7 +80,9 @@ class ExpiryStore(Protocol):
 class Expiry:
     """Removes held rows whose time is over, each in a group of its own: one that is claimed at the same moment stays claimed.
 
-    `note(group, row)` may add to the group what is to be remembered of it (the state of the event).
+    `note(group, row)` may add to the group what is to be remembered of it, and returns what is to be done
+    after the commit. `release(row)` removes what was held for a run, which
+    counts it; without it such a row goes like the others.
     """
 
     def __init__(
@@ -83,14 +90,16 @@ class Expiry:
         store: ExpiryStore,
         committer: Committer,
         clock: Clock,
-        note: Callable[[Group, HeldRow], None] | None = None,
+        note: Callable[[Group, HeldRow], Callable[[], None] | None] | None = None,
         interval: int = EXPIRY_INTERVAL,
+        release: Callable[[HeldRow], Awaitable[object]] | None = None,
     ) -> None:
         self.expired = 0
         self._store = store
         self._committer = committer
         self._clock = clock
         self._note = note
+        self._release = release
         self._interval = interval
         self._tasks = Tasks("expiry")
 
@@ -117,9 +126,19 @@ class Expiry:
                 await sleep(self._clock, self._interval)
 
     async def _remove(self, row: HeldRow) -> Any:
+        if row.run and self._release is not None:
+            await self._release(row)
+            return True
+
+        after: Callable[[], None] | None = None
+
         def fill(group: Group) -> None:
+            nonlocal after
             group.release.append(row.id)
             if self._note is not None:
-                self._note(group, row)
+                after = self._note(group, row)
 
-        return (await self._committer.write(fill)).ok
+        done = await self._committer.write(fill)
+        if done.ok and after is not None:
+            after()
+        return done.ok

@@ -18,31 +18,61 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct, msgpack
 
 from pelton.kernel.advance import advance
-from pelton.kernel.facts import Missing, ProcessKey
+from pelton.kernel.facts import Held, HeldKey, Missing, ProcessKey
 from pelton.kernel.process import Process
 from pelton.kernel.rows import OpenStep, Run, RunStatus
+from pelton.kernel.runs import MOST_HOPS
 from pelton.kernel.signals import AnySignal, ChildEnded, Continue, Signal, Start
-from pelton.kernel.transition import Need, Note, Refused, Resume, SignalRun, StartRun, Transition
+from pelton.kernel.transition import (
+    Claim,
+    CloseWaitKeys,
+    Need,
+    Note,
+    OpenWaitKey,
+    Refused,
+    Resume,
+    SignalRun,
+    StartRun,
+    Transition,
+)
 from pelton.runtime.base import EngineError, EventIn
 from pelton.runtime.cache import RunEntry, Undo, revert
 from pelton.runtime.facts import Answers, RunFacts
 from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building
-from pelton.store.base import InboxRow
+from pelton.runtime.places import Name, Place
+from pelton.store.base import HeldRow, InboxRow, WaitKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.committer import Committer
     from pelton.runtime.jobs import Job
 
 encode_signal = msgpack.Encoder(enc_hook=repr).encode
-decode_signal = msgpack.Decoder(AnySignal).decode
 
+EXPECTED = "expected"  # arm of the timer that ends a stub
+STUB = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
 CROSSING = frozenset({StartRun, SignalRun, Resume})
+
+
+class Durable(Struct, tag="durable", omit_defaults=True):
+    """A durable signal that has come some way, or of which somebody wants to know what became."""
+
+    signal: AnySignal
+    hops: int = 0
+    many: int = 0
 
 
 class PostedFact(Struct, tag="fact"):
     """A fact on its way to becoming an event, as a durable job."""
 
     event: EventIn
+
+
+decode_signal: Callable[[bytes], Any] = msgpack.Decoder(AnySignal | Durable).decode
+
+
+def durable(signal: Signal, hops: int = 0, many: int = 0) -> bytes:
+    """A signal as it is kept in the inbox."""
+    return encode_signal(Durable(signal, hops, many) if hops or many else signal)  # type: ignore[arg-type]
 
 
 class Suspend(Exception):
@@ -55,7 +85,7 @@ class Suspend(Exception):
         keys: tuple[Any, ...] = (),
         loads: tuple[int, ...] = (),
         bindings: tuple[tuple[str, str, int], ...] = (),
-        wait: RunEntry | None = None,
+        wait: RunEntry | Place | None = None,
         fetch: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         super().__init__()
@@ -83,24 +113,32 @@ class Mark(NamedTuple):
     undo: int
     posts: int
     made: int
+    held: int
 
 
 class Turn:
     """Made once; `begin` readies it for the next job."""
 
-    __slots__ = ("_committer", "answers", "changes", "facts", "job", "made", "multiple", "notes", "now", "posts", "rows", "undo")
+    __slots__ = (
+        "_committer", "_signal", "answers", "changes", "facts", "held", "hops", "job", "made", "multiple", "notes", "now",
+        "places", "posts", "rows", "undo",
+    )  # fmt: skip
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
-        self.facts = RunFacts(committer.codec, committer.keys, self._head)
+        self.facts = RunFacts(committer.codec, committer.keys, self._head, self._held)
         self.changes: list[Change] = []
         self.undo: Undo = []
         self.posts: list[InboxRow] = []
         self.made: dict[int, RunEntry] = {}  # runs that begin here
+        self.places: dict[Name, Place] = {}  # where something is opened, taken or held
+        self.held: list[tuple[Place, HeldRow, int]] = []  # with their sizes
         self.notes: list[tuple[str, str]] = []
         self.multiple = False  # more may follow after this signal: keep a way back
         self.rows = 0
         self.now = 0
+        self.hops = 0
+        self._signal: Any = None  # the one being applied
         self.job: Job
         self.answers: Answers
 
@@ -108,6 +146,10 @@ class Turn:
         self.job = job
         self.answers = job.answers
         self.now = now
+        self.hops = job.hops
+        if self.places:
+            self.places.clear()
+            self.held.clear()
         self.changes.clear()
         self.posts.clear()
         self.made.clear()
@@ -120,7 +162,7 @@ class Turn:
     # ---- ways back
 
     def mark(self) -> Mark:
-        return Mark(len(self.changes), len(self.undo), len(self.posts), len(self.made))
+        return Mark(len(self.changes), len(self.undo), len(self.posts), len(self.made), len(self.held))
 
     def back(self, mark: Mark) -> None:
         """Takes back everything since the mark; `multiple` must have been set by then."""
@@ -129,6 +171,7 @@ class Turn:
         revert(tail)
         del self.changes[mark.changes :]
         del self.posts[mark.posts :]
+        del self.held[mark.held :]
         for key in list(self.made)[mark.made :]:
             del self.made[key]
 
@@ -154,7 +197,50 @@ class Turn:
         self._usable(entry)
         return entry
 
-    def _usable(self, entry: RunEntry) -> None:
+    def place(self, name: Name) -> Place:
+        """Raises Suspend when it must be read first, NextBatch when its group is full."""
+        committer = self._committer
+        place = committer.places.get(name)
+        if place is not None and place.dry:
+            if place.pins:
+                place.stale = True
+            else:
+                committer.places.drop(place)
+                place = None
+        if place is None:
+            raise Suspend(fetch=lambda: committer.load_place(name))
+        self._usable(place)
+        self.places[name] = place
+        return place
+
+    def _held(self, key: HeldKey) -> list[Held]:
+        """What is held for the run that is being advanced. Raises Missing, so that all that is missing is read in one go."""
+        entry = self.facts.entry
+        name = (entry.head.ns if entry.head is not None else self._signal.ns, key.name, key.key)
+        if self._committer.places.get(name) is None:
+            raise Missing(key)
+        rows = self.held_at(self.place(name))
+        return [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
+
+    def held_at(self, place: Place) -> list[HeldRow]:
+        """Oldest first, with what this turn has added and without what it has taken."""
+        rows = [*place.held.values(), *(row for at, row, _ in self.held if at is place)]
+        if not rows:
+            return rows
+        taken = {effect.id for change in self.changes for effect in change.transition.effects if type(effect) is Claim}
+        return [row for row in rows if row.id not in taken]
+
+    def waiters(self, place: Place) -> list[tuple[int, int]]:
+        """(run, n) of who may wait there, longest first, with those of this turn."""
+        found = dict.fromkeys(place.waits)
+        for change in self.changes:
+            if change.transition.run.ns == place.name[0]:
+                for effect in change.transition.effects:
+                    if type(effect) is OpenWaitKey and (effect.name, effect.key) == place.name[1:]:
+                        found[change.entry.key, effect.n] = None
+        return list(found)
+
+    def _usable(self, entry: RunEntry | Place) -> None:
         if entry.busy or entry.stale or entry.waiting:
             raise Suspend(wait=entry)
         group = entry.group
@@ -223,6 +309,7 @@ class Turn:
     def _step(self, entry: RunEntry, signal: Any, process: Process | None, flags: int = 0) -> Transition | Refused:
         if process is None:
             process = entry.process or self._process_of(entry)
+        self._signal = signal
         answer = advance(process, self.facts.of(entry, self.answers), signal, self.now)
         kind = type(answer)
         if kind is Need:
@@ -247,7 +334,7 @@ class Turn:
                 rows[row.n] = known[row.n]
         crossing = bool(change.effects) and not CROSSING.isdisjoint(map(type, change.effects))
         entry.apply(change, self.undo if self.multiple or self.undo or crossing else None)
-        if entry.process is None and (before is None or change.run.definition == before.definition):
+        if entry.process is None and (before is None or not before.definition or change.run.definition == before.definition):
             entry.process = process
         self.changes.append(Change(entry, change, before, rows))
         self.rows += 2 + len(change.opened) + len(change.ended) + len(change.effects)
@@ -258,7 +345,7 @@ class Turn:
     def _process_of(self, entry: RunEntry) -> Process:
         if entry.head is None:
             raise Suspend(loads=(entry.key,))
-        process = entry.process = self.process(entry.head.definition)
+        process = entry.process = self.process(entry.head.definition) if entry.head.definition else STUB
         return process
 
     def _looked_elsewhere(self, entry: RunEntry) -> bool:
@@ -289,8 +376,13 @@ class Turn:
             self.post(effect.key, effect.signal)  # type: ignore[union-attr]
 
     def post(self, run: int, signal: Signal) -> None:
-        """A durable signal, to be applied in a later commit."""
-        self.posts.append(InboxRow(self._committer.keys(), run, encode_signal(signal), self.now))
+        """A durable signal, to be applied in a later commit. One that has come too far is put aside: it goes in a circle."""
+        hops = self.hops if type(signal) is Continue else self.hops + 1
+        row = InboxRow(self._committer.keys(), run, durable(signal, hops), self.now)
+        if hops > MOST_HOPS:
+            row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
+            self.notes.append(("invalid", row.parked))
+        self.posts.append(row)
 
     def _start_child(self, sender: Run, effect: StartRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
         try:
@@ -325,9 +417,19 @@ class Turn:
             return
         raised = copy(head)
         raised.rev += 1
-        change = Transition(raised)
+        self.put(entry, Transition(raised))
+
+    def put(self, entry: RunEntry, change: Transition) -> None:
+        """A change that was not made by `advance`. Nothing may follow in this turn that could suspend it."""
+        before = entry.head
         entry.apply(change, None)
-        self.changes.append(Change(entry, change, head, {}))
+        self.changes.append(Change(entry, change, before, {}))
+
+    def stub(self, key: int) -> RunEntry:
+        """The entry of a run that is expected, and not there yet."""
+        entry = self.made[key] = RunEntry(key, complete=True)
+        entry.process = STUB
+        return entry
 
     # ---- into the batch
 
@@ -335,23 +437,18 @@ class Turn:
         """Adds all that the turn came to to the open batch; the groups of all runs that it touched become one."""
         committer = self._committer
         batch = committer.open_batch
-        building: Building | None = None
-        for change in self.changes:
-            building = batch.joined(building, change.entry)
-        for run in self.facts.reads:
-            entry = committer.cache.peek(run)
-            if entry is not None:
-                building = batch.joined(building, entry)
-        if building is None:
-            building = batch.new()
+        building = self._group()
         for key, entry in self.made.items():
             if entry.head is not None and committer.cache.peek(key) is None:
                 committer.cache.add(entry)
+        committer.translator.hops = self.hops
         for entry, change_, before, rows in self.changes:
             delta = building.delta(entry, before, change_.run)
             building.rows += delta.fold(change_, rows)
-            if before is None and entry.process is not None:
+            if (before is None or not before.definition) and entry.process is not None:
                 delta.process = entry.process.name
+                if before is not None and change_.run.definition:
+                    building.clear_timers(entry.key, 0, EXPECTED)
             if change_.effects:
                 for fact in committer.translator.add(building, delta, change_, self.now, committer.listens):
                     committer.publish_fact(building, change_.run, fact, self.now)
@@ -359,15 +456,46 @@ class Turn:
             building.read(run, revision)
         for row in self.posts:
             building.post(row)
-        if self.answers.meetings:
+        if self.places:
             self._meet(building)
         batch.rows += self.rows
         return building
 
+    def _group(self) -> Building:
+        """The one group of the open batch that has every run and place of this turn."""
+        batch = self._committer.open_batch
+        building: Building | None = None
+        for change in self.changes:
+            building = batch.joined(building, change.entry)
+        for run in self.facts.reads:
+            entry = self._committer.cache.peek(run)
+            if entry is not None:
+                building = batch.joined(building, entry)
+        for place in self.places.values():
+            building = batch.joined(building, place)
+        return building or batch.new()
+
     def _meet(self, building: Building) -> None:
-        for (ns, name, key), revision in self.answers.meetings.items():
-            building.group.rendezvous.append((ns, name, key, revision))
-            self._committer.meetings[ns, name, key] = building.batch
+        places = self._committer.places
+        for place in self.places.values():
+            building.meet(place)
+        for place, row, size in self.held:
+            building.group.held.append(row)
+            place.keep(row, size)
+            places.used(row.ns, 1, size)
+        for change in self.changes:
+            run = change.transition.run
+            for effect in change.transition.effects:
+                kind = type(effect)
+                if kind is OpenWaitKey:
+                    at = self.places.get((run.ns, effect.name, effect.key))  # type: ignore[arg-type,union-attr]
+                    if at is not None:
+                        at.open(WaitKeyRow(*at.name, run.key, effect.n, self.now))  # type: ignore[union-attr]
+                elif kind is CloseWaitKeys:
+                    for place in self.places.values():
+                        place.close(run.key, effect.n)  # type: ignore[union-attr]
+                elif kind is Claim and any(place.release(effect.id) for place in self.places.values()):  # type: ignore[union-attr]
+                    places.used(run.ns, -1, 0)
 
 
 def queue_of(ns: str, queue: str) -> str:

@@ -81,6 +81,7 @@ class WaitKeyRow(Struct, array_like=True):
     key: str
     run: int
     n: int
+    opened: int = 0  # since when; who waits longest is served first
 
 
 class RunKeyRow(Struct, array_like=True, gc=False):
@@ -205,6 +206,20 @@ class LogRow(Struct, array_like=True):
     text: str
 
 
+class ResultRow(Struct, array_like=True, gc=False):
+    """What became of a job's signal to one run; kept for a week. (job, run, n) is there once: a second one loses its group.
+
+    The row with run 0 is the job's own: `n` says for how many runs it was.
+    """
+
+    job: int
+    run: int
+    n: int
+    at: int
+    outcome: str  # signalled | held | unchanged | failed
+    detail: str = ""
+
+
 class Group:
     """One commit group. `number` comes back in the result.
 
@@ -218,6 +233,7 @@ class Group:
     rendezvous: list[tuple[str, str, str, int]]  # (ns, name, key, revision): must still hold, and is raised
     timers: list[TimerRow]
     clear_timers: list[tuple[int, int, str]]  # (run, n, arm), arm "" = all of the step
+    stale_timers: list[tuple[int, int, str, int]]  # (run, n, arm, epoch): goes only when it still has that epoch
     held: list[HeldRow]
     release: list[int]  # ids of held rows that go; one that is gone already = the group is lost
     wait_keys: list[WaitKeyRow]
@@ -236,6 +252,7 @@ class Group:
     definitions: list[DefinitionWrite]
     leases: list[LeaseWrite]
     logs: list[LogRow]
+    results: list[ResultRow]
     remove_runs: list[int]  # everything about these runs goes
 
     def __init__(self, number: int, runs: list[RunWrite] | None = None, **rows: list[Any]) -> None:
@@ -353,8 +370,19 @@ class Store(Protocol):
         """Its revision; 0 when there is no row."""
         ...
 
-    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]: ...
+    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]:
+        """Those who wait longest first."""
+        ...
+
     async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]: ...
+    async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
+        """Count and bytes of what is held under a name and key; without them, under all keys of the namespace."""
+        ...
+
+    async def results(self, job: int, after: tuple[int, int], limit: int) -> list[ResultRow]:
+        """By (run, n), after that place; (-1, 0) = from the first."""
+        ...
+
     async def held_for(self, run: int, limit: int) -> list[HeldRow]: ...
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]: ...
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]:

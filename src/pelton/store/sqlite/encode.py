@@ -156,6 +156,8 @@ def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
         _definition(out, definition)
     for line in group.logs:
         out.add("log_new", (line.run, line.n, line.at, line.text))
+    for result in group.results:
+        out.add("result_new", (result.job, result.run, result.n, result.at, result.outcome, result.detail))
     for run in group.remove_runs:
         for removal in REMOVALS:
             out.put(removal, (run,))
@@ -249,6 +251,8 @@ def _meetings(out: Encoded, group: Group) -> None:
             out.add("timer_clear_arm", (run, n, arm))
         else:
             out.add("timer_clear", (run, n))
+    for stale in group.stale_timers:
+        out.add("timer_stale", stale)
     for timer in group.timers:
         out.add("timer_put", (timer.run, timer.n, timer.arm, timer.epoch, timer.due))
     for held in group.held:
@@ -258,7 +262,7 @@ def _meetings(out: Encoded, group: Group) -> None:
     for run, n in group.close_wait_keys:
         out.add("wait_close", (run, n))
     for wait in group.wait_keys:
-        out.add("wait_open", (wait.ns, wait.name, wait.key, wait.run, wait.n))
+        out.add("wait_open", (wait.ns, wait.name, wait.key, wait.run, wait.n, wait.opened))
     for run in group.free_run_keys:
         out.add("key_free", (run,))
 

@@ -32,18 +32,23 @@ class Locks:
                     "stop that one first, or give this one another path"
                 )
             _say(self._server, os.getpid())
-            self.writer = _open(f"{self._path}.writer")
-            end = time.monotonic() + wait
-            while not _try(self.writer):
-                if time.monotonic() >= end:
-                    raise StoreBusy(
-                        f"the writer of an earlier server (process {_said(self.writer)}) still has {self._path} "
-                        f"after {wait:g} s: wait until it has ended, or end it"
-                    )
-                await asyncio.sleep(PAUSE)
+            await self.take_writer(wait)
         except BaseException:
             self.release()
             raise
+
+    async def take_writer(self, wait: float) -> None:
+        """The writer's alone, for a new writer. Raises StoreBusy when another one still has it after `wait` seconds."""
+        if self.writer < 0:
+            self.writer = _open(f"{self._path}.writer")
+        end = time.monotonic() + wait
+        while not _try(self.writer):
+            if time.monotonic() >= end:
+                raise StoreBusy(
+                    f"the writer of an earlier server (process {_said(self.writer)}) still has {self._path} "
+                    f"after {wait:g} s: wait until it has ended, or end it"
+                )
+            await asyncio.sleep(PAUSE)
 
     def hand_over(self, pid: int) -> None:
         """The writer process has the descriptor now, and the lock with it."""

@@ -49,6 +49,7 @@ OPS: tuple[Op, ...] = (
     Op("purge_scope"),
     Op("timer_clear"),
     Op("timer_clear_arm"),
+    Op("timer_stale"),
     Op("timer_put"),
     Op("held_new", "held {0}"),
     Op("held_release", "held {0}", exact=True),
@@ -71,6 +72,7 @@ OPS: tuple[Op, ...] = (
     Op("counter_raise"),
     Op("lease"),
     Op("log_new"),
+    Op("result_new", "result of run {1} in job {0}"),
     Op("remove_run"),
     Op("remove_open"),
     Op("remove_step"),
@@ -90,6 +92,8 @@ OPS: tuple[Op, ...] = (
 NUMBER: dict[str, int] = {op.name: number for number, op in enumerate(OPS)}
 REMOVALS: tuple[int, ...] = tuple(number for name, number in NUMBER.items() if name.startswith("remove_"))
 RAISES: frozenset[int] = frozenset({NUMBER["rendezvous_new"], NUMBER["rendezvous_raise"]})
+
+RESULT: int = NUMBER["result_new"]
 
 Row = tuple[int | str | bytes | None, ...]
 GroupOps = dict[int, list[Row]]  # number of the operation → rows

@@ -30,14 +30,12 @@ class WriterPipe(asyncio.Protocol):
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[list[Any]]] = deque()
         self._buffer = bytearray()
-        self._sent = 0
         self._encode = Encoder().encode
         self._decode = Decoder(list[Any]).decode
         self._transport: asyncio.Transport | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = False
         self.failure = ""
-        self.lost = asyncio.Event()  # set when the writer ended although nobody wanted it to
 
     @property
     def pid(self) -> int:
@@ -65,13 +63,16 @@ class WriterPipe(asyncio.Protocol):
             ) from None
         return settings
 
-    def send(self, entangled: bool, now: int, count: int, ops: BatchOps) -> asyncio.Future[list[Any]]:
-        """`count`: how many groups. The answer to come: [number, lost texts or None, error]. Raises StoreFailed when the writer
-        is gone, and what the encoder raises for rows that do not go through; then nothing was sent."""
+    def encode(self, number: int, entangled: bool, now: int, count: int, ops: BatchOps) -> bytes:
+        """A batch of `count` groups as bytes to send. Raises what the encoder raises for rows that do not go through."""
+        return self._encode((number, entangled, now, count, ops))
+
+    def send(self, body: bytes) -> asyncio.Future[list[Any]]:
+        """The answer to come: [number, lost texts or None, error, whether the writer ends now].
+
+        Raises StoreFailed when the writer is gone."""
         if self.failure or self._transport is None:
             raise StoreFailed(self.failure or "the store is not open")
-        body = self._encode((self._sent + 1, entangled, now, count, ops))
-        self._sent += 1
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._transport.writelines((LENGTH.pack(len(body)), body))
@@ -94,6 +95,17 @@ class WriterPipe(asyncio.Protocol):
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    async def end(self) -> None:
+        """Ends the process at once, whatever it does, and waits until it is gone."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+        process = self._process
+        if process is not None:
+            process.kill()
+            await asyncio.to_thread(process.wait)
 
     # ---- asyncio.Protocol
 
@@ -121,8 +133,7 @@ class WriterPipe(asyncio.Protocol):
         if not self._closing:
             code = self._process.poll() if self._process is not None else None
             self.failure = f"the writer process {self.pid} ended" + (f" with status {code}" if code is not None else "")
-            self.failure += ": open the store again; what was not acknowledged may or may not be in it"
-            self.lost.set()
+            self.failure += ": what was not acknowledged may or may not be in the file"
         else:
             self.failure = self.failure or "the store is closed"
         while self._waiting:

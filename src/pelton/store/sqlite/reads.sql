@@ -120,10 +120,20 @@ SELECT run, n, at, text FROM log WHERE run = ?1 AND n = ?2 ORDER BY id LIMIT ?3;
 SELECT rev FROM rendezvous WHERE ns = ?1 AND name = ?2 AND key = ?3;
 
 -- name: waiting
-SELECT ns, name, key, run, n FROM wait_key WHERE ns = ?1 AND name = ?2 AND key = ?3 ORDER BY run, n LIMIT ?4;
+SELECT ns, name, key, run, n, opened FROM wait_key INDEXED BY wait_key_since WHERE ns = ?1 AND name = ?2 AND key = ?3
+ORDER BY opened, run, n LIMIT ?4;
 
 -- name: held
 SELECT body FROM held INDEXED BY held_key WHERE run = 0 AND ns = ?1 AND name = ?2 AND key = ?3 ORDER BY posted, id LIMIT ?4;
+
+-- name: held_size
+SELECT count(*), coalesce(sum(length(body)), 0) FROM held INDEXED BY held_key WHERE run = 0 AND ns = ?1 AND name = ?2 AND key = ?3;
+
+-- name: held_size_all
+SELECT count(*), coalesce(sum(length(body)), 0) FROM held INDEXED BY held_key WHERE run = 0 AND ns = ?1;
+
+-- name: results
+SELECT job, run, n, at, outcome, detail FROM result WHERE job = ?1 AND (run, n) > (?2, ?3) ORDER BY run, n LIMIT ?4;
 
 -- name: held_for
 SELECT body FROM held INDEXED BY held_run WHERE run = ?1 AND run <> 0 ORDER BY posted, id LIMIT ?2;

@@ -76,9 +76,10 @@ CREATE INDEX rendezvous_touched ON rendezvous (touched);
 
 CREATE TABLE wait_key (
   ns TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, run INTEGER NOT NULL, n INTEGER NOT NULL,
-  PRIMARY KEY (ns, name, key, run, n)
+  opened INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (ns, name, key, run, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX wait_key_run ON wait_key (run, n);
+CREATE INDEX wait_key_since ON wait_key (ns, name, key, opened, run, n);
 
 CREATE TABLE held (
   id INTEGER PRIMARY KEY, ns TEXT NOT NULL, run INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, posted INTEGER NOT NULL,
@@ -125,6 +126,12 @@ CREATE UNIQUE INDEX definition_live ON definition (ns, kind, name, version) WHER
 CREATE INDEX definition_bound ON definition (ns, hash) WHERE kind = 'bound';
 
 CREATE TABLE counter (ns TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE result (
+  job INTEGER NOT NULL, run INTEGER NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, outcome TEXT NOT NULL,
+  detail TEXT NOT NULL, PRIMARY KEY (job, run, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX result_at ON result (at);
 
 CREATE TABLE log (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE INDEX log_run ON log (run, n);

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import apsw
+from msgspec import msgpack
 
 from pelton.kernel.rows import OpenStep, Run, Step
 from pelton.store.base import (
@@ -28,13 +29,14 @@ from pelton.store.base import (
     HeldRow,
     InboxRow,
     LogRow,
+    ResultRow,
     StoreFailed,
     TimerRow,
     WaitKeyRow,
 )
 from pelton.store.sqlite.encode import UNFIT, Encoded, Numbers, Told, entangled
+from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
-from pelton.store.sqlite.pipe import WriterPipe
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.rows import (
     decode_any,
@@ -77,7 +79,7 @@ class SqliteStore:
         self._last = 0
         self._wait = wait
         self._locks = Locks(self.path)
-        self._pipe = WriterPipe()
+        self._link = self._new_link()
         self._numbers = Numbers()
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._clock_saved = 0
@@ -85,7 +87,6 @@ class SqliteStore:
         self._secret = b""
         self._schema = 0
         self._trouble = ""
-        self._settings: dict[str, Any] = {}
         self._db: apsw.Connection | None = None
 
     # ---- life
@@ -101,14 +102,22 @@ class SqliteStore:
             raise StoreFailed(f"cannot open {self.path}: {error.strerror}; check the path and its permissions") from error
         try:
             self._prepare()
-            self._pipe = WriterPipe()
-            self._settings = await self._pipe.start(self.path, self.durability, self._locks.writer)
-            self._locks.hand_over(self._pipe.pid)
+            self._link = self._new_link()
+            await self._link.start(self._written()[0])
         except BaseException as error:
             await self._shut()
             if isinstance(error, apsw.Error):
                 raise StoreFailed(f"cannot open {self.path}: {type(error).__name__}: {error}") from error
             raise
+
+    def _new_link(self) -> WriterLink:
+        return WriterLink(self.path, self.durability, self._locks, self._wait, self._written)
+
+    def _written(self) -> tuple[int, dict[int, list[str]]]:
+        """The number of the last batch in the file, and what was lost of late ones, by number."""
+        meta = dict(self._reader.all("meta"))
+        losses = (msgpack.decode(value) for name, value in meta.items() if name.startswith("lost "))
+        return meta.get("batch", 0), dict(losses)
 
     def _prepare(self) -> None:
         db = self._db = apsw.Connection(self.path, statementcachesize=256)
@@ -132,19 +141,19 @@ class SqliteStore:
     async def close(self) -> None:
         if self._db is None:
             return
-        if not self._pipe.failure:
+        if not self._link.failure:
             last = Encoded()
             last.add("meta_put", ("clock", self.now()))
             last.add("meta_put", ("delivery", self._numbers.delivery))
             last.add("meta_put", ("dead", self._numbers.dead))
             try:
-                await self._pipe.send(False, self.now(), 1, last.ops())
+                await self._link.send(False, self.now(), 1, last.ops())
             except StoreFailed as failure:
                 self._trouble = str(failure)
         await self._shut()
 
     async def _shut(self) -> None:
-        await self._pipe.close()
+        await self._link.close()
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -152,8 +161,8 @@ class SqliteStore:
 
     async def lost(self) -> str:
         """Returns when nothing can be written any more, until the store is opened again; says why."""
-        await self._pipe.lost.wait()
-        return self._pipe.failure
+        await self._link.lost.wait()
+        return self._link.failure
 
     def now(self) -> int:
         self._last = max(self._last, self._clock())
@@ -177,8 +186,8 @@ class SqliteStore:
             self._room.release()
 
     async def _commit(self, groups: Sequence[Group]) -> list[Committed]:
-        if self._pipe.failure:
-            raise StoreFailed(self._pipe.failure)
+        if self._link.failure:
+            raise StoreFailed(self._link.failure)
         now = self.now()
         batch = Encoded()
         told: list[Told | Committed] = []  # by group: what it is told when it is in, or what is wrong with it
@@ -192,10 +201,10 @@ class SqliteStore:
         written = batch.count
         self._save(batch, now)
         try:
-            answer = self._pipe.send(entangled(groups), now, batch.groups + 1, batch.ops())
+            answer = self._link.send(entangled(groups), now, batch.groups + 1, batch.ops())
         except UNFIT:
             return await self._commit_fit(groups, batch, told)
-        _, lost, trouble = await answer
+        _, lost, trouble, *_ = await answer
         if lost is None:
             raise StoreFailed(f"{self.path} could not be written: {trouble}")
         self._trouble = trouble
@@ -297,6 +306,16 @@ class SqliteStore:
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
         return self._held("held_all", ns, limit)
 
+    async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
+        if name or key:
+            count, size = self._reader.one("held_size", ns, name, key)
+        else:
+            count, size = self._reader.one("held_size_all", ns)
+        return count, size
+
+    async def results(self, job: int, after: tuple[int, int], limit: int) -> list[ResultRow]:
+        return [ResultRow(*row) for row in self._reader.all("results", job, *after, limit)]
+
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
         return self._held("held_expired", now, limit)
 
@@ -397,10 +416,11 @@ class SqliteStore:
             "schema": self._schema,
             "file_bytes": _size(self.path),
             "wal_bytes": _size(f"{self.path}-wal"),
-            "failure": self._pipe.failure,
+            "failure": self._link.failure,
             "trouble": self._trouble,
-            "writer_pid": self._pipe.pid,
-            "writer": self._settings,
+            "writer_pid": self._link.pid,
+            "writer_restarts": self._link.restarts,
+            "writer": self._link.settings,
         }
 
 

@@ -22,14 +22,18 @@ from typing import Any
 
 import apsw
 from msgspec.msgpack import Decoder, Encoder
+from msgspec.msgpack import encode as pack
 
 from pelton.store.sqlite.checkpoint import Checkpointer
-from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, BatchOps, GroupOps, Row
+from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, RESULT, BatchOps, GroupOps, Row
 from pelton.store.sqlite.sql import load
 
 LENGTH = struct.Struct("<Q")
 BUSY = 30_000  # milliseconds: only the checkpoint thread and people's tools ever compete
 QUARANTINE = 600_000  # milliseconds that an unused meeting point is kept: no decision in flight is older
+RESULTS = 7 * 86_400_000  # milliseconds that what became of a job's signals is kept
+SWEEP_RESULTS = 500  # of those dropped after a batch that brought new ones
+LOSSES = 256  # late batches whose losses are kept: more than can be under way
 SWEEP = 50  # meeting points looked at after a batch that raised any
 
 
@@ -42,6 +46,7 @@ class Writer:
         statements = load("writes.sql")
         self.sql = [statements[op.name] for op in OPS]
         self.idle, self.drop, self.keep = (statements[f"rendezvous_{name}"] for name in ("idle", "drop", "keep"))
+        self.meta, self.old_results = statements["meta_put"], statements["result_old"]
         self.db = apsw.Connection(path, statementcachesize=256)
         self.db.set_busy_timeout(BUSY)
         synchronous = "FULL" if durability == "full" else "NORMAL"
@@ -61,33 +66,42 @@ class Writer:
             for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size")
         }
 
-    def commit(self, ops: BatchOps, count: int, entangled: bool, now: int) -> list[str]:
+    def commit(self, ops: BatchOps, count: int, entangled: bool, now: int, number: int) -> list[str]:
         """What was lost, "" for a group that is in. Raises apsw.Error when nothing could be written."""
         lost: list[str] | None = None
-        if not entangled and self._together(ops):
+        if not entangled and self._together(ops, number):
             lost = [""] * count
         if lost is None:
-            lost = self._one_by_one(apart(ops, count))
+            lost = self._one_by_one(apart(ops, count), number)
         self.checkpointer.wake()
         if not RAISES.isdisjoint(ops):
             self._sweep(now)
+        if RESULT in ops:
+            self._drop_results(now)
         return lost
 
-    def _together(self, ops: BatchOps) -> bool:
+    def _note(self, number: int, lost: list[str]) -> None:
+        """In the batch's own transaction: that it is in, and which groups are not. Who was not answered reads it later."""
+        self.db.execute(self.meta, ("batch", number))
+        if any(lost):
+            self.db.execute(self.meta, (f"lost {number % LOSSES}", pack((number, lost))))
+
+    def _together(self, ops: BatchOps, number: int) -> bool:
         """All groups in one go; False when any is lost (or when two of them meet: one after the other they may both be fine)."""
         db = self.db
         db.execute("BEGIN IMMEDIATE")
         try:
-            for number in sorted(ops):
-                op, rows = OPS[number], ops[number][0]
+            for place in sorted(ops):
+                op, rows = OPS[place], ops[place][0]
                 if op.check:
                     for row in set(rows):  # many groups rest on the same set of handlers
-                        self._check(number, row)
+                        self._check(place, row)
                     continue
                 before = db.total_changes()
-                db.executemany(self.sql[number], rows)
+                db.executemany(self.sql[place], rows)
                 if op.exact and db.total_changes() - before != len(rows):
                     raise Lost(op.name)
+            self._note(number, [])
             db.execute("COMMIT")
         except (Lost, apsw.ConstraintError, TypeError, OverflowError):
             db.execute("ROLLBACK")
@@ -97,7 +111,7 @@ class Writer:
             raise
         return True
 
-    def _one_by_one(self, groups: list[GroupOps]) -> list[str]:
+    def _one_by_one(self, groups: list[GroupOps], number: int) -> list[str]:
         db = self.db
         lost: list[str] = []
         db.execute("BEGIN IMMEDIATE")
@@ -115,6 +129,7 @@ class Writer:
                 else:
                     lost.append("")
                 db.execute("RELEASE one")
+            self._note(number, lost)
             db.execute("COMMIT")
         except apsw.Error:
             self._rollback()
@@ -168,6 +183,13 @@ class Writer:
         except apsw.Error:
             self._rollback()
 
+    def _drop_results(self, now: int) -> None:
+        """What nobody will ask for any more, some at a time."""
+        try:
+            self.db.execute(self.old_results, (now - RESULTS, SWEEP_RESULTS))
+        except apsw.Error:
+            self._rollback()
+
     def close(self) -> None:
         self.checkpointer.close()
         self.db.close()
@@ -209,10 +231,11 @@ def serve(pipe: socket.socket, writer: Writer) -> None:
             return
         number, entangled, now, count, ops = decode(body)
         try:
-            lost = writer.commit(ops, count, entangled, now)
+            lost = writer.commit(ops, count, entangled, now, number)
         except apsw.Error as error:
-            answer(number, None, f"{type(error).__name__}: {error}")
-            if isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError):
+            ends = isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError)
+            answer(number, None, f"{type(error).__name__}: {error}", ends)
+            if ends:
                 return
         else:
             answer(number, lost, writer.checkpointer.trouble)

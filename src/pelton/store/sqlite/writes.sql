@@ -117,6 +117,10 @@ DELETE FROM timer WHERE run = ?1 AND n = ?2 AND arm = ?3;
 INSERT INTO timer (run, n, arm, epoch, due) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT DO UPDATE SET epoch = excluded.epoch, due = excluded.due;
 
+-- name: timer_stale
+-- A timer that fired and changed nothing, unless it was set anew meanwhile.
+DELETE FROM timer WHERE run = ?1 AND n = ?2 AND arm = ?3 AND epoch = ?4;
+
 -- name: held_new
 -- Something that nothing can take yet.
 INSERT INTO held (id, ns, run, name, key, posted, expires, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
@@ -131,7 +135,7 @@ DELETE FROM wait_key WHERE run = ?1 AND n = ?2;
 
 -- name: wait_open
 -- A step that waits for a key.
-INSERT INTO wait_key (ns, name, key, run, n) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING;
+INSERT INTO wait_key (ns, name, key, run, n, opened) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING;
 
 -- name: key_free
 -- The names of a run that is over: free for others.
@@ -207,6 +211,10 @@ UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7 WHER
 -- A line that a worker wrote.
 INSERT INTO log (run, n, at, text) VALUES (?1, ?2, ?3, ?4);
 
+-- name: result_new
+-- What became of a job's signal to one run, once.
+INSERT INTO result (job, run, n, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+
 -- name: remove_run
 DELETE FROM run WHERE key = ?1;
 
@@ -249,6 +257,10 @@ DELETE FROM log WHERE run = ?1;
 -- name: meta_put
 -- The clock and the reserved numbers, for the next start.
 INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: result_old
+-- Results that have been kept long enough, the oldest first.
+DELETE FROM result WHERE (job, run, n) IN (SELECT job, run, n FROM result INDEXED BY result_at WHERE at < ?1 ORDER BY at LIMIT ?2);
 
 -- name: rendezvous_idle
 -- Meeting points that nobody has used for a while.

@@ -1,0 +1,178 @@
+"""The store's connection to its writer, which outlives a writer process.
+
+Each batch has a number, and the writer keeps the number of its last batch in the file, in the batch's own transaction (with the
+losses, when a group of it was lost). When the writer process ends unexpectedly, its lock is waited for, a new one is started and
+the file is asked: batches up to that number are in it, and their callers are answered; the others are sent again, in their order.
+Sending again is harmless: every group says which revisions it was decided on. Callers notice a pause.
+
+It gives up, for good and with a reason, when the writer says that the disk failed (after a failed sync a second look may show
+what is not on the disk), when it ends `DEATHS` times without getting any further, and when no new one can be started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import structlog
+
+from pelton.store.base import StoreBusy, StoreFailed
+from pelton.store.sqlite.locks import Locks
+from pelton.store.sqlite.ops import BatchOps
+from pelton.store.sqlite.pipe import WriterPipe
+
+DEATHS = 3
+PAUSE = 0.1  # seconds before a second try, doubled for each further one
+
+log = structlog.get_logger("pelton.store")
+
+
+class Sent(NamedTuple):
+    body: bytes
+    size: int  # how many groups
+    answer: asyncio.Future[list[Any]]
+
+
+class WriterLink:
+    """`look()` reads from the file: the number of its last batch, and the losses of late ones by number."""
+
+    def __init__(
+        self, path: str, durability: str, locks: Locks, wait: float, look: Callable[[], tuple[int, dict[int, list[str]]]]
+    ) -> None:
+        self.failure = ""
+        self.restarts = 0
+        self.settings: dict[str, Any] = {}
+        self.lost = asyncio.Event()  # set when it was given up
+        self._path = path
+        self._durability = durability
+        self._locks = locks
+        self._wait = wait
+        self._look = look
+        self._pipe = WriterPipe()
+        self._number = 0
+        self._under_way: dict[int, Sent] = {}  # in the order of sending
+        self._recovery: asyncio.Task[None] | None = None
+        self._fatal = ""  # what the writer said of the disk before it ended
+        self._closing = False
+        self._reached = 0  # the last batch that was answered
+        self._deaths = 0  # since then
+
+    @property
+    def pid(self) -> int:
+        return self._pipe.pid
+
+    async def start(self, number: int) -> None:
+        """`number` of the last batch in the file. The writer's lock must have been taken. Raises StoreFailed."""
+        self._number = self._reached = number
+        self.settings = await self._pipe.start(self._path, self._durability, self._locks.writer)
+        self._locks.hand_over(self._pipe.pid)
+
+    def send(self, entangled: bool, now: int, count: int, ops: BatchOps) -> asyncio.Future[list[Any]]:
+        """`count`: how many groups. The answer to come: [number, lost texts or None, error, ...]. Raises StoreFailed when the
+        link was given up or closed, and what the encoder raises for rows that do not go through; then nothing was sent."""
+        if self.failure or self._closing:
+            raise StoreFailed(self.failure or "the store is closed")
+        if not self.settings:
+            raise StoreFailed("the store is not open")
+        body = self._pipe.encode(self._number + 1, entangled, now, count, ops)
+        self._number += 1
+        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._under_way[self._number] = Sent(body, count, answer)
+        if self._recovery is None:
+            self._pass_on(self._number)
+        return answer
+
+    async def close(self) -> None:
+        """Waits for what is under way, then lets the writer end."""
+        if self._recovery is not None:
+            await asyncio.wait([self._recovery])
+        self._closing = True
+        await self._pipe.close()
+        self._fail_all(self.failure or "the store is closed")
+
+    # ---- one writer
+
+    def _pass_on(self, number: int) -> None:
+        sent, pipe = self._under_way[number], self._pipe
+        try:
+            given = pipe.send(sent.body)
+        except StoreFailed:
+            self._broken(pipe)
+        else:
+            given.add_done_callback(partial(self._answered, pipe, number))
+
+    def _answered(self, pipe: WriterPipe, number: int, given: asyncio.Future[list[Any]]) -> None:
+        if given.cancelled() or given.exception() is not None:
+            self._broken(pipe)
+            return
+        answer = given.result()
+        if len(answer) > 3 and answer[3]:
+            self._fatal = answer[2]
+        self._settle(number, answer)
+
+    def _settle(self, number: int, answer: list[Any]) -> None:
+        self._reached, self._deaths = number, 0
+        sent = self._under_way.pop(number, None)
+        if sent is not None and not sent.answer.done():
+            sent.answer.set_result(answer)
+
+    # ---- the next one
+
+    def _broken(self, pipe: WriterPipe) -> None:
+        if pipe is not self._pipe or self._recovery is not None or self.failure or self._closing:
+            return
+        self._recovery = asyncio.get_running_loop().create_task(self._recover(), name="a new writer for the store")
+
+    async def _recover(self) -> None:
+        reason = self._pipe.failure
+        while not self.failure:
+            try:
+                await self._replace(reason)
+                break
+            except (StoreFailed, StoreBusy, OSError) as error:
+                reason = str(error)
+            except Exception as error:  # whatever it is, nobody may be left waiting
+                self._give_up(f"no new writer could be started: {type(error).__name__}: {error}")
+                await self._pipe.end()
+        self._recovery = None
+        if self.failure:
+            return
+        for number in sorted(self._under_way):
+            if number in self._under_way:
+                self._pass_on(number)
+
+    async def _replace(self, reason: str) -> None:
+        self._deaths += 1
+        await self._pipe.end()
+        if self._fatal:
+            self._give_up(f"the writer process ended after the disk failed: {self._fatal}")
+            return
+        if self._deaths > DEATHS:
+            self._give_up(f"the writer process ended {self._deaths} times without writing anything in between: {reason}")
+            return
+        if self._deaths > 1:
+            await asyncio.sleep(PAUSE * 2 ** (self._deaths - 2))
+        log.warning("the writer process of the store ended; a new one is started", reason=reason, under_way=len(self._under_way))
+        await self._locks.take_writer(self._wait)
+        pipe = self._pipe = WriterPipe()
+        self.settings = await pipe.start(self._path, self._durability, self._locks.writer)
+        self._locks.hand_over(pipe.pid)
+        self.restarts += 1
+        reached, losses = self._look()
+        for number in sorted(number for number in self._under_way if number <= reached):
+            lost = losses.get(number) or [""] * self._under_way[number].size
+            self._settle(number, [number, lost, ""])
+
+    def _give_up(self, reason: str) -> None:
+        self.failure = f"{reason}; nothing more can be written to {self._path}: stop this server, look into it, start it again"
+        log.critical("the store has failed", reason=self.failure)
+        self._fail_all(self.failure)
+        self.lost.set()
+
+    def _fail_all(self, reason: str) -> None:
+        for sent in self._under_way.values():
+            if not sent.answer.done():
+                sent.answer.set_exception(StoreFailed(reason))
+        self._under_way.clear()

@@ -1,0 +1,94 @@
+"""An engine on a real store for tests, with what they ask of it again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import json
+from tests.runtime.harness import Shapes
+
+from pelton.kernel.process import Process
+from pelton.runtime.engine import Engine
+from pelton.store.base import Store
+from pelton.store.sqlite.store import SqliteStore
+
+T = TypeVar("T")
+
+
+class Living:
+    def __init__(self, store: Store, engine: Engine, shapes: Shapes) -> None:
+        self.store = store
+        self.engine = engine
+        self.shapes = shapes
+
+    async def define(self, build: Callable[[], Process]) -> None:
+        name = build().name
+        self.shapes.processes[name] = build
+        await self.engine.define("default", "process", "shapes", name, 1, json.encode(name))
+
+    async def ended(self, run: int, seconds: float = 20.0) -> Any:
+        """The run's output, when it has ended."""
+        with self.engine.watch(run) as watch:
+            end = asyncio.get_running_loop().time() + seconds
+            while (view := await self.engine.view("default", run)) is None or not view.run.ended:
+                assert asyncio.get_running_loop().time() < end, (
+                    f"run {run} does not end: {await self.engine.steps('default', run)}"
+                )
+                await watch.changed(1.0)
+        assert view.end is not None
+        return view.end.output
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+        end = asyncio.get_running_loop().time() + seconds
+        while not condition():
+            assert asyncio.get_running_loop().time() < end, "the condition did not come about in time"
+            await asyncio.sleep(0.001)
+
+    async def until_found(self, look: Callable[[], Awaitable[Sequence[T]]], seconds: float = 10.0) -> T:
+        end = asyncio.get_running_loop().time() + seconds
+        while not (found := await look()):
+            assert asyncio.get_running_loop().time() < end, "nothing was found in time"
+            await asyncio.sleep(0.001)
+        return found[0]
+
+    def forget(self) -> None:
+        """What is not pinned, as if another server had the store."""
+        committer = self.engine.committer
+        for entry in [entry for entry in committer.cache._entries.values() if not entry.pins]:
+            committer.cache.drop(entry)
+        for place in [place for place in committer.places._known.values() if not place.pins]:
+            committer.places.drop(place)
+
+
+@asynccontextmanager
+async def living(
+    path: Path,
+    *processes: Callable[[], Process],
+    shapes: Shapes | None = None,
+    wrap: Callable[[Store], Store] | None = None,
+    prepare: Callable[[Engine], None] | None = None,
+    **options: Any,
+) -> AsyncIterator[Living]:
+    """Opened on `path`, with the processes defined; closed at the end, so that the next one goes on."""
+    store: Store = SqliteStore(path / "pelton.db", "relaxed")
+    await store.open()
+    given = wrap(store) if wrap is not None else store
+    engine = Engine(given, **options)
+    at = Living(given, engine, shapes or Shapes())
+    engine.add_language(at.shapes)
+    for build in processes:
+        at.shapes.processes[build().name] = build
+    if prepare is not None:
+        prepare(engine)
+    try:
+        await engine.open()
+        for build in processes:
+            await at.define(build)
+        yield at
+    finally:
+        await engine.close(2.0)
+        await store.close()
