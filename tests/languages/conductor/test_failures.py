@@ -146,6 +146,26 @@ async def test_a_failure_workflow_that_is_not_there(api: Api) -> None:
     assert (given["a"], given["d"], given["failedWorkflow"]["input"]) == (1, 1, {"who": "x", "d": 1, "a": 1})
 
 
+async def test_a_failed_child_is_named_wherever_the_reason_is_told(api: Api) -> None:
+    await api.register([simple("t", retryCount=0)], "child")
+    call = step("SUB_WORKFLOW", "s", optional=True, subWorkflowParam={"name": "child"})
+    strict = {**call, "taskReferenceName": "strict", "optional": False}
+    said = {"said": "${s.reasonForIncompletion}"}
+    run = await api.run([call, step("SET_VARIABLE", "v", inputParameters=said), strict])
+    children = []
+    for _ in range(2):
+        failed = await api.one("t")
+        children.append(failed["workflowInstanceId"])
+        await api.update(failed, "FAILED", reasonForIncompletion="broken")
+    found = await api.ended(run, "FAILED")
+    first, second = (f"Sub workflow {child} failure reason: Task {child}-1 failed" for child in children)
+    assert task(found, "s")["reasonForIncompletion"].startswith(first)
+    assert found["variables"]["said"].startswith(first)
+    assert found["reasonForIncompletion"].startswith(
+        f"Task {task(found, 'strict')['taskId']} failed with status: FAILED and reason: '{second}"
+    )
+
+
 async def test_a_permissive_failure_says_how_the_task_ended(api: Api) -> None:
     run = await api.run([simple("t", permissive=True), simple("b")])
     failed = await api.one("t")

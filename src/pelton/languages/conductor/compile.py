@@ -18,7 +18,7 @@ from pelton.languages.conductor.faces import ProcessFace, TaskFace
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.languages.conductor.roots import Roots, TaskFacts
 from pelton.languages.conductor.sequels import sequels
-from pelton.languages.conductor.tree import all_tasks, kind
+from pelton.languages.conductor.tree import all_tasks
 from pelton.web.errors import WebError
 
 LANGUAGE = "conductor"
@@ -54,7 +54,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int, schemes: 
 def compile_process(definition: WorkflowDef, name: str, version: int, row: int, schemes: frozenset[str]) -> Process:
     tasks = all_tasks(definition)
     facts = {
-        task.task_reference_name: TaskFacts(kind(task), task.name, shown_type(task), loops.list_member(task)) for task in tasks
+        task.task_reference_name: TaskFacts(task.type, task.name, shown_type(task), loops.list_member(task)) for task in tasks
     }
     roots = Roots(name, version, facts, definition.input_template)
     compiler = Compiler(roots, schemes)
@@ -107,4 +107,5 @@ def failed_reason(context: Any, step: OpenStep | Step | None, failure: Failure, 
     node = context.process.nodes.get(step.slot)
     if node is not None and isinstance(node.face, TaskFace) and node.face.task.permissive:
         shown = words.task_status(step)  # the run has gone on, and is only now ended by it
-    return f"Task {task} failed with status: {shown} and reason: '{failure.message or 'null'}'"
+    reason = words.reason(context.codec, step) or failure.message or "null"
+    return f"Task {task} failed with status: {shown} and reason: '{reason}'"

@@ -168,7 +168,7 @@ MEMBERS: dict[str, TaskGet] = {
     "endTime": lambda context, step, slot, facts: step.ended if isinstance(step, Step) else 0,
     "workflowInstanceId": lambda context, step, slot, facts: context.codec.run_id(context.run.key),
     "taskId": lambda context, step, slot, facts: context.codec.step_id(context.run.key, step.n),
-    "reasonForIncompletion": lambda context, step, slot, facts: step.reason or None,
+    "reasonForIncompletion": lambda context, step, slot, facts: words.reason(context.codec, step) or None,
     "callbackAfterSeconds": lambda context, step, slot, facts: words.callback_after(step, context.now),
     "workerId": lambda context, step, slot, facts: step.worker or None,
     "iteration": lambda context, step, slot, facts: words.iteration(step),

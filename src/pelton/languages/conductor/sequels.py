@@ -173,7 +173,7 @@ def _task(context: Any, step: Step, budget: _Budget) -> dict[str, JSON]:
         "outputData": budget.fit(step.output),
     }
     if step.reason:
-        found["reasonForIncompletion"] = step.reason
+        found["reasonForIncompletion"] = words.reason(context.codec, step)
     if step.worker:
         found["workerId"] = step.worker
     return found

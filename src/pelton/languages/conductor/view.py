@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from pelton.kernel.facts import Codec
 from pelton.kernel.process import Choice, Node, Process
-from pelton.kernel.rows import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step, StepStatus
+from pelton.kernel.rows import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step
 from pelton.kernel.signals import BY_PARENT
 from pelton.languages.conductor import loops, words
 from pelton.languages.conductor.faces import ProcessFace, TaskFace
@@ -192,7 +192,7 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
         workflow_instance_id=place.codec.run_id(run.key),
         workflow_type=process.name,
         task_id=place.codec.step_id(run.key, step.n),
-        reason_for_incompletion=_reason(place, step, child) or UNSET,
+        reason_for_incompletion=words.reason(place.codec, step) or UNSET,
         callback_after_seconds=_callback(step, place.now, seconds),
         worker_id=step.worker or UNSET,
         output_data=_output(place, step, child, output, face),
@@ -227,12 +227,6 @@ def _output(place: Place, step: OpenStep | Step, child: int, assembled: Any, fac
     if child > 0:
         return {**(output if isinstance(output, dict) else {}), "subWorkflowId": place.codec.run_id(child)}
     return output if output is not None else {}
-
-
-def _reason(place: Place, step: OpenStep | Step, child: int) -> str:
-    if child > 0 and isinstance(step, Step) and not StepStatus(step.status).successful and step.failure == "child":
-        return f"Sub workflow {place.codec.run_id(child)} failure reason: {step.reason}"
-    return step.reason
 
 
 def _callback(step: OpenStep | Step, now: int, delay: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pelton.kernel.facts import Codec
 from pelton.kernel.rows import OpenStep, RunStatus, State, Step, StepStatus
 
 FOREVER = 2_147_483_647  # seconds, how an endless wait is shown
@@ -42,6 +43,15 @@ def task_status(step: OpenStep | Step) -> str:
     if step.state == State.WORK and not step.lease:
         return "SCHEDULED"
     return "IN_PROGRESS"
+
+
+def reason(codec: Codec, step: OpenStep | Step) -> str:
+    """Why a task came to what it came to; of one that called a run which ended badly, which run that was."""
+    if not isinstance(step, Step) or step.state != State.CALL or step.child <= 0:
+        return step.reason
+    if step.failure == "child" or step.status == StepStatus.COMPLETED_WITH_ERRORS:
+        return f"Sub workflow {codec.run_id(step.child)} failure reason: {step.reason}"
+    return step.reason
 
 
 def reference(slot: str, it: int) -> str:
