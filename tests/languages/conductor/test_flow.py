@@ -385,17 +385,8 @@ async def test_a_child_says_that_its_parent_was_terminated(api: Api) -> None:
     assert found["reasonForIncompletion"] == "Parent workflow has been terminated with reason: enough"
 
 
-async def test_an_unknown_type_is_a_workers_own(api: Api) -> None:
-    run = await api.run([step("MY_TYPE", "u", inputParameters={"a": 1})])
-    found = await api.one("MY_TYPE")
-    assert (found["taskType"], found["taskDefName"], found["inputData"]) == ("MY_TYPE", "u", {"a": 1})
-    assert found["taskDefinition"]["retryCount"] == 0
-    await api.update(found)
-    await api.ended(run)
-
-
-@pytest.mark.parametrize("kind", ["switch", "HUMAN", "Fork_Join", "@http", "", "DYNAMIC"])
-async def test_types_that_mean_something_else_are_refused(api: Api, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["switch", "HUMAN", "Fork_Join", "@http", "", "DYNAMIC", "MY_TYPE"])
+async def test_types_that_are_not_known_are_refused(api: Api, kind: str) -> None:
     answer = await api.refused("PUT", "/metadata/workflow", [{"name": "wf", "tasks": [step(kind, "u")]}])
     assert answer.json["validationErrors"][0]["path"] == "updateWorkflowDef.arg0[0].tasks[0].type"
 

@@ -35,7 +35,7 @@ from pelton.languages.conductor import loops, policies, scripts, sinks, times
 from pelton.languages.conductor.faces import TaskFace
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
 from pelton.languages.conductor.roots import Roots
-from pelton.languages.conductor.tree import kind, queue_name, walk
+from pelton.languages.conductor.tree import walk
 
 NO_DOMAIN = "NO_DOMAIN"
 ACTIVE = 10_000  # milliseconds for which a poll says that a domain has workers
@@ -67,7 +67,7 @@ class Compiler:
     def _node(self, task: WorkflowTask, next_task: WorkflowTask | None, following: str) -> Node:
         if task.type == "FORK_JOIN":
             return self._fork(task, next_task)
-        return _MAKERS[kind(task)](self, task, self._common(task, following), following)
+        return _MAKERS[task.type](self, task, self._common(task, following), following)
 
     def _common(self, task: WorkflowTask, following: str) -> dict[str, Any]:
         policy = task.task_definition if task.task_definition is not UNSET else policies.ad_hoc(task)
@@ -85,7 +85,7 @@ class Compiler:
         return TaskFace(task, policy, Raw(msgspec.json.encode(task)), Raw(msgspec.json.encode(policy)), shown_type(task))
 
     def _input(self, task: WorkflowTask, policy: TaskDef) -> Expression:
-        defaults = policy.input_template if kind(task) == "SIMPLE" else {}
+        defaults = policy.input_template if task.type == "SIMPLE" else {}
         compiled = compile_template({**defaults, **task.input_parameters}, self.roots)
         return Defaulted(compiled, defaults) if defaults else compiled
 
@@ -146,7 +146,7 @@ class Compiler:
     # ---- work
 
     def _simple(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
-        return Work(**common, queue=Queue(queue_name(task)), delay=task.start_delay * 1000)
+        return Work(**common, queue=Queue(task.name), delay=task.start_delay * 1000)
 
     def _http(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         flag = task.async_complete

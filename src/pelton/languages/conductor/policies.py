@@ -8,7 +8,6 @@ from msgspec import UNSET, structs
 
 from pelton.kernel.process import Limit, Limits, Retry, Rule
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
-from pelton.languages.conductor.tree import kind
 
 # Types whose failure is never tried again.
 NEVER_RETRIED = frozenset({"SWITCH", "FORK_JOIN", "JOIN", "DO_WHILE"})
@@ -60,7 +59,7 @@ def limits_of(task: WorkflowTask, policy: TaskDef) -> Limits:
         attempt=timed("Task", "Timeout", policy.timeout_seconds),
         total=timed("Task", "Total timeout", policy.total_timeout_seconds, "fail" if action == "retry" else action),
     )
-    if kind(task) not in ("SIMPLE", "HTTP"):
+    if task.type not in ("SIMPLE", "HTTP"):
         return limits
     idle = None
     if policy.response_timeout_seconds > 0:

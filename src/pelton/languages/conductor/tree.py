@@ -16,21 +16,6 @@ SUPPORTED = (
     "DO_WHILE", "EVENT", "FORK_JOIN", "HTTP", "INLINE", "JOIN", "SET_VARIABLE", "SIMPLE", "SUB_WORKFLOW", "SWITCH", "TERMINATE",
     "WAIT",
 )  # fmt: skip
-UNSUPPORTED = (
-    "AGENT", "CALL_MCP_TOOL", "CANCEL_AGENT", "DECISION", "DYNAMIC", "EXCLUSIVE_JOIN", "FORK", "FORK_JOIN_DYNAMIC",
-    "GET_AGENT_CARD", "HUMAN", "JSON_JQ_TRANSFORM", "KAFKA_PUBLISH", "LAMBDA", "LIST_MCP_TOOLS", "NOOP",
-    "PULL_WORKFLOW_MESSAGES", "START_WORKFLOW",
-)  # fmt: skip
-
-
-def kind(task: WorkflowTask) -> str:
-    """The type whose rules hold for a task."""
-    return task.type if task.type in SUPPORTED else "SIMPLE"
-
-
-def queue_name(task: WorkflowTask) -> str:
-    """Where a worker's task is offered when its run names no domain."""
-    return task.name if task.type == "SIMPLE" else task.type
 
 
 class Place(NamedTuple):

@@ -16,7 +16,7 @@ from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode, loops, scripts, times
 from pelton.languages.conductor.model import Action, EventHandler, TaskDef, WorkflowDef, WorkflowTask
-from pelton.languages.conductor.tree import SUPPORTED, UNSUPPORTED, Place, inner_lists, kind, walk
+from pelton.languages.conductor.tree import SUPPORTED, Place, inner_lists, walk
 from pelton.web.errors import FieldProblem, WebError
 
 MAX_TASKS = 5_000
@@ -134,20 +134,17 @@ def _check_task(
     place: Place, references: dict[str, WorkflowTask], problems: Problems, check_sink: CheckSink | None, inline: int
 ) -> None:
     path, task, _ = place
-    if task.type in UNSUPPORTED or (task.type not in SUPPORTED and task.type.upper() in (*SUPPORTED, *UNSUPPORTED)):
+    if task.type not in SUPPORTED:
+        # A worker's task is SIMPLE: a type that nobody knows is a slip of the pen, and would wait for ever for a worker.
         known = ", ".join(SUPPORTED)
         problems.add(
-            f"{path}.type",
-            f"type {task.type!r} is not supported; use one of {known}, or a name of your own for a worker's task",
-            task.type,
+            f"{path}.type", f"type {task.type!r} is not supported; use one of {known} (SIMPLE for a worker's task)", task.type
         )
         return
-    if kind(task) == "SIMPLE":
-        for name, value in (("name", task.name), ("type", task.type)):
-            if value.startswith("@"):
-                message = f"the {name} of a worker's task must not begin with '@': such queues are the server's own"
-                problems.add(f"{path}.{name}", message, value)
-        _check_name(task.type, f"{path}.type", "WorkflowTask type cannot be empty", problems)
+    if task.type == "SIMPLE" and task.name.startswith("@"):
+        problems.add(
+            f"{path}.name", "the name of a worker's task must not begin with '@': such queues are the server's own", task.name
+        )
     if not 0 <= task.start_delay <= MAX_SECONDS:
         problems.add(f"{path}.startDelay", f"startDelay must be from 0 to {MAX_SECONDS}", task.start_delay)
     if task.retry_count is not UNSET and task.retry_count < 0:
