@@ -39,6 +39,10 @@ def loop() -> Process:
     return graph.build()
 
 
+def endless() -> Process:
+    return Graph("endless").scope("l", "body", "", again=look(lambda scene: True)).work("body").build()
+
+
 def parent() -> Process:
     return (
         Graph("parent")
@@ -275,6 +279,31 @@ async def test_terminating_a_parent_ends_its_children(tmp_path: Path) -> None:
         stored = await at.store.head(child)
         assert stored is not None
         assert stored.status == RunStatus.TERMINATED
+
+
+async def test_a_signal_that_lacks_facts_is_not_overtaken_by_those_behind_it(tmp_path: Path) -> None:
+    """Each of these would change what the first one asks for: behind an endless loop it would never come to its turn."""
+    async with rig(tmp_path) as at:
+        process = await at.define(endless)
+        head = await at.begin(process)
+        for _ in range(3):
+            await at.report(head.key, "body")
+        before = at.committer.stats["suspended"]
+        ending = at.committer.submit(head.key, Terminate(reason="enough"))  # asks for the step that ended last
+        reports = [at.committer.submit(head.key, Report(slot="body")) for _ in range(50)]
+        await ending
+        assert {await code_of(report) for report in reports} == {"ended"}
+        assert at.committer.stats["suspended"] - before <= 2 + len(reports)
+        assert [row.slot for row in await at.rows(head.key)].count("body") == 4  # three and the one that was open
+
+
+async def test_signals_to_a_run_that_must_be_read_first_keep_their_order(tmp_path: Path) -> None:
+    async with rig(tmp_path) as at:
+        process = await at.define(chain)
+        head = await at.begin(process)
+        at.cold()
+        await asyncio.gather(*(at.committer.submit(head.key, Report(slot=slot, output=slot)) for slot in ("a", "b", "c")))
+        assert [row.slot for row in await at.rows(head.key)] == ["$start", "a", "b", "c", "$end"]
 
 
 async def test_a_poison_signal_stops_itself_and_nothing_else(tmp_path: Path) -> None:

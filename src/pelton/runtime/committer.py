@@ -32,7 +32,6 @@ from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.facts import (
     DefinitionKey,
     EvaluationKey,
-    HeldKey,
     InlineKey,
     NewestKey,
     ProcessKey,
@@ -46,6 +45,7 @@ from pelton.kernel.transition import Fact
 from pelton.runtime.base import Applied, EngineError, EventIn, OutboxHooks, Stopping, TimerHooks, WatchHooks, WorkHooks
 from pelton.runtime.cache import RunCache, RunEntry, work_row
 from pelton.runtime.definitions import Definitions
+from pelton.runtime.facts import of_run
 from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building, Translator
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.jobs import Job, SignalJob, WriteJob
@@ -533,13 +533,24 @@ class Committer:
                 self._away += 1
                 suspend.entry.waiting.append(job)
                 return
+            if suspend.entry is not None and any(map(of_run, suspend.keys)):
+                # From here on, not from when the reading begins: what comes behind would change what is asked for, every time.
+                suspend.entry.busy = True
         self._away += 1
+        for run in suspend.loads:
+            self._loading(run)  # now, so that those behind wait for it in their order
         self._spawn(self._fetch(job, suspend))
+
+    def _loading(self, run: int) -> RunEntry:
+        entry = RunEntry(run)
+        entry.busy = True
+        self.cache.add(entry)
+        return entry
 
     async def _fetch(self, job: Job, suspend: Suspend) -> None:
         try:
             if suspend.loads:
-                await asyncio.gather(*(self._load(job, run) for run in suspend.loads))
+                await asyncio.gather(*(self._load(job, run, self.cache.peek(run)) for run in suspend.loads))
             for ns, name, version in suspend.bindings:
                 await self._bind(job, ns, name, version)
             if suspend.keys:
@@ -577,14 +588,11 @@ class Committer:
         except EngineError as error:
             job.answers.outside[key] = error
 
-    async def _load(self, job: Job, run: int) -> None:
+    async def _load(self, job: Job, run: int, entry: RunEntry | None = None) -> None:
         """Reads a run that is not in the cache: head, process, and what the signal will probably look at."""
-        entry = self.cache.peek(run)
-        if entry is not None:
+        if entry is None and self.cache.peek(run) is not None:
             return  # somebody else is at it, or was
-        entry = RunEntry(run)
-        entry.busy = True
-        self.cache.add(entry)
+        entry = entry or self._loading(run)
         loaded = False
         try:
             head = await self.store.head(run)
@@ -616,19 +624,19 @@ class Committer:
             entry.learn(key, answer)
 
     async def _answer_keys(self, job: Job, suspend: Suspend) -> None:
-        of_run: list[Any] = []
+        rows: list[Any] = []
         questions: list[Evaluation] = []
         outside: list[Any] = []
         for key in dict.fromkeys(suspend.keys):
             if type(key) is EvaluationKey:
                 questions.append(key.question)
-            elif type(key) in {DefinitionKey, InlineKey, ProcessKey, RunKey, ServedKey} or (type(key) is HeldKey and key.key):
-                outside.append(key)
+            elif of_run(key):
+                rows.append(key)
             else:
-                of_run.append(key)
+                outside.append(key)
         entry = suspend.entry
-        if of_run and entry is not None:
-            await self._read_run(job, entry, of_run)
+        if rows and entry is not None:
+            await self._read_run(job, entry, rows)
         if questions:
             job.answers.scripts.update(zip(questions, await self.ask(questions), strict=True))
         for key in outside:

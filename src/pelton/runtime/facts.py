@@ -36,6 +36,12 @@ OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey)
 """Keys whose answers depend on no run."""
 
 
+def of_run(key: Any) -> bool:
+    """Whether a fact is read from the run's own rows."""
+    kind = type(key)
+    return kind not in OUTSIDE and kind is not RunKey and not (kind is HeldKey and key.key)
+
+
 class Answers:
     """What was fetched for one job."""
 
