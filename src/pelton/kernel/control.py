@@ -102,7 +102,8 @@ def hurry_up(turn: Turn, signal: HurryUp) -> None:
     must_run(turn)
     for row in turn.all_open():
         if row.state == State.WORK and row.due > turn.now and not row.lease:
-            turn.edit(row).due = turn.now
+            mine = turn.edit(row)
+            mine.due = mine.updated = turn.now
 
 
 def carry_on(turn: Turn, signal: Continue) -> None:

@@ -85,6 +85,12 @@ class Request:
         self._body: bytes | None = None
         self._query: Query | None = None
 
+    def about(self, path: dict[str, str]) -> Request:
+        """The same request as if it had come with these parameters in its path. Its body has been read."""
+        other = Request(self.scope, self._receive, path, self._max_body, self._absent)
+        other._body, other._query = self._body, self._query
+        return other
+
     @property
     def query(self) -> Query:
         if self._query is None:

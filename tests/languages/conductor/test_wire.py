@@ -237,7 +237,8 @@ async def test_work_in_progress_comes_back(api: Api) -> None:
     assert (again["taskId"], again["pollCount"], again["outputData"]) == (found["taskId"], 2, {"half": 1})
     await api.update(again, "IN_PROGRESS", callbackAfterSeconds=60)
     assert await api.poll("a") == []
-    assert (await api.get(run))["tasks"][0]["status"] == "SCHEDULED"
+    [shown] = (await api.get(run))["tasks"]
+    assert (shown["status"], shown["callbackAfterSeconds"], shown["startDelayInSeconds"]) == ("SCHEDULED", 60, 0)
 
 
 async def test_leases(api: Api) -> None:

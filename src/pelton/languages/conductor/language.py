@@ -16,6 +16,7 @@ from pelton.languages.conductor.errors import render
 from pelton.languages.conductor.face import Face, Ids, Settings
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.languages.conductor.routes_events import Events
+from pelton.languages.conductor.routes_many import Many
 from pelton.languages.conductor.routes_metadata import Metadata
 from pelton.languages.conductor.routes_runs import Runs
 from pelton.languages.conductor.routes_tasks import Tasks
@@ -100,7 +101,8 @@ def register(
     face = Face(engine, cast(Ids, engine.codec), settings)
     add_local(sinks.INTERNAL, internal_sink(face))
     router = Router(render, max_body=max_body, absent=ABSENT)
-    for part in (Metadata(face), Runs(face), Tasks(face), Events(face)):
+    runs = Runs(face)
+    for part in (Metadata(face), runs, Many(face, runs), Tasks(face), Events(face)):
         part.add_to(router)
     if valid_key is None:
         return Registered(PREFIX, router, ())

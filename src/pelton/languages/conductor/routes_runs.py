@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import UNSET, structs
 
 from pelton.kernel.rows import RunStatus, Step
-from pelton.kernel.signals import Pause, Resume, Rewind, SetVars, Skip, Terminate
+from pelton.kernel.signals import HurryUp, Pause, Resume, Rewind, SetVars, Skip, Terminate
 from pelton.languages.conductor import decode, starting, sync, view, words
 from pelton.languages.conductor.face import Face
 from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
@@ -50,7 +50,9 @@ class Runs:
         router.add("POST", one + "/restart", self.restart)
         router.add("POST", one + "/retry", self.retry)
         router.add("POST", one + "/rerun", self.rerun)
+        router.add("POST", one + "/resetcallbacks", self.reset_callbacks)
         router.add("DELETE", one + "/remove", self.remove)
+        router.add("DELETE", one + "/terminate-remove", self.terminate_remove)
         router.add("PUT", one + "/skiptask/{ref}", self.skip)
         router.add("PUT", "/workflow/decide/{id}", self.decide)
         router.add("POST", one + "/variables", self.variables)
@@ -248,6 +250,16 @@ class Runs:
             raise WebError(400, f"Cannot archive workflow: {request.path['id']} with status: {words.RUN_STATUS[status]}")
         await self.engine.remove(self.ns, found.run.key)
         return empty()
+
+    async def terminate_remove(self, request: Request) -> Response:
+        await self.terminate(request)
+        return await self.remove(request)
+
+    async def reset_callbacks(self, request: Request) -> Response:
+        """Tasks that were put off may be handed out now."""
+        await self.face.view(request.path["id"])
+        await self.face.signal(request.path["id"], HurryUp())
+        return empty(204)
 
     async def skip(self, request: Request) -> Response:
         asked = skip_request(request.query, await request.body(), request.header(b"content-type"))

@@ -164,8 +164,6 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
     ended = step.ended if isinstance(step, Step) else 0
     policy = face.policy if face is not None else None
     domain, found, _ = step.queue.rpartition(":") if isinstance(step, OpenStep) else ("", "", "")
-    delay = step.due - step.opened if isinstance(step, OpenStep) and step.state == State.WORK else 0
-    seconds = -(-delay // 1000) if delay > 0 else 0
     retried = bool(step.bits & Bit.RETRIED)
     child = step.child if step.state == State.CALL else 0
     iteration = words.iteration(step)
@@ -183,7 +181,7 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
         start_time=step.started,
         end_time=ended,
         update_time=ended or (step.updated if isinstance(step, OpenStep) else 0),
-        start_delay_in_seconds=seconds,
+        start_delay_in_seconds=words.start_delay(step),
         retried_task_id=place.codec.step_id(run.key, step.previous) if step.previous else UNSET,
         retried=retried,
         executed=bool(ended) and not retried,
@@ -193,7 +191,7 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
         workflow_type=process.name,
         task_id=place.codec.step_id(run.key, step.n),
         reason_for_incompletion=words.reason(place.codec, step) or UNSET,
-        callback_after_seconds=_callback(step, place.now, seconds),
+        callback_after_seconds=words.callback_after(step, place.now),
         worker_id=step.worker or UNSET,
         output_data=_output(place, step, child, output, face),
         workflow_task=face.text if face is not None else _NO_FACE,
@@ -227,16 +225,6 @@ def _output(place: Place, step: OpenStep | Step, child: int, assembled: Any, fac
     if child > 0:
         return {**(output if isinstance(output, dict) else {}), "subWorkflowId": place.codec.run_id(child)}
     return output if output is not None else {}
-
-
-def _callback(step: OpenStep | Step, now: int, delay: int) -> int:
-    if not isinstance(step, OpenStep):
-        return 0
-    if step.state == State.WORK:
-        return delay
-    if step.state == State.WAIT:
-        return max(0, -(-(step.due - now) // 1000)) if step.due else words.FOREVER
-    return 0
 
 
 def item_view(codec: Codec, item: WorkItem, now: int) -> Task:

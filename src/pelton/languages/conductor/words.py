@@ -63,10 +63,24 @@ def iteration(step: OpenStep | Step) -> int:
     return step.k if step.state == State.SCOPE else step.it
 
 
+def start_delay(step: OpenStep | Step) -> int:
+    """Seconds after its scheduling before which a worker's task is not handed out for the first time."""
+    if not isinstance(step, OpenStep) or step.state != State.WORK or _put_off(step):
+        return 0
+    return max(0, -(-(step.due - step.opened) // 1000))
+
+
 def callback_after(step: OpenStep | Step, now: int) -> int:
-    """Seconds until the task is looked at again."""
+    """Seconds until the task is looked at again: of a worker's task as its worker or its policy said, of a wait what is left."""
     if not isinstance(step, OpenStep):
         return 0
     if step.state == State.WORK:
-        return max(0, -(-(step.due - step.opened) // 1000)) if step.due > step.opened else 0
+        return max(0, -(-(step.due - step.updated) // 1000)) if _put_off(step) else start_delay(step)
+    if step.state == State.WAIT:
+        return max(0, -(-(step.due - now) // 1000)) if step.due else FOREVER
     return 0
+
+
+def _put_off(step: OpenStep) -> bool:
+    """Whether a worker has had it, and has said when it wants it again."""
+    return 0 < step.started < step.due

@@ -1,0 +1,124 @@
+"""Several workflows in one request: the operator's acts on a list of ids, and workflows by their correlation ids."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from pelton.kernel.rows import RunStatus
+from pelton.languages.conductor import decode, view
+from pelton.languages.conductor.errors import STATUS
+from pelton.languages.conductor.face import CORRELATION, Face, bulk
+from pelton.languages.conductor.routes_runs import Runs
+from pelton.runtime.base import EngineError
+from pelton.web.asgi import Handler, Request, Response, Router, json_response
+from pelton.web.errors import WebError
+
+MOST = 1_000  # ids of one request, and workflows of one answer
+AT_ONCE = 50  # acts that are under way together
+
+_encode = msgspec.json.encode
+
+
+class Many:
+    def __init__(self, face: Face, runs: Runs) -> None:
+        self.face = face
+        self.engine = face.engine
+        self.ns = face.ns
+        self.runs = runs
+
+    def add_to(self, router: Router) -> None:
+        runs, base = self.runs, "/workflow/bulk"
+        router.add("PUT", f"{base}/pause", self._each(runs.pause))
+        router.add("PUT", f"{base}/resume", self._each(runs.resume))
+        router.add("POST", f"{base}/restart", self._each(runs.restart))
+        router.add("POST", f"{base}/retry", self._each(runs.retry))
+        router.add("POST", f"{base}/terminate", self._each(runs.terminate))
+        router.add("DELETE", f"{base}/remove", self._each(runs.remove))
+        router.add("DELETE", f"{base}/terminate-remove", self._each(runs.terminate_remove))
+        router.add("GET", "/workflow/{name}/correlated/{cid}", self.correlated)
+        router.add("POST", "/workflow/{name}/correlated", self.correlated_ids)
+        router.add("POST", "/workflow/correlated/batch", self.correlated_batch)
+
+    # ---- acts
+
+    def _each(self, act: Handler) -> Handler:
+        """A handler that does to every id of the body what `act` does to the one in its path, with the same query."""
+
+        async def one(request: Request, identity: str) -> str | None:
+            try:
+                await act(request.about({"id": identity}))
+            except WebError as error:
+                return error.message
+            except EngineError as error:
+                if error.code not in STATUS:
+                    raise
+                return error.message
+            return None
+
+        async def all_of(request: Request) -> Response:
+            ids = list(dict.fromkeys(decode.decode_texts(await request.body(), "the workflow ids")))
+            if not ids:
+                raise WebError(400, "WorkflowIds list cannot be null.")
+            _check_count(len(ids))
+            failed: dict[str, str] = {}
+            for start in range(0, len(ids), AT_ONCE):
+                some = ids[start : start + AT_ONCE]
+                said = await asyncio.gather(*(one(request, each) for each in some))
+                failed |= {identity: message for identity, message in zip(some, said, strict=True) if message is not None}
+            return bulk([each for each in ids if each not in failed], failed)
+
+        return all_of
+
+    # ---- by correlation
+
+    async def _of(self, name: str, correlation: str, request: Request, room: int) -> list[msgspec.Raw]:
+        """Workflows of a name and a correlation id, newest first."""
+        closed = request.query.boolean("includeClosed", False)
+        tasks = request.query.boolean("includeTasks", False)
+        found: list[msgspec.Raw] = []
+        for key in await self.engine.store.run_keys(self.ns, CORRELATION, name, correlation, False):
+            run = await self.engine.view(self.ns, key)
+            if run is None or run.process.language != self.face.language or run.run.status == RunStatus.EXPECTED:
+                continue
+            # A rerun may have given it another correlation id.
+            if view.meta_of(run.start).correlation != correlation or (RunStatus(run.run.status).ended and not closed):
+                continue
+            if len(found) >= room:
+                raise WebError(400, f"more than {MOST} workflows have these correlation ids; ask for fewer at a time")
+            found.append(msgspec.Raw(_encode(await view.workflow_view(self.engine, self.ns, run, tasks))))
+        return found
+
+    async def correlated(self, request: Request) -> Response:
+        return json_response(await self._of(request.path["name"], request.path["cid"], request, MOST))
+
+    async def _by_id(self, names: list[str], ids: list[str], request: Request) -> Response:
+        _check_count(len(ids) * max(len(names), 1))
+        found: dict[str, list[msgspec.Raw]] = {}
+        room = MOST
+        for correlation in dict.fromkeys(ids):
+            mine: list[msgspec.Raw] = []
+            for name in dict.fromkeys(names):
+                mine += await self._of(name, correlation, request, room - len(mine))
+            room -= len(mine)
+            found[correlation] = mine
+        return json_response(found)
+
+    async def correlated_ids(self, request: Request) -> Response:
+        ids = decode.decode_texts(await request.body(), "the correlation ids")
+        return await self._by_id([request.path["name"]], ids, request)
+
+    async def correlated_batch(self, request: Request) -> Response:
+        given = decode.decode_map(await request.body(), "the request")
+        return await self._by_id(_texts(given, "workflowNames"), _texts(given, "correlationIds"), request)
+
+
+def _texts(given: dict[str, Any], name: str) -> list[str]:
+    return decode.decode_texts(_encode(given.get(name) or []), name)
+
+
+def _check_count(count: int) -> None:
+    if count > MOST:
+        raise WebError(400, f"Cannot process more than {MOST} workflows. Please use multiple requests.")
