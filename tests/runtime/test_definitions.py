@@ -14,7 +14,7 @@ from tests.runtime.harness import Rig, Shapes, handles, rig
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.process import Process
 from pelton.runtime.base import EngineError
-from pelton.runtime.definitions import Definitions
+from pelton.runtime.definitions import REFERENCES, Definitions
 from pelton.store.base import DefinitionRow
 
 
@@ -101,6 +101,21 @@ async def test_what_does_not_compile_is_refused_and_not_kept(tmp_path: Path) -> 
         assert (error.value.code, error.value.message) == ("invalid", "process 'bad': no good")
         assert await at.store.definitions("default", "bound") == []
         assert await definitions_of(at).inline("default", "shapes", "[1]") == "a definition must be an object"
+
+
+class ReferringOften(Referring):
+    """Its processes refer to one policy for each of many steps."""
+
+    def bind(self, row: DefinitionRow, refer: Callable[[str, str, int], DefinitionRow | None]) -> bytes:
+        for _ in range(2 * REFERENCES):
+            refer("policy", row.name, 1)
+        return super().bind(row, refer)
+
+
+async def test_what_is_referred_to_often_counts_once(tmp_path: Path) -> None:
+    async with rig(tmp_path, shapes=ReferringOften()) as at:
+        await definitions_of(at).define("default", "process", "shapes", "p", 1, b"{}")
+        assert (await definitions_of(at).bind("default", "p")).name == "p"
 
 
 async def test_a_handler_set_hears_what_its_active_handlers_are_for(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ BINDINGS_KEPT = 10_000
 BIG = 32_768  # bytes of a body that is compiled in a thread
 TYPES_KEPT = 10_000
 ONE_BY_ONE = 200  # handlers that are read singly rather than with all others
-REFERENCES = 1_000  # definitions that one process may refer to
+REFERENCES = 6_000  # definitions that one process may refer to: more than the steps that a language lets it have
 TRIES = 8
 
 Write = Callable[[Callable[[Group], None]], Awaitable[Committed]]
@@ -218,12 +218,12 @@ class Definitions:
     async def _bind(self, row: DefinitionRow) -> Process:
         language = self.language(row.language)
         referred: dict[tuple[str, str, int], DefinitionRow | None] = {}
-        wanted: list[tuple[str, str, int]] = []
+        wanted: dict[tuple[str, str, int], None] = {}  # each once, however often it is referred to
 
         def refer(kind: str, name: str, version: int) -> DefinitionRow | None:
             key = (kind, name, version)
             if key not in referred:
-                wanted.append(key)
+                wanted[key] = None
             return referred.get(key)
 
         try:
@@ -231,7 +231,7 @@ class Definitions:
             while wanted:
                 if len(referred) + len(wanted) > REFERENCES:
                     raise EngineError("too large", f"process {row.name!r} refers to more than {REFERENCES} definitions")
-                for key in dict.fromkeys(wanted):
+                for key in wanted:
                     referred[key] = await self.find(row.ns, *key)
                 wanted.clear()
                 body = language.bind(row, refer)
