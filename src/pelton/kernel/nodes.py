@@ -62,8 +62,10 @@ def fail_entering(turn: Turn, row: OpenStep, error: StepFailure) -> None:
         row.started = turn.now
         turn.add(row)
     failure = error.failure
-    status = StepStatus.FAILED if failure.retriable else StepStatus.FAILED_FOR_GOOD
-    output = {"error": failure.message} if isinstance(turn.node(row.slot), Assign) else row.output
+    node = turn.node(row.slot)
+    # A choice is never tried again: nothing needs to be said about that.
+    status = StepStatus.FAILED if failure.retriable or isinstance(node, Choice) else StepStatus.FAILED_FOR_GOOD
+    output = {"error": failure.message} if isinstance(node, Assign) else row.output
     turn.agenda.append(Failed(row.n, failure, int(status), output))
 
 

@@ -153,6 +153,7 @@ async def test_a_failing_switch_script_fails_the_switch(api: Api) -> None:
     found = await api.get(run)
     assert found["status"] == "FAILED"
     assert "TypeError" in found["reasonForIncompletion"]
+    assert task(found, "s")["status"] == "FAILED"
 
 
 async def test_a_loop_of_synchronous_tasks(api: Api) -> None:
