@@ -278,6 +278,7 @@ async def test_leases_touch_no_revision_and_nothing_that_is_gone(store: Store) -
     assert await store.leased(450, 9) == []
     assert await store.leased(451, 9) == [token]
     assert await store.queue_sizes() == {"q": 1}
+    assert await store.queue_sizes(handed_out=False) == {}
     head = await store.head(1)
     assert head is not None
     assert head.rev == 1

@@ -394,8 +394,8 @@ class Store(Protocol):
         """Work of a queue that is not handed out, by (priority descending, due, run, n), after that place."""
         ...
 
-    async def queue_sizes(self) -> dict[str, int]:
-        """Work items not ended, by queue, handed out or not."""
+    async def queue_sizes(self, handed_out: bool = True) -> dict[str, int]:
+        """Work items not ended, by queue; those that workers have at the moment only with `handed_out`."""
         ...
 
     async def leased(self, before: int, limit: int) -> list[OpenStep]:

@@ -268,6 +268,7 @@ async def test_queues(api: Api) -> None:
     assert await api.ok("GET", "/tasks/queue/size", taskType="a") == 1
     assert await api.ok("GET", "/tasks/queue/all") == {"a": 1}
     await api.poll("a")
+    assert await api.ok("GET", "/tasks/queue/size", taskType="a") == 0
     [data] = await api.ok("GET", "/tasks/queue/polldata", taskType="a")
     assert (data["queueName"], data["workerId"]) == ("a", "w1")
     assert len(await api.ok("GET", "/tasks/queue/polldata/all")) >= 1

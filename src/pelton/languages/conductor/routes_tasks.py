@@ -271,7 +271,7 @@ class Tasks:
         return json_response([{"log": row.text, "taskId": identity, "createdTime": row.at} for row in rows])
 
     async def _sizes(self) -> dict[str, int]:
-        sizes = await self.engine.store.queue_sizes()
+        sizes = await self.engine.store.queue_sizes(handed_out=False)
         return {
             shown_queue(name): size
             for name, size in sizes.items()

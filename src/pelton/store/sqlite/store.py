@@ -330,9 +330,9 @@ class SqliteStore:
         priority, due, run, n = after
         return self._reader.opens(self._reader.all("ready_after", queue, limit, -priority, due, run, n))
 
-    async def queue_sizes(self) -> dict[str, int]:
+    async def queue_sizes(self, handed_out: bool = True) -> dict[str, int]:
         sizes: dict[str, int] = dict(self._reader.all("sizes_ready"))
-        for queue, count in self._reader.all("sizes_leased"):
+        for queue, count in self._reader.all("sizes_leased") if handed_out else ():
             sizes[queue] = sizes.get(queue, 0) + count
         return sizes
 
