@@ -10,7 +10,7 @@ import pytest
 from tests.store.conftest import Time
 from tests.store.rows import held, put, start
 
-from pelton.store.base import Group, StoreFailed
+from pelton.store.base import Group, StoreFailed, TimerRow
 from pelton.store.losing import LosingStore
 from pelton.store.sqlite import writer
 from pelton.store.sqlite.ops import OPS
@@ -127,6 +127,17 @@ def test_a_group_makes_its_lists_as_they_are_asked_for() -> None:
         Group(1, nonsense=[])
     with pytest.raises(AttributeError):
         group.nonsense  # noqa: B018
+
+
+async def test_what_two_groups_of_a_batch_do_to_one_row_is_done_in_their_order(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "test.db")
+    await store.open()
+    outcomes = await store.commit([Group(1, release=[1]), Group(2, held=[held(1)])])
+    assert [outcome.ok for outcome in outcomes] == [False, True]
+    assert [row.id for row in await store.held_all("a", 9)] == [1]
+    await put(store, Group(3, timers=[TimerRow(1, 1, "arm", 1, 1)]), Group(4, clear_timers=[(1, 1, "")]))
+    assert await store.timers(9, 9) == []
+    await store.close()
 
 
 async def test_a_number_that_does_not_fit_is_its_groups_trouble_alone(tmp_path: Path) -> None:

@@ -312,6 +312,9 @@ def _definition(out: Encoded, write: DefinitionWrite) -> None:
         out.add("counter_raise", (write.ns,))
 
 
+PLAIN = frozenset({"number", "runs", "handlers", "events", "leases"})
+
+
 def entangled(groups: Sequence[Group]) -> bool:
     """Whether two groups meet on a row, so that they must go in one after the other to be judged rightly."""
     if len(groups) < 2:
@@ -319,21 +322,32 @@ def entangled(groups: Sequence[Group]) -> bool:
     written: set[object] = set()
     read: set[object] = set()
     for group in groups:
-        runs = group.runs
-        if len(runs) == 1 and group.filled <= USUAL:
-            key = runs[0].run.key
+        if group.filled <= PLAIN and len(group.runs) == 1:  # most are so
+            key = group.runs[0].run.key
             if key in written or key in read:
                 return True
             written.add(key)
             continue
-        if group.definitions:
+        if group.has("definitions"):
             return True
-        mine: set[object] = {write.run.key for write in runs}
-        mine.update(meeting[:3] for meeting in group.rendezvous)
-        mine.update(group.remove_runs)
+        mine = _places(group)
         seen: set[object] = {key for key, _ in group.reads}
         if not written.isdisjoint(mine) or not written.isdisjoint(seen) or not read.isdisjoint(mine):
             return True
         written |= mine
         read |= seen
     return False
+
+
+def _places(group: Group) -> set[object]:
+    """What the group writes that another may write too, in another order than that of the operations."""
+    mine: set[object] = {write.run.key for write in group.runs}
+    mine.update(meeting[:3] for meeting in group.rendezvous)
+    mine.update(group.remove_runs)
+    mine.update(("held", row.id) for row in group.held)
+    mine.update(("held", number) for number in group.release)
+    mine.update(("key", name.run) for name in group.run_keys)
+    mine.update(("key", run) for run in group.free_run_keys)
+    mine.update(("timer", timer.run, timer.n) for timer in group.timers)
+    mine.update(("timer", run, n) for run, n, _ in group.clear_timers)
+    return mine
