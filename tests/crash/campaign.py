@@ -167,7 +167,7 @@ class Campaign:
             async with asyncio.timeout(60):
                 await traffic.asked()
                 await traffic.taken()
-            left = await ended(client)
+            left = await ended(client, self.ledger)
             await traffic.stop()
             await self._delivered(client)
             await traffic.drained()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tests.crash.traffic import ORDER, SOURCE, WAITING
 
 from pelton.client import AsyncClient
 
-END_SECONDS = 90.0  # for all runs to end once nothing is killed any more
+STILL_SECONDS = 60.0  # without an update of any task, while runs are open: then they will not end any more
 CLOCKS = 5  # milliseconds that the server's clock and ours may differ on one machine
 AT_ONCE = 16  # requests
 STEPS = {ORDER: {"own", "polled", "leave"}, WAITING: {"wait", "own"}}
@@ -33,15 +34,16 @@ class Seen:
     dead: list[dict[str, Any]] = field(default_factory=list)
 
 
-async def ended(client: AsyncClient) -> list[dict[str, Any]]:
-    """Waits until no run is open. Gives some of those that still are when the time is over."""
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            while (await client.runs(live=True, limit=1))["runs"]:  # noqa: ASYNC110 - another process's state
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        found: list[dict[str, Any]] = (await client.runs(live=True, limit=10))["runs"]
-        return found
+async def ended(client: AsyncClient, ledger: Ledger) -> list[dict[str, Any]]:
+    """Waits until no run is open, for as long as work goes on. Gives some of those that still are when nothing moves."""
+    done, since = -1, time.monotonic()
+    while (await client.runs(live=True, limit=1))["runs"]:
+        if ledger.acknowledged() != done:
+            done, since = ledger.acknowledged(), time.monotonic()
+        elif time.monotonic() - since > STILL_SECONDS:
+            found: list[dict[str, Any]] = (await client.runs(live=True, limit=10))["runs"]
+            return found
+        await asyncio.sleep(0.05)
     return []
 
 
