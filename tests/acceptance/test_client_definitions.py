@@ -14,7 +14,9 @@ from tests.acceptance.official import Official, Plain, refused, unique
 
 
 def workflow_def(name: str, version: int = 1, **more: Any) -> Any:
-    task = WorkflowTask(name="greet", task_reference_name="greet_ref", type="SIMPLE", input_parameters={"who": "${workflow.input.who}"})
+    task = WorkflowTask(
+        name="greet", task_reference_name="greet_ref", type="SIMPLE", input_parameters={"who": "${workflow.input.who}"}
+    )
     return WorkflowDef(name=name, version=version, tasks=[task], schema_version=2, timeout_seconds=0, **more)
 
 
@@ -74,7 +76,9 @@ def test_register_refuses_what_exists_unless_told_to_overwrite(official: Officia
 def test_running_executions_keep_the_definition_they_were_started_with(official: Official) -> None:
     name = official.register(unique("copy"), [{"name": "w", "taskReferenceName": "w_ref", "type": "WAIT"}])
     run = official.start(name)
-    official.register(name, [{"name": "x", "taskReferenceName": "x_ref", "type": "INLINE", "inputParameters": {"expression": "1"}}])
+    official.register(
+        name, [{"name": "x", "taskReferenceName": "x_ref", "type": "INLINE", "inputParameters": {"expression": "1"}}]
+    )
     official.metadata.unregister_workflow_def(name, 1)
     assert official.get(run).workflow_definition.tasks[0].task_reference_name == "w_ref"
     official.tasks.update_task_by_ref_name(run, "w_ref", "COMPLETED", 5)

@@ -86,7 +86,9 @@ def test_the_input_template_fills_what_is_absent_or_null(official: Official) -> 
 
 
 def test_status_without_the_rest(official: Official) -> None:
-    name = official.register(unique("status"), [inline("i", "({x: 1})")], variables={"v": 1}, outputParameters={"o": "${i.output.result.x}"})
+    name = official.register(
+        unique("status"), [inline("i", "({x: 1})")], variables={"v": 1}, outputParameters={"o": "${i.output.result.x}"}
+    )
     run = official.start(name, correlation_id="c")
     official.ended(run)
     short = official.workflows.get_workflow_status(run, False, False)
@@ -263,7 +265,9 @@ def test_a_definition_that_is_not_registered_runs_all_the_same(official: Officia
 
 def test_terminate_with_a_reason(official: Official) -> None:
     kind = unique("never")
-    run = official.run([step("FORK_JOIN", "f", forkTasks=[[wait("w")], [simple("s", kind)]]), step("JOIN", "j", joinOn=["w", "s"])])
+    run = official.run(
+        [step("FORK_JOIN", "f", forkTasks=[[wait("w")], [simple("s", kind)]]), step("JOIN", "j", joinOn=["w", "s"])]
+    )
     official.workflows.terminate_workflow(run, "enough")
     found = official.ended(run, "TERMINATED")
     assert found.reason_for_incompletion == "enough"

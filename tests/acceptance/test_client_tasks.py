@@ -13,7 +13,6 @@ from tests.acceptance.official import (
     refused,
     result_of,
     simple,
-    step,
     task_of,
     tasks_of,
     unique,
@@ -33,7 +32,11 @@ def update_v2(official: Official, task: Any, status: str = "COMPLETED", output: 
 def test_a_polled_task_says_all_that_a_worker_needs(official: Official) -> None:
     kind = unique("poll")
     official.task_def(kind, responseTimeoutSeconds=33, inputTemplate={"default": 1, "given": "no"})
-    task = simple("t", kind, inputParameters={"given": "${workflow.input.x}", "fixed": [1, None, {"a": "b"}], "run": "${workflow.workflowId}"})
+    task = simple(
+        "t",
+        kind,
+        inputParameters={"given": "${workflow.input.x}", "fixed": [1, None, {"a": "b"}], "run": "${workflow.workflowId}"},
+    )
     name = official.register(unique("wf"), [task])
     run = official.start(name, {"x": {"y": 2.5}}, correlation_id="c", priority=9)
     found = official.poll(kind)
@@ -204,7 +207,11 @@ def test_failed_with_terminal_error_is_not_retried(official: Official) -> None:
     task = official.work(kind, {"seen": 1}, status="FAILED_WITH_TERMINAL_ERROR", reason_for_incompletion="hopeless")
     found = official.ended(run, "FAILED")
     [only] = found.tasks
-    assert (only.status, only.output_data, only.reason_for_incompletion) == ("FAILED_WITH_TERMINAL_ERROR", {"seen": 1}, "hopeless")
+    assert (only.status, only.output_data, only.reason_for_incompletion) == (
+        "FAILED_WITH_TERMINAL_ERROR",
+        {"seen": 1},
+        "hopeless",
+    )
     assert found.reason_for_incompletion == f"Task {task.task_id} failed with status: FAILED and reason: 'hopeless'"
 
 

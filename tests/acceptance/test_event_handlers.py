@@ -35,7 +35,12 @@ def test_an_event_of_one_run_starts_another(official: Official) -> None:
         "name": target,
         "version": 1,
         "correlationId": "${correlationId}",
-        "input": {"whole": "${order}", "text": "order ${order.n} of ${workflowType}", "gone": "${nothing.here}", "fixed": [1, None]},
+        "input": {
+            "whole": "${order}",
+            "text": "order ${order.n} of ${workflowType}",
+            "gone": "${nothing.here}",
+            "fixed": [1, None],
+        },
         "taskToDomain": {"*": "blue"},
     }
     official.handler(unique("starter"), event, "start_workflow", start)
@@ -106,7 +111,9 @@ def test_complete_task_by_reference_and_by_id(official: Official, plain: Plain) 
         {"workflowId": "${run}", "taskRefName": "${ref}", "taskId": "${id}", "output": {"told": "${told}"}},
     )
     queue = unique("worker")
-    run = official.run([wait("a"), step("EVENT", "b", sink="conductor", asyncComplete=True, inputParameters={}), simple("c", queue)])
+    run = official.run(
+        [wait("a"), step("EVENT", "b", sink="conductor", asyncComplete=True, inputParameters={}), simple("c", queue)]
+    )
     post(plain, kind, {"run": run, "ref": "a", "told": {"x": 1}})
     first = task_of(official.until(run, lambda found: statuses(found).get("b"), "a is completed"), "a")
     assert first.output_data["told"] == {"x": 1}

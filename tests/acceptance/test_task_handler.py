@@ -54,9 +54,7 @@ def test_five_hundred_runs_of_three_tasks(official: Official, ledger: Path) -> N
         [
             simple("fetch", KINDS[0], inputParameters={"number": "${workflow.input.number}"}),
             simple("price", KINDS[1], inputParameters={"items": "${fetch.output.items}"}),
-            simple(
-                "ship", KINDS[2], inputParameters={"number": "${fetch.output.number}", "price": "${price.output.result}"}
-            ),
+            simple("ship", KINDS[2], inputParameters={"number": "${fetch.output.number}", "price": "${price.output.result}"}),
         ],
         outputParameters={"said": "${ship.output.result}"},
     )

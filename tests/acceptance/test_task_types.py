@@ -239,7 +239,7 @@ def test_switch_with_the_dsl(official: Official, value: Any, chosen: str, javasc
     workflow = built(official, switch, InlineTask("after", "'after'"))
     found = completed(official, workflow, {"value": value})
     task = task_of(found, "switch")
-    text = {None: "null", True: "true", 1: "1"}.get(value, value) if not isinstance(value, bool) else "true"
+    text = value if isinstance(value, str) else json.dumps(value)
     assert (task.task_type, task.output_data["evaluationResult"], task.output_data["selectedCase"]) == ("SWITCH", [text], text)
     assert task.input_data["case"] == text
     assert [each.reference_task_name for each in found.tasks] == [
@@ -275,7 +275,9 @@ def test_a_loop_of_the_dsl_runs_as_often_as_it_is_told(official: Official) -> No
 
 def test_a_condition_on_what_the_body_gave(official: Official) -> None:
     kind = unique("body")
-    loop = DoWhileTask("loop", "if ($.work['more'] === true && $.limit > $.loop.iteration) { true; } else { false; }", SimpleTask(kind, "work"))
+    loop = DoWhileTask(
+        "loop", "if ($.work['more'] === true && $.limit > $.loop.iteration) { true; } else { false; }", SimpleTask(kind, "work")
+    )
     loop.input_parameter("limit", 10)
     run = official.start(built(official, loop).name)
     for more in (True, True, False):
@@ -321,7 +323,16 @@ def test_a_loop_of_five_hundred_iterations(official: Official) -> None:
 
 
 def test_a_condition_that_throws_fails_the_loop(official: Official) -> None:
-    run = official.run([step("DO_WHILE", "loop", loopCondition="$.nothing.at.all", loopOver=[step("INLINE", "i", inputParameters={"expression": "1"})])])
+    run = official.run(
+        [
+            step(
+                "DO_WHILE",
+                "loop",
+                loopCondition="$.nothing.at.all",
+                loopOver=[step("INLINE", "i", inputParameters={"expression": "1"})],
+            )
+        ]
+    )
     found = official.ended(run, "FAILED")
     assert statuses(found)["loop"] == "FAILED_WITH_TERMINAL_ERROR"
     assert "Unable to evaluate condition" in task_of(found, "loop").reason_for_incompletion
@@ -332,7 +343,9 @@ def test_a_condition_that_throws_fails_the_loop(official: Official) -> None:
 
 def test_a_sub_workflow_gets_its_input_and_gives_its_output(official: Official) -> None:
     kind = unique("inner")
-    child = official.register(unique("child"), [simple("t", kind)], outputParameters={"o": "${t.output.o}", "i": "${workflow.input}"})
+    child = official.register(
+        unique("child"), [simple("t", kind)], outputParameters={"o": "${t.output.o}", "i": "${workflow.input}"}
+    )
     task = SubWorkflowTask("call", child, version=1).input_parameter("x", "${workflow.input.x}")
     parent = built(official, task, got="${call.output.o}")
     run = official.start(parent.name, {"x": {"y": 1}}, correlation_id="c")
@@ -486,7 +499,9 @@ class Service:
                 call = Call(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, self.rfile.read(length))
                 service.calls.append(call)
                 status = int(self.path.rpartition("/")[2].partition("?")[0])
-                body = b"plain text" if "text" in self.path else json.dumps({"you": call.body.decode() or None, "n": 1.5}).encode()
+                body = (
+                    b"plain text" if "text" in self.path else json.dumps({"you": call.body.decode() or None, "n": 1.5}).encode()
+                )
                 self.send_response(status)
                 self.send_header("Content-Type", "text/plain" if "text" in self.path else "application/json")
                 self.send_header("X-Twice", "a")
@@ -525,7 +540,9 @@ def test_http_with_the_dsl(official: Official, service: Service) -> None:
         headers={"X-Mine": ["${workflow.input.header}"]},
         body={"order": "${workflow.input.order}"},
     )
-    workflow = built(official, HttpTask("call", given), said="${call.output.response.body.you}", code="${call.output.response.statusCode}")
+    workflow = built(
+        official, HttpTask("call", given), said="${call.output.response.body.you}", code="${call.output.response.statusCode}"
+    )
     found = completed(official, workflow, {"header": "h", "order": {"n": 1}})
     call = service.calls[-1]
     assert (call.method, json.loads(call.body), call.headers["x-mine"]) == ("POST", {"order": {"n": 1}}, "h")
