@@ -55,6 +55,13 @@ class Living:
             await asyncio.sleep(0.001)
         return found[0]
 
+    async def quiet(self, seconds: float = 10.0) -> None:
+        """Returns when nothing durable is left to be done: no signals, jobs or deliveries."""
+        end = asyncio.get_running_loop().time() + seconds
+        while await self.store.inbox(1) or await self.store.deliveries(1) or not self.engine.committer.idle:
+            assert asyncio.get_running_loop().time() < end, f"left: {await self.store.inbox(9)}"
+            await asyncio.sleep(0.001)
+
     def forget(self) -> None:
         """What is not pinned, as if another server had the store."""
         committer = self.engine.committer

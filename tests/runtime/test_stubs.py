@@ -138,3 +138,10 @@ async def test_handlers_start_runs_that_are_expected(tmp_path: Path) -> None:
         assert [row.slot for row in await at.engine.steps("default", head.key)] == ["$start", "w", "last"]
         (again,) = await at.engine.post([EventIn(source="s", type="t", id="2")])
         assert [(effect.outcome, effect.run) for effect in again.effects] == [("unchanged", head.key)]
+
+
+async def test_two_starts_of_one_stub_make_one_run(tmp_path: Path) -> None:
+    async with living(tmp_path, waits, cache_bytes=1) as at:
+        head = (await send(at, "a")).run
+        first, second = await asyncio.gather(start(at, "a", "return"), start(at, "a", "return"))
+        assert first.key == second.key == head.key

@@ -253,10 +253,12 @@ class StartJob(Job):
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
         if self.lost_key:
             raise EngineError("exists", "another run has this key", "key")
+        self.error = None
         if self.tries or self.stub:  # an unknown outcome before: it may be there
             entry = turn.entry(self.signal.key)
             if self.stub and (entry is None or entry.head is None or entry.head.status != RunStatus.EXPECTED):
-                raise EngineError("exists", "what was kept for the run is gone, or another caller has started it", "key")
+                self.error = EngineError("exists", "what was kept for the run is gone, or another caller has started it", "key")
+                return None  # the answer waits for what it was decided on
         answer = turn.start(self.signal, self._process, self._flags)
         if type(answer) is Refused:
             raise EngineError(answer.code, answer.detail, trace=answer.trace)
@@ -271,6 +273,10 @@ class StartJob(Job):
     def lost(self, reason: str) -> None:
         super().lost(reason)
         self.lost_key = reason.startswith("key ")
+
+    @property
+    def run(self) -> int:
+        return self.signal.key
 
     def settled(self) -> None:
         self.done(self)

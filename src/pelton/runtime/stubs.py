@@ -68,6 +68,7 @@ class NamedJob(Job):
         self.run = 0
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        self.error = None
         if not self._looked:
             raise Suspend(fetch=lambda: self._look(committer.store))
         if not self.run:
@@ -84,7 +85,8 @@ class NamedJob(Job):
         else:
             answer = turn.signal(entry, self._signal)
             if isinstance(answer, Refused):
-                raise EngineError(answer.code, answer.detail, trace=answer.trace)
+                self.error = EngineError(answer.code, answer.detail, trace=answer.trace)
+                return None  # the answer waits for what it was decided on
             self.head = answer.run
         self.notes = turn.notes
         if not turn.changes and not turn.posts:
