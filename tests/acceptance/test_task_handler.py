@@ -80,6 +80,7 @@ def test_five_hundred_runs_of_three_tasks(official: Official, ledger: Path) -> N
     assert calls == tasks
     assert len(calls) == 3 * RUNS
     assert {official.tasks.get_queue_size_for_task(kind) for kind in KINDS} == {0}
+    assert official.metadata.get_task_def("ship_order").name == "ship_order"
     print(f"{RUNS} runs in {took:.1f} s")
 
 

@@ -45,8 +45,9 @@ def price_order(items: list[Item]) -> int:
     return sum(item.price for item in items)
 
 
-@worker_task(task_definition_name="ship_order", thread_count=20)  # type: ignore[untyped-decorator]
-def ship_order(number: int, price: int) -> str:
+# The package runs a coroutine function by another loop of its own; and it registers the task's definition first.
+@worker_task(task_definition_name="ship_order", thread_count=20, register_task_def=True)  # type: ignore[untyped-decorator]
+async def ship_order(number: int, price: int) -> str:
     note("ship_order")
     return f"order {number} for {price}"
 
