@@ -157,6 +157,7 @@ class Campaign:
                         raise Broken(self.victim.said("the server lost its writer and ended as if all were well"))
                     return f"ended with {self.victim.process.returncode}"
                 with suppress(ClientError):
+                    await client.post_event("crash:poke", "crash-writer")  # a new writer is started when it is needed
                     if (await client.health())["healthy"] and self.victim.writer() not in {0, old}:
                         return "recovered"
                 await asyncio.sleep(0.02)  # another process's end: there is nothing to wait on
