@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pelton.kernel.derive import body_slots, output_of
@@ -32,6 +33,7 @@ async def derived_output(store: Store, codec: Codec, process: Process, head: Run
         for key, answer in zip(keys, await store.facts(head, keys), strict=True):
             if not entry.learn(key, answer):
                 answers.keep(head.key, head.rev, key, answer)
+        await asyncio.sleep(0)  # reads do not wait: without this a long loop would hold everybody up
     raise EngineError("too large", f"the output of step {step.n} is put together from too many others")
 
 

@@ -6,6 +6,7 @@ assembled by the engine and cost what they hold.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Any
 
@@ -22,7 +23,7 @@ from pelton.languages.conductor.model import Map, Text, Whole, Wire
 from pelton.languages.conductor.roots import with_defaults
 from pelton.runtime.base import Engine, RunView, WorkItem
 
-PAGE = 1000
+PAGE = 500
 MOST_TASKS = 100_000  # of one run in one answer; further ones are to be had by pages
 
 encode = msgspec.json.Encoder().encode
@@ -256,6 +257,7 @@ async def tasks_of(engine: Engine, ns: str, view: RunView) -> list[Task]:
         if len(steps) < PAGE:
             return found
         after = max(step.n for step in steps)
+        await asyncio.sleep(0)  # reads do not wait: without this a long run would hold everybody up
 
 
 async def tasks_page(
@@ -281,6 +283,7 @@ async def tasks_page(
             if len(steps) < PAGE:
                 break
             after = max(step.n for step in steps)
+            await asyncio.sleep(0)
     return total, [task_view(place, step, await output_of(engine, ns, step)) for step in page if is_task(step)]
 
 

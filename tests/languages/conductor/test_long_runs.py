@@ -1,0 +1,48 @@
+"""Looking at a run of many tasks takes as long as it takes; nobody else waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.languages.conductor.api import Api, step
+
+ITERATIONS = 5_000
+LONGEST = 0.25  # seconds that the loop may be held up at once, on a busy machine; it takes about a tenth of that
+
+
+class Stalls:
+    """The longest time for which nothing else ran."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self.turns = 0
+
+    async def measure(self) -> None:
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(0)
+            now = time.monotonic()
+            self.longest, self.turns, before = max(self.longest, now - before), self.turns + 1, now
+
+
+async def test_others_go_on_while_a_long_run_is_looked_at(api: Api) -> None:
+    body = step("INLINE", "i", inputParameters={"expression": "1"})
+    run = await api.run(
+        [
+            step("DO_WHILE", "d", loopCondition=f"$.d.iteration < {ITERATIONS}", loopOver=[body]),
+            step("WAIT", "w", inputParameters={}),
+        ]
+    )
+    await api.until(run, lambda found: any(task["referenceTaskName"] == "w" for task in found["tasks"]), 30)
+    for path in (f"/workflow/{run}", f"/workflow/{run}/tasks?status=COMPLETED&start=4000", f"/tasks/{run}-1"):
+        stalls = Stalls()
+        measuring = asyncio.ensure_future(stalls.measure())
+        answer = await api.call("GET", path)
+        measuring.cancel()
+        assert answer.status == 200
+        assert stalls.turns >= 5, path
+        assert stalls.longest < LONGEST, path
+    loop = (await api.get(run))["tasks"][0]
+    assert loop["outputData"]["iteration"] == ITERATIONS
+    assert len(loop["outputData"]) == ITERATIONS + 1
