@@ -153,6 +153,32 @@ async def test_questions_are_bounded_and_repeats_are_asked_once() -> None:
         await pool.close()
 
 
+async def test_scripts_that_do_not_end_do_not_keep_others_waiting() -> None:
+    """Eight would take both children for sixteen seconds."""
+    pool = ScriptPool(2)
+    endless = [asyncio.ensure_future(pool.answer([js(f"while (true) {{}} {number}", limit=4_000)])) for number in range(8)]
+    try:
+        [other] = await asyncio.wait_for(pool.answer([js("(function () { return $ + 1; })()", 1)]), 10)
+        assert other == Outcome(2)
+        assert not any(question.done() for question in endless)
+        [again] = await asyncio.wait_for(pool.answer([js("(function () { return $ + 2; })()", 1)]), 3)
+        assert again == Outcome(3)
+        [first] = await endless[0]
+        assert first.timed_out
+        assert first.error == "the script was stopped after 4000 ms"
+    finally:
+        for question in endless:
+            question.cancel()
+        await asyncio.gather(*endless, return_exceptions=True)
+        await pool.close()
+
+
+async def test_a_script_that_takes_long_and_ends_has_all_its_time(pool: ScriptPool) -> None:
+    source = "let n = 0; for (let i = 0; i < 30000000; i++) { n += i % 3; } n"
+    [outcome] = await pool.answer([js(source, limit=20_000)])
+    assert outcome == Outcome(30_000_000)
+
+
 async def test_close_ends_children_and_refuses() -> None:
     pool = ScriptPool(2)
     await pool.answer([jq("1"), jq("2")])
