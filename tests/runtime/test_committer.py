@@ -151,7 +151,7 @@ async def test_what_opens_and_closes_in_one_batch_is_never_written_as_open(tmp_p
         (group,) = batch
         (write,) = group.runs
         assert write.expected == -1
-        assert not write.opened and not write.closed and not write.changed
+        assert [*write.opened, *write.closed, *write.changed] == []
         assert [step.slot for step in write.ended] == ["$start", "a", "b", "c", "$end"]
 
 

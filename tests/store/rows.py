@@ -33,7 +33,7 @@ def done(key: int, n: int, **fields: Any) -> Step:
     return Step(key, n, fields.pop("slot", f"s{n}"), 1, **fields)
 
 
-def held(id: int, key: str = "k", **fields: Any) -> HeldRow:  # noqa: A002
+def held(id: int, key: str = "k", **fields: Any) -> HeldRow:
     row = HeldRow(id, "a", 0, "name", key, {"id": id}, -1, -1, id, 0, None, "")
     for name, value in fields.items():
         setattr(row, name, value)
@@ -51,7 +51,7 @@ def delivery(name: str, **fields: Any) -> Delivery:
     return Delivery(0, "a", "lane", name, "sink:x", b"body", "text/plain", {"h": "1"}, 1, **fields)
 
 
-def definition(id: int, name: str, version: int, since: int, **fields: Any) -> DefinitionRow:  # noqa: A002
+def definition(id: int, name: str, version: int, since: int, **fields: Any) -> DefinitionRow:
     return DefinitionRow(id, "a", fields.pop("kind", "process"), "x", name, version, b"{}", fields.pop("hash", b"1"), since)
 
 

@@ -13,6 +13,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import compile as compiling
 from pelton.languages.conductor import decode, detect, validate
 from pelton.languages.conductor.model import EventHandler, StartWorkflowRequest, TaskDef, TaskResult, Wire, WorkflowDef
+from pelton.languages.conductor.tree import SUPPORTED
 from pelton.web.errors import WebError
 
 
@@ -38,7 +39,7 @@ WORDS = [
     "start_workflow", "complete_task", "condition", "event", "outputParameters", "taskDefinition", "retryCount", "optional",
 ]  # fmt: skip
 TEXTS = [
-    *validate.SUPPORTED,
+    *SUPPORTED,
     "a",
     "b",
     "${a.output}",
@@ -93,7 +94,7 @@ tasks = st.recursive(
         {
             "name": st.sampled_from(["a", "b", "c", ""]),
             "taskReferenceName": st.text("abcdefgh", min_size=1, max_size=3),
-            "type": st.sampled_from([*validate.SUPPORTED, "ODD"]),
+            "type": st.sampled_from([*SUPPORTED, "ODD"]),
         },
         optional={
             "inputParameters": st.dictionaries(st.sampled_from(INPUTS), st.sampled_from(TEXTS)),
