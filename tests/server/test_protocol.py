@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from pelton.server import protocol
 from pelton.server.http import Listener, bind
 from pelton.server.protocol import MAX_HEAD, MAX_HEADERS, BoundedProtocol
 
@@ -125,6 +126,86 @@ async def test_a_connection_counts_anew_for_each_request(port: int) -> None:
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert b" 200 " in answer
         assert await reader.readexactly(1) == b"2"
+    writer.close()
+
+
+# ---- time
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PATIENCE", 0.2)
+
+
+async def reads_all(scope: Any, receive: Any, send: Any) -> None:
+    """Says how many bytes came."""
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    body = str(size).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def reading() -> AsyncIterator[int]:
+    """Port of a server that reads bodies to their end."""
+    socket = bind("127.0.0.1", 0)
+    listener = Listener(reads_all, socket, 1)
+    await listener.start()
+    yield socket.getsockname()[1]
+    await listener.stop()
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.usefixtures("hurry")
+@pytest.mark.parametrize("data", [b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n", POST, POST + b"abc"])
+async def test_a_request_that_does_not_arrive_is_given_up(reading: int, data: bytes) -> None:
+    status, body = await exchange(reading, data)
+    found = json.loads(body)
+    assert (status, found["status"]) == (408, 408)
+    assert "did not arrive" in found["message"]
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_byte_now_and_then_is_not_enough(reading: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", reading)
+    writer.write(POST)
+    answer = asyncio.ensure_future(reader.read())
+    while not answer.done():
+        writer.write(b"a")
+        await asyncio.wait([answer], timeout=0.02)
+    assert not answer.exception() or isinstance(answer.exception(), ConnectionError)
+    writer.close()
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_connection_that_says_nothing_is_closed(reading: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", reading)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_slow_lines_are_served(reading: int) -> None:
+    """Twice as long as the patience, at twice the slowest rate; and then a pause between two requests."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", reading)
+    for _ in range(2):
+        writer.write(POST)
+        for _ in range(20):
+            writer.write(b"a" * 5_000)
+            await asyncio.sleep(0.02)  # the line's pace
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert b" 200 " in head
+        assert await reader.readexactly(6) == b"100000"
+        await asyncio.sleep(0.3)
     writer.close()
 
 

@@ -1,79 +1,97 @@
-"""uvicorn's HTTP/1.1 connection with bounds on the head of a request, which it keeps in memory until the head is complete.
+"""uvicorn's HTTP/1.1 connection with bounds on what a caller may keep open: the size of a request's head, which stays in memory
+until it is complete, and the time in which a request must arrive.
 
-What is refused before there is a request to be routed is answered here, in JSON like any other error, and the connection is
-closed. Cost: one comparison a chunk and one a header. Head and body of an answer leave together: one system call and one packet
-instead of two.
+A request has `PATIENCE` seconds, and more the more of it has come, so that a slow line is served and a caller who sends nothing,
+or a byte now and then, does not keep his place among the requests under way for ever. What is refused here is answered in JSON
+like any other error, and the connection is closed.
+
+Cost: one comparison a chunk and one a header; a timer only for requests that come in more than one piece.
 """
 
 from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 from msgspec import json
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers; one chunk more may have been read
 MAX_HEADERS = 200
+PATIENCE = 30.0  # seconds for a request to arrive, or to begin on a new connection
+SLOWEST = 10_000  # bytes a second that earn it more
 
 
 class _TooMany(Exception):
     """Raised through the parser, which reports it as a request that is not valid."""
 
 
-class Together:
-    """A transport whose first write waits for the next one, at most until the loop comes round; then both go in one."""
-
-    __slots__ = ("_kept", "_loop", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._kept = b""
-
-    def write(self, data: bytes) -> None:
-        if self._kept:
-            data, self._kept = self._kept + data, b""
-            self._transport.write(data)
-        elif data:
-            self._kept = data
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        if self._kept:
-            data, self._kept = self._kept, b""
-            if not self._transport.is_closing():
-                self._transport.write(data)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
 class BoundedProtocol(HttpToolsProtocol):
     _in_head = False
-    _head = 0
+    _head = 0  # bytes of the head so far
+    _arriving = True  # a request, or the first one is waited for
+    _began = 0.0
+    _received = 0  # bytes of the request so far
+    _timer: asyncio.TimerHandle | None = None
     _refusal = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, Together(transport, self.loop)))
+        super().connection_made(transport)
+        self._began = self.loop.time()
+        self._timer = self.loop.call_later(PATIENCE, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         before = self._in_head
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if not self._arriving:
+            self._stop_timer()
+            return
+        if self.transport.is_closing():
+            return
+        self._received += len(data)
+        if self._timer is None:
+            self._timer = self.loop.call_later(PATIENCE, self._look)
+        if self._in_head:
             self._head += len(data) if before else 0
             if self._head > MAX_HEAD:
                 self._refusal = f"request line and headers have more than {MAX_HEAD} bytes; send less"
                 self.send_400_response("")
 
+    def _look(self) -> None:
+        """Ends the connection when its request is overdue."""
+        self._timer = None
+        if not self._arriving or self.transport.is_closing():
+            return
+        left = self._began + PATIENCE + self._received / SLOWEST - self.loop.time()
+        if left > 0 or self.flow.read_paused:  # who is not read cannot send
+            self._timer = self.loop.call_later(max(left, 1.0), self._look)
+        elif self._received and self._may_answer():
+            message = f"the request did not arrive within {PATIENCE:g} seconds, or more slowly than {SLOWEST} bytes a second"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, message)
+        else:
+            self.transport.close()
+
+    def _may_answer(self) -> bool:
+        """Whether nothing of ours would end up inside, or behind, another answer."""
+        cycle: Any = self.cycle  # of this request, or of the one before it while the head has not ended
+        if cycle is None:
+            return True
+        return bool(cycle.response_complete if self._in_head else not cycle.response_started)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head = True, 0
+        self._arriving, self._received, self._began = True, 0, self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MAX_HEADERS:
@@ -85,10 +103,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._arriving = False
+        super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
-        """The parser's complaint, or ours, as an answer; then the end of the connection."""
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if self._refusal else HTTPStatus.BAD_REQUEST
-        message = self._refusal or "this is no valid HTTP/1.1 request; check its method, path and headers"
+        """The parser's complaint, or ours."""
+        if self._refusal:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._refusal)
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is no valid HTTP/1.1 request; check its method, path and headers")
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
         body = json.encode({"status": status.value, "message": message, "retryable": False})
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status.value] + head.encode() + body)
