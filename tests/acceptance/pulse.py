@@ -22,7 +22,8 @@ class Pulse:
         self._trouble = ""
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        script = {"evaluatorType": "javascript", "expression": "$.n + 1", "n": "${workflow.input.n}"}
+        source = "(function () { return $.n + 1; })();"  # as people write them; it runs beside the scripts of others
+        script = {"evaluatorType": "javascript", "expression": source, "n": "${workflow.input.n}"}
         self._tasks = [step("INLINE", "i", inputParameters=script)]
         self._start()
 
