@@ -77,3 +77,12 @@ def test_what_makes_no_sense_is_refused() -> None:
         KeyClock(lambda: 0, node=256)
     with pytest.raises(ValueError, match="16"):
         IdCodec(b"short")
+
+
+def test_only_ids_of_our_own_messages_are_taken_for_such() -> None:
+    ours, other = IdCodec(b"a" * 32), IdCodec(b"b" * 32)
+    text = ours.message_id(77, 3, 1)
+    assert ours.is_message_id(text)
+    assert not other.is_message_id(text)
+    for bad in ("", "x", text[:-2], text + "-", text + "x", text.replace("-3-", "-03-"), "1" + text[1:], ours.run_id(77)):
+        assert not ours.is_message_id(bad), bad

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
+OWN_ID = "pelton-id"  # the header or attribute in which a message carries its id, where the system has such
+
 
 class Outgoing(NamedTuple):
     """A message to be sent. `id` is stable over repeats: a receiver can tell a repeat by it."""

@@ -37,7 +37,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from pelton.connectors.base import Health, Incoming, Outgoing, Permanent, Temporary
+from pelton.connectors.base import OWN_ID, Health, Incoming, Outgoing, Permanent, Temporary
 from pelton.connectors.health import HealthBook, epoch_milliseconds
 
 MAX_ENTRIES = 10  # SQS: entries of one batch call
@@ -394,7 +394,7 @@ def _attributes(message: Outgoing) -> dict[str, str]:
     """`pelton-id`, then the headers in their order, then the content type, as far as SQS takes them: headers are there for
     tracing and never a reason to refuse a message, so what is too many, empty or oddly named stays out."""
     attributes: dict[str, str] = {}
-    for name, value in (("pelton-id", message.id), *message.headers.items(), ("content-type", message.content_type)):
+    for name, value in ((OWN_ID, message.id), *message.headers.items(), ("content-type", message.content_type)):
         good = value and not _NOT_TEXT.search(value) and len(name) <= 256 and _ATTRIBUTE_NAME.fullmatch(name)
         if good and name not in attributes and len(attributes) < MAX_ATTRIBUTES:
             attributes[name] = value

@@ -126,6 +126,9 @@ class Action(Protocol):
 # ---- events
 
 
+SYSTEM_ID = "messageid"  # attribute of an event that we sent ourselves: the id that the queue gave to the message it came in
+
+
 class EventIn(Struct, kw_only=True, gc=False):
     """An event as it comes in. `id` "" = made up (then it can never be a repeat)."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import DecodeError, json
 from msgspec.structs import replace
 
-from pelton.connectors.base import Incoming, Permanent
+from pelton.connectors.base import OWN_ID, Incoming, Permanent
 from pelton.connectors.registry import Connectors
 from pelton.kernel.context import mix
 from pelton.kernel.expressions.base import Unanswered
@@ -20,6 +20,7 @@ from pelton.kernel.process import Process
 from pelton.kernel.rows import END, START, OpenStep, Run, RunStatus, Step
 from pelton.kernel.signals import Report, Signal, Start
 from pelton.runtime.base import (
+    SYSTEM_ID,
     Applied,
     ClaimRequest,
     Decision,
@@ -583,8 +584,11 @@ class Engine:
             except (DecodeError, UnicodeDecodeError) as error:
                 outcomes[index] = Permanent(f"the message is not JSON: {error}")
                 continue
+            # What we sent ourselves is known by the id that we gave it: the system's own id differs between two copies of it.
+            ours = message.headers.get(OWN_ID, "")
+            known, attributes = (ours, {SYSTEM_ID: message.id}) if self.codec.is_message_id(ours) else (message.id, {})
             for ns in namespaces:
-                events.append(EventIn(source=address, type=address, ns=ns, id=message.id, body=body))
+                events.append(EventIn(source=address, type=address, ns=ns, id=known, body=body, attributes=attributes))
                 places.append(index)
         for index, outcome in zip(places, await self.router.post(events), strict=True):
             if isinstance(outcome, EngineError):

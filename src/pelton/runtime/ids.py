@@ -91,6 +91,11 @@ class IdCodec:
         key = _key(self._run_hash, text[:36])
         return None if key is None else (key, int(number))
 
+    def is_message_id(self, text: str) -> bool:
+        """Whether a message id is one of ours: nobody else can make one."""
+        step, _, attempt = text.rpartition("-")
+        return attempt.isascii() and attempt.isdigit() and len(attempt) <= 18 and self.parse_step_id(step) is not None
+
 
 def _text(base: blake2b, key: int) -> str:
     raw = key.to_bytes(8, "big")

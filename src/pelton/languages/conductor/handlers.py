@@ -31,7 +31,7 @@ from pelton.languages.conductor.model import (
 )
 from pelton.languages.conductor.payloads import Rooted, expanded, roots
 from pelton.languages.conductor.starting import MAX_TEXT, SAME_KEY, keys_of
-from pelton.runtime.base import ActionContext, Command, Problem, SignalCommand, StartCommand
+from pelton.runtime.base import SYSTEM_ID, ActionContext, Command, Problem, SignalCommand, StartCommand
 from pelton.runtime.rows import DefinitionRow
 from pelton.web.errors import WebError
 
@@ -102,7 +102,8 @@ def _template(value: JSON) -> Expression:
 
 
 def _stamp(context: ActionContext) -> dict[str, JSON]:
-    return {MESSAGE_ID: context.event.event_id, EVENT_NAME: context.event.type}
+    event = context.event
+    return {MESSAGE_ID: event.attributes.get(SYSTEM_ID, event.event_id), EVENT_NAME: event.type}
 
 
 # ---- starting
