@@ -140,7 +140,7 @@ class Definitions:
             since = self._moment(live)
             row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, since, 0, actor)
             if await self._put(DefinitionWrite(ns, kind, name, version, row, since, live.id if live else 0, kind == "handler")):
-                await self._changed(ns, kind)
+                await self._changed(ns, kind, live.id if live is not None else 0, row)
                 return row
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
 
@@ -151,7 +151,7 @@ class Definitions:
                 raise EngineError("not found", f"there is no {kind} {name!r} version {version}", "name")
             write = DefinitionWrite(ns, kind, name, version, None, self._moment(live), live.id, kind == "handler")
             if await self._put(write):
-                await self._changed(ns, kind)
+                await self._changed(ns, kind, live.id, None)
                 return
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
 
@@ -173,13 +173,28 @@ class Definitions:
         done = await self._write(lambda group: group.definitions.append(write))
         return done.ok
 
-    async def _changed(self, ns: str, kind: str) -> None:
-        if kind == "handler":
-            await self.refresh(ns)
-        else:
+    async def _changed(self, ns: str, kind: str, gone: int, row: DefinitionRow | None) -> None:
+        """Our change is in the store: row `gone` was closed (0 = none), `row` is new."""
+        if kind != "handler":
             self._generation[ns] = self._generation.get(ns, 0) + 1
             for known in [known for known in self._bindings if known[0] == ns]:
                 del self._bindings[known]
+        elif not self._follow(ns, await self._store.handler_counter(ns), gone, row):
+            await self.refresh(ns)
+
+    def _follow(self, ns: str, counter: int, gone: int, row: DefinitionRow | None) -> bool:
+        """Makes our change in the set at hand, without looking at all the others, when it is the only one that the set lacks."""
+        known = self._sets.get(ns)
+        if known is None or counter != known.counter + 1 or ("handlers", ns) in self._underway:
+            return False
+        if (gone and gone not in known.rows) or (row is not None and row.id in known.rows):
+            return False  # the set has ours already: what it lacks is somebody else's
+        if gone:
+            known.remove(gone)
+        if row is not None:
+            known.add(row.id, self.language(row.language).handler(row))
+        known.counter = counter
+        return True
 
     # ---- bindings and processes
 
