@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from http.client import HTTPConnection
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -322,10 +323,13 @@ def test_bodies_are_bounded(server: ServerProcess) -> None:
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     for sent in (declared, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 65):
         with socket.create_connection((parts.hostname, parts.port), timeout=15) as connection:
-            connection.sendall(sent)
-            with connection.makefile("rb") as answer:
-                assert answer.readline().startswith(b"HTTP/1.1 413")
-                assert b'"code":"too large"' in answer.read()
+            # The server answers and closes while the rest is on its way, so sending may be cut off.
+            with suppress(ConnectionError):
+                connection.sendall(sent)
+            answer = HTTPResponse(connection)
+            answer.begin()
+            assert answer.status == 413
+            assert b'"code":"too large"' in answer.read()
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/events"), ("PUT", "/v1/work"), ("GET", "/v1/work")])
