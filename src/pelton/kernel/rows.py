@@ -110,7 +110,7 @@ class Run(Struct, array_like=True, gc=False):
     voids: tuple[tuple[int, int], ...] = ()  # [low, high) ranges of numbers that a rewind took back; at most 8
     hops: int = 0  # how many runs and events led here, to cut endless cascades
     deferred: int = 0  # number of the step whose deferred failure fails the run at its end
-    flags: int = 0  # for later use
+    flags: int = 0  # what the run has, so that nobody looks for what it lacks: see the bits in kernel.turn
 
 
 class OpenStep(Struct, array_like=True, gc=False):

@@ -11,7 +11,7 @@ from typing import Any
 from pelton.kernel.context import Scene, evaluate
 from pelton.kernel.facts import Held, HeldKey
 from pelton.kernel.flow import assign, finish, holds
-from pelton.kernel.process import Arm, AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait
+from pelton.kernel.process import AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait
 from pelton.kernel.rows import Bit, OpenStep, State
 from pelton.kernel.transition import Claim, CloseWaitKeys, OpenWaitKey, SetTimer
 from pelton.kernel.turn import Refusal, Spawn, Turn
@@ -186,7 +186,3 @@ def merged(turn: Turn, changes: dict[str, Any]) -> None:
                 if arm.when is None or holds(evaluate(arm.when, scene)):
                     take(turn, node, row, index, changes)
                     break
-
-
-def has_arm(node: Wait, kind: type[Arm]) -> bool:
-    return any(isinstance(arm, kind) for arm in node.arms)

@@ -214,12 +214,6 @@ class Committer:
         self.enqueue(WriteJob(fill, future))
         return future
 
-    def submit_job(self, group: Group, run: int, body: bytes, now: int) -> InboxRow:
-        """Adds a durable job to a group: it is handed to the job hooks after the commit."""
-        row = InboxRow(self.keys(), run, body, now, job=True)
-        group.inbox.append(row)
-        return row
-
     def publish_fact(self, building: Building, head: Run, fact: Fact, now: int) -> None:
         """A fact that somebody listens to becomes an event, by way of a durable job of the same commit."""
         data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
