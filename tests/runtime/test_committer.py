@@ -408,7 +408,7 @@ async def test_durable_signals_are_taken_up_again_after_a_crash(tmp_path: Path) 
         assert turn.changes is not None
         shapes = at.shapes
     async with rig(tmp_path, shapes=shapes) as again:
-        await again.committer.recover()
+        await again.committer.inbox.recover()
         await until(lambda: again.committer.idle)
         (row,) = await again.open_rows(head.key)
         assert row.slot == "b"

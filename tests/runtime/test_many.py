@@ -139,7 +139,7 @@ async def test_a_signal_that_has_come_too_far_is_put_aside(tmp_path: Path, hops:
 
 
 async def settle(at: Rig) -> None:
-    while not at.committer.idle or at.committer.backlog:
+    while not at.committer.idle or len(at.committer.inbox):
         await at.committer.write(lambda group: None)
 
 

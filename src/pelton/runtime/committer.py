@@ -15,6 +15,8 @@ Invariants:
 * A job that raises what nobody expects is recorded and put aside, alone.
 * Everything is bounded: jobs waiting (`queue`), jobs and rows of a batch, batches in flight, rounds and keys of facts.
 
+What a job lacks is read by `needs`; signals that are rows of the store are kept by `inbox`.
+
 Cost: per signal no task, no await, no copy of a run; per batch one task.
 """
 
@@ -23,102 +25,39 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
-from pelton.kernel.expressions.base import Evaluation, Outcome
-from pelton.kernel.facts import (
-    DefinitionKey,
-    EvaluationKey,
-    InlineKey,
-    NewestKey,
-    ProcessKey,
-    RunKey,
-    ServedKey,
-    StepKey,
-)
+from pelton.kernel.facts import EvaluationKey
 from pelton.kernel.rows import OpenStep, Run
 from pelton.kernel.signals import Signal
 from pelton.kernel.transition import Fact
 from pelton.runtime.base import Applied, EngineError, EventIn, OutboxHooks, Stopping, TimerHooks, WatchHooks, WorkHooks
+from pelton.runtime.batches import BATCH_JOBS, Batch
 from pelton.runtime.cache import RunCache, RunEntry, work_row
 from pelton.runtime.definitions import Definitions
 from pelton.runtime.facts import of_run
 from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building, Translator
 from pelton.runtime.ids import IdCodec
+from pelton.runtime.inbox import Inbox
 from pelton.runtime.jobs import Job, SignalJob, WriteJob
-from pelton.runtime.places import Name, Place, Places
-from pelton.runtime.prefetch import prefetch
-from pelton.runtime.turns import STUB, Durable, NextBatch, PostedFact, Suspend, Turn, decode_signal, encode_signal, queue_of
-from pelton.store.base import Committed, Group, InboxRow, ResultRow, Store, StoreFailed
+from pelton.runtime.needs import Needs, Scripts
+from pelton.runtime.places import Place, Places
+from pelton.runtime.turns import NextBatch, PostedFact, Suspend, Turn, encode_signal
+from pelton.store.base import Committed, Group, InboxRow, Store, StoreFailed
 
 log = structlog.get_logger("pelton.runtime")
 
 QUEUE = 20_000  # jobs from outside that may wait
-BATCH_JOBS = 1_000
-BATCH_ROWS = 8_000
-EARLY_JOBS = 256  # a batch of this size need not wait for the one before
 DEPTH = 2  # batches being written
 ROUNDS = 200  # a run of many threads with nothing of it in memory has been seen to need fifty
 KEYS = 10_000
 TRIES = 8
 WAIT = 0.01  # seconds before the third try, doubled for each further one
 WAIT_MOST = 2.0
-INBOX_PAGE = 10_000
-PASSING = frozenset({"busy", "unavailable", "stopping"})  # errors that time may cure
-INBOX_AGAIN = 1.0  # seconds after which a durable signal that could not be applied is tried again
 CACHE_BYTES = 256 << 20
-
-
-class Scripts(Protocol):
-    async def answer(self, questions: Sequence[Evaluation]) -> Sequence[Outcome]: ...
-
-
-class JobHooks(Protocol):
-    """Who carries out durable jobs (rows of the inbox that are no signals)."""
-
-    def added(self, row: InboxRow) -> None:
-        """After the commit that holds the row, or when a starting server finds it."""
-        ...
-
-
-class Batch:
-    """`groups` in the order in which they were begun."""
-
-    __slots__ = ("count", "groups", "number", "rows")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.groups: dict[int, Building] = {}
-        self.count = 0
-        self.rows = 0
-
-    @property
-    def full(self) -> bool:
-        return bool(self.groups) and (len(self.groups) >= BATCH_JOBS or self.rows >= BATCH_ROWS)
-
-    @property
-    def early(self) -> bool:
-        return len(self.groups) >= EARLY_JOBS or self.rows >= BATCH_ROWS // 2
-
-    def new(self) -> Building:
-        self.count += 1
-        building = self.groups[self.count] = Building(self, self.count)
-        return building
-
-    def joined(self, building: Building | None, entry: RunEntry | Place) -> Building | None:
-        """The group that holds all of `building` and the run or place; None when there is none yet."""
-        other = entry.group
-        if other is None or other.batch is not self or other is building:
-            return building
-        if building is None:
-            return other
-        larger, smaller = (building, other) if len(building.deltas) >= len(other.deltas) else (other, building)
-        larger.join(smaller)
-        del self.groups[smaller.group.number]
-        return larger
 
 
 class Committer:
@@ -141,14 +80,14 @@ class Committer:
         self.translator = Translator(codec, keys)
         self.open_batch = Batch(1)
         self.places = Places(store)
+        self.needs = Needs(self, scripts)
+        self.inbox = Inbox(self)
         self.work: WorkHooks | None = None
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
         self.watches: WatchHooks | None = None
-        self.jobs: JobHooks | None = None
         self.listens: Callable[[str, str], bool] = lambda ns, kind: False
         self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
-        self._scripts = scripts
         self._queue = queue
         self._tries = tries
         self._turn = Turn(self)
@@ -158,8 +97,6 @@ class Committer:
         self._away = 0  # jobs that are having something fetched, or wait for a run or for their next try
         self._scheduled = False
         self._stopping = False
-        self._inbox: set[int] = set()  # durable signals that are under way
-        self._inbox_full = False  # there are more in the store
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # ---- the door
@@ -182,11 +119,6 @@ class Committer:
     @property
     def stopping(self) -> bool:
         return self._stopping
-
-    @property
-    def backlog(self) -> int:
-        """Durable signals that are under way."""
-        return len(self._inbox)
 
     def submit(self, run: int, signal: Signal, inbox: int = 0, ns: str = "") -> asyncio.Future[Applied]:
         """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with EngineError."""
@@ -300,29 +232,10 @@ class Committer:
         )
 
     def _give_up(self, job: Job, error: EngineError) -> None:
-        """The job ends with an error. A durable signal stays in the store: it is tried again later when the trouble may pass,
-        else it is parked there with the reason."""
+        """The job ends with an error; what its durable signal comes to is for the inbox to say."""
         job.failed(error)
-        if not isinstance(job, SignalJob) or not job.inbox:
-            return
-        if error.code in PASSING:
-            if not self._stopping:
-                again = SignalJob(job.run, job.signal, self._inbox_done, "", job.inbox, job.hops, job.many)
-                self._wait(again, INBOX_AGAIN)
-            return
-        inbox, row = job.inbox, job.parked(self.keys(), self.store.now(), f"{error.code}: {error.message}")
-        log.error("a durable signal was parked", run=job.run, reason=row.parked)
-        self._replace_inbox(inbox, row, job.result(row.due, False) if job.many else None)
-
-    def _replace_inbox(self, inbox: int, row: InboxRow, result: ResultRow | None = None) -> None:
-        def fill(group: Group) -> None:
-            group.inbox_done.append(inbox)
-            group.inbox.append(row)
-            if result is not None:
-                group.results.append(result)
-
-        self.write(fill).add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._inbox.discard(inbox)
+        if isinstance(job, SignalJob) and job.inbox:
+            self.inbox.given_up(job, error)
 
     # ---- writing
 
@@ -340,7 +253,7 @@ class Committer:
         self._flight.append(batch)
         self.stats["batches"] += 1
         self.stats["groups"] += len(groups)
-        self._spawn(self._commit(batch, groups))
+        self.spawn(self._commit(batch, groups))
 
     def _born(self, row: OpenStep) -> OpenStep:
         return self.work.born(row) if self.work is not None else row
@@ -371,14 +284,12 @@ class Committer:
             reason = f"{type(error).__name__}: {error}"
             log.error("a commit failed", exc_info=error)
         self._flight.remove(batch)
-        settled: list[Building] = []
         for index, building in enumerate(batch.groups.values()):
             if results is None:
                 self._undone(building)
                 self._unavailable(building, reason)
             elif results[index].ok:
                 self._unpin(building)
-                settled.append(building)
                 self._committed(building, results[index])
             else:
                 self.stats["lost"] += 1
@@ -395,7 +306,7 @@ class Committer:
                 if place.group is building:
                     place.group = None
                 self.places.settle(place)
-                self._release(place)
+                self.release(place)
         for delta in building.deltas.values():
             entry = delta.entry
             entry.pins -= 1
@@ -406,7 +317,7 @@ class Committer:
                     self.cache.drop(entry)
                 else:
                     self.cache.settle(entry)
-                self._release(entry)
+                self.release(entry)
                 for quiet in entry.quiet:
                     if not quiet.done():
                         quiet.set_result(None)
@@ -423,7 +334,7 @@ class Committer:
             for root in {delta.run.root or delta.run.key for delta in building.deltas.values()}:
                 self.watches.touched(root)
         for posted in building.posts:
-            self.take_up(posted)
+            self.inbox.take_up(posted)
         for job in building.jobs:
             job.committed = result  # type: ignore[attr-defined]
             job.settled()
@@ -486,14 +397,15 @@ class Committer:
             if job.tries < 2:
                 self._pending.appendleft(job)
             else:
-                self._wait(job, min(WAIT_MOST, WAIT * 2 ** (job.tries - 2)) * random.uniform(0.5, 1.0))
+                self.wait(job, min(WAIT_MOST, WAIT * 2 ** (job.tries - 2)) * random.uniform(0.5, 1.0))
 
     def _unavailable(self, building: Building, reason: str) -> None:
         for member in building.jobs:
             job: Job = member  # type: ignore[assignment]
             self._give_up(job, EngineError("unavailable", f"the store could not write: {reason}"))
 
-    def _wait(self, job: Job, delay: float) -> None:
+    def wait(self, job: Job, delay: float) -> None:
+        """The job is performed again after `delay` seconds."""
         self._away += 1
 
         def back() -> None:
@@ -511,7 +423,7 @@ class Committer:
             self._away += 1
             suspend.wait.waiting.append(job)
             if not suspend.wait.busy and not suspend.wait.pins:  # nothing else will wake it
-                self._release(suspend.wait)
+                self.release(suspend.wait)
             return
         if suspend.keys:
             job.rounds += 1
@@ -532,25 +444,12 @@ class Committer:
                 suspend.entry.busy = True
         self._away += 1
         for run in suspend.loads:
-            self._loading(run)  # now, so that those behind wait for it in their order
-        self._spawn(self._fetch(job, suspend))
-
-    def _loading(self, run: int) -> RunEntry:
-        entry = RunEntry(run)
-        entry.busy = True
-        self.cache.add(entry)
-        return entry
+            self.needs.begin_run(run)  # now, so that those behind wait for it in their order
+        self.spawn(self._fetch(job, suspend))
 
     async def _fetch(self, job: Job, suspend: Suspend) -> None:
         try:
-            if suspend.loads:
-                await asyncio.gather(*(self._load(job, run, self.cache.peek(run)) for run in suspend.loads))
-            for ns, name, version in suspend.bindings:
-                await self._bind(job, ns, name, version)
-            if suspend.keys:
-                await self._answer_keys(job, suspend)
-            if suspend.fetch is not None:
-                await suspend.fetch()
+            await self.needs.fetch(job, suspend)
         except EngineError as error:
             self._away -= 1
             self._give_up(job, error)
@@ -561,196 +460,19 @@ class Committer:
         else:
             self._away -= 1
             if suspend.entry is not None:
-                self._release(suspend.entry)
+                self.release(suspend.entry)
             self._pending.appendleft(job)  # before those who waited: what it has fetched is true now
         if suspend.entry is not None:
-            self._release(suspend.entry)
+            self.release(suspend.entry)
         self._wake()
 
-    def _release(self, entry: RunEntry | Place) -> None:
+    def release(self, entry: RunEntry | Place) -> None:
         """Those who waited for the run or place come next, in their order."""
         if entry.waiting and not entry.busy:
             self._away -= len(entry.waiting)
             self._pending.extendleft(reversed(entry.waiting))
             entry.waiting.clear()
             self._wake()
-
-    async def _bind(self, job: Job, ns: str, name: str, version: int) -> None:
-        key = ("bind", ns, name, version)
-        try:
-            job.answers.outside[key] = await self.definitions.bind(ns, name, version)
-        except EngineError as error:
-            job.answers.outside[key] = error
-
-    async def _load(self, job: Job, run: int, entry: RunEntry | None = None) -> None:
-        """Reads a run that is not in the cache: head, process, and what the signal will probably look at."""
-        if entry is None and self.cache.peek(run) is not None:
-            return  # somebody else is at it, or was
-        entry = entry or self._loading(run)
-        loaded = False
-        try:
-            head = await self.store.head(run)
-            if head is None:
-                job.absent.add(run)
-                return
-            entry.process = await self.definitions.process(head.definition) if head.definition else STUB
-            entry.head = head
-            loaded = True
-            of, n = job.hint()
-            if of == run and n > 0:
-                await self._prefetch(entry, head, n)
-        finally:
-            entry.busy = False
-            if not loaded:
-                self.cache.drop(entry)
-            self._release(entry)
-
-    async def _prefetch(self, entry: RunEntry, head: Run, n: int) -> None:
-        assert entry.process is not None
-        row = (await self.store.facts(head, [StepKey(n)]))[0]
-        if row is None:
-            return
-        entry.learn(StepKey(n), row)
-        keys: list[Any] = [NewestKey(slot) for slot in prefetch(entry.process, row.slot)]
-        if row.scope > 0:
-            keys.append(StepKey(row.scope))
-        for key, answer in zip(keys, await self.store.facts(head, keys), strict=True):
-            entry.learn(key, answer)
-
-    async def _answer_keys(self, job: Job, suspend: Suspend) -> None:
-        rows: list[Any] = []
-        questions: list[Evaluation] = []
-        outside: list[Any] = []
-        for key in dict.fromkeys(suspend.keys):
-            if type(key) is EvaluationKey:
-                questions.append(key.question)
-            elif of_run(key):
-                rows.append(key)
-            else:
-                outside.append(key)
-        entry = suspend.entry
-        if rows and entry is not None:
-            await self._read_run(job, entry, rows)
-        if questions:
-            job.answers.scripts.update(zip(questions, await self.ask(questions), strict=True))
-        for key in outside:
-            await self._answer_outside(job, entry, key)
-
-    async def ask(self, questions: list[Evaluation]) -> list[Outcome]:
-        """What scripts come to. Raises EngineError "unavailable" without a pool."""
-        if self._scripts is None:
-            raise EngineError("unavailable", "this server runs no scripts")
-        return list(await self._scripts.answer(questions))
-
-    async def _read_run(self, job: Job, entry: RunEntry, keys: list[Any]) -> None:
-        entry.busy = True
-        try:
-            while entry.pins:
-                quiet: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                entry.quiet.append(quiet)
-                await quiet
-            head = entry.head
-            if entry.stale or head is None:
-                return
-            answers = await self.store.facts(head, keys)
-            for key, answer in zip(keys, answers, strict=True):
-                if not entry.learn(key, answer):
-                    job.answers.keep(entry.key, head.rev, key, answer)
-        finally:
-            entry.busy = False
-
-    async def _answer_outside(self, job: Job, entry: RunEntry | None, key: Any) -> None:
-        kind = type(key)
-        if kind is ProcessKey:
-            try:
-                job.answers.outside[key] = await self.definitions.process(key.definition)
-            except EngineError:
-                if entry is None:
-                    raise
-                job.answers.outside[key] = None
-            return
-        ns, language = self._home(job, entry)
-        if kind is DefinitionKey:
-            job.answers.outside[key] = await self.definitions.number(ns, key.kind, key.name, key.version)
-        elif kind is InlineKey:
-            job.answers.outside[key] = await self.definitions.inline(ns, language, key.body)
-        elif kind is ServedKey:
-            job.answers.outside[key] = self._served(ns, key)
-        elif kind is RunKey:
-            await self._load(job, key.key)
-        else:
-            await self.load_place((ns, key.name, key.key))
-
-    def _served(self, ns: str, key: ServedKey) -> str:
-        since = self.store.now() - key.within
-        for queue in key.queues:
-            if self.work is not None and self.work.last_polled(queue_of(ns or "default", queue)) > max(since, 0):
-                return queue
-        return key.queues[-1]
-
-    def _home(self, job: Job, entry: RunEntry | None) -> tuple[str, str]:
-        """Namespace and language in which a run's questions are answered; a run that begins has no head yet."""
-        head = entry.head if entry is not None else None
-        process = entry.process if entry is not None else None
-        if head is not None:
-            return head.ns, process.language if process is not None else ""
-        signal = getattr(job, "signal", None)
-        started = getattr(signal, "definition", 0)
-        process = self.definitions.cached(started) if started else None
-        return getattr(signal, "ns", "") or getattr(job, "ns", ""), process.language if process is not None else ""
-
-    async def load_place(self, name: Name) -> None:
-        """Reads a meeting point that is not in memory."""
-        place = self.places.begin(name)
-        if place is not None:
-            try:
-                await self.places.read(place)
-            finally:
-                self._release(place)
-
-    # ---- durable signals
-
-    def take_up(self, row: InboxRow) -> None:
-        """Applies a durable signal in the next batch (or when it is due)."""
-        if row.parked or row.id in self._inbox:
-            return
-        if row.job:
-            if self.jobs is not None:
-                self.jobs.added(row)
-            return
-        self._inbox.add(row.id)
-        delay = row.due - self.store.now()
-        if delay > 0:
-            asyncio.get_running_loop().call_later(delay / 1000, self._begin_inbox, row)
-        else:
-            self._begin_inbox(row)
-
-    def _begin_inbox(self, row: InboxRow) -> None:
-        try:
-            body = decode_signal(row.signal)
-            kept = body if type(body) is Durable else Durable(body)
-        except Exception as error:  # written by another version, or damaged
-            parked = InboxRow(self.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000])
-            log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
-            self._replace_inbox(row.id, parked)
-            return
-        self._pending.append(SignalJob(row.run, kept.signal, self._inbox_done, "", row.id, kept.hops, kept.many))
-        self._wake()
-
-    def _inbox_done(self, job: SignalJob) -> None:
-        if job.error is None or job.committed is not None:
-            self._inbox.discard(job.inbox)
-            if job.error is not None:
-                log.info("a durable signal changed nothing", run=job.run, code=job.error.code, detail=job.error.message)
-            if self._inbox_full and not self._inbox:
-                self._spawn(self.recover())
-
-    async def recover(self) -> None:
-        """Takes up the durable signals that a server before this one left behind. Further pages follow when these are done."""
-        rows = await self.store.inbox(INBOX_PAGE)
-        self._inbox_full = len(rows) >= INBOX_PAGE
-        for row in rows:
-            self.take_up(row)
 
     # ---- life
 
@@ -776,7 +498,7 @@ class Committer:
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -787,4 +509,4 @@ class Committer:
             log.error("a task of the committer failed", exc_info=error)
 
 
-__all__ = ["GROUP_ROWS", "GROUP_RUNS", "Committer", "JobHooks", "Scripts"]
+__all__ = ["GROUP_ROWS", "GROUP_RUNS", "Committer", "Scripts"]

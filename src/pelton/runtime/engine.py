@@ -114,11 +114,17 @@ class Engine:
         self.work.on_gone = self.operations.withdrawn
         self.sources = Sources(committer, self.clock, self.connectors, self._record, store=store, namespace=self._namespace)
         self.fanout = Fanout(
-            store, committer, self.clock, self.keys, committer.take_up, self._post_facts, backlog=lambda: committer.backlog
+            store,
+            committer,
+            self.clock,
+            self.keys,
+            committer.inbox.take_up,
+            self._post_facts,
+            backlog=lambda: len(committer.inbox),
         )
         self.outbox.add_local(LOCAL, self._deliver_here)
         committer.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
-        committer.watches, committer.jobs, committer.listens = self.watches, self.fanout, self._listens
+        committer.watches, committer.inbox.jobs, committer.listens = self.watches, self.fanout, self._listens
         self._namespaces = set(namespaces)
         self._listeners: dict[str, list[str]] = {}  # address of a source → namespaces
         self._started = False
@@ -135,7 +141,7 @@ class Engine:
         await self.timers.start()
         await self.expiry.start()
         await self.watches.start()
-        await self.committer.recover()
+        await self.committer.inbox.recover()
         await self.operations.start()
         await self.sources.start()
         self._started = True
@@ -304,7 +310,7 @@ class Engine:
         )
         fact = InboxRow(self.keys(), 0, encode_signal(PostedFact(event)), self.now(), job=True)
         group.inbox.append(fact)
-        return lambda: self.committer.take_up(fact)
+        return lambda: self.committer.inbox.take_up(fact)
 
     async def signal_many(self, ns: str, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
         if len(runs) > MOST_RUNS:
@@ -324,7 +330,7 @@ class Engine:
 
         await self.write(fill)
         for row in rows:
-            self.committer.take_up(row)
+            self.committer.inbox.take_up(row)
         return number
 
     async def results(self, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
@@ -542,7 +548,7 @@ class Engine:
                 return explain(compiled, event, context, self.definition_cache.views)
             except Unanswered as unanswered:
                 questions = list(unanswered.questions)
-                answers.update(zip(questions, await self.committer.ask(questions), strict=True))
+                answers.update(zip(questions, await self.committer.needs.ask(questions), strict=True))
         raise EngineError("too large", f"the filter of handler {handler!r} asks too many questions", "handler")
 
     async def held(self, ns: str, limit: int = 100) -> list[HeldRow]:

@@ -208,7 +208,7 @@ class Turn:
                 committer.places.drop(place)
                 place = None
         if place is None:
-            raise Suspend(fetch=lambda: committer.load_place(name))
+            raise Suspend(fetch=lambda: committer.needs.load_place(name))
         self._usable(place)
         self.places[name] = place
         return place
