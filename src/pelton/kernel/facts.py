@@ -88,6 +88,10 @@ class ThreadsKey(Struct, frozen=True, gc=False):
     """All threads of the run that have rows. Answer: list[Thread], by number."""
 
 
+class RecordKey(Struct, frozen=True, gc=False):
+    """The run's document as it is. Answer: Record | None."""
+
+
 class EvaluationKey(Struct, frozen=True, gc=False):
     """Answer: Outcome."""
 

@@ -222,6 +222,19 @@ class Thread(Struct, array_like=True, gc=False):
     ended: int = 0
 
 
+class Record(Struct, array_like=True, gc=False):
+    """A run's document as it was from `since` on: a run has one current value, or none, and those that were before.
+
+    `since` is in microseconds, unlike all other times here, and rises strictly within a run.
+    """
+
+    run: int
+    since: int
+    number: int  # 1 = the run's first
+    live: bool  # False = settled: the document has come to its end
+    body: JSON
+
+
 class Failure(Struct, array_like=True, frozen=True, gc=False):
     """What went wrong, as a value that rules match and handlers receive."""
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.rows import OpenStep, Run, Step, Thread
+from pelton.kernel.rows import OpenStep, Record, Run, Step, Thread
 
 
 class RunWrite(Struct, gc=False):
@@ -36,6 +36,15 @@ class RunWrite(Struct, gc=False):
     fragments: Sequence[tuple[int, str, JSON]] = ()
     purges: Sequence[tuple[int, int, int, int]] = ()  # (low, high, scope, it) of kernel.transition.Purge
     process: str = ""  # with a new run, and with a stub that becomes one: name of its process, for listing
+    # The run's document (a stub has none): its new current value; the values that this supersedes, oldest first, each with the
+    # microsecond that it was good until (one that was made and superseded in here is among them); whether there is none any
+    # more (`past` says what there was), which a `record` beside it outweighs. `past` comes with one of the two.
+    record: Record | None = None
+    past: Sequence[tuple[Record, int]] = ()
+    unrecorded: bool = False
+    # (name, value, True = add, False = remove): what the run is found by, net. Adding what is there changes nothing, nor does
+    # removing what is not.
+    attributes: Sequence[tuple[str, str, bool]] = ()
 
 
 class LeaseWrite(Struct, gc=False):
@@ -334,8 +343,8 @@ class Store(Protocol):
     async def head(self, key: int) -> Run | None: ...
     async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         """Answers keys of kernel.facts that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey,
-        OpenKey, ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, HeldKey with key ""), skipping the
-        run's void ranges."""
+        OpenKey, ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, RecordKey, HeldKey with key ""),
+        skipping the run's void ranges."""
         ...
 
     async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:
@@ -365,6 +374,41 @@ class Store(Protocol):
         ...
 
     async def logs(self, run: int, n: int, limit: int) -> list[LogRow]: ...
+    # ---- records: the documents of runs, as they are and as they were. Instants are microseconds.
+    async def record(self, run: int, at: int = 0) -> Record | None:
+        """As it is (`at` 0), or as it was at that instant: since <= at < until."""
+        ...
+
+    async def past(self, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+        """Superseded values and until when each was good, oldest first: those whose `since` is later than `after`."""
+        ...
+
+    async def records(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        at: int = 0,
+        live: bool | None = None,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[Record]:
+        """By run key, ascending, keys above `after`; process "" = any. With `at`, each as it was then, whatever became of it
+        since: pages that give the same `at` are pages of one list. `live` asks about the value that is given. Fewer than
+        `limit`: that was all."""
+        ...
+
+    async def candidates(
+        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+    ) -> list[int] | None:
+        """Keys of the runs that one of the conjuncts, the one with the fewest rows, can be true of; ascending.
+
+        A conjunct is a list of alternatives (name of an attribute, its value, whether that is only how the value begins); one
+        without alternatives is true of nothing. None when there is no conjunct, or the best has more than `most` rows: no more
+        than that are looked at. process "" = any.
+        """
+        ...
+
     # ---- rendezvous
     async def rendezvous(self, ns: str, name: str, key: str) -> int:
         """Its revision; 0 when there is no row."""

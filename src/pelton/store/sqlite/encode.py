@@ -191,11 +191,27 @@ def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
             out.put(VAR_PUT, (key, no, name, pack(value)))
     for n, node, value in write.fragments:
         out.add("fragment_put", (key, n, node, pack(value)))
+    if write.record is not None or write.unrecorded or write.attributes:
+        _record(out, write)
     for low, high, scope, it in write.purges:
         if scope:
             out.add("purge_scope", (key, low, high, scope, it))
         else:
             out.add("purge", (key, low, high))
+
+
+def _record(out: Encoded, write: RunWrite) -> None:
+    """A document that goes leaves a row without a body, so that a list of what there was finds it."""
+    key, record, past = write.run.key, write.record, write.past
+    born = past[0][0].since if past else 0 if record is None else record.since
+    if record is not None:
+        out.add("record_put", (key, born, record.since, record.number, int(record.live), pack(record.body)))
+    elif write.unrecorded:
+        out.add("record_put", (key, born, past[-1][1] if past else 0, 0, 0, None))
+    for was, until in past:
+        out.add("past_new", (key, was.since, until, was.number, int(was.live), pack(was.body)))
+    for name, text, there in write.attributes:
+        out.add("attr_put" if there else "attr_gone", (key, name, text))
 
 
 def _open(out: Encoded, write: RunWrite) -> None:

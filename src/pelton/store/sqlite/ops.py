@@ -45,6 +45,10 @@ OPS: tuple[Op, ...] = (
     Op("var_put"),
     Op("var_gone"),
     Op("fragment_put"),
+    Op("record_put"),
+    Op("past_new", "past value {1} of run {0}"),
+    Op("attr_gone"),
+    Op("attr_put"),
     Op("purge"),
     Op("purge_scope"),
     Op("timer_clear"),
@@ -86,6 +90,9 @@ OPS: tuple[Op, ...] = (
     Op("remove_key"),
     Op("remove_inbox"),
     Op("remove_log"),
+    Op("remove_record"),
+    Op("remove_past"),
+    Op("remove_attr"),
     Op("meta_put"),
 )
 

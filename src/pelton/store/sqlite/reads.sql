@@ -116,6 +116,59 @@ ORDER BY run DESC LIMIT 1000;
 -- name: logs
 SELECT run, n, at, text FROM log WHERE run = ?1 AND n = ?2 ORDER BY id LIMIT ?3;
 
+-- name: record
+SELECT run, since, number, live, body FROM record WHERE run = ?1 AND body IS NOT NULL;
+
+-- name: record_at
+-- The past value of an instant, if there was one.
+SELECT run, since, number, live, body FROM (SELECT * FROM past WHERE run = ?1 AND since <= ?2 ORDER BY since DESC LIMIT 1)
+WHERE until > ?2;
+
+-- name: past
+SELECT run, since, number, live, body, until FROM past WHERE run = ?1 AND since > ?2 ORDER BY since LIMIT ?3;
+
+-- name: records_line
+SELECT run, since, number, live, body FROM record INDEXED BY record_line WHERE line = ?1 AND run > ?2 AND body IS NOT NULL
+AND (?3 = -1 OR live = ?3) ORDER BY run LIMIT ?4;
+
+-- name: records_live
+SELECT run, since, number, live, body FROM record INDEXED BY record_live WHERE live = 1 AND line = ?1 AND run > ?2 AND ?3 = 1
+ORDER BY run LIMIT ?4;
+
+-- name: records_at
+-- Where the current value is too new, or gone, a past one is sought by its run and time.
+SELECT r.run, coalesce(p.since, r.since), coalesce(p.number, r.number), coalesce(p.live, r.live), coalesce(p.body, r.body)
+FROM record r INDEXED BY record_line LEFT JOIN past p ON p.id = CASE WHEN r.since > ?5 OR r.body IS NULL THEN
+  (SELECT q.id FROM past q WHERE q.run = r.run AND q.since <= ?5 ORDER BY q.since DESC LIMIT 1) END
+WHERE r.line = ?1 AND r.run > ?2 AND r.born <= ?5 AND (p.until > ?5 OR (r.since <= ?5 AND r.body IS NOT NULL))
+AND (?3 = -1 OR coalesce(p.live, r.live) = ?3) ORDER BY r.run LIMIT ?4;
+
+-- name: records_all
+-- For a namespace of very many processes: such a one has most of the records.
+SELECT run, since, number, live, body FROM record NOT INDEXED WHERE run > ?2 AND body IS NOT NULL AND (?3 = -1 OR live = ?3)
+AND line IN (SELECT id FROM line WHERE ns = ?1) ORDER BY run LIMIT ?4;
+
+-- name: records_all_at
+SELECT r.run, coalesce(p.since, r.since), coalesce(p.number, r.number), coalesce(p.live, r.live), coalesce(p.body, r.body)
+FROM record r NOT INDEXED LEFT JOIN past p ON p.id = CASE WHEN r.since > ?5 OR r.body IS NULL THEN
+  (SELECT q.id FROM past q WHERE q.run = r.run AND q.since <= ?5 ORDER BY q.since DESC LIMIT 1) END
+WHERE r.line IN (SELECT id FROM line WHERE ns = ?1) AND r.run > ?2 AND r.born <= ?5
+AND (p.until > ?5 OR (r.since <= ?5 AND r.body IS NOT NULL)) AND (?3 = -1 OR coalesce(p.live, r.live) = ?3)
+ORDER BY r.run LIMIT ?4;
+
+-- name: attr_count
+-- No further than up to a number.
+SELECT count(*) FROM (SELECT 1 FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value = ?3 LIMIT ?4);
+
+-- name: attr_count_range
+SELECT count(*) FROM (SELECT 1 FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value >= ?3 AND value < ?5 LIMIT ?4);
+
+-- name: attr_runs
+SELECT run FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value = ?3 LIMIT ?4;
+
+-- name: attr_runs_range
+SELECT run FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value >= ?3 AND value < ?5 LIMIT ?4;
+
 -- name: rendezvous
 SELECT rev FROM rendezvous WHERE ns = ?1 AND name = ?2 AND key = ?3;
 

@@ -21,6 +21,7 @@ from pelton.kernel.facts import (
     NewestKey,
     OpenKey,
     ParkedKey,
+    RecordKey,
     SlotKey,
     StepKey,
     ThreadKey,
@@ -30,6 +31,7 @@ from pelton.kernel.facts import (
 )
 from pelton.kernel.rows import OpenStep, Run, Step
 from pelton.store.sqlite.reader import TOP, Reader, Voids
+from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import decode_any, decode_held, decode_run, decode_thread
 
 HELD_LIMIT = 100
@@ -37,7 +39,7 @@ MERGED_LINES = 64  # processes of a namespace up to which their lists are merged
 
 
 class RunReads:
-    def __init__(self, reader: Reader, lines: dict[tuple[str, str], int]) -> None:
+    def __init__(self, reader: Reader, lines: dict[tuple[str, str], int], records: RecordReads) -> None:
         self._reader = reader
         self._lines = lines
         self._answers: dict[type, Callable[[Run, Any], Any]] = {
@@ -54,6 +56,7 @@ class RunReads:
             ThreadKey: self._thread,
             ThreadsKey: lambda run, key: [decode_thread(body) for (body,) in reader.all("threads", run.key)],
             FragmentKey: lambda run, key: [(n, node, decode_any(value)) for n, node, value in reader.all("fragments", run.key)],
+            RecordKey: lambda run, key: records.record(run.key, 0),
             HeldKey: self._held,
         }
 

@@ -62,6 +62,26 @@ CREATE TABLE fragment (
   run INTEGER NOT NULL, n INTEGER NOT NULL, node TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (run, n, node)
 ) STRICT, WITHOUT ROWID;
 
+-- A run's document. When it goes its row stays, without a body: a list of what there was at an instant goes by these rows.
+-- `born`: since when the run's first value was good; a list as of an earlier instant passes the row by.
+CREATE TABLE record (
+  run INTEGER PRIMARY KEY, line INTEGER NOT NULL, born INTEGER NOT NULL, since INTEGER NOT NULL, number INTEGER NOT NULL,
+  live INTEGER NOT NULL, body BLOB
+) STRICT;
+CREATE INDEX record_line ON record (line);
+CREATE INDEX record_live ON record (line) WHERE live = 1;
+
+CREATE TABLE past (
+  id INTEGER PRIMARY KEY, run INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, number INTEGER NOT NULL,
+  live INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (run, since)
+) STRICT;
+
+-- Clustered by run: what a run is found by lies together, and goes with it. A search reads the index alone.
+CREATE TABLE attr (
+  run INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, line INTEGER NOT NULL, PRIMARY KEY (run, name, value)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attr_value ON attr (line, name, value, run);
+
 CREATE TABLE timer (
   run INTEGER NOT NULL, n INTEGER NOT NULL, arm TEXT NOT NULL, epoch INTEGER NOT NULL, due INTEGER NOT NULL,
   PRIMARY KEY (run, n, arm)

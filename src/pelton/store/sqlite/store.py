@@ -17,7 +17,7 @@ from typing import Any, Literal
 import apsw
 from msgspec import msgpack
 
-from pelton.kernel.rows import OpenStep, Run, Step
+from pelton.kernel.rows import OpenStep, Record, Run, Step
 from pelton.store.base import (
     Committed,
     Counts,
@@ -38,6 +38,7 @@ from pelton.store.sqlite.encode import UNFIT, Encoded, Numbers, Told, entangled
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.reader import TOP, Reader
+from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import (
     decode_any,
     decode_dead,
@@ -129,7 +130,8 @@ class SqliteStore:
         self._reader = Reader(db, self.counts)
         numbers = self._numbers = Numbers()
         numbers.lines = {(ns, process): number for number, ns, process in self._reader.all("lines")}
-        self._runs = RunReads(self._reader, numbers.lines)
+        self._records = RecordReads(self._reader, numbers.lines)
+        self._runs = RunReads(self._reader, numbers.lines, self._records)
         meta = dict(self._reader.all("meta"))
         self._secret = meta["secret"]
         self._last = self._clock_saved = max(self._last, meta.get("clock", 0))
@@ -288,6 +290,31 @@ class SqliteStore:
 
     async def logs(self, run: int, n: int, limit: int) -> list[LogRow]:
         return [LogRow(*row) for row in self._reader.all("logs", run, n, limit)]
+
+    # ---- records
+
+    async def record(self, run: int, at: int = 0) -> Record | None:
+        return self._records.record(run, at)
+
+    async def past(self, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+        return self._records.past(run, after, limit)
+
+    async def records(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        at: int = 0,
+        live: bool | None = None,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[Record]:
+        return self._records.records(ns, process, at, live, after, limit)
+
+    async def candidates(
+        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+    ) -> list[int] | None:
+        return self._records.candidates(ns, process, conjuncts, most)
 
     # ---- rendezvous
 

@@ -96,6 +96,23 @@ DELETE FROM var WHERE run = ?1 AND thread = ?2 AND name = ?3;
 -- Nodes that a run acquired under way.
 INSERT INTO fragment (run, n, node, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET value = excluded.value;
 
+-- name: record_put
+-- A run's document, or that there is none any more; listed where the run is.
+INSERT INTO record (run, line, born, since, number, live, body) SELECT key, line, ?2, ?3, ?4, ?5, ?6 FROM run WHERE key = ?1
+ON CONFLICT DO UPDATE SET since = excluded.since, number = excluded.number, live = excluded.live, body = excluded.body;
+
+-- name: past_new
+-- What a document was.
+INSERT INTO past (run, since, until, number, live, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+
+-- name: attr_gone
+-- The run is not found by this any more.
+DELETE FROM attr WHERE run = ?1 AND name = ?2 AND value = ?3;
+
+-- name: attr_put
+-- What a run is found by.
+INSERT INTO attr (run, name, value, line) SELECT key, ?2, ?3, line FROM run WHERE key = ?1 ON CONFLICT DO NOTHING;
+
 -- name: purge
 -- Ended steps of a range.
 DELETE FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3;
@@ -253,6 +270,15 @@ DELETE FROM inbox WHERE run = ?1;
 
 -- name: remove_log
 DELETE FROM log WHERE run = ?1;
+
+-- name: remove_record
+DELETE FROM record WHERE run = ?1;
+
+-- name: remove_past
+DELETE FROM past WHERE run = ?1;
+
+-- name: remove_attr
+DELETE FROM attr WHERE run = ?1;
 
 -- name: meta_put
 -- The clock and the reserved numbers, for the next start.

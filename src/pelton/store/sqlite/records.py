@@ -1,0 +1,135 @@
+"""Reading the documents of runs: as they are, as they were, and which runs are found by their attributes.
+
+A value was good from `since` up to `until`, this instant left out. What is current lies in `record`, the rest in `past`; a list
+as of an instant goes by the rows of `record`, which stay when a document goes, and seeks in `past` where the current value is too
+new: it costs a seek for each run that was there or came later, whatever the number of values.
+
+A search reads one index, and of a condition only the part that has the fewest rows. Nobody knows beforehand which that is, so all
+are counted, up to a few rows at first and then to ever more, until one is known to be the smallest: a broad part beside a narrow
+one costs no more than the narrow one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from pelton.kernel.rows import Record
+from pelton.store.sqlite.reader import Reader
+from pelton.store.sqlite.rows import decode_any
+
+MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all records are scanned
+FIRST_LOOK = 64  # rows that each part of a condition is counted up to at first
+FURTHER = 8  # times as many at each further look
+NO_END = b""  # after every text, as SQLite orders values
+
+Attribute = tuple[str, str, bool]  # name, value, whether the value is only how it begins
+Range = tuple[str, str, str | bytes | None]  # name, value or lowest value, None or the value after the highest
+
+
+class RecordReads:
+    def __init__(self, reader: Reader, lines: dict[tuple[str, str], int]) -> None:
+        self._reader = reader
+        self._lines = lines
+
+    def record(self, run: int, at: int) -> Record | None:
+        row = self._reader.one("record", run)
+        if at and (row is None or row[1] > at):
+            row = self._reader.one("record_at", run, at)
+        return None if row is None else _record(row)
+
+    def past(self, run: int, after: int, limit: int) -> list[tuple[Record, int]]:
+        return [(_record(row), row[5]) for row in self._reader.all("past", run, after, limit)]
+
+    def records(self, ns: str, process: str, at: int, live: bool | None, after: int, limit: int) -> list[Record]:
+        """Lists of several processes are merged while they are read, so that no more is read than is given."""
+        read = self._reader
+        bounds = (after, -1 if live is None else int(live), limit, *((at,) if at else ()))
+        lines = self._of(ns, process)
+        if len(lines) > MERGED_LINES:
+            return [_record(row) for row in read.all("records_all_at" if at else "records_all", ns, *bounds)]
+        statement = read.sql["records_at" if at else "records_live" if live else "records_line"]
+        cursors = [read.db.execute(statement, (line, *bounds)) for line in lines]
+        try:
+            rows = list(islice(merge(*cursors, key=_run), limit))
+        finally:
+            for cursor in cursors:
+                cursor.close(True)
+        read.counts.rows_read += len(rows)
+        return [_record(row) for row in rows]
+
+    def candidates(self, ns: str, process: str, conjuncts: Sequence[Sequence[Attribute]], most: int) -> list[int] | None:
+        lines = self._of(ns, process)
+        ranges = [[bounds for attribute in conjunct if (bounds := _range(attribute))] for conjunct in conjuncts]
+        look = FIRST_LOOK
+        while ranges:
+            look = min(look, most + 1)
+            counts = [self._count(lines, conjunct, look) for conjunct in ranges]
+            least = min(counts)
+            if least < look:
+                return sorted(set(self._found(lines, ranges[counts.index(least)], least)))
+            if look > most:
+                break
+            look *= FURTHER
+        return None
+
+    def _count(self, lines: Sequence[int], ranges: Sequence[Range], look: int) -> int:
+        """How many rows there are, counted up to `look`."""
+        total = 0
+        for line in lines:
+            for name, low, high in ranges:
+                if total >= look:
+                    break
+                if high is None:
+                    total += self._reader.value("attr_count", line, name, low, look - total)
+                else:
+                    total += self._reader.value("attr_count_range", line, name, low, look - total, high)
+        self._reader.counts.rows_read += total
+        return total
+
+    def _found(self, lines: Sequence[int], ranges: Sequence[Range], most: int) -> Iterator[int]:
+        for line in lines:
+            for name, low, high in ranges:
+                if high is None:
+                    rows = self._reader.all("attr_runs", line, name, low, most)
+                else:
+                    rows = self._reader.all("attr_runs_range", line, name, low, most, high)
+                for (run,) in rows:
+                    yield run
+
+    def _of(self, ns: str, process: str) -> list[int]:
+        """Numbers of the lists that runs of this process, or of any, are in."""
+        if process:
+            number = self._lines.get((ns, process))
+            return [] if number is None else [number]
+        return [number for (space, _), number in self._lines.items() if space == ns]
+
+
+def _record(row: Any) -> Record:
+    return Record(row[0], row[1], row[2], row[3] == 1, decode_any(row[4]))
+
+
+def _run(row: Any) -> int:
+    run: int = row[0]
+    return run
+
+
+def _range(attribute: Attribute) -> Range | None:
+    """None for what no stored text can be equal to, or begin with: half a pair of surrogates."""
+    name, value, begins = attribute
+    try:
+        (name + value).encode()
+    except UnicodeEncodeError:
+        return None
+    return name, value, after_all(value) if begins else None
+
+
+def after_all(start: str) -> str | bytes:
+    """The first text that comes after all those which begin so, by code points (SQLite's order of UTF-8)."""
+    start = start.rstrip("\U0010ffff")
+    if not start:
+        return NO_END
+    last = ord(start[-1]) + 1
+    return start[:-1] + chr(0xE000 if last == 0xD800 else last)  # there is no text with a surrogate
