@@ -21,17 +21,20 @@ from pelton.kernel.facts import Facts, Missing
 from pelton.kernel.failures import broken, fail, lose
 from pelton.kernel.nodes import enter
 from pelton.kernel.process import Process
+from pelton.kernel.records import close_book, count
 from pelton.kernel.reports import report
 from pelton.kernel.rewind import revive, rewind
 from pelton.kernel.rows import Failure, RunStatus, StepStatus, ThreadStatus
 from pelton.kernel.runs import begin, complete, end_run
 from pelton.kernel.scopes import emptied
 from pelton.kernel.signals import (
+    Amend,
     AnySignal,
     ChildEnded,
     ChildReopened,
     ChildReplied,
     Continue,
+    Count,
     EventArrived,
     Extend,
     HurryUp,
@@ -39,6 +42,7 @@ from pelton.kernel.signals import (
     Pause,
     Report,
     Resume,
+    Retire,
     Rewind,
     SetVars,
     Skip,
@@ -59,6 +63,9 @@ HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     EventArrived: control.event,
     Trigger: control.fire_trigger,
     Merge: control.merge,
+    Amend: control.amend,
+    Retire: control.retire,
+    Count: count,
     TimerFired: control.timer,
     ChildEnded: control.child_ended,
     ChildReopened: revive,
@@ -82,6 +89,9 @@ def advance(process: Process, facts: Facts, signal: AnySignal, now: int) -> Tran
     try:
         if isinstance(signal, Start):
             turn = begin(process, facts, signal, now)
+            if signal.trigger is not None:
+                drain(turn)
+                control.fire_trigger(turn, signal.trigger)
         else:
             head = facts.head()
             if head is None:
@@ -89,6 +99,8 @@ def advance(process: Process, facts: Facts, signal: AnySignal, now: int) -> Tran
             turn = Turn(process, facts, copy(head), now)
             HANDLERS[type(signal)](turn, signal)
         drain(turn)
+        if turn.book is not None:
+            close_book(turn)
         return turn.transition()
     except Missing as missing:
         return Need(missing.keys)

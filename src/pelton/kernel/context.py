@@ -10,11 +10,11 @@ from typing import Any
 from msgspec import convert
 
 from pelton.kernel.expressions.base import Evaluation, Expression, ExpressionError, Outcome, Unanswered
-from pelton.kernel.facts import Codec, EvaluationKey, IterationKey, Missing, VarsKey
+from pelton.kernel.facts import Codec, EvaluationKey, FoundKey, IterationKey, Missing, RecordKey, VarsKey
 from pelton.kernel.process import Process
-from pelton.kernel.rows import START, Failure, OpenStep, Run, StartMeta, Step
+from pelton.kernel.rows import START, Failure, OpenStep, Record, Run, StartMeta, Step
 from pelton.kernel.transition import UNSET
-from pelton.kernel.turn import StepFailure, Turn
+from pelton.kernel.turn import Moment, StepFailure, Turn
 
 MASK = (1 << 53) - 1
 
@@ -70,6 +70,32 @@ class Scene:
     @property
     def codec(self) -> Codec:
         return self.turn.facts.codec
+
+    @property
+    def moment(self) -> Moment:
+        """When this happens, and by whom: who gave the signal, else who started the run."""
+        turn = self.turn
+        if turn.moment is None:
+            meta = self.meta
+            turn.moment = Moment(turn.now, turn.facts.stamp, meta.actor or "", str(meta.extra.get("request", "")))
+        return turn.moment
+
+    @property
+    def record(self) -> Any:
+        """The body of the run's record; None when it has none."""
+        turn = self.turn
+        if turn.book is not None:
+            return turn.book.record.body if turn.book.record is not None else None
+        found: Record | None = None if turn.created else turn.facts.answer(RecordKey())
+        return found.body if found is not None else None
+
+    def found(self, name: str, text: str) -> list[Record]:
+        """Records of other runs that have this attribute, oldest run first, at most 2,000; as they are in the store."""
+        return [] if self.turn.created else list(self.turn.facts.answer(FoundKey(name, text)))
+
+    def counts(self) -> dict[str, int]:
+        """How many children there are of each kind that they are counted as."""
+        return {name[1:]: value for name, value in self.variables().items() if name.startswith("#")}
 
     @property
     def meta(self) -> StartMeta:

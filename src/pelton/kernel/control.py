@@ -7,11 +7,13 @@ from typing import Any
 from pelton.kernel.facts import ParkedKey, ProcessKey
 from pelton.kernel.flow import finish, leave, settle
 from pelton.kernel.process import AtTime, Call, Limit, OnEvent, Wait
+from pelton.kernel.records import change, gone, rules_of
 from pelton.kernel.reports import MOST_HELD, shaped
 from pelton.kernel.rows import Bit, Failure, Halt, OpenStep, RunStatus, State, StepStatus, ThreadStatus
 from pelton.kernel.runs import end_run
 from pelton.kernel.signals import (
     BY_PARENT,
+    Amend,
     ChildEnded,
     ChildReplied,
     Continue,
@@ -21,6 +23,7 @@ from pelton.kernel.signals import (
     Merge,
     Pause,
     Resume,
+    Retire,
     SetVars,
     Skip,
     Terminate,
@@ -30,7 +33,7 @@ from pelton.kernel.signals import (
 )
 from pelton.kernel.threads import all_threads, halt, interrupt, resume, unpark
 from pelton.kernel.transition import Hold
-from pelton.kernel.turn import FUEL, SKIPS, Failed, Refusal, Turn
+from pelton.kernel.turn import FUEL, SKIPS, Failed, Moment, Refusal, Turn
 from pelton.kernel.waits import fits, merged, open_waits, take, trigger
 
 OPERATOR = (int(Halt.OPERATOR), 0)
@@ -171,7 +174,30 @@ def interrupted(turn: Turn, signal: EventArrived) -> bool:
 
 def fire_trigger(turn: Turn, signal: Trigger) -> None:
     must_run(turn)
+    turn.moment = moment_of(turn, signal)
     trigger(turn, signal.name, signal.changes)
+
+
+def moment_of(turn: Turn, signal: Trigger | Amend | Retire) -> Moment:
+    return Moment(turn.now, turn.facts.stamp, signal.actor, signal.request)
+
+
+def amend(turn: Turn, signal: Amend) -> None:
+    """A finished run's record changes too: that is another era of it."""
+    turn.moment = moment_of(turn, signal)
+    change(turn, signal.changes, turn.moment)
+    if turn.head.status >= RunStatus.COMPLETED and turn.book is not None:
+        turn.head.era += 1
+
+
+def retire(turn: Turn, signal: Retire) -> None:
+    turn.moment = moment_of(turn, signal)
+    rules_of(turn)
+    gone(turn)
+    if turn.head.status < RunStatus.COMPLETED:
+        end_run(turn, RunStatus.TERMINATED, signal.reason, Failure("deleted", "cancelled", signal.reason, None, False))
+    else:
+        turn.head.era += 1
 
 
 def merge(turn: Turn, signal: Merge) -> None:

@@ -144,6 +144,13 @@ class RunKey(Struct, frozen=True, gc=False):
     key: int
 
 
+class FoundKey(Struct, frozen=True, gc=False):
+    """Records of runs that have an attribute, oldest run first, at most 2,000. Answer: list[Record]."""
+
+    name: str
+    text: str
+
+
 class HeldKey(Struct, frozen=True, gc=False):
     """Events held for this run (key ""), or for a rendezvous (name, key). Answer: list[Held], oldest first, at most 100."""
 
@@ -182,6 +189,11 @@ class Facts(Protocol):
 
     @property
     def codec(self) -> Codec: ...
+    @property
+    def stamp(self) -> int:
+        """The instant of this transition in microseconds, later than that of any before it."""
+        ...
+
     def head(self) -> Run | None: ...
     def open(self, n: int) -> OpenStep | None:
         """The open row of a number; None when it is not open."""

@@ -11,17 +11,19 @@ from pelton.kernel.context import Scene, evaluate
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.facts import NewRunKey
 from pelton.kernel.flow import assign, complete_join, count_join, finish, fresh, leave, needed, retire
-from pelton.kernel.process import Assign, Call, Choice, Emit, End, Fork, Join, Node, Raise, Scope, Wait, Work
+from pelton.kernel.process import Assign, Call, Choice, Emit, End, Fork, Join, Node, Raise, Scope, Send, Tell, Wait, Work
+from pelton.kernel.records import write
 from pelton.kernel.reports import claim_reports
 from pelton.kernel.rows import Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.runs import end_run, find_definition, meta_from, run_output
 from pelton.kernel.scopes import open_scope
 from pelton.kernel.threads import start_thread
-from pelton.kernel.transition import UNSET, Publish, SetTimer, StartRun
+from pelton.kernel.transition import UNSET, Publish, SetTimer, SignalRun, StartRun
 from pelton.kernel.turn import FRAGMENTS, PRIORITY, SKIPS, Failed, Refusal, StepFailure, Token, Turn
 from pelton.kernel.waits import open_wait
 
 FOREVER = (1 << 62) - 1  # a lease that is never lost
+MOST_STARTS = 50  # of one Send in its own commit; the others follow
 
 
 def enter(turn: Turn, token: Token) -> None:
@@ -169,7 +171,10 @@ def silent_assign(turn: Turn, token: Token, node: Assign) -> None:
 
 def compute(turn: Turn, node: Assign, scene: Scene) -> Any:
     merged = evaluate(node.merge, scene) if node.merge is not None else None
+    value = evaluate(node.record, scene) if node.record is not None else None
     assign(turn, node.changes, scene)
+    if node.record is not None:
+        write(turn, value, scene.moment)
     for name, value in (merged or {}).items():
         turn.set_var(scene.thread, name, value)
     return evaluate(node.output, scene) if node.output is not None else None
@@ -302,6 +307,28 @@ def enter_emit(turn: Turn, token: Token, node: Emit, row: OpenStep) -> None:
         finish(turn, row, body)
 
 
+def enter_send(turn: Turn, token: Token, node: Send, row: OpenStep) -> None:
+    scene = Scene(turn, row, row.input, token.thread)
+    told: list[Any] = []
+    starts = 0
+    for index, each in enumerate(evaluate(node.what, scene)):
+        if isinstance(each, Tell):
+            turn.effects.append(SignalRun(each.run, each.signal, later=True))
+            continue
+        definition = find_definition(turn, each.target)
+        if isinstance(definition, str):
+            told.append({"error": definition})
+            continue
+        key: int = turn.facts.answer(NewRunKey(row.n, index))
+        starts += 1
+        later = starts > MOST_STARTS
+        turn.effects.append(
+            StartRun(key, definition, each.input, each.meta, 0, later=later, linked=each.linked, trigger=each.trigger)
+        )
+        told.append({"run": key})
+    finish(turn, row_added(turn, row), told or None)
+
+
 def enter_raise(turn: Turn, token: Token, node: Raise, row: OpenStep) -> None:
     failure = evaluate(node.failure, Scene(turn, row, row.input, token.thread))
     raise StepFailure(failure if isinstance(failure, Failure) else convert(failure, Failure))
@@ -358,6 +385,7 @@ STATES: dict[type, State] = {
     Scope: State.SCOPE,
     Call: State.CALL,
     Emit: State.EMIT,
+    Send: State.WAIT,
     Assign: State.WAIT,
     Raise: State.WAIT,
     End: State.WAIT,
@@ -371,6 +399,7 @@ ENTER: dict[type, Callable[[Turn, Token, Any, OpenStep], None]] = {
     Scope: enter_scope,
     Call: enter_call,
     Emit: enter_emit,
+    Send: enter_send,
     Assign: enter_assign,
     Raise: enter_raise,
     End: enter_end,

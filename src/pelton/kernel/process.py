@@ -8,12 +8,13 @@ never opens. A path of tokens ends where a node has no way on ("" as target): th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
 from pelton.kernel.expressions.base import Expression
-from pelton.kernel.rows import Failure, RunStatus, StepStatus
+from pelton.kernel.rows import Failure, RunStatus, StartMeta, StepStatus
+from pelton.kernel.signals import Signal, Trigger
 
 
 class Assignment(Struct, frozen=True):
@@ -216,6 +217,31 @@ class Assign(Node, frozen=True, kw_only=True):
     changes: tuple[Assignment, ...] = ()
     merge: Expression | None = None  # yields an object whose members are set
     output: Expression | None = None
+    record: Expression | None = None  # yields the record's new value
+
+
+class Begin(NamedTuple):
+    """Another run to start. `target` as in Call; `linked`: it becomes a child of this run, which does not wait for it."""
+
+    target: Mapping[str, Any]
+    input: Any
+    meta: StartMeta = StartMeta()
+    trigger: Trigger | None = None
+    linked: bool = True
+
+
+class Tell(NamedTuple):
+    """A signal to a run, by key; this one included."""
+
+    run: int
+    signal: Signal
+
+
+class Send(Node, frozen=True, kw_only=True):
+    """Starts and signals other runs, and goes on. `what` yields a list of Begin and Tell; signals follow in commits of their own.
+    What cannot be begun is said in the step's output, and stops nothing else."""
+
+    what: Expression
 
 
 class Raise(Node, frozen=True, kw_only=True):
@@ -267,6 +293,16 @@ class Fragment(Struct):
     joins: Mapping[str, tuple[str, ...]] = {}  # join node → what it awaits instead of its own `on`
 
 
+class Records(Struct, frozen=True):
+    """A record that each run keeps of itself (see `records`). All functions are pure, and may raise Refusal where noted."""
+
+    begin: Callable[[Any], Any]  # (context) → the first value; may refuse the start
+    change: Callable[[Any, Mapping[str, Any], Any], Any]  # (value, changes, moment) → the new value; may refuse
+    live: Callable[[Any], bool]  # (value) → whether the run is among those that are looked for as open
+    attributes: Callable[[Any], tuple[tuple[str, str], ...]]  # (value) → names and texts by which the run is found
+    counted: Callable[[Any], str] | None = None  # (value) → what the parent counts it as, "" = as nothing
+
+
 class Process(Struct, kw_only=True):
     """One exact version of a definition, compiled. Built once and cached; treat as read-only."""
 
@@ -287,6 +323,7 @@ class Process(Struct, kw_only=True):
     failed_reason: Callable[[Any, Any, Failure, int], str] | None = (
         None  # (context, step, failure, run status) → the run's reason
     )
+    records: Records | None = None
     face: Any = None
     # derived by `finish`
     joins_of: dict[str, tuple[str, ...]] = {}

@@ -55,7 +55,7 @@ def reopen_run(turn: Turn, definition: int = 0) -> None:
     head.status, head.ended, head.deferred = int(RunStatus.RUNNING), 0, 0
     head.era += 1
     head.retried = turn.now
-    if head.parent:
+    if head.parent and head.parent_n:
         turn.effects.append(SignalRun(head.parent, ChildReopened(n=head.parent_n, child=head.key, era=head.era)))
     root = turn.thread(0)
     if root is not None:

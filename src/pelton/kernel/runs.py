@@ -11,6 +11,7 @@ from pelton.kernel.derive import output_of
 from pelton.kernel.facts import DefinitionKey, EndedKey, Facts, InlineKey, NewRunKey
 from pelton.kernel.flow import cancel
 from pelton.kernel.process import Process, Sequel
+from pelton.kernel.records import begin_record
 from pelton.kernel.rows import (
     END,
     START,
@@ -78,6 +79,8 @@ def begin(process: Process, facts: Facts, signal: Start, now: int) -> Turn:
 def enter_root(turn: Turn) -> None:
     """Sets the initial variables and the deadline, and sends the first token off."""
     process = turn.process
+    if process.records is not None:
+        begin_record(turn, Scene(turn))
     body = process.bodies.get(process.entry)
     if body is not None:
         scene = Scene(turn)
@@ -203,7 +206,7 @@ def close_run(turn: Turn, status: RunStatus, output: Any, reason: str, failure: 
             failure=failure.name if failure is not None else "",
         )
     )
-    if head.parent:
+    if head.parent and head.parent_n:
         ended = ChildEnded(
             n=head.parent_n, child=head.key, era=head.era, status=int(status), output=output, reason=reason, failure=failure
         )

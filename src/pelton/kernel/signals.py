@@ -18,9 +18,19 @@ class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True, gc
     strict: bool = True
 
 
+class Trigger(Signal, frozen=True, kw_only=True):
+    """A named trigger, tried on the trigger arms of the open wait, with changes: of the record where the process keeps one, else
+    of variables. `actor`: who fires it; `request`: on whose behalf, for the record."""
+
+    name: str
+    changes: dict[str, Any] = {}
+    actor: str = ""
+    request: str = ""
+
+
 class Start(Signal, frozen=True, kw_only=True):
     """Begins a run. The head must not exist, or be EXPECTED. `key`: the new run's key, chosen by the runtime before the first
-    try. `definition`: row of the exact version."""
+    try. `definition`: row of the exact version. `trigger`: fired on what has opened; when it is refused, so is the start."""
 
     key: int
     ns: str
@@ -31,6 +41,7 @@ class Start(Signal, frozen=True, kw_only=True):
     parent_n: int = 0
     root: int = 0  # 0: itself
     hops: int = 0
+    trigger: Trigger | None = None
 
 
 class Report(Signal, frozen=True, kw_only=True):
@@ -74,18 +85,32 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     posted: int = 0
 
 
-class Trigger(Signal, frozen=True, kw_only=True):
-    """A named trigger with changes to variables, tried on the trigger arms of the open wait."""
-
-    name: str
-    changes: dict[str, Any] = {}
-    actor: str = ""
-
-
 class Merge(Signal, frozen=True, kw_only=True):
     """Data merged into the variables wherever the run is; a wait with a merge arm may leave because of it."""
 
     changes: dict[str, Any] = {}
+
+
+class Amend(Signal, frozen=True, kw_only=True):
+    """Changes of the record without a trigger; those of a finished run included."""
+
+    changes: dict[str, Any] = {}
+    actor: str = ""
+    request: str = ""
+
+
+class Retire(Signal, frozen=True, kw_only=True):
+    """The run ends if it has not, and its record is gone from now on; what it was can still be read."""
+
+    actor: str = ""
+    request: str = ""
+    reason: str = ""
+
+
+class Count(Signal, frozen=True, kw_only=True):
+    """A child says what it is to be counted as: names and by how much."""
+
+    changes: dict[str, int] = {}
 
 
 class TimerFired(Signal, frozen=True, kw_only=True):
@@ -199,6 +224,9 @@ AnySignal = (
     | EventArrived
     | Trigger
     | Merge
+    | Amend
+    | Retire
+    | Count
     | TimerFired
     | ChildEnded
     | ChildReopened

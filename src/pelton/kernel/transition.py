@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.rows import OpenStep, Run, StartMeta, Step, Thread
-from pelton.kernel.signals import Signal
+from pelton.kernel.rows import OpenStep, Record, Run, StartMeta, Step, Thread
+from pelton.kernel.signals import Signal, Trigger
 
 # ---- effects
 
@@ -45,8 +45,10 @@ class StartRun(NamedTuple):
     definition: int
     input: JSON
     meta: StartMeta
-    n: int  # the calling step; 0 for a sequel
+    n: int  # the calling step; 0 for a sequel, and for a child that nobody waits for
     later: bool = False
+    linked: bool = False  # with n 0: it is a child of this run all the same
+    trigger: Trigger | None = None  # fired at once
 
 
 class SignalRun(NamedTuple):
@@ -145,6 +147,20 @@ Effect = (
 # ---- answers
 
 
+class Book:
+    """What a turn did to the run's record. `loaded`: the record before it, and its attributes. `past`: values that were superseded,
+    and until when they held. `gone`: there is no record any more. `attributes`: (name, text, added), what has changed of them."""
+
+    __slots__ = ("attributes", "gone", "loaded", "past", "record")
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+        self.record: Record | None = None
+        self.past: list[tuple[Record, int]] = []
+        self.gone = False
+        self.attributes: list[tuple[str, str, bool]] = []
+
+
 class Transition(Struct, gc=False):
     """A delta. Rows in `opened` are new; in `changed` they replace a row of that number; `closed` are numbers of open rows
     that go. `ended` are new ended steps; `reopened` are numbers of ended steps that go (a rewind moved them back): where a number
@@ -161,6 +177,7 @@ class Transition(Struct, gc=False):
     variables: list[tuple[int, str, Any]] = []  # (thread, name, value); UNSET removes
     fragments: list[tuple[int, str, Any]] = []  # (step of the fork, node, value)
     effects: list[Effect] = []
+    book: Book | None = None  # None: the record is as it was
 
 
 class Refused(Struct, gc=False):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pelton.kernel.facts import Facts, FragmentKey, NewestBelowKey, OpenKey
 from pelton.kernel.process import Fragment, Node, Process
 from pelton.kernel.rows import Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
-from pelton.kernel.transition import UNSET, ClearTimers, CloseWaitKeys, Effect, Fact, Resume, Transition
+from pelton.kernel.transition import UNSET, Book, ClearTimers, CloseWaitKeys, Effect, Fact, Resume, Transition
 
 FUEL = 512  # activations in one transition; the rest follows in the next commit
 
@@ -25,6 +25,15 @@ SKIPS = 2  # an operator asked to skip a slot
 FRAGMENTS = 4  # has acquired nodes of its own
 DEADLINE = 8  # has a timer of its own
 PRIORITY = 16  # the bits from here on: priority of its work, 0 to 99
+
+
+class Moment(NamedTuple):
+    """When something is done, and by whom. `now` in milliseconds; `stamp` in microseconds, rising from change to change."""
+
+    now: int
+    stamp: int
+    actor: str = ""
+    request: str = ""
 
 
 class Token(NamedTuple):
@@ -112,6 +121,7 @@ class Turn:
     __slots__ = (
         "acquisitions",
         "agenda",
+        "book",
         "closed",
         "created",
         "cut",
@@ -129,6 +139,7 @@ class Turn:
         "known",
         "last",
         "latest",
+        "moment",
         "now",
         "open_rows",
         "places",
@@ -173,6 +184,8 @@ class Turn:
         self.given: Any = None  # and this input, when there is one
         self.last: Step | None = None  # the step that ended last
         self.stranded = False  # fuel ran out
+        self.book: Book | None = None  # what became of the run's record
+        self.moment: Moment | None = None  # when and by whom, where somebody has said so
 
     # ---- reading
 
@@ -478,4 +491,5 @@ class Turn:
             [(no, name, value) for (no, name), value in self.variables.items()],
             self.acquisitions,
             self.effects,
+            self.book,
         )

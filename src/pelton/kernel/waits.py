@@ -12,6 +12,7 @@ from pelton.kernel.context import Scene, evaluate
 from pelton.kernel.facts import Held, HeldKey
 from pelton.kernel.flow import assign, finish, holds
 from pelton.kernel.process import AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait
+from pelton.kernel.records import change
 from pelton.kernel.rows import Bit, OpenStep, State
 from pelton.kernel.transition import Claim, CloseWaitKeys, OpenWaitKey, SetTimer
 from pelton.kernel.turn import Refusal, Spawn, Turn
@@ -139,8 +140,12 @@ def trigger(turn: Turn, name: str, changes: dict[str, Any]) -> None:
     """Tries a trigger: the changes are made, then the arms are tried in order. None holds: refused, with what was false."""
     trace: list[Any] = []
     known = False
-    for variable, value in changes.items():
-        turn.set_var(0, variable, value)
+    if turn.process.records is not None:
+        assert turn.moment is not None
+        change(turn, changes, turn.moment)
+    else:
+        for variable, value in changes.items():
+            turn.set_var(0, variable, value)
     for node, row in open_waits(turn):
         for index, arm in enumerate(node.arms):
             if not isinstance(arm, OnTrigger) or arm.trigger != name:
@@ -154,7 +159,9 @@ def trigger(turn: Turn, name: str, changes: dict[str, Any]) -> None:
             if arm.guard is not None:
                 value = evaluate(arm.guard, scene)
                 if not holds(value):
-                    trace.append({"arm": index, "guard": getattr(arm.guard, "text", ""), "value": value})
+                    why = getattr(arm.guard, "why", None)
+                    told = {"arm": index, "guard": getattr(arm.guard, "text", ""), "value": value}
+                    trace.append(told if why is None else {**told, "why": why(scene)})
                     continue
             take(turn, node, row, index, changes)
             return

@@ -15,8 +15,8 @@ from pelton.kernel.expressions.base import JSON
 from pelton.kernel.facts import Codec
 from pelton.kernel.handlers import Handler
 from pelton.kernel.process import Process
-from pelton.kernel.rows import OpenStep, Run, StartMeta, Step
-from pelton.kernel.signals import Report, Signal
+from pelton.kernel.rows import OpenStep, Record, Run, StartMeta, Step
+from pelton.kernel.signals import Report, Signal, Trigger
 from pelton.runtime.ids import IdCodec
 from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, Store, TimerRow
 
@@ -56,12 +56,26 @@ class StartCommand(Struct, kw_only=True, gc=False):
     on_same_key: Literal["fail", "return", "fail if live"] = "fail"
     keys: list[tuple[str, str]] = []  # further names: (kind, text), not unique (correlation ids)
     hops: int = 0
+    trigger: Trigger | None = None  # fired as the run begins; when it is refused, nothing is started
 
 
 class SignalCommand(Struct, kw_only=True, gc=False):
     """A signal to a run, by key."""
 
     run: int
+    signal: Signal
+
+
+class MatchCommand(Struct, kw_only=True):
+    """A signal to every open run of a process whose record passes, in the order in which they were started.
+
+    `conjuncts`: tests of which each must hold wherever `where` does, for the store's index: see `runtime.finding`. The runs are
+    those that there are when the event comes; each takes the signal in a transition of its own.
+    """
+
+    process: str
+    where: Callable[[Record], bool]
+    conjuncts: Sequence[Sequence[tuple[str, str, bool]]] = ()
     signal: Signal
 
 
@@ -100,7 +114,7 @@ class Problem(Struct, kw_only=True):
     field: str = ""
 
 
-Command = StartCommand | SignalCommand | PostCommand | Problem
+Command = StartCommand | SignalCommand | MatchCommand | PostCommand | Problem
 
 
 class ActionContext(NamedTuple):
@@ -339,6 +353,37 @@ class Engine(Protocol):
         ...
 
     async def remove(self, ns: str, run: int) -> None: ...
+
+    # records
+    def instant(self) -> int:
+        """Microseconds: what the store says of this instant and those before will not change any more."""
+        ...
+
+    async def record(self, ns: str, run: int, at: int = 0) -> Record | None:
+        """At that microsecond; 0 = now."""
+        ...
+
+    async def past(self, ns: str, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+        """Superseded values, oldest first, and until when each held."""
+        ...
+
+    async def records(
+        self, ns: str, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
+    ) -> list[Record]:
+        """By run key, those above `after`."""
+        ...
+
+    async def candidates(
+        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+    ) -> list[int] | None:
+        """Runs by the best of these tests; None when none of them narrows it down to `most`."""
+        ...
+
+    async def records_of(self, runs: Sequence[int]) -> list[Record]: ...
+    async def linked(self, ns: str, name: str, text: str) -> list[Record]:
+        """Records of the runs that have an attribute, oldest first, at most 2,000."""
+        ...
+
     def watch(self, run: int) -> Watch:
         """By any run of a tree."""
         ...

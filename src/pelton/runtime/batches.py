@@ -18,12 +18,13 @@ EARLY_JOBS = 256  # a batch of this size need not wait for the one before
 class Batch:
     """`groups` in the order in which they were begun."""
 
-    __slots__ = ("count", "groups", "number", "rows")
+    __slots__ = ("count", "groups", "instant", "number", "rows")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.groups: dict[int, Building] = {}
         self.count = 0
+        self.instant = 0  # everything that was decided up to then is in this batch, or in one before
         self.rows = 0
 
     @property

@@ -21,6 +21,7 @@ from pelton.kernel.facts import (
     NewestKey,
     OpenKey,
     ParkedKey,
+    RecordKey,
     StepKey,
     ThreadKey,
     ThreadsKey,
@@ -62,6 +63,7 @@ class RunEntry:
         "pins",
         "process",
         "quiet",
+        "record",
         "size",
         "stale",
         "threads",
@@ -77,6 +79,7 @@ class RunEntry:
         self.newest: dict[str, OpenStep | Step | None] = {}
         self.variables: dict[tuple[int, str], list[Any] | None] = {}
         self.threads: dict[int, Thread | None] = {}
+        self.record: Any = None if complete else _ABSENT
         self.all_open = self.all_newest = self.all_variables = self.all_threads = complete
         self.pins = 0
         self.busy = False  # being read: whoever wants it waits
@@ -102,6 +105,8 @@ class RunEntry:
             self.open[answer.n] = answer
         elif kind is VarKey:
             self.variables[key.thread, key.name] = answer
+        elif kind is RecordKey:
+            self.record = answer
         elif kind is ThreadKey:
             self.threads[key.no] = answer
         elif kind is OpenKey:
@@ -126,6 +131,8 @@ class RunEntry:
             return [self.open[n] for n in sorted(self.open, reverse=True) if n < 0]
         if kind is VarsKey and self.all_variables:
             return {name: found[0] for (no, name), found in self.variables.items() if no == key.thread and found is not None}
+        if kind is RecordKey:
+            return self.record
         if kind is ThreadsKey and self.all_threads:
             return [thread for _, thread in sorted(self.threads.items()) if thread is not None]
         return _ABSENT
@@ -136,7 +143,7 @@ class RunEntry:
         """Makes the entry what it is after the transition; `undo` collects how to go back."""
         before, head = self.head, change.run
         if undo is not None:
-            undo.append((self, None, (before, self.process, self.newest, self.all_newest)))
+            undo.append((self, None, (before, self.process, self.newest, self.all_newest, self.record)))
         first_new = 0
         if before is not None:
             first_new = before.next_n
@@ -176,6 +183,9 @@ class RunEntry:
             _put(self.threads, thread.no, thread, undo)
         for no, name, value in change.variables:
             _put(self.variables, (no, name), None if value is UNSET else [value], undo)
+        if change.book is not None:
+            self.record = change.book.record
+            self.churn += 1
         for effect in change.effects:
             if type(effect) is Purge:
                 self._purge(effect, undo)
@@ -222,6 +232,8 @@ class RunEntry:
                     size += 3 * len(_encode(row.input))
                 if row.output is not None:
                     size += 3 * len(_encode(row.output))
+        if self.record is not _ABSENT and self.record is not None:
+            size += 3 * len(_encode(self.record.body))
         for value in self.variables.values():
             if value is not None:
                 size += 3 * len(_encode(value[0]))
@@ -242,7 +254,7 @@ def revert(undo: Undo) -> None:
     """Takes back what `apply` did, latest first."""
     for target, key, old in reversed(undo):
         if type(target) is RunEntry:
-            target.head, target.process, target.newest, target.all_newest = old
+            target.head, target.process, target.newest, target.all_newest, target.record = old
         elif old is _ABSENT:
             target.pop(key, None)
         else:

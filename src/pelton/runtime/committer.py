@@ -39,8 +39,9 @@ from pelton.runtime.batches import BATCH_JOBS, Batch
 from pelton.runtime.cache import RunCache, RunEntry, work_row
 from pelton.runtime.definitions import Definitions
 from pelton.runtime.facts import of_run
+from pelton.runtime.finding import Finder
 from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building, Translator
-from pelton.runtime.ids import IdCodec
+from pelton.runtime.ids import IdCodec, Instants
 from pelton.runtime.inbox import Inbox
 from pelton.runtime.jobs import Job, SignalJob, WriteJob
 from pelton.runtime.needs import Needs, Scripts
@@ -76,12 +77,14 @@ class Committer:
         self.codec = codec
         self.keys = keys
         self.cache = RunCache(cache_bytes)
-        self.definitions = Definitions(store, keys, self.write)
+        self.instants = Instants(store.now)
+        self.definitions = Definitions(store, keys, self.write, self.instants)
         self.translator = Translator(codec, keys)
         self.open_batch = Batch(1)
         self.places = Places(store)
         self.needs = Needs(self, scripts)
         self.inbox = Inbox(self)
+        self.finder = Finder(store, self)
         self.work: WorkHooks | None = None
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
@@ -96,6 +99,8 @@ class Committer:
         self._flight: list[Batch] = []
         self._away = 0  # jobs that are having something fetched, or wait for a run or for their next try
         self._scheduled = False
+        self._settled = 0  # the instant up to which everything that was decided is committed, as of the last commit
+        self._quiet: list[tuple[int, asyncio.Future[None]]] = []  # (number of a batch, who waits until it is committed)
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -160,6 +165,28 @@ class Committer:
             hops=max(head.hops, self._turn.hops) + 1,
         )
         building.post(InboxRow(self.keys(), head.key, encode_signal(PostedFact(event)), now, job=True))
+
+    def instant(self) -> int:
+        """The latest instant up to which all that was decided is committed (microseconds): what the store says of it holds."""
+        if not self._flight and not self.open_batch.groups:
+            self._settled = max(self._settled, self.instants.past())
+        return self._settled
+
+    async def settled(self) -> None:
+        """Returns when all that has been decided so far is committed, or lost."""
+        if not self._flight and not self.open_batch.groups:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._quiet.append((self.open_batch.number if self.open_batch.groups else self._flight[-1].number, future))
+        self._wake()
+        await future
+
+    def _quieten(self) -> None:
+        oldest = min((batch.number for batch in self._flight), default=self.open_batch.number)
+        for number, future in self._quiet:
+            if number < oldest and not future.done():
+                future.set_result(None)
+        self._quiet = [(number, future) for number, future in self._quiet if number >= oldest]
 
     def forget(self, key: int) -> None:
         """A run is being removed: nothing of it is to be found in memory."""
@@ -242,6 +269,7 @@ class Committer:
     def _flush(self) -> None:
         batch = self.open_batch
         self.open_batch = Batch(batch.number + 1)
+        batch.instant = self.instants.past()
         if self._later:
             self._pending.extendleft(reversed(self._later))
             self._later.clear()
@@ -284,6 +312,7 @@ class Committer:
             reason = f"{type(error).__name__}: {error}"
             log.error("a commit failed", exc_info=error)
         self._flight.remove(batch)
+        self._settled = max(self._settled, batch.instant)
         for index, building in enumerate(batch.groups.values()):
             if results is None:
                 self._undone(building)
@@ -295,6 +324,8 @@ class Committer:
                 self.stats["lost"] += 1
                 self._undone(building)
                 self._lost(building, results[index])
+        if self._quiet:
+            self._quieten()
         batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
         self.cache.trim()
         self._run()

@@ -23,6 +23,7 @@ from pelton.kernel.expressions.filters import wildcard
 from pelton.kernel.handlers import Handler, HandlerIndex
 from pelton.kernel.process import Process
 from pelton.runtime.base import EngineError, Language
+from pelton.runtime.ids import Instants
 from pelton.store.base import Committed, DefinitionRow, DefinitionWrite, EventRow, Group, Store
 
 PROCESSES_KEPT = 1_000
@@ -85,7 +86,7 @@ class HandlerSet:
 
 
 class Definitions:
-    def __init__(self, store: Store, keys: Callable[[], int], write: Write) -> None:
+    def __init__(self, store: Store, keys: Callable[[], int], write: Write, instants: Instants) -> None:
         self._store = store
         self._keys = keys
         self._write = write
@@ -96,7 +97,7 @@ class Definitions:
         self._generation: dict[str, int] = {}  # by namespace: raised when bindings become doubtful
         self._sets: dict[str, HandlerSet] = {}
         self._underway: dict[Any, asyncio.Future[Any]] = {}
-        self._last = 0
+        self._instants = instants
 
     # ---- languages
 
@@ -166,8 +167,7 @@ class Definitions:
 
     def _moment(self, live: DefinitionRow | None) -> int:
         """Microseconds, rising whatever the clock does."""
-        self._last = max(self._store.now() * 1000, self._last + 1, live.since + 1 if live is not None else 0)
-        return self._last
+        return self._instants.next(live.since + 1 if live is not None else 0)
 
     async def _put(self, write: DefinitionWrite) -> bool:
         done = await self._write(lambda group: group.definitions.append(write))

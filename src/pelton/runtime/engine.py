@@ -17,7 +17,7 @@ from pelton.kernel.context import mix
 from pelton.kernel.expressions.base import Unanswered
 from pelton.kernel.facts import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
 from pelton.kernel.process import Process
-from pelton.kernel.rows import END, START, OpenStep, Run, RunStatus, Step
+from pelton.kernel.rows import END, START, OpenStep, Record, Run, RunStatus, Step
 from pelton.kernel.signals import Report, Signal, Start
 from pelton.runtime.base import (
     SYSTEM_ID,
@@ -247,7 +247,7 @@ class Engine:
                 future.set_result(job.head)
 
         key = stub or self.keys()
-        signal = Start(key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=command.hops)
+        signal = Start(key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=command.hops, trigger=command.trigger)
         frees = bool(command.key) and command.on_same_key == "fail if live"
         names = [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
         job = StartJob(signal, process, names, done, frees)
@@ -401,6 +401,37 @@ class Engine:
             self.timers.clear(run, n, "")
             self.work.gone(run, n)
         self.watches.touched(head.root or run)
+
+    # ---- records
+
+    def instant(self) -> int:
+        return self.committer.instant()
+
+    async def record(self, ns: str, run: int, at: int = 0) -> Record | None:
+        if await self.head(ns, run) is None:
+            return None
+        return await self.store.record(run, at)
+
+    async def past(self, ns: str, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+        if await self.head(ns, run) is None:
+            return []
+        return await self.store.past(run, after, min(limit, 1000))
+
+    async def records(
+        self, ns: str, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
+    ) -> list[Record]:
+        return await self.store.records(ns, process=process, at=at, live=live, after=after, limit=min(limit, 1000))
+
+    async def candidates(
+        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+    ) -> list[int] | None:
+        return await self.store.candidates(ns, process, conjuncts, most)
+
+    async def records_of(self, runs: Sequence[int]) -> list[Record]:
+        return await self.store.records_of(runs)
+
+    async def linked(self, ns: str, name: str, text: str) -> list[Record]:
+        return await self.committer.finder.linked(ns, name, text)
 
     def watch(self, run: int) -> Watch:
         """By the root of a tree; by any run of it when that is in memory. See `watch_run`."""

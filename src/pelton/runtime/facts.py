@@ -68,7 +68,7 @@ class Answers:
 class RunFacts:
     """One instance serves all calls, one after another: see `of`."""
 
-    __slots__ = ("_answers", "_codec", "_entry", "_keys", "_look", "_meet", "reads")
+    __slots__ = ("_answers", "_codec", "_entry", "_keys", "_look", "_meet", "_stamp", "reads", "stamped")
 
     def __init__(
         self,
@@ -76,13 +76,16 @@ class RunFacts:
         keys: Callable[[], int],
         look: Callable[[int], Run | None],
         meet: Callable[[HeldKey], list[Held]],
+        stamp: Callable[[], int],
     ) -> None:
         """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `meet(key)` what is
-        held under a name and key. Both may raise Missing."""
+        held under a name and key; both may raise Missing. `stamp()` makes the instant of a job."""
         self._codec = codec
         self._keys = keys
         self._look = look
         self._meet = meet
+        self._stamp = stamp
+        self.stamped = 0
         self._entry = RunEntry(0)
         self._answers: Answers | None = None
         self.reads: dict[int, int] = {}  # other runs that were looked at, with their revisions
@@ -105,6 +108,13 @@ class RunFacts:
     @property
     def codec(self) -> Codec:
         return self._codec
+
+    @property
+    def stamp(self) -> int:
+        """One for all that a job does; made when it is first asked for."""
+        if not self.stamped:
+            self.stamped = self._stamp()
+        return self.stamped
 
     def head(self) -> Run | None:
         return self._entry.head

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from msgspec import json
 
-from pelton.kernel.rows import OpenStep, Run, RunStatus, Step, Thread
+from pelton.kernel.rows import OpenStep, Record, Run, RunStatus, Step, Thread
 from pelton.kernel.transition import (
+    Book,
     Claim,
     ClearTimers,
     CloseWaitKeys,
@@ -50,12 +51,36 @@ class Member(Protocol):
     def settled(self) -> None: ...
 
 
+class BookDelta:
+    """What becomes of a run's record in one group. Every value that was superseded is kept; attributes are netted."""
+
+    __slots__ = ("attributes", "gone", "past", "record")
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.past: list[tuple[Record, int]] = []
+        self.gone = False
+        self.attributes: dict[tuple[str, str], bool] = {}
+
+    def fold(self, book: Book) -> None:
+        self.record, self.gone = book.record, book.gone
+        self.past += book.past
+        for name, text, added in book.attributes:
+            if self.attributes.pop((name, text), added) is added:
+                self.attributes[name, text] = added
+
+    def fill(self, write: RunWrite) -> None:
+        write.record, write.unrecorded = self.record, self.gone
+        write.past = self.past
+        write.attributes = [(name, text, added) for (name, text), added in self.attributes.items()]
+
+
 class RunDelta:
     """The net change of one run."""
 
     __slots__ = (
-        "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "opened", "process", "purges", "reopened", "run",
-        "threads", "variables",
+        "book", "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "opened", "process", "purges", "reopened",
+        "run", "threads", "variables",
     )  # fmt: skip
 
     def __init__(self, entry: RunEntry, expected: int, run: Run) -> None:
@@ -72,6 +97,7 @@ class RunDelta:
         self.variables: dict[tuple[int, str], Any] = NONE
         self.fragments: list[tuple[int, str, Any]] | None = None
         self.purges: list[tuple[int, int, int, int]] | None = None
+        self.book: BookDelta | None = None
         self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
 
     def fold(self, change: Transition, before: dict[int, OpenStep]) -> int:
@@ -98,6 +124,9 @@ class RunDelta:
             self.variables = self.variables or {}
             for no, name, value in change.variables:
                 self.variables[no, name] = value
+        if change.book is not None:
+            self.book = self.book or BookDelta()
+            self.book.fold(change.book)
         if change.fragments:
             self.fragments = [*(self.fragments or ()), *change.fragments]
         return 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
@@ -153,6 +182,8 @@ class RunDelta:
             write.threads = list(self.threads.values())
         if self.variables:
             write.variables = [(no, name, value) for (no, name), value in self.variables.items()]
+        if self.book is not None:
+            self.book.fill(write)
         if self.fragments is not None:
             write.fragments = self.fragments
         if self.purges is not None:

@@ -46,6 +46,27 @@ class KeyClock:
         return self._last << (NODE_BITS + COUNTER_BITS) | self._node | self._counter
 
 
+class Instants:
+    """Hands out instants in microseconds, each later than the one before, whatever the clock does: when a value began to hold.
+
+    `last`: the latest one that was handed out. `now()` is in milliseconds."""
+
+    __slots__ = ("_now", "last")
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self.last = 0
+
+    def next(self, floor: int = 0) -> int:
+        self.last = max(self._now() * 1000, self.last + 1, floor)
+        return self.last
+
+    def past(self) -> int:
+        """An instant than which every one to come is later."""
+        self.last = max(self._now() * 1000 - 1, self.last)
+        return self.last
+
+
 def key_time(key: int) -> int:
     """Epoch milliseconds at which a key was made."""
     return key >> (NODE_BITS + COUNTER_BITS)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pelton.kernel.expressions.base import Evaluation, Outcome
-from pelton.kernel.facts import DefinitionKey, EvaluationKey, InlineKey, NewestKey, ProcessKey, RunKey, ServedKey, StepKey
+from pelton.kernel.facts import DefinitionKey, EvaluationKey, FoundKey, InlineKey, NewestKey, ProcessKey, RunKey, ServedKey, StepKey
 from pelton.kernel.rows import Run
 from pelton.runtime.base import EngineError
 from pelton.runtime.cache import RunEntry
@@ -132,8 +132,12 @@ class Needs:
             head = entry.head
             if entry.stale or head is None:
                 return
-            answers = await self._committer.store.facts(head, keys)
-            for key, answer in zip(keys, answers, strict=True):
+            links = [key for key in keys if type(key) is FoundKey]
+            own = [key for key in keys if type(key) is not FoundKey]
+            for link in links:
+                job.answers.keep(entry.key, head.rev, link, await self._committer.finder.linked(head.ns, link.name, link.text))
+            answers = await self._committer.store.facts(head, own) if own else []
+            for key, answer in zip(own, answers, strict=True):
                 if not entry.learn(key, answer):
                     job.answers.keep(entry.key, head.rev, key, answer)
         finally:

@@ -35,6 +35,7 @@ from pelton.runtime.base import (
     EngineError,
     EventEffect,
     EventIn,
+    MatchCommand,
     PostCommand,
     Posted,
     Problem,
@@ -48,9 +49,9 @@ from pelton.runtime.fanout import durable_job
 from pelton.runtime.groups import FREES_KEYS, Building
 from pelton.runtime.jobs import KEY_KIND, Job
 from pelton.runtime.matching import EventContext, Fired, consider
-from pelton.runtime.meetings import meet
+from pelton.runtime.meetings import CHUNK, meet
 from pelton.runtime.turns import NextBatch, Suspend, Turn, encode_signal
-from pelton.store.base import EventRow, RunKeyRow
+from pelton.store.base import EventRow, ResultRow, RunKeyRow
 
 RECENT = 20_000  # events that are remembered with their outcome
 DIRECT = 32
@@ -59,6 +60,8 @@ BODY = 4 << 20  # bytes of JSON
 TEXT = 1_024  # characters of a source, id, type or subject
 MOST_HOPS = 64
 FIRED = frozenset({"fired", "failed"})
+
+Place = tuple[str, str, int]  # handler, action, number of its command
 
 _encode = json.Encoder(order="sorted", enc_hook=repr).encode
 
@@ -277,6 +280,8 @@ class Router:
         building.group.events.append(row)
         building.group.handlers.append((event.ns, handlers.counter))
         building.group.run_keys.extend(acts.run_keys)
+        if acts.jobs:
+            building.group.results.extend(acts.jobs)
         for many in acts.many.values():
             building.post(durable_job(committer.keys(), many, turn.now))
         building.rows += 1
@@ -288,7 +293,7 @@ class Router:
 class Acts:
     """The actions of the handlers that one event fired."""
 
-    __slots__ = ("_committer", "_event", "_job", "_planned", "_router", "_turn", "done", "many", "run_keys")
+    __slots__ = ("_committer", "_event", "_job", "_planned", "_router", "_turn", "done", "jobs", "many", "run_keys")
 
     def __init__(self, router: Router, job: EventJob, committer: Committer, turn: Turn, event: EventRow) -> None:
         self._router = router
@@ -300,6 +305,7 @@ class Acts:
         self.done = 0
         self.run_keys: list[RunKeyRow] = []
         self.many: dict[bytes, ManyJob] = {}
+        self.jobs: list[ResultRow] = []
 
     def carry_out(self, fired: Sequence[Fired], decisions: list[Decision], effects: list[EventEffect]) -> None:
         """Raises Suspend with everything that the commands lack, in one go."""
@@ -357,9 +363,10 @@ class Acts:
         runs: list[int] = []
         keyed: list[StartCommand] = []
         definitions = self._committer.definitions
-        for _, acts in self._planned:
-            for _, commands in acts:
-                for command in commands:
+        matches: list[tuple[Place, MatchCommand]] = []
+        for match, acts in self._planned:
+            for action, commands in acts:
+                for index, command in enumerate(commands):
                     if isinstance(command, StartCommand):
                         name = (ns, command.process, command.version)
                         if not command.definition and definitions.bound(*name) is None and ("bind", *name) not in known:
@@ -368,11 +375,21 @@ class Acts:
                             keyed.append(command)
                     elif isinstance(command, SignalCommand) and len(runs) < DIRECT:
                         runs.append(command.run)
+                    elif isinstance(command, MatchCommand):
+                        place = (match.handler.name, action.name, index)
+                        if ("open", *place) not in known:
+                            matches.append((place, command))
+                        else:
+                            runs += known["open", *place][0][: max(DIRECT - len(runs), 0)]
         loads = self._turn.missing(runs)
-        if loads or bindings or keyed:
-            raise Suspend(loads=loads, bindings=tuple(bindings), fetch=(lambda: self._look_up(keyed)) if keyed else None)
+        if loads or bindings or keyed or matches:
+            fetch = (lambda: self._look_up(keyed, matches)) if keyed or matches else None
+            raise Suspend(loads=loads, bindings=tuple(bindings), fetch=fetch)
 
-    async def _look_up(self, commands: Sequence[StartCommand]) -> None:
+    async def _look_up(self, commands: Sequence[StartCommand], matches: Sequence[tuple[Place, MatchCommand]]) -> None:
+        for place, match in matches:
+            found = self._committer.finder.open(self._event.ns, match.process, match.where, match.conjuncts)
+            self._job.answers.outside["open", *place] = await found
         for command in commands:
             live = command.on_same_key == "fail if live"
             runs = await self._committer.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
@@ -391,6 +408,9 @@ class Acts:
                 self._start(command, effect, (handler.name, action.name, index))
             elif isinstance(command, PostCommand):
                 self._post(command, effect)
+            elif isinstance(command, MatchCommand):
+                effects += self._match(command, effect, (handler.name, action.name, index))
+                continue
             else:
                 self._signal(command, effect)
             self.done += 1
@@ -414,7 +434,13 @@ class Acts:
             key = self._job.keys[place] = self._committer.keys()
         ns = self._event.ns
         signal = Start(
-            key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=self._event.hops + 1
+            key=key,
+            ns=ns,
+            definition=process.definition,
+            input=command.input,
+            meta=command.meta,
+            hops=self._event.hops + 1,
+            trigger=command.trigger,
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
         if self.done >= DIRECT and not command.key:
@@ -462,6 +488,35 @@ class Acts:
             effect.detail = answer.detail
         else:
             told(effect, answer, before, turn.notes[notes:])  # type: ignore[arg-type]
+
+    def _match(self, command: MatchCommand, effect: EventEffect, place: Place) -> list[EventEffect]:
+        """One effect a run, for those that are told at once; one for all the others."""
+        runs, more = self._job.answers.outside["open", *place]
+        effects: list[EventEffect] = []
+        room = max(DIRECT - self.done, 0)
+        for run in runs[:room]:
+            mine = EventEffect(handler=effect.handler, action=effect.action, outcome="failed")
+            self._signal(SignalCommand(run=run, signal=command.signal), mine)
+            if mine.outcome == "failed":  # it stands where the signal leads nowhere: that is no fault of the handler's
+                mine.outcome = "unchanged"
+            effects.append(mine)
+        self.done += len(effects)
+        rest = runs[room:]
+        if rest:
+            number = self._committer.keys()
+            signal: Any = structs.replace(command.signal, strict=True)  # so that a refusal is told
+            for at in range(0, len(rest), CHUNK):
+                job = ManyJob(self._event.ns, signal, rest[at : at + CHUNK], results=number, hops=self._event.hops + 1)
+                self.many[b"%d-%d" % (number, at)] = job
+            self.jobs.append(ResultRow(number, 0, len(rest), self._turn.now, "job"))
+            effect.outcome = "signalled"
+            bound = f"; only the first {len(runs)} that match are told" if more else ""
+            effect.detail = f"{len(rest)} more in commits of their own: job {number}{bound}"
+            effects.append(effect)
+        elif not effects:
+            effect.outcome, effect.detail = "unchanged", "no open run matches"
+            effects.append(effect)
+        return effects
 
     def _post(self, command: PostCommand, effect: EventEffect) -> None:
         met = meet(self._turn, self._committer, self._event.ns, command, self._event.key)

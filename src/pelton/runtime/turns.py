@@ -126,7 +126,7 @@ class Turn:
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
-        self.facts = RunFacts(committer.codec, committer.keys, self._head, self._held)
+        self.facts = RunFacts(committer.codec, committer.keys, self._head, self._held, committer.instants.next)
         self.changes: list[Change] = []
         self.undo: Undo = []
         self.posts: list[InboxRow] = []
@@ -155,6 +155,7 @@ class Turn:
         self.made.clear()
         self.undo.clear()
         self.facts.reads.clear()
+        self.facts.stamped = 0
         self.notes = []
         self.rows = 0
         self.multiple = False
@@ -255,6 +256,7 @@ class Turn:
         peek = self._committer.cache.peek
         absent, made = self.job.absent, self.made
         return tuple(key for key in dict.fromkeys(keys) if peek(key) is None and key not in absent and key not in made)
+
 
     def _head(self, key: int) -> Run | None:
         entry = self.entry(key)
@@ -518,10 +520,11 @@ def start_of(sender: Run, effect: StartRun) -> Start:
         definition=effect.definition,
         input=effect.input,
         meta=effect.meta,
-        parent=sender.key if effect.n else 0,
+        parent=sender.key if effect.n or effect.linked else 0,
         parent_n=effect.n,
-        root=sender.root if effect.n else 0,
+        root=sender.root if effect.n or effect.linked else 0,
         hops=sender.hops + 1,
+        trigger=effect.trigger,
     )
 
 
@@ -529,7 +532,7 @@ def unchanged(change: Transition, before: Run) -> bool:
     """Whether a transition comes to nothing but notes."""
     if change.opened or change.changed or change.closed or change.ended or change.variables or change.threads:
         return False
-    if change.reopened or change.fragments or any(type(effect) is not Note for effect in change.effects):
+    if change.reopened or change.fragments or change.book is not None or any(type(effect) is not Note for effect in change.effects):
         return False
     head = copy(change.run)
     head.rev, head.updated = before.rev, before.updated

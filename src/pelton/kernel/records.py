@@ -1,0 +1,119 @@
+"""A run's record: the one document that it keeps about itself, with every value that it ever had.
+
+What is in it, and which changes are allowed, is the language's to say, in pure functions (`process.Records`). Here is when they
+are asked, and what follows from a new value: the one before is superseded, what the run can be found by changes with it, and the
+run's parent counts its children anew.
+
+Invariants: `since` rises strictly within a run, and values of one instant are one value; a value that equals the one before is no
+new value; a finished run's record changes only by `Amend` and `Retire`, which open a new era of the run.
+Cost: one read of the record per signal (none while it is in memory), one row written per new value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pelton.kernel.context import Scene
+from pelton.kernel.facts import RecordKey
+from pelton.kernel.process import Records
+from pelton.kernel.rows import Record
+from pelton.kernel.signals import Count
+from pelton.kernel.transition import UNSET, Book, SignalRun
+from pelton.kernel.turn import Moment, Refusal, Turn
+
+COUNTER = "#"  # begins the names of variables that count children
+
+
+class Loaded(NamedTuple):
+    """What the record was before this turn, and by what the run was found."""
+
+    record: Record | None
+    attributes: tuple[tuple[str, str], ...]
+
+
+def rules_of(turn: Turn) -> Records:
+    rules = turn.process.records
+    if rules is None:
+        raise Refusal("invalid", f"runs of {turn.process.name!r} keep no record")
+    return rules
+
+
+def current(turn: Turn) -> Record | None:
+    """The record as this turn has it so far."""
+    if turn.book is not None:
+        return turn.book.record
+    if turn.created:
+        return None
+    found: Record | None = turn.facts.answer(RecordKey())
+    return found
+
+
+def write(turn: Turn, body: Any, moment: Moment) -> None:
+    """A new value, unless it is the same as before."""
+    old = current(turn)
+    if old is not None and (old.body is body or old.body == body):
+        return
+    rules = rules_of(turn)
+    book = turn.book
+    if book is None:
+        book = turn.book = Book(Loaded(old, rules.attributes(old.body) if old is not None else ()))
+    live = rules.live(body)
+    if old is None:
+        book.record = Record(turn.head.key, moment.stamp, 1, live, body)
+    elif old is not book.loaded.record and old.since >= moment.stamp:  # made in this very turn
+        book.record = Record(old.run, old.since, old.number, live, body)
+    else:
+        since = max(moment.stamp, old.since + 1)
+        book.past.append((old, since))
+        book.record = Record(old.run, since, old.number + 1, live, body)
+
+
+def gone(turn: Turn) -> None:
+    """There is no record from now on."""
+    old = current(turn)
+    if old is None:
+        raise Refusal("not found", "the run's record has been deleted")
+    book = turn.book = turn.book or Book(Loaded(old, rules_of(turn).attributes(old.body)))
+    stamp = turn.moment.stamp if turn.moment is not None else turn.facts.stamp
+    book.past.append((old, max(stamp, old.since + 1)))
+    book.record, book.gone = None, True
+
+
+def change(turn: Turn, changes: Mapping[str, Any], moment: Moment) -> None:
+    """The language's rules say what the changes come to. Raises Refusal."""
+    old = current(turn)
+    if old is None:
+        raise Refusal("not found", "the run's record has been deleted")
+    write(turn, rules_of(turn).change(old.body, changes, moment), moment)
+
+
+def begin_record(turn: Turn, scene: Scene) -> None:
+    write(turn, rules_of(turn).begin(scene), scene.moment)
+
+
+def count(turn: Turn, signal: Count) -> None:
+    """Counts children in and out. An ended run counts on: it may be looked at, and taken back."""
+    for name, by in signal.changes.items():
+        found = turn.var(0, COUNTER + name)
+        number = (found[0] if found is not None else 0) + by
+        turn.variables[0, COUNTER + name] = number if number > 0 else UNSET
+
+
+def close_book(turn: Turn) -> None:
+    """What follows from the record's new value: by what the run is found, and what its parent counts."""
+    book = turn.book
+    rules = turn.process.records
+    if book is None or rules is None:
+        return
+    before = dict.fromkeys(book.loaded.attributes)
+    after = dict.fromkeys(rules.attributes(book.record.body)) if book.record is not None else {}
+    book.attributes = [(*each, False) for each in before if each not in after]
+    book.attributes += [(*each, True) for each in after if each not in before]
+    if turn.head.parent and rules.counted is not None:
+        old, new = book.loaded.record, book.record
+        was = rules.counted(old.body) if old is not None else ""
+        now = rules.counted(new.body) if new is not None else ""
+        if was != now:
+            changes = ({was: -1} if was else {}) | ({now: 1} if now else {})
+            turn.effects.append(SignalRun(turn.head.parent, Count(changes=changes, strict=False)))
