@@ -123,6 +123,10 @@ class AllFacts:
         self.seen: list[tuple[Any, bytes]] = []
 
     @property
+    def stamp(self) -> int:
+        return self.world.now * 1000
+
+    @property
     def codec(self) -> Ids:
         return self.world.codec
 
@@ -217,6 +221,10 @@ class NoFacts:
         self.source = source
         self.known: dict[Any, Any] = {}
         self.read = 0
+
+    @property
+    def stamp(self) -> int:
+        return self.source.stamp
 
     @property
     def codec(self) -> Ids:

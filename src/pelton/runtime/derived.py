@@ -24,7 +24,7 @@ async def derived_output(store: Store, codec: Codec, process: Process, head: Run
     entry = RunEntry(head.key)
     entry.head, entry.process = head, process
     answers = Answers()
-    facts = RunFacts(codec, lambda: 0, lambda key: None, lambda key: [])
+    facts = RunFacts(codec, lambda: 0, lambda key: None, lambda key: [], lambda: 0)
     for _ in range(ROUNDS):
         try:
             return output_of(Turn(process, facts.of(entry, answers), head, now), step)

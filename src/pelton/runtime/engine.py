@@ -247,7 +247,15 @@ class Engine:
                 future.set_result(job.head)
 
         key = stub or self.keys()
-        signal = Start(key=key, ns=ns, definition=process.definition, input=command.input, meta=command.meta, hops=command.hops, trigger=command.trigger)
+        signal = Start(
+            key=key,
+            ns=ns,
+            definition=process.definition,
+            input=command.input,
+            meta=command.meta,
+            hops=command.hops,
+            trigger=command.trigger,
+        )
         frees = bool(command.key) and command.on_same_key == "fail if live"
         names = [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
         job = StartJob(signal, process, names, done, frees)

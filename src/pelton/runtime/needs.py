@@ -13,7 +13,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pelton.kernel.expressions.base import Evaluation, Outcome
-from pelton.kernel.facts import DefinitionKey, EvaluationKey, FoundKey, InlineKey, NewestKey, ProcessKey, RunKey, ServedKey, StepKey
+from pelton.kernel.facts import (
+    DefinitionKey,
+    EvaluationKey,
+    FoundKey,
+    InlineKey,
+    NewestKey,
+    ProcessKey,
+    RunKey,
+    ServedKey,
+    StepKey,
+)
 from pelton.kernel.rows import Run
 from pelton.runtime.base import EngineError
 from pelton.runtime.cache import RunEntry

@@ -257,7 +257,6 @@ class Turn:
         absent, made = self.job.absent, self.made
         return tuple(key for key in dict.fromkeys(keys) if peek(key) is None and key not in absent and key not in made)
 
-
     def _head(self, key: int) -> Run | None:
         entry = self.entry(key)
         return entry.head if entry is not None else None
@@ -532,7 +531,12 @@ def unchanged(change: Transition, before: Run) -> bool:
     """Whether a transition comes to nothing but notes."""
     if change.opened or change.changed or change.closed or change.ended or change.variables or change.threads:
         return False
-    if change.reopened or change.fragments or change.book is not None or any(type(effect) is not Note for effect in change.effects):
+    if (
+        change.reopened
+        or change.fragments
+        or change.book is not None
+        or any(type(effect) is not Note for effect in change.effects)
+    ):
         return False
     head = copy(change.run)
     head.rev, head.updated = before.rev, before.updated

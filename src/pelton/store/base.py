@@ -409,6 +409,10 @@ class Store(Protocol):
         """
         ...
 
+    async def records_of(self, runs: Sequence[int]) -> list[Record]:
+        """Current records, in the order of the keys; runs without one are left out. At most 1,000 keys."""
+        ...
+
     # ---- rendezvous
     async def rendezvous(self, ns: str, name: str, key: str) -> int:
         """Its revision; 0 when there is no row."""
