@@ -43,9 +43,8 @@ class Finder:
         found: list[int] = []
         if keys is not None:
             for at in range(0, len(keys), PAGE):
-                for record in await self._store.records_of(keys[at : at + PAGE]):
-                    if record.live and where(record):
-                        found.append(record.run)
+                page = await self._store.records_of(keys[at : at + PAGE])
+                found += [record.run for record in page if record.live and where(record)]
             return found[:MOST], len(found) > MOST
         after = 0
         while True:
