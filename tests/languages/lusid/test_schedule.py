@@ -163,6 +163,11 @@ def test_nothing_happens_outside_start_and_end_after_adjusting_either() -> None:
     assert days(on, 9) == ["2026-01-02"]
 
 
+def test_dates_before_the_start_are_not_moved_into_it() -> None:
+    saturdays = pattern({"type": "Week", "frequency": 1, "daysOfWeek": ["Saturday"]}, start="2026-01-04", how="Following")
+    assert days(saturdays, 2) == ["2026-01-12", "2026-01-19"]
+
+
 # ---- days without business
 
 
@@ -205,6 +210,14 @@ def test_holidays_and_other_weekends() -> None:
     rule = {"type": "Week", "frequency": 1, "daysOfWeek": ["Friday", "Monday"]}
     every = pattern(rule, how="Following", calendars=[{"scope": "s", "code": "c"}])
     assert days(every, 4, calendar=calendar) == ["2026-01-04", "2026-01-06", "2026-01-11", "2026-01-12"]
+
+
+def test_a_date_of_a_week_before_may_still_be_to_come() -> None:
+    closed = Calendar(frozenset(date(2026, 1, day) for day in range(12, 20)))
+    every = pattern({"type": "Week", "frequency": 2, "daysOfWeek": ["Saturday"]}, how="Following", start="2026-01-10",
+                    calendars=[{"scope": "s", "code": "c"}])  # fmt: skip
+    almost = int(datetime(2026, 1, 20, 8, tzinfo=UTC).timestamp() * 1000)
+    assert days(every, 2, after=almost, calendar=closed) == ["2026-01-20", "2026-01-26"]
 
 
 def test_several_calendars_are_their_union() -> None:
@@ -362,7 +375,10 @@ RULES = st.one_of(
     st.fixed_dictionaries({"type": st.just("Year"), "dates": YEAR_DATES}),
 )
 TIMES = st.lists(st.tuples(st.integers(0, 23), st.sampled_from([0, 15, 30, 59])), min_size=1, max_size=3)
-HOLIDAYS = st.frozensets(st.dates(date(2024, 1, 1), date(2025, 3, 1)), max_size=25)
+BLOCKS = st.tuples(st.dates(date(2024, 1, 1), date(2025, 3, 1)), st.integers(1, 12))
+HOLIDAYS = st.lists(BLOCKS, max_size=8).map(
+    lambda blocks: frozenset(day + n * DAY for day, length in blocks for n in range(length))
+)
 WEEKENDS = st.sampled_from([frozenset({5, 6}), frozenset({4, 5}), frozenset({6}), frozenset[int]()])
 
 

@@ -192,7 +192,7 @@ class Pattern(Struct, frozen=True, dict=True):
                 if day > end:
                     return best
                 moved = adjusted(day, how, calendar) if day >= start else None
-                if moved is None or not since <= moved <= end:
+                if moved is None or moved < since:
                     continue
                 if moved > enough:
                     return best
