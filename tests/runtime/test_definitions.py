@@ -68,6 +68,25 @@ async def test_writers_of_one_name_at_the_same_moment_leave_one_live_row(tmp_pat
         assert len(await at.store.definitions("default", "policy")) == 1
 
 
+async def test_who_has_seen_another_row_changes_nothing(tmp_path: Path) -> None:
+    async with rig(tmp_path) as at:
+        cache = definitions_of(at)
+        first = await cache.define("default", "policy", "shapes", "p", 1, b"0")
+        changes = (cache.define("default", "policy", "shapes", "p", 1, str(n).encode(), seen=first.id) for n in range(1, 6))
+        found = await asyncio.gather(*changes, return_exceptions=True)
+        assert [each.code for each in found if isinstance(each, EngineError)] == ["conflict"] * 4
+        live = await cache.find("default", "policy", "p")
+        assert live in found
+        assert live is not None
+        gone = await cache.undefine("default", "policy", "p", 1)
+        assert gone > live.since
+        assert await cache.find("default", "policy", "p", at=gone - 1) is not None
+        assert await cache.find("default", "policy", "p", at=gone) is None
+        with pytest.raises(EngineError) as late:
+            await cache.define("default", "policy", "shapes", "p", 1, b"late", seen=live.id)
+        assert late.value.code == "conflict"
+
+
 async def test_a_binding_follows_what_it_refers_to(tmp_path: Path) -> None:
     async with rig(tmp_path, shapes=Referring()) as at:
         cache = definitions_of(at)

@@ -49,6 +49,8 @@ def test_every_option_can_be_set_by_its_variable(option: object) -> None:
 
     assert isinstance(option, Option)
     sample = option.choices[-1] if option.kind == "choice" else SAMPLES[option.kind]
+    if option.name == "users":
+        sample = "ann=aaaaaaaaaaaaaaaa,bob=bbbbbbbbbbbbbbbb"
     environment = {option.variable: sample, "PELTON_ALLOW_ANONYMOUS": "1"}
     assert msgspec.to_builtins(getattr(load({}, environment), option.name), enc_hook=str) != option.default
 
@@ -118,3 +120,27 @@ def test_an_endpoint_must_be_a_url() -> None:
 
 def test_an_empty_variable_is_as_none_at_all() -> None:
     assert load({}, {"PELTON_PORT": "", "PELTON_API_KEYS": ""}) == Config()
+
+
+def test_users_stand_in_a_table_or_a_list(elsewhere: Path) -> None:
+    (elsewhere / "pelton.toml").write_text("[users]\nann = 'token-of-ann-000001'\nbob = 'token=of=bob=0002'\n")
+    assert load({}, {}).users == ("ann=token-of-ann-000001", "bob=token=of=bob=0002")
+    assert load({"host": "0.0.0.0"}, {}).host == "0.0.0.0"  # users are access control
+    assert dict(printable(load({}, {})))["users"] == "2 set"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"users": ("ann",)}, "write USER=TOKEN"),
+        ({"users": ("ann=short",)}, "at least 16"),
+        ({"users": ("=aaaaaaaaaaaaaaaa",)}, "write USER=TOKEN"),
+        ({"users": ("a b=aaaaaaaaaaaaaaaa",)}, "without blanks"),
+        ({"users": ("ann=aaaaaaaaaaaaaaaa", "bob=aaaaaaaaaaaaaaaa")}, "has the same token"),
+        ({"service_users": ("a=b",)}, "--service-user"),
+    ],
+)
+def test_users_that_cannot_be_are_refused(given: dict[str, tuple[str, ...]], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        load(given, {})
+    assert "aaaaaaaa" not in str(caught.value)

@@ -295,12 +295,15 @@ class Engine(Protocol):
         *,
         actor: str = "",
         must_be_new: bool = False,
+        seen: int = 0,
     ) -> DefinitionRow:
-        """Stores a version that the language has checked already. Same content again changes nothing. Raises "exists"."""
+        """Stores a version that the language has checked already. Same content again changes nothing. Raises "exists".
+
+        `seen`: the row that `body` was made from; when another one is live by now, or none, it raises "conflict"."""
         ...
 
-    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> None:
-        """Raises "not found"."""
+    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> int:
+        """The moment, in microseconds, from which it is gone. Raises "not found"."""
         ...
 
     async def definition(self, ns: str, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:

@@ -127,8 +127,10 @@ class Definitions:
         *,
         actor: str = "",
         must_be_new: bool = False,
+        seen: int = 0,
     ) -> DefinitionRow:
-        """Stores a version. The same content again changes nothing. Raises EngineError "exists" with `must_be_new`."""
+        """Stores a version. The same content again changes nothing. Raises EngineError "exists" with `must_be_new`, "conflict"
+        when the live row is not the one that was `seen`."""
         self.language(language)
         digest = content_hash(language, body)
         for _ in range(TRIES):
@@ -138,6 +140,8 @@ class Definitions:
                     raise EngineError("exists", f"{kind} {name!r} version {version} exists already", "name")
                 if live.hash == digest:
                     return live
+            if seen and (live is None or live.id != seen):
+                raise EngineError("conflict", f"{kind} {name!r} version {version} was changed by somebody else", "name")
             since = self._moment(live)
             row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, since, 0, actor)
             if await self._put(DefinitionWrite(ns, kind, name, version, row, since, live.id if live else 0, kind == "handler")):
@@ -145,7 +149,8 @@ class Definitions:
                 return row
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
 
-    async def undefine(self, ns: str, kind: str, name: str, version: int) -> None:
+    async def undefine(self, ns: str, kind: str, name: str, version: int) -> int:
+        """The moment from which it is gone. Raises EngineError "not found"."""
         for _ in range(TRIES):
             live = await self.find(ns, kind, name, version, exact=True)
             if live is None:
@@ -153,7 +158,7 @@ class Definitions:
             write = DefinitionWrite(ns, kind, name, version, None, self._moment(live), live.id, kind == "handler")
             if await self._put(write):
                 await self._changed(ns, kind, live.id, None)
-                return
+                return write.at
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
 
     async def find(

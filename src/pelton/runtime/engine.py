@@ -187,15 +187,19 @@ class Engine:
         *,
         actor: str = "",
         must_be_new: bool = False,
+        seen: int = 0,
     ) -> DefinitionRow:
-        row = await self.definition_cache.define(ns, kind, language, name, version, body, actor=actor, must_be_new=must_be_new)
+        row = await self.definition_cache.define(
+            ns, kind, language, name, version, body, actor=actor, must_be_new=must_be_new, seen=seen
+        )
         self._changed(ns, kind)
         return row
 
-    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> None:
-        await self.definition_cache.undefine(ns, kind, name, version)
+    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> int:
+        at = await self.definition_cache.undefine(ns, kind, name, version)
         log.info("a definition was removed", ns=ns, kind=kind, name=name, version=version, actor=actor)
         self._changed(ns, kind)
+        return at
 
     def _changed(self, ns: str, kind: str) -> None:
         if kind == "handler":

@@ -1,24 +1,25 @@
-"""Who may call: bearer keys, and the guard that stands in for them on a developer's own machine.
+"""Who may call, and as whom: bearer keys, tokens of users, and the guard that stands in for them on a developer's own machine.
 
-With keys, every call needs one, but for those that must be open. Without keys on loopback, any local program may call, yet a web
-page in a local browser may not: a request that names another host (a rebound name) or comes from another origin is refused.
+With keys or users, every call needs a key or a token, but for those that must be open. Without keys on loopback, any local
+program may call, yet a web page in a local browser may not: a request that names another host (a rebound name) or comes from
+another origin is refused.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pelton.server.config import Config, is_loopback
+from pelton.server.config import Config, is_loopback, split_user
 from pelton.web.asgi import Scope
+from pelton.web.identity import ANONYMOUS
 
 
 class Denied(NamedTuple):
-    status: Literal[401, 403]
+    status: Literal[401, 403, 503]
     code: str
     detail: str
     remedy: str
@@ -28,33 +29,43 @@ class Access:
     """Cost: one pass over a request's headers, and one hash with keys."""
 
     def __init__(self, config: Config) -> None:
-        self._digests = [sha256(key.encode()).digest() for key in config.api_keys]
-        self._guards = not config.api_keys and config.loopback
+        # A key has no user of its own. Later ones win, so a token that is a key as well keeps its user.
+        self._digests = {sha256(key.encode()).digest(): ANONYMOUS for key in config.api_keys}
+        self._digests.update((sha256(token.encode()).digest(), user) for user, token in map(split_user, config.users))
+        self._guards = not self._digests and config.loopback
+        self.users = frozenset(user for user, _ in map(split_user, config.users))
         self.mode = "keys" if self._digests else "loopback" if self._guards else "anonymous"
 
     def valid(self, key: str) -> bool:
-        """Whether this is one of the keys. Takes as long for a wrong key as for a right one."""
-        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
-        found = False
-        for each in self._digests:
-            found |= hmac.compare_digest(each, digest)
-        return found
+        """Whether this is one of the keys or tokens."""
+        return self._user(key) is not None
+
+    def _user(self, key: str) -> str | None:
+        """Whose it is; None when it is not known. How long it takes says something about hashes only, and so nothing."""
+        return self._digests.get(sha256(key.encode("utf-8", "surrogateescape")).digest())
+
+    def admit(self, scope: Scope) -> str | Denied:
+        """The user that calls, or why the request is refused."""
+        if self._digests:
+            return self._by_key(scope["headers"])
+        refused = self._foreign(scope["headers"]) if self._guards else None
+        return refused if refused is not None else ANONYMOUS
 
     def denied(self, scope: Scope) -> Denied | None:
         """Why the request is refused; None when it may pass."""
-        if self._digests:
-            return self._without_key(scope["headers"])
-        return self._foreign(scope["headers"]) if self._guards else None
+        admitted = self.admit(scope)
+        return admitted if isinstance(admitted, Denied) else None
 
-    def _without_key(self, headers: Iterable[tuple[bytes, bytes]]) -> Denied | None:
+    def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> str | Denied:
         given = ""
         for name, value in headers:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
                 given = value[7:].strip().decode("latin-1")
             elif name == b"x-authorization":
                 given = value.strip().decode("latin-1")
-        if given and self.valid(given):
-            return None
+        user = self._user(given) if given else None
+        if user is not None:
+            return user
         return Denied(
             401,
             "INVALID_TOKEN" if given else "missing key",

@@ -18,10 +18,13 @@ import structlog
 from msgspec import json
 
 from pelton import __version__
-from pelton.server.access import Access
+from pelton.server.access import Access, Denied
 from pelton.server.native.calls import render
 from pelton.web.asgi import Application, Message, Receive, Request, Response, Router, Scope, Send, json_response, text_response
 from pelton.web.asgi import raw_path as raw_path_of
+from pelton.web.errors import WebError
+from pelton.web.identity import set_actor
+from pelton.web.mounts import Mount
 
 Health = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -52,7 +55,7 @@ class App:
 
     def __init__(
         self,
-        mounts: Iterable[tuple[str, Router]],
+        mounts: Iterable[Mount],
         *,
         access: Access,
         health: Health,
@@ -69,8 +72,8 @@ class App:
         self._max_requests = max_requests
         self._open = _OPEN | {path.encode() for path in open_paths}
         mounted = list(mounts)
-        self._faces = tuple(sorted((prefix.encode() for prefix, _ in mounted), key=len, reverse=True))
-        self._application = Application([*mounted, ("", self._root())])
+        self._faces = {each.prefix.encode(): each for each in sorted(mounted, key=lambda each: len(each.prefix), reverse=True)}
+        self._application = Application([*((each.prefix, each.router) for each in mounted), ("", self._root())])
         self._prefix = secrets.token_hex(4)
         self._number = 0
 
@@ -100,7 +103,7 @@ class App:
 
         counts.under_way += 1
         try:
-            refusal = None if path in self._open else self._refusal(scope)
+            refusal = None if path in self._open else self._refusal(scope, path)
             if refusal is not None:
                 await refusal.send(sending, scope["method"] == "HEAD")
             elif path == b"/api/health":
@@ -130,22 +133,35 @@ class App:
         return f"{self._prefix}-{self._number}".encode()
 
     def _face(self, path: bytes) -> str:
-        for prefix in self._faces:
-            if path.startswith(prefix):
-                return prefix.decode()
-        return "/"
+        mount = self._mount(path)
+        return mount.prefix if mount is not None else "/"
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        denied = self._access.denied(scope)
-        if denied is not None:
+    def _mount(self, path: bytes) -> Mount | None:
+        for prefix, mount in self._faces.items():
+            if path.startswith(prefix):
+                return mount
+        return None
+
+    def _refusal(self, scope: Scope, path: bytes) -> Response | None:
+        admitted = self._access.admit(scope)
+        if isinstance(admitted, Denied):
             self.counts.refused += 1
-            headers = [(b"www-authenticate", b"Bearer")] if denied.status == 401 else []
-            return _refused(denied.status, denied.code, denied.detail, denied.remedy, headers)
+            headers = {"www-authenticate": "Bearer"} if admitted.status == 401 else {}
+            return self._refused(path, admitted, headers)
+        set_actor(scope, admitted)
         if self.counts.under_way > self._max_requests:
             self.counts.refused += 1
-            detail = f"{self._max_requests} requests are under way already"
-            return _refused(503, "busy", detail, "try again in a moment", [(b"retry-after", b"1")])
+            busy = Denied(503, "busy", f"{self._max_requests} requests are under way already", "try again in a moment")
+            return self._refused(path, busy, {"retry-after": "1"})
         return None
+
+    def _refused(self, path: bytes, denied: Denied, headers: Mapping[str, str]) -> Response:
+        mount = self._mount(path)
+        if mount is not None and mount.refused is not None:
+            answer = mount.refused(WebError(denied.status, f"{denied.detail}; {denied.remedy}", headers=headers))
+            if answer is not None:
+                return answer
+        return _refused(denied, [(name.encode(), value.encode()) for name, value in headers.items()])
 
     async def _hint(self, request: Request) -> Response:
         return text_response(HINT)
@@ -167,8 +183,9 @@ class App:
 _debug = logging.getLogger("pelton.http")
 
 
-def _refused(status: int, code: str, detail: str, remedy: str, headers: list[tuple[bytes, bytes]]) -> Response:
+def _refused(denied: Denied, headers: list[tuple[bytes, bytes]]) -> Response:
     """In words that each face's clients understand: a problem body, and the members `message` and `error` of others."""
+    status, code, detail, remedy = denied
     body = {
         "type": f"urn:pelton:problem:{code.lower().replace(' ', '-')}",
         "title": {401: "A key is needed", 403: "This is not allowed", 503: "The server cannot do this now"}[status],

@@ -18,7 +18,8 @@ from pelton.server.lazy import LazyHttpPort
 from pelton.server.native.notices import Notices
 from pelton.store.base import Committed, Group
 from pelton.store.sqlite.store import SqliteStore
-from pelton.web.asgi import Router
+from pelton.web.identity import Users
+from pelton.web.mounts import Mount
 
 FILE = "pelton.db"
 CLOSE_SECONDS = 3.0  # of the engine's own end
@@ -43,7 +44,7 @@ class Parts:
     def __init__(self, store: SqliteStore, engine: Engine, scripts: ScriptPool, http: LazyHttpPort) -> None:
         self.store = store
         self.engine = engine
-        self.mounts: list[tuple[str, Router]] = []
+        self.mounts: list[Mount] = []
         self.open_paths: list[str] = []
         self._scripts = scripts
         self._http = http
@@ -105,9 +106,10 @@ async def start(config: Config, connectors: Connectors, http: LazyHttpPort, acce
                 add_local=engine.add_local,
                 schemes=connectors.schemes,
                 max_body=config.max_body,
-                valid_key=access.valid if config.api_keys else None,
+                valid_key=access.valid if access.mode == "keys" else None,
+                users=Users(access.users | set(config.service_users) if config.service_users else None),
             )
-            parts.mounts.append((registered.prefix, registered.router))
+            parts.mounts += registered.mounts
             parts.open_paths += registered.open_paths
         await engine.open()
     except BaseException:

@@ -85,6 +85,25 @@ OPTIONS: tuple[Option, ...] = (
         flag="--api-key",
     ),
     Option(
+        "users",
+        "list",
+        (),
+        "A user and the token that calls come with as `Authorization: Bearer TOKEN`: what they do is recorded under that name. "
+        "May be given more than once; in pelton.toml also a table.",
+        "USER=TOKEN",
+        secret=True,
+        flag="--user",
+    ),
+    Option(
+        "service_users",
+        "list",
+        (),
+        "A user that never calls, and that things may be done as; may be given more than once. With one, only users that are "
+        "named here or have a token can be named in definitions; without, any name is taken.",
+        "USER",
+        flag="--service-user",
+    ),
+    Option(
         "allow_outgoing",
         "list",
         (),
@@ -141,6 +160,8 @@ class Config(Struct, frozen=True, kw_only=True):
     sqs_endpoint: str = ""
     sqs_region: str = ""
     api_keys: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    service_users: tuple[str, ...] = ()
     allow_outgoing: tuple[str, ...] = ()
     allow_anonymous: bool = False
     max_body: int = 4 * MEGABYTE
@@ -184,14 +205,16 @@ def check(config: Config) -> None:
             f"--watch {config.watch[0]}: watched folders are not in this version; "
             "leave the option out, and post events to /v1/events"
         )
-    if not config.loopback and not config.api_keys and not config.allow_anonymous:
+    if not config.loopback and not config.api_keys and not config.users and not config.allow_anonymous:
         raise ConfigError(
             f"--host {config.host} can be reached from other machines and no access control is configured: "
-            "set --api-key (or PELTON_API_KEYS), or say --allow-anonymous if whoever reaches the port may do anything"
+            "set --api-key or --user (or PELTON_API_KEYS, PELTON_USERS), "
+            "or say --allow-anonymous if whoever reaches the port may do anything"
         )
     for key in config.api_keys:
-        if len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key:
+        if not _is_secret(key):
             raise ConfigError("--api-key: a key must be at least 16 printable ASCII characters without blanks; make a longer one")
+    _check_users(config)
     if config.sqs_endpoint:
         parts = urlsplit(config.sqs_endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -239,6 +262,8 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     if option.kind in {"port", "number"}:
         return _number(option, value, where)
     if option.kind == "list":
+        if option.name == "users" and isinstance(value, Mapping):
+            value = [f"{user}={token}" for user, token in value.items()]
         if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(each, str) and each for each in value):
             raise ConfigError(f'{where}: must be a list of texts, as in ["a", "b"]')
         return tuple(value)
@@ -247,6 +272,35 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     if option.kind == "choice" and value not in option.choices:
         raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}, not {value!r}")
     return Path(value) if option.kind == "path" else str(value)
+
+
+def split_user(text: str) -> tuple[str, str]:
+    """User and token of `USER=TOKEN`; a token may contain further equals signs."""
+    user, _, token = text.partition("=")
+    return user, token
+
+
+def _check_users(config: Config) -> None:
+    owners: dict[str, str] = {}
+    for user, token in map(split_user, config.users):
+        if not _is_user(user) or not _is_secret(token):
+            raise ConfigError(
+                f"--user {user[:50] if token else '...'}: write USER=TOKEN, where USER is a text without blanks or = "
+                "and TOKEN at least 16 printable ASCII characters without blanks"
+            )
+        if owners.setdefault(token, user) != user:
+            raise ConfigError(f"--user {user[:50]}: {owners[token][:50]} has the same token; give each user one of its own")
+    for user in config.service_users:
+        if not _is_user(user):
+            raise ConfigError(f"--service-user {user[:50]!r}: a user is a text without blanks or =, at most 1024 characters long")
+
+
+def _is_user(text: str) -> bool:
+    return 0 < len(text) <= 1024 and text.isprintable() and not any(each.isspace() or each == "=" for each in text)
+
+
+def _is_secret(text: str) -> bool:
+    return len(text) >= 16 and text.isascii() and text.isprintable() and " " not in text
 
 
 def _flag(value: Any, where: str) -> bool:

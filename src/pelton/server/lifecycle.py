@@ -36,6 +36,7 @@ from pelton.server.native import api
 from pelton.server.native.notices import Notices
 from pelton.server.native.openapi import document
 from pelton.store.base import StoreBusy, StoreFailed
+from pelton.web.mounts import Mount
 
 STOP_SECONDS = 9.0
 DRAIN_SECONDS = 4  # of it, for requests under way
@@ -87,7 +88,7 @@ class Server:
         table = api.routes(parts.engine, self.notices, self.health)
         metrics = Metrics(parts.stats)
         app = App(
-            [api.mount(table, self.config.max_body), *parts.mounts],
+            [Mount(*api.mount(table, self.config.max_body)), *parts.mounts],
             access=self._access,
             health=self.health,
             metrics=metrics.page,

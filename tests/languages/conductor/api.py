@@ -220,7 +220,7 @@ async def serving(path: Path, **options: Any) -> AsyncIterator[Api]:
     scripts = ScriptPool(1)
     engine = Engine(store, connectors=Connectors([queue]), scripts=scripts)  # type: ignore[list-item]
     registered = register(engine, http=web, add_local=engine.add_local, schemes=["sqs"], **options)
-    application = Application([(registered.prefix, registered.router)])
+    application = Application([(mount.prefix, mount.router) for mount in registered.mounts])
     await engine.open()
     try:
         yield Api(engine, application, web, queue)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ from pelton.runtime.base import Engine, EngineError, EventIn
 from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
 from pelton.web.asgi import MAX_BODY, Request, Response, Router, json_response
 from pelton.web.errors import WebError
+from pelton.web.mounts import Mount, Registered
 
 PREFIX = "/api"
 ABSENT = ("", "None")  # how clients write a query value that they do not have
@@ -70,14 +71,6 @@ class Conductor:
         return payloads.expanded(event.body)
 
 
-class Registered(NamedTuple):
-    """`open_paths`: raw paths that need no key, because they are where keys are shown."""
-
-    prefix: str
-    router: Router
-    open_paths: tuple[str, ...]
-
-
 def register(
     engine: Engine,
     *,
@@ -88,12 +81,13 @@ def register(
     hold: int = 3_600_000,
     max_body: int = MAX_BODY,
     valid_key: Callable[[str], bool] | None = None,
+    **others: Any,
 ) -> Registered:
     """Adds the compiler, its built-in operation and its internal sink to the engine. To be called before the engine starts.
 
     `http`: the way out for HTTP tasks. `add_local`: where internal sinks are added. `schemes`: the types of sinks that connectors
     serve. `hold`: milliseconds that an event may come before the task it completes. `valid_key`: says which keys are good; None
-    when callers need none.
+    when callers need none. `others`: what a server offers that only other languages use.
     """
     settings = Settings(ns, hold, frozenset({sinks.INTERNAL, *schemes}))
     engine.add_language(Conductor(settings))
@@ -105,9 +99,9 @@ def register(
     for part in (Metadata(face), runs, Many(face, runs), Tasks(face), Events(face)):
         part.add_to(router)
     if valid_key is None:
-        return Registered(PREFIX, router, ())
+        return Registered((Mount(PREFIX, router),))
     router.add("POST", "/token", token(valid_key))
-    return Registered(PREFIX, router, (f"{PREFIX}/token",))
+    return Registered((Mount(PREFIX, router),), (f"{PREFIX}/token",))
 
 
 def internal_sink(face: Face) -> LocalSink:

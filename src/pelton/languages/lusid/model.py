@@ -1,0 +1,352 @@
+"""The forms that callers send, as the wire has them. What is UNSET was not given, or given as null.
+
+They are kept and shown as they came: nothing here has a default that would then be added to an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+
+class Wire(Struct, rename="camel", gc=False):
+    """Members are written in camelCase."""
+
+
+_NAME = "[a-zA-Z0-9_-]+"
+Name = Annotated[
+    str, Meta(pattern=_NAME, min_length=1, max_length=1024, description="1 to 1024 characters of letters, digits, - and _")
+]
+Part = Annotated[
+    str, Meta(pattern=_NAME, min_length=1, max_length=64, description="1 to 64 characters of letters, digits, - and _")
+]
+Filled = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Title = Annotated[str, Meta(min_length=1, max_length=512, description="1 to 512 characters")]
+Long = Annotated[str, Meta(max_length=1024, description="at most 1024 characters")]
+Condition = Annotated[str, Meta(min_length=1, max_length=1024, description="a filter of 1 to 1024 characters")]
+EventType = Annotated[str, Meta(pattern="[a-zA-Z]+", min_length=1, max_length=512, description="1 to 512 letters")]
+
+Text = str | UnsetType
+OptionalName = Name | UnsetType
+OptionalCondition = Condition | UnsetType
+FieldType = Literal["String", "Decimal", "DateTime", "Boolean", "LusidUserId"]
+
+
+class ResourceId(Wire):
+    scope: Part
+    code: Part
+
+    @property
+    def name(self) -> str:
+        """How the store calls it."""
+        return f"{self.scope}/{self.code}"
+
+
+# ---- properties
+
+
+class MetricValue(Wire):
+    value: Any = UNSET
+    unit: Text = UNSET
+
+
+class LabelValueSet(Wire):
+    values: list[str]
+
+
+class PropertyValue(Wire):
+    label_value: Text = UNSET
+    metric_value: MetricValue | UnsetType = UNSET
+    label_value_set: LabelValueSet | UnsetType = UNSET
+
+
+class PerpetualProperty(Wire):
+    key: str
+    value: PropertyValue | UnsetType = UNSET
+
+
+Properties = dict[str, PerpetualProperty]
+
+# ---- task definitions
+
+
+class State(Wire):
+    name: Name
+    display_name: Text = UNSET
+    description: Text = UNSET
+    category: Text = UNSET
+
+
+class InitialState(Wire):
+    name: Filled
+    required_fields: list[str] | UnsetType = UNSET
+
+
+class ReadOnlyStates(Wire):
+    state_type: Literal["InitialState", "AllStates", "TerminalState", "SelectedStates"]
+    selected_states: list[str] | UnsetType = UNSET
+
+
+class ValueConstraints(Wire):
+    constraint_type: Literal["Suggested", "Validated"]
+    value_source_type: Literal["AcceptableValues"]
+    acceptable_values: list[Any]
+
+
+class FieldSchema(Wire):
+    name: Name
+    type: FieldType
+    read_only_states: ReadOnlyStates | UnsetType = UNSET
+    value_constraints: ValueConstraints | UnsetType = UNSET
+    display_name: Text = UNSET
+    description: Text = UNSET
+    category: Text = UNSET
+    contains_url: bool | UnsetType = UNSET
+
+
+class TriggerSchema(Wire):
+    type: Literal["External"]
+
+
+class Trigger(Wire):
+    name: Name
+    trigger: TriggerSchema
+    display_name: Text = UNSET
+    description: Text = UNSET
+
+
+class Transition(Wire):
+    from_state: Filled
+    to_state: Filled
+    trigger: Filled
+    guard: OptionalCondition = UNSET
+    action: Text = UNSET
+    display_name: Text = UNSET
+    description: Text = UNSET
+    guard_description: Text = UNSET
+    guard_condition_not_met_message: Text = UNSET
+
+
+class FieldMapping(Wire):
+    """When both are there, `map_from` counts."""
+
+    map_from: Text = UNSET
+    set_to: Any = UNSET
+
+
+Mappings = dict[str, FieldMapping]
+
+
+class ChildTask(Wire):
+    """A child that CreateChildTasks makes."""
+
+    task_definition_id: ResourceId
+    task_definition_as_at: Text = UNSET
+    initial_trigger: Text = UNSET
+    display_name: Text = UNSET
+    child_task_fields: Mappings | UnsetType = UNSET
+    map_stacking_key_from: Text = UNSET
+    condition: OptionalCondition = UNSET
+
+
+class ResultMatchingPattern(Wire):
+    filter: Condition
+
+
+class ResultantChildTask(Wire):
+    """A child that a row of a worker's results makes."""
+
+    task_definition_id: ResourceId
+    child_task_fields: Mappings
+    result_matching_pattern: ResultMatchingPattern | UnsetType = UNSET
+    task_definition_as_at: Text = UNSET
+    initial_trigger: Text = UNSET
+    display_name: Text = UNSET
+    map_stacking_key_from: Text = UNSET
+
+
+class StatusTriggers(Wire):
+    started: Text = UNSET
+    completed_with_results: Text = UNSET
+    completed_no_results: Text = UNSET
+    failed_to_start: Text = UNSET
+    failed_to_complete: Text = UNSET
+
+
+class NewTasksRecurring(Wire):
+    do_not_create: bool | UnsetType = UNSET
+    initial_trigger_override: Text = UNSET
+
+
+class ExistingTasksRecurring(Wire):
+    increment_as_at_modified: bool | UnsetType = UNSET
+    trigger: Text = UNSET
+    merge_fields: list[str] | UnsetType = UNSET
+
+
+class ResultsRecurring(Wire):
+    new_tasks: NewTasksRecurring
+    existing_tasks: ExistingTasksRecurring
+
+
+class ExistingTasksNotRecurring(Wire):
+    trigger: Text = UNSET
+
+
+class ResultsNotRecurring(Wire):
+    existing_tasks: ExistingTasksNotRecurring
+
+
+class ReRun(Wire):
+    task_definition_id: ResourceId
+    results_recurring: ResultsRecurring
+    results_not_recurring: ResultsNotRecurring
+
+
+class RunWorker(Wire, tag_field="type", tag="RunWorker"):
+    worker_id: ResourceId
+    worker_as_at: Text = UNSET
+    worker_parameters: Mappings | UnsetType = UNSET
+    worker_status_triggers: StatusTriggers | UnsetType = UNSET
+    child_task_configurations: list[ResultantChildTask] | UnsetType = UNSET
+    re_run_configurations: list[ReRun] | UnsetType = UNSET
+    worker_timeout: Annotated[int, Meta(ge=0, le=31_536_000, description="seconds, at most a year")] | UnsetType = UNSET
+    ordering: Literal["Parallel", "Series", "ParallelSeries"] | UnsetType = UNSET
+
+
+class CreateChildTasks(Wire, tag_field="type", tag="CreateChildTasks"):
+    child_task_configurations: list[ChildTask]
+    ordering: Literal["Parallel", "Series"] | UnsetType = UNSET
+
+
+class TriggerParentTask(Wire, tag_field="type", tag="TriggerParentTask"):
+    trigger: Filled
+
+
+class TriggerChildTasks(Wire, tag_field="type", tag="TriggerChildTasks"):
+    trigger: Filled
+    filter: Text = UNSET
+
+
+class FallbackActions(Wire):
+    end_of_sequence: Text = UNSET
+    next_task_error: Text = UNSET
+
+
+class TriggerNextTask(Wire, tag_field="type", tag="TriggerNextTask"):
+    default_trigger: Text = UNSET
+    fallback_actions: FallbackActions | UnsetType = UNSET
+
+
+ActionDetails = RunWorker | CreateChildTasks | TriggerParentTask | TriggerChildTasks | TriggerNextTask
+
+
+class Action(Wire):
+    name: Name
+    action_details: ActionDetails
+    run_as_user_id: Long | UnsetType = UNSET
+    display_name: Text = UNSET
+    description: Text = UNSET
+
+
+class UpdateTaskDefinition(Wire):
+    display_name: Filled
+    states: Annotated[list[State], Meta(min_length=1, description="a list of at least one state")]
+    initial_state: InitialState
+    description: Text = UNSET
+    field_schema: list[FieldSchema] | UnsetType = UNSET
+    triggers: list[Trigger] | UnsetType = UNSET
+    transitions: list[Transition] | UnsetType = UNSET
+    actions: list[Action] | UnsetType = UNSET
+    properties: Properties | UnsetType = UNSET
+
+
+class TaskDefinition(UpdateTaskDefinition, kw_only=True):
+    id: ResourceId
+
+
+# ---- event handlers
+
+
+class EventMatchingPattern(Wire):
+    event_type: EventType
+    filter: Text = UNSET
+
+
+class EventHandlerMapping(Wire):
+    """Exactly one of the two."""
+
+    map_from: Text = UNSET
+    set_to: Text = UNSET
+
+
+class CreateNewTask(Wire, tag_field="type", tag="CreateNewTask"):
+    initial_trigger: Text = UNSET
+    correlation_ids: list[EventHandlerMapping] | UnsetType = UNSET
+    task_fields: Mappings | UnsetType = UNSET
+    schedule_dependent_task_fields: dict[str, Any] | UnsetType = UNSET
+
+
+class UpdateMatchingTasks(Wire, tag_field="type", tag="UpdateMatchingTasks"):
+    trigger: Filled
+    filter: Text = UNSET
+    correlation_ids: list[EventHandlerMapping] | UnsetType = UNSET
+    task_fields: Mappings | UnsetType = UNSET
+    schedule_dependent_task_fields: dict[str, Any] | UnsetType = UNSET
+
+
+class UpdateEventHandler(Wire):
+    """`schedule_matching_pattern` is checked and read by what evaluates it."""
+
+    display_name: Filled
+    status: Literal["Active", "Inactive"]
+    run_as_user_id: EventHandlerMapping
+    task_definition_id: ResourceId
+    task_activity: CreateNewTask | UpdateMatchingTasks
+    description: Text = UNSET
+    event_matching_pattern: EventMatchingPattern | UnsetType = UNSET
+    schedule_matching_pattern: Any = UNSET
+    task_definition_as_at: Text = UNSET
+
+
+class EventHandler(UpdateEventHandler, kw_only=True):
+    id: ResourceId
+
+
+# ---- workers
+
+
+class UpdateWorker(Wire):
+    """`worker_configuration` is kept as it came; see `workers.py`."""
+
+    display_name: Title
+    worker_configuration: Any
+    description: Long | UnsetType = UNSET
+
+
+class Worker(UpdateWorker, kw_only=True):
+    id: ResourceId
+
+
+# ---- notifications
+
+
+class ManualEvent(Wire):
+    subject: Filled
+    message: str
+    json_message: Any = UNSET
+
+
+class SchemaField(Wire):
+    name: Filled
+    type: Filled
+
+
+class EventTypeEntry(Wire):
+    id: EventType
+    display_name: Text = UNSET
+    description: Text = UNSET
+    application: Text = UNSET
+    header_schema: list[SchemaField] | UnsetType = UNSET
+    body_schema: list[SchemaField] | UnsetType = UNSET

@@ -1,0 +1,61 @@
+"""Moments as this API writes and reads them: whole microseconds inside, seven fractional digits and +00:00 outside.
+
+The seventh digit is always 0 in what we stamp, because clients cut to six: what they read and send back names the same moment.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = 1_000_000
+NEVER_BEFORE = "0001-01-01T00:00:00.0000000+00:00"  # the effective date of things that have none
+LAST_YEAR = 9999  # a moment in it means: the latest, whenever that is
+EXPECTED = "a moment such as 2024-06-05, 2024-06-05T15:12Z or 2024-06-05T15:12:39.318175+00:00"
+
+# The blank before an offset is the plus sign of a query that nobody encoded.
+_MOMENT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)"
+    r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
+    r"(?:([Zz])|([+\- ])(\d\d):?(\d\d)?)?)?",
+    re.ASCII,
+)
+
+
+def parse_moment(text: str) -> int | None:
+    """Microseconds since 1970, None when it is no moment. Without an offset it is UTC; what is finer is cut."""
+    found = _MOMENT.fullmatch(text.strip())
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, _, sign, hours, minutes = found.groups()
+    try:
+        days = (date(int(year), int(month), int(day)) - EPOCH.date()).days
+    except ValueError:
+        return None
+    clock = [int(part or 0) for part in (hour, minute, second, hours, minutes)]
+    if any(part > most for part, most in zip(clock, (23, 59, 59, 23, 59), strict=True)):
+        return None
+    seconds = days * 86_400 + clock[0] * 3600 + clock[1] * 60 + clock[2]
+    offset = clock[3] * 3600 + clock[4] * 60
+    seconds += offset if sign == "-" else -offset
+    return seconds * SECOND + int((fraction or "").ljust(6, "0")[:6])
+
+
+def has_clock(text: str) -> bool:
+    """Whether a moment has a time of day: clients cannot read it back when it has none."""
+    return ":" in text
+
+
+def print_moment(at: int) -> str:
+    """`2024-06-05T15:12:39.3181750+00:00`. Moments outside of the years 1 to 9999 are moved to the nearest of them."""
+    at = min(max(at, _FIRST), _LAST)
+    return f"{(EPOCH + timedelta(microseconds=at)).strftime('%Y-%m-%dT%H:%M:%S.%f').zfill(26)}0+00:00"
+
+
+def print_milliseconds(at: int) -> str:
+    return print_moment(at * 1000)
+
+
+_FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+_LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)

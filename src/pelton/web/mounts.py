@@ -1,0 +1,25 @@
+"""Where the routes of a face go: what a language returns when it is registered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pelton.web.asgi import Response, Router
+from pelton.web.errors import WebError
+
+
+class Mount(NamedTuple):
+    """`refused`: how a request is answered that does not get as far as the router (it lacks a key, or the server is full);
+    None = in the server's own words."""
+
+    prefix: str
+    router: Router
+    refused: Callable[[WebError], Response | None] | None = None
+
+
+class Registered(NamedTuple):
+    """`open_paths`: raw paths that need no key, because they are where keys are shown."""
+
+    mounts: tuple[Mount, ...]
+    open_paths: tuple[str, ...] = ()
