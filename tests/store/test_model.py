@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.store.rows import HUGE, event, held, run
 
-from pelton.kernel.facts import NewestKey, OpenKey, VarsKey
-from pelton.kernel.rows import OpenStep, Step
+from pelton.kernel.facts import NewestKey, OpenKey, RecordKey, VarsKey
+from pelton.kernel.rows import OpenStep, Record, Step
 from pelton.kernel.transition import UNSET
 from pelton.store.base import Group, RunKeyRow, RunWrite, TimerRow
 from pelton.store.sqlite.store import SqliteStore
@@ -40,6 +40,9 @@ class Model:
         self.names: dict[tuple[str, int], bool] = {}
         self.meetings: dict[str, int] = {}
         self.timers: dict[tuple[int, int, str], TimerRow] = {}
+        self.records: dict[int, Record] = {}
+        self.past: dict[int, list[tuple[Record, int]]] = {key: [] for key in KEYS}
+        self.attributes: set[tuple[int, str, str]] = set()
 
     def apply(self, group: Group) -> bool:
         after = copy.deepcopy(self)
@@ -104,9 +107,44 @@ class Model:
                 self.variables.pop((key, name), None)
             else:
                 self.variables[key, name] = value
+        self._documents(write)
+
+    def _documents(self, write: RunWrite) -> None:
+        key = write.run.key
+        self.past[key] += write.past
+        if write.unrecorded:
+            self.records.pop(key, None)
+        if write.record is not None:
+            self.records[key] = write.record
+        for name, value, there in write.attributes:
+            (self.attributes.add if there else self.attributes.discard)((key, name, value))
+
+    def record(self, key: int, at: int) -> Record | None:
+        found = [value for value, until in self.past[key] if value.since <= at < until]
+        current = self.records.get(key)
+        if current is not None and (not at or current.since <= at):
+            found = [current]
+        return found[0] if found else None
 
 
-def make_write(draw: Draw, model: Model, key: int, right: bool) -> RunWrite:
+def documents(draw: Draw, model: Model, key: int, number: int) -> dict[str, Any]:
+    """Up to three values one after the other from what the model has, the last of which may go; and what the run is found by."""
+    value = model.records.get(key)
+    past: list[tuple[Record, int]] = []
+    now = number * 10
+    for place in range(draw(st.integers(0, 3))):
+        if value is not None:
+            past.append((value, now + place))
+        value = Record(key, now + place, place, draw(st.booleans()), draw(st.sampled_from(PARTS)))
+    attributes = [(draw(st.sampled_from("ab")), draw(st.sampled_from(["", "x", "xy"])), draw(st.booleans()))]
+    gone = value is not None and draw(st.sampled_from([True, False, False]))
+    if value is not None and gone:
+        past.append((value, now + 5))
+        value = None
+    return {"record": value, "past": past, "unrecorded": gone, "attributes": attributes}
+
+
+def make_write(draw: Draw, model: Model, key: int, right: bool, number: int) -> RunWrite:
     """A write that fits the model's rows; `right` says whether its revision does."""
     found = model.revisions.get(key, -1)
     opened: list[OpenStep] = []
@@ -140,7 +178,7 @@ def make_write(draw: Draw, model: Model, key: int, right: bool) -> RunWrite:
     variables = [(0, name, draw(st.sampled_from([1, HUGE, None, UNSET]))) for name in draw(st.sets(st.sampled_from("ab")))]
     return RunWrite(
         run(key, max(found, 0) + 1), found if right else found + 3, opened, changed, closed, ended, reopened,
-        variables=variables, process="p" if found < 0 else "",
+        variables=variables, process="p" if found < 0 else "", **documents(draw, model, key, number),
     )  # fmt: skip
 
 
@@ -148,7 +186,7 @@ def make_group(draw: Draw, model: Model, number: int) -> Group:
     mostly = st.sampled_from([True, True, True, False])
     group = Group(number)
     for key in sorted(draw(st.sets(st.sampled_from(KEYS), max_size=2))):
-        group.runs.append(make_write(draw, model, key, draw(mostly)))
+        group.runs.append(make_write(draw, model, key, draw(mostly), number))
     written = {write.run.key for write in group.runs}
     for key in sorted(draw(st.sets(st.sampled_from(KEYS), max_size=1)) - written):
         group.reads.append((key, model.revisions.get(key, -1) if draw(mostly) else 7))
@@ -191,12 +229,38 @@ async def compare(store: SqliteStore, model: Model) -> None:
     assert {row.id for row in await store.held_all("a", 99)} == model.held
     assert sorted(await store.timers(1 << 60, 99), key=lambda row: row.n) == sorted(model.timers.values(), key=lambda row: row.n)
     assert await store.rendezvous("a", "n", "k") == model.meetings.get("k", 0)
+    await compare_documents(store, model)
     blobs = set(store._reader.db.execute("SELECT run, n, part FROM blob"))
     said: set[Any] = set()
     for key, n, bits in store._reader.db.execute("SELECT run, n, parts FROM open UNION ALL SELECT run, n, parts FROM step"):
         assert isinstance(bits, int)
         said |= {(key, n, part) for part in range(3) if bits >> part & 1}
     assert blobs == said, "a blob without its row, or a row without its blob"
+
+
+async def compare_documents(store: SqliteStore, model: Model) -> None:
+    edges = {value.since for values in model.past.values() for value, _ in values} | {
+        until for values in model.past.values() for _, until in values
+    }
+    edges |= {value.since for value in model.records.values()}
+    for at in sorted({0} | {instant for edge in edges for instant in (edge - 1, edge)}):
+        expected = [model.record(key, at) for key in KEYS]
+        assert [await store.record(key, at) for key in KEYS] == expected
+        there = [value for value in expected if value is not None]
+        assert await store.records("a", process="p", at=at) == there
+        assert (
+            await store.records("a", at=at, after=KEYS[0], limit=1, live=True)
+            == [value for value in there if value.live and value.run > KEYS[0]][:1]
+        )
+    for key in KEYS:
+        assert await store.past(key) == model.past[key]
+        assert await store.facts(run(key), [RecordKey()]) == [model.records.get(key)]
+    for name in "ab":
+        for value in ("", "x", "xy"):
+            same = sorted({key for key, *filed in model.attributes if filed == [name, value]})
+            begin = sorted({key for key, filed, text in model.attributes if filed == name and text.startswith(value)})
+            assert await store.candidates("a", "p", [[(name, value, False)]], 99) == same
+            assert await store.candidates("a", "", [[(name, value, True)]], 99) == begin
 
 
 @given(st.data())

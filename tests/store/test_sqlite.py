@@ -98,11 +98,29 @@ def test_every_read_goes_by_an_index_without_a_scan_or_a_sort() -> None:
     ("leased", "open_lease (ends<?)"),
     ("run_live", "run_live (line=? AND rowid<?)"),
     ("events_type_down", "event_type (ns=? AND type=? AND rowid>? AND rowid<?)"),
+    ("record_at", "autoindex_past_1 (run=? AND since<?)"),
+    ("past", "autoindex_past_1 (run=? AND since>?)"),
+    ("records_line", "record_line (line=? AND rowid>?)"),
+    ("records_live", "record_live (line=? AND rowid>?)"),
+    ("records_at", "COVERING INDEX sqlite_autoindex_past_1 (run=? AND since<?)"),
+    ("records_all_at", "PRIMARY KEY (rowid>?)"),
+    ("attr_count", "COVERING INDEX attr_value (line=? AND name=? AND value>? AND value<?)"),
+    ("attr_count_any", "COVERING INDEX attr_value (line=? AND name=? AND value>? AND value<?)"),
+    ("attr_runs", "COVERING INDEX attr_value (line=? AND name=? AND value>? AND value<?)"),
+    ("attr_runs_any", "COVERING INDEX attr_value (line=? AND name=? AND value>? AND value<?)"),
 ])  # fmt: skip
 def test_the_reads_that_matter_seek_as_far_as_they_can(name: str, index: str) -> None:
     sql = load("reads.sql")[name].replace("{open}", OPEN_COLUMNS)
     plan = " ".join(str(row[3]) for row in database(True).execute("EXPLAIN QUERY PLAN " + sql, (None,) * sql_width(sql)))
     assert index in plan
+
+
+@pytest.mark.parametrize("name", ["remove_record", "remove_past", "remove_attr", "attr_gone", "attr_put", "record_put"])
+def test_writes_about_documents_seek_too(name: str) -> None:
+    sql = load("writes.sql")[name]
+    plan = [str(row[3]) for row in database(True).execute("EXPLAIN QUERY PLAN " + sql, (None,) * sql_width(sql))]
+    assert plan
+    assert all(line.startswith("SEARCH") for line in plan), plan
 
 
 def test_what_rewinds_took_back_is_merged() -> None:

@@ -120,9 +120,8 @@ SELECT run, n, at, text FROM log WHERE run = ?1 AND n = ?2 ORDER BY id LIMIT ?3;
 SELECT run, since, number, live, body FROM record WHERE run = ?1 AND body IS NOT NULL;
 
 -- name: record_at
--- The past value of an instant, if there was one.
-SELECT run, since, number, live, body FROM (SELECT * FROM past WHERE run = ?1 AND since <= ?2 ORDER BY since DESC LIMIT 1)
-WHERE until > ?2;
+-- The last that began by then; it may have ended by then too.
+SELECT run, since, number, live, body, until FROM past WHERE run = ?1 AND since <= ?2 ORDER BY since DESC LIMIT 1;
 
 -- name: past
 SELECT run, since, number, live, body, until FROM past WHERE run = ?1 AND since > ?2 ORDER BY since LIMIT ?3;
@@ -157,17 +156,20 @@ AND (p.until > ?5 OR (r.since <= ?5 AND r.body IS NOT NULL)) AND (?3 = -1 OR coa
 ORDER BY r.run LIMIT ?4;
 
 -- name: attr_count
--- No further than up to a number.
-SELECT count(*) FROM (SELECT 1 FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value = ?3 LIMIT ?4);
+-- From one value up to another, and no more rows than a number.
+SELECT count(*) FROM (SELECT 1 FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value >= ?3 AND value < ?4 LIMIT ?5);
 
--- name: attr_count_range
-SELECT count(*) FROM (SELECT 1 FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value >= ?3 AND value < ?5 LIMIT ?4);
+-- name: attr_count_any
+-- Whatever the process.
+SELECT count(*) FROM (SELECT 1 FROM line l CROSS JOIN attr a INDEXED BY attr_value
+  WHERE l.ns = ?1 AND a.line = l.id AND a.name = ?2 AND a.value >= ?3 AND a.value < ?4 LIMIT ?5);
 
 -- name: attr_runs
-SELECT run FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value = ?3 LIMIT ?4;
+SELECT run FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value >= ?3 AND value < ?4 LIMIT ?5;
 
--- name: attr_runs_range
-SELECT run FROM attr INDEXED BY attr_value WHERE line = ?1 AND name = ?2 AND value >= ?3 AND value < ?5 LIMIT ?4;
+-- name: attr_runs_any
+SELECT a.run FROM line l CROSS JOIN attr a INDEXED BY attr_value
+WHERE l.ns = ?1 AND a.line = l.id AND a.name = ?2 AND a.value >= ?3 AND a.value < ?4 LIMIT ?5;
 
 -- name: rendezvous
 SELECT rev FROM rendezvous WHERE ns = ?1 AND name = ?2 AND key = ?3;

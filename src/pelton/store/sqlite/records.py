@@ -11,7 +11,7 @@ one costs no more than the narrow one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -23,10 +23,10 @@ from pelton.store.sqlite.rows import decode_any
 MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all records are scanned
 FIRST_LOOK = 64  # rows that each part of a condition is counted up to at first
 FURTHER = 8  # times as many at each further look
-NO_END = b""  # after every text, as SQLite orders values
+NO_END = b""  # comes after every text in SQLite
 
 Attribute = tuple[str, str, bool]  # name, value, whether the value is only how it begins
-Range = tuple[str, str, str | bytes | None]  # name, value or lowest value, None or the value after the highest
+Range = tuple[str, str, str | bytes]  # name, the lowest value, what comes after the highest
 
 
 class RecordReads:
@@ -38,6 +38,8 @@ class RecordReads:
         row = self._reader.one("record", run)
         if at and (row is None or row[1] > at):
             row = self._reader.one("record_at", run, at)
+            if row is not None and row[5] <= at:
+                return None
         return None if row is None else _record(row)
 
     def past(self, run: int, after: int, limit: int) -> list[tuple[Record, int]]:
@@ -61,46 +63,36 @@ class RecordReads:
         return [_record(row) for row in rows]
 
     def candidates(self, ns: str, process: str, conjuncts: Sequence[Sequence[Attribute]], most: int) -> list[int] | None:
-        lines = self._of(ns, process)
-        ranges = [[bounds for attribute in conjunct if (bounds := _range(attribute))] for conjunct in conjuncts]
-        look = FIRST_LOOK
+        where: int | str = self._lines.get((ns, process), 0) if process else ns
+        ranges = [[found for attribute in conjunct if (found := _range(attribute))] for conjunct in conjuncts]
+        look = FIRST_LOOK if len(ranges) > 1 else most + 1
         while ranges:
             look = min(look, most + 1)
-            counts = [self._count(lines, conjunct, look) for conjunct in ranges]
+            counts = [self._count(where, conjunct, look) for conjunct in ranges]
             least = min(counts)
             if least < look:
-                return sorted(set(self._found(lines, ranges[counts.index(least)], least)))
+                return self._found(where, ranges[counts.index(least)], least)
             if look > most:
                 break
             look *= FURTHER
         return None
 
-    def _count(self, lines: Sequence[int], ranges: Sequence[Range], look: int) -> int:
-        """How many rows there are, counted up to `look`."""
+    def _count(self, where: int | str, ranges: Sequence[Range], look: int) -> int:
+        """How many rows there are, counted up to `look`. `where`: a process's line, or a namespace."""
+        statement = "attr_count" if type(where) is int else "attr_count_any"
         total = 0
-        for line in lines:
-            for name, low, high in ranges:
-                if total >= look:
-                    break
-                if high is None:
-                    total += self._reader.value("attr_count", line, name, low, look - total)
-                else:
-                    total += self._reader.value("attr_count_range", line, name, low, look - total, high)
+        for span in ranges:
+            if total < look:
+                total += self._reader.value(statement, where, *span, look - total)
         self._reader.counts.rows_read += total
         return total
 
-    def _found(self, lines: Sequence[int], ranges: Sequence[Range], most: int) -> Iterator[int]:
-        for line in lines:
-            for name, low, high in ranges:
-                if high is None:
-                    rows = self._reader.all("attr_runs", line, name, low, most)
-                else:
-                    rows = self._reader.all("attr_runs_range", line, name, low, most, high)
-                for (run,) in rows:
-                    yield run
+    def _found(self, where: int | str, ranges: Sequence[Range], most: int) -> list[int]:
+        statement = "attr_runs" if type(where) is int else "attr_runs_any"
+        return sorted({run for span in ranges for (run,) in self._reader.all(statement, where, *span, most)})
 
     def _of(self, ns: str, process: str) -> list[int]:
-        """Numbers of the lists that runs of this process, or of any, are in."""
+        """Lines of the process, or of all there are."""
         if process:
             number = self._lines.get((ns, process))
             return [] if number is None else [number]
@@ -123,13 +115,13 @@ def _range(attribute: Attribute) -> Range | None:
         (name + value).encode()
     except UnicodeEncodeError:
         return None
-    return name, value, after_all(value) if begins else None
+    return name, value, after_all(value) if begins else value + "\0"  # there is nothing between a text and this
 
 
 def after_all(start: str) -> str | bytes:
-    """The first text that comes after all those which begin so, by code points (SQLite's order of UTF-8)."""
+    """The first text that comes after all those which begin so, by code points (as SQLite orders UTF-8)."""
     start = start.rstrip("\U0010ffff")
     if not start:
         return NO_END
-    last = ord(start[-1]) + 1
-    return start[:-1] + chr(0xE000 if last == 0xD800 else last)  # there is no text with a surrogate
+    following = ord(start[-1]) + 1
+    return start[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are in no text
