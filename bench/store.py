@@ -1,4 +1,5 @@
-"""What the store can do: transitions a second at 1, 10 and 100 a commit, read times, and bytes kept of a finished run.
+"""What the store can do: transitions a second at 1, 10 and 100 a commit, read times, and bytes kept of a finished run; what a
+document and what it is found by cost, and how long it takes to find 3 among 100,000.
 
 A run has three steps of work: four transitions (the start and three reports), written as the kernel would fold them.
 `uv run python bench/store.py [seconds]`. A sync costs what the disk says: compare ratios, not machines.
@@ -11,12 +12,13 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
 
 from pelton.kernel.facts import NewestKey
-from pelton.kernel.rows import END, START, OpenStep, Run, RunStatus, State, Step
+from pelton.kernel.rows import END, START, OpenStep, Record, Run, RunStatus, State, Step
 from pelton.store.base import Group, RunWrite
 from pelton.store.sqlite.store import SqliteStore
 
@@ -90,7 +92,79 @@ async def reads(store: SqliteStore, key: int) -> tuple[float, float]:
     return times[0], times[1]
 
 
+DOCUMENTS = 100_000
+FIELDS = {f"field{n}": {"type": "String", "value": f"value {n}"} for n in range(6)}
+
+
+def document(key: int, number: int, attributes: int) -> RunWrite:
+    """A run with a document, `attributes` -1: without one. The second value supersedes the first."""
+    run = Run(key, "default", 7, rev=number, created=NOW, updated=NOW, root=key)
+    write = RunWrite(run, number - 1 or -1, process="" if number > 1 else "bench")
+    if attributes >= 0:
+        body = {"state": "Open" if number == 1 else "Done", "correlation": [f"c-{key}"], "fields": FIELDS, "actor": "somebody"}
+        write.record = Record(key, NOW * 1000 + number, number, True, body)
+        values = ("all", "same"), ("rare", f"{key // 3}"), ("correlation", f"c-{key}")
+        values += tuple((f"field{n}", f"value {n} of {key}") for n in range(3))
+        if number == 1:
+            write.attributes = [(name, value, True) for name, value in values[:attributes]]
+        else:
+            write.past = [(Record(key, NOW * 1000 + number - 1, number - 1, True, body), NOW * 1000 + number)]
+    return write
+
+
+async def documents(attributes: int, count: int, look: bool) -> tuple[float, float, float, float]:
+    """Microseconds and bytes of a new run, and of a second value, 100 a commit; `look`: and how long searches take."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore(Path(folder) / "bench.db")
+        await store.open()
+        costs: list[float] = []
+        sizes = [0]
+        for number in (1, 2):
+            start = time.perf_counter()
+            under_way: deque[asyncio.Task[list[object]]] = deque()
+            for first in range(0, count, 100):
+                groups = [Group(key, [document(key, number, attributes)]) for key in range(first + 1, first + 101)]
+                under_way.append(asyncio.create_task(store.commit(groups)))  # type: ignore[arg-type]
+                if len(under_way) == 2:
+                    assert all(outcome.ok for outcome in await under_way.popleft())  # type: ignore[attr-defined]
+            await asyncio.gather(*under_way)
+            costs.append((time.perf_counter() - start) / count * 1e6)
+            if look and number == 1:
+                await searches(store, count)
+            await store.close()  # moves the WAL into the file
+            sizes.append((Path(folder) / "bench.db").stat().st_size)
+            await store.open()
+        await store.close()
+    return costs[0], (sizes[1] - sizes[0]) / count, costs[1], (sizes[2] - sizes[1]) / count
+
+
+async def searches(store: SqliteStore, count: int) -> None:
+    middle = count // 2 // 3
+    rare, all_of_them = [("rare", str(middle), False)], [("all", "same", False)]
+    at = NOW * 1000 + 1
+    asked: dict[str, Callable[[], Awaitable[object]]] = {
+        "3 of them by one attribute": lambda: store.candidates("default", "bench", [rare], 100_000),
+        "beside a part that is true of all": lambda: store.candidates("default", "bench", [all_of_them, rare], 100_000),
+        "by how a value begins": lambda: store.candidates("default", "bench", [[("correlation", f"c-{middle}", True)]], 100_000),
+        "whatever the process": lambda: store.candidates("default", "", [all_of_them, rare], 100_000),
+        "all of them refused beyond 1,000": lambda: store.candidates("default", "bench", [all_of_them], 1000),
+        "a document": lambda: store.record(count // 2),
+        "500 documents as of an instant": lambda: store.records("default", process="bench", at=at, after=count // 2),
+    }
+    assert await asked["beside a part that is true of all"]() == [middle * 3, middle * 3 + 1, middle * 3 + 2]
+    for what, ask in asked.items():
+        start = time.perf_counter()
+        for _ in range(200):
+            await ask()
+        print(f"of {count} documents, {what}: {(time.perf_counter() - start) / 200 * 1e6:.1f} us")
+
+
 async def main(seconds: float) -> None:
+    for attributes in (-1, 0, 3, 6):
+        look = attributes == 3
+        new, size, again, more = await documents(attributes, DOCUMENTS if look else DOCUMENTS // 5, look)
+        what = f"a document found by {attributes}" if attributes >= 0 else "no document"
+        print(f"a new run with {what}: {new:.1f} us, {size:.0f} B; a further value: {again:.1f} us, {more:.0f} B")
     for size in (1, 10, 100):
         with tempfile.TemporaryDirectory() as folder:
             store = SqliteStore(Path(folder) / "bench.db")
