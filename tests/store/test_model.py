@@ -131,7 +131,7 @@ def documents(draw: Draw, model: Model, key: int, number: int) -> dict[str, Any]
     """Up to three values one after the other from what the model has, the last of which may go; and what the run is found by."""
     value = model.records.get(key)
     past: list[tuple[Record, int]] = []
-    now = number * 10
+    now = number * 10 + 10
     for place in range(draw(st.integers(0, 3))):
         if value is not None:
             past.append((value, now + place))
