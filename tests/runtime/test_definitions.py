@@ -140,7 +140,7 @@ async def test_what_is_referred_to_often_counts_once(tmp_path: Path) -> None:
 async def test_a_handler_set_hears_what_its_active_handlers_are_for(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
         cache = definitions_of(at)
-        handlers = await cache.refresh("default")
+        handlers = await cache.handlers.refresh("default")
         assert not handlers.hears("order.made")
         await at.handle("one", handles("order.*"))
         await at.handle("two", handles("run.ended"))

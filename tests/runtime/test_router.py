@@ -112,7 +112,7 @@ async def test_a_handler_that_arrives_between_match_and_commit_is_seen(tmp_path:
         await one(router, event(0))
         gate = cast(Gate, at.store)
         definitions = at.committer.definitions
-        known = definitions.handlers("default")
+        known = definitions.handlers.known("default")
         assert known is not None
         before = known.counter
         await at.handle("h", handles("order", starts))

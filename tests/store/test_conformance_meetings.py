@@ -213,3 +213,39 @@ async def test_an_event_is_matched_against_the_handlers_of_its_commit(store: Sto
     assert [(outcome.ok, outcome.lost) for outcome in outcomes] == [(True, ""), (True, ""), (False, "handlers a"), (True, "")]
     assert await store.handler_counter("a") == 1
     assert await lost(store, Group(5, [go(1, 1)], handlers=[("a", 0)])) == "handlers a"
+
+
+async def changes(store: Store, ns: str, after: int, limit: int = 99) -> list[tuple[int, int, int]]:
+    return [(each.counter, each.gone, each.row.id if each.row else 0) for each in await store.handler_changes(ns, after, limit)]
+
+
+async def test_each_value_of_the_handlers_counter_remembers_its_change(store: Store) -> None:
+    def handler(number: int, name: str, at: int, expected: int = -1, ns: str = "a") -> DefinitionWrite:
+        row = definition(number, name, 1, at, kind="handler", ns=ns)
+        return DefinitionWrite(ns, "handler", name, 1, row, at, expected, counts=True)
+
+    assert await changes(store, "a", 0) == []
+    outcomes = await store.commit(
+        [
+            Group(1, definitions=[handler(1, "h", 100), handler(2, "i", 100)]),
+            Group(2, definitions=[handler(3, "h", 200, expected=77)]),  # lost: nothing of it is remembered
+            Group(3, definitions=[handler(4, "h", 300, expected=1)]),
+            Group(4, definitions=[handler(5, "h", 100, ns="b"), write(definition(6, "p", 1, 100), 100)]),
+            Group(5, definitions=[DefinitionWrite("a", "handler", "i", 1, None, 400, 2, counts=True), handler(7, "i2", 400)]),
+        ]
+    )
+    assert [outcome.ok for outcome in outcomes] == [True, False, True, True, True]
+    whole = [(1, 0, 1), (2, 0, 2), (3, 1, 4), (4, 2, 0), (5, 0, 7)]
+    assert await changes(store, "a", 0) == whole
+    assert await store.handler_counter("a") == 5
+    assert await changes(store, "a", 3) == whole[3:]
+    assert await changes(store, "a", 1, limit=2) == whole[1:3]
+    assert await changes(store, "a", 5) == await changes(store, "c", 0) == []
+    assert await changes(store, "b", 0) == [(1, 0, 5)]
+    first, *_, last = await store.handler_changes("a", 0, 99)
+    assert first.row is not None
+    assert last.row is not None
+    assert (first.row.until, last.row.until) == (300, 0)  # as they are now
+    assert last.row == definition(7, "i2", 1, 400, kind="handler", ns="a")
+    await put(store, Group(6, definitions=[DefinitionWrite("a", "handler", "none", 1, None, 500, counts=True)]))
+    assert await changes(store, "a", 5) == [(6, 0, 0)]

@@ -1,11 +1,8 @@
-"""Definitions as this process knows them: rows, bindings, compiled processes, and the handler sets of namespaces.
+"""Definitions as this process knows them: rows, bindings, compiled processes; handler sets are in `handler_sets`.
 
 A run follows a *bound* definition: a row of kind "bound" whose body is the process with all that it refers to, found again by its
 content. Binding and compiling happen before and outside transactions, big ones in a thread, and are remembered: processes by row,
 bindings by name until something in their namespace changes.
-
-A handler set is named by its namespace's counter. The commit of an event checks the counter that it was matched against; when it
-has moved, `refresh` brings the set up to date, changing only what differs.
 """
 
 from __future__ import annotations
@@ -19,70 +16,20 @@ from typing import Any, TypeVar
 from msgspec import DecodeError, json
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.expressions.filters import wildcard
-from pelton.kernel.handlers import Handler, HandlerIndex
 from pelton.kernel.process import Process
 from pelton.runtime.base import EngineError, Language
+from pelton.runtime.handler_sets import HandlerSets
 from pelton.runtime.ids import Instants
 from pelton.store.base import Committed, DefinitionRow, DefinitionWrite, EventRow, Group, Store
 
 PROCESSES_KEPT = 1_000
 BINDINGS_KEPT = 10_000
 BIG = 32_768  # bytes of a body that is compiled in a thread
-TYPES_KEPT = 10_000
-ONE_BY_ONE = 200  # handlers that are read singly rather than with all others
 REFERENCES = 6_000  # definitions that one process may refer to: more than the steps that a language lets it have
 TRIES = 8
 
 Write = Callable[[Callable[[Group], None]], Awaitable[Committed]]
 V = TypeVar("V")
-
-
-class HandlerSet:
-    """The handlers of a namespace as of one value of its counter."""
-
-    __slots__ = ("_heard", "_patterns", "_types", "counter", "index", "rows")
-
-    def __init__(self) -> None:
-        self.counter = -1
-        self.index = HandlerIndex()
-        self.rows: dict[int, Handler] = {}  # by row of its definition
-        self._types: dict[str, int] = {}  # how many active handlers are for each
-        self._patterns: dict[str, Callable[[str], bool]] = {}  # of the types with wildcards
-        self._heard: dict[str, bool] = {}
-
-    def add(self, number: int, handler: Handler) -> None:
-        self.rows[number] = handler
-        self.index.add(handler)
-        for kind in set(handler.types) if handler.active else ():
-            self._types[kind] = self._types.get(kind, 0) + 1
-            if "*" in kind and kind not in self._patterns:
-                self._patterns[kind] = wildcard(kind, single=False)
-        self._heard.clear()
-
-    def remove(self, number: int) -> None:
-        handler = self.rows.pop(number)
-        self.index.remove(handler)
-        for kind in set(handler.types) if handler.active else ():
-            self._types[kind] -= 1
-            if not self._types[kind]:
-                del self._types[kind]
-                self._patterns.pop(kind, None)
-        self._heard.clear()
-
-    def hears(self, event_type: str) -> bool:
-        """Whether any active handler is for events of this type."""
-        heard = self._heard.get(event_type)
-        if heard is None:
-            if len(self._heard) >= TYPES_KEPT:
-                self._heard.clear()
-            heard = event_type in self._types or any(matches(event_type) for matches in self._patterns.values())
-            self._heard[event_type] = heard
-        return heard
-
-    @property
-    def types(self) -> frozenset[str]:
-        return frozenset(self._types)
 
 
 class Definitions:
@@ -95,7 +42,7 @@ class Definitions:
         self._processes: OrderedDict[int, Process] = OrderedDict()
         self._bindings: OrderedDict[tuple[str, str, int], Process] = OrderedDict()
         self._generation: dict[str, int] = {}  # by namespace: raised when bindings become doubtful
-        self._sets: dict[str, HandlerSet] = {}
+        self.handlers = HandlerSets(store, self.language)
         self._underway: dict[Any, asyncio.Future[Any]] = {}
         self._instants = instants
 
@@ -145,7 +92,7 @@ class Definitions:
             since = self._moment(live)
             row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, since, 0, actor)
             if await self._put(DefinitionWrite(ns, kind, name, version, row, since, live.id if live else 0, kind == "handler")):
-                await self._changed(ns, kind, live.id if live is not None else 0, row)
+                await self._changed(ns, kind)
                 return row
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
 
@@ -157,7 +104,7 @@ class Definitions:
                 raise EngineError("not found", f"there is no {kind} {name!r} version {version}", "name")
             write = DefinitionWrite(ns, kind, name, version, None, self._moment(live), live.id, kind == "handler")
             if await self._put(write):
-                await self._changed(ns, kind, live.id, None)
+                await self._changed(ns, kind)
                 return write.at
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
 
@@ -178,28 +125,14 @@ class Definitions:
         done = await self._write(lambda group: group.definitions.append(write))
         return done.ok
 
-    async def _changed(self, ns: str, kind: str, gone: int, row: DefinitionRow | None) -> None:
-        """Our change is in the store: row `gone` was closed (0 = none), `row` is new."""
+    async def _changed(self, ns: str, kind: str) -> None:
+        """Our change is in the store."""
         if kind != "handler":
             self._generation[ns] = self._generation.get(ns, 0) + 1
             for known in [known for known in self._bindings if known[0] == ns]:
                 del self._bindings[known]
-        elif not self._follow(ns, await self._store.handler_counter(ns), gone, row):
-            await self.refresh(ns)
-
-    def _follow(self, ns: str, counter: int, gone: int, row: DefinitionRow | None) -> bool:
-        """Makes our change in the set at hand, without looking at all the others, when it is the only one that the set lacks."""
-        known = self._sets.get(ns)
-        if known is None or counter != known.counter + 1 or ("handlers", ns) in self._underway:
-            return False
-        if (gone and gone not in known.rows) or (row is not None and row.id in known.rows):
-            return False  # the set has ours already: what it lacks is somebody else's
-        if gone:
-            known.remove(gone)
-        if row is not None:
-            known.add(row.id, self.language(row.language).handler(row))
-        known.counter = counter
-        return True
+        else:
+            await self.handlers.refresh(ns)
 
     # ---- bindings and processes
 
@@ -351,45 +284,6 @@ class Definitions:
             running.add_done_callback(lambda done: (self._underway.pop(key, None), done.cancelled() or done.exception())[0])
         result: V = await asyncio.shield(running)
         return result
-
-    # ---- handlers
-
-    def handlers(self, ns: str) -> HandlerSet | None:
-        """The set of a namespace, when it has been loaded."""
-        return self._sets.get(ns)
-
-    async def refresh(self, ns: str) -> HandlerSet:
-        """The set as it is in the store now."""
-        return await self._once(("handlers", ns), lambda: self._refresh(ns))
-
-    async def _refresh(self, ns: str) -> HandlerSet:
-        known = self._sets.get(ns)
-        for _ in range(TRIES):
-            counter = await self._store.handler_counter(ns)
-            if known is not None and known.counter == counter:
-                return known
-            live = set(await self._store.live_definitions(ns, "handler"))
-            rows = await self._handler_rows(ns, live - known.rows.keys() if known is not None else live)
-            if await self._store.handler_counter(ns) == counter:
-                break
-        else:
-            raise EngineError("busy", f"the handlers of namespace {ns!r} keep changing; try again")
-        if known is None:
-            known = self._sets[ns] = HandlerSet()
-        for gone in known.rows.keys() - live:
-            known.remove(gone)
-        for row in rows:
-            if row.id not in known.rows:
-                known.add(row.id, self.language(row.language).handler(row))
-        known.counter = counter
-        return known
-
-    async def _handler_rows(self, ns: str, wanted: set[int]) -> list[DefinitionRow]:
-        """Few are read one by one: a set may be large, and it changes by one handler at a time."""
-        if len(wanted) > ONE_BY_ONE:
-            return [row for row in await self._store.definitions(ns, "handler") if row.id in wanted]
-        found = [await self._store.definition(number) for number in sorted(wanted)]
-        return [row for row in found if row is not None]
 
 
 def content_hash(head: str, body: bytes) -> bytes:

@@ -134,7 +134,7 @@ class Engine:
     async def open(self) -> None:
         """Takes up what an earlier life left: by index, never by looking at all runs."""
         for namespace in sorted(self._namespaces):
-            await self.definition_cache.refresh(namespace)
+            await self.definition_cache.handlers.refresh(namespace)
         await self.fanout.start()
         await self.outbox.start()
         await self.work.start()
@@ -598,7 +598,7 @@ class Engine:
         return await self.store.held_all(ns, limit)
 
     def _listens(self, ns: str, kind: str) -> bool:
-        handlers = self.definition_cache.handlers(ns)
+        handlers = self.definition_cache.handlers.known(ns)
         return handlers is not None and handlers.hears(kind)
 
     # ---- sources: an event type that is the address of a system is listened to there
@@ -606,16 +606,25 @@ class Engine:
     def _listen(self) -> None:
         if not self._started:
             return
-        listeners: dict[str, list[str]] = {}
+        moved = False
         for namespace in sorted(self._namespaces):
-            handlers = self.definition_cache.handlers(namespace)
-            for kind in sorted(handlers.types) if handlers is not None else ():
-                scheme = kind.partition(":")[0]
-                connector = self.connectors.get(scheme) if ":" in kind and "*" not in kind else None
-                if connector is not None and getattr(connector, "source", True) and self.outbox.check(kind) is None:
-                    listeners.setdefault(kind, []).append(namespace)
-        self._listeners = listeners
-        self.sources.refresh(listeners)
+            handlers = self.definition_cache.handlers.known(namespace)
+            if handlers is None:
+                continue
+            for kind in filter(self._is_source, handlers.moved):
+                moved = True
+                names = {*self._listeners.pop(kind, ()), namespace}
+                if not handlers.names(kind):
+                    names.remove(namespace)
+                if names:
+                    self._listeners[kind] = sorted(names)
+            handlers.moved.clear()
+        if moved:
+            self.sources.refresh(self._listeners)
+
+    def _is_source(self, kind: str) -> bool:
+        connector = self.connectors.get(kind.partition(":")[0]) if ":" in kind and "*" not in kind else None
+        return connector is not None and getattr(connector, "source", True) and self.outbox.check(kind) is None
 
     def _namespace(self, address: str) -> str:
         return next(iter(self._listeners.get(address, ())), "default")

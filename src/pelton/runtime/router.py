@@ -237,10 +237,10 @@ class Router:
             job.posted = posted_of(job.found)
             return None
         event = job.event
-        handlers = committer.definitions.handlers(event.ns)
+        handlers = committer.definitions.handlers.known(event.ns)
         if handlers is None or job.outdated:
             job.outdated = False
-            raise Suspend(fetch=lambda: committer.definitions.refresh(event.ns))
+            raise Suspend(fetch=lambda: committer.definitions.handlers.refresh(event.ns))
         row = EventRow(
             job.key,
             event.ns,

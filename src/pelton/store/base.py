@@ -193,7 +193,7 @@ class DefinitionWrite(Struct):
     row: DefinitionRow | None
     at: int
     expected: int = -1
-    counts: bool = False  # raises the namespace's counter of handler sets
+    counts: bool = False  # raises the namespace's counter of handlers, which remembers this change
 
 
 class InboxRow(Struct, array_like=True, gc=False):
@@ -310,6 +310,14 @@ class Counts(Struct):
     rows_read: int = 0
     rows_written: int = 0
     commits: int = 0
+
+
+class HandlerChange(NamedTuple):
+    """What made the counter of a namespace's handlers this value: the row that was closed (0 = none), and the new one."""
+
+    counter: int
+    gone: int
+    row: DefinitionRow | None
 
 
 class Page(NamedTuple):
@@ -493,6 +501,12 @@ class Store(Protocol):
         ...
 
     async def handler_counter(self, ns: str) -> int: ...
+    async def handler_changes(self, ns: str, after: int, limit: int) -> list[HandlerChange]:
+        """What changed the namespace's handlers after that value of their counter, in order and without gaps, as of one moment:
+        one for each value. Fewer than `limit`: these are all. A first value other than `after` + 1 says that the history does
+        not go back so far."""
+        ...
+
     async def health(self) -> dict[str, Any]:
         """Sizes and settings for people: file size, WAL size, durability, schema version."""
         ...

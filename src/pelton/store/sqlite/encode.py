@@ -320,8 +320,10 @@ def _definition(out: Encoded, write: DefinitionWrite) -> None:
     name: Row = (write.ns, write.kind, write.name, write.version)
     if write.expected >= 0:
         out.add("check_definition", (*name, write.expected))
-    out.add("definition_close", (*name, write.at))
     row = write.row
+    if write.counts:
+        out.add("handler_change", (*name, row.id if row is not None else 0))
+    out.add("definition_close", (*name, write.at))
     if row is not None:
         out.add("definition_new", (row.id, *name, row.since, row.until, row.hash, pack(row)))
     if write.counts:

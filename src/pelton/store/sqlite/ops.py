@@ -71,6 +71,7 @@ OPS: tuple[Op, ...] = (
     Op("dead_gone"),
     Op("inbox_put"),
     Op("inbox_gone"),
+    Op("handler_change"),
     Op("definition_close"),
     Op("definition_new", "definition {2} {3} of {1}", exact=True),
     Op("counter_raise"),

@@ -288,6 +288,11 @@ SELECT until, body FROM definition INDEXED BY definition_bound WHERE kind = 'bou
 -- name: handler_counter
 SELECT value FROM counter WHERE ns = ?1;
 
+-- name: handler_changes
+SELECT change.counter, change.gone, definition.until, definition.body
+FROM handler_change AS change LEFT JOIN definition ON definition.id = change.come
+WHERE change.ns = ?1 AND change.counter > ?2 ORDER BY change.counter LIMIT ?3;
+
 -- name: meta
 SELECT name, value FROM meta;
 

@@ -147,6 +147,11 @@ CREATE INDEX definition_bound ON definition (ns, hash) WHERE kind = 'bound';
 
 CREATE TABLE counter (ns TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
+-- What each value of that counter changed: the definitions that went and came, 0 for none.
+CREATE TABLE handler_change (
+  ns TEXT NOT NULL, counter INTEGER NOT NULL, gone INTEGER NOT NULL, come INTEGER NOT NULL, PRIMARY KEY (ns, counter)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE result (
   job INTEGER NOT NULL, run INTEGER NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, outcome TEXT NOT NULL,
   detail TEXT NOT NULL, PRIMARY KEY (job, run, n)

@@ -26,6 +26,7 @@ from pelton.store.base import (
     Delivery,
     EventRow,
     Group,
+    HandlerChange,
     HeldRow,
     InboxRow,
     LogRow,
@@ -438,6 +439,10 @@ class SqliteStore:
     async def handler_counter(self, ns: str) -> int:
         return self._reader.value("handler_counter", ns) or 0
 
+    async def handler_changes(self, ns: str, after: int, limit: int) -> list[HandlerChange]:
+        rows = self._reader.all("handler_changes", ns, after, limit)
+        return [HandlerChange(counter, gone, _definition(row)) for counter, gone, *row in rows]
+
     async def health(self) -> dict[str, Any]:
         return {
             "store": "sqlite",
@@ -472,7 +477,7 @@ def _event(row: Any) -> EventRow:
 
 
 def _definition(row: Any) -> DefinitionRow | None:
-    if row is None:
+    if row is None or row[1] is None:
         return None
     found = decode_definition(row[1])
     found.until = row[0]

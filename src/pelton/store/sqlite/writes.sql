@@ -207,6 +207,13 @@ ON CONFLICT DO UPDATE SET run = excluded.run, due = excluded.due, parked = exclu
 -- Done.
 DELETE FROM inbox WHERE id = ?1;
 
+-- name: handler_change
+-- What the next value of the counter changes; before the live version is closed, and before the counter is raised.
+INSERT INTO handler_change (ns, counter, gone, come) SELECT ?1,
+  1 + max(coalesce((SELECT value FROM counter WHERE ns = ?1), 0),
+    coalesce((SELECT max(counter) FROM handler_change WHERE ns = ?1), 0)),
+  coalesce((SELECT id FROM definition WHERE ns = ?1 AND kind = ?2 AND name = ?3 AND version = ?4 AND until = 0), 0), ?5;
+
 -- name: definition_close
 -- The live version was so until now.
 UPDATE definition SET until = ?5 WHERE ns = ?1 AND kind = ?2 AND name = ?3 AND version = ?4 AND until = 0;
