@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from .base import JSON, Invalid
 from .filters import Equality, Filter, ScriptFilter, Trace, Verdict, _Tested, is_indexable
 from .javascript import check, truthy
+from .kept import kept
 from .loose import UNDEFINED, Unsure, index_key, less, loosely_equal, member, strictly_equal, to_boolean
 from .tokens import Token, tokens
 
@@ -58,41 +59,49 @@ class _NotSimple(Exception):
 
 
 class Condition(_Tested):
-    """A recognised condition."""
+    """A recognised condition. It holds its source and what an index asks for; see `kept` for the rest."""
 
-    __slots__ = ("_node", "_script", "equalities")
+    __slots__ = ("_limit_ms", "_source", "equalities")
 
-    def __init__(self, node: _Node, script: ScriptFilter) -> None:
-        self._node = node
-        self._script = script
-        self.equalities = tuple(equality for equality in node.equalities if is_indexable(equality))
+    def __init__(self, source: str, limit_ms: int) -> None:
+        """Raises _NotSimple, and Invalid for what is not made of the language's tokens."""
+        self._source = source
+        self._limit_ms = limit_ms
+        self.equalities = tuple(equality for equality in _parsed(source).equalities if is_indexable(equality))
+
+    def _script(self) -> ScriptFilter:
+        return ScriptFilter(self._source, limit_ms=self._limit_ms)
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
         try:
-            value = self._node.evaluate(payload)
+            value = _parsed(self._source).evaluate(payload)
         except Unsure:
-            return self._script.passes(payload, context)
+            return self._script().passes(payload, context)
         return value is True or (value is not False and value is not UNDEFINED and truthy(value))
 
     def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
         start = len(trace)
         try:
-            value = self._node.explain(payload, trace)
+            value = _parsed(self._source).explain(payload, trace)
         except Unsure:
             del trace[start:]
-            return self._script.traced(payload, context, trace)
+            return self._script().traced(payload, context, trace)
         return value is not UNDEFINED and truthy(value)
 
 
 def compile_condition(source: str, *, limit_ms: int = 4000) -> Filter:
     """The filter that a JavaScript condition is. Raises Invalid when it is no JavaScript."""
-    script = ScriptFilter(source, limit_ms=limit_ms)
     try:
-        node = _Parser(source).condition()
+        return Condition(source, limit_ms)
     except (_NotSimple, Invalid):
+        script = ScriptFilter(source, limit_ms=limit_ms)
         check(source)
         return script
-    return Condition(node, script)
+
+
+@kept
+def _parsed(source: str) -> _Node:
+    return _Parser(source).condition()
 
 
 class _Parser:

@@ -6,6 +6,7 @@ settings say.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from msgspec import UNSET
 from pelton.kernel.expressions.base import JSON, Expression, Invalid
 from pelton.kernel.expressions.conditions import compile_condition
 from pelton.kernel.expressions.filters import Filter, Parameter
+from pelton.kernel.expressions.kept import kept
 from pelton.kernel.expressions.template import compile_template
 from pelton.kernel.handlers import Handler
 from pelton.kernel.rows import StartMeta, StepStatus
@@ -37,22 +39,27 @@ from pelton.web.errors import WebError
 
 MESSAGE_ID, EVENT_NAME = "conductor.event.messageId", "conductor.event.name"
 
-Plan = Callable[[Any, ActionContext], Command]
+Plan = Callable[[Any, ActionContext, int], Command]
+"""What an action is for an event; the last is how long, in milliseconds, a report on a task that is not there yet is held."""
 
 
 class Planned:
-    """An action, ready to be planned for an event."""
+    """An action of a handler. It holds its text: handlers are many, often with the same action, and few are at work."""
 
-    __slots__ = ("_expand", "_plan", "name")
+    __slots__ = ("_expand", "_hold", "_text", "name")
 
-    def __init__(self, name: str, plan: Plan, expand: bool) -> None:
-        self.name = name
-        self._plan = plan
+    def __init__(self, name: str, text: str, expand: bool, hold: int) -> None:
+        """Raises Invalid for an action that does not compile."""
+        self.name = sys.intern(name)
+        self._text = sys.intern(text)
         self._expand = expand
+        self._hold = hold
+        _planner(text)
 
     def plan(self, context: ActionContext) -> Sequence[Command]:
         payload = context.event.body
-        return [self._plan(Rooted(expanded(payload) if self._expand else payload, context), context)]
+        plan = _planner(self._text)
+        return [plan(Rooted(expanded(payload) if self._expand else payload, context), context, self._hold)]
 
 
 def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
@@ -68,7 +75,7 @@ def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
         id=row.id,
         ns=row.ns,
         name=form.name,
-        types=(form.event,),
+        types=(sys.intern(form.event),),
         filter=_filter(form),
         actions=tuple(actions),
         active=form.active,
@@ -85,12 +92,16 @@ def _filter(form: EventHandler) -> Filter | None:
 
 
 def _action(index: int, action: Action, expand: bool, hold: int) -> Planned:
-    assert action.action is not UNSET  # checked with the handler
-    member = getattr(action, action.action)
-    plan = _PLANS[action.action](member, hold)
     # Names tell the actions of one handler apart.
-    name = f"{action.action}[{index}]" if index else action.action
-    return Planned(name, plan, expand or action.expand_inline_json)
+    name = f"{action.action}[{index}]" if index else str(action.action)
+    return Planned(name, msgspec.json.encode(action).decode(), expand or action.expand_inline_json, hold)
+
+
+@kept
+def _planner(text: str) -> Plan:
+    action = decode.decode(text.encode(), Action)
+    assert action.action is not UNSET  # checked with the handler
+    return _PLANS[action.action](getattr(action, action.action))
 
 
 def _text(value: JSON) -> str:
@@ -109,12 +120,12 @@ def _stamp(context: ActionContext) -> dict[str, JSON]:
 # ---- starting
 
 
-def _start(member: StartWorkflowAction, hold: int) -> Plan:
+def _start(member: StartWorkflowAction) -> Plan:
     given = _template(member.input)
     correlation = _template(member.correlation_id)
     keyed = _template(member.idempotency_key)
 
-    def plan(root: Rooted, context: ActionContext) -> Command:
+    def plan(root: Rooted, context: ActionContext, hold: int) -> Command:
         domains: JSON = member.task_to_domain
         if domains is UNSET and isinstance(root.payload, dict):
             domains = root.payload.get("taskToDomain")
@@ -150,8 +161,8 @@ def _start(member: StartWorkflowAction, hold: int) -> Plan:
 # ---- tasks
 
 
-def _report(status: StepStatus) -> Callable[[TaskAction, int], Plan]:
-    def make(member: TaskAction, hold: int) -> Plan:
+def _report(status: StepStatus) -> Callable[[TaskAction], Plan]:
+    def make(member: TaskAction) -> Plan:
         parts = _template(
             {
                 "workflowId": member.workflow_id or None,
@@ -162,7 +173,7 @@ def _report(status: StepStatus) -> Callable[[TaskAction, int], Plan]:
         )
         output = _template(member.output)
 
-        def plan(root: Rooted, context: ActionContext) -> Command:
+        def plan(root: Rooted, context: ActionContext, hold: int) -> Command:
             named = parts.evaluate(root)
             place = _place(named, cast(Ids, context.codec))
             if isinstance(place, Problem):
@@ -211,7 +222,7 @@ def _place(named: dict[str, JSON], ids: Ids) -> tuple[int, int, str, int] | Prob
 
 
 def _run_signal(workflow: Expression, signal: Callable[[Rooted], Signal]) -> Plan:
-    def plan(root: Rooted, context: ActionContext) -> Command:
+    def plan(root: Rooted, context: ActionContext, hold: int) -> Command:
         identity = workflow.evaluate(root)
         run = cast(Ids, context.codec).parse_run_id(identity) if isinstance(identity, str) else None
         if run is None:
@@ -221,12 +232,12 @@ def _run_signal(workflow: Expression, signal: Callable[[Rooted], Signal]) -> Pla
     return plan
 
 
-def _terminate(member: TerminateAction, hold: int) -> Plan:
+def _terminate(member: TerminateAction) -> Plan:
     reason = _template(member.termination_reason or "")
     return _run_signal(_template(member.workflow_id), lambda root: Terminate(reason=_text(reason.evaluate(root)), strict=False))
 
 
-def _variables(member: VariablesAction, hold: int) -> Plan:
+def _variables(member: VariablesAction) -> Plan:
     changes = _template(member.variables)
     return _run_signal(
         _template(member.workflow_id),
@@ -234,7 +245,7 @@ def _variables(member: VariablesAction, hold: int) -> Plan:
     )
 
 
-_PLANS: dict[str, Callable[[Any, int], Plan]] = {
+_PLANS: dict[str, Callable[[Any], Plan]] = {
     "start_workflow": _start,
     "complete_task": _report(StepStatus.COMPLETED),
     "fail_task": _report(StepStatus.FAILED),

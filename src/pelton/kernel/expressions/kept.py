@@ -1,0 +1,24 @@
+"""Compiled forms, kept while they are in use and made again when they are not.
+
+What is compiled is many times the size of its source: a handler's condition some 6 kB for 40 characters. So those who may be many
+keep the source, and have the form made for them; the latest ones are remembered, large ones apart, so that a few of them do not
+drive all others out or fill the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+V = TypeVar("V")
+
+LARGE = 500  # characters
+SMALL_KEPT = 4_096
+LARGE_KEPT = 64
+
+
+def kept(make: Callable[[str], V]) -> Callable[[str], V]:
+    """`make`, remembering its latest answers by their source. What it raises is not remembered."""
+    small, large = lru_cache(SMALL_KEPT)(make), lru_cache(LARGE_KEPT)(make)
+    return lambda source: small(source) if len(source) <= LARGE else large(source)
