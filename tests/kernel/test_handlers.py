@@ -187,7 +187,9 @@ def test_neutral_filters_are_indexed_too() -> None:
         index.add(Handler(id=number, ns="n", name="h", types=("task",), filter=And(parts)))
     index.add(Handler(id=100, ns="n", name="p", types=("task",), filter=Parameter("go")))
     payload = {"state": "open", "owner": {"id": 7}, "name": "abc", "go": 1}
-    assert verdicts(index, "task", payload) in ({0: "false", 7: "fired", 100: "fired"}, {7: "fired", 100: "fired"})
+    found = verdicts(index, "task", payload)
+    assert {number for number, verdict in found.items() if verdict == "fired"} == {7, 100}
+    assert len(found) <= 4  # of the tests that all share, each has the first handler that came to it
 
 
 TYPES = ["order", "order.new", "mail", "o*", "*", "order.*", "*.new"]
@@ -246,6 +248,7 @@ def test_handlers_that_do_not_match_cost_nothing() -> None:
         def __init__(self, number: int) -> None:
             self.number = number
             self.equalities = compile_condition(f"$.kind == 'a' && $.customer == {number}").equalities
+            self.prefixes = ()
 
         def passes(self, payload: JSON, context: Any = None) -> bool:
             asked.append(self.number)

@@ -1,8 +1,8 @@
 """Which handlers an event concerns, and why the others stay quiet.
 
-A `HandlerIndex` holds the handlers of a namespace by event type, and those of a type by the most selective equality test in
-their filters: a handler for `$.customer == 17 && $.total > 100` lies under (customer, 17) and is not looked at for any other
-customer. Handlers without such a test are looked at for every event of their type.
+A `HandlerIndex` holds the handlers of a namespace by event type, and those of a type by the most selective test in their
+filters that an index can use (see `selection.py`): a handler for `$.customer == 17 && $.total > 100` lies under (customer, 17)
+and is not looked at for any other customer. Handlers without such a test are looked at for every event of their type.
 
 `match` gives a decision for every handler that the index selects. A handler that it rules out could not have fired; what
 exactly it would have said is `explain`'s to find out, on demand.
@@ -10,8 +10,8 @@ exactly it would have said is `explain`'s to find out, on demand.
 Invariants: whatever fires when asked directly (`explain`) is selected by the index; `match` does not depend on the order in
 which handlers were added; a filter that fails makes its own decision "failed" and no other.
 
-Cost: adding, removing: the equality tests of one handler. Matching: the payload's members that some handler tests (never
-more than there are of either), plus the handlers selected. Handlers that are ruled out cost nothing.
+Cost: adding, removing: the indexable tests of one handler. Matching: the payload's members that some handler tests, plus the
+handlers selected. Handlers that are ruled out cost nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import msgspec
 from msgspec import Struct
 
 from pelton.kernel.expressions.base import JSON, Evaluation, ExpressionError, Unanswered
-from pelton.kernel.expressions.filters import Equality, Filter, Trace, wildcard
-from pelton.kernel.expressions.loose import UNSURE_KEY, Key, index_key
+from pelton.kernel.expressions.filters import Filter, Trace, wildcard
+from pelton.kernel.selection import Anchor, Selection
 
 MAX_DETAIL = 300  # characters
 
@@ -65,7 +65,7 @@ class HandlerIndex:
     def __init__(self, handlers: Iterable[Handler] = (), counter: int = 0) -> None:
         self.counter = counter
         self._handlers: dict[int, Handler] = {}
-        self._places: dict[int, list[tuple[_Bucket, Equality | None]]] = {}
+        self._places: dict[int, list[tuple[_Bucket, Anchor | None]]] = {}
         self._exact: dict[str, dict[str, _Bucket]] = {}
         # Patterns by what they begin with, so that an event looks at those only whose beginning it has.
         self._patterns: dict[str, dict[str, _Pattern]] = {}
@@ -88,16 +88,16 @@ class HandlerIndex:
         self._handlers[handler.id] = handler
         places = self._places[handler.id] = []
         for kind in dict.fromkeys(handler.types):
-            bucket = self._buckets(kind).setdefault(handler.language, _Bucket())
-            places.append((bucket, bucket.add(handler)))
+            bucket = self._buckets(kind).setdefault(handler.language, Selection())
+            places.append((bucket, bucket.add(handler.id, handler, _tests(handler))))
 
     def remove(self, handler: Handler) -> None:
         """Removes the handler of this id, if there is one."""
         known = self._handlers.pop(handler.id, None)
         if known is None:
             return
-        for bucket, equality in self._places.pop(known.id):
-            bucket.remove(known, equality)
+        for bucket, test in self._places.pop(known.id):
+            bucket.remove(known.id, test)
         for kind in dict.fromkeys(known.types):
             self._prune(kind, known.language)
 
@@ -148,128 +148,17 @@ class HandlerIndex:
                     yield pattern.buckets
 
 
+_Bucket = Selection[Handler]  # the handlers of one event type and language
+
+
 class _Pattern(NamedTuple):
     matches: Callable[[str], bool]
     buckets: dict[str, _Bucket]
 
 
-class _Node:
-    """A place in payloads: below it the places of its members, at it the handlers by the value that they test for."""
-
-    __slots__ = ("items", "names", "values")
-
-    def __init__(self) -> None:
-        self.names: dict[str, _Node] = {}
-        self.items: dict[int, _Node] = {}
-        self.values: dict[Key, dict[int, Handler]] = {}
-
-    def child(self, step: str | int) -> _Node | None:
-        return self.names.get(step) if isinstance(step, str) else self.items.get(step)
-
-    def __bool__(self) -> bool:
-        return bool(self.names or self.items or self.values)
-
-
-class _Bucket:
-    """The handlers of one event type and language."""
-
-    __slots__ = ("_always", "_root")
-
-    def __init__(self) -> None:
-        self._always: dict[int, Handler] = {}
-        self._root = _Node()
-
-    def __bool__(self) -> bool:
-        return bool(self._always or self._root)
-
-    def add(self, handler: Handler) -> Equality | None:
-        """Under which test the handler lies; None when under none."""
-        best: Equality | None = None
-        least = (0, False)
-        for equality in handler.filter.equalities if handler.filter is not None else ():
-            rank = (len(self._at(equality)), equality.key in _WEAK)
-            if best is None or rank < least:
-                best, least = equality, rank
-        if best is None:
-            self._always[handler.id] = handler
-            return None
-        node = self._root
-        for step in best.path:
-            children: dict[Any, _Node] = node.names if isinstance(step, str) else node.items
-            node = children.setdefault(step, _Node())
-        node.values.setdefault(best.key, {})[handler.id] = handler
-        return best
-
-    def _at(self, equality: Equality) -> dict[int, Handler]:
-        node: _Node | None = self._root
-        for step in equality.path:
-            node = node.child(step) if node is not None else None
-        return node.values.get(equality.key, {}) if node is not None else {}
-
-    def remove(self, handler: Handler, equality: Equality | None) -> None:
-        if equality is None:
-            del self._always[handler.id]
-            return
-        way = [self._root]
-        for step in equality.path:
-            child = way[-1].child(step)
-            if child is None:
-                raise KeyError(f"handler {handler.id} is not where the index put it")
-            way.append(child)
-        handlers = way[-1].values[equality.key]
-        del handlers[handler.id]
-        if not handlers:
-            del way[-1].values[equality.key]
-        for parent, child, step in zip(reversed(way[:-1]), reversed(way[1:]), reversed(equality.path), strict=True):
-            if not child:
-                children: dict[Any, _Node] = parent.names if isinstance(step, str) else parent.items
-                del children[step]
-
-    def select(self, payload: JSON, found: dict[int, Handler]) -> None:
-        found.update(self._always)
-        if self._root:
-            _descend(self._root, payload, found)
-
-
-# Tests for these divide handlers badly: truth values.
-_WEAK = frozenset([("number", 0), ("number", 1)])
-
-
-def _descend(node: _Node, value: JSON, found: dict[int, Handler]) -> None:
-    """As deep as the longest path that a handler tests; at each level as wide as the smaller of node and value."""
-    if node.values:
-        key = index_key(value)
-        if key == UNSURE_KEY:
-            for handlers in node.values.values():
-                found.update(handlers)
-        else:
-            found.update(node.values.get(key, ()))
-    if isinstance(value, dict):
-        names = node.names
-        if len(names) <= len(value):
-            for name, child in names.items():
-                if name in value:
-                    _descend(child, value[name], found)
-        else:
-            for name, item in value.items():
-                if name in names:
-                    _descend(names[name], item, found)
-        for index, child in node.items.items():
-            if str(index) in value:  # `$.a[0]` reads the member "0" of a map
-                _descend(child, value[str(index)], found)
-    elif node.items and isinstance(value, (list, str)):
-        _descend_items(node.items, value, found)
-
-
-def _descend_items(items: dict[int, _Node], value: list[JSON] | str, found: dict[int, Handler]) -> None:
-    """Into a list; or into a text, of which `$.a[0]` reads a character as UTF-16 counts them."""
-    if isinstance(value, str):
-        units = value.encode("utf-16-le")
-        value = [units[at : at + 2].decode("utf-16-le", "surrogatepass") for at in range(0, len(units), 2)]
-    count = len(value)
-    for index in items if len(items) <= 2 * count else range(-count, count):
-        if index in items and -count <= index < count:
-            _descend(items[index], value[index], found)
+def _tests(handler: Handler) -> tuple[Anchor, ...]:
+    condition: Filter | None = handler.filter
+    return (*condition.equalities, *condition.prefixes) if condition is not None else ()
 
 
 def match(index: HandlerIndex, event_type: str, payload: JSON, context: Any = None, view: View | None = None) -> list[Decision]:

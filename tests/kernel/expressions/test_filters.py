@@ -14,6 +14,7 @@ from pelton.kernel.expressions.conditions import Condition, compile_condition
 from pelton.kernel.expressions.filters import (
     And,
     Compare,
+    Equality,
     Exists,
     Filter,
     Matches,
@@ -314,7 +315,7 @@ def test_combinators() -> None:
     both = And([eu, big, noted])
     assert both.passes(PAYLOAD)
     assert [t.result for t in both.test(PAYLOAD).trace] == [True, True, True]
-    assert both.equalities == eu.equalities == ((("region",), ("text", "eu")),)
+    assert both.equalities == eu.equalities == (Equality(("region",), ("text", "eu")),)
     other = {"region": "us", "order": {"total": 5}}
     assert [tuple(t) for t in both.test(other).trace] == [("region = 'eu'", "us", False, 0)]
     assert [tuple(t) for t in Or([eu, big]).test(other).trace] == [

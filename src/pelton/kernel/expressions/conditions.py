@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .base import JSON, Invalid
-from .filters import Equality, Filter, ScriptFilter, Trace, Verdict, _Tested, is_indexable
+from .filters import Equality, Filter, ScriptFilter, Trace, Traced, Verdict, is_indexable
 from .javascript import check, truthy
 from .kept import kept
 from .loose import UNDEFINED, Unsure, index_key, less, loosely_equal, member, strictly_equal, to_boolean
@@ -58,7 +58,7 @@ class _NotSimple(Exception):
     pass
 
 
-class Condition(_Tested):
+class Condition(Traced):
     """A recognised condition. It holds its source and what an index asks for; see `kept` for the rest."""
 
     __slots__ = ("_limit_ms", "_source", "equalities")

@@ -4,8 +4,8 @@ Every filter has a quick way, `passes`, and an explaining way, `test`, which com
 sub-expression that decided, the value it saw and what it came to: of an *and* the first part that does not hold, of an
 *or* that does not hold all parts, of what holds the parts that make it so.
 
-`equalities` are tests `path == value` that must hold whenever the filter passes. A handler index finds candidates by them,
-so they may only be left out, never be wrong.
+`equalities` are tests `path == value` that must hold whenever the filter passes, and `prefixes` are tests of how a text
+begins. A handler index finds candidates by them, so they may only be left out, never be wrong.
 
 The classes here know no language: a language's grammar compiles to them. Conditions written in JavaScript are recognised
 in `conditions.py`.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from .base import JSON, Expression, ExpressionError, Source
@@ -28,10 +28,23 @@ Path = tuple[str | int, ...]
 
 
 class Equality(NamedTuple):
-    """The value at `path` has the index key `key`."""
+    """The value at `path` has the index key `key`, or one of `others`.
+
+    With `fold` letter case does not count, neither in the names of members nor in texts: path and keys are case-folded
+    already, and the value may be that of any member whose name folds to the step."""
 
     path: Path
     key: Key
+    fold: bool = False
+    others: tuple[Key, ...] = ()
+
+
+class Prefix(NamedTuple):
+    """The value at `path` is a text that begins with `text`, which is not empty. `fold` as in `Equality`."""
+
+    path: Path
+    text: str
+    fold: bool = False
 
 
 class Trace(NamedTuple):
@@ -54,6 +67,8 @@ class Verdict(NamedTuple):
 class Filter(Protocol):
     @property
     def equalities(self) -> tuple[Equality, ...]: ...
+    @property
+    def prefixes(self) -> tuple[Prefix, ...]: ...
     def passes(self, payload: JSON, context: Any = None) -> bool:
         """Raises ExpressionError when it cannot be evaluated, Unanswered when a script of it must be run elsewhere."""
         ...
@@ -63,10 +78,13 @@ class Filter(Protocol):
         ...
 
 
-class _Tested:
-    """The verdict of a filter that traces itself."""
+class Traced:
+    """The verdict of a filter that traces itself, and that of most filters no index knows anything."""
 
     __slots__ = ()
+
+    equalities: tuple[Equality, ...] = ()
+    prefixes: tuple[Prefix, ...] = ()
 
     def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
         """Like `passes`, and appends what decided."""
@@ -87,12 +105,13 @@ class TracedFilter(Filter, Protocol):
     def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool: ...
 
 
-class And(_Tested):
-    __slots__ = ("_parts", "equalities")
+class And(Traced):
+    __slots__ = ("_parts", "equalities", "prefixes")
 
     def __init__(self, parts: Sequence[TracedFilter]) -> None:
         self._parts = tuple(parts)
         self.equalities = tuple(equality for part in parts for equality in part.equalities)
+        self.prefixes = tuple(prefix for part in parts for prefix in part.prefixes)
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
         return all(part.passes(payload, context) for part in self._parts)
@@ -107,12 +126,13 @@ class And(_Tested):
         return True
 
 
-class Or(_Tested):
-    __slots__ = ("_parts", "equalities")
+class Or(Traced):
+    __slots__ = ("_parts", "equalities", "prefixes")
 
     def __init__(self, parts: Sequence[TracedFilter]) -> None:
         self._parts = tuple(parts)
-        self.equalities: tuple[Equality, ...] = parts[0].equalities if len(parts) == 1 else ()
+        self.equalities = parts[0].equalities if len(parts) == 1 else ()
+        self.prefixes = parts[0].prefixes if len(parts) == 1 else ()
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
         return any(part.passes(payload, context) for part in self._parts)
@@ -127,12 +147,11 @@ class Or(_Tested):
         return False
 
 
-class Not(_Tested):
-    __slots__ = ("_part", "equalities")
+class Not(Traced):
+    __slots__ = ("_part",)
 
     def __init__(self, part: TracedFilter) -> None:
         self._part = part
-        self.equalities: tuple[Equality, ...] = ()
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
         return not self._part.passes(payload, context)
@@ -141,10 +160,10 @@ class Not(_Tested):
         return not self._part.traced(payload, context, trace)
 
 
-class Test(_Tested):
+class Test(Traced):
     """A leaf: a check of one value. `get` finds the value in the payload; `text` is what the trace shows."""
 
-    __slots__ = ("_check", "_get", "_position", "_text", "equalities")
+    __slots__ = ("_check", "_get", "_position", "_text", "equalities", "prefixes")
 
     def __init__(
         self,
@@ -153,6 +172,7 @@ class Test(_Tested):
         check: Callable[[JSON], bool],
         *,
         equality: Equality | None = None,
+        prefix: Prefix | None = None,
         position: int = -1,
     ) -> None:
         self._text = text
@@ -160,6 +180,7 @@ class Test(_Tested):
         self._check = check
         self._position = position
         self.equalities = () if equality is None or not is_indexable(equality) else (equality,)
+        self.prefixes = () if prefix is None or not prefix.text else (prefix,)
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
         return self._check(self._get(payload))
@@ -239,11 +260,15 @@ class Matches(Test):
 
     def __init__(self, path: Path, pattern: str, *, fold: bool = False, text: str = "", position: int = -1) -> None:
         match = wildcard(pattern, fold=fold)
+        plain = pattern.casefold() if fold else pattern
+        start = re.split(r"[*?]", plain, maxsplit=1)[0]
+        where = tuple(step.casefold() if fold and isinstance(step, str) else step for step in path)
         super().__init__(
             text or f"{dotted(path)} matches {pattern!r}",
             lambda payload: at_path(payload, path),
             lambda value: isinstance(value, str) and match(value),
-            equality=Equality(path, index_key(pattern)) if "*" not in pattern and "?" not in pattern and not fold else None,
+            equality=Equality(where, index_key(plain), fold) if start == plain else None,
+            prefix=Prefix(where, start, fold) if start != plain else None,
             position=position,
         )
 
@@ -257,14 +282,13 @@ class Parameter(Test):
         super().__init__(name, lambda payload: payload.get(name) if isinstance(payload, dict) else None, truthy, position=0)
 
 
-class ScriptFilter(_Tested):
+class ScriptFilter(Traced):
     """A script over the payload. Nothing is known of it but its answer."""
 
-    __slots__ = ("_script", "_source", "equalities")
+    __slots__ = ("_script", "_source")
 
     def __init__(self, source: str, *, limit_ms: int = 4000) -> None:
         """Raises Invalid when it is too long."""
-        self.equalities: tuple[Equality, ...] = ()
         self._source = source
         self._script: Expression = Script(source, Source(_payload), limit_ms=limit_ms)
 
@@ -317,6 +341,35 @@ def at_path(payload: JSON, path: Path, default: Any = None) -> Any:
         else:
             return default
     return payload
+
+
+def folded_reader(path: Sequence[str]) -> Callable[[JSON], JSON]:
+    """A function that finds the value at a path of members in a payload: at each step the member of just that name, else the
+    first whose name differs from it in letter case only. None where there is none."""
+    steps = tuple((step, step.casefold()) for step in path)
+    if len(steps) == 1:
+        [(only, only_folded)] = steps
+        return lambda payload: _folded_member(payload, only, only_folded)
+
+    def read(payload: JSON) -> JSON:
+        for step, folded in steps:
+            payload = _folded_member(payload, step, folded)
+            if payload is None:
+                return None
+        return payload
+
+    return read
+
+
+def _folded_member(value: JSON, name: str, folded: str) -> JSON:
+    if not isinstance(value, (dict, Mapping)):
+        return None
+    if name in value:
+        return value[name]
+    for key in value:
+        if key.casefold() == folded:
+            return value[key]
+    return None
 
 
 def same(left: JSON, right: JSON) -> bool:

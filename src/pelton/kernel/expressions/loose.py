@@ -217,6 +217,14 @@ def index_key(value: Any) -> Key:
     return ("number", number(value))
 
 
+def folded_key(value: Any) -> Key:
+    """`index_key` without regard to letter case: equal for texts that differ in nothing else."""
+    if isinstance(value, str):
+        return index_key(value.casefold())
+    kind, key = index_key(value)
+    return (kind, key.casefold()) if kind == "text" else (kind, key)
+
+
 def member(value: Any, name: str | int, line: int) -> Any:
     """`value.name` or `value[name]`. Raises ExpressionError for a member of null or undefined, Unsure where a prototype
     might have it."""
