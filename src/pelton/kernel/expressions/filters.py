@@ -114,7 +114,10 @@ class And(Traced):
         self.prefixes = tuple(prefix for part in parts for prefix in part.prefixes)
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
-        return all(part.passes(payload, context) for part in self._parts)
+        for part in self._parts:  # noqa: SIM110 - half the time of a generator
+            if not part.passes(payload, context):
+                return False
+        return True
 
     def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
         start = len(trace)
@@ -135,7 +138,10 @@ class Or(Traced):
         self.prefixes = parts[0].prefixes if len(parts) == 1 else ()
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
-        return any(part.passes(payload, context) for part in self._parts)
+        for part in self._parts:  # noqa: SIM110 - half the time of a generator
+            if part.passes(payload, context):
+                return True
+        return False
 
     def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
         start = len(trace)

@@ -1,0 +1,389 @@
+"""Filters as this language writes them: on events, on tasks and other things in lists, on worker rows, and as guards.
+
+A filter is parsed once (`grammar.py`) and compiled to the kernel's filters, so that handlers are found by it and that it says
+why it does not pass. Paths are read without regard to letter case, the member spelled alike first. A condition on what is
+missing or null is false, its negation with `not` after the path as well; only `not` before it, or `not exists`, turns that.
+
+A quantifier holds on a list (any iterable that is no text and no map); on anything else it is false. Its inner paths are the
+element's, `~` is the element.
+
+Names on the right stand for values that the caller has: given as a map, in the same shape as a payload, with each evaluation
+(`context`), or once (`bind`).
+
+Invariants: evaluating never fails; `conjuncts` find every value that passes, and maybe more.
+
+Cost: evaluating is linear in the conditions and in the lists that quantifiers read; `contains` in the text it reads; a member
+that is spelled otherwise in the members beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pelton.kernel.expressions.base import JSON
+from pelton.kernel.expressions.filters import (
+    And,
+    Equality,
+    Not,
+    Or,
+    Prefix,
+    Trace,
+    Traced,
+    TracedFilter,
+    Verdict,
+    folded_reader,
+)
+from pelton.kernel.expressions.filters import Path as Place
+from pelton.kernel.expressions.loose import Key, folded_key, index_key
+from pelton.languages.lusid.grammar import (
+    All,
+    Comparison,
+    Constant,
+    Either,
+    Name,
+    Negated,
+    Node,
+    Path,
+    Presence,
+    Quantified,
+    parse,
+    ticks,
+)
+from pelton.languages.lusid.values import check_of, constant_of, index_constant, index_prefixes, index_value, shown
+
+MAX_LENGTH = 16_384  # characters; guards and patterns on worker rows have 1,024
+MAX_ALTERNATIVES = 200  # of one conjunct
+MAX_SEEN = 5  # elements of a list that a trace shows
+MAX_KEYS = 100  # of one indexed equality
+
+Alternatives = tuple[tuple[str, str, bool], ...]
+Conjuncts = tuple[Alternatives, ...]
+Names = Mapping[str, JSON]
+
+
+def parse_filter(
+    text: str,
+    *,
+    limit: int = MAX_LENGTH,
+    right_names: frozenset[str] = frozenset(),
+    right_roots: frozenset[str] = frozenset(),
+    roots: frozenset[str] | None = None,
+) -> Condition:
+    """The condition that a text is; of an empty text one that always passes.
+
+    `limit`: characters. `right_names`: bare names allowed as operands (`CurrentUser`). `right_roots`: first members of paths
+    allowed as operands (`header`, `body`). `roots`: the first members that paths on the left may have; None: any.
+
+    Raises Invalid, with the position and what was expected there."""
+    return Condition(text, parse(text, limit, right_names, right_roots, roots))
+
+
+class Condition:
+    """A compiled filter. `context` of `passes` and `test` is the map of what names on the right stand for."""
+
+    __slots__ = ("_node", "_root", "children_by_state_only", "equalities", "names", "paths", "prefixes", "reads_children", "text")
+
+    def __init__(self, text: str, node: Node | None) -> None:
+        self.text = text
+        self._node = node
+        self._root: TracedFilter = And([]) if node is None else _compiled(node)
+        self.equalities = self._root.equalities
+        self.prefixes = self._root.prefixes
+        reads = tuple(_reads(node, ()))
+        self.paths = frozenset(reads)
+        """The paths read, case-folded; those of elements below the list's with "~" between."""
+        self.names = frozenset() if node is None else frozenset(name.steps for name in _names(node))
+        """What stands on the right and is not known yet."""
+        children = [path for path in reads if path[:1] == _CHILDREN]
+        self.reads_children = bool(children)
+        self.children_by_state_only = bool(children) and all(path in _SUMMARISED for path in children)
+        """Whether summaries `{"state": ..., "taskDefinitionId": {"scope": ..., "code": ...}}`, one of each kind, do instead of
+        all children."""
+
+    def passes(self, payload: JSON, context: Any = None) -> bool:
+        return self._root.passes(payload, context)
+
+    def test(self, payload: JSON, context: Any = None) -> Verdict:
+        return self._root.test(payload, context)
+
+    def bind(self, names: Names) -> Condition:
+        """The same with what stands on the right taken from `names`. What is not there is nothing."""
+        return self if self._node is None or not self.names else Condition(self.text, _bound(self._node, names))
+
+    @property
+    def conjuncts(self) -> Conjuncts:
+        """For an index in which every attribute is kept."""
+        return self.narrowed(lambda name: True)
+
+    def narrowed(self, is_indexed: Callable[[str], bool]) -> Conjuncts:
+        """What an attribute index can find candidates by. Each conjunct must hold, that is, one of its alternatives: name of the
+        attribute as `index_name` gives it, key as `index_value` gives it, whether keys need only begin so. A conjunct without
+        alternatives never holds. `is_indexed`: whether the index has a row for each value of that name for which `index_value`
+        has a key; of lists, for each element."""
+        return () if self._node is None else tuple(_conjuncts(self._node, is_indexed))
+
+
+def index_name(path: Iterable[str]) -> str:
+    """The name of the attribute at a path: "state", "fields.amount"."""
+    return ".".join(path).casefold()
+
+
+_CHILDREN = ("childtasks",)
+_SUMMARISED = frozenset(
+    [
+        _CHILDREN,
+        (*_CHILDREN, "~", "state"),
+        (*_CHILDREN, "~", "taskdefinitionid", "scope"),
+        (*_CHILDREN, "~", "taskdefinitionid", "code"),
+    ]
+)
+
+
+def _folded(path: Path) -> tuple[str, ...]:
+    return tuple(step.casefold() for step in path.steps)
+
+
+def _reads(node: Node | None, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    if isinstance(node, (All, Either)):
+        for part in node.parts:
+            yield from _reads(part, above)
+    elif isinstance(node, Negated):
+        yield from _reads(node.part, above)
+    elif node is not None:
+        yield (*above, *_folded(node.path))
+        if isinstance(node, Quantified):
+            yield from _reads(node.inner, (*above, *_folded(node.path), "~"))
+
+
+def _names(node: Node) -> Iterator[Name]:
+    if isinstance(node, (All, Either)):
+        for part in node.parts:
+            yield from _names(part)
+    elif isinstance(node, Negated):
+        yield from _names(node.part)
+    elif isinstance(node, Quantified):
+        yield from _names(node.inner)
+    elif isinstance(node, Comparison):
+        yield from (operand for operand in node.operands if isinstance(operand, Name))
+
+
+def _bound(node: Node, names: Names) -> Node:
+    if isinstance(node, All):
+        return All(tuple(_bound(part, names) for part in node.parts))
+    if isinstance(node, Either):
+        return Either(tuple(_bound(part, names) for part in node.parts))
+    if isinstance(node, Negated):
+        return Negated(_bound(node.part, names))
+    if isinstance(node, Quantified):
+        return node._replace(inner=_bound(node.inner, names))
+    if isinstance(node, Comparison):
+        return node._replace(operands=tuple(_known(operand, names) for operand in node.operands))
+    return node
+
+
+def _known(operand: Constant | Name, names: JSON) -> Constant:
+    return operand if isinstance(operand, Constant) else constant_of(folded_reader(operand.steps)(names))
+
+
+def _compiled(node: Node) -> TracedFilter:
+    if isinstance(node, All):
+        return And([_compiled(part) for part in node.parts])
+    if isinstance(node, Either):
+        return Or([_compiled(part) for part in node.parts])
+    if isinstance(node, Negated):
+        return Not(_compiled(node.part))
+    if isinstance(node, Quantified):
+        return _Quantifier(node)
+    if isinstance(node, Presence):
+        return _Present(node)
+    if all(isinstance(operand, Constant) for operand in node.operands):
+        return _Known(node)
+    return _Unknown(node)
+
+
+class _Leaf(Traced):
+    __slots__ = ("_position", "_read", "_text")
+
+    def __init__(self, node: Comparison | Presence | Quantified) -> None:
+        self._text = node.text
+        self._position = node.position
+        self._read = folded_reader(node.path.steps)
+
+
+class _Present(_Leaf):
+    __slots__ = ("_negated",)
+
+    def __init__(self, node: Presence) -> None:
+        super().__init__(node)
+        self._negated = node.negated
+
+    def passes(self, payload: JSON, context: Any = None) -> bool:
+        return (self._read(payload) is None) == self._negated
+
+    def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
+        value = self._read(payload)
+        result = (value is None) == self._negated
+        trace.append(Trace(self._text, value, result, self._position))
+        return result
+
+
+class _Known(_Leaf):
+    """A comparison with constants."""
+
+    __slots__ = ("_check", "_named", "equalities", "prefixes")
+
+    def __init__(self, node: Comparison) -> None:
+        super().__init__(node)
+        constants = [operand for operand in node.operands if isinstance(operand, Constant)]
+        self._check = check_of(node.operator, node.negated, constants)
+        self._named = [shown(constant) for constant in constants if constant.named]
+        place = _folded(node.path)
+        self.equalities: tuple[Equality, ...] = ()
+        self.prefixes: tuple[Prefix, ...] = ()
+        if not node.negated and node.operator == "in":
+            self.equalities = _equalities(place, constants)
+        elif not node.negated and node.operator == "startswith" and constants[0].value:
+            self.prefixes = (Prefix(place, str(constants[0].value).casefold(), True),)
+
+    def passes(self, payload: JSON, context: Any = None) -> bool:
+        return self._check(self._read(payload))
+
+    def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
+        value = self._read(payload)
+        result = self._check(value)
+        trace.append(Trace(self._text, [value, *self._named] if self._named else value, result, self._position))
+        return result
+
+
+def _equalities(place: Place, constants: list[Constant]) -> tuple[Equality, ...]:
+    """The index of handlers knows dates only as texts, which may be spelled otherwise and yet be equal."""
+    keys: list[Key] = []
+    for constant in constants:
+        value = constant.value
+        if constant.kind == "date" or (isinstance(value, str) and ticks(value) is not None):
+            return ()
+        if isinstance(value, str):
+            keys.append(folded_key(value))
+        elif value is not None:
+            keys.append(index_key(value if isinstance(value, bool) else float(value)))
+    if not keys or len(keys) > MAX_KEYS:
+        return ()
+    return (Equality(place, keys[0], True, tuple(keys[1:])),)
+
+
+class _Unknown(_Leaf):
+    """A comparison with names, whose values come with each evaluation."""
+
+    __slots__ = ("_negated", "_operands", "_operator")
+
+    def __init__(self, node: Comparison) -> None:
+        super().__init__(node)
+        self._operator = node.operator
+        self._negated = node.negated
+        self._operands = node.operands
+
+    def passes(self, payload: JSON, context: Any = None) -> bool:
+        value = self._read(payload)
+        if value is None:
+            return False
+        return check_of(self._operator, self._negated, [_known(operand, context) for operand in self._operands])(value)
+
+    def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
+        value = self._read(payload)
+        result = self.passes(payload, context)
+        right = [shown(_known(operand, context)) for operand in self._operands if isinstance(operand, Name)]
+        trace.append(Trace(self._text, [value, *right], result, self._position))
+        return result
+
+
+class _Quantifier(_Leaf):
+    """Any: an element passes. None: no element does. All: no element does not. So one look for the first that does, or does not,
+    decides."""
+
+    __slots__ = ("_found", "_inner", "_sought")
+
+    def __init__(self, node: Quantified) -> None:
+        super().__init__(node)
+        self._inner = _compiled(node.inner)
+        self._sought = node.quantifier != "all"  # what the element sought comes to
+        self._found = node.quantifier == "any"  # what the whole comes to when there is one
+
+    def passes(self, payload: JSON, context: Any = None) -> bool:
+        value = self._read(payload)
+        if not _is_list(value):
+            return False
+        inner, sought = self._inner, self._sought
+        for element in value:
+            if inner.passes(element, context) == sought:
+                return self._found
+        return not self._found
+
+    def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
+        """Shows the element that decided, else the first few."""
+        value = self._read(payload)
+        if not _is_list(value):
+            trace.append(Trace(self._text, value, False, self._position))
+            return False
+        seen: list[JSON] = []
+        for element in value:
+            if self._inner.passes(element, context) == self._sought:
+                trace.append(Trace(self._text, element, self._found, self._position))
+                return self._found
+            if len(seen) < MAX_SEEN:
+                seen.append(element)
+        trace.append(Trace(self._text, seen, not self._found, self._position))
+        return not self._found
+
+
+def _is_list(value: JSON) -> bool:
+    return isinstance(value, list) or (isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)))
+
+
+def _conjuncts(node: Node, is_indexed: Callable[[str], bool]) -> Iterator[Alternatives]:
+    if isinstance(node, All):
+        for part in node.parts:
+            yield from _conjuncts(part, is_indexed)
+    elif isinstance(node, Either):
+        # One conjunct of each part must hold: of each that with the fewest alternatives.
+        united: dict[tuple[str, str, bool], None] = {}
+        for part in node.parts:
+            best = min(_conjuncts(part, is_indexed), key=len, default=None)
+            if best is None:
+                return
+            united.update(dict.fromkeys(best))
+        yield from _bounded(united)
+    elif isinstance(node, Comparison):
+        yield from _alternatives(node.path, node, is_indexed)
+    elif isinstance(node, Quantified) and node.quantifier == "any":
+        for inner in node.inner.parts if isinstance(node.inner, All) else (node.inner,):
+            if isinstance(inner, Comparison) and not inner.path.steps:
+                yield from _alternatives(node.path, inner, is_indexed)
+
+
+def _alternatives(path: Path, node: Comparison, is_indexed: Callable[[str], bool]) -> Iterator[Alternatives]:
+    name = index_name(path.steps)
+    if node.negated or not path.steps or not is_indexed(name):
+        return
+    constants = [operand for operand in node.operands if isinstance(operand, Constant)]
+    if len(constants) < len(node.operands):
+        return
+    found: dict[tuple[str, str, bool], None] = {}
+    if node.operator == "in":
+        for constant in constants:
+            key = index_constant(constant)
+            if key is not None:
+                found[name, key, False] = None
+    elif node.operator == "startswith" and constants[0].value:
+        found = dict.fromkeys((name, key, True) for key in index_prefixes(str(constants[0].value)))
+    elif constants[0].kind != "nothing":
+        return
+    yield from _bounded(found)
+
+
+def _bounded(found: dict[tuple[str, str, bool], None]) -> Iterator[Alternatives]:
+    if len(found) <= MAX_ALTERNATIVES:
+        yield tuple(found)
+
+
+__all__ = ["Condition", "Conjuncts", "index_name", "index_value", "parse_filter"]
