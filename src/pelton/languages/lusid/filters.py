@@ -47,8 +47,8 @@ from pelton.languages.lusid.grammar import (
     Path,
     Presence,
     Quantified,
+    moment_of,
     parse,
-    ticks,
 )
 from pelton.languages.lusid.values import check_of, constant_of, index_constant, index_prefixes, index_value, shown
 
@@ -261,7 +261,7 @@ def _equalities(place: Place, constants: list[Constant]) -> tuple[Equality, ...]
     keys: list[Key] = []
     for constant in constants:
         value = constant.value
-        if constant.kind == "date" or (isinstance(value, str) and ticks(value) is not None):
+        if constant.kind == "date" or (isinstance(value, str) and moment_of(value) is not None):
             return ()
         if isinstance(value, str):
             keys.append(folded_key(value))

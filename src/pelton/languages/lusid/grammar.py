@@ -19,11 +19,11 @@ what was expected.
 from __future__ import annotations
 
 import re
-from datetime import date, time
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from pelton.kernel.expressions.base import Invalid
+from pelton.languages.lusid.times import parse_moment
 
 MAX_DEPTH = 100
 MAX_QUANTIFIERS = 10  # in each other
@@ -44,7 +44,7 @@ class Path(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """`value`: str, Decimal, ticks (see `ticks`), bool, or None for `nothing`, which nothing is equal to. `named`: it stands for
+    """`value`: str, Decimal, a moment (see `moment_of`), bool, or None for `nothing`, which nothing is equal to. `named`: it stands for
     a name that has been bound, and is worth showing."""
 
     kind: Kind
@@ -107,7 +107,8 @@ _ESCAPED = re.compile(r"\\'|''")
 _QUOTED = re.compile(r"'((?:[^'\\]++|''|\\'|\\(?!'))*+)'")
 _BARE_KEY = re.compile(r"[^\[\]'\"]++")
 _GUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
-_DATE_LIKE = re.compile(r"\d{4}-\d\d-[\w:.+-]*+", re.ASCII)
+# The blank before an offset is the plus sign of a query that nobody encoded.
+_DATE_LIKE = re.compile(r"\d{4}-\d\d-[\w:.+-]*+(?: \d\d:\d\d(?![\w:.]))?", re.ASCII)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3}(?!\d))?", re.ASCII)
 _FOUND = re.compile(r"[\w.:+/-]+|\s+|.", re.DOTALL)
 _ENDS = re.compile(r"[\s,)]|$")
@@ -119,28 +120,13 @@ _OPERATORS = frozenset(["eq", "neq", "in", *_TEXTUAL, *_ORDERED])
 _QUANTIFIERS: dict[str, Quantifier] = {"any": "any", "all": "all", "none": "none"}
 _EXPECTED_VALUE = "a value such as 'text', 12.5, 2024-01-15, true"
 
-_DATE = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)(?:[Tt](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,12}))?)?(?:[Zz]|([+-])(\d\d):?(\d\d))?)?", re.ASCII
-)
-_LONGEST_DATE = 40
-TICKS = 10_000_000  # a second
+_LONGEST_MOMENT = 40
 
 
-def ticks(text: str) -> int | None:
-    """The moment that an ISO 8601 date, or date and time, names, in ticks of 100 ns since the day before 0001-01-01; without an
-    offset it is UTC, without a time midnight. None when the text is no such date."""
-    if len(text) > _LONGEST_DATE or (match := _DATE.fullmatch(text)) is None:
-        return None
-    year, month, day, hour, minute, second, fraction, sign, hours, minutes = match.groups()
-    try:
-        days = date(int(year), int(month), int(day)).toordinal()
-        at = time(int(hour or 0), int(minute or 0), int(second or 0))
-        offset = time(int(hours or 0), int(minutes or 0))
-    except ValueError:
-        return None
-    seconds = days * 86_400 + at.hour * 3600 + at.minute * 60 + at.second
-    shift = offset.hour * 3600 + offset.minute * 60
-    return (seconds + (shift if sign == "-" else -shift)) * TICKS + int((fraction or "")[:7].ljust(7, "0"))
+def moment_of(text: str) -> int | None:
+    """The moment that a text names, as `times.parse_moment` has it; None when it names none."""
+    # Hardly any text does: most are told by their length and first character.
+    return parse_moment(text) if len(text) <= _LONGEST_MOMENT and text[:1].isdigit() else None
 
 
 def parse(
@@ -356,7 +342,7 @@ class _Parser:
         if match := _GUID.match(self.text, start):
             operand = Constant("text", match[0])
         elif match := _DATE_LIKE.match(self.text, start):
-            moment = ticks(match[0])
+            moment = moment_of(match[0])
             if moment is None:
                 raise self._wrong("a date such as 2024-01-15 or 2024-01-15T10:00:00Z", start)
             operand = Constant("date", moment)

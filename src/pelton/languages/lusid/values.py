@@ -1,7 +1,7 @@
 """How values compare, and the keys under which an attribute index keeps them.
 
 A value is a text, a number, a truth value, or nothing: missing, null, or of a kind that does not compare (a list, a map). A
-text may name a moment (`grammar.ticks`); with a date, bare or quoted, it is compared as one.
+text may name a moment (`grammar.moment_of`); with a date, bare or quoted, it is compared as one.
 
 A comparison comes to true, to false, or to nothing, when one side is nothing or the two are of different kinds. Nothing does
 not pass, and negating it does not make it pass. So `neq` and `not in` hold only between values of one kind, and `x not in a, b`
@@ -20,14 +20,14 @@ from decimal import Decimal
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON
-from pelton.languages.lusid.grammar import Constant, Operator, ticks
+from pelton.languages.lusid.grammar import Constant, Operator, moment_of
 
 MAX_INDEXED = 200  # characters of a key
 
 Check = Callable[[JSON], bool]
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
-_ANY_DATE = re.compile(r"[0-9]{0,4}|[0-9]{4}-[0-9]{0,2}|[0-9]{4}-[0-9]{2}-[0-9]{0,2}.*")
+_ANY_DATE = re.compile(r"[0-9]{0,4}|[0-9]{4}-[0-9]{0,2}|[0-9]{4}-[0-9]{2}-[0-9]{0,2}.*", re.DOTALL)
 _NUMBERS = (int, float, Decimal)
 _EXACT = 2**53
 
@@ -84,7 +84,7 @@ class _Set:
         self.numbers = frozenset(c.value for c in constants if c.kind == "number")
         self.truths = frozenset(c.value for c in constants if c.kind == "truth")
         self.bare_dates = frozenset(c.value for c in constants if c.kind == "date")
-        named = (ticks(text) for text in self.texts)
+        named = (moment_of(text) for text in self.texts)
         self.moments = self.bare_dates | frozenset(moment for moment in named if moment is not None)
         self.nothing = any(c.kind == "nothing" for c in constants)
 
@@ -92,7 +92,7 @@ class _Set:
         # Folding makes no text shorter: a longer one is none of these.
         if len(value) <= self.longest and value.casefold() in self.texts:
             return True
-        return bool(self.moments) and ticks(value) in self.moments
+        return bool(self.moments) and moment_of(value) in self.moments
 
 
 def _among(constants: Sequence[Constant]) -> Check:
@@ -121,7 +121,7 @@ def _outside(constants: Sequence[Constant]) -> Check:
 
     def outside(value: JSON) -> bool:
         if isinstance(value, str):
-            if numbers or truths or (dates and ticks(value) is None):
+            if numbers or truths or (dates and moment_of(value) is None):
                 return False
             return not known.has_text(value)
         if texts or dates:
@@ -141,13 +141,13 @@ def _ordered(compare: Callable[[Any, Any], bool], constant: Constant, negated: b
         return _never
     bare = constant.kind == "date"
     text = "" if bare else str(constant.value).casefold()
-    moment = constant.value if bare else ticks(text)
+    moment = constant.value if bare else moment_of(text)
     enough = len(text) + 1  # characters decide: folding makes no text shorter
 
     def ordered(value: JSON) -> bool:
         if not isinstance(value, str):
             return False
-        if moment is not None and (other := ticks(value)) is not None:
+        if moment is not None and (other := moment_of(value)) is not None:
             return compare(other, moment) != negated
         return not bare and compare(value[:enough].casefold()[:enough], text) != negated
 
@@ -180,7 +180,7 @@ def index_value(value: JSON) -> str | None:
     """The key under which an attribute index keeps a value: the same for all values that are equal to each other. None for
     what is equal to nothing. At most `MAX_INDEXED` characters: longer values share keys."""
     if isinstance(value, str):
-        moment = ticks(value)
+        moment = moment_of(value)
         if moment is not None:
             return _moment_key(moment)
         return "s:" + value[:MAX_INDEXED].casefold()[: MAX_INDEXED - 2]
@@ -206,7 +206,7 @@ def index_prefixes(text: str) -> list[str]:
 
 
 def _moment_key(moment: int) -> str:
-    return f"d:{moment:019d}"
+    return f"d:{moment}"
 
 
 def _number_key(number: Decimal) -> str:
