@@ -19,7 +19,7 @@ that is spelled otherwise in the members beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.expressions.filters import (
@@ -35,6 +35,7 @@ from pelton.kernel.expressions.filters import (
     folded_reader,
 )
 from pelton.kernel.expressions.filters import Path as Place
+from pelton.kernel.expressions.kept import kept
 from pelton.kernel.expressions.loose import Key, folded_key, index_key
 from pelton.languages.lusid.grammar import (
     All,
@@ -76,40 +77,78 @@ def parse_filter(
     allowed as operands (`header`, `body`). `roots`: the first members that paths on the left may have; None: any.
 
     Raises Invalid, with the position and what was expected there."""
-    return Condition(text, parse(text, limit, right_names, right_roots, roots))
+    node = parse(text, limit, right_names, right_roots, roots)
+    return Condition(text, node, held=bool(right_names or right_roots))
+
+
+class _Form(NamedTuple):
+    node: Node | None
+    root: TracedFilter
+
+
+def _form(node: Node | None) -> _Form:
+    return _Form(node, And([]) if node is None else _compiled(node))
+
+
+@kept
+def _form_of(text: str) -> _Form:
+    return _form(parse(text, len(text), frozenset(), frozenset(), None))
 
 
 class Condition:
-    """A compiled filter. `context` of `passes` and `test` is the map of what names on the right stand for."""
+    """A compiled filter. `context` of `passes` and `test` is the map of what names on the right stand for.
 
-    __slots__ = ("_node", "_root", "children_by_state_only", "equalities", "names", "paths", "prefixes", "reads_children", "text")
+    There may be a hundred thousand, few of them at work: one holds its text and what an index asks for; see `kept` for the rest.
+    Only what its text does not say alone, because it has or had names, is `held`."""
 
-    def __init__(self, text: str, node: Node | None) -> None:
+    __slots__ = ("_held", "equalities", "prefixes", "text")
+
+    def __init__(self, text: str, node: Node | None, *, held: bool) -> None:
         self.text = text
-        self._node = node
-        self._root: TracedFilter = And([]) if node is None else _compiled(node)
-        self.equalities = self._root.equalities
-        self.prefixes = self._root.prefixes
-        reads = tuple(_reads(node, ()))
-        self.paths = frozenset(reads)
-        """The paths read, case-folded; those of elements below the list's with "~" between."""
-        self.names = frozenset() if node is None else frozenset(name.steps for name in _names(node))
-        """What stands on the right and is not known yet."""
-        children = [path for path in reads if path[:1] == _CHILDREN]
-        self.reads_children = bool(children)
-        self.children_by_state_only = bool(children) and all(path in _SUMMARISED for path in children)
-        """Whether summaries `{"state": ..., "taskDefinitionId": {"scope": ..., "code": ...}}`, one of each kind, do instead of
-        all children."""
+        form = _form(node) if held else _form_of(text)
+        self._held = form if held else None
+        self.equalities = form.root.equalities
+        self.prefixes = form.root.prefixes
+
+    @property
+    def _form(self) -> _Form:
+        return self._held or _form_of(self.text)
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
-        return self._root.passes(payload, context)
+        return self._form.root.passes(payload, context)
+
+    def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
+        return self._form.root.traced(payload, context, trace)
 
     def test(self, payload: JSON, context: Any = None) -> Verdict:
-        return self._root.test(payload, context)
+        return self._form.root.test(payload, context)
 
     def bind(self, names: Names) -> Condition:
         """The same with what stands on the right taken from `names`. What is not there is nothing."""
-        return self if self._node is None or not self.names else Condition(self.text, _bound(self._node, names))
+        node = self._form.node
+        return self if node is None or not self.names else Condition(self.text, _bound(node, names), held=True)
+
+    @property
+    def paths(self) -> frozenset[tuple[str, ...]]:
+        """The paths read, case-folded; those of elements below the list's with "~" between."""
+        return frozenset(_reads(self._form.node, ()))
+
+    @property
+    def names(self) -> frozenset[tuple[str, ...]]:
+        """What stands on the right and is not known yet."""
+        node = self._form.node
+        return frozenset() if node is None else frozenset(name.steps for name in _names(node))
+
+    @property
+    def reads_children(self) -> bool:
+        return any(path[:1] == _CHILDREN for path in self.paths)
+
+    @property
+    def children_by_state_only(self) -> bool:
+        """Whether it reads children, and summaries `{"state": ..., "taskDefinitionId": {"scope": ..., "code": ...}}`, one of each
+        kind, do instead of all of them."""
+        children = [path for path in self.paths if path[:1] == _CHILDREN]
+        return bool(children) and all(path in _SUMMARISED for path in children)
 
     @property
     def conjuncts(self) -> Conjuncts:
@@ -121,7 +160,8 @@ class Condition:
         attribute as `index_name` gives it, key as `index_value` gives it, whether keys need only begin so. A conjunct without
         alternatives never holds. `is_indexed`: whether the index has a row for each value of that name for which `index_value`
         has a key; of lists, for each element."""
-        return () if self._node is None else tuple(_conjuncts(self._node, is_indexed))
+        node = self._form.node
+        return () if node is None else tuple(_conjuncts(node, is_indexed))
 
 
 def index_name(path: Iterable[str]) -> str:
