@@ -44,8 +44,8 @@ class Path(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """`value`: str, Decimal, a moment (see `moment_of`), bool, or None for `nothing`, which nothing is equal to. `named`: it stands
-    for a name that has been bound, and is worth showing."""
+    """`value`: str, Decimal, a moment (see `moment_of`), bool, or None for `nothing`, to which nothing is equal. `named`: it
+    stands for a name that has been bound, and is worth showing."""
 
     kind: Kind
     value: str | Decimal | int | None
