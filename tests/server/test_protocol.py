@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from pelton.server import protocol
 from pelton.server.http import Listener, bind
 from pelton.server.protocol import MAX_HEAD, MAX_HEADERS, BoundedProtocol
+from pelton.web.asgi import GONE
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -213,3 +214,23 @@ async def test_slow_lines_are_served(reading: int) -> None:
 async def test_what_is_no_http_is_answered_in_json(port: int, data: bytes) -> None:
     status, body = await exchange(port, data)
     assert (status, json.loads(body)["status"]) == (400, 400)
+
+
+async def test_a_scope_says_whether_its_caller_has_hung_up() -> None:
+    seen: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def looks(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        seen.put_nowait(scope[GONE]())
+        assert (await receive())["type"] == "http.disconnect"
+        seen.put_nowait(scope[GONE]())
+
+    socket = bind("127.0.0.1", 0)
+    listener = Listener(looks, socket, 1)
+    await listener.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", socket.getsockname()[1])
+    writer.write(head())
+    assert not await asyncio.wait_for(seen.get(), 10)
+    writer.close()
+    assert await asyncio.wait_for(seen.get(), 10)
+    await listener.stop()

@@ -403,6 +403,14 @@ class Engine(Protocol):
         """Reports and the request for more in one commit."""
         ...
 
+    async def handed_out(self, ns: str, run: int, n: int) -> WorkItem | None:
+        """Work that somebody has, as he was given it; None when nobody has it, or it is over."""
+        ...
+
+    def release(self, items: Sequence[WorkItem]) -> None:
+        """Items that did not reach whoever asked for them: they are free again after the next commit."""
+        ...
+
     async def extend(self, ns: str, run: int, n: int) -> None:
         """Sign of life for a lease; touches no revision."""
         ...

@@ -536,6 +536,15 @@ class Engine:
             poller.cancel()
             raise
 
+    async def handed_out(self, ns: str, run: int, n: int) -> WorkItem | None:
+        row = await self.step(ns, run, n)
+        if not isinstance(row, OpenStep) or not row.lease:
+            return None
+        return self._item(row) or await self._cold_item(row)
+
+    def release(self, items: Sequence[WorkItem]) -> None:
+        self.work.release([item.step for item in items])
+
     async def extend(self, ns: str, run: int, n: int) -> None:
         entry = self.committer.cache.peek(run)
         row = entry.open.get(n) if entry is not None and not entry.stale else None

@@ -17,6 +17,8 @@ from typing import Any
 from msgspec import json
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from pelton.web.asgi import GONE
+
 MAX_HEAD = 64 * 1024  # bytes of request line and headers; one chunk more may have been read
 MAX_HEADERS = 200
 PATIENCE = 30.0  # seconds for a request to arrive, or to begin on a new connection
@@ -90,6 +92,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        scope: Any = self.scope  # which may hold more than what ASGI names
+        scope[GONE] = self.transport.is_closing
         self._in_head, self._head = True, 0
         self._arriving, self._received, self._began = True, 0, self.loop.time()
 

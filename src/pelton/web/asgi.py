@@ -25,6 +25,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+GONE = "pelton.gone"  # in a scope: says whether the connection is closed already, where the server knows it
 MAX_BODY = 5_000_000
 MAX_SEGMENTS = 64
 
@@ -33,9 +34,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Response:
-    """A complete answer."""
+    """A complete answer. `undelivered` is called in its place when the caller is known to have hung up before it was sent."""
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    __slots__ = ("body", "content_type", "headers", "status", "undelivered")
 
     def __init__(
         self, status: int = 200, body: bytes = b"", content_type: bytes = b"", headers: Sequence[tuple[bytes, bytes]] = ()
@@ -44,6 +45,7 @@ class Response:
         self.body = body
         self.content_type = content_type
         self.headers = headers
+        self.undelivered: Callable[[], None] | None = None
 
     async def send(self, send: Send, head: bool = False) -> None:
         headers: list[tuple[bytes, bytes]] = [(b"content-length", str(len(self.body)).encode())]
@@ -211,6 +213,9 @@ class Router:
             return
         except Exception as error:  # the one place where everything ends up
             response = self._answer(error, scope)
+        if response.undelivered is not None and GONE in scope and scope[GONE]():
+            response.undelivered()
+            return
         await response.send(send, scope["method"] == "HEAD")
 
     def _answer(self, error: Exception, scope: Scope) -> Response:

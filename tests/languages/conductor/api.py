@@ -18,7 +18,7 @@ from pelton.languages.conductor.language import register
 from pelton.runtime.engine import Engine
 from pelton.runtime.scripts import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
-from pelton.web.asgi import Application
+from pelton.web.asgi import GONE, Application
 
 
 class Answer(NamedTuple):
@@ -100,11 +100,13 @@ class Api:
         *,
         raw: bytes | None = None,
         headers: dict[str, str] | None = None,
+        gone: bool = False,
         **query: Any,
     ) -> Answer:
-        """`path` is a raw one; `body` becomes JSON, `raw` is sent as it is."""
+        """`path` is a raw one; `body` becomes JSON, `raw` is sent as it is. `gone`: the caller has hung up; status 0 when nothing
+        was sent."""
         data = raw if raw is not None else b"" if body is None else msgspec.json.encode(body)
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http",
             "method": method,
             "path": path,
@@ -112,6 +114,7 @@ class Api:
             "query_string": urlencode(query, doseq=True).encode(),
             "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
         }
+        scope[GONE] = lambda: gone
         sent: list[Any] = []
         left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         given = [{"type": "http.request", "body": data, "more_body": False}]
@@ -126,6 +129,8 @@ class Api:
             sent.append(message)
 
         await self.application(scope, receive, send)
+        if not sent:
+            return Answer(0, {}, b"")
         start, end = sent
         found = {name.decode(): value.decode() for name, value in start["headers"]}
         return Answer(start["status"], found, end["body"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections import OrderedDict
+from typing import NamedTuple
 
 from pelton.kernel.rows import OpenStep, RunStatus
 from pelton.kernel.signals import Report
@@ -23,11 +24,24 @@ from pelton.web.errors import WebError
 MAX_POLL = 5_000  # milliseconds
 MAX_BATCH = 1_000
 MAX_NAME = 1_000
-REMEMBERED = 20_000  # handed-out tasks whose queue is kept at hand
+REMEMBERED = 20_000  # handed-out tasks whose queue is kept at hand, and answers to reports that had a task in them
 _OVER = frozenset({"ended", "step ended"})
 _ABSENT = frozenset({"not found", "unknown run", "unknown step", "no step"})
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
 _ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+class Given(NamedTuple):
+    """A hand-out of a task. A sign of life moves the lease, so that it is another one then."""
+
+    run: int
+    n: int
+    polls: int
+    lease: int
+
+    @staticmethod
+    def of(step: OpenStep) -> Given:
+        return Given(step.run, step.n, step.polls, step.lease)
 
 
 class Tasks:
@@ -37,6 +51,7 @@ class Tasks:
         self.ns = face.ns
         self.codec = face.engine.codec
         self._queues: OrderedDict[tuple[int, int], str] = OrderedDict()
+        self._given: OrderedDict[tuple[int, int], Given] = OrderedDict()  # by the report that it was the answer to
 
     def add_to(self, router: Router) -> None:
         router.add("GET", "/tasks/poll/{type}", self.poll)
@@ -83,7 +98,20 @@ class Tasks:
         items = await self._claim(request, 1, 100)
         if not items:
             return empty(204)
-        return raw_json(view.encode(view.item_view(self.codec, items[0], self.engine.now())))
+        return self._handing(items, view.item_view(self.codec, items[0], self.engine.now()))
+
+    def _handing(self, items: list[WorkItem], shown: object, report: tuple[int, int] | None = None) -> Response:
+        """An answer with tasks in it, which are free again if nobody is there to get it; to a report, maybe."""
+
+        def undelivered() -> None:
+            if report is not None:
+                self._given.pop(report, None)
+            self.engine.release(items)
+
+        response = raw_json(view.encode(shown))
+        if items:
+            response.undelivered = undelivered
+        return response
 
     async def poll_batch(self, request: Request) -> Response:
         query = request.query
@@ -95,7 +123,7 @@ class Tasks:
             )
         items = await self._claim(request, count, timeout)
         now = self.engine.now()
-        return raw_json(view.encode([view.item_view(self.codec, item, now) for item in items]))
+        return self._handing(items, [view.item_view(self.codec, item, now) for item in items])
 
     # ---- reporting
 
@@ -149,7 +177,8 @@ class Tasks:
 
     async def update_and_poll(self, request: Request) -> Response:
         """A report, answered with the next task of the same queue. One that comes too late is answered as if there were none: an
-        error would make the client fall back to slower calls for good."""
+        error would make the client fall back to slower calls for good. One that is repeated, since its answer was lost, gets the
+        task that was in that answer: that worker has it, and would never know."""
         result = await self._result(request)
         try:
             place = self._place(result)
@@ -157,6 +186,8 @@ class Tasks:
                 await self._extend(place)
                 return empty(204)
             report = updates.report_of(result, place[1])
+            if (lost := await self._given_before(place)) is not None:
+                return self._handing([], view.item_view(self.codec, lost, self.engine.now()))
             asked = await self._next(result, place) if report.status is not None else None
             [done], items = await self.engine.exchange(self.ns, [(place[0], report)], asked)
             if done.error is not None and done.error.code not in _OVER | _ABSENT:
@@ -169,7 +200,20 @@ class Tasks:
         if not items:
             return empty(204)
         self._remember(items[0])
-        return raw_json(view.encode(view.item_view(self.codec, items[0], self.engine.now())))
+        if report.status is not None:
+            self._given[place] = Given.of(items[0].step)
+            if len(self._given) > REMEMBERED:
+                self._given.popitem(last=False)
+        return self._handing(items, view.item_view(self.codec, items[0], self.engine.now()), place)
+
+    async def _given_before(self, place: tuple[int, int]) -> WorkItem | None:
+        """The task that an earlier answer to this very report had in it, when nothing has been heard of it since."""
+        given = self._given.get(place)
+        item = await self.engine.handed_out(self.ns, given.run, given.n) if given is not None else None
+        if item is not None and Given.of(item.step) == given:
+            return item
+        self._given.pop(place, None)
+        return None
 
     async def _next(self, result: TaskResult, place: tuple[int, int]) -> ClaimRequest | None:
         queue = self._queues.pop(place, "")

@@ -60,7 +60,10 @@ class Work:
             done, items = await (request.unless_gone(working) if waits else working)
             for place, result in zip(places, done, strict=True):
                 results[place] = _result(result)
-        return answer(WorkOut(results, [self._item(item) for item in items]), packed=is_msgpack(request))
+        response = answer(WorkOut(results, [self._item(item) for item in items]), packed=is_msgpack(request))
+        if items:
+            response.undelivered = lambda: self._engine.release(items)
+        return response
 
     async def _alive(self, run: int, n: int) -> ReportOut:
         """A sign of life only: the lease counts from now."""
