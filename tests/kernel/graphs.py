@@ -35,12 +35,15 @@ from pelton.kernel.process import (
     Outside,
     Process,
     Raise,
+    Records,
     Scope,
+    Send,
     ThreadArm,
     Wait,
     Work,
 )
 from pelton.kernel.rows import Failure, OpenStep, Step
+from pelton.kernel.turn import Moment, Refusal
 
 Get = Callable[[Scene], Any]
 To = str | Edge | Sequence[Edge]
@@ -141,6 +144,34 @@ def on_merge(to: str = "", *, condition: Any = None, stays: bool = False) -> OnM
     return OnMerge(when=maybe(condition), to=to, stays=stays)
 
 
+# ---- records
+
+
+def card(changed: Callable[[Any, Mapping[str, Any], Any], Any] | None = None) -> Records:
+    """A record with members as they come. `state` "closed" settles it; it is found by its state and its tags, and counted as its
+    state ("open" without one). A run with input "refused" must not begin, and a change of `bad` is refused."""
+
+    def begin(scene: Scene) -> Any:
+        if scene.input == "refused":
+            raise Refusal("invalid", "no record can be made of this")
+        return (
+            {"by": scene.moment.actor, **(scene.input or {})} if isinstance(scene.input, dict | None) else {"value": scene.input}
+        )
+
+    def change(body: Any, changes: Mapping[str, Any], moment: Moment) -> Any:
+        if "bad" in changes:
+            raise Refusal("invalid", f"bad is {changes['bad']!r}")
+        return {**body, **changes}
+
+    def attributes(body: Any) -> tuple[tuple[str, str], ...]:
+        return (("state", state(body)), *(("tag", str(tag)) for tag in body.get("tags", ())))
+
+    def state(body: Any) -> str:
+        return str(body.get("state", "open"))
+
+    return Records(begin, changed or change, lambda body: state(body) != "closed", attributes, state)
+
+
 # ---- graphs
 
 
@@ -211,6 +242,10 @@ class Graph:
                 **known,
             )
         )
+
+    def send(self, name: str, what: Any, to: To = "", **more: Any) -> Graph:
+        """`what`: a list of Begin and Tell, or a function of the context that makes one."""
+        return self.add(Send(name=name, what=expression(what), next=edges(to), **more))
 
     def fail(self, name: str, failure: Any = None, **more: Any) -> Graph:
         value = failure if failure is not None else Failure("broken", "business", "as written")

@@ -6,7 +6,10 @@ Ownership of a token: `scope` > 0 is the number of the owning scope step, < 0 a 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from msgspec import json
 
 from pelton.kernel.process import AtTime, Join, Node, OnEvent, Scope, Wait
 from pelton.kernel.rows import Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
@@ -43,6 +46,47 @@ def check_run(world: World, rows: Rows, change: Transition) -> None:
         assert row.n != 0
         assert row.run == head.key
         check_way_out(world, rows, row)
+    check_record(world, rows)
+
+
+def check_record(world: World, rows: Rows) -> None:
+    """Each value holds from when the one before ended, and what is found by attributes is what the current one says."""
+    rules = world.definitions[rows.run.definition].records
+    if rules is None:
+        assert rows.record is None
+        return
+    values = [*(record for record, _ in rows.past), *([rows.record] if rows.record is not None else [])]
+    ends = [until for _, until in rows.past]
+    assert values, "a run that keeps a record has none and had none"
+    assert [record.number for record in values] == list(range(1, len(values) + 1))
+    assert all(record.run == rows.run.key for record in values)
+    assert all(record.live == rules.live(record.body) for record in values)
+    assert [record.since for record in values[1:]] == ends[: len(values) - 1], "values do not follow one another without a gap"
+    assert all(record.since < until for record, until in rows.past), "a value that never held"
+    for before, after in pairwise(values):
+        assert exactly(before.body) != exactly(after.body), f"value {after.number} is the one before once more"
+    wanted = set(rules.attributes(rows.record.body)) if rows.record is not None else set()
+    assert rows.attributes == wanted, f"found by {rows.attributes}, its record says {wanted}"
+
+
+def exactly(body: Any) -> bytes:
+    """True is not 1 in a document, and 1 is not 1.0; the order of members is nothing."""
+    return json.encode(body, order="sorted")
+
+
+def check_counters(world: World) -> None:
+    """A run counts its children by what their records are counted as."""
+    wanted: dict[int, Counter[str]] = {}
+    for rows in world.runs.values():
+        rules = world.definitions[rows.run.definition].records
+        if rows.run.parent in world.runs and rules is not None and rules.counted is not None and rows.record is not None:
+            kind = rules.counted(rows.record.body)
+            if kind:
+                wanted.setdefault(rows.run.parent, Counter())[kind] += 1
+    for key in world.runs:
+        assert world.counts(key) == wanted.get(key, {}), (
+            f"run {key} counts {world.counts(key)}, its children are {wanted.get(key)}"
+        )
 
 
 def check_step(world: World, step: Step) -> None:

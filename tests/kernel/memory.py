@@ -10,14 +10,16 @@ import msgspec
 
 from pelton.kernel import facts as f
 from pelton.kernel.expressions.base import Evaluation, Outcome
-from pelton.kernel.rows import OpenStep, Run, Step, Thread
-from pelton.kernel.transition import UNSET
+from pelton.kernel.rows import OpenStep, Record, Run, Step, Thread
+from pelton.kernel.transition import UNSET, Book
 
 if TYPE_CHECKING:
     from tests.kernel.world import World
 
 
 def plain(value: Any) -> Any:
+    if isinstance(value, Book):
+        return [value.loaded, value.record, value.past, value.gone, value.attributes]
     return "UNSET" if value is UNSET else repr(value)
 
 
@@ -56,6 +58,9 @@ class Rows:
         self.iterations: dict[tuple[str, int], list[int]] = {}
         self.used: set[int] = set()  # numbers opened in this era
         self.finished: set[int] = set()  # numbers ended in this era
+        self.record: Record | None = None
+        self.past: list[tuple[Record, int]] = []  # superseded values, and until when they held
+        self.attributes: set[tuple[str, str]] = set()
 
     @property
     def run(self) -> Run:
@@ -109,6 +114,7 @@ class Rows:
                 [self.fragments[n] for n in sorted(self.fragments)],
                 sorted((n, arm, epoch, due) for (n, arm), (epoch, due) in self.timers.items()),
                 sorted(self.keys),
+                [self.record, self.past, sorted(self.attributes)],
             ]
         )
 
@@ -124,7 +130,7 @@ class AllFacts:
 
     @property
     def stamp(self) -> int:
-        return self.world.now * 1000
+        return self.world.stamp()
 
     @property
     def codec(self) -> Ids:
@@ -210,6 +216,10 @@ class AllFacts:
                 return theirs.head if theirs is not None else None
             case f.HeldKey(name, held_key):
                 return world.held_for(rows.key, name, held_key)
+            case f.RecordKey():
+                return rows.record
+            case f.FoundKey(name, text):
+                return world.found(name, text)
             case _:
                 raise AssertionError(f"the kernel asks for {key!r}, which no store answers")
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from tests.kernel.graphs import Graph, after, look, on_event, on_merge, on_trigger, outside, when
+from tests.kernel.graphs import Graph, after, card, look, on_event, on_merge, on_trigger, outside, when
 from tests.kernel.world import World
 
-from pelton.kernel.process import Limit, Limits, Process, Retry, Rule
+from pelton.kernel.process import Begin, Limit, Limits, Process, Retry, Rule, Tell
 from pelton.kernel.rows import END, START, OpenStep, RunStatus, State, Step, StepStatus
 from pelton.kernel.signals import (
+    Amend,
     HurryUp,
     Merge,
     Pause,
     Report,
     Resume,
+    Retire,
     Rewind,
     SetVars,
     Skip,
@@ -30,11 +32,15 @@ rule = st.sampled_from(RULES)
 halts = st.sampled_from(["finish", "stop", "cancel"])
 leaf = st.one_of(
     st.tuples(st.just("work"), st.integers(0, 2), st.booleans(), rule, halts, st.sampled_from(["", "queue", "idle", "total"])),
-    st.tuples(st.just("wait"), st.integers(1, 63), halts),
+    st.tuples(st.just("wait"), st.integers(1, 127), halts),
     st.tuples(st.just("assign")),
     st.tuples(st.just("emit"), st.booleans()),
     st.tuples(st.just("raise"), st.sampled_from(["", "continue", "defer", "edge", "body"])),
     st.tuples(st.just("call"), st.sampled_from(["end", "end", "reply", "nothing"]), rule),
+    st.tuples(st.just("record"), st.integers(0, 3)),
+    st.tuples(
+        st.just("send"), st.lists(st.sampled_from(["begin", "drop", "refused", "apart", "nobody", "tell"]), max_size=3).map(tuple)
+    ),
 )
 
 
@@ -56,12 +62,15 @@ def compound(inner: st.SearchStrategy[Spec]) -> st.SearchStrategy[Spec]:
 
 block: st.SearchStrategy[Spec] = st.recursive(leaf, compound, max_leaves=8)
 program = st.lists(block, min_size=1, max_size=4).map(tuple)
-actions = st.lists(st.tuples(st.integers(0, 39), st.integers(0, 1_000)), max_size=40)
+KINDS = 47  # of actions: see `act`
+action = st.tuples(st.integers(0, KINDS), st.integers(0, 1_000))
+actions = st.lists(action, max_size=40)
 
 
 class Compiler:
-    def __init__(self, interrupts: bool) -> None:
-        self.graph = Graph(deadline=Limit(60_000, "fail run"))
+    def __init__(self, interrupts: bool, recorded: bool) -> None:
+        self.recorded = recorded
+        self.graph = Graph(deadline=Limit(60_000, "fail run"), records=card() if recorded else None)
         self.graph.body("", interrupts=[("ring", "ringing")] if interrupts else [], n=0)
         self.count = 0
 
@@ -114,6 +123,7 @@ class Compiler:
             on_event("k", key=look(lambda c: (c.var("n") or 0) % 2, "$n")),
             on_trigger("t", guard=look(lambda c: (c.var("n") or 0) > 1, "$n")),
             when(lambda c: (c.var("n") or 0) > 3, "$n"),
+            on_trigger("sum", guard=look(lambda c: c.counts().get("closed", 0) > c.counts().get("open", 0))),
         ]
         chosen = [arm for bit, arm in enumerate(arms) if mask >> bit & 1]
         self.graph.wait(
@@ -124,6 +134,17 @@ class Compiler:
     def assign(self, following: str) -> str:
         name = self.name("set")
         self.graph.assign(name, following, n=look(lambda c: ((c.var("n") or 0) + 1) % 5, "$n"), output=name)
+        return name
+
+    def record(self, value: int, following: str) -> str:
+        name = self.name("record")
+        written = look(lambda c: {**c.record, "x": value}) if self.recorded else None
+        self.graph.assign(name, following, record=written)
+        return name
+
+    def send(self, kinds: tuple[str, ...], following: str) -> str:
+        name = self.name("send")
+        self.graph.send(name, look(lambda c: [sent(c, kind) for kind in kinds]), following)
         return name
 
     def emit(self, awaits: bool, following: str) -> str:
@@ -200,8 +221,16 @@ class Compiler:
 setattr(Compiler, "raise", Compiler.raise_)
 
 
-def compile_program(blocks: Spec, *, interrupts: bool = False) -> Process:
-    compiler = Compiler(interrupts)
+def sent(scene: Any, kind: str) -> Begin | Tell:
+    if kind == "tell":
+        return Tell(scene.run.key, Amend(changes={"told": scene.counts()}, strict=False))
+    target = {"name": "nobody" if kind == "nobody" else "card"}
+    trigger = {"drop": Trigger(name="drop"), "refused": Trigger(name="none")}.get(kind)
+    return Begin(target, None, trigger=trigger, linked=kind != "apart")
+
+
+def compile_program(blocks: Spec, *, interrupts: bool = False, recorded: bool = False) -> Process:
+    compiler = Compiler(interrupts, recorded)
     entry = compiler.sequence(blocks, "")
     if interrupts:
         compiler.graph.work("ringing", queue="q")
@@ -214,8 +243,19 @@ def child() -> Process:
     return Graph("child").work("do", "done", queue="q", retry=Retry(1)).assign("done", output="done").build()
 
 
-def world_of(blocks: Spec, interrupts: bool, both: bool = True) -> tuple[World, int]:
-    world = World(compile_program(blocks, interrupts=interrupts), child(), both=both)
+def card_process() -> Process:
+    """A child with a record, which tells its parent when it is closed."""
+    graph = Graph("card", records=card()).wait(
+        "open", on_trigger("drop", "close"), on_trigger("note", stays=True), outside("close")
+    )
+    graph.assign("close", "tell", record=look(lambda c: {**c.record, "state": "closed"}))
+    told = look(lambda c: [Tell(c.run.parent or c.run.key, Trigger(name="sum", changes={"x": 9}, strict=False))])
+    return graph.send("tell", told, "after").wait("after", outside()).build()
+
+
+def world_of(blocks: Spec, interrupts: bool, recorded: bool = False, both: bool = True) -> tuple[World, int]:
+    program = compile_program(blocks, interrupts=interrupts, recorded=recorded)
+    world = World(program, child(), card_process(), both=both)
     # Many threads, each with a failure of its own in the same transition, ask for one thing after another when nothing is loaded.
     world.most_rounds = 200
     return world, world.start("p", {"x": 1})
@@ -279,6 +319,19 @@ def act(world: World, top: int, kind: int, pick: int) -> None:  # noqa: C901 - a
         send(world, run, HurryUp())
     elif kind == 39 and row is not None:
         send(world, row.run, Report(slot=row.slot, hold=10_000, output="by slot"))
+    elif kind in {40, 41}:
+        send(world, run, Amend(changes={"x": pick % 4} if pick % 7 else {"bad": 1}, strict=bool(pick % 2)))
+    elif kind == 42 and pick % 3 == 0:
+        send(world, run, Retire(strict=bool(pick % 2)))
+    elif kind in {43, 44}:
+        send(world, run, Trigger(name="drop" if pick % 2 else "note", changes={"x": pick % 4}, strict=False))
+    elif kind == 45:
+        send(world, run, Trigger(name="sum", changes={"tags": [str(pick % 3)]}))
+    elif kind == 46:
+        send(world, run, Amend(changes={"state": ("open", "closed", "odd")[pick % 3]}))
+    elif kind == 47:
+        start = world.starting("card", trigger=Trigger(name=("drop", "note", "none")[pick % 3], changes={"x": 1}))
+        send(world, start.key, start)
 
 
 def send(world: World, run: int, signal: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, note, settings
 from hypothesis import strategies as st
 from tests.kernel.graphs import Graph, look, on_event, out, outside
-from tests.kernel.random_graphs import Spec, act, actions, child, finish, program, reportable, send, summary, world_of
+from tests.kernel.random_graphs import Spec, act, action, actions, child, finish, program, reportable, send, summary, world_of
 from tests.kernel.world import Cost, World
 
 from pelton.kernel.process import Process
@@ -21,14 +21,16 @@ from pelton.kernel.signals import Report
 
 # Shrinking is bounded by hypothesis; explaining is left out, since it traces every line of the kernel.
 phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
-histories = st.one_of(actions, st.lists(st.tuples(st.integers(0, 39), st.integers(0, 1_000)), min_size=25, max_size=50))
+histories = st.one_of(actions, st.lists(action, min_size=25, max_size=50))
 quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
 @settings(max_examples=400, suppress_health_check=quiet, phases=phases)
-@given(program, st.booleans(), histories)
-def test_whatever_happens_the_invariants_hold(blocks: Spec, interrupts: bool, history: list[tuple[int, int]]) -> None:
-    world, run = world_of(blocks, interrupts)
+@given(program, st.booleans(), st.booleans(), histories)
+def test_whatever_happens_the_invariants_hold(
+    blocks: Spec, interrupts: bool, recorded: bool, history: list[tuple[int, int]]
+) -> None:
+    world, run = world_of(blocks, interrupts, recorded)
     for kind, pick in history:
         act(world, run, kind, pick)
     finish(world)
@@ -37,11 +39,13 @@ def test_whatever_happens_the_invariants_hold(blocks: Spec, interrupts: bool, hi
 
 
 @settings(max_examples=40, suppress_health_check=quiet, phases=phases)
-@given(program, st.booleans(), actions)
-def test_the_same_history_gives_the_same_rows(blocks: Spec, interrupts: bool, history: list[tuple[int, int]]) -> None:
+@given(program, st.booleans(), st.booleans(), actions)
+def test_the_same_history_gives_the_same_rows(
+    blocks: Spec, interrupts: bool, recorded: bool, history: list[tuple[int, int]]
+) -> None:
     digests = []
     for _ in range(2):
-        world, run = world_of(blocks, interrupts, both=False)
+        world, run = world_of(blocks, interrupts, recorded, both=False)
         for kind, pick in history:
             act(world, run, kind, pick)
         digests.append(world.digest())

@@ -14,28 +14,32 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 import msgspec
-from tests.kernel.invariants import check_run
+from tests.kernel.invariants import check_counters, check_run
 from tests.kernel.memory import AllFacts, Ids, NoFacts, Rows, encode
 
 from pelton.kernel import facts as f
 from pelton.kernel.advance import advance
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.process import Process
-from pelton.kernel.rows import END, OpenStep, Run, RunStatus, StartMeta, State, Step
+from pelton.kernel.rows import END, OpenStep, Record, Run, RunStatus, StartMeta, State, Step
 from pelton.kernel.signals import (
+    Amend,
     ChildEnded,
     ChildReopened,
     Continue,
     EventArrived,
     Extend,
     Report,
+    Retire,
     Rewind,
     Signal,
     Start,
     TimerFired,
+    Trigger,
 )
 from pelton.kernel.transition import (
     UNSET,
+    Book,
     Claim,
     ClearTimers,
     CloseWaitKeys,
@@ -192,6 +196,29 @@ class World:
     def children(self, run: int) -> list[int]:
         return sorted(key for key, rows in self.runs.items() if rows.run.parent == run)
 
+    def stamp(self) -> int:
+        """Microseconds. The same for all that happens in a millisecond, which is harder than what a runtime promises."""
+        return self.now * 1000
+
+    def record(self, run: int) -> Record | None:
+        return self.runs[run].record
+
+    def body(self, run: int) -> Any:
+        record = self.runs[run].record
+        return record.body if record is not None else None
+
+    def values(self, run: int) -> list[Any]:
+        """Bodies of all values, oldest first."""
+        rows = self.runs[run]
+        return [record.body for record, _ in rows.past] + ([rows.record.body] if rows.record is not None else [])
+
+    def counts(self, run: int) -> dict[str, int]:
+        return {name[1:]: value for (no, name), value in self.runs[run].vars.items() if no == 0 and name.startswith("#")}
+
+    def found(self, name: str, text: str) -> list[Record]:
+        rows = (rows for _, rows in sorted(self.runs.items()) if (name, text) in rows.attributes)
+        return [each.record for each in rows if each.record is not None][:2_000]
+
     def held_for(self, run: int, name: str, key: str) -> list[f.Held]:
         chosen = []
         for number, (owner, hold) in sorted(self.held.items()):
@@ -258,6 +285,7 @@ class World:
                     answer.fragments,
                 )
             )
+            written += 0 if answer.book is None else 1 + len(answer.book.past) + len(answer.book.attributes)
             written += sum(not isinstance(effect, Fact | Note | Resume) for effect in answer.effects)
         return answer, Cost(facts.read + 1, written, rounds)
 
@@ -273,6 +301,8 @@ class World:
             answer = self.one(target, what, group)
             first = first if first is not None else answer
         assert first is not None
+        if self.thorough and not self.folding:
+            check_counters(self)
         return first
 
     def one(self, run: int, signal: Signal, group: deque[Pending]) -> Transition | Refused:
@@ -325,7 +355,10 @@ class World:
                 if touched or new.status != old.status:
                     assert isinstance(signal, Rewind | ChildReopened), f"{signal!r} changed a finished run"
                     assert new.era > old.era
-            if new.era > old.era:
+                if change.book is not None:
+                    assert isinstance(signal, Amend | Retire | Rewind), f"{signal!r} changed the record of a finished run"
+                    assert new.era > old.era
+            if new.era > old.era and not isinstance(signal, Amend | Retire):  # those two give out no numbers again
                 rows.used.clear()
                 rows.finished.clear()
         rows.head = new
@@ -367,6 +400,25 @@ class World:
                 rows.vars[no, name] = value
         for n, node, value in change.fragments:
             rows.fragments[n] = (n, node, value)
+        if change.book is not None:
+            self.apply_book(rows, change.book)
+        if any(isinstance(effect, Note) for effect in change.effects):
+            parts = (change.opened, change.changed, change.closed, change.ended, change.reopened, change.threads)
+            assert not any(bool(part) for part in parts), "a signal that was noted as refused has changed rows"
+            assert not change.variables, "a signal that was noted as refused has changed variables"
+            assert change.book is None, "a signal that was noted as refused has changed the record"
+            assert len(change.effects) == 1
+
+    def apply_book(self, rows: Rows, book: Book) -> None:
+        assert (book.record is None) == book.gone
+        assert book.loaded.record == rows.record, "the book does not begin where the store stands"
+        if book.record is not None and book.record is not rows.record:
+            assert book.record != rows.record, "a value that is none was written"
+        rows.past += book.past
+        rows.record = book.record
+        for name, text, added in book.attributes:
+            assert ((name, text) in rows.attributes) != added, f"{name}={text} is {'there already' if added else 'not there'}"
+            (rows.attributes.add if added else rows.attributes.discard)((name, text))
 
     def perform(self, rows: Rows, change: Transition, group: deque[Pending]) -> None:  # noqa: C901 - a table
         run = rows.run
@@ -408,7 +460,7 @@ class World:
 
     def start_child(self, run: Run, effect: StartRun, group: deque[Pending]) -> None:
         assert effect.key not in self.runs, f"run {effect.key} is started twice"
-        sequel = not effect.n
+        sequel = not effect.n and not effect.linked
         signal = Start(
             key=effect.key,
             ns=run.ns,
@@ -419,6 +471,7 @@ class World:
             parent_n=effect.n,
             root=0 if sequel else run.root,
             hops=run.hops + 1,
+            trigger=effect.trigger,
         )
         (self.later if effect.later or self.folding else group).append((effect.key, signal))
 
@@ -436,12 +489,27 @@ class World:
 
     # ---- driving
 
-    def start(self, process: Process | str, input: Any = None, *, meta: StartMeta | None = None, settle: bool = True) -> int:
-        name = process if isinstance(process, str) else process.name
-        definition = self.find(name) if isinstance(process, str) else process.definition
+    def starting(
+        self, process: Process | str, input: Any = None, *, meta: StartMeta | None = None, trigger: Trigger | None = None
+    ) -> Start:
+        """The signal that starts a run under the next key."""
+        definition = self.find(process) if isinstance(process, str) else process.definition
         self.keys += 1
-        key = self.keys
-        self.do(key, Start(key=key, ns=NS, definition=definition, input=input, meta=meta or StartMeta()))
+        meta = meta or StartMeta()
+        return Start(key=self.keys, ns=NS, definition=definition, input=input, meta=meta, trigger=trigger)
+
+    def start(
+        self,
+        process: Process | str,
+        input: Any = None,
+        *,
+        meta: StartMeta | None = None,
+        trigger: Trigger | None = None,
+        settle: bool = True,
+    ) -> int:
+        signal = self.starting(process, input, meta=meta, trigger=trigger)
+        key = signal.key
+        self.do(key, signal)
         if settle:
             self.settle()
         return key

@@ -95,7 +95,7 @@ class Scene:
 
     def counts(self) -> dict[str, int]:
         """How many children there are of each kind that they are counted as."""
-        return {name[1:]: value for name, value in self.variables().items() if name.startswith("#")}
+        return {name[1:]: value for name, value in self.variables().items() if name.startswith("#") and value > 0}
 
     @property
     def meta(self) -> StartMeta:

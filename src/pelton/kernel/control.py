@@ -43,7 +43,11 @@ def must_run(turn: Turn) -> None:
     status = RunStatus(turn.head.status)
     if status >= RunStatus.COMPLETED:
         raise Refusal("ended", f"the run has ended ({status.name.lower()})")
-    if status == RunStatus.EXPECTED:
+    must_be_begun(turn)
+
+
+def must_be_begun(turn: Turn) -> None:
+    if turn.head.status == RunStatus.EXPECTED:
         raise Refusal("not found", "the run has not been started")
 
 
@@ -184,6 +188,7 @@ def moment_of(turn: Turn, signal: Trigger | Amend | Retire) -> Moment:
 
 def amend(turn: Turn, signal: Amend) -> None:
     """A finished run's record changes too: that is another era of it."""
+    must_be_begun(turn)
     turn.moment = moment_of(turn, signal)
     change(turn, signal.changes, turn.moment)
     if turn.head.status >= RunStatus.COMPLETED and turn.book is not None:
@@ -191,6 +196,7 @@ def amend(turn: Turn, signal: Amend) -> None:
 
 
 def retire(turn: Turn, signal: Retire) -> None:
+    must_be_begun(turn)
     turn.moment = moment_of(turn, signal)
     rules_of(turn)
     gone(turn)

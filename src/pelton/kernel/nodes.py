@@ -9,7 +9,7 @@ from msgspec import convert
 
 from pelton.kernel.context import Scene, evaluate
 from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.facts import NewRunKey
+from pelton.kernel.facts import Missing, NewRunKey
 from pelton.kernel.flow import assign, complete_join, count_join, finish, fresh, leave, needed, retire
 from pelton.kernel.process import Assign, Call, Choice, Emit, End, Fork, Join, Node, Raise, Scope, Send, Tell, Wait, Work
 from pelton.kernel.records import write
@@ -310,22 +310,29 @@ def enter_emit(turn: Turn, token: Token, node: Emit, row: OpenStep) -> None:
 def enter_send(turn: Turn, token: Token, node: Send, row: OpenStep) -> None:
     scene = Scene(turn, row, row.input, token.thread)
     told: list[Any] = []
+    missing: list[Any] = []
     starts = 0
     for index, each in enumerate(evaluate(node.what, scene)):
         if isinstance(each, Tell):
             turn.effects.append(SignalRun(each.run, each.signal, later=True))
             continue
-        definition = find_definition(turn, each.target)
+        try:
+            definition = find_definition(turn, each.target)
+            key: int = 0 if isinstance(definition, str) else turn.facts.answer(NewRunKey(row.n, index))
+        except Missing as more:
+            missing += more.keys
+            continue
         if isinstance(definition, str):
             told.append({"error": definition})
             continue
-        key: int = turn.facts.answer(NewRunKey(row.n, index))
         starts += 1
         later = starts > MOST_STARTS
         turn.effects.append(
             StartRun(key, definition, each.input, each.meta, 0, later=later, linked=each.linked, trigger=each.trigger)
         )
         told.append({"run": key})
+    if missing:
+        raise Missing(*dict.fromkeys(missing))
     finish(turn, row_added(turn, row), told or None)
 
 

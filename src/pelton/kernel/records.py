@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from msgspec import json
+
 from pelton.kernel.context import Scene
 from pelton.kernel.facts import RecordKey
 from pelton.kernel.process import Records
@@ -52,7 +54,7 @@ def current(turn: Turn) -> Record | None:
 def write(turn: Turn, body: Any, moment: Moment) -> None:
     """A new value, unless it is the same as before."""
     old = current(turn)
-    if old is not None and (old.body is body or old.body == body):
+    if old is not None and same(old.body, body):
         return
     rules = rules_of(turn)
     book = turn.book
@@ -62,11 +64,19 @@ def write(turn: Turn, body: Any, moment: Moment) -> None:
     if old is None:
         book.record = Record(turn.head.key, moment.stamp, 1, live, body)
     elif old is not book.loaded.record and old.since >= moment.stamp:  # made in this very turn
-        book.record = Record(old.run, old.since, old.number, live, body)
+        if book.loaded.record is not None and same(book.loaded.record.body, body):
+            turn.book = None  # and taken back
+        else:
+            book.record = Record(old.run, old.since, old.number, live, body)
     else:
         since = max(moment.stamp, old.since + 1)
         book.past.append((old, since))
         book.record = Record(old.run, since, old.number + 1, live, body)
+
+
+def same(old: Any, new: Any) -> bool:
+    """As documents: True is not 1 there, nor is 1 the number 1.0, which Python takes for equal."""
+    return old is new or (old == new and json.encode(old, order="sorted") == json.encode(new, order="sorted"))
 
 
 def gone(turn: Turn) -> None:
@@ -82,10 +92,11 @@ def gone(turn: Turn) -> None:
 
 def change(turn: Turn, changes: Mapping[str, Any], moment: Moment) -> None:
     """The language's rules say what the changes come to. Raises Refusal."""
+    rules = rules_of(turn)
     old = current(turn)
     if old is None:
         raise Refusal("not found", "the run's record has been deleted")
-    write(turn, rules_of(turn).change(old.body, changes, moment), moment)
+    write(turn, rules.change(old.body, changes, moment), moment)
 
 
 def begin_record(turn: Turn, scene: Scene) -> None:
@@ -93,11 +104,12 @@ def begin_record(turn: Turn, scene: Scene) -> None:
 
 
 def count(turn: Turn, signal: Count) -> None:
-    """Counts children in and out. An ended run counts on: it may be looked at, and taken back."""
+    """Counts children in and out. An ended run counts on: it may be looked at, and taken back. Below nothing too: what a child
+    was may come to be known after what it is now."""
     for name, by in signal.changes.items():
         found = turn.var(0, COUNTER + name)
         number = (found[0] if found is not None else 0) + by
-        turn.variables[0, COUNTER + name] = number if number > 0 else UNSET
+        turn.variables[0, COUNTER + name] = number if number else UNSET
 
 
 def close_book(turn: Turn) -> None:

@@ -17,6 +17,7 @@ from msgspec import to_builtins
 from pelton.kernel.facts import EndedKey, ProcessKey
 from pelton.kernel.flow import awaited, count_join, leave, look, needed
 from pelton.kernel.process import Assign, Choice, End, Fork, Join, Node, Raise, targets
+from pelton.kernel.records import current
 from pelton.kernel.rows import END, START, Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.runs import enter_root, set_deadline
 from pelton.kernel.signals import ChildReopened, Rewind
@@ -46,6 +47,8 @@ def rewind(turn: Turn, signal: Rewind) -> None:
 def reopen_run(turn: Turn, definition: int = 0) -> None:
     """The head of a finished run goes on, in a new era."""
     head = turn.head
+    if turn.process.records is not None and current(turn) is None:
+        raise Refusal("not found", "the run's record has been deleted: it does not go on")
     if definition and definition != head.definition:
         process = turn.facts.answer(ProcessKey(definition))
         if process is None:
