@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-LANGUAGES: tuple[str, ...] = ("conductor",)
+LANGUAGES: tuple[str, ...] = ("conductor", "lusid")
 
 
 class Detected(Protocol):

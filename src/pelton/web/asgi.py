@@ -10,6 +10,7 @@ Cost: about 6 us a request for routing, body and answer, without the server's ow
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -28,6 +29,7 @@ Send = Callable[[Message], Awaitable[None]]
 GONE = "pelton.gone"  # in a scope: says whether the connection is closed already, where the server knows it
 MAX_BODY = 5_000_000
 MAX_SEGMENTS = 64
+_SLASHES = re.compile(rb"/{2,}")
 
 _log = structlog.get_logger("pelton.web")
 _encode = msgspec.json.Encoder().encode
@@ -172,14 +174,17 @@ class _Node:
 
 
 class Router:
-    """The routes of one face."""
+    """The routes of one face. `collapse`: several slashes in a row count as one, as clients write them that join addresses."""
 
-    def __init__(self, render: Render, *, max_body: int = MAX_BODY, absent: Iterable[str] = ("",)) -> None:
+    def __init__(
+        self, render: Render, *, max_body: int = MAX_BODY, absent: Iterable[str] = ("",), collapse: bool = False
+    ) -> None:
         self._render = render
         self._root = _Node()
         self._static: dict[tuple[str, bytes], Handler] = {}
         self._max_body = max_body
         self._absent = frozenset(absent)
+        self._collapse = collapse
         self.patterns: list[tuple[str, str]] = []
 
     def add(self, method: str, pattern: str, handler: Handler) -> None:
@@ -203,6 +208,8 @@ class Router:
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, path: bytes) -> None:
         """Answers one request; `path` is the raw path below the router's mount."""
+        if self._collapse and b"//" in path:
+            path = _SLASHES.sub(b"/", path)
         try:
             handler = self._static.get((scope["method"], path))
             parameters: dict[str, str] = {}

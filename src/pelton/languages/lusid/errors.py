@@ -139,12 +139,23 @@ def render(error: Exception) -> Response | None:
     elif isinstance(error, WebError):
         name = "ValidationError" if error.problems and error.status == 400 else _BY_STATUS.get(error.status, "InternalError")
     elif isinstance(error, EngineError):
-        name = _ENGINE.get(error.code, "Conflict")
-        problems = [FieldProblem(error.field, error.message)] if error.field and NAMES[name].status == 400 else []
+        name, field = _named(error)
+        problems = [FieldProblem(field, error.message)] if field and NAMES[name].status == 400 else []
         error = WebError(NAMES[name].status, error.message, problems=problems)
     else:
         return None
     return problem(name, error)
+
+
+def _named(error: EngineError) -> tuple[str, str]:
+    """Name and field of a refusal. The rules of this language say both in the trace."""
+    said = error.trace[0] if error.trace and isinstance(error.trace[0], dict) else {}
+    name = said.get("name")
+    field = said.get("field")
+    return (
+        name if name in NAMES else _ENGINE.get(error.code, "Conflict"),
+        field if isinstance(field, str) else error.field,
+    )
 
 
 def problem(name: str, error: WebError) -> Response:

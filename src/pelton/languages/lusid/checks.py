@@ -1,0 +1,94 @@
+"""What checks of several kinds of things have in common: problems are collected, and told all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import UNSET
+
+from pelton.kernel.expressions.base import Invalid
+from pelton.languages.lusid.decode import MAX_PROBLEMS, shown
+from pelton.languages.lusid.errors import invalid
+from pelton.languages.lusid.filters import MAX_LENGTH, parse_filter
+from pelton.languages.lusid.model import FieldMapping, Mappings, Text
+from pelton.languages.lusid.times import EXPECTED, parse_moment
+from pelton.languages.lusid.words import RIGHT_NAMES
+from pelton.web.errors import FieldProblem
+
+MAX_GUARD = 1024
+FILTER_LENGTH = MAX_LENGTH
+NAMED = 20  # names that an error lists
+
+
+class Problems:
+    """`raise_any` ends the request when there are any. `name`: of the first problem that has one of its own."""
+
+    def __init__(self) -> None:
+        self.found: list[FieldProblem] = []
+        self._name = ""
+
+    def add(self, path: str, message: str, value: str | None = None, name: str = "") -> None:
+        if len(self.found) < MAX_PROBLEMS:
+            self.found.append(FieldProblem(path, message, value))
+            if len(self.found) == 1:
+                self._name = name
+
+    def raise_any(self) -> None:
+        """Raises Refused. A single problem goes by its own name, several together are a ValidationError."""
+        if self.found:
+            raise invalid(self.found, self._name if self._name and len(self.found) == 1 else "ValidationError")
+
+    # ---- what is checked everywhere
+
+    def distinct(self, names: Iterable[str], path: str, what: str) -> None:
+        """`path` has a place for the index: `states[{}].name`."""
+        seen: set[str] = set()
+        for index, name in enumerate(names):
+            if name in seen:
+                self.add(path.format(index), f"is the name of an earlier {what} as well; names are unique", shown(name))
+            seen.add(name)
+
+    def declared(self, name: str, known: Iterable[str], path: str, what: str, problem: str = "") -> None:
+        among = list(known)
+        if name not in among:
+            there = ", ".join(among[:NAMED]) + (", …" if len(among) > NAMED else "")
+            self.add(
+                path,
+                f"is {shown(name)}, which is no {what} of the definition; there are: {there or 'none'}",
+                shown(name),
+                problem,
+            )
+
+    def condition(
+        self,
+        text: Text,
+        path: str,
+        limit: int = MAX_GUARD,
+        *,
+        roots: frozenset[str] | None = None,
+        right_roots: frozenset[str] = frozenset(),
+    ) -> None:
+        """A filter must parse."""
+        if not text:
+            return
+        try:
+            parse_filter(str(text), limit=limit, roots=roots, right_names=RIGHT_NAMES, right_roots=right_roots)
+        except Invalid as error:
+            self.add(path, f"is no filter: {error.message}", shown(text), "InvalidFilter")
+
+    def moment(self, text: Text, path: str) -> int | None:
+        if not text:
+            return None
+        at = parse_moment(str(text))
+        if at is None:
+            self.add(path, f"must be {EXPECTED}, not {shown(text)}", shown(text), "InvalidAsAt")
+        return at
+
+    def mappings(self, given: Mappings, path: str) -> None:
+        for name, mapping in given.items():
+            self.mapping(mapping, f"{path}[{name[:100]}]")
+
+    def mapping(self, given: FieldMapping, path: str) -> None:
+        """Both members at once are taken: then `mapFrom` counts."""
+        if not given.map_from and given.set_to is UNSET:
+            self.add(path, "must have mapFrom or setTo")

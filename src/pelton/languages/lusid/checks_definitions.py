@@ -1,0 +1,138 @@
+"""What a task definition must be beyond its form: names are declared where they are used, filters parse, values fit their fields.
+
+A guard may name fields that the schema lacks: they read as not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import UNSET
+
+from pelton.languages.lusid.checks import FILTER_LENGTH, Problems
+from pelton.languages.lusid.decode import scalar, shown
+from pelton.languages.lusid.field_types import fitted
+from pelton.languages.lusid.model import (
+    Action,
+    ChildTask,
+    CreateChildTasks,
+    FieldSchema,
+    PerpetualProperty,
+    ResultantChildTask,
+    RunWorker,
+    TriggerChildTasks,
+    TriggerNextTask,
+    UpdateTaskDefinition,
+)
+
+DOMAIN = "TaskDefinition"
+
+
+def check_definition(given: UpdateTaskDefinition) -> None:
+    """Raises Refused with every problem."""
+    problems = Problems()
+    states = [each.name for each in given.states]
+    fields = [each.name for each in given.field_schema or ()]
+    triggers = [each.name for each in given.triggers or ()]
+    actions = [each.name for each in given.actions or ()]
+    problems.distinct(states, "states[{}].name", "state")
+    problems.distinct(fields, "fieldSchema[{}].name", "field")
+    problems.distinct(triggers, "triggers[{}].name", "trigger")
+    problems.distinct(actions, "actions[{}].name", "action")
+    problems.declared(given.initial_state.name, states, "initialState.name", "state")
+    for index, name in enumerate(given.initial_state.required_fields or ()):
+        problems.declared(name, fields, f"initialState.requiredFields[{index}]", "field", "FieldNotInSchema")
+    for index, field in enumerate(given.field_schema or ()):
+        _field(problems, field, f"fieldSchema[{index}]", states)
+    for index, each in enumerate(given.transitions or ()):
+        at = f"transitions[{index}]"
+        problems.declared(each.from_state, states, f"{at}.fromState", "state")
+        problems.declared(each.to_state, states, f"{at}.toState", "state")
+        problems.declared(each.trigger, triggers, f"{at}.trigger", "trigger", "UnknownTrigger")
+        if each.action:
+            problems.declared(each.action, actions, f"{at}.action", "action")
+        problems.condition(each.guard, f"{at}.guard")
+    for index, action in enumerate(given.actions or ()):
+        _action(problems, action, f"actions[{index}].actionDetails", actions)
+    check_properties(problems, given.properties or {}, "properties")
+    problems.raise_any()
+
+
+def _field(problems: Problems, field: FieldSchema, path: str, states: list[str]) -> None:
+    rule = field.read_only_states
+    if rule is not UNSET:
+        at = f"{path}.readOnlyStates.selectedStates"
+        if rule.state_type == "SelectedStates":
+            if not rule.selected_states:
+                problems.add(at, "must name at least one state when stateType is SelectedStates")
+            for index, name in enumerate(rule.selected_states or ()):
+                problems.declared(name, states, f"{at}[{index}]", "state")
+        elif rule.selected_states:
+            problems.add(at, f"goes with stateType SelectedStates only, not with {rule.state_type}")
+    limits = field.value_constraints
+    if limits is not UNSET:
+        at = f"{path}.valueConstraints.acceptableValues"
+        if not limits.acceptable_values:
+            problems.add(at, "must have at least one value")
+        for index, value in enumerate(limits.acceptable_values):
+            try:
+                fitted(field.type, value)
+            except ValueError as error:
+                message = f"must be {error}, as the field is of type {field.type}, not {shown(value)}"
+                problems.add(f"{at}[{index}]", message, scalar(value), "FieldTypeMismatch")
+
+
+def _action(problems: Problems, action: Action, path: str, actions: list[str]) -> None:
+    details = action.action_details
+    if isinstance(details, RunWorker):
+        problems.moment(details.worker_as_at, f"{path}.workerAsAt")
+        problems.mappings(details.worker_parameters or {}, f"{path}.workerParameters")
+        for index, row in enumerate(details.child_task_configurations or ()):
+            at = f"{path}.childTaskConfigurations[{index}]"
+            _child(problems, row, at)
+            if row.result_matching_pattern is not UNSET:
+                problems.condition(row.result_matching_pattern.filter, f"{at}.resultMatchingPattern.filter")
+    elif isinstance(details, CreateChildTasks):
+        if not details.child_task_configurations:
+            problems.add(f"{path}.childTaskConfigurations", "must have at least one child task")
+        for index, child in enumerate(details.child_task_configurations):
+            at = f"{path}.childTaskConfigurations[{index}]"
+            _child(problems, child, at)
+            problems.condition(child.condition, f"{at}.condition")
+    elif isinstance(details, TriggerChildTasks):
+        problems.condition(details.filter, f"{path}.filter", FILTER_LENGTH)
+    elif isinstance(details, TriggerNextTask) and details.fallback_actions is not UNSET:
+        fallback = details.fallback_actions
+        for name, member in ((fallback.end_of_sequence, "endOfSequence"), (fallback.next_task_error, "nextTaskError")):
+            if name:
+                problems.declared(name, actions, f"{path}.fallbackActions.{member}", "action")
+
+
+def _child(problems: Problems, child: ChildTask | ResultantChildTask, path: str) -> None:
+    problems.moment(child.task_definition_as_at, f"{path}.taskDefinitionAsAt")
+    problems.mappings(child.child_task_fields or {}, f"{path}.childTaskFields")
+
+
+def check_properties(problems: Problems, given: Mapping[str, PerpetualProperty], path: str, domain: str = DOMAIN) -> None:
+    for key, each in given.items():
+        problem = property_problem(key, each, domain)
+        if problem:
+            problems.add(f"{path}[{key[:100]}]", problem, shown(key))
+
+
+def property_problem(key: str, given: PerpetualProperty, domain: str = DOMAIN) -> str:
+    """What is wrong with a property, "" when nothing is."""
+    parts = key.split("/")
+    if len(parts) != 3 or parts[0] != domain or not all(parts):
+        return f"must have a key such as {domain}/scope/code, not {shown(key)}"
+    if given.key != key:
+        return f"has the key {shown(given.key)} inside; it must be the same as outside"
+    if given.value is not UNSET:
+        value = given.value
+        there = [name for name in ("label_value", "metric_value", "label_value_set") if getattr(value, name) is not UNSET]
+        if len(there) != 1:
+            return "must have exactly one of labelValue, metricValue and labelValueSet"
+        metric = value.metric_value
+        if metric is not UNSET and (isinstance(metric.value, bool) or not isinstance(metric.value, int | float)):
+            return "must have a number as metricValue.value"
+    return ""

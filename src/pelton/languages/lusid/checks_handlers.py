@@ -1,0 +1,209 @@
+"""What an event handler must be beyond its form, by itself (`check_handler`) and against what it is for (`check_against`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from pelton.kernel.expressions.base import Invalid
+from pelton.languages.lusid import schedule
+from pelton.languages.lusid.checks import FILTER_LENGTH, Problems
+from pelton.languages.lusid.conversion import ScheduleError
+from pelton.languages.lusid.decode import scalar, shown
+from pelton.languages.lusid.field_types import fitted
+from pelton.languages.lusid.model import (
+    CreateNewTask,
+    EventHandlerMapping,
+    FieldMapping,
+    FieldType,
+    UpdateEventHandler,
+    UpdateMatchingTasks,
+)
+from pelton.languages.lusid.paths import split_path
+from pelton.languages.lusid.words import EVENT_MEMBERS, HEADER_MEMBERS, TASK_MEMBERS
+from pelton.web.identity import Users
+
+OWN_EVENT_TYPES = frozenset(
+    {"TaskCreated", "TaskUpdated", "TaskDeleted", "TaskDefinitionCreated", "TaskDefinitionUpdated", "TaskDefinitionDeleted"}
+)
+_OWN_FOLDED = {each.casefold(): each for each in OWN_EVENT_TYPES}
+_HEADER_FOLDED = frozenset(each.casefold() for each in HEADER_MEMBERS)
+USER_PATH = "header.userId"
+
+
+def check_handler(given: UpdateEventHandler, users: Users) -> None:
+    """Raises Refused with every problem that the handler has whatever it is for."""
+    problems = Problems()
+    scheduled = given.schedule_matching_pattern is not UNSET
+    event = given.event_matching_pattern
+    if scheduled == (event is not UNSET):
+        which = "not both" if scheduled else "neither is there"
+        problems.add("eventMatchingPattern", f"or scheduleMatchingPattern must be given, exactly one of the two: {which}")
+    if event is not UNSET:
+        own = _OWN_FOLDED.get(event.event_type.casefold())
+        if own is not None:
+            message = f"is {own}, an event of this service itself, which cannot be a trigger; choose another event type"
+            problems.add("eventMatchingPattern.eventType", message, shown(event.event_type), "UnsupportedEventType")
+        problems.condition(event.filter, "eventMatchingPattern.filter", FILTER_LENGTH, roots=EVENT_MEMBERS)
+    if scheduled:
+        try:
+            schedule.parse_pattern(given.schedule_matching_pattern)
+        except ScheduleError as error:
+            _schedule_problem(problems, error)
+    _run_as(problems, given.run_as_user_id, scheduled, users)
+    problems.moment(given.task_definition_as_at, "taskDefinitionAsAt")
+    _activity(problems, given.task_activity, scheduled)
+    problems.raise_any()
+
+
+def _schedule_problem(problems: Problems, error: ScheduleError) -> None:
+    said = f"is {shown(error.value)}; {error.remedy}" if error.value is not None else f"is required; {error.remedy}"
+    problems.add(error.path, said, None if error.value is None else shown(error.value))
+
+
+def _run_as(problems: Problems, given: EventHandlerMapping, scheduled: bool, users: Users) -> None:
+    if not _exactly_one(problems, given, "runAsUserId"):
+        return
+    if given.map_from:
+        if scheduled:
+            problems.add("runAsUserId.mapFrom", "needs an event; with a schedule give setTo")
+        elif str(given.map_from).casefold() != USER_PATH.casefold():
+            problems.add("runAsUserId.mapFrom", f"must be {USER_PATH}, not {shown(given.map_from)}", shown(given.map_from))
+    elif not users.knows(str(given.set_to)):
+        message = f"is {shown(given.set_to)}, which is no user of this server; name one with a token, or a service user"
+        problems.add("runAsUserId.setTo", message, shown(given.set_to))
+
+
+def _exactly_one(problems: Problems, given: EventHandlerMapping, path: str) -> bool:
+    if bool(given.map_from) == bool(given.set_to):
+        both = "both are there" if given.map_from else "neither is there"
+        problems.add(path, f"must have exactly one of mapFrom and setTo: {both}")
+        return False
+    return True
+
+
+def _activity(problems: Problems, given: CreateNewTask | UpdateMatchingTasks, scheduled: bool) -> None:
+    if isinstance(given, UpdateMatchingTasks):
+        right = frozenset() if scheduled else EVENT_MEMBERS
+        problems.condition(given.filter, "taskActivity.filter", FILTER_LENGTH, roots=TASK_MEMBERS, right_roots=right)
+    for index, each in enumerate(given.correlation_ids or ()):
+        at = f"taskActivity.correlationIds[{index}]"
+        if _exactly_one(problems, each, at):
+            _source(problems, each.map_from, f"{at}.mapFrom")
+    for name, mapping in (given.task_fields or {}).items():
+        at = f"taskActivity.taskFields[{name[:100]}]"
+        problems.mapping(mapping, at)
+        _source(problems, mapping.map_from, f"{at}.mapFrom")
+    if given.schedule_dependent_task_fields:
+        if not scheduled:
+            problems.add("taskActivity.scheduleDependentTaskFields", "goes with scheduleMatchingPattern only")
+        try:
+            schedule.parse_dependent(given.schedule_dependent_task_fields, "taskActivity.scheduleDependentTaskFields")
+        except ScheduleError as error:
+            _schedule_problem(problems, error)
+
+
+def _source(problems: Problems, path: Any, at: str) -> None:
+    """A path into the event."""
+    if not path:
+        return
+    try:
+        steps = split_path(path)
+    except Invalid as error:
+        problems.add(at, error.message, shown(path))
+        return
+    root = steps[0].casefold()
+    if root not in EVENT_MEMBERS or len(steps) < 2:
+        problems.add(at, f"must be a path such as header.userId or body.filePath, not {shown(path)}", shown(path))
+    elif root == "header" and (len(steps) > 2 or steps[1].casefold() not in _HEADER_FOLDED):
+        problems.add(at, f"is {shown(path)}; headers have: {', '.join(HEADER_MEMBERS)}", shown(path))
+
+
+# ---- against a task definition and an event type
+
+
+def check_against(given: UpdateEventHandler, definition: Mapping[str, Any], body: Collection[tuple[str, str]]) -> None:
+    """`definition`: the task definition's value in the version that the handler uses. `body`: name and type of what bodies of
+    the event type have, when somebody has registered that; else empty. Raises Refused."""
+    problems = Problems()
+    activity = given.task_activity
+    fields = {each["name"]: each for each in definition.get("fieldSchema") or ()}
+    triggers = [each["name"] for each in definition.get("triggers") or ()]
+    if isinstance(activity, CreateNewTask):
+        if activity.initial_trigger:
+            problems.declared(activity.initial_trigger, triggers, "taskActivity.initialTrigger", "trigger", "UnknownTrigger")
+    else:
+        problems.declared(activity.trigger, triggers, "taskActivity.trigger", "trigger", "UnknownTrigger")
+    for name, mapping in (activity.task_fields or {}).items():
+        at = f"taskActivity.taskFields[{name[:100]}]"
+        problems.declared(name, fields, at, "field", "FieldNotInSchema")
+        if name in fields and not mapping.map_from:
+            _constant(problems, mapping, fields[name], f"{at}.setTo")
+    for name in activity.schedule_dependent_task_fields or {}:
+        at = f"taskActivity.scheduleDependentTaskFields[{name[:100]}]"
+        problems.declared(name, fields, at, "field", "FieldNotInSchema")
+        if name in fields and fields[name]["type"] != "DateTime":
+            problems.add(at, f"must be a field of type DateTime, not {fields[name]['type']}", None, "FieldTypeMismatch")
+    if body:
+        _sources_known(problems, activity, fields, {name.casefold(): kind for name, kind in body})
+    problems.raise_any()
+
+
+def _constant(problems: Problems, mapping: FieldMapping, field: Mapping[str, Any], path: str) -> None:
+    try:
+        kept = fitted(field["type"], mapping.set_to)
+    except ValueError as error:
+        message = f"must be {error}, as the field is of type {field['type']}, not {shown(mapping.set_to)}"
+        problems.add(path, message, scalar(mapping.set_to), "FieldTypeMismatch")
+        return
+    limits = field.get("valueConstraints")
+    if limits and limits["constraintType"] == "Validated":
+        acceptable = [fitted(field["type"], each) for each in limits["acceptableValues"]]
+        if kept not in acceptable:
+            some = ", ".join(shown(each) for each in acceptable[:20])
+            problems.add(path, f"must be one of {some}, not {shown(kept)}", scalar(kept), "FieldValueNotAcceptable")
+
+
+# What a member of an event may become: by its type as schemas write it, the types of fields.
+_FITS: dict[str, tuple[FieldType, ...]] = {
+    "string": ("String", "LusidUserId", "DateTime"),
+    "number": ("Decimal",),
+    "decimal": ("Decimal",),
+    "int": ("Decimal",),
+    "integer": ("Decimal",),
+    "boolean": ("Boolean",),
+    "bool": ("Boolean",),
+    "datetime": ("DateTime", "String"),
+}
+_COLLECTION = "collectionofidentifiers"
+
+
+def _sources_known(
+    problems: Problems, activity: CreateNewTask | UpdateMatchingTasks, fields: Mapping[str, Any], body: Mapping[str, str]
+) -> None:
+    for index, each in enumerate(activity.correlation_ids or ()):
+        _registered(problems, each.map_from, body, f"taskActivity.correlationIds[{index}].mapFrom")
+    for name, mapping in (activity.task_fields or {}).items():
+        at = f"taskActivity.taskFields[{name[:100]}].mapFrom"
+        kind = _registered(problems, mapping.map_from, body, at)
+        fits = _FITS.get(kind)
+        if fits is not None and name in fields and fields[name]["type"] not in fits:
+            message = f"is of type {kind}, which does not fit field {shown(name)} of type {fields[name]['type']}"
+            problems.add(at, message, scalar(mapping.map_from), "FieldTypeMismatch")
+
+
+def _registered(problems: Problems, path: Any, body: Mapping[str, str], at: str) -> str:
+    """The type of what a path leads to, in small letters; "" when that is not known."""
+    steps = split_path(path) if path else ["header"]
+    if steps[0].casefold() != "body":
+        return ""
+    kind = body.get(steps[1].casefold())
+    if kind is None:
+        problems.add(at, f"is {shown(path)}; bodies of this event type have: {', '.join(list(body)[:20])}", shown(path))
+        return ""
+    folded = kind.casefold()
+    if folded == _COLLECTION:
+        return "string" if len(steps) > 2 else ""
+    return folded if len(steps) == 2 else ""

@@ -1,0 +1,23 @@
+"""What a run follows of a task definition: its value, and the version that it is, named by the moment since when it holds."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from pelton.languages.lusid.entities import Envelope
+from pelton.runtime.rows import DefinitionRow
+
+
+class Bound(Struct, rename="camel"):
+    """`as_at`: microseconds."""
+
+    value: Raw
+    as_at: int
+
+
+_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def bound(row: DefinitionRow) -> bytes:
+    return msgspec.json.encode(Bound(_envelope(row.body).value, row.since))

@@ -1,0 +1,61 @@
+"""Which documents are of this language, and the requests that register them: for `pelton apply`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.checks_definitions import check_definition
+from pelton.languages.lusid.checks_handlers import check_handler
+from pelton.languages.lusid.model import EventHandler, EventTypeEntry, TaskDefinition, Worker
+from pelton.languages.lusid.workers import read_worker
+from pelton.web.errors import WebError
+from pelton.web.identity import Users
+
+WORKFLOW, NOTIFICATION = "/workflow/api", "/notification/api"
+
+
+class Detected(NamedTuple):
+    """`requests`: (method, path, body); the next one is for when that is answered 409."""
+
+    kind: str
+    name: str
+    requests: tuple[tuple[str, str, Any], ...]
+
+
+def detect(document: Any) -> Detected | None:
+    """None: not of this language. Raises ValueError naming the field when it is, and is wrong."""
+    if not isinstance(document, dict):
+        return None
+    try:
+        return _detected(document)
+    except WebError as error:
+        said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
+        raise ValueError(said or error.message) from None
+
+
+def _detected(document: dict[str, Any]) -> Detected | None:
+    if isinstance(document.get("id"), str) and "bodySchema" in document:
+        entry = decode.convert(document, EventTypeEntry)
+        path = f"{NOTIFICATION}/eventtypes"
+        return Detected("event type", entry.id, (("POST", path, document), ("PUT", f"{path}/{entry.id}", document)))
+    if not isinstance(document.get("id"), dict):
+        return None
+    if "states" in document and "initialState" in document:
+        definition = decode.convert(document, TaskDefinition)
+        check_definition(definition)
+        return _thing("task definition", "taskdefinitions", definition.id.name, document)
+    if "taskActivity" in document:
+        handler = decode.convert(document, EventHandler)
+        check_handler(handler, Users())
+        return _thing("event handler", "eventhandlers", handler.id.name, document)
+    if "workerConfiguration" in document:
+        worker = read_worker(document, Worker)
+        return _thing("worker", "workers", worker.id.name, document)
+    return None
+
+
+def _thing(kind: str, path: str, name: str, document: dict[str, Any]) -> Detected:
+    update = {key: value for key, value in document.items() if key != "id"}
+    base = f"{WORKFLOW}/{path}"
+    return Detected(kind, name, (("POST", base, document), ("PUT", f"{base}/{name}", update)))

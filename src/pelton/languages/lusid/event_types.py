@@ -1,0 +1,116 @@
+"""Which types of events there are: those that this service knows of, and those that operators have registered.
+
+Events of other types are taken as well. Only a registered schema is held against what handlers map: of the types that come
+with the service the bodies are described as far as they are published, and may have more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pelton.languages.lusid.entities import EVENT_TYPES, Entities
+from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.face import Face
+
+Member = tuple[str, str]  # name and type
+HEADER: tuple[Member, ...] = (
+    ("eventType", "String"),
+    ("requestId", "String"),
+    ("userId", "String"),
+    ("action", "String"),
+    ("entityType", "String"),
+    ("timestamp", "DateTime"),
+    ("href", "String"),
+)
+_FILE: tuple[Member, ...] = (
+    ("filePath", "String"),
+    ("fileName", "String"),
+    ("fileId", "String"),
+    ("size", "Decimal"),
+    ("modified", "DateTime"),
+)
+_ID: tuple[Member, ...] = (("scope", "String"), ("code", "String"))
+
+
+def _entry(name: str, words: str, application: str, body: Iterable[Member] = ()) -> dict[str, Any]:
+    return {
+        "id": name,
+        "displayName": words,
+        "description": f"Raised when: {words[0].lower()}{words[1:]}",
+        "application": application,
+        "headerSchema": _schema(HEADER),
+        "bodySchema": _schema(body),
+    }
+
+
+def _schema(members: Iterable[Member]) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind} for name, kind in members]
+
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    entry["id"]: entry
+    for entry in (
+        _entry("FileCreated", "File created", "Drive", _FILE),
+        _entry("FileUpdated", "File updated", "Drive", _FILE),
+        _entry("FileDeleted", "File deleted", "Drive", _FILE),
+        _entry(
+            "Manual",
+            "Event raised by hand",
+            "Notifications",
+            (("subject", "String"), ("message", "String"), ("jsonMessage", "Object")),
+        ),
+        _entry("PortfolioCreated", "Portfolio created", "LUSID", (("portfolioScope", "String"), ("portfolioCode", "String"))),
+        _entry("PortfolioUpdated", "Portfolio updated", "LUSID", (("portfolioScope", "String"), ("portfolioCode", "String"))),
+        _entry("OrderCreated", "Order created", "LUSID"),
+        _entry("AllocationCreated", "Allocation created", "LUSID"),
+        _entry(
+            "InstrumentCreated",
+            "Instrument created",
+            "LUSID",
+            (("scope", "String"), ("lusidInstrumentId", "String"), ("identifiers", "CollectionOfIdentifiers")),
+        ),
+    )
+}
+
+
+class EventTypes:
+    """The registry. Its entries are shown as `entry` gives them."""
+
+    def __init__(self, face: Face) -> None:
+        self.entities = Entities(face, EVENT_TYPES)
+
+    async def all(self) -> list[dict[str, Any]]:
+        """By id."""
+        found = dict(BUILT_IN)
+        found.update((each.row.name, entry(each.value)) for each in await self.entities.all())
+        return [found[name] for name in sorted(found)]
+
+    async def get(self, name: str) -> dict[str, Any]:
+        """Raises Refused 404."""
+        registered = await self.entities.find(name)
+        if registered is not None:
+            return entry(registered.value)
+        if name in BUILT_IN:
+            return BUILT_IN[name]
+        raise Refused(
+            "EventTypeNotFound", f"there is no event type {name[:200]!r}; events of any type can be posted all the same"
+        )
+
+    async def body(self, name: str) -> list[Member]:
+        """What a registered schema says that bodies have; [] when nobody has said."""
+        registered = await self.entities.find(name)
+        if registered is None:
+            return []
+        return [(each["name"], each["type"]) for each in registered.value.get("bodySchema") or ()]
+
+
+def entry(value: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "displayName": value["id"],
+        "description": "",
+        "application": "",
+        "headerSchema": _schema(HEADER),
+        "bodySchema": [],
+        **value,
+    }

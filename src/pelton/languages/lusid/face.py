@@ -1,0 +1,61 @@
+"""What the routes of this language share: the engine, who calls, and the parameters that many calls have."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import secrets
+from typing import NamedTuple
+
+from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.times import EXPECTED, parse_moment
+from pelton.runtime.base import Engine
+from pelton.web.asgi import Request
+from pelton.web.errors import FieldProblem
+from pelton.web.identity import Users, actor_of
+
+LANGUAGE = "lusid"
+
+
+class Caller(NamedTuple):
+    """`request`: the id under which what the request does is recorded."""
+
+    user: str
+    request: str
+
+
+class RequestIds:
+    """`0HN44I6HGTMTA:00000002`: thirteen characters that no other process has, and a number that counts up in this one."""
+
+    __slots__ = ("_numbers", "_process")
+
+    def __init__(self) -> None:
+        self._process = base64.b32hexencode(secrets.token_bytes(8)).decode().rstrip("=")
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        return f"{self._process}:{next(self._numbers) & 0xFFFFFFFF:08X}"
+
+
+class Face:
+    def __init__(self, engine: Engine, ns: str, users: Users) -> None:
+        self.engine = engine
+        self.ns = ns
+        self.users = users
+        self.request_id = RequestIds()
+
+    def caller(self, request: Request) -> Caller:
+        return Caller(actor_of(request), self.request_id())
+
+
+def as_at(request: Request, name: str = "asAt") -> int:
+    """The moment that a query asks for in microseconds, 0 = now. Raises Refused."""
+    text = request.query.text(name)
+    if not text:
+        return 0
+    at = parse_moment(text)
+    if at is None:
+        shown = text[:100]
+        problem = FieldProblem(name, f"must be {EXPECTED}, not {shown!r}", shown)
+        raise Refused("InvalidAsAt", f"{name} {problem.message}", problems=[problem])
+    return max(at, 1)

@@ -1,0 +1,42 @@
+"""Event handlers as the engine matches them: for which events, and under which condition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import DecodeError
+
+from pelton.kernel.expressions.base import Invalid
+from pelton.kernel.handlers import Handler
+from pelton.languages.lusid.entities import read
+from pelton.languages.lusid.face import LANGUAGE
+from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.words import EVENT_MEMBERS
+from pelton.runtime.rows import DefinitionRow
+
+ACTIVE = "Active"
+
+
+def compile_handler(row: DefinitionRow, actions: tuple[Any, ...] = ()) -> Handler:
+    """A handler for a schedule is for no type of event. Raises Invalid for a body that is no handler."""
+    try:
+        value = read(row).value
+        pattern = value.get("eventMatchingPattern") or {}
+        active = value["status"] == ACTIVE
+    except (DecodeError, KeyError, AttributeError) as error:
+        raise Invalid(f"handler {row.name!r} cannot be read: {error}") from None
+    kind = pattern.get("eventType")
+    return Handler(
+        id=row.id,
+        ns=row.ns,
+        name=row.name,
+        types=(kind,) if kind else (),
+        filter=_condition(pattern.get("filter") or ""),
+        actions=actions,
+        active=active,
+        language=LANGUAGE,
+    )
+
+
+def _condition(text: str) -> Condition | None:
+    return parse_filter(text, roots=EVENT_MEMBERS) if text else None

@@ -1,0 +1,116 @@
+"""Lists: rows of anything, filtered, sorted and cut into pages.
+
+A row is seen by filters and sort orders as its answer shows it. Cost: every row that there is at the moment is read and shown;
+lists whose rows are many have an index of their own in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from pelton.kernel.expressions.base import Invalid
+from pelton.kernel.expressions.filters import folded_reader
+from pelton.languages.lusid import paging
+from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.face import as_at
+from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.paths import split_path
+from pelton.web.asgi import Request, Response, json_response
+from pelton.web.errors import FieldProblem
+
+T = TypeVar("T")
+Row = dict[str, Any]
+MAX_SORTS = 20
+
+
+class Order(NamedTuple):
+    read: Callable[[Any], Any]
+    descending: bool
+
+
+def condition_of(text: str, roots: frozenset[str]) -> Condition | None:
+    """A list's filter; None for none. `roots`: the members that rows have. Raises Refused."""
+    if not text:
+        return None
+    try:
+        return parse_filter(text, roots=roots)
+    except Invalid as error:
+        problem = FieldProblem("filter", error.message)
+        raise Refused("InvalidFilter", f"filter: {error.message}", problems=[problem]) from None
+
+
+def orders_of(texts: Sequence[str], roots: frozenset[str]) -> list[Order]:
+    """Sort orders, the most significant first. Raises Refused."""
+    if len(texts) > MAX_SORTS:
+        raise _bad_sort(f"has {len(texts)} orders; at most {MAX_SORTS} are taken")
+    return [_order(text, roots) for text in texts]
+
+
+def _order(text: str, roots: frozenset[str]) -> Order:
+    path, _, direction = text.strip().rpartition(" ")
+    if not path or direction.upper() not in ("ASC", "DESC"):
+        path, direction = text.strip(), "ASC"
+    try:
+        steps = split_path(path.strip())
+    except Invalid as error:
+        raise _bad_sort(f"must be a path, and ASC or DESC after it: {error.message}") from None
+    if steps[0].casefold() not in {root.casefold() for root in roots}:
+        raise _bad_sort(f"names {steps[0][:100]!r}, which is not there; known are {', '.join(sorted(roots))}")
+    return Order(folded_reader(steps), direction.upper() == "DESC")
+
+
+def ordered(rows: Iterable[Row], orders: Sequence[Order]) -> list[Row]:
+    """Rows without a value come last, whichever the direction; equal ones stay as they were."""
+    found = list(rows)
+    for order in reversed(orders):
+        keyed = [(_key(order.read(row)), row) for row in found]
+        present: list[tuple[Any, Row]] = [each for each in keyed if each[0] is not None]
+        present.sort(key=_first, reverse=order.descending)
+        found = [row for _, row in present] + [row for key, row in keyed if key is None]
+    return found
+
+
+def _first(pair: tuple[Any, Row]) -> Any:
+    return pair[0]
+
+
+def _key(value: Any) -> tuple[int, Any] | None:
+    """Numbers before texts before truth values; letter case does not count."""
+    if isinstance(value, bool):
+        return (2, value)
+    if isinstance(value, int | float):
+        return (0, value)
+    if isinstance(value, str):
+        return (1, value.casefold())
+    return None
+
+
+async def listed(
+    request: Request,
+    kind: str,
+    read: Callable[[int], Awaitable[tuple[list[T], int]]],
+    shown: Callable[[T], Row],
+    roots: frozenset[str],
+    *,
+    sorts: bool = True,
+) -> Response:
+    """The answer to a list. `read`: all as at a moment (0 = now), in the default order, and the moment at which the same will be
+    read again. Raises Refused."""
+    asked = paging.question(request, kind, as_at(request), sorts)
+    condition = condition_of(asked.filter, roots)
+    orders = orders_of(asked.sort, roots)
+    page = paging.page_of(request, asked)
+    entities, pin = await read(page.at)
+    rows = [shown(each) for each in entities]
+    if condition is not None:
+        rows = [row for row in rows if condition.passes(row)]
+    if orders:
+        rows = ordered(rows, orders)
+    part = rows[page.start : page.start + page.limit]
+    answer = paging.paged(part, asked, page, page.at if page.start else pin, len(rows))
+    return json_response(answer)
+
+
+def _bad_sort(message: str) -> Refused:
+    return Refused("InvalidSort", f"sortBy {message}", problems=[FieldProblem("sortBy", message)])

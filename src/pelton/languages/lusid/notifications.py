@@ -1,0 +1,103 @@
+"""The part of the notification service that this one has: events raised by hand, and which types of events there are.
+
+How an event is seen by handlers and filters: a header, of the event's type, id and time and what else it came with, and its body.
+"""
+
+from __future__ import annotations
+
+from pelton.kernel.expressions.base import JSON
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.errors import Refused, invalid
+from pelton.languages.lusid.event_types import BUILT_IN, EventTypes, entry
+from pelton.languages.lusid.face import Face
+from pelton.languages.lusid.model import EventTypeEntry, ManualEvent
+from pelton.languages.lusid.times import print_milliseconds
+from pelton.runtime.base import EventIn
+from pelton.runtime.rows import EventRow
+from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.web.errors import FieldProblem
+
+MANUAL = "Manual"
+SOURCE = "/notification/api/manualevent"
+TYPES = "/api/eventtypes"
+ONE = TYPES + "/{eventType}"
+
+# Attributes of an event that are shown in its header, and how they are called there.
+_HEADER = (("requestid", "requestId"), ("userid", "userId"), ("action", "action"), ("entitytype", "entityType"), ("href", "href"))
+
+
+def payload(event: EventRow) -> JSON:
+    """What handlers see of an event."""
+    attributes = event.attributes
+    header: dict[str, JSON] = {"eventType": event.type}
+    for name, shown in _HEADER:
+        value = attributes.get(name)
+        if value is not None:
+            header[shown] = value
+    header["timestamp"] = print_milliseconds(event.time or event.received)
+    return {"header": header, "body": event.body}
+
+
+class Notifications:
+    def __init__(self, face: Face, types: EventTypes) -> None:
+        self.face = face
+        self.types = types
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", "/api/manualevent", self.raise_event)
+        router.add("GET", TYPES, self.all)
+        router.add("POST", TYPES, self.register)
+        router.add("GET", ONE, self.get)
+        router.add("PUT", ONE, self.update)
+        router.add("DELETE", ONE, self.remove)
+
+    async def raise_event(self, request: Request) -> Response:
+        given = decode.body(await request.body(), ManualEvent)
+        caller = self.face.caller(request)
+        now = self.face.engine.now()
+        body = decode.plain(given)
+        event = EventIn(
+            source=SOURCE,
+            type=MANUAL,
+            ns=self.face.ns,
+            id=caller.request,
+            time=now,
+            body=body,
+            attributes={"userid": caller.user, "requestid": caller.request, "action": "Create", "entitytype": MANUAL},
+        )
+        await self.face.engine.post([event])
+        header = {
+            "eventType": MANUAL,
+            "timestamp": print_milliseconds(now),
+            "userId": caller.user,
+            "requestId": caller.request,
+            "action": "Create",
+            "entityType": MANUAL,
+        }
+        return json_response({"header": header, "body": body}, 201)
+
+    async def all(self, request: Request) -> Response:
+        return json_response({"values": await self.types.all(), "links": []})
+
+    async def get(self, request: Request) -> Response:
+        return json_response(await self.types.get(request.path["eventType"]))
+
+    async def register(self, request: Request) -> Response:
+        """Not in the original: lets operators describe events of their own."""
+        given = decode.body(await request.body(), EventTypeEntry)
+        if given.id in BUILT_IN:
+            raise Refused("EventTypeAlreadyExists", f"event type {given.id!r} comes with the service; register another")
+        made = await self.types.entities.create(given.id, decode.plain(given), self.face.caller(request))
+        return json_response(entry(made.value), 201)
+
+    async def update(self, request: Request) -> Response:
+        name = request.path["eventType"]
+        given = decode.parse(await request.body())
+        form = decode.convert({"id": name, **given} if isinstance(given, dict) else given, EventTypeEntry)
+        if form.id != name:
+            raise invalid([FieldProblem("id", f"must be {name[:100]!r}, as in the path, or absent", form.id)])
+        made = await self.types.entities.replace(name, decode.plain(form), self.face.caller(request))
+        return json_response(entry(made.value))
+
+    async def remove(self, request: Request) -> Response:
+        return json_response(await self.types.entities.remove(request.path["eventType"], self.face.caller(request)))

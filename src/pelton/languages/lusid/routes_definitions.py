@@ -1,0 +1,134 @@
+"""Task definitions over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.checks_definitions import check_definition, property_problem
+from pelton.languages.lusid.entities import DEFINITIONS, Entities, Entity, path_name
+from pelton.languages.lusid.errors import Refused, invalid
+from pelton.languages.lusid.face import Face, as_at
+from pelton.languages.lusid.listing import listed
+from pelton.languages.lusid.model import PerpetualProperty, TaskDefinition, UpdateTaskDefinition
+from pelton.languages.lusid.times import print_moment
+from pelton.languages.lusid.words import DEFINITION_MEMBERS
+from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.web.errors import FieldProblem, WebError
+
+BASE = "/api/taskdefinitions"
+ONE = BASE + "/{scope}/{code}"
+PARTIAL, ATOMIC = "Partial", "Atomic"
+
+
+class Definitions:
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.entities = Entities(face, DEFINITIONS)
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", BASE, self.create)
+        router.add("GET", BASE, self.list)
+        router.add("GET", ONE, self.get)
+        router.add("PUT", ONE, self.update)
+        router.add("DELETE", ONE, self.remove)
+        router.add("POST", ONE + "/properties", self.upsert_properties)
+
+    async def create(self, request: Request) -> Response:
+        given = decode.body(await request.body(), TaskDefinition)
+        check_definition(given)
+        made = await self.entities.create(given.id.name, _value(given), self.face.caller(request))
+        return json_response(shown(made, None), 201)
+
+    async def update(self, request: Request) -> Response:
+        name = path_name(request.path)
+        given = decode.body(await request.body(), UpdateTaskDefinition)
+        check_definition(given)
+        identity = {"scope": request.path["scope"], "code": request.path["code"]}
+        made = await self.entities.replace(name, {"id": identity, **_value(given)}, self.face.caller(request))
+        return json_response(shown(made, None))
+
+    async def get(self, request: Request) -> Response:
+        found = await self.entities.get(path_name(request.path), as_at(request))
+        return json_response(shown(found, request.query.texts("propertyKeys")))
+
+    async def remove(self, request: Request) -> Response:
+        return json_response(await self.entities.remove(path_name(request.path), self.face.caller(request)))
+
+    async def list(self, request: Request) -> Response:
+        keys = request.query.texts("propertyKeys")
+        return await listed(request, DEFINITIONS.row, self.entities.page, lambda each: shown(each, keys), DEFINITION_MEMBERS)
+
+    async def upsert_properties(self, request: Request) -> Response:
+        """Sets properties, or deletes those whose value is null."""
+        name = path_name(request.path)
+        mode = request.query.text("successMode", PARTIAL)
+        if mode not in (PARTIAL, ATOMIC):
+            problem = FieldProblem("successMode", f"must be {PARTIAL} or {ATOMIC}, not {mode[:100]!r}", mode[:100])
+            raise invalid([problem])
+        wanted, failed = read_properties(decode.parse(await request.body()))
+        if failed and mode == ATOMIC:
+            raise invalid([FieldProblem(key, each["detail"]) for key, each in failed.items()])
+        answer: dict[str, Any] = {"values": {key: decode.plain(each) for key, each in wanted.items()}, "failed": failed}
+        if wanted:
+            made = await self.entities.change(name, lambda before: with_properties(before, wanted), self.face.caller(request))
+        else:
+            made = await self.entities.get(name)
+        return json_response({**answer, "asAtDate": print_moment(made.row.since), "links": []})
+
+
+def _value(given: UpdateTaskDefinition) -> dict[str, Any]:
+    value = decode.plain(given)
+    if value.get("properties"):
+        value["properties"] = {key: each for key, each in value["properties"].items() if "value" in each}
+    return value
+
+
+def shown(entity: Entity, keys: Collection[str] | None) -> dict[str, Any]:
+    """`keys`: the properties that were asked for; None = all."""
+    value = dict(entity.value)
+    properties: Mapping[str, Any] = value.pop("properties", None) or {}
+    answer = {"id": value.pop("id"), "version": entity.version, **value}
+    found = {key: each for key, each in properties.items() if keys is None or key in keys}
+    if found:
+        answer["properties"] = found
+    return answer
+
+
+# ---- properties
+
+
+def read_properties(given: Any) -> tuple[dict[str, PerpetualProperty], dict[str, dict[str, Any]]]:
+    """What can be set or deleted, and for each of the others what is wrong with it. Raises Refused."""
+    if not isinstance(given, dict):
+        raise Refused("InvalidRequest", f"the body must be an object with a member for each property, not {decode.shown(given)}")
+    wanted: dict[str, PerpetualProperty] = {}
+    failed: dict[str, dict[str, Any]] = {}
+    for key, each in given.items():
+        try:
+            read = decode.convert({"key": key} if each is None else each, PerpetualProperty)
+            problem = property_problem(key, read)
+        except WebError as error:
+            problem = error.message
+        else:
+            if not problem:
+                wanted[key] = read
+                continue
+        failed[key] = {"id": key, "type": "ValidationError", "detail": problem}
+    return wanted, failed
+
+
+def with_properties(value: Mapping[str, Any], wanted: Mapping[str, PerpetualProperty]) -> dict[str, Any]:
+    properties = dict(value.get("properties") or {})
+    for key, each in wanted.items():
+        if each.value is UNSET:
+            properties.pop(key, None)
+        else:
+            properties[key] = decode.plain(each)
+    changed = {**value, "properties": properties}
+    if not properties:
+        del changed["properties"]
+    return changed

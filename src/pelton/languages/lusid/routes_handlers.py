@@ -1,0 +1,99 @@
+"""Event handlers over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET
+
+from pelton.languages.lusid import decode, schedule
+from pelton.languages.lusid.checks_handlers import check_against, check_handler
+from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name
+from pelton.languages.lusid.errors import invalid
+from pelton.languages.lusid.event_types import EventTypes
+from pelton.languages.lusid.face import Face, as_at
+from pelton.languages.lusid.listing import listed
+from pelton.languages.lusid.model import EventHandler, UpdateEventHandler
+from pelton.languages.lusid.times import has_clock, parse_moment, print_moment
+from pelton.languages.lusid.words import HANDLER_MEMBERS
+from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.web.errors import FieldProblem
+
+BASE = "/api/eventhandlers"
+ONE = BASE + "/{scope}/{code}"
+
+
+class Handlers:
+    def __init__(self, face: Face, types: EventTypes) -> None:
+        self.face = face
+        self.types = types
+        self.entities = Entities(face, HANDLERS)
+        self._definitions = Entities(face, DEFINITIONS)
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", BASE, self.create)
+        router.add("GET", BASE, self.list)
+        router.add("GET", ONE, self.get)
+        router.add("PUT", ONE, self.update)
+        router.add("DELETE", ONE, self.remove)
+
+    async def create(self, request: Request) -> Response:
+        given = decode.body(await request.body(), EventHandler)
+        tied = await self._check(given)
+        made = await self.entities.create(given.id.name, value_of(given), self.face.caller(request), tied)
+        return json_response(shown(made), 201)
+
+    async def update(self, request: Request) -> Response:
+        name = path_name(request.path)
+        given = decode.body(await request.body(), UpdateEventHandler)
+        await self.entities.get(name)
+        tied = await self._check(given)
+        identity = {"scope": request.path["scope"], "code": request.path["code"]}
+        made = await self.entities.replace(name, {"id": identity, **value_of(given)}, self.face.caller(request), tied)
+        return json_response(shown(made))
+
+    async def get(self, request: Request) -> Response:
+        return json_response(shown(await self.entities.get(path_name(request.path), as_at(request))))
+
+    async def remove(self, request: Request) -> Response:
+        return json_response(await self.entities.remove(path_name(request.path), self.face.caller(request)))
+
+    async def list(self, request: Request) -> Response:
+        return await listed(request, HANDLERS.row, self.entities.page, shown, HANDLER_MEMBERS, sorts=False)
+
+    async def _check(self, given: UpdateEventHandler) -> int:
+        """The row of the task definition that the handler is tied to, 0 = always the latest. Raises Refused."""
+        check_handler(given, self.face.users)
+        name = given.task_definition_id.name
+        at = tied_to(given, self.face.engine.now())
+        definition = await self._definitions.find(name, at)
+        if definition is None:
+            when = f" as at {print_moment(at)}" if at else ""
+            message = f"is {name!r}, and there is no such task definition{when}; create it first"
+            raise invalid([FieldProblem("taskDefinitionId", message, name)])
+        event = given.event_matching_pattern
+        check_against(given, definition.value, await self.types.body(event.event_type) if event is not UNSET else ())
+        return definition.row.id if at else 0
+
+
+def tied_to(given: UpdateEventHandler, now: int) -> int:
+    """The moment (microseconds) whose version of the task definition a handler uses, 0 = the latest whenever an event comes: when
+    none is given, and when it is in the future, as clients write "latest". `now`: milliseconds."""
+    at = parse_moment(str(given.task_definition_as_at)) if given.task_definition_as_at else None
+    return 0 if at is None or at > now * 1000 else max(at, 1)
+
+
+def value_of(given: UpdateEventHandler) -> dict[str, Any]:
+    """What is kept of a handler that has been checked."""
+    value = decode.plain(given)
+    if given.schedule_matching_pattern is not UNSET:
+        value["scheduleMatchingPattern"] = schedule.parse_pattern(given.schedule_matching_pattern).wire()
+    text = value.get("taskDefinitionAsAt")
+    if text and not has_clock(text):
+        value["taskDefinitionAsAt"] = print_moment(parse_moment(text) or 0)
+    return value
+
+
+def shown(entity: Entity) -> dict[str, Any]:
+    value = dict(entity.value)
+    return {"id": value.pop("id"), "version": entity.version, **value}

@@ -1,0 +1,65 @@
+"""Workers over HTTP: what they are. Running them is for `routes_runs`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.entities import WORKERS, Entities, Entity, path_name
+from pelton.languages.lusid.face import Face, as_at
+from pelton.languages.lusid.listing import listed
+from pelton.languages.lusid.model import UpdateWorker, Worker
+from pelton.languages.lusid.words import WORKER_MEMBERS
+from pelton.languages.lusid.workers import parameters_of, read_worker, result_fields_of
+from pelton.web.asgi import Request, Response, Router, json_response
+
+BASE = "/api/workers"
+ONE = BASE + "/{scope}/{code}"
+
+
+class Workers:
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.entities = Entities(face, WORKERS)
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", BASE, self.create)
+        router.add("GET", BASE, self.list)
+        router.add("GET", ONE, self.get)
+        router.add("PUT", ONE, self.update)
+        router.add("DELETE", ONE, self.remove)
+
+    async def create(self, request: Request) -> Response:
+        given = read_worker(decode.parse(await request.body()), Worker)
+        made = await self.entities.create(given.id.name, decode.plain(given), self.face.caller(request))
+        return json_response(shown(made), 201)
+
+    async def update(self, request: Request) -> Response:
+        name = path_name(request.path)
+        given = read_worker(decode.parse(await request.body()), UpdateWorker)
+        identity = {"scope": request.path["scope"], "code": request.path["code"]}
+        made = await self.entities.replace(name, {"id": identity, **decode.plain(given)}, self.face.caller(request))
+        return json_response(shown(made))
+
+    async def get(self, request: Request) -> Response:
+        return json_response(shown(await self.entities.get(path_name(request.path), as_at(request))))
+
+    async def remove(self, request: Request) -> Response:
+        return json_response(await self.entities.remove(path_name(request.path), self.face.caller(request)))
+
+    async def list(self, request: Request) -> Response:
+        return await listed(request, WORKERS.row, self.entities.page, shown, WORKER_MEMBERS)
+
+
+def shown(entity: Entity) -> dict[str, Any]:
+    """Always with all of its members: deploy tools take them for granted."""
+    value = dict(entity.value)
+    configuration = value["workerConfiguration"]
+    return {
+        "id": value.pop("id"),
+        "version": entity.version,
+        **value,
+        "parameters": parameters_of(configuration),
+        "resultFields": result_fields_of(configuration),
+        "links": [],
+    }

@@ -1,0 +1,77 @@
+"""Names that several parts must agree on: what rows of each kind have at the top, and what filters may name."""
+
+from __future__ import annotations
+
+CURRENT_USER = "CurrentUser"  # on the right in guards: who makes the change
+RIGHT_NAMES = frozenset({CURRENT_USER})
+
+DEFINITION_MEMBERS = frozenset(
+    {
+        "id",
+        "version",
+        "displayName",
+        "description",
+        "states",
+        "fieldSchema",
+        "initialState",
+        "triggers",
+        "transitions",
+        "actions",
+        "properties",
+    }
+)
+HANDLER_MEMBERS = frozenset(
+    {
+        "id",
+        "version",
+        "displayName",
+        "description",
+        "status",
+        "eventMatchingPattern",
+        "scheduleMatchingPattern",
+        "runAsUserId",
+        "taskDefinitionId",
+        "taskDefinitionAsAt",
+        "taskActivity",
+    }
+)
+WORKER_MEMBERS = frozenset(
+    {"id", "version", "displayName", "description", "workerConfiguration", "parameters", "resultFields", "links"}
+)
+TASK_MEMBERS = frozenset(
+    {
+        "id",
+        "taskDefinitionId",
+        "taskDefinitionVersion",
+        "taskDefinitionDisplayName",
+        "state",
+        "stateDisplayName",
+        "terminalState",
+        "ultimateParentTask",
+        "parentTask",
+        "childTasks",
+        "previousTask",
+        "nextTask",
+        "nextTaskInitialTrigger",
+        "workflowId",
+        "workflowDisplayName",
+        "workflowRun",
+        "correlationIds",
+        "version",
+        "asAtLastTransition",
+        "fields",
+        "stackingKey",
+        "stack",
+        "actionLogIdCreated",
+        "actionLogIdModified",
+        "actionLogIdSubmitted",
+        "hierarchicalPosition",
+        "completionStatus",
+        "openDuration",
+        "openDurationSinceLastUpdate",
+        "openDurationSinceLastTransition",
+        "properties",
+    }
+)
+HEADER_MEMBERS = ("eventType", "requestId", "userId", "action", "entityType", "timestamp", "href")
+EVENT_MEMBERS = frozenset({"header", "body"})

@@ -1,0 +1,145 @@
+"""Workers' configurations: which kinds there are, what each must have, and what it takes and gives.
+
+A configuration is kept and shown exactly as it came, because deploy tools compare what they see with what they sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.checks import Problems
+from pelton.languages.lusid.decode import scalar, shown
+from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.model import ResourceId, UpdateWorker
+
+CONFIGURATION = "workerConfiguration"
+SLEEP = "SleepTimeSeconds"
+MAX_URL, MAX_VIEW = 2048, 512
+KINDS = (
+    "Sleep",
+    "Fail",
+    "HealthCheck",
+    "LuminesceView",
+    "SchedulerJob",
+    "HorizonIntegration",
+    "GroupReconciliation",
+    "InstantiateRec",
+    "LusidEntityDataQualityCheck",
+    "PortfolioHoldingDataQualityCheck",
+    "PortfolioTransactionDataQualityCheck",
+    "StructuredResultDataQualityCheck",
+)
+_SNAKE = re.compile(r"_([a-z0-9])")
+
+
+W = TypeVar("W", bound=UpdateWorker)
+
+
+def read_worker(value: Any, form: type[W]) -> W:
+    """A worker's form, its configuration checked. Raises Refused."""
+    if isinstance(value, dict):
+        value = {**value, CONFIGURATION: unwrapped(value.get(CONFIGURATION))}
+    worker = decode.convert(value, form)
+    check_configuration(worker.worker_configuration)
+    return worker
+
+
+def unwrapped(given: Any) -> Any:
+    """What a client's wrapper holds: `{"actual_instance": {...}, "one_of_schemas": [...]}`, with inner names in snake_case."""
+    if isinstance(given, dict) and "actual_instance" in given:
+        inner = given["actual_instance"]
+        return present({_camel(key): each for key, each in inner.items()}) if isinstance(inner, dict) else None
+    return present(given)
+
+
+def present(given: Any) -> Any:
+    """A configuration without members that are null."""
+    return {key: each for key, each in given.items() if each is not None} if isinstance(given, dict) else given
+
+
+def _camel(name: str) -> str:
+    return _SNAKE.sub(lambda found: found[1].upper(), name)
+
+
+def check_configuration(given: Any) -> None:
+    """Raises Refused."""
+    problems = Problems()
+    kind = given.get("type") if isinstance(given, dict) else None
+    if not isinstance(given, dict):
+        problems.add(CONFIGURATION, f"must be an object, not {shown(given)}", scalar(given))
+    elif kind not in KINDS:
+        found = (
+            f"must be one of {', '.join(KINDS)}, not {shown(kind)}"
+            if kind is not None
+            else f"is required: one of {', '.join(KINDS)}"
+        )
+        problems.add(f"{CONFIGURATION}.type", found, scalar(kind))
+    else:
+        _check_kind(problems, kind, given)
+    problems.raise_any()
+
+
+def _check_kind(problems: Problems, kind: str, given: Mapping[str, Any]) -> None:
+    if kind == "HealthCheck":
+        url = given.get("url")
+        if not isinstance(url, str) or len(url) > MAX_URL or not _is_url(url):
+            problems.add(
+                f"{CONFIGURATION}.url",
+                f"must be an http or https URL of at most {MAX_URL} characters, not {shown(url)}",
+                scalar(url),
+            )
+    elif kind == "LuminesceView":
+        name = given.get("name")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_VIEW:
+            problems.add(
+                f"{CONFIGURATION}.name", f"must be a text of 1 to {MAX_VIEW} characters, not {shown(name)}", scalar(name)
+            )
+    elif kind == "HorizonIntegration":
+        instance = given.get("integrationInstanceId")
+        if not isinstance(instance, str) or not instance:
+            problems.add(
+                f"{CONFIGURATION}.integrationInstanceId",
+                f"must be a text that is not empty, not {shown(instance)}",
+                scalar(instance),
+            )
+    elif kind == "SchedulerJob":
+        try:
+            decode.convert(given.get("jobId"), ResourceId)
+        except Refused as error:
+            for each in error.problems:
+                problems.add(f"{CONFIGURATION}.jobId{'.' if each.path else ''}{each.path}", each.message, each.value)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def parameters_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run of the worker takes."""
+    if configuration["type"] == "Sleep":
+        return [
+            {
+                "type": "Decimal",
+                "name": SLEEP,
+                "displayName": "Sleep time",
+                "description": "Seconds until the worker completes",
+                "required": False,
+                "defaultValue": "1",
+            }
+        ]
+    return []
+
+
+def result_fields_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The columns of a run's results, where they are known."""
+    if configuration["type"] == "HealthCheck":
+        return [{"name": "HttpStatusCode", "type": "String", "displayName": "HTTP status code"}]
+    return []
