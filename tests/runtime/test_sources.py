@@ -9,7 +9,7 @@ import pytest
 from tests.runtime.wire import Wire
 from tests.runtime.world import World, settle
 
-from pelton.connectors.base import Incoming, Permanent, Temporary
+from pelton.connectors.base import Absent, Incoming, Permanent, Temporary
 from pelton.connectors.registry import Connectors
 from pelton.runtime.base import EngineError
 from pelton.runtime.services import Backoff
@@ -161,3 +161,24 @@ async def test_there_are_at_most_so_many_sources() -> None:
     assert desk.sources.stats()["sources"] == 2
     assert desk.sources.stats()["left_out"] == 3
     await desk.sources.stop()
+
+
+async def test_an_empty_batch_says_that_an_address_is_well_again(desk: Desk) -> None:
+    desk.wire.queues["a"].put_nowait(Temporary("no route"))
+    await settle()
+    assert not desk.sources.health()["wire:a"].healthy
+    desk.wire.queues["a"].put_nowait([])
+    await desk.clock.advance(200)
+    assert desk.sources.health()["wire:a"].healthy
+    assert desk.sources.health()["wire:a"].received == 0
+    assert desk.posted == []
+
+
+async def test_what_is_absent_is_looked_for_again_and_again_without_a_long_pause(desk: Desk) -> None:
+    for _ in range(20):
+        desk.wire.queues["a"].put_nowait(Absent("not mounted"))
+        await desk.clock.advance(3_000)
+    assert desk.sources.health()["wire:a"].detail == "not mounted"
+    desk.wire.queues["a"].put_nowait([Incoming("1", b"", {}, 1, 1)])
+    await desk.clock.advance(3_000)
+    assert desk.posted == [("wire:a", "1")]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.server.config import OPTIONS, Config, ConfigError, is_loopback, load, printable
+from pelton.server.config import OPTIONS, Config, ConfigError, is_loopback, load, printable, watched
 
 SAMPLES = {
     "text": "here",
@@ -108,9 +108,39 @@ def test_short_keys_are_refused_and_keys_are_never_shown() -> None:
     assert shown["api_keys"] == "1 set"
 
 
-def test_watched_folders_are_refused_clearly() -> None:
-    with pytest.raises(ConfigError, match="not in this version"):
-        load({"watch": ("in=/in",)}, {})
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("in",), "write it as DIR=/PREFIX"),
+        (("in=x",), "write it as DIR=/PREFIX"),
+        (("=/x",), "write it as DIR=/PREFIX"),
+        (("in=/a/../b",), "'/a/../b' is no prefix"),
+        (("in=//a",), "is no prefix"),
+        (("in=/" + "a" * 200,), "at most 200"),
+        (("in=/a\n",), "is no prefix"),
+        (("in=/a", "other=/a/"), "'in' is watched as /a already"),
+        (("missing=/a",), "'missing' does not exist; make the directory first"),
+        (("file=/a",), "'file' is not a directory"),
+        ((".=/a",), "the data directory"),
+    ],
+)
+def test_a_watched_directory_that_cannot_be_is_refused(elsewhere: Path, given: tuple[str, ...], says: str) -> None:
+    for name in ("in", "other"):
+        (elsewhere / name).mkdir()
+    (elsewhere / "file").touch()
+    with pytest.raises(ConfigError, match="--watch") as caught:
+        load({"watch": given}, {})
+    assert says in str(caught.value)
+
+
+def test_watched_directories_by_prefix(elsewhere: Path) -> None:
+    for name in ("in", "a=b"):
+        (elsewhere / name).mkdir()
+    (elsewhere / "pelton.toml").write_text('watch = ["in=/x/y/", "a=b=/"]\nwatch-settle = 20\n')
+    config = load({}, {})
+    assert watched(config) == {"/x/y": "in", "/": "a=b"}
+    assert config.watch_settle == 20
+    assert watched(load({}, {"PELTON_WATCH": "in=/q, a=b=/r"})) == {"/q": "in", "/r": "a=b"}
 
 
 def test_an_endpoint_must_be_a_url() -> None:

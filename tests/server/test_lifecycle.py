@@ -119,7 +119,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["--host", "0.0.0.0"], "--allow-anonymous"),
-        (["--watch", "in=/in"], "not in this version"),
+        (["--watch", "in=/in"], "does not exist; make the directory first"),
         (["--port", "x"], "--port"),
         (["--durability", "none"], "full, relaxed"),
         (["--config", "missing.toml"], "no such file"),

@@ -6,11 +6,19 @@ The runtime owns retries, order, dead letters and acknowledgement; a connector o
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 OWN_ID = "pelton-id"  # the header or attribute in which a message carries its id, where the system has such
+
+# Headers of messages that a source of our own makes: which event it is (else its address is the type), and what the source is to
+# remember together with it: the state of something by name, as hexadecimal digits; "" = forget it.
+EVENT_TYPE = "event-type"
+EVENT_SUBJECT = "event-subject"
+EVENT_TIME = "event-time"  # epoch milliseconds
+SEEN_NAME = "seen-name"
+SEEN_STATE = "seen-state"
 
 
 class Outgoing(NamedTuple):
@@ -37,6 +45,10 @@ class Temporary(Exception):
     """The system could not be reached or refused for now: try again. The text is shown to people."""
 
 
+class Absent(Temporary):
+    """What is asked for is not there for now, and to look again costs next to nothing: it is looked for every few seconds."""
+
+
 class Permanent(Exception):
     """This message or this address will never be accepted as it is. The text is shown to people."""
 
@@ -52,7 +64,7 @@ class Subscription(Protocol):
 
     def batches(self) -> AsyncIterator[Sequence[Incoming]]:
         """Yields batches as they come, for ever. Raises Temporary when the system is out of reach (the runtime backs off and
-        opens anew) and Permanent when the address cannot exist. Never yields an empty batch."""
+        opens anew) and Permanent when the address cannot exist. An empty batch says that the address is well."""
         ...
 
     async def acknowledge(self, messages: Sequence[Incoming]) -> None:
@@ -64,6 +76,15 @@ class Subscription(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """A subscription that has to know what it said in an earlier life."""
+
+    def recall(self, seen: Sequence[tuple[str, bytes]]) -> None:
+        """Called before `batches`, as often as it takes: names and states that were recorded."""
+        ...
 
 
 class Connector(Protocol):

@@ -155,6 +155,7 @@ class EventIn(Struct, kw_only=True, gc=False):
     body: JSON = None
     attributes: dict[str, Any] = {}
     hops: int = 0
+    seen: tuple[str, bytes] | None = None  # name and state that its source is to remember with it; b"" = to forget
 
 
 class Decision(Struct, omit_defaults=True, gc=False):

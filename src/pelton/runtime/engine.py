@@ -50,18 +50,31 @@ from pelton.runtime.operations import Operations
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.router import Router, key_rows
 from pelton.runtime.services import Clock, LoopClock, log
-from pelton.runtime.sources import Sources
+from pelton.runtime.sources import Sources, described
 from pelton.runtime.stubs import ExpireJob, NamedJob, ReleaseJob
 from pelton.runtime.timers import Expiry, Timers
 from pelton.runtime.turns import EXPECTED, PostedFact, encode_signal, queue_of, shown_queue
 from pelton.runtime.watches import Watches
 from pelton.runtime.work import WorkQueue
-from pelton.store.base import DeadLetter, DefinitionRow, Delivery, EventRow, Group, HeldRow, InboxRow, LogRow, ResultRow, Store
+from pelton.store.base import (
+    DeadLetter,
+    DefinitionRow,
+    Delivery,
+    EventRow,
+    Group,
+    HeldRow,
+    InboxRow,
+    LogRow,
+    ResultRow,
+    SeenRow,
+    Store,
+)
 
 LOCAL = "pelton"  # scheme of the sink whose messages become events here
 LOG_TEXT = 32_768  # characters of one log entry
 KEY_TRIES = 4
 MOST_RUNS = 200_000  # of one job
+SEEN_PAGE = 2_000  # rows
 HELD_EXPIRED = "held.expired"  # the fact of an event that was held by key and not taken in time
 
 
@@ -94,8 +107,10 @@ class Engine:
         instance: str = "",
         cache_bytes: int = CACHE_BYTES,
         namespaces: Iterable[str] = ("default",),
+        watched: Iterable[str] = (),
     ) -> None:
-        """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start."""
+        """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start. `watched`: addresses
+        that are listened to whether or not a handler asks; their messages say themselves which events they are."""
         self.store = store
         self.clock = clock or LoopClock(store.now)
         self.codec = IdCodec(store.secret)
@@ -112,7 +127,15 @@ class Engine:
         self.outbox = Outbox(store, committer, self.clock, self.connectors)
         self.operations = Operations(self._claim_items, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
-        self.sources = Sources(committer, self.clock, self.connectors, self._record, store=store, namespace=self._namespace)
+        self.sources = Sources(
+            committer,
+            self.clock,
+            self.connectors,
+            self._record,
+            store=store,
+            namespace=self._namespace,
+            recall=lambda address, after: store.seen(self._namespace(address), address, after, SEEN_PAGE),
+        )
         self.fanout = Fanout(
             store,
             committer,
@@ -126,7 +149,8 @@ class Engine:
         committer.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
         committer.watches, committer.inbox.jobs, committer.listens = self.watches, self.fanout, self._listens
         self._namespaces = set(namespaces)
-        self._listeners: dict[str, list[str]] = {}  # address of a source → namespaces
+        self._watched = frozenset(watched)
+        self._listeners = {address: ["default"] for address in sorted(self._watched)}  # address of a source → namespaces
         self._started = False
 
     # ---- life
@@ -145,6 +169,7 @@ class Engine:
         await self.operations.start()
         await self.sources.start()
         self._started = True
+        self.sources.refresh(self._listeners)
         self._listen()
 
     async def close(self, grace: float = 10.0) -> None:
@@ -633,7 +658,9 @@ class Engine:
 
     def _is_source(self, kind: str) -> bool:
         connector = self.connectors.get(kind.partition(":")[0]) if ":" in kind and "*" not in kind else None
-        return connector is not None and getattr(connector, "source", True) and self.outbox.check(kind) is None
+        if connector is None or kind in self._watched:  # the watched are listened to whoever asks
+            return False
+        return getattr(connector, "source", True) and self.outbox.check(kind) is None
 
     def _namespace(self, address: str) -> str:
         return next(iter(self._listeners.get(address, ())), "default")
@@ -651,15 +678,24 @@ class Engine:
             except (DecodeError, UnicodeDecodeError) as error:
                 outcomes[index] = Permanent(f"the message is not JSON: {error}")
                 continue
+            if address in self._watched:
+                events.append(described(address, namespaces[0], message, body))
+                places.append(index)
+                continue
             # What we sent ourselves is known by the id that we gave it: the system's own id differs between two copies of it.
             ours = message.headers.get(OWN_ID, "")
             known, attributes = (ours, {SYSTEM_ID: message.id}) if self.codec.is_message_id(ours) else (message.id, {})
             for ns in namespaces:
                 events.append(EventIn(source=address, type=address, ns=ns, id=known, body=body, attributes=attributes))
                 places.append(index)
-        for index, outcome in zip(places, await self.router.post(events), strict=True):
+        again: list[SeenRow] = []
+        for index, event, outcome in zip(places, events, await self.router.post(events), strict=True):
             if isinstance(outcome, EngineError):
                 outcomes[index] = outcome
+            elif outcome.duplicate and event.seen is not None:
+                again.append(SeenRow(event.ns, event.source, *event.seen))
+        if again:
+            await self.write(lambda group: group.seen.extend(again))
         return outcomes
 
     async def _deliver_here(self, delivery: Delivery) -> None:

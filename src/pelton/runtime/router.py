@@ -51,7 +51,7 @@ from pelton.runtime.jobs import KEY_KIND, Job
 from pelton.runtime.matching import EventContext, Fired, consider
 from pelton.runtime.meetings import CHUNK, meet
 from pelton.runtime.turns import NextBatch, Suspend, Turn, encode_signal
-from pelton.store.base import EventRow, ResultRow, RunKeyRow
+from pelton.store.base import EventRow, ResultRow, RunKeyRow, SeenRow
 
 RECENT = 20_000  # events that are remembered with their outcome
 DIRECT = 32
@@ -279,6 +279,8 @@ class Router:
         building = turn.finish()
         building.group.events.append(row)
         building.group.handlers.append((event.ns, handlers.counter))
+        if event.seen is not None:
+            building.group.seen.append(SeenRow(event.ns, event.source, *event.seen))
         building.group.run_keys.extend(acts.run_keys)
         if acts.jobs:
             building.group.results.extend(acts.jobs)

@@ -19,10 +19,24 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from pelton.connectors.base import Connector, Incoming, Permanent, Subscription, Temporary
-from pelton.runtime.base import EngineError
+from pelton.connectors.base import (
+    EVENT_SUBJECT,
+    EVENT_TIME,
+    EVENT_TYPE,
+    SEEN_NAME,
+    SEEN_STATE,
+    Absent,
+    Connector,
+    Incoming,
+    Permanent,
+    Recalling,
+    Subscription,
+    Temporary,
+)
+from pelton.kernel.expressions.base import JSON
+from pelton.runtime.base import EngineError, EventIn
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
-from pelton.store.base import DeadLetter, Group
+from pelton.store.base import DeadLetter, Group, SeenRow
 
 MOST = 1_000  # addresses
 TRIES = 5
@@ -33,6 +47,10 @@ Post = Callable[[str, Sequence[Incoming]], Awaitable[Sequence[Exception | None]]
 """Records messages of an address as events. One outcome a message: None = it is recorded (or was before), after the commit.
 
 An EngineError or Temporary that may pass (busy, stopping, unavailable) gives the message back; anything else counts as a try."""
+
+
+Recall = Callable[[str, str], Awaitable[Sequence[SeenRow]]]
+"""What a source is to remember (address, after a name): a page of it, by name; an empty one at the end."""
 
 
 class Finds(Protocol):
@@ -93,6 +111,7 @@ class Sources:
         most: int = MOST,
         backoff: Backoff | None = None,
         permanent: Backoff | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self._committer = committer
         self._clock = clock
@@ -104,6 +123,8 @@ class Sources:
         self._most = most
         self._backoff = backoff or Backoff(1_000, 60_000)
         self._permanent = permanent or Backoff(30_000, 300_000)  # the address may come into being
+        self._absent = Backoff(1_000, 3_000)
+        self._recall = recall
         self._wanted: set[str] = set()
         self._refused = 0
         self._sources: dict[str, Source] = {}
@@ -185,7 +206,7 @@ class Sources:
             except (Permanent, ValueError) as permanent:
                 backoff, error = self._permanent, permanent
             except Temporary as temporary:
-                error = temporary
+                backoff, error = self._absent if isinstance(temporary, Absent) else self._backoff, temporary
             except Exception as unexpected:
                 log.warning("a source failed", source=source.address, exc_info=unexpected)
                 error = unexpected
@@ -201,6 +222,11 @@ class Sources:
         connector, rest = self._connectors.find(source.address)
         subscription = connector.subscribe(rest)
         try:
+            if isinstance(subscription, Recalling) and self._recall is not None:
+                name = ""
+                while page := await self._recall(source.address, name):
+                    subscription.recall([(row.name, row.state) for row in page])
+                    name = page[-1].name
             batches = subscription.batches().__aiter__()
             while not source.over():
                 source.receiving = True
@@ -210,6 +236,10 @@ class Sources:
                     return
                 finally:
                     source.receiving = False
+                if not batch:
+                    source.failures = 0
+                    self._say(source, "")
+                    continue
                 source.health.received += len(batch)
                 pause = await self._take(source, subscription, list(batch))
                 if pause and not source.over():
@@ -319,3 +349,20 @@ class Sources:
 def _passes(error: Exception) -> bool:
     """Whether the trouble is ours and may be gone in a moment, not the message's."""
     return isinstance(error, Temporary) or (isinstance(error, EngineError) and not final(error) and error.code != "conflict")
+
+
+def described(address: str, ns: str, message: Incoming, body: JSON) -> EventIn:
+    """The event of a message that says itself which event it is, and what its source is to remember."""
+    headers = message.headers
+    event = EventIn(
+        source=address,
+        type=headers.get(EVENT_TYPE, address),
+        ns=ns,
+        id=message.id,
+        subject=headers.get(EVENT_SUBJECT, ""),
+        time=int(headers.get(EVENT_TIME, "0")),
+        body=body,
+    )
+    if name := headers.get(SEEN_NAME, ""):
+        event.seen = name, bytes.fromhex(headers.get(SEEN_STATE, ""))
+    return event

@@ -12,7 +12,7 @@ from pelton.connectors.registry import Connectors
 from pelton.runtime.engine import Engine
 from pelton.runtime.scripts import ScriptPool
 from pelton.server.access import Access
-from pelton.server.config import Config
+from pelton.server.config import Config, watched
 from pelton.server.languages import modules
 from pelton.server.lazy import LazyHttpPort
 from pelton.server.native.notices import Notices
@@ -80,7 +80,11 @@ class Parts:
             "commits": counts.commits,
         }
         for name in ("sinks", "sources"):
-            found[name] = {"healthy": {address: bool(_healthy(each)) for address, each in dict(found.get(name, {})).items()}}
+            parts = dict(found.get(name, {}))
+            found[name] = {"healthy": {address: bool(_healthy(each)) for address, each in parts.items()}}
+            if name == "sources":
+                for word in ("received", "recorded", "given_back", "dead"):
+                    found[name][word] = {address: getattr(each, word) for address, each in parts.items()}
         return found
 
 
@@ -97,7 +101,8 @@ async def start(config: Config, connectors: Connectors, http: LazyHttpPort, acce
     parts: Parts | None = None
     try:
         scripts = ScriptPool()
-        engine = Engine(store, connectors=connectors, scripts=scripts, instance=uuid4().hex)
+        sources = [f"files:{prefix}" for prefix in watched(config)]
+        engine = Engine(store, connectors=connectors, scripts=scripts, instance=uuid4().hex, watched=sources)
         parts = Parts(store, engine, scripts, http)
         for _, module in modules("language"):
             registered = module.register(

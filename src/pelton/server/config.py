@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from msgspec import Struct
 FILE = "pelton.toml"
 PREFIX = "PELTON_"
 MEGABYTE = 1024 * 1024
+MOST_PREFIX = 200  # characters
 
 
 class ConfigError(Exception):
@@ -57,8 +59,17 @@ OPTIONS: tuple[Option, ...] = (
         "watch",
         "list",
         (),
-        "Reserved for directories whose files become events: refused in this version.",
+        "A directory whose files become events, as /PREFIX/NAME; may be given more than once.",
         "DIR=/PREFIX",
+    ),
+    Option(
+        "watch_settle",
+        "number",
+        500,
+        "Milliseconds for which a file in a watched directory must have stayed as it is before it is told.",
+        "MILLISECONDS",
+        low=10,
+        high=600_000,
     ),
     Option(
         "durability",
@@ -156,6 +167,7 @@ class Config(Struct, frozen=True, kw_only=True):
     grpc_port: int = 2023
     data: Path = Path("./pelton-data")
     watch: tuple[str, ...] = ()
+    watch_settle: int = 500
     durability: Literal["full", "relaxed"] = "full"
     sqs_endpoint: str = ""
     sqs_region: str = ""
@@ -200,11 +212,7 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
 
 def check(config: Config) -> None:
     """Rules about more than one setting. Raises ConfigError."""
-    if config.watch:
-        raise ConfigError(
-            f"--watch {config.watch[0]}: watched folders are not in this version; "
-            "leave the option out, and post events to /v1/events"
-        )
+    check_watched(config)
     if not config.loopback and not config.api_keys and not config.users and not config.allow_anonymous:
         raise ConfigError(
             f"--host {config.host} can be reached from other machines and no access control is configured: "
@@ -219,6 +227,45 @@ def check(config: Config) -> None:
         parts = urlsplit(config.sqs_endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ConfigError(f"--sqs-endpoint {config.sqs_endpoint!r} is not a URL: write http://HOST:PORT or https://HOST")
+
+
+def watched(config: Config) -> dict[str, str]:
+    """Directories by prefix, as given. Raises ConfigError for what is not written as DIR=/PREFIX."""
+    found: dict[str, str] = {}
+    for given in config.watch:
+        folder, sign, rest = given.rpartition("=/")
+        parts = rest.rstrip("/").split("/") if rest.rstrip("/") else []
+        prefix = "/" + "/".join(parts)
+        if not sign or not folder:
+            raise ConfigError(f"--watch {given}: write it as DIR=/PREFIX, as in --watch ./incoming=/incoming")
+        if len(prefix) > MOST_PREFIX or not prefix.isprintable() or not {"", ".", ".."}.isdisjoint(parts):
+            raise ConfigError(
+                f"--watch {given}: {prefix!r} is no prefix; it begins with /, has no empty part, no . or .., and at most "
+                f"{MOST_PREFIX} printable characters"
+            )
+        if prefix in found:
+            raise ConfigError(
+                f"--watch {given}: {found[prefix]!r} is watched as {prefix} already; give each directory its own prefix"
+            )
+        found[prefix] = folder
+    return found
+
+
+def check_watched(config: Config) -> None:
+    """Each must be there, and must not hold what the server itself writes. Raises ConfigError."""
+    for prefix, folder in watched(config).items():
+        path = Path(folder)
+        where = f"--watch {folder}={prefix}"
+        if not path.is_dir():
+            what = "is not a directory" if path.exists() else "does not exist"
+            raise ConfigError(f"{where}: {folder!r} {what}; make the directory first, or correct the option")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise ConfigError(f"{where}: {folder!r} cannot be read; give this user the right to, or watch another directory")
+        if config.data.resolve().is_relative_to(path.resolve()):
+            raise ConfigError(
+                f"{where}: the data directory {str(config.data)!r} is inside, and changes with every event; "
+                "set --data to a directory elsewhere"
+            )
 
 
 def _from_file(file: Path | None) -> dict[str, Any]:

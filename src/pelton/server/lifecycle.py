@@ -28,7 +28,7 @@ from pelton.connectors.registry import Connectors
 from pelton.server import assembly, logs
 from pelton.server.access import Access
 from pelton.server.app import App
-from pelton.server.config import Config
+from pelton.server.config import Config, watched
 from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
 from pelton.server.lazy import LazyConnector, LazyHttpPort
 from pelton.server.metrics import Metrics
@@ -159,7 +159,13 @@ def connectors(config: Config, http: LazyHttpPort) -> list[Connector]:
 
         return WebhookConnector(http.port())
 
-    return [LazyConnector("sqs", sqs), LazyConnector("webhook", webhook, source=False)]
+    def files() -> Connector:
+        from pelton.connectors.files import FilesConnector  # noqa: PLC0415 - for those who watch directories
+
+        return FilesConnector(watched(config), config.watch_settle)
+
+    found: list[Connector] = [LazyConnector("sqs", sqs), LazyConnector("webhook", webhook, source=False)]
+    return [*found, LazyConnector("files", files)] if config.watch else found
 
 
 def serve_forever(config: Config) -> None:

@@ -21,9 +21,9 @@ MOST_LABELS = 1_000
 GROWING = frozenset(
     {
         "accepted", "applied", "born_leased", "calls", "commits", "conflicts", "dead", "decisions", "duplicates", "events",
-        "expired", "failed", "failures", "fired", "groups", "handed_out", "hits", "leases_failed", "leases_fired",
-        "leases_scans", "lost", "misses", "posted", "received", "refused", "retried", "returned", "rows_read", "rows_written",
-        "scans", "sent", "signals", "steps", "taken", "touches", "transitions",
+        "expired", "failed", "failures", "fired", "given_back", "groups", "handed_out", "hits", "leases_failed",
+        "leases_fired", "leases_scans", "lost", "misses", "posted", "received", "recorded", "refused", "retried", "returned",
+        "rows_read", "rows_written", "scans", "sent", "signals", "steps", "taken", "touches", "transitions",
     }
 )  # fmt: skip
 

@@ -229,6 +229,16 @@ class ResultRow(Struct, array_like=True, gc=False):
     detail: str = ""
 
 
+class SeenRow(Struct, array_like=True, gc=False):
+    """What a source that looks for itself has told of something by name, so that it is not told again. A row of the same name
+    replaces the one before; `state` b"" removes it."""
+
+    ns: str
+    source: str
+    name: str
+    state: bytes
+
+
 class Group:
     """One commit group. `number` comes back in the result.
 
@@ -262,6 +272,7 @@ class Group:
     leases: list[LeaseWrite]
     logs: list[LogRow]
     results: list[ResultRow]
+    seen: list[SeenRow]
     remove_runs: list[int]  # everything about these runs goes
 
     def __init__(self, number: int, runs: list[RunWrite] | None = None, **rows: list[Any]) -> None:
@@ -482,6 +493,10 @@ class Store(Protocol):
         limit: int = 100,
     ) -> list[EventRow]:
         """Newest first; with `after`, oldest first from there."""
+        ...
+
+    async def seen(self, ns: str, source: str, after: str, limit: int) -> list[SeenRow]:
+        """By name (in the order of its UTF-8), those after that one; "" = from the first."""
         ...
 
     # ---- definitions

@@ -158,6 +158,11 @@ def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
         out.add("log_new", (line.run, line.n, line.at, line.text))
     for result in group.results:
         out.add("result_new", (result.job, result.run, result.n, result.at, result.outcome, result.detail))
+    for seen in {(row.ns, row.source, row.name): row for row in group.seen}.values():
+        if seen.state:
+            out.add("seen_put", (seen.ns, seen.source, seen.name, seen.state))
+        else:
+            out.add("seen_gone", (seen.ns, seen.source, seen.name))
     for run in group.remove_runs:
         for removal in REMOVALS:
             out.put(removal, (run,))
@@ -368,4 +373,5 @@ def _places(group: Group) -> set[object]:
     mine.update(("key", run) for run in group.free_run_keys)
     mine.update(("timer", timer.run, timer.n) for timer in group.timers)
     mine.update(("timer", run, n) for run, n, _ in group.clear_timers)
+    mine.update(("seen", row.ns, row.source, row.name) for row in group.seen)
     return mine

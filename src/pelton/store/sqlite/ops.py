@@ -78,6 +78,8 @@ OPS: tuple[Op, ...] = (
     Op("lease"),
     Op("log_new"),
     Op("result_new", "result of run {1} in job {0}"),
+    Op("seen_put"),
+    Op("seen_gone"),
     Op("remove_run"),
     Op("remove_open"),
     Op("remove_step"),

@@ -252,6 +252,9 @@ SELECT body, outcome FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2
 SELECT body, outcome FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5
 ORDER BY key DESC LIMIT ?4;
 
+-- name: seen
+SELECT name, state FROM seen WHERE ns = ?1 AND source = ?2 AND name > ?3 ORDER BY name LIMIT ?4;
+
 -- name: definition
 SELECT until, body FROM definition WHERE id = ?1;
 

@@ -31,6 +31,7 @@ from pelton.store.base import (
     InboxRow,
     LogRow,
     ResultRow,
+    SeenRow,
     StoreFailed,
     TimerRow,
     WaitKeyRow,
@@ -407,6 +408,9 @@ class SqliteStore:
         if type:
             return [_event(row) for row in self._reader.all(f"events_type_{way}", *bounds, type)]
         return [_event(row) for row in self._reader.all(f"events_{way}", *bounds)]
+
+    async def seen(self, ns: str, source: str, after: str, limit: int) -> list[SeenRow]:
+        return [SeenRow(ns, source, name, state) for name, state in self._reader.all("seen", ns, source, after, limit)]
 
     # ---- definitions
 

@@ -239,6 +239,14 @@ INSERT INTO log (run, n, at, text) VALUES (?1, ?2, ?3, ?4);
 -- What became of a job's signal to one run, once.
 INSERT INTO result (job, run, n, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
 
+-- name: seen_put
+-- What a source has told of something, by name.
+INSERT INTO seen (ns, source, name, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET state = excluded.state;
+
+-- name: seen_gone
+-- What a source has told to be gone.
+DELETE FROM seen WHERE ns = ?1 AND source = ?2 AND name = ?3;
+
 -- name: remove_run
 DELETE FROM run WHERE key = ?1;
 

@@ -1,0 +1,109 @@
+"""Sources that say themselves which events they bring, and remember what they told: the engine's side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.runtime.wire import Line, Wire
+
+from pelton.connectors.base import EVENT_SUBJECT, EVENT_TIME, EVENT_TYPE, SEEN_NAME, SEEN_STATE, Incoming
+from pelton.connectors.registry import Connectors
+from pelton.runtime.engine import SEEN_PAGE, Engine
+from pelton.store.base import Group, SeenRow
+from pelton.store.sqlite.store import SqliteStore
+
+WATCHED = "wire:in"
+
+
+class Remembering(Line):
+    def __init__(self, wire: Wire, address: str) -> None:
+        super().__init__(wire, address)
+        self.seen: list[tuple[str, bytes]] = []
+
+    def recall(self, seen: Sequence[tuple[str, bytes]]) -> None:
+        self.seen += seen
+
+
+class RememberingWire(Wire):
+    def __init__(self) -> None:
+        super().__init__()
+        self.remembering: list[Remembering] = []
+
+    def subscribe(self, address: str) -> Line:
+        self.remembering.append(Remembering(self, address))
+        return self.remembering[-1]
+
+
+@asynccontextmanager
+async def engine(path: Path, wire: Wire, *watched: str) -> AsyncIterator[Engine]:
+    store = SqliteStore(path / "pelton.db", "relaxed")
+    await store.open()
+    made = Engine(store, connectors=Connectors([wire]), watched=watched)
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.close(2.0)
+        await store.close()
+
+
+def message(id: str, name: str, state: bytes, kind: str = "Came") -> Incoming:
+    headers = {EVENT_TYPE: kind, EVENT_SUBJECT: name, EVENT_TIME: "5", SEEN_NAME: name, SEEN_STATE: state.hex()}
+    return Incoming(id, b'{"a":1}', headers, None, 1)
+
+
+async def bring(wire: Wire, *messages: Incoming) -> None:
+    """Waits until they are recorded, and the next ones are waited for."""
+    await wire.waiting["in"].wait()
+    wire.waiting["in"].clear()
+    wire.queues["in"].put_nowait(list(messages))
+    await wire.waiting["in"].wait()
+
+
+async def test_an_event_and_what_is_remembered_with_it_are_recorded_together_and_recalled(tmp_path: Path) -> None:
+    wire = RememberingWire()
+    async with engine(tmp_path, wire, WATCHED) as at:
+        await bring(wire, message("1", "a", b"1"), message("2", "b", b"2"), message("3", "b", b"", "Went"))
+        (went, _, came) = await at.events("default")
+        assert (came.type, came.source, came.event_id, came.subject, came.time, came.body) == (
+            "Came", WATCHED, "1", "a", 5, {"a": 1},
+        )  # fmt: skip
+        assert went.type == "Went"
+        assert await at.store.seen("default", WATCHED, "", 9) == [SeenRow("default", WATCHED, "a", b"1")]
+    wire = RememberingWire()
+    async with engine(tmp_path, wire, WATCHED):
+        await wire.waiting["in"].wait()
+        assert [line.seen for line in wire.remembering] == [[("a", b"1")]]
+
+
+async def test_more_than_a_page_is_recalled_whole(tmp_path: Path) -> None:
+    rows = [SeenRow("default", WATCHED, f"{number:05}", b"1") for number in range(SEEN_PAGE + 1)]
+    wire = RememberingWire()
+    async with engine(tmp_path, wire) as at:
+        await at.store.commit([Group(1, seen=rows)])
+    async with engine(tmp_path, wire, WATCHED):
+        await wire.waiting["in"].wait()
+        assert [name for name, _ in wire.remembering[-1].seen] == [row.name for row in rows]
+
+
+async def test_a_repeat_is_one_event_and_is_remembered_all_the_same(tmp_path: Path) -> None:
+    wire = RememberingWire()
+    async with engine(tmp_path, wire, WATCHED) as at:
+        await bring(wire, message("1", "a", b"1"))
+        await at.store.commit([Group(10**9, seen=[SeenRow("default", WATCHED, "a", b"")])])
+        await bring(wire, message("1", "a", b"1"))
+        assert len(await at.events("default")) == 1
+        assert await at.store.seen("default", WATCHED, "", 9) == [SeenRow("default", WATCHED, "a", b"1")]
+
+
+async def test_others_cannot_name_their_events_or_have_anything_remembered(tmp_path: Path) -> None:
+    wire = RememberingWire()
+    async with engine(tmp_path, wire, "wire:other") as at:
+        at._listeners["wire:in"] = ["default"]
+        at.sources.refresh(at._listeners)
+        await bring(wire, message("1", "a", b"1"))
+        (event,) = await at.events("default")
+        assert (event.type, event.subject) == ("wire:in", "")
+        assert await at.store.seen("default", "wire:in", "", 9) == []
