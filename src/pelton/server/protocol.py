@@ -5,6 +5,9 @@ A request has `PATIENCE` seconds, and more the more of it has come, so that a sl
 or a byte now and then, does not keep his place among the requests under way for ever. What is refused here is answered in JSON
 like any other error, and the connection is closed.
 
+An answer whose length is declared leaves in one write, head and body together: a second one costs as much as all the rest of an
+answer, and often a packet. Anything else (a stream, an answer in pieces, one that ends the connection) goes uvicorn's own way.
+
 Cost: one comparison a chunk and one a header; a timer only for requests that come in more than one piece.
 """
 
@@ -15,7 +18,7 @@ from http import HTTPStatus
 from typing import Any
 
 from msgspec import json
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from pelton.web.asgi import GONE
 
@@ -27,6 +30,64 @@ SLOWEST = 10_000  # bytes a second that earn it more
 
 class _TooMany(Exception):
     """Raised through the parser, which reports it as a request that is not valid."""
+
+
+class Joined:
+    """The sending side of one request. The head of an answer that declares its length is kept until its body is there."""
+
+    __slots__ = ("_cycle", "_head", "_send")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cycle.send
+        self._head: Any = None
+
+    async def send(self, message: Any) -> None:
+        head, self._head = self._head, None
+        if message["type"] == "http.response.start":
+            # One that was kept has not been sent: uvicorn's "internal error" may still take its place.
+            if not self._cycle.response_started and _length(message) >= 0:
+                self._head = message
+                return
+        elif head is not None:
+            if self._write(head, message):
+                return
+            await self._send(head)
+        await self._send(message)
+
+    def _write(self, head: Any, message: Any) -> bool:
+        """False: nothing was done, since this is no complete answer to a caller who still reads."""
+        cycle = self._cycle
+        if cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive or message.get("more_body"):
+            return False
+        body = message.get("body", b"")
+        if cycle.scope["method"] == "HEAD":
+            body = b""
+        elif _length(head) != len(body):
+            return False
+        parts = [STATUS_LINE[head["status"]]]
+        for name, value in (*cycle.default_headers, *head["headers"]):
+            if name in _HOP_BY_HOP or HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+                return False  # uvicorn knows what to do, or to raise
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.transport.write(b"".join(parts))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+
+_HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding"})
+
+
+def _length(head: Any) -> int:
+    """The declared length of an answer's body; -1: none, or none that can be read."""
+    for name, value in head.get("headers", ()):
+        if name == b"content-length":
+            return int(value) if value.isdigit() else -1
+    return -1
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -101,11 +162,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.headers) >= MAX_HEADERS:
             self._refusal = f"the request has more than {MAX_HEADERS} headers; send fewer"
             raise _TooMany
-        super().on_header(name, value)
+        name = name.lower()  # the rest as in uvicorn, whose own method would be a second call a header
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.send = Joined(cycle).send  # type: ignore[method-assign]  # it is what the application is given
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         self._arriving = False
