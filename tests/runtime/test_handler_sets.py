@@ -7,13 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.runtime.harness import Rig, Shapes, Wrapped, handles, rig
+from tests.runtime.test_router import event
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.handlers import Handler
+from pelton.runtime import handler_sets
+from pelton.runtime.base import Posted
 from pelton.runtime.handler_sets import HandlerSet, HandlerSets
+from pelton.runtime.router import Router
 from pelton.store.base import DefinitionRow, HandlerChange, Store
 
 
@@ -154,6 +159,50 @@ async def test_what_changes_while_a_set_is_read_is_in_it(tmp_path: Path) -> None
         assert await reading is await late
         assert shown(await reading) == shown(await another(at).refresh("default"))
         assert {handler.name for handler in (await late).rows.values()} == {"a", "c", "d"}
+
+
+async def test_a_stream_of_changes_does_not_keep_events_from_being_recorded(tmp_path: Path) -> None:
+    async with rig(tmp_path, shapes=Many()) as at:
+        router = Router(at.committer)
+        over = asyncio.Event()
+
+        async def registering(number: int) -> int:
+            made = 0
+            while not over.is_set():
+                await define(at, f"h{number}-{made}")
+                made += 1
+            return made
+
+        async def posting(number: int) -> list[object]:
+            return [(await router.post([event(number * 100 + each)]))[0] for each in range(20)]
+
+        changing = [asyncio.ensure_future(registering(number)) for number in range(16)]
+        outcomes = await asyncio.gather(*map(posting, range(16)))
+        over.set()
+        made = await asyncio.gather(*changing)
+        assert [outcome for each in outcomes for outcome in each if not isinstance(outcome, Posted)] == []
+        assert min(made) > 0
+        assert at.committer.stats["lost"] > 0  # they did meet
+        known = await at.committer.definitions.handlers.refresh("default")
+        assert (len(known.rows), known.counter) == (sum(made), sum(made))
+
+
+async def test_a_change_waits_for_events_that_go_first_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with rig(tmp_path, shapes=Many()) as at:
+        sets = at.committer.definitions.handlers
+        sets.overtaken("default", "one")
+        sets.overtaken("default", "two")
+        sets.overtaken("other", "three")
+        change = asyncio.ensure_future(define(at, "h"))
+        sets.through("default", "one")
+        sets.through("default", "never overtaken")
+        await at.committer.definitions.define("third", "handler", "shapes", "free", 1, b"1")
+        assert not change.done()
+        sets.through("default", "two")
+        await change
+        monkeypatch.setattr(handler_sets, "PATIENCE", 0.01)
+        sets.overtaken("default", "stuck")
+        await asyncio.wait_for(define(at, "i"), 10)
 
 
 steps = st.lists(

@@ -122,6 +122,8 @@ class Definitions:
         return self._instants.next(live.since + 1 if live is not None else 0)
 
     async def _put(self, write: DefinitionWrite) -> bool:
+        if write.counts:
+            await self.handlers.turn(write.ns)
         done = await self._write(lambda group: group.definitions.append(write))
         return done.ok
 

@@ -7,6 +7,9 @@ Invariants: a set that says a counter holds exactly the handlers of that counter
 are recorded, and stop nobody else. Changes are made in their order and each may be made twice, so a set that was read while they
 were going on comes out right.
 
+An event that a change has overtaken goes first: changes made here wait, for a moment, until it is through. Else a stream of
+changes, one in every commit, would overtake every event each time.
+
 Cost: a change costs its own handler. A whole set is read once, in pieces between which others go on.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -27,6 +31,7 @@ log = structlog.get_logger("pelton.runtime")
 TYPES_KEPT = 10_000
 PIECE = 100  # handlers that are compiled before others go on: some 20 ms
 CHANGES = 1_000  # read at a time
+PATIENCE = 1.0  # seconds that a change waits for events at most
 
 
 class HandlerSet:
@@ -93,6 +98,8 @@ class HandlerSets:
         self._language = language
         self._sets: dict[str, HandlerSet] = {}
         self._underway: dict[str, asyncio.Task[HandlerSet]] = {}
+        self._overtaken: dict[str, set[object]] = {}  # events, by namespace
+        self._through: dict[str, asyncio.Event] = {}
 
     def known(self, ns: str) -> HandlerSet | None:
         """The set of a namespace, when it has been read."""
@@ -114,6 +121,33 @@ class HandlerSets:
             del self._underway[ns]
         if not task.cancelled():
             task.exception()  # everybody who waits is told
+
+    # ---- whose turn it is
+
+    def overtaken(self, ns: str, event: object) -> None:
+        """The event was matched against a set that is out of date, and is tried again. `through` must follow."""
+        self._overtaken.setdefault(ns, set()).add(event)
+
+    def through(self, ns: str, event: object) -> None:
+        """The event has come to its end; nothing happens when it was never overtaken."""
+        events = self._overtaken.get(ns)
+        if events is not None:
+            events.discard(event)
+            if not events:
+                del self._overtaken[ns]
+                if ns in self._through:
+                    self._through.pop(ns).set()
+
+    async def turn(self, ns: str) -> None:
+        """Before a change is written: returns when no event has to go first, or after a while."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE
+        while ns in self._overtaken and (left := until - loop.time()) > 0:
+            through = self._through.setdefault(ns, asyncio.Event())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(through.wait(), left)
+
+    # ---- following
 
     async def _refresh(self, ns: str) -> HandlerSet:
         known = self._sets.get(ns) or await self._read(ns)

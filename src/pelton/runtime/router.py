@@ -127,6 +127,7 @@ class EventJob(Job):
             self.repeat = True
         elif reason.startswith("handlers"):
             self.outdated = True
+            self._router.overtaken(self)
 
     def settled(self) -> None:
         assert self.posted is not None
@@ -148,6 +149,9 @@ class Router:
         self._most = recent
         self._recent: OrderedDict[tuple[str, str, str], EventJob | tuple[bytes, Posted]] = OrderedDict()
         self.stats = {"events": 0, "repeats": 0, "unmatched": 0}
+
+    def overtaken(self, job: EventJob) -> None:
+        self._committer.definitions.handlers.overtaken(job.ns, job)
 
     # ---- the door
 
@@ -200,6 +204,7 @@ class Router:
 
     def settled(self, job: EventJob, posted: Posted) -> None:
         event = job.event
+        self._committer.definitions.handlers.through(event.ns, job)
         first_hash = job.body_hash if job.found is None else bytes(job.found.hash)
         identity = (event.ns, event.source, event.id)
         first = structs.replace(posted, duplicate=False, conflict=False) if posted.duplicate else posted
@@ -220,6 +225,7 @@ class Router:
 
     def failed(self, job: EventJob, error: EngineError) -> None:
         event = job.event
+        self._committer.definitions.handlers.through(event.ns, job)
         if self._recent.get((event.ns, event.source, event.id)) is job:
             del self._recent[event.ns, event.source, event.id]
         for gathered, index, _ in job.followers:
