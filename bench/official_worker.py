@@ -18,7 +18,7 @@ def step(order: str = "", amount: float = 0.0, reference: str = "") -> dict:  # 
 
 
 def main() -> None:
-    worker = Worker(OFFICIAL, step, poll_interval=1, thread_count=64)  # milliseconds
+    worker = Worker(OFFICIAL, step, poll_interval=1, thread_count=16)  # milliseconds; see README.md for the 16
     configuration = Configuration(server_api_url=f"{sys.argv[1]}/api")
     with TaskHandler([worker], configuration, scan_for_annotated_workers=False) as handler:
         handler.start_processes()
