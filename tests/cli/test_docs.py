@@ -41,11 +41,15 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.slow
-def test_the_quickstart_works_as_written(tmp_path: Path) -> None:
-    """Files are written, and commands run, in the order of the page; `pelton serve` runs beside them."""
-    found = blocks(DOCS / "quickstart.md")
-    [started] = [text for _, mark, text in found if mark == "run=server"]
-    assert shlex.split(started)[:2] == ["pelton", "serve"]
+@pytest.mark.parametrize(
+    ("page", "told"), [("quickstart.md", ("greet_newcomers", "fired")), ("tasks.md", ("Checking", "importer"))]
+)
+def test_the_page_works_as_written(tmp_path: Path, page: str, told: tuple[str, ...]) -> None:
+    """Files are written, and commands run, in the order of the page; `pelton serve` runs beside them. `told`: what its last
+    command says."""
+    found = blocks(DOCS / page)
+    for started in [text for _, mark, text in found if mark == "run=server"]:
+        assert shlex.split(started)[:2] == ["pelton", "serve"]
     process = fresh(tmp_path / "data")
     scripts = Path(sys.executable).parent
     environment = {**os.environ, "PELTON_SERVER": process.address, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
@@ -66,7 +70,7 @@ def test_the_quickstart_works_as_written(tmp_path: Path) -> None:
                 )
                 assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
                 output = done.stdout
-        assert "greet_newcomers" in output  # of the page's last command, which explains
-        assert "fired" in output
+        for each in told:
+            assert each in output
     finally:
         assert process.stop() == 0

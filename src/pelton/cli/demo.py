@@ -15,6 +15,7 @@ import click
 from msgspec import json
 
 from pelton.cli.apply import Definition, detect, send
+from pelton.cli.demo_files import PREFIX, FileWalk
 from pelton.cli.look import explanation
 from pelton.cli.output import fail
 from pelton.cli.process import ServerDied, ServerProcess
@@ -43,12 +44,16 @@ def demo(keep: bool, sqs_endpoint: str) -> None:
         arguments = ["--sqs-endpoint", sqs_endpoint]
         environment = {name: value for name, value in CREDENTIALS.items() if name not in os.environ}
     with tempfile.TemporaryDirectory(prefix="pelton-demo-", ignore_cleanup_errors=True) as directory:
+        folder = Path(directory) / "files"
+        folder.mkdir()
+        arguments += ["--watch", f"{folder}={PREFIX}"]
         server = ServerProcess(Path(directory) / "data", *arguments, environment=environment)
         try:
             url = server.wait_ready()
             _say(f"A server answers at {url} after {server.seconds:.1f} s; its data are in {directory}.")
             with Client(url) as client:
                 Walk(client, f"sqs:pelton-demo-{secrets.token_hex(4)}" if sqs_endpoint else "").all()
+                FileWalk(client, folder, _say, _check).all()
             if keep:
                 _say(f"The server goes on at {url}. Press Ctrl-C to end it.")
                 _wait_for_interrupt()
@@ -60,7 +65,7 @@ def demo(keep: bool, sqs_endpoint: str) -> None:
         code = server.stop()
         if code != 0:
             fail(f"the demo's server ended with {code}")
-    _say("The server has ended. All of it was as it should be.")
+    _say("\nThe server has ended. All of it was as it should be.")
 
 
 def _wait_for_interrupt() -> None:
@@ -165,7 +170,7 @@ class Walk:
         _check(answer["outcome"] == "duplicate" and answer["key"] == key, f"it should be known, but the answer is {answer}")
         runs = self._client.runs(process="event_testing")["runs"]
         _check(len(runs) == 1, f"there should still be one run, but there are {len(runs)}")
-        _say("   It is known, and changed nothing: there is still one run.\n")
+        _say("   It is known, and changed nothing: there is still one run.")
 
     def _status(self, run: str) -> str:
         return str(self._client.run(run)["run"]["status"])

@@ -311,7 +311,7 @@ def enter_send(turn: Turn, token: Token, node: Send, row: OpenStep) -> None:
     scene = Scene(turn, row, row.input, token.thread)
     told: list[Any] = []
     missing: list[Any] = []
-    starts = 0
+    starts = before = 0
     for index, each in enumerate(evaluate(node.what, scene)):
         if isinstance(each, Tell):
             turn.effects.append(SignalRun(each.run, each.signal, later=True))
@@ -325,11 +325,11 @@ def enter_send(turn: Turn, token: Token, node: Send, row: OpenStep) -> None:
         if isinstance(definition, str):
             told.append({"error": definition})
             continue
+        given = {**each.input, each.after: before} if each.after and before else each.input
         starts += 1
         later = starts > MOST_STARTS
-        turn.effects.append(
-            StartRun(key, definition, each.input, each.meta, 0, later=later, linked=each.linked, trigger=each.trigger)
-        )
+        turn.effects.append(StartRun(key, definition, given, each.meta, 0, later, each.linked, each.trigger))
+        before = key
         told.append({"run": key})
     if missing:
         raise Missing(*dict.fromkeys(missing))

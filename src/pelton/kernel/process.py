@@ -221,13 +221,15 @@ class Assign(Node, frozen=True, kw_only=True):
 
 
 class Begin(NamedTuple):
-    """Another run to start. `target` as in Call; `linked`: it becomes a child of this run, which does not wait for it."""
+    """Another run to start. `target` as in Call. `linked`: it becomes a child, for which nobody waits. `after`: the member of its
+    input that receives the key of the run begun before it in the same list, "" = none."""
 
     target: Mapping[str, Any]
     input: Any
     meta: StartMeta = StartMeta()
     trigger: Trigger | None = None
     linked: bool = True
+    after: str = ""
 
 
 class Tell(NamedTuple):

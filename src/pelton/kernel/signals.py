@@ -20,12 +20,14 @@ class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True, gc
 
 class Trigger(Signal, frozen=True, kw_only=True):
     """A named trigger, tried on the trigger arms of the open wait, with changes: of the record where the process keeps one, else
-    of variables. `actor`: who fires it; `request`: on whose behalf, for the record."""
+    of variables. `actor`: who fires it; `request`: on whose behalf, for the record. `origin`: the run and the step that sent it,
+    in whose log it is said when it leads nowhere."""
 
     name: str
     changes: dict[str, Any] = {}
     actor: str = ""
     request: str = ""
+    origin: tuple[int, int] = (0, 0)
 
 
 class Start(Signal, frozen=True, kw_only=True):

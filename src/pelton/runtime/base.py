@@ -316,6 +316,10 @@ class Engine(Protocol):
         """The process that a run started now would follow. Raises "unknown process"."""
         ...
 
+    async def process(self, definition: int) -> Process:
+        """A compiled version, by its bound row. Raises "unknown process"."""
+        ...
+
     async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process: ...
 
     # runs

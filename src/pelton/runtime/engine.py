@@ -240,6 +240,9 @@ class Engine:
     async def bind(self, ns: str, name: str, version: int = 0) -> Process:
         return await self.definition_cache.bind(ns, name, version)
 
+    async def process(self, definition: int) -> Process:
+        return await self.definition_cache.process(definition)
+
     async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
         return await self.definition_cache.bind_inline(ns, language, name, version, body)
 

@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING
 
 from pelton.kernel.process import Process
 from pelton.kernel.rows import Run, RunStatus
-from pelton.kernel.signals import ChildEnded, ChildReopened, ChildReplied, EventArrived, Extend, Report, Signal, Start, TimerFired
+from pelton.kernel.signals import (
+    ChildEnded,
+    ChildReopened,
+    ChildReplied,
+    EventArrived,
+    Extend,
+    Report,
+    Signal,
+    Start,
+    TimerFired,
+    Trigger,
+)
 from pelton.kernel.transition import Refused
 from pelton.runtime.base import EngineError
 from pelton.runtime.facts import Answers
 from pelton.runtime.groups import FREES_KEYS, Building
 from pelton.runtime.turns import Turn, durable
-from pelton.store.base import Committed, Group, InboxRow, ResultRow, RunKeyRow
+from pelton.store.base import Committed, Group, InboxRow, LogRow, ResultRow, RunKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.committer import Committer
@@ -180,6 +191,10 @@ class SignalJob(Job):
             building.clear_timers(self.run, signal.n, signal.arm)
         if self.inbox:
             building.group.inbox_done.append(self.inbox)
+        if self.notes and type(signal) is Trigger and signal.origin[0]:
+            run, n = signal.origin
+            text = f"trigger {signal.name!r} changed nothing in run {committer.codec.run_id(self.run)}: {self.notes[0][1]}"
+            building.group.logs.append(LogRow(run, n, turn.now, text))
         building.jobs.append(self)
         return building
 
@@ -265,8 +280,11 @@ class StartJob(Job):
         self.head = answer.run  # type: ignore[union-attr]
         building = turn.finish()
         if self._keys:
-            building.group.run_keys.extend(self._keys)
-            building.rows += len(self._keys)
+            # A run that is over already has no claim to a name that only one live run may have.
+            over = self._flags & FREES_KEYS and self.head is not None and self.head.status >= RunStatus.COMPLETED
+            keys = [row for row in self._keys if not row.unique] if over else self._keys
+            building.group.run_keys.extend(keys)
+            building.rows += len(keys)
         building.jobs.append(self)
         return building
 

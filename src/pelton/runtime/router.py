@@ -458,7 +458,9 @@ class Acts:
             if type(answer) is Refused:
                 effect.detail = answer.detail
                 return
-        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
+        entry = self._turn.made.get(key)
+        over = frees and entry is not None and entry.head is not None and entry.head.status >= RunStatus.COMPLETED
+        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not ((stub or over) and row.unique)]
         effect.outcome, effect.run = "started", key
 
     def _begun(self, process: str, text: str) -> int:

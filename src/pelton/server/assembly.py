@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
+
+import structlog
 
 from pelton.connectors.registry import Connectors
 from pelton.runtime.engine import Engine
@@ -20,6 +22,8 @@ from pelton.store.base import Committed, Group
 from pelton.store.sqlite.store import SqliteStore
 from pelton.web.identity import Users
 from pelton.web.mounts import Mount
+
+log = structlog.get_logger("pelton.server")
 
 FILE = "pelton.db"
 CLOSE_SECONDS = 3.0  # of the engine's own end
@@ -49,6 +53,19 @@ class Parts:
         self._scripts = scripts
         self._http = http
         self._draining: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    def spawn(self, opened: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Begins what languages have to do after the engine is open; nobody waits for it."""
+
+        async def all_of_it() -> None:
+            for each in opened:
+                try:
+                    await each()
+                except Exception as error:
+                    log.error("what a language has to do after the start has failed", exc_info=error)
+
+        self._opening = asyncio.create_task(all_of_it(), name="opened")
 
     def drain(self) -> None:
         """Begins to end what waits: whoever waits for work or for a run is answered with what there is."""
@@ -60,6 +77,9 @@ class Parts:
         await self.engine.work.stop()
 
     async def stop_engine(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
         if self._draining is not None:
             await asyncio.gather(self._draining, return_exceptions=True)
         await self.engine.close(CLOSE_SECONDS)
@@ -99,6 +119,7 @@ async def start(config: Config, connectors: Connectors, http: LazyHttpPort, acce
     store.notices = notices
     await store.open()
     parts: Parts | None = None
+    opened: list[Callable[[], Awaitable[None]]] = []
     try:
         scripts = ScriptPool()
         sources = [f"files:{prefix}" for prefix in watched(config)]
@@ -116,7 +137,10 @@ async def start(config: Config, connectors: Connectors, http: LazyHttpPort, acce
             )
             parts.mounts += registered.mounts
             parts.open_paths += registered.open_paths
+            if registered.opened is not None:
+                opened.append(registered.opened)
         await engine.open()
+        parts.spawn(opened)
     except BaseException:
         with contextlib.suppress(Exception):
             if parts is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from pelton.web.asgi import Response, Router
@@ -19,7 +19,9 @@ class Mount(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """`open_paths`: raw paths that need no key, because they are where keys are shown."""
+    """`open_paths`: raw paths that need no key, because they are where keys are shown. `opened`: what is to be done, beside
+    everything else, once the engine is open."""
 
     mounts: tuple[Mount, ...]
     open_paths: tuple[str, ...] = ()
+    opened: Callable[[], Awaitable[None]] | None = None

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from pelton.connectors.http import HttpPort
 from pelton.connectors.registry import Connectors
 from pelton.languages.lusid.language import register
 from pelton.runtime.engine import Engine
@@ -173,7 +174,8 @@ async def serving(path: Path, users: Users | None = None) -> AsyncIterator[Api]:
     await store.open()
     scripts = ScriptPool(1)
     engine = Engine(store, connectors=Connectors([]), scripts=scripts)
-    registered = register(engine, users=users)
+    http = HttpPort(allow=["127.0.0.1"])
+    registered = register(engine, http=http, users=users)
     application = Application([(mount.prefix, mount.router) for mount in registered.mounts])
     await engine.open()
     try:

@@ -188,7 +188,9 @@ async def test_an_event_is_published_at_every_occurrence(tmp_path: Path) -> None
             "2026-01-05T09:00", "2026-01-05T17:00", "2026-01-06T09:00", "2026-01-06T17:00", "2026-01-07T09:00",
         ]  # fmt: skip
         (event, *_) = await at.engine.events(NS, type=scheduling.EVENT)
-        assert event.body == {"handler": NAME, "scheduledTime": "2026-01-07T09:00:00.0000000+00:00"}
+        assert event.body["handler"] == NAME
+        assert event.body["scheduledTime"] == "2026-01-07T09:00:00.0000000+00:00"
+        assert event.body["holidays"] == {"dates": [], "weekends": ["Saturday", "Sunday"]}
         assert event.source == "pelton"
         assert await at.runs() == 1
 

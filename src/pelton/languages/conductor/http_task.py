@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,37 +12,12 @@ from pelton.kernel.expressions.base import JSON
 from pelton.kernel.rows import StepStatus
 from pelton.kernel.signals import Report
 from pelton.runtime.base import WorkItem
+from pelton.web.outgoing import HttpPort
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 TIME_OUT = 3_000  # milliseconds, of connecting and of reading each
 MOST_TIME_OUT = 120_000
 OPERATION = "http"
-
-
-class Reply(Protocol):
-    @property
-    def status(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, str]]: ...
-    @property
-    def body(self) -> bytes: ...
-
-
-class HttpPort(Protocol):
-    """The one way out over HTTP; it refuses addresses that tasks must not reach."""
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] = ...,
-        body: bytes = ...,
-        *,
-        connect_timeout: float = ...,
-        read_timeout: float = ...,
-    ) -> Awaitable[Reply]: ...
 
 
 class _Bad(Exception):

@@ -25,6 +25,7 @@ from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
 from pelton.web.asgi import MAX_BODY, Request, Response, Router, json_response
 from pelton.web.errors import WebError
 from pelton.web.mounts import Mount, Registered
+from pelton.web.outgoing import HttpPort
 
 PREFIX = "/api"
 ABSENT = ("", "None")  # how clients write a query value that they do not have
@@ -74,7 +75,7 @@ class Conductor:
 def register(
     engine: Engine,
     *,
-    http: http_task.HttpPort,
+    http: HttpPort,
     add_local: Callable[[str, LocalSink], None],
     schemes: Iterable[str] = (),
     ns: str = "default",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import DecodeError
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.handlers import Handler
+from pelton.languages.lusid import scheduling
+from pelton.languages.lusid.activities import Activity
 from pelton.languages.lusid.entities import read
 from pelton.languages.lusid.face import LANGUAGE
 from pelton.languages.lusid.filters import Condition, parse_filter
@@ -17,22 +17,26 @@ from pelton.runtime.rows import DefinitionRow
 ACTIVE = "Active"
 
 
-def compile_handler(row: DefinitionRow, actions: tuple[Any, ...] = ()) -> Handler:
-    """A handler for a schedule is for no type of event. Raises Invalid for a body that is no handler."""
+def compile_handler(row: DefinitionRow) -> Handler:
+    """A handler for a schedule is for the events of its own schedule. Raises Invalid for a body that is no handler."""
     try:
-        value = read(row).value
+        entity = read(row)
+        value = entity.value
         pattern = value.get("eventMatchingPattern") or {}
         active = value["status"] == ACTIVE
     except (DecodeError, KeyError, AttributeError) as error:
         raise Invalid(f"handler {row.name!r} cannot be read: {error}") from None
     kind = pattern.get("eventType")
+    condition = pattern.get("filter") or ""
+    if value.get("scheduleMatchingPattern"):
+        kind, condition = scheduling.EVENT, f"body.handler eq '{row.name}'"
     return Handler(
         id=row.id,
         ns=row.ns,
         name=row.name,
         types=(kind,) if kind else (),
-        filter=_condition(pattern.get("filter") or ""),
-        actions=actions,
+        filter=_condition(condition),
+        actions=(Activity(value, entity.envelope.definition),),
         active=active,
         language=LANGUAGE,
     )

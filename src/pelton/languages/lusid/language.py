@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pelton.kernel.expressions.base import JSON, Invalid
+from pelton.kernel.expressions.base import JSON
 from pelton.kernel.handlers import Handler
 from pelton.kernel.process import Process
-from pelton.languages.lusid import notifications
+from pelton.languages.lusid import notifications, scheduling
+from pelton.languages.lusid.actions import OPERATION
 from pelton.languages.lusid.compile import bound
 from pelton.languages.lusid.errors import render
 from pelton.languages.lusid.event_types import EventTypes
 from pelton.languages.lusid.face import LANGUAGE, Face
+from pelton.languages.lusid.graph import compile_definition
 from pelton.languages.lusid.handlers import compile_handler
 from pelton.languages.lusid.notifications import Notifications
+from pelton.languages.lusid.routes_calendars import Calendars
 from pelton.languages.lusid.routes_definitions import Definitions
 from pelton.languages.lusid.routes_handlers import Handlers
 from pelton.languages.lusid.routes_metadata import Metadata
+from pelton.languages.lusid.routes_runs import RunRoutes
+from pelton.languages.lusid.routes_tasks import TaskRoutes
 from pelton.languages.lusid.routes_workers import Workers
+from pelton.languages.lusid.work import operation
 from pelton.runtime.base import Engine
 from pelton.runtime.rows import DefinitionRow, EventRow
 from pelton.web.asgi import MAX_BODY, Router
 from pelton.web.identity import Users
 from pelton.web.mounts import Mount, Registered
+from pelton.web.outgoing import HttpPort
 
 WORKFLOW, NOTIFICATION = "/workflow", "/notification"
 
@@ -39,7 +46,7 @@ class Lusid:
         return bound(row)
 
     def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
-        raise Invalid("task definitions can be kept and read; no tasks can be made of them yet")
+        return compile_definition(name, version, body, definition)
 
     def handler(self, row: DefinitionRow) -> Handler:
         return compile_handler(row)
@@ -49,18 +56,31 @@ class Lusid:
 
 
 def register(
-    engine: Engine, *, ns: str = "default", max_body: int = MAX_BODY, users: Users | None = None, **others: Any
+    engine: Engine, *, http: HttpPort, ns: str = "default", max_body: int = MAX_BODY, users: Users | None = None, **others: Any
 ) -> Registered:
     """Adds the compiler to the engine. To be called before the engine starts.
 
-    `users`: whom handlers may act as; None = anybody. `others`: what a server offers that only other languages use.
+    `http`: the way out for workers. `users`: whom handlers may act as; None = anybody. `others`: what a server offers that only
+    other languages use.
     """
     engine.add_language(Lusid())
+    scheduling.register(engine)
+    engine.add_operation(OPERATION, operation(engine, http, ns))
     face = Face(engine, ns, users if users is not None else Users())
     types = EventTypes(face)
     workflow = Router(render, max_body=max_body, collapse=True)
-    for part in (Definitions(face), Handlers(face, types), Workers(face), Metadata(WORKFLOW)):
+    handlers = Handlers(face, types)
+    parts = (
+        Definitions(face),
+        handlers,
+        Workers(face),
+        Calendars(face, handlers),
+        TaskRoutes(face),
+        RunRoutes(face),
+        Metadata(WORKFLOW),
+    )
+    for part in parts:
         part.add_to(workflow)
     notification = Router(render, max_body=max_body, collapse=True)
     Notifications(face, types).add_to(notification)
-    return Registered((Mount(WORKFLOW, workflow, render), Mount(NOTIFICATION, notification, render)))
+    return Registered((Mount(WORKFLOW, workflow, render), Mount(NOTIFICATION, notification, render)), opened=handlers.restore)

@@ -6,12 +6,13 @@ from typing import Any
 
 from msgspec import UNSET
 
-from pelton.languages.lusid import decode, schedule
+from pelton.languages.lusid import decode, schedule, scheduling
 from pelton.languages.lusid.checks_handlers import check_against, check_handler
-from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name
+from pelton.languages.lusid.compile import bound
+from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, VERSION, Entities, Entity, path_name, read
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.event_types import EventTypes
-from pelton.languages.lusid.face import Face, as_at
+from pelton.languages.lusid.face import LANGUAGE, Face, as_at
 from pelton.languages.lusid.listing import listed
 from pelton.languages.lusid.model import EventHandler, UpdateEventHandler
 from pelton.languages.lusid.times import has_clock, parse_moment, print_moment
@@ -41,6 +42,7 @@ class Handlers:
         given = decode.body(await request.body(), EventHandler)
         tied = await self._check(given)
         made = await self.entities.create(given.id.name, value_of(given), self.face.caller(request), tied)
+        await self._follow(made)
         return json_response(shown(made), 201)
 
     async def update(self, request: Request) -> Response:
@@ -50,13 +52,29 @@ class Handlers:
         tied = await self._check(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         made = await self.entities.replace(name, {"id": identity, **value_of(given)}, self.face.caller(request), tied)
+        await self._follow(made)
         return json_response(shown(made))
 
     async def get(self, request: Request) -> Response:
         return json_response(shown(await self.entities.get(path_name(request.path), as_at(request))))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(await self.entities.remove(path_name(request.path), self.face.caller(request)))
+        name = path_name(request.path)
+        answer = await self.entities.remove(name, self.face.caller(request))
+        await scheduling.follow(self.face.engine, self.face.ns, name, None)
+        return json_response(answer)
+
+    async def _follow(self, made: Entity) -> None:
+        """The run that keeps the handler's schedule, if it has one, follows what the handler says now."""
+        pattern = pattern_of(made)
+        await scheduling.follow(self.face.engine, self.face.ns, made.row.name, pattern, order=made.row.since)
+
+    async def restore(self) -> None:
+        """Puts right what a crash between the change of a handler and of its run left behind."""
+        rows = await self.face.engine.definitions(self.face.ns, HANDLERS.row)
+        found = [read(row) for row in rows if row.language == LANGUAGE and b'"scheduleMatchingPattern"' in row.body]
+        patterns = {each.row.name: (pattern, each.row.since) for each in found if (pattern := pattern_of(each))}
+        await scheduling.restore(self.face.engine, self.face.ns, patterns)
 
     async def list(self, request: Request) -> Response:
         return await listed(request, HANDLERS.row, self.entities.page, shown, HANDLER_MEMBERS, sorts=False)
@@ -71,9 +89,15 @@ class Handlers:
             when = f" as at {print_moment(at)}" if at else ""
             message = f"is {name!r}, and there is no such task definition{when}; create it first"
             raise invalid([FieldProblem("taskDefinitionId", message, name)])
+        if given.schedule_matching_pattern is not UNSET:  # that its calendars are there is said before anything is kept
+            pattern = schedule.parse_pattern(given.schedule_matching_pattern)
+            await scheduling.holidays_now(self.face.engine, self.face.ns, pattern)
         event = given.event_matching_pattern
         check_against(given, definition.value, await self.types.body(event.event_type) if event is not UNSET else ())
-        return definition.row.id if at else 0
+        if not at:
+            return 0
+        process = await self.face.engine.bind_inline(self.face.ns, LANGUAGE, name, VERSION, bound(definition.row))
+        return process.definition
 
 
 def tied_to(given: UpdateEventHandler, now: int) -> int:
@@ -97,3 +121,9 @@ def value_of(given: UpdateEventHandler) -> dict[str, Any]:
 def shown(entity: Entity) -> dict[str, Any]:
     value = dict(entity.value)
     return {"id": value.pop("id"), "version": entity.version, **value}
+
+
+def pattern_of(handler: Entity) -> schedule.Pattern | None:
+    """The schedule that a handler follows now; None when it has none, or is inactive."""
+    given = handler.value.get("scheduleMatchingPattern")
+    return schedule.parse_pattern(given) if given and handler.value["status"] == "Active" else None

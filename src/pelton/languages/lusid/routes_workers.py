@@ -10,7 +10,7 @@ from pelton.languages.lusid.face import Face, as_at
 from pelton.languages.lusid.listing import listed
 from pelton.languages.lusid.model import UpdateWorker, Worker
 from pelton.languages.lusid.words import WORKER_MEMBERS
-from pelton.languages.lusid.workers import parameters_of, read_worker, result_fields_of
+from pelton.languages.lusid.workers import OWN_KINDS, known_to_clients, parameters_of, read_worker, result_fields_of
 from pelton.web.asgi import Request, Response, Router, json_response
 
 BASE = "/api/workers"
@@ -59,6 +59,8 @@ def shown(entity: Entity) -> dict[str, Any]:
         "id": value.pop("id"),
         "version": entity.version,
         **value,
+        "workerConfiguration": known_to_clients(configuration),
+        **({"ownConfiguration": configuration} if configuration["type"] in OWN_KINDS else {}),
         "parameters": parameters_of(configuration),
         "resultFields": result_fields_of(configuration),
         "links": [],

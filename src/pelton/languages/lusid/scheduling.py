@@ -1,6 +1,7 @@
 """What makes schedules happen: a run for each handler that has one, which waits for the next occurrence and publishes an event.
 
-The event is of type `lusid.schedule`, its source "pelton", its body `{"handler": "scope/code", "scheduledTime": DateTime text}`.
+The event is of type `lusid.schedule`, its source "pelton", its body `{"handler": "scope/code", "scheduledTime": DateTime text,
+"holidays": the calendar that the schedule looks at}`.
 It goes through the outbox like every message, so that it is published once an occurrence, whatever is restarted meanwhile.
 
 Invariants:
@@ -68,7 +69,8 @@ def following(scene: Scene) -> int | None:
 
 
 def message(scene: Scene) -> JSON:
-    return {"handler": scene.var(FOLLOWED)["handler"], "scheduledTime": printed(scene.var(DUE))}
+    followed = scene.var(FOLLOWED)
+    return {"handler": followed["handler"], "scheduledTime": printed(scene.var(DUE)), "holidays": followed["holidays"]}
 
 
 def offered(scene: Scene) -> dict[str, Any]:

@@ -33,6 +33,10 @@ KINDS = (
     "PortfolioTransactionDataQualityCheck",
     "StructuredResultDataQualityCheck",
 )
+# Kinds of this server's own. Clients of the published API know none of them, and are shown a `Library` worker.
+OWN_KINDS = ("Http", "Queue")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+MAX_QUEUE = 200
 _SNAKE = re.compile(r"_([a-z0-9])")
 
 
@@ -71,7 +75,7 @@ def check_configuration(given: Any) -> None:
     kind = given.get("type") if isinstance(given, dict) else None
     if not isinstance(given, dict):
         problems.add(CONFIGURATION, f"must be an object, not {shown(given)}", scalar(given))
-    elif kind not in KINDS:
+    elif kind not in (*KINDS, *OWN_KINDS):
         found = (
             f"must be one of {', '.join(KINDS)}, not {shown(kind)}"
             if kind is not None
@@ -92,6 +96,13 @@ def _check_kind(problems: Problems, kind: str, given: Mapping[str, Any]) -> None
                 f"must be an http or https URL of at most {MAX_URL} characters, not {shown(url)}",
                 scalar(url),
             )
+    elif kind == "Http":
+        _check_http(problems, given)
+    elif kind == "Queue":
+        queue = given.get("queue")
+        if not isinstance(queue, str) or not 0 < len(queue) <= MAX_QUEUE or queue.startswith("@"):
+            expected = f"must be a text of 1 to {MAX_QUEUE} characters that does not begin with @"
+            problems.add(f"{CONFIGURATION}.queue", f"{expected}, not {shown(queue)}", scalar(queue))
     elif kind == "LuminesceView":
         name = given.get("name")
         if not isinstance(name, str) or not 0 < len(name) <= MAX_VIEW:
@@ -112,6 +123,22 @@ def _check_kind(problems: Problems, kind: str, given: Mapping[str, Any]) -> None
         except Refused as error:
             for each in error.problems:
                 problems.add(f"{CONFIGURATION}.jobId{'.' if each.path else ''}{each.path}", each.message, each.value)
+
+
+def _check_http(problems: Problems, given: Mapping[str, Any]) -> None:
+    url, method, headers = given.get("url"), given.get("method", "POST"), given.get("headers", {})
+    if not isinstance(url, str) or len(url) > MAX_URL or not _is_url(url):
+        expected = f"must be an http or https URL of at most {MAX_URL} characters"
+        problems.add(f"{CONFIGURATION}.url", f"{expected}, not {shown(url)}", scalar(url))
+    if method not in METHODS:
+        problems.add(f"{CONFIGURATION}.method", f"must be one of {', '.join(METHODS)}, not {shown(method)}", scalar(method))
+    if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):
+        problems.add(f"{CONFIGURATION}.headers", "must be an object of texts")
+
+
+def known_to_clients(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as the published API can have it."""
+    return {"type": "Library"} if configuration["type"] in OWN_KINDS else dict(configuration)
 
 
 def _is_url(text: str) -> bool:

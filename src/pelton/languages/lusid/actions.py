@@ -1,0 +1,334 @@
+"""Actions: what follows a transition, in commits of its own. Each compiles to a few nodes beside the task's states.
+
+Triggers for other tasks, and children, are sent by `Send` nodes: exactly once, since they leave in the commit of the step that
+sends them. A worker is a `Work` step: the built-in operation `@lusid.worker` does it, or says in which queue somebody else will.
+Triggers from inside are tolerant: where they lead nowhere, nothing changes and the log says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pelton.kernel.context import Scene
+from pelton.kernel.expressions.base import ExpressionError, Read
+from pelton.kernel.process import Begin, Choice, Edge, Limit, Limits, Node, Rule, Send, Tell, Work
+from pelton.kernel.rows import StartMeta
+from pelton.kernel.signals import Trigger
+from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.guards import task_view, view_of
+from pelton.languages.lusid.task import PARENT, PREVIOUS
+
+OPERATION = "lusid.worker"
+QUEUE = "@" + OPERATION
+FAILED_TO_START = "failed to start"  # name of the failure of a worker that could not begin
+MOST_CHILDREN = 10_000
+DEFAULT_TIMEOUT = 24 * 3600  # seconds
+
+
+class Path(NamedTuple):
+    entry: str
+    nodes: tuple[Node, ...]
+
+
+class Computed:
+    """An expression that is a function of the scene."""
+
+    __slots__ = ("_function",)
+    reads: frozenset[Read] = frozenset()
+
+    def __init__(self, function: Callable[[Scene], Any]) -> None:
+        self._function = function
+
+    def evaluate(self, scene: Scene) -> Any:
+        return self._function(scene)
+
+
+class Author(NamedTuple):
+    """On whose behalf an action acts, and its log."""
+
+    name: str
+    run_as: str
+
+    def who(self, scene: Scene) -> tuple[str, str, str]:
+        """(user, request, log): as the step that began the action has them."""
+        begun = scene.newest(f"act:{self.name}")
+        said = begun.output if begun is not None and begun.output else {}
+        log = scene.codec.step_id(scene.run.key, begun.n) if begun is not None else ""
+        return said.get("runAs", self.run_as), said.get("request", ""), log
+
+
+def compile_action(action: Mapping[str, Any]) -> Path:
+    """`action`: checked. Raises Invalid for a filter that does not parse."""
+    details = action["actionDetails"]
+    author = Author(action["name"], action.get("runAsUserId") or "")
+    kind = details["type"]
+    if kind == "RunWorker":
+        return _worker(author, details)
+    if kind == "CreateChildTasks":
+        what = _children(author, details)
+    elif kind == "TriggerParentTask":
+        what = _parent(author, details["trigger"])
+    elif kind == "TriggerChildTasks":
+        what = _to_children(author, details)
+    else:
+        what = _next(author, details)
+    name = f"send:{author.name}"
+    return Path(name, (Send(name=name, what=Computed(what), skippable=False),))
+
+
+# ---- triggers
+
+
+def _trigger(author: Author, scene: Scene, name: str) -> Trigger:
+    user, request, log = author.who(scene)
+    begun = scene.newest(f"act:{author.name}")
+    origin = (scene.run.key, begun.n if begun is not None else 0)
+    return Trigger(name=name, changes={"logModified": log}, actor=user, request=request, origin=origin, strict=False)
+
+
+def _parent(author: Author, trigger: str) -> Callable[[Scene], list[Any]]:
+    def what(scene: Scene) -> list[Any]:
+        parent = scene.record.get("parent")
+        return [Tell(parent, _trigger(author, scene, trigger))] if parent else []
+
+    return what
+
+
+def _to_children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], list[Any]]:
+    condition = _condition(details.get("filter"))
+
+    def what(scene: Scene) -> list[Any]:
+        signal = _trigger(author, scene, details["trigger"])
+        children = scene.found(PARENT, str(scene.run.key))
+        return [Tell(each.run, signal) for each in children if condition is None or condition.passes(view_of(each.body))]
+
+    return what
+
+
+def _next(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], list[Any]]:
+    """The trigger that the successor's predecessor keeps for it, else the default one; nothing at the end of the row."""
+    default = details.get("defaultTrigger")
+
+    def what(scene: Scene) -> list[Any]:
+        trigger = scene.record.get("nextTrigger") or default
+        following = scene.found(PREVIOUS, str(scene.run.key))
+        return [Tell(each.run, _trigger(author, scene, trigger)) for each in following[:1]] if trigger else []
+
+    return what
+
+
+def _condition(text: str | None) -> Condition | None:
+    return parse_filter(text) if text else None
+
+
+# ---- children
+
+
+def _children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], list[Any]]:
+    configurations = details["childTaskConfigurations"]
+    conditions = [_condition(each.get("condition")) for each in configurations]
+    series = details.get("ordering") == "Series"
+
+    def what(scene: Scene) -> list[Any]:
+        parent = scene.record
+        wanted: list[Asked] = []
+        for configuration, condition in zip(configurations, conditions, strict=True):
+            if condition is None or condition.passes(task_view(scene, condition)):
+                fields = mapped(configuration.get("childTaskFields") or {}, parent["fields"].get)
+                key = configuration.get("mapStackingKeyFrom")
+                stack = parent["fields"].get(key) if key else None
+                wanted.append(Asked(configuration, fields, None if stack is None else str(stack)))
+        return begun(author, scene, wanted, series)
+
+    return what
+
+
+class Asked(NamedTuple):
+    """A child to be made."""
+
+    configuration: Mapping[str, Any]
+    fields: dict[str, Any]
+    stack: str | None
+
+
+def mapped(mappings: Mapping[str, Any], source: Callable[[str], Any]) -> dict[str, Any]:
+    """Values for fields: what is mapped from the source, else what is set. Fields without a value are left out."""
+    found: dict[str, Any] = {}
+    for name, mapping in mappings.items():
+        origin = mapping.get("mapFrom")
+        value = source(origin) if origin else mapping.get("setTo")
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def begun(author: Author, scene: Scene, wanted: Sequence[Asked], series: bool) -> list[Any]:
+    """Children in order. In a series only the first is triggered; each knows the one before it, which triggers it in its turn."""
+    if len(wanted) > MOST_CHILDREN:
+        raise ExpressionError(f"{len(wanted)} child tasks are asked for; at most {MOST_CHILDREN} can be made at once")
+    user, request, log = author.who(scene)
+    correlations = scene.record["correlationIds"]
+    found: list[Any] = []
+    for index, each in enumerate(wanted):
+        configuration = each.configuration
+        asked: dict[str, Any] = {"fields": each.fields, "correlationIds": correlations, "logCreated": log}
+        if each.stack is not None:
+            asked["stackingKey"] = each.stack
+        first = configuration.get("initialTrigger")
+        following = wanted[index + 1].configuration.get("initialTrigger") if series and index + 1 < len(wanted) else None
+        if following:
+            asked["nextTrigger"] = following
+        trigger = None
+        if first and not (series and index):
+            trigger = Trigger(name=first, actor=user, request=request)
+        target = configuration["taskDefinitionId"]
+        found.append(
+            Begin(
+                {"name": f"{target['scope']}/{target['code']}", "row": configuration.get("row", 0)},
+                asked,
+                StartMeta(actor=user or None, extra={"request": request} if request else {}),
+                trigger,
+                after="previous" if series and index else "",
+            )
+        )
+    return found
+
+
+# ---- workers
+
+
+def _worker(author: Author, details: Mapping[str, Any]) -> Path:
+    name = author.name
+    triggers = details.get("workerStatusTriggers") or {}
+    work, elsewhere, choose = f"work:{name}", f"worker:{name}", f"choose:{name}"
+    results, failed, start = f"results:{name}", f"failed:{name}", f"started:{name}"
+    timeout = int(details.get("workerTimeout") or DEFAULT_TIMEOUT) * 1000
+    limits = Limits(total=Limit(timeout, "fail", message="the worker did not end within {limit} seconds"))
+    caught = (Rule("edge", to=failed),)
+
+    def asked(scene: Scene) -> Any:
+        parameters = mapped(details.get("workerParameters") or {}, scene.record["fields"].get)
+        user, request, _ = author.who(scene)
+        return {
+            "worker": details["workerId"],
+            "asAt": details.get("workerAsAt"),
+            "parameters": parameters,
+            "user": user,
+            "request": request,
+        }
+
+    def queue(scene: Scene) -> Any:
+        done = scene.newest(work)
+        return done.output["queue"] if done is not None else ""
+
+    def passed_on(scene: Scene) -> Any:
+        done = scene.newest(work)
+        return done.output["input"] if done is not None else None
+
+    nodes: list[Node] = [
+        Work(
+            name=work, queue=QUEUE, input=Computed(asked), limits=limits, on_failure=caught, next=(Edge(choose),), skippable=False
+        ),
+        Choice(
+            name=choose,
+            trace=False,
+            select=Computed(lambda scene: "elsewhere" if _elsewhere(scene, work) else "here"),
+            cases={"elsewhere": elsewhere},
+            default=results,
+        ),
+        Work(
+            name=elsewhere,
+            queue=Computed(queue),
+            input=Computed(passed_on),
+            limits=limits,
+            on_failure=caught,
+            next=(Edge(results),),
+            skippable=False,
+        ),
+        Send(name=results, what=Computed(_made(author, details, work, elsewhere)), next=(Edge(f"told:{name}"),), skippable=False),
+        Send(name=f"told:{name}", what=Computed(_ended(author, triggers, work, elsewhere)), skippable=False),
+        Send(name=failed, what=Computed(_broken(author, triggers, work)), skippable=False),
+    ]
+    if not triggers.get("started"):
+        return Path(work, tuple(nodes))
+
+    def started(scene: Scene) -> list[Any]:
+        return [Tell(scene.run.key, _trigger(author, scene, triggers["started"]))]
+
+    nodes.append(Send(name=start, what=Computed(started), next=(Edge(work),), skippable=False))
+    return Path(start, tuple(nodes))
+
+
+def _elsewhere(scene: Scene, work: str) -> bool:
+    done = scene.newest(work)
+    return done is not None and isinstance(done.output, dict) and "queue" in done.output
+
+
+def rows_of(output: Any) -> list[dict[str, Any]]:
+    """The rows that a worker reported: `results`, else the whole output as one row."""
+    rows = output.get("results", [output] if output else []) if isinstance(output, dict) else output or []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _rows(scene: Scene, work: str, elsewhere: str) -> list[dict[str, Any]]:
+    done = scene.newest(elsewhere) if _elsewhere(scene, work) else scene.newest(work)
+    return rows_of(done.output if done is not None else None)
+
+
+def _made(author: Author, details: Mapping[str, Any], work: str, elsewhere: str) -> Callable[[Scene], list[Any]]:
+    configurations = details.get("childTaskConfigurations") or []
+    patterns = [_condition((each.get("resultMatchingPattern") or {}).get("filter")) for each in configurations]
+    ordering = details.get("ordering")
+
+    def what(scene: Scene) -> list[Any]:
+        rows = _rows(scene, work, elsewhere)
+        fields = scene.record["fields"]
+        found: list[Any] = []
+        together: list[Asked] = []
+        for configuration, pattern in zip(configurations, patterns, strict=True):
+            wanted: list[Asked] = []
+            for row in rows:
+                if pattern is not None and not pattern.passes(row):
+                    continue
+                source = _column(row, fields)
+                key = configuration.get("mapStackingKeyFrom")
+                stack = source(key) if key else None
+                values = mapped(configuration["childTaskFields"], source)
+                wanted.append(Asked(configuration, values, None if stack is None else str(stack)))
+            if ordering == "ParallelSeries":
+                found += begun(author, scene, wanted, series=True)
+            else:
+                together += wanted
+        return found + begun(author, scene, together, ordering == "Series")
+
+    return what
+
+
+def _column(row: Mapping[str, Any], fields: Mapping[str, Any]) -> Callable[[str], Any]:
+    def source(name: str) -> Any:
+        value = row.get(name)
+        if value is None:
+            folded = name.casefold()
+            value = next((each for key, each in row.items() if key.casefold() == folded), None)
+        return fields.get(name) if value is None else value
+
+    return source
+
+
+def _ended(author: Author, triggers: Mapping[str, Any], work: str, elsewhere: str) -> Callable[[Scene], list[Any]]:
+    def what(scene: Scene) -> list[Any]:
+        name = triggers.get("completedWithResults" if _rows(scene, work, elsewhere) else "completedNoResults")
+        return [Tell(scene.run.key, _trigger(author, scene, name))] if name else []
+
+    return what
+
+
+def _broken(author: Author, triggers: Mapping[str, Any], work: str) -> Callable[[Scene], list[Any]]:
+    def what(scene: Scene) -> list[Any]:
+        done = scene.newest(work)
+        early = getattr(done, "failure", "") == FAILED_TO_START
+        name = triggers.get("failedToStart" if early else "failedToComplete")
+        return [Tell(scene.run.key, _trigger(author, scene, name))] if name else []
+
+    return what

@@ -1,0 +1,137 @@
+"""What an event handler does: makes a task, or updates those that match. Pure: an activity plans commands for the runtime.
+
+What the event says is mapped to fields here; whether the values fit is judged by the task's own rules, in the transition, against
+the definition's version that is used. A mapping whose path the event lacks leaves its field unset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pelton.kernel.expressions.base import JSON, Invalid
+from pelton.kernel.expressions.filters import folded_reader
+from pelton.kernel.rows import Record, StartMeta
+from pelton.kernel.signals import Trigger
+from pelton.languages.lusid.calendars import parse_calendar
+from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.guards import view_of
+from pelton.languages.lusid.paths import EVENT_ROOTS, split_path
+from pelton.languages.lusid.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
+from pelton.languages.lusid.times import parse_moment
+from pelton.runtime.base import ActionContext, Command, MatchCommand, Problem, StartCommand
+
+OWN = "pelton"  # source of the events that this server raises itself
+
+Read = Callable[[JSON], JSON]
+
+
+def reader(path: str) -> Read:
+    """What a `header.` or `body.` path leads to, letter case disregarded; None where it leads nowhere. Raises Invalid."""
+    steps = split_path(path)
+    if not steps or steps[0].casefold() not in EVENT_ROOTS or len(steps) < 2:
+        raise Invalid(f"{path!r} must begin with header. or body.")
+    return folded_reader(tuple(steps))
+
+
+def mapping(given: Mapping[str, Any]) -> Read:
+    """A value out of the event, or always the same. Raises Invalid."""
+    path = given.get("mapFrom")
+    if path:
+        return reader(path)
+    value = given.get("setTo")
+    return lambda event: value
+
+
+class Activity:
+    """The one action of a handler."""
+
+    __slots__ = (
+        "_correlations", "_definition", "_fields", "_filter", "_kind", "_pattern", "_process", "_run_as", "_shifts", "_trigger",
+        "name",
+    )  # fmt: skip
+
+    def __init__(self, handler: Mapping[str, Any], definition: int) -> None:
+        """`handler`: as its author sent it, checked. `definition`: the row that is pinned, 0 = the latest. Raises Invalid."""
+        activity = handler["taskActivity"]
+        identity = handler["taskDefinitionId"]
+        self._kind: str = activity["type"]
+        self.name = self._kind
+        self._process = f"{identity['scope']}/{identity['code']}"
+        self._definition = definition
+        self._run_as = mapping(handler["runAsUserId"])
+        self._fields = {name: mapping(each) for name, each in (activity.get("taskFields") or {}).items()}
+        self._correlations = [mapping(each) for each in activity.get("correlationIds") or ()]
+        self._trigger: str = activity.get("initialTrigger") or activity.get("trigger") or ""
+        text = activity.get("filter") or ""
+        given = handler.get("scheduleMatchingPattern")
+        self._pattern = parse_pattern(given) if given else None
+        self._shifts = parse_dependent(activity.get("scheduleDependentTaskFields") or {}, DEPENDENT) if given else {}
+        self._filter: Condition | None = parse_filter(text, right_roots=EVENT_ROOTS) if text else None
+
+    def plan(self, context: ActionContext) -> Sequence[Command]:
+        event = context.payload
+        user = self._run_as(event)
+        if not isinstance(user, str) or not user:
+            return [Problem(detail=f"runAsUserId comes to {user!r} for this event; it must be a user's id", field="runAsUserId")]
+        fields = {name: value for name, read in self._fields.items() if (value := read(event)) is not None}
+        if self._pattern is not None:
+            if context.event.source != OWN:
+                return [Problem(detail=f"only this server says when a schedule is due, not {context.event.source!r}")]
+            fields.update(self._dependent(event["body"]))
+        correlations = [_text(value) for read in self._correlations if (value := read(event)) is not None]
+        request = context.codec.event_id(context.event.key)  # type: ignore[attr-defined]
+        if self._kind == "CreateNewTask":
+            return [self._create(context, user, request, fields, correlations)]
+        return [self._update(event, user, request, fields, correlations)]
+
+    def _dependent(self, body: Mapping[str, Any]) -> dict[str, JSON]:
+        """Fields that follow from the scheduled time. Raises ScheduleError."""
+        assert self._pattern is not None
+        scheduled = parse_moment(body["scheduledTime"]) or 0
+        calendar = parse_calendar(body["holidays"])
+        return dict(dependent_fields(self._shifts, scheduled // 1000, self._pattern, lambda scope, code: calendar))
+
+    def _create(
+        self, context: ActionContext, user: str, request: str, fields: dict[str, JSON], correlations: list[str]
+    ) -> Command:
+        trigger = Trigger(name=self._trigger, actor=user, request=request) if self._trigger else None
+        return StartCommand(
+            process=self._process,
+            definition=self._definition,
+            input={"fields": fields, "correlationIds": correlations},
+            meta=StartMeta(actor=user, event=context.event.type, extra={"request": request}),
+            trigger=trigger,
+            hops=context.event.hops + 1,
+        )
+
+    def _update(self, event: JSON, user: str, request: str, fields: dict[str, JSON], correlations: list[str]) -> Command:
+        condition = self._filter.bind(event) if self._filter is not None else None
+        changes: dict[str, Any] = {"fields": fields}
+        if correlations:
+            changes["addCorrelationIds"] = correlations
+        return MatchCommand(
+            process=self._process,
+            where=_where(condition),
+            conjuncts=condition.narrowed(is_indexed) if condition is not None else (),
+            signal=Trigger(name=self._trigger, changes=changes, actor=user, request=request, strict=False),
+        )
+
+
+def is_indexed(name: str) -> bool:
+    """Whether open tasks are found by this attribute: see `task.records`."""
+    return name in ("correlationids", "stackingkey") or name.startswith("fields.")
+
+
+def _where(condition: Condition | None) -> Callable[[Record], bool]:
+    if condition is None:
+        return lambda record: True
+    return lambda record: condition.passes(view_of(record.body))
+
+
+def _text(value: JSON) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

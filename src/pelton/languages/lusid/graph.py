@@ -1,0 +1,166 @@
+"""From a task definition to a process graph.
+
+A state is a wait whose arms are the triggers that lead out of it, in the order of the transitions, each with its guard. A taken
+arm goes to a silent node that enters the next state, and, when the transition has an action, to the action's own path beside it.
+A state without a way out is where the token ends: the run is over when no action is under way any more.
+
+Names of nodes: a state's wait has the state's name (states have no `:` in theirs); `enter:STATE`, `take:N` for transition N,
+`act:ACTION` is the beginning of an action, and what it consists of has further names with `:`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pelton.kernel.context import Scene
+from pelton.kernel.expressions.base import Invalid, Read
+from pelton.kernel.process import Arm, Assign, Edge, Fork, Node, OnTrigger, Process, Wait
+from pelton.languages.lusid import actions
+from pelton.languages.lusid.face import LANGUAGE
+from pelton.languages.lusid.filters import Condition
+from pelton.languages.lusid.guards import Guard, parse_guard
+from pelton.languages.lusid.task import Definition, read_definition, records
+from pelton.languages.lusid.work import lone_process
+
+LONE = "worker run"  # begins the body of the process that a worker's run on its own follows
+NO_READS: frozenset[Read] = frozenset()
+
+
+class Face(NamedTuple):
+    """What the view needs of a version: the rules' definition, the declared triggers, and for each transition its texts."""
+
+    definition: Definition
+    triggers: frozenset[str]
+    transitions: tuple[Mapping[str, Any], ...]
+    actions: Mapping[str, Mapping[str, Any]]
+
+
+class Enter:
+    """The record on entering a state."""
+
+    __slots__ = ("_state",)
+    reads = NO_READS
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+
+    def evaluate(self, scene: Scene) -> Any:
+        moment = scene.moment
+        return {
+            **scene.record,
+            "state": self._state,
+            "moved": moment.stamp,
+            "by": moment.actor,
+            "request": moment.request,
+        }
+
+
+class Submitted:
+    """The record when an action begins: its log is named after the step that begins it."""
+
+    __slots__ = ()
+    reads = NO_READS
+
+    def evaluate(self, scene: Scene) -> Any:
+        assert scene.step is not None
+        return {**scene.record, "logSubmitted": scene.codec.step_id(scene.run.key, scene.step.n)}
+
+
+class Named:
+    """What the first step of an action leaves behind: which action, on whose behalf, and by which request."""
+
+    __slots__ = ("_action", "_run_as", "_type")
+    reads = NO_READS
+
+    def __init__(self, action: Mapping[str, Any]) -> None:
+        self._action = action["name"]
+        self._type = action["actionDetails"]["type"]
+        self._run_as = action.get("runAsUserId") or ""
+
+    def evaluate(self, scene: Scene) -> Any:
+        moment = scene.moment
+        return {
+            "action": self._action,
+            "type": self._type,
+            "runAs": self._run_as or moment.actor,
+            "request": moment.request,
+        }
+
+
+def compile_definition(name: str, version: int, body: bytes, row: int) -> Process:
+    """`body`: as `bind` made it. Raises Invalid."""
+    bound = msgspec.json.decode(body)
+    if LONE in bound:
+        return lone_process(row, bound[LONE])
+    value = bound["value"]
+    definition = read_definition(name, value, bound["asAt"], row)
+    transitions = tuple(value.get("transitions") or ())
+    named = {action["name"]: action for action in value.get("actions") or ()}
+    nodes: dict[str, Node] = {}
+    ways: dict[str, list[Arm]] = {}
+    used: set[str] = set()
+    for number, transition in enumerate(transitions):
+        guard = _guard(number, transition)
+        enter = f"enter:{transition['toState']}"
+        action = transition.get("action")
+        to = enter
+        if action:
+            used.add(action)
+            to = f"take:{number}"
+            # The action's first step comes before the state, so that the one new value of the record names it.
+            nodes[to] = Fork(name=to, trace=False, branches=(f"act:{action}", enter))
+        ways.setdefault(transition["fromState"], []).append(OnTrigger(trigger=transition["trigger"], guard=guard, to=to))
+    for state in definition.states:
+        onward = (Edge(state),) if state in ways else ()
+        nodes[f"enter:{state}"] = Assign(name=f"enter:{state}", trace=False, record=Enter(state), next=onward)
+        if state in ways:
+            nodes[state] = Wait(name=state, arms=tuple(ways[state]), skippable=False)
+    for action in sorted(used):
+        if action not in named:
+            raise Invalid(f"the action {action!r} is not declared")
+        start = f"act:{action}"
+        path = actions.compile_action(named[action])
+        for node in path.nodes:
+            nodes[node.name] = node
+        nodes[start] = Assign(
+            name=start, record=Submitted(), output=Named(named[action]), next=(Edge(path.entry),), skippable=False
+        )
+    initial = definition.initial
+    face = Face(definition, frozenset(each["name"] for each in value.get("triggers") or ()), transitions, named)
+    return Process(
+        name=name,
+        version=version,
+        entry=initial if initial in nodes else f"enter:{initial}",
+        nodes=nodes,
+        language=LANGUAGE,
+        definition=row,
+        records=records(definition),
+        output=Outcome(),
+        most_transitions=0,
+        face=face,
+    ).finish()
+
+
+class Outcome:
+    """A finished run's output: the task's state and fields."""
+
+    __slots__ = ()
+    reads = NO_READS
+
+    def evaluate(self, scene: Scene) -> Any:
+        document = scene.record
+        return {"state": document["state"], "fields": document["fields"]} if document is not None else None
+
+
+def _guard(number: int, transition: Mapping[str, Any]) -> Guard | None:
+    text = transition.get("guard")
+    if not text:
+        return None
+    try:
+        condition: Condition = parse_guard(text)
+    except Invalid as error:
+        raise Invalid(f"transitions[{number}].guard: {error.message}", error.position) from None
+    return Guard(text, condition, transition.get("guardConditionNotMetMessage") or "")

@@ -1,0 +1,46 @@
+"""Holiday calendars over HTTP: `{"dates": ["2026-12-25"], "weekends": ["Saturday", "Sunday"]}`.
+
+They are an addition of this server: the service that keeps them elsewhere is not a part of the workflow API.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.calendars import CALENDAR, calendar_body, parse_calendar
+from pelton.languages.lusid.entities import VERSION, path_name
+from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.face import LANGUAGE, Face, as_at
+from pelton.languages.lusid.routes_handlers import Handlers
+from pelton.web.asgi import Request, Response, Router, json_response
+
+ONE = "/api/calendars/{scope}/{code}"
+
+
+class Calendars:
+    def __init__(self, face: Face, handlers: Handlers) -> None:
+        self._face = face
+        self._handlers = handlers
+
+    def add_to(self, router: Router) -> None:
+        router.add("GET", ONE, self.get)
+        router.add("PUT", ONE, self.put)
+
+    async def get(self, request: Request) -> Response:
+        name = path_name(request.path)
+        row = await self._face.engine.definition(self._face.ns, CALENDAR, name, VERSION, as_at(request))
+        if row is None:
+            raise Refused("NotFound", f"there is no calendar {name[:200]!r}")
+        return json_response(msgspec.json.decode(row.body))
+
+    async def put(self, request: Request) -> Response:
+        """Schedules that look at the calendar follow it at once."""
+        name = path_name(request.path)
+        body = calendar_body(parse_calendar(decode.parse(await request.body()), "calendar"))
+        caller = self._face.caller(request)
+        await self._face.engine.define(
+            self._face.ns, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user
+        )
+        await self._handlers.restore()
+        return json_response(body)

@@ -1,0 +1,147 @@
+"""The routes of what runs: workers on their own, their results, and the logs of actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from pelton.kernel.rows import END, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.actions import FAILED_TO_START, rows_of
+from pelton.languages.lusid.errors import Refused, invalid
+from pelton.languages.lusid.face import LANGUAGE, Face
+from pelton.languages.lusid.graph import LONE
+from pelton.languages.lusid.task_forms import RunWorkerRequest
+from pelton.languages.lusid.times import print_moment
+from pelton.languages.lusid.work import RUN
+from pelton.runtime.base import StartCommand
+from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.web.errors import FieldProblem
+
+MOST_STEPS = 1_000  # of an action that its log shows
+
+
+class RunRoutes:
+    def __init__(self, face: Face) -> None:
+        self._face = face
+        self._engine = face.engine
+        self._ns = face.ns
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", "/api/workers/{scope}/{code}/$run", self.run)
+        router.add("GET", "/api/workers/{id}/$result", self.result)
+        router.add("GET", "/api/actionlogs/{id}", self.log)
+
+    # ---- workers
+
+    async def run(self, request: Request) -> Response:
+        data = await request.body()
+        form = decode.body(data, RunWorkerRequest) if data.strip() else RunWorkerRequest()
+        identity = {"scope": request.path["scope"], "code": request.path["code"]}
+        name = f"{identity['scope']}/{identity['code']}"
+        row = await self._engine.definition(self._ns, "worker", name)
+        if row is None or row.language != LANGUAGE:
+            raise Refused("WorkerNotFound", f"there is no worker {name[:200]!r}")
+        parameters: dict[str, Any] = {}
+        for index, each in enumerate(form.parameters or ()):
+            if each.name in parameters:
+                raise invalid([FieldProblem(f"parameters[{index}].name", f"is there twice: {each.name!r}")])
+            parameters[each.name] = None if each.value is UNSET else each.value
+        caller = self._face.caller(request)
+        timeout = form.worker_timeout if form.worker_timeout is not UNSET else 0
+        body = msgspec.json.encode({LONE: timeout})
+        process = await self._engine.bind_inline(self._ns, LANGUAGE, RUN, 1, body)
+        run = await self._engine.start(
+            self._ns,
+            StartCommand(
+                definition=process.definition,
+                input={"worker": identity, "parameters": parameters, "user": caller.user, "request": caller.request},
+                meta=StartMeta(actor=caller.user, extra={"request": caller.request}),
+            ),
+        )
+        return json_response(
+            {"runId": self._engine.codec.run_id(run.key), "statusDetail": "The run has been started", "links": []}
+        )
+
+    async def result(self, request: Request) -> Response:
+        key = self._engine.codec.parse_run_id(request.path["id"])
+        view = await self._engine.view(self._ns, key) if key is not None else None
+        if key is None or view is None or view.process.name != RUN:
+            raise Refused("WorkerRunNotFound", f"there is no run {request.path['id'][:100]!r} of a worker")
+        status, detail, rows = await self._outcome(key, RunStatus(view.run.status), view.end)
+        return json_response({"workerStatus": status, "statusDetail": detail, "results": rows, "links": []})
+
+    async def _outcome(self, key: int, status: RunStatus, end: Step | None) -> tuple[str, str, list[dict[str, Any]]]:
+        elsewhere = await self._engine.newest(self._ns, key, "elsewhere")
+        work = elsewhere or await self._engine.newest(self._ns, key, "work")
+        if status == RunStatus.COMPLETED:
+            rows = rows_of(work.output) if work is not None else []
+            return ("CompletedWithResults" if rows else "CompletedNoResults"), "", rows
+        if status in (RunStatus.RUNNING, RunStatus.PAUSED):
+            begun = work is not None and (isinstance(work, Step) or bool(work.polls))
+            return ("Started" if begun else "NotStarted"), "", []
+        early = isinstance(work, Step) and work.failure == FAILED_TO_START
+        reason = end.reason if end is not None else ""
+        return ("FailedToStart" if early else "FailedToComplete"), reason, []
+
+    # ---- action logs
+
+    async def log(self, request: Request) -> Response:
+        identity = request.path["id"]
+        place = self._engine.codec.parse_step_id(identity)
+        begun = await self._engine.step(self._ns, *place) if place is not None else None
+        if place is None or begun is None or not begun.slot.startswith("act:") or not isinstance(begun.output, dict):
+            raise Refused("ActionLogNotFound", f"there is no action log {identity[:100]!r}")
+        run, n = place
+        said = begun.output
+        action = begun.slot.removeprefix("act:")
+        items: list[tuple[int, str, str]] = [(begun.opened, "ActionSubmitted", f"{said['type']} {action!r}")]
+        for step in await self._engine.steps(self._ns, run, n, MOST_STEPS):
+            if step.slot == begun.slot:  # the same action again, later
+                break
+            if step.slot.partition(":")[2] == action and step.slot != END:
+                items += _items(step)
+        items += [(row.at, "TriggerNotApplied", row.text) for row in await self._engine.logs(self._ns, run, n)]
+        items.sort(key=lambda item: item[0])
+        return json_response(
+            {
+                "id": identity,
+                "origin": {"requestId": said.get("request", ""), "taskId": self._engine.codec.run_id(run)},
+                "actionType": said["type"],
+                "runAsUserId": said.get("runAs", ""),
+                "loggedItems": [
+                    {"timestamp": print_moment(at * 1000), "logType": kind, "details": details} for at, kind, details in items
+                ],
+                "links": [],
+            }
+        )
+
+
+def _items(step: OpenStep | Step) -> list[tuple[int, str, str]]:
+    """What a step of an action's path says in its log."""
+    kind = step.slot.partition(":")[0]
+    if kind in ("work", "worker"):
+        items = [(step.opened, "ActionInitialising", "the worker is to be started")]
+        if step.started:
+            items.append((step.started, "ActionStarted", "the worker has been started"))
+        if isinstance(step, OpenStep):
+            if step.reason:
+                items.append((step.updated, "ActionProgressUpdate", step.reason))
+            return items
+        if StepStatus(step.status).successful:
+            return [*items, (step.ended, "ActionSuccessful", f"the worker ended with {len(rows_of(step.output))} rows")]
+        return [*items, (step.ended, "ActionFailed", step.reason)]
+    if isinstance(step, OpenStep) and step.state != State.PARKED:
+        return []
+    ended = step.ended if isinstance(step, Step) else step.updated
+    if isinstance(step, Step) and not StepStatus(step.status).successful:
+        return [(ended, "ActionFailed", step.reason)]
+    made = step.output if isinstance(step.output, list) else []
+    failed = [each["error"] for each in made if "error" in each]
+    items = [(ended, "ActionFailed", reason) for reason in failed]
+    if kind == "send" or len(made) > len(failed):
+        count = len(made) - len(failed)
+        items.append((ended, "ActionSuccessful", f"{count} tasks are made" if count else "done"))
+    return items

@@ -1,0 +1,259 @@
+"""The routes of tasks: create, read, trigger, change, delete; one at a time or many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from pelton.kernel.rows import Record, StartMeta
+from pelton.kernel.signals import Amend, Retire, Trigger
+from pelton.languages.lusid import decode
+from pelton.languages.lusid.errors import NAMES, Refused, invalid
+from pelton.languages.lusid.face import LANGUAGE, Caller, Face, as_at
+from pelton.languages.lusid.task_forms import BatchUpdate, CreateTask, DeleteTasks, TaskFieldValue, UpdateTask
+from pelton.languages.lusid.task_list import TaskList
+from pelton.languages.lusid.tasks import Tasks, changes_of
+from pelton.languages.lusid.times import NEVER_BEFORE, print_moment
+from pelton.runtime.base import EngineError, StartCommand
+from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.web.errors import FieldProblem
+
+MOST_IN_BATCH = 1000
+MOST_LISTED = 5_000  # tasks of a definition that are listed without pages
+
+
+class TaskRoutes:
+    def __init__(self, face: Face) -> None:
+        self._face = face
+        self._engine = face.engine
+        self._ns = face.ns
+        self._tasks = Tasks(face.engine, face.ns)
+        self._list = TaskList(face, self._tasks)
+
+    def add_to(self, router: Router) -> None:
+        router.add("POST", "/api/tasks", self.create)
+        router.add("GET", "/api/tasks", self._list.answer)
+        router.add("PATCH", "/api/tasks/$update", self.update_many)
+        router.add("POST", "/api/tasks/$delete", self.delete_many)
+        router.add("GET", "/api/tasks/{id}", self.get)
+        router.add("POST", "/api/tasks/{id}", self.update)
+        router.add("DELETE", "/api/tasks/{id}", self.delete)
+        router.add("GET", "/api/tasks/{id}/history", self.history)
+        router.add("GET", "/api/taskdefinitions/{scope}/{code}/tasks", self.of_definition)
+
+    # ---- making
+
+    async def create(self, request: Request) -> Response:
+        form = decode.body(await request.body(), CreateTask)
+        if not form.task_definition_id:
+            raise invalid([FieldProblem("taskDefinitionId", "is required")])
+        name = form.task_definition_id.name
+        row = await self._engine.definition(self._ns, "process", name)
+        if row is None or row.language != LANGUAGE:
+            raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
+        actor, number = self._face.caller(request)
+        trigger = request.query.text("trigger")
+        asked: dict[str, Any] = {"fields": fields_of(form.fields or ()), "correlationIds": list(form.correlation_ids or ())}
+        if form.stacking_key:
+            asked["stackingKey"] = form.stacking_key
+        command = StartCommand(
+            process=name,
+            input=asked,
+            meta=StartMeta(actor=actor, extra={"request": number}),
+            trigger=Trigger(name=trigger, actor=actor, request=number) if trigger else None,
+        )
+        try:
+            run = await self._engine.start(self._ns, command)
+        except EngineError as error:
+            raise await self._said(error, name, trigger) from None
+        made = await self._first(run.key, 0, number)
+        return json_response(await self._tasks.shown(made), 201)
+
+    # ---- reading
+
+    async def get(self, request: Request) -> Response:
+        at = as_at(request)
+        return json_response(await self._tasks.shown(await self._found(request.path["id"], at), at))
+
+    async def history(self, request: Request) -> Response:
+        since = as_at(request)
+        record = await self._found(request.path["id"])
+        versions = await self._tasks.history(record)
+        items = [item for version, item in zip_changes(versions) if version.since >= since]
+        return json_response({"values": items, "links": []})
+
+    async def of_definition(self, request: Request) -> Response:
+        at = as_at(request)
+        name = f"{request.path['scope']}/{request.path['code']}"
+        row = await self._engine.definition(self._ns, "process", name, at=at)
+        if row is None or row.language != LANGUAGE:
+            raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
+        values: list[Any] = []
+        after = 0
+        while len(values) < MOST_LISTED:
+            page = await self._engine.records(self._ns, process=name, at=at, after=after, limit=500)
+            values += [await self._tasks.shown(each, at) for each in page]
+            if len(page) < 500:
+                break
+            after = page[-1].run
+        return json_response({"values": values[:MOST_LISTED], "links": []})
+
+    async def _found(self, identity: str, at: int = 0) -> Record:
+        run = self._engine.codec.parse_run_id(identity)
+        record = await self._tasks.record(run, at) if run is not None else None
+        if record is None:
+            when = " at that instant" if at else ""
+            raise Refused("TaskNotFound", f"there is no task {identity[:100]!r}{when}")
+        return record
+
+    async def _first(self, run: int, after: int, number: str) -> Record:
+        """The first value that request `number` gave the task after that instant; what followed from it does not count."""
+        for value, _ in await self._engine.past(self._ns, run, after):
+            if value.body["request"] == number:
+                return value
+        record = await self._tasks.record(run)
+        if record is None:
+            raise Refused("TaskNotFound", "the task has been deleted meanwhile")
+        return record
+
+    # ---- changing
+
+    async def update(self, request: Request) -> Response:
+        data = await request.body()
+        form = decode.body(data, UpdateTask) if data.strip() else UpdateTask()
+        record = await self._found(request.path["id"])
+        changed = await self._change(record, request.query.text("trigger"), changes_in(form), self._face.caller(request))
+        return json_response(await self._tasks.shown(changed))
+
+    async def _change(self, record: Record, trigger: str, changes: dict[str, Any], caller: Caller) -> Record:
+        actor, number = caller
+        signal: Trigger | Amend
+        if trigger:
+            signal = Trigger(name=trigger, changes=changes, actor=actor, request=number)
+        else:
+            signal = Amend(changes=changes, actor=actor, request=number)
+        try:
+            await self._engine.signal(self._ns, record.run, signal)
+        except EngineError as error:
+            raise await self._said(error, record.body["definition"], trigger, record) from None
+        return await self._first(record.run, record.since, number)
+
+    async def update_many(self, request: Request) -> Response:
+        form = decode.body(await request.body(), BatchUpdate)
+        if len(form.update_tasks) > MOST_IN_BATCH:
+            raise invalid(
+                [FieldProblem("updateTasks", f"has {len(form.update_tasks)} entries; at most {MOST_IN_BATCH} are taken")]
+            )
+        caller = self._face.caller(request)
+        values: list[Any] = []
+        failed: list[Any] = []
+        for each in form.update_tasks:
+            try:
+                record = await self._found(each.task_instance_id)
+                changed = await self._change(record, each.trigger_name or "", changes_in(each), caller)
+                values.append(await self._tasks.shown(changed))
+            except Refused as error:
+                failed.append({"id": each.task_instance_id, "type": error.name, "detail": error.message, "errorDetails": []})
+        return json_response({"values": values, "failed": failed, "links": []})
+
+    async def delete(self, request: Request) -> Response:
+        at = await self._delete(await self._found(request.path["id"]), self._face.caller(request))
+        return json_response(deleted(at))
+
+    async def delete_many(self, request: Request) -> Response:
+        form = decode.body(await request.body(), DeleteTasks)
+        if len(form.task_ids) > MOST_IN_BATCH:
+            raise invalid([FieldProblem("taskIds", f"has {len(form.task_ids)} entries; at most {MOST_IN_BATCH} are taken")])
+        caller = self._face.caller(request)
+        records = [await self._found(each) for each in dict.fromkeys(form.task_ids)]  # all are there, or none is deleted
+        done = await asyncio.gather(*(self._delete(record, caller) for record in records))
+        return json_response(deleted(max(done, default=self._engine.now() * 1000)))
+
+    async def _delete(self, record: Record, caller: Caller) -> int:
+        """The instant from which on it is gone."""
+        try:
+            await self._engine.signal(self._ns, record.run, Retire(actor=caller.user, request=caller.request, reason="deleted"))
+        except EngineError as error:
+            if error.code in ("not found", "unknown run"):
+                raise Refused("TaskNotFound", "the task has been deleted already") from None
+            raise
+        versions = await self._engine.past(self._ns, record.run, record.since - 1)
+        return versions[-1][1] if versions else self._engine.now() * 1000
+
+    # ---- refusals
+
+    async def _said(self, error: EngineError, name: str, trigger: str, record: Record | None = None) -> Exception:
+        """A refusal in this API's words."""
+        if error.code == "unknown process":
+            return Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
+        if error.code == "not found":
+            return Refused("TaskNotFound", "the task has been deleted")
+        if error.code in ("ended", "guard"):
+            process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(self._ns, name))
+            face = process.face
+            state = record.body["state"] if record else face.definition.initial
+            return refusal(error, trigger, state, face.triggers, state in face.definition.terminal)
+        known = error.trace[0] if error.trace and isinstance(error.trace[0], Mapping) else {}
+        if known.get("name") in NAMES:
+            field = known.get("field", "")
+            return Refused(known["name"], error.message, problems=[FieldProblem(field, error.message)] if field else [])
+        return error
+
+
+def deleted(at: int) -> dict[str, Any]:
+    return {"effectiveFrom": NEVER_BEFORE, "asAt": print_moment(at), "links": []}
+
+
+def refusal(error: EngineError, trigger: str, state: str, declared: frozenset[str], terminal: bool) -> Refused:
+    """Why a trigger led nowhere."""
+    if trigger not in declared:
+        known = ", ".join(sorted(declared)[:20]) or "none"
+        return Refused("UnknownTrigger", f"trigger {trigger!r} is not declared; there are: {known}")
+    if terminal:
+        return Refused(
+            "InvalidTransition", f"the task is in state {state!r}, which is a terminal one: no trigger leads out of it"
+        )
+    false = [each for each in error.trace if isinstance(each, Mapping) and "guard" in each]
+    if not false:
+        return Refused("InvalidTransition", f"trigger {trigger!r} leads nowhere from state {state!r}")
+    said = [line_of(each) for each in false]
+    return Refused("GuardConditionNotMet", "; ".join(said))
+
+
+def line_of(entry: Mapping[str, Any]) -> str:
+    """The author's message when there is one; else the part of the guard that was false, with what it saw."""
+    why = entry.get("why") or {}
+    if why.get("message"):
+        return str(why["message"])
+    parts = [f"{text} is {'true' if result else 'false'}: it saw {value!r}"[:300] for text, value, result in why.get("trace", ())]
+    return f"the guard {entry['guard']!r} does not hold" + (f": {'; '.join(parts)}" if parts else "")
+
+
+def fields_of(given: Any) -> dict[str, Any]:
+    """Raises Refused for a name that is there twice."""
+    found: dict[str, Any] = {}
+    for index, each in enumerate(given):
+        field: TaskFieldValue = each
+        if field.name in found:
+            raise invalid([FieldProblem(f"fields[{index}].name", f"is there twice: {field.name!r}")])
+        found[field.name] = None if field.value is UNSET else field.value
+    return found
+
+
+def changes_in(form: Any) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if form.fields:
+        changes["fields"] = fields_of(form.fields)
+    if form.correlation_ids:
+        changes["correlationIds"] = list(form.correlation_ids)
+    if form.stacking_key:
+        changes["stackingKey"] = form.stacking_key
+    return changes
+
+
+def zip_changes(versions: list[tuple[Record, int]]) -> list[tuple[Record, dict[str, Any]]]:
+    by_number = {record.number: record for record, _ in versions}
+    return [(by_number[item["asAtVersionNumber"]], item) for item in changes_of(versions)]

@@ -1,0 +1,56 @@
+"""Stacks: open tasks of one definition that have the same stacking key.
+
+A task that comes while another with its key is open joins its stack: the earlier is the lead, the later a member. The first
+task of a key only carries it. A stack closes when its lead has come to its end; whoever comes then stacks up with the earliest
+that is still open. Members are not triggered by what becomes of their lead.
+
+Nothing of this is stored: it follows from the tasks, and so it can be told for any instant. Cost: the tasks that have the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Stacked(NamedTuple):
+    """A task of the key. `came`: when it was made; `ended`: when it came to its end, 0 = it is open. Both in microseconds."""
+
+    run: int
+    came: int
+    ended: int
+
+
+class Stack(NamedTuple):
+    """As one task sees it. `closed` 0 = it is open; `joined`: when the task became a part of it."""
+
+    lead: int
+    opened: int
+    closed: int
+    joined: int
+    size: int
+
+    def is_lead(self, run: int) -> bool:
+        return run == self.lead
+
+
+def stack_of(run: int, tasks: Sequence[Stacked]) -> Stack | None:
+    """The latest stack that the task is in. `tasks`: all of the key, in the order in which they were made."""
+    stacks: list[list[Stacked]] = []
+    for index, task in enumerate(tasks):
+        if stacks and open_at(stacks[-1][0], task.came):
+            stacks[-1].append(task)
+            continue
+        lead = next((each for each in tasks[:index] if open_at(each, task.came)), None)
+        if lead is not None:
+            stacks.append([lead, task])
+    mine = next((stack for stack in reversed(stacks) if any(each.run == run for each in stack)), None)
+    if mine is None:
+        return None
+    lead, first = mine[0], mine[1]
+    joined = first.came if run == lead.run else next(each.came for each in mine if each.run == run)
+    return Stack(lead.run, first.came, lead.ended, joined, len(mine))
+
+
+def open_at(task: Stacked, instant: int) -> bool:
+    return not task.ended or task.ended > instant

@@ -1,0 +1,274 @@
+"""A task's document and the rules by which it changes: the record of a run whose process is a task definition.
+
+Pure. What the rules refuse is refused as a whole: no field of a refused change is kept. A refusal says which field, which value
+and what would be right; its trace names the problem in this API's words (`errors.NAMES`).
+
+The document: `definition` (scope/code), `asAt` and `row` (the definition's version: microseconds, and its bound row), `state`,
+`fields` (name → value), `correlationIds`, `stackingKey`, `by` and `request` (of the value), `creator`, `createdRequest`,
+`created` and `moved` (microseconds), `parent`, `root`, `previous` (run keys), `nextTrigger`, and the action logs `logCreated`,
+`logModified`, `logSubmitted`. Members without a value are left out, but for the lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from pelton.kernel.context import Scene
+from pelton.kernel.process import Records
+from pelton.kernel.turn import Moment, Refusal
+from pelton.languages.lusid.filters import index_value
+from pelton.languages.lusid.times import parse_moment, print_moment
+
+CORRELATIONS, STACK = "correlationids", "stackingkey"
+PARENT, PREVIOUS = "parent", "previous"
+MAX_CORRELATIONS = 100
+MAX_TEXT = 64_000  # characters of one value
+SEPARATOR = "\x1f"  # between definition and state, where children are counted
+
+
+class Field(NamedTuple):
+    name: str
+    type: str
+    read_only: frozenset[str] | None  # states in which it cannot be changed; None = in all
+    acceptable: tuple[Any, ...] | None  # None = any
+
+
+class Definition(NamedTuple):
+    """What of a task definition's version the rules need."""
+
+    name: str  # scope/code
+    display: str
+    as_at: int
+    states: Mapping[str, str]  # name → display name, "" when it has none
+    initial: str
+    required: tuple[str, ...]
+    fields: Mapping[str, Field]
+    terminal: frozenset[str]
+    row: int = 0  # of the bound version that runs follow
+
+
+def read_definition(name: str, value: Mapping[str, Any], as_at: int, row: int = 0) -> Definition:
+    """`value`: the definition as its author sent it, checked."""
+    states = {each["name"]: each.get("displayName") or "" for each in value["states"]}
+    initial = value["initialState"]
+    leaving = {each["fromState"] for each in value.get("transitions") or ()}
+    terminal = frozenset(states) - leaving
+    fields = {each["name"]: _field(each, initial["name"], terminal) for each in value.get("fieldSchema") or ()}
+    return Definition(
+        name,
+        value.get("displayName") or name,
+        as_at,
+        states,
+        initial["name"],
+        tuple(initial.get("requiredFields") or ()),
+        fields,
+        terminal,
+        row,
+    )
+
+
+def _field(schema: Mapping[str, Any], initial: str, terminal: frozenset[str]) -> Field:
+    read_only: frozenset[str] | None = frozenset()
+    rule = schema.get("readOnlyStates")
+    if rule:
+        kind = rule["stateType"]
+        if kind == "InitialState":
+            read_only = frozenset([initial])
+        elif kind == "TerminalState":
+            read_only = terminal
+        elif kind == "AllStates":
+            read_only = None
+        else:
+            read_only = frozenset(rule.get("selectedStates") or ())
+    limits = schema.get("valueConstraints")
+    acceptable = None
+    if limits and limits["constraintType"] == "Validated":
+        acceptable = tuple(_known(schema["type"], each) for each in limits["acceptableValues"])
+    return Field(schema["name"], schema["type"], read_only, acceptable)
+
+
+def _known(kind: str, value: Any) -> Any:
+    try:
+        return fitted(kind, value)
+    except ValueError:
+        return value
+
+
+# ---- values
+
+
+def fitted(kind: str, value: Any) -> Any:
+    """The value as a field of this type keeps it. Raises ValueError with what would fit."""
+    if kind in ("String", "LusidUserId"):
+        if not isinstance(value, str):
+            raise ValueError("a text")
+        if len(value) > MAX_TEXT:
+            raise ValueError(f"a text of at most {MAX_TEXT} characters")
+        return value
+    if kind == "Decimal":
+        return _number(value)
+    if kind == "Boolean":
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        raise ValueError("true or false")
+    moment = parse_moment(value) if isinstance(value, str) else None
+    if moment is None:
+        raise ValueError("a date and time such as 2024-06-05T15:12:39Z")
+    return print_moment(moment)
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        raise ValueError("a number")
+    if isinstance(value, int | float):
+        return value
+    try:
+        exact = Decimal(value)
+    except InvalidOperation:
+        raise ValueError("a number") from None
+    if not exact.is_finite():
+        raise ValueError("a finite number")
+    if exact == exact.to_integral_value() and abs(exact) < 2**63:
+        return int(exact)
+    near = float(exact)
+    if Decimal(repr(near)) != exact:
+        raise ValueError("a number of at most 17 significant digits")
+    return near
+
+
+def refused(name: str, field: str, message: str) -> Refusal:
+    return Refusal("invalid", message, [{"name": name, "field": field}])
+
+
+def checked(definition: Definition, name: str, value: Any) -> Any:
+    """The value as the field keeps it; None for no value. Raises Refusal."""
+    field = definition.fields.get(name)
+    if field is None:
+        known = ", ".join(list(definition.fields)[:20]) or "none"
+        message = f"field {name!r} is not in the schema of {definition.name}; its fields are: {known}"
+        raise refused("FieldNotInSchema", f"fields[{name}]", message)
+    if value is None:
+        return None
+    try:
+        kept = fitted(field.type, value)
+    except ValueError as error:
+        message = f"field {name!r} of type {field.type} must be {error}, not {_shown(value)}"
+        raise refused("FieldTypeMismatch", f"fields[{name}]", message) from None
+    if field.acceptable is not None and kept not in field.acceptable:
+        some = ", ".join(_shown(each) for each in field.acceptable[:20])
+        message = f"field {name!r} must be one of {some}, not {_shown(value)}"
+        raise refused("FieldValueNotAcceptable", f"fields[{name}]", message)
+    return kept
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+def _correlations(given: Any) -> list[str]:
+    ids = list(dict.fromkeys(given))
+    if len(ids) > MAX_CORRELATIONS:
+        message = f"a task has at most {MAX_CORRELATIONS} correlation ids, not {len(ids)}"
+        raise refused("ValidationError", "correlationIds", message)
+    return ids
+
+
+# ---- the rules
+
+
+def records(definition: Definition) -> Records:
+    def change(document: dict[str, Any], changes: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
+        after = changed(definition, document, changes)
+        return document if after is document else {**after, "by": moment.actor, "request": moment.request}
+
+    return Records(
+        begin=lambda scene: begun(definition, scene),
+        change=change,
+        live=lambda document: document["state"] not in definition.terminal,
+        attributes=lambda document: attributes(definition, document),
+        counted=lambda document: f"{definition.name}{SEPARATOR}{document['state']}",
+    )
+
+
+def begun(definition: Definition, scene: Scene) -> dict[str, Any]:
+    """The first value, in the initial state. The start's input is what was asked for. Raises Refusal."""
+    asked = scene.input or {}
+    given = ((name, checked(definition, name, value)) for name, value in (asked.get("fields") or {}).items())
+    fields = {name: kept for name, kept in given if kept is not None}
+    missing = [name for name in definition.required if name not in fields]
+    if missing:
+        names = ", ".join(map(repr, missing))
+        message = f"a task of {definition.name} needs a value for {names}"
+        raise refused("RequiredFieldMissing", f"fields[{missing[0]}]", message)
+    moment, run = scene.moment, scene.run
+    document = {
+        "definition": definition.name,
+        "asAt": definition.as_at,
+        "row": definition.row,
+        "state": definition.initial,
+        "fields": fields,
+        "correlationIds": _correlations(asked.get("correlationIds") or ()),
+        "by": moment.actor,
+        "request": moment.request,
+        "creator": moment.actor,
+        "createdRequest": moment.request,
+        "created": moment.stamp,
+        "moved": moment.stamp,
+        "root": run.root,
+    }
+    if run.parent:
+        document["parent"] = run.parent
+    document.update({name: asked[name] for name in ("stackingKey", "previous", "nextTrigger", "logCreated") if asked.get(name)})
+    return document
+
+
+def attributes(definition: Definition, document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """By what a task is found: by its links, correlation ids and stacking key always, by its fields while it is open."""
+    found = [(name, str(document[name])) for name in (PARENT, PREVIOUS) if name in document]
+    values: list[tuple[str, Any]] = [(CORRELATIONS, each) for each in document["correlationIds"]]
+    values.append((STACK, document.get("stackingKey")))
+    if document["state"] not in definition.terminal:
+        values += [("fields." + name.casefold(), value) for name, value in document["fields"].items()]
+    return (*found, *((name, text) for name, value in values if (text := index_value(value)) is not None))
+
+
+def changed(definition: Definition, document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the changes: the same object when they change nothing. Raises Refusal.
+
+    `changes`: `fields` (name → value, None clears), `correlationIds` (replace), `addCorrelationIds`, `stackingKey`,
+    `logModified`, and `unlocked`: read-only rules do not apply."""
+    fields = document["fields"]
+    altered: dict[str, Any] = {}
+    for name, value in (changes.get("fields") or {}).items():
+        kept = checked(definition, name, value)
+        if kept == fields.get(name) and type(kept) is type(fields.get(name)):
+            continue
+        field = definition.fields[name]
+        locked = field.read_only is None or document["state"] in field.read_only
+        if locked and not changes.get("unlocked"):
+            message = f"field {name!r} is read-only in state {document['state']!r}"
+            raise refused("FieldReadOnly", f"fields[{name}]", message)
+        if kept is None and name in definition.required:
+            raise refused("RequiredFieldMissing", f"fields[{name}]", f"field {name!r} is required and cannot be cleared")
+        altered[name] = kept
+    after = document
+    if altered:
+        merged = {name: value for name, value in {**fields, **altered}.items() if value is not None}
+        after = {**after, "fields": merged}
+    ids = changes.get("correlationIds")
+    more = changes.get("addCorrelationIds")
+    if ids is not None or more:
+        wanted = _correlations([*(document["correlationIds"] if ids is None else ids), *(more or ())])
+        if wanted != document["correlationIds"]:
+            after = {**after, "correlationIds": wanted}
+    key = changes.get("stackingKey")
+    if key is not None and key != document.get("stackingKey"):
+        after = {**after, "stackingKey": key}
+    if after is not document and changes.get("logModified"):
+        after = {**after, "logModified": changes["logModified"]}
+    return after

@@ -1,0 +1,131 @@
+"""Lists of tasks: filtered, sorted, in pages that stay the same while tasks change.
+
+The first page pins the instant that all pages are read at. In the order of creation, which is the default, a page reads as many
+records as it takes to fill it; another order has to look at all of them first, at most `MOST_SORTED`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pelton.kernel.rows import Record
+from pelton.languages.lusid import paging
+from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.face import Face, as_at
+from pelton.languages.lusid.filters import Condition
+from pelton.languages.lusid.guards import view_of
+from pelton.languages.lusid.listing import condition_of, ordered, orders_of
+from pelton.languages.lusid.paging import Page
+from pelton.languages.lusid.task import CORRELATIONS
+from pelton.languages.lusid.tasks import Tasks, version_of
+from pelton.web.asgi import Request, Response, json_response
+
+MOST_SORTED = 200_000
+CANDIDATES = 5_000
+CHUNK = 500
+_RECORD = "\x00record"  # beside the members of a view
+
+ROOTS = frozenset(
+    {
+        "id", "taskdefinitionid", "taskdefinitionversion", "taskdefinitiondisplayname", "state", "statedisplayname",
+        "terminalstate", "ultimateparenttask", "parenttask", "childtasks", "previoustask", "nexttask",
+        "nexttaskinitialtrigger", "correlationids", "version", "asatlasttransition", "fields", "stackingkey", "stack",
+        "actionlogidcreated", "actionlogidmodified", "actionlogidsubmitted", "hierarchicalposition", "completionstatus",
+        "openduration", "opendurationsincelastupdate", "opendurationsincelasttransition", "properties", "workflowid",
+        "workflowdisplayname", "workflowrun",
+    }
+)  # fmt: skip
+OWN = frozenset({"state", "taskdefinitionid", "fields", "correlationids", "stackingkey", "version", "asatlasttransition", "id"})
+"""What of a task a filter can be answered from without its definition's version."""
+RELATED = frozenset({"ultimateparenttask", "parenttask", "childtasks", "previoustask", "nexttask", "hierarchicalposition"})
+
+
+class TaskList:
+    def __init__(self, face: Face, tasks: Tasks) -> None:
+        self._engine = face.engine
+        self._ns = face.ns
+        self._tasks = tasks
+
+    async def answer(self, request: Request) -> Response:
+        asked = paging.question(request, "tasks", as_at(request))
+        condition = condition_of(asked.filter, ROOTS)
+        orders_of(asked.sort, ROOTS)  # a bad one is refused before anything is read
+        page = paging.page_of(request, asked)
+        pin = page.at or self._engine.instant()
+        given = bool(page.at)
+        if asked.sort:
+            records, total = await self._sorted(page, pin, given, condition, asked.sort)
+        else:
+            records, total = await self._in_order(page, pin, given, condition)
+        values = [await self._tasks.shown(each, pin) for each in records]
+        return json_response(paging.paged(values, asked, page, pin, total))
+
+    async def _in_order(self, page: Page, pin: int, given: bool, condition: Condition | None) -> tuple[list[Record], int]:
+        found: list[Record] = []
+        total = 0
+        async for record in self._matching(pin, given, condition):
+            total += 1
+            if total > page.start + page.limit:
+                break
+            if total > page.start:
+                found.append(record)
+        return found, total
+
+    async def _sorted(
+        self, page: Page, pin: int, given: bool, condition: Condition | None, sort: tuple[str, ...]
+    ) -> tuple[list[Record], int]:
+        orders = orders_of(sort, ROOTS)
+        rows: list[dict[str, Any]] = []
+        needed = frozenset(_root(text) for text in sort)
+        async for record in self._matching(pin, given, condition):
+            rows.append({**await self._view(record, pin, needed), _RECORD: record})
+            if len(rows) > MOST_SORTED:
+                raise Refused("InvalidSort", f"more than {MOST_SORTED} tasks match; narrow the filter, or leave sortBy out")
+        part = ordered(rows, orders)[page.start : page.start + page.limit]
+        return [row[_RECORD] for row in part], len(rows)
+
+    async def _matching(self, pin: int, given: bool, condition: Condition | None) -> AsyncIterator[Record]:
+        """In the order of creation. `given`: the caller named the instant."""
+        needed = frozenset(path[0] for path in condition.paths if path) if condition is not None else frozenset()
+        async for records in self._chunks(pin, given, condition):
+            for record in records:
+                if condition is None or condition.passes(await self._view(record, pin, needed)):
+                    yield record
+            await asyncio.sleep(0)  # a list of everything is long: others have their turn
+
+    async def _chunks(self, pin: int, given: bool, condition: Condition | None) -> AsyncIterator[list[Record]]:
+        """The index knows what holds now: it is not asked about another time."""
+        conjuncts = condition.narrowed(lambda name: name == CORRELATIONS) if condition is not None and not given else ()
+        runs = await self._engine.candidates(self._ns, "", conjuncts, CANDIDATES) if conjuncts else None
+        if runs is not None:
+            found = [await self._tasks.record(run, pin) for run in runs]
+            yield [each for each in found if each is not None]
+            return
+        after = 0
+        while True:
+            records = await self._engine.records(self._ns, at=pin, after=after, limit=CHUNK)
+            yield [each for each in records if "definition" in each.body]
+            if len(records) < CHUNK:
+                return
+            after = records[-1].run
+
+    async def _view(self, record: Record, at: int, needed: frozenset[str]) -> dict[str, Any]:
+        """The task with the members that a filter or an order asks for."""
+        if needed & RELATED:
+            view = await self._tasks.shown(record, at)
+        elif needed <= OWN:
+            view = view_of(record.body)
+            view["id"] = self._tasks.id_of(record.run)
+            view["version"] = version_of(record)
+            return view
+        else:
+            view = await self._tasks.flat(record, at)
+        view["fields"] = record.body["fields"]
+        return view
+
+
+def _root(order: str) -> str:
+    """The first member that a sort order names."""
+    return order.strip().replace("[", ".").replace(" ", ".").partition(".")[0].casefold()

@@ -1,0 +1,214 @@
+"""Tasks as this API shows them: a record, with what other records and the definition's version add to it.
+
+Everything is shown as of one instant: with `at`, parents and children are as they were then, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pelton.kernel.rows import Record
+from pelton.languages.lusid.filters import index_value
+from pelton.languages.lusid.graph import Face
+from pelton.languages.lusid.guards import identity
+from pelton.languages.lusid.stacks import Stacked, stack_of
+from pelton.languages.lusid.task import PARENT, PREVIOUS, STACK
+from pelton.languages.lusid.times import print_moment
+from pelton.runtime.base import Engine
+
+SECOND = 1_000_000
+MOST_STACKED = 1_000  # tasks of a stacking key among which a stack is looked for
+
+
+class Tasks:
+    """Reads and shows tasks of one namespace."""
+
+    def __init__(self, engine: Engine, ns: str) -> None:
+        self._engine = engine
+        self._ns = ns
+
+    async def record(self, run: int, at: int = 0) -> Record | None:
+        """None when there is no task, or was none then."""
+        found = await self._engine.record(self._ns, run, at)
+        return found if found is not None and "definition" in found.body else None
+
+    async def face(self, document: Mapping[str, Any]) -> Face:
+        process = await self._engine.process(document["row"])
+        face: Face = process.face
+        return face
+
+    async def shown(self, record: Record, at: int = 0) -> dict[str, Any]:
+        """The task, whole. `at` 0 = now."""
+        document = record.body
+        children = await self._linked(PARENT, record.run, at)
+        now = at or self._engine.now() * 1000
+        task = await self.flat(record, now)
+        parent = document.get("parent")
+        root = document["root"]
+        above = await self.record(root, at) if root != record.run else record
+        task["ultimateParentTask"] = await self._summary(above if above is not None else record)
+        if parent:
+            found = above if parent == root else await self.record(parent, at)
+            if found is not None:
+                task["parentTask"] = await self._summary(found)
+        task["childTasks"] = [await self._summary(each) for each in children]
+        previous = document.get("previous")
+        if previous and (before := await self.record(previous, at)) is not None:
+            task["previousTask"] = await self._summary(before)
+        if parent and (following := await self._linked(PREVIOUS, record.run, at)):
+            task["nextTask"] = await self._summary(following[0])
+        if "nextTrigger" in document:
+            task["nextTaskInitialTrigger"] = document["nextTrigger"]
+        if "stackingKey" in document and (stack := await self._stack(record, at)) is not None:
+            task["stack"] = stack
+        task["hierarchicalPosition"] = _position(bool(parent), bool(children))
+        return task
+
+    async def flat(self, record: Record, now: int) -> dict[str, Any]:
+        """The task without what other tasks add to it. `now`: microseconds, for how long it has been open."""
+        document = record.body
+        definition = (await self.face(document)).definition
+        state, created, moved = document["state"], document["created"], document["moved"]
+        terminal = state in definition.terminal
+        task = {
+            "id": self.id_of(record.run),
+            **self._kind(document, definition.display),
+            "state": state,
+            "stateDisplayName": definition.states.get(state) or None,
+            "terminalState": terminal,
+            "correlationIds": document["correlationIds"],
+            "version": version_of(record),
+            "asAtLastTransition": print_moment(moved),
+            "fields": [
+                {"name": name, "value": document["fields"][name]} for name in definition.fields if name in document["fields"]
+            ],
+            "stackingKey": document.get("stackingKey"),
+            "actionLogIdCreated": document.get("logCreated"),
+            "actionLogIdModified": document.get("logModified"),
+            "actionLogIdSubmitted": document.get("logSubmitted"),
+            "completionStatus": "Completed" if terminal else "NotStarted" if state == definition.initial else "InProgress",
+            "openDuration": max((moved if terminal else now) - created, 0) // SECOND,
+            "openDurationSinceLastUpdate": 0 if terminal else max(now - record.since, 0) // SECOND,
+            "openDurationSinceLastTransition": 0 if terminal else max(now - moved, 0) // SECOND,
+        }
+        return {name: value for name, value in task.items() if value is not None}
+
+    def id_of(self, run: int) -> str:
+        return self._engine.codec.run_id(run)
+
+    async def history(self, record: Record) -> list[tuple[Record, int]]:
+        """Every value that the task has had, oldest first, with the instant until which it was good (0 = still)."""
+        found: list[tuple[Record, int]] = []
+        after = 0
+        while True:
+            page = await self._engine.past(self._ns, record.run, after)
+            found += page
+            if len(page) < 1000:
+                return [*found, (record, 0)]
+            after = page[-1][0].since
+
+    async def _stack(self, record: Record, at: int) -> dict[str, Any] | None:
+        document = record.body
+        key = index_value(document["stackingKey"])
+        conjuncts = [[(STACK, key, False)]] if key is not None else []
+        runs = await self._engine.candidates(self._ns, document["definition"], conjuncts, MOST_STACKED)
+        tasks: list[Stacked] = []
+        states: dict[int, str] = {}
+        for run in runs or ():
+            found = await self.record(run, at)
+            if found is not None and found.body.get("stackingKey") == document["stackingKey"]:
+                ended = 0 if found.live else found.body["moved"]
+                tasks.append(Stacked(run, found.body["created"], ended))
+                states[run] = found.body["state"]
+        stack = stack_of(record.run, tasks)
+        if stack is None:
+            return None
+        shown = {
+            "memberAddedAsAt": print_moment(stack.joined),
+            "stackOpenedAsAt": print_moment(stack.opened),
+            "stackClosedAsAt": print_moment(stack.closed) if stack.closed else None,
+            "stackMembershipType": "Lead" if stack.is_lead(record.run) else "Member",
+            "stackStatus": "Closed" if stack.closed else "Open",
+            "leadTaskId": self.id_of(stack.lead),
+            "leadTaskState": states[stack.lead],
+            "tasksInStack": stack.size,
+        }
+        return {name: value for name, value in shown.items() if value is not None}
+
+    async def _linked(self, name: str, run: int, at: int) -> list[Record]:
+        found = await self._engine.linked(self._ns, name, str(run))
+        if not at:
+            return found
+        then = [await self.record(each.run, at) for each in found]
+        return [each for each in then if each is not None]
+
+    async def _summary(self, record: Record) -> dict[str, Any]:
+        document = record.body
+        definition = (await self.face(document)).definition
+        summary = {
+            "id": self.id_of(record.run),
+            **self._kind(document, definition.display),
+            "state": document["state"],
+            "stateDisplayName": definition.states.get(document["state"]) or None,
+            "correlationIds": document["correlationIds"],
+        }
+        return {name: value for name, value in summary.items() if value is not None}
+
+    def _kind(self, document: Mapping[str, Any], display: str) -> dict[str, Any]:
+        return {
+            "taskDefinitionId": identity(document["definition"]),
+            "taskDefinitionVersion": {"asAtModified": print_moment(document["asAt"])},
+            "taskDefinitionDisplayName": display,
+        }
+
+
+def version_of(record: Record) -> dict[str, Any]:
+    document = record.body
+    return {
+        "asAtCreated": print_moment(document["created"]),
+        "userIdCreated": document["creator"],
+        "requestIdCreated": document["createdRequest"],
+        "asAtModified": print_moment(record.since),
+        "userIdModified": document["by"],
+        "requestIdModified": document["request"],
+        "asAtVersionNumber": record.number,
+    }
+
+
+def _position(has_parent: bool, has_children: bool) -> str:
+    if has_parent:
+        return "IntermediateParent" if has_children else "Child"
+    return "UltimateParent" if has_children else "Standalone"
+
+
+def changes_of(versions: Sequence[tuple[Record, int]]) -> list[dict[str, Any]]:
+    """What each value changed of the one before, oldest first; the first value itself is not listed."""
+    found: list[dict[str, Any]] = []
+    for (before, _), (after, _) in itertools.pairwise(versions):
+        old, new = before.body, after.body
+        items: list[tuple[str, Any, Any]] = []
+        if old["state"] != new["state"]:
+            items.append(("State", old["state"], new["state"]))
+        for name in dict.fromkeys([*old["fields"], *new["fields"]]):
+            was, now = old["fields"].get(name), new["fields"].get(name)
+            if was != now:
+                items.append((f"Fields[{name}]", was, now))
+        if old["correlationIds"] != new["correlationIds"]:
+            items.append(("CorrelationIds", old["correlationIds"], new["correlationIds"]))
+        if old.get("stackingKey") != new.get("stackingKey"):
+            items.append(("StackingKey", old.get("stackingKey"), new.get("stackingKey")))
+        for name, was, now in items:
+            item = {
+                "asAtModified": print_moment(after.since),
+                "userIdModified": new["by"],
+                "requestIdModified": new["request"],
+                "asAtVersionNumber": after.number,
+                "action": "Update",
+                "attributeName": name,
+                "previousValue": was,
+                "newValue": now,
+            }
+            found.append({key: value for key, value in item.items() if value is not None or key == "newValue"})
+    return found

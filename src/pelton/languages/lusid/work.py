@@ -1,0 +1,174 @@
+"""What workers do: the built-in operation behind `RunWorker` actions and `$run`, and the process that a lone run follows.
+
+`Sleep` is a durable delay, `Fail` fails, `HealthCheck` and `Http` call out through the one way that guards addresses, `Queue`
+hands the work to whoever polls that queue (with Pelton's own worker client, say), and is reported from there. Every other kind
+belongs to products that are not here: it fails to start, and says so.
+
+An operation may be done again when the server dies between the call and its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from pelton.kernel.context import Scene
+from pelton.kernel.process import Choice, Edge, Limit, Limits, Process, Work
+from pelton.kernel.rows import Failure, StepStatus
+from pelton.kernel.signals import Report
+from pelton.languages.lusid.actions import DEFAULT_TIMEOUT, FAILED_TO_START, QUEUE, Computed
+from pelton.languages.lusid.times import parse_moment
+from pelton.runtime.base import Engine, WorkItem
+from pelton.web.outgoing import HttpPort
+
+SLEEP = "SleepTimeSeconds"  # the parameter of a Sleep worker; its name is not published
+MOST_SLEEP = 30 * 24 * 3600  # seconds
+HTTP_SECONDS = 30.0
+MOST_ROWS = 10_000
+RUN = "lusid.worker-run"  # name of the process of a worker's run on its own
+
+
+def failed_to_start(reason: str) -> Report:
+    return Report(
+        status=int(StepStatus.FAILED_FOR_GOOD), reason=reason, failure=Failure(FAILED_TO_START, "technical", reason, None, False)
+    )
+
+
+def failed(reason: str, output: Any = None) -> Report:
+    return Report(
+        status=int(StepStatus.FAILED_FOR_GOOD),
+        reason=reason,
+        output=output,
+        failure=Failure("failed to complete", "technical", reason, None, False),
+    )
+
+
+def completed(rows: list[dict[str, Any]]) -> Report:
+    return Report(status=int(StepStatus.COMPLETED), output={"results": rows})
+
+
+def operation(engine: Engine, port: HttpPort, ns: str) -> Callable[[WorkItem], Awaitable[Report]]:
+    async def perform(item: WorkItem) -> Report:
+        asked = item.step.input
+        identity = asked["worker"]
+        name = f"{identity['scope']}/{identity['code']}"
+        at = parse_moment(asked["asAt"]) if asked.get("asAt") else 0
+        row = await engine.definition(ns, "worker", name, at=at or 0)
+        if row is None:
+            return failed_to_start(f"there is no worker {name!r}" + (f" as at {asked['asAt']}" if at else ""))
+        value = msgspec.json.decode(row.body)["value"]
+        configuration = value["workerConfiguration"]
+        kind = configuration.get("type")
+        parameters = asked.get("parameters") or {}
+        if kind == "Sleep":
+            return _sleep(engine, item, parameters)
+        if kind == "Fail":
+            return failed(f"worker {name!r} is one that always fails")
+        if kind == "HealthCheck":
+            return await _check(port, configuration)
+        if kind == "Http":
+            return await _call(port, configuration, parameters, asked)
+        if kind == "Queue":
+            return Report(
+                status=int(StepStatus.COMPLETED),
+                output={"queue": configuration["queue"], "input": {"parameters": parameters, "worker": identity}},
+            )
+        return failed_to_start(f"workers of type {kind!r} belong to a service that is not connected to this server")
+
+    return perform
+
+
+def _sleep(engine: Engine, item: WorkItem, parameters: Mapping[str, Any]) -> Report:
+    until = item.step.output.get("until") if isinstance(item.step.output, dict) else None
+    if until is None:
+        given = parameters.get(SLEEP, 1)
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MOST_SLEEP:
+            return failed_to_start(f"{SLEEP} must be a number of seconds from 0 to {MOST_SLEEP}, not {given!r}")
+        until = engine.now() + int(given * 1000)
+    left = until - engine.now()
+    if left <= 0:
+        return completed([])
+    return Report(status=None, output={"until": until}, again_after=max(left, 1))
+
+
+async def _check(port: HttpPort, configuration: Mapping[str, Any]) -> Report:
+    url = configuration["url"]
+    try:
+        reply = await port.request("GET", url, {}, b"", connect_timeout=HTTP_SECONDS, read_timeout=HTTP_SECONDS)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # whatever the way out says is this worker's failure, not the server's
+        return failed(f"GET {url} failed: {_said(error)}")
+    return completed([{"HttpStatusCode": str(reply.status)}])
+
+
+async def _call(
+    port: HttpPort, configuration: Mapping[str, Any], parameters: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Report:
+    """Parameters go out as JSON; what comes back are result rows: a list of objects, an object with `results`, or one object."""
+    url, method = configuration["url"], configuration.get("method") or "POST"
+    body = b"" if method in ("GET", "HEAD") else msgspec.json.encode({"parameters": parameters, "worker": asked["worker"]})
+    headers = {"content-type": "application/json", "accept": "application/json", **(configuration.get("headers") or {})}
+    try:
+        reply = await port.request(method, url, headers, body, connect_timeout=HTTP_SECONDS, read_timeout=HTTP_SECONDS)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # as above
+        return failed(f"{method} {url} failed: {_said(error)}")
+    if not 200 <= reply.status < 300:
+        return failed(f"{method} {url} answered {reply.status} {reply.reason}".strip())
+    try:
+        value = msgspec.json.decode(reply.body) if reply.body else []
+    except (msgspec.DecodeError, RecursionError):
+        return failed(f"{method} {url} answered with something that is no JSON")
+    rows = value.get("results", [value] if value else []) if isinstance(value, dict) else value
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return failed(f"{method} {url} answered with something other than result rows: a list of objects is expected")
+    if len(rows) > MOST_ROWS:
+        return failed(f"{method} {url} answered with {len(rows)} rows; at most {MOST_ROWS} are taken")
+    return completed(rows)
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:1000] or type(error).__name__
+
+
+# ---- a worker on its own
+
+
+def lone_process(definition: int, seconds: int) -> Process:
+    """The run of a worker that no task asked for: its input is what the operation gets. `seconds`: how long it may take, 0 = the
+    default."""
+
+    def queue(scene: Scene) -> Any:
+        done = scene.newest("work")
+        return done.output["queue"] if done is not None else ""
+
+    def passed_on(scene: Scene) -> Any:
+        done = scene.newest("work")
+        return done.output["input"] if done is not None else None
+
+    def way(scene: Scene) -> str:
+        done = scene.newest("work")
+        return "elsewhere" if done is not None and isinstance(done.output, dict) and "queue" in done.output else "here"
+
+    limits = Limits(
+        total=Limit((seconds or DEFAULT_TIMEOUT) * 1000, "fail", message="the worker did not end within {limit} seconds")
+    )
+    return Process(
+        name=RUN,
+        version=1,
+        entry="work",
+        nodes={
+            "work": Work(
+                name="work", queue=QUEUE, input=Computed(lambda scene: scene.input), limits=limits, next=(Edge("choose"),)
+            ),
+            "choose": Choice(name="choose", trace=False, select=Computed(way), cases={"elsewhere": "elsewhere"}, default=""),
+            "elsewhere": Work(name="elsewhere", queue=Computed(queue), input=Computed(passed_on), limits=limits),
+        },
+        language="lusid",
+        definition=definition,
+    ).finish()
