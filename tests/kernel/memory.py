@@ -205,7 +205,7 @@ class AllFacts:
                 return world.run_script(question)
             case f.NewRunKey():
                 return self.fresh.setdefault(key, world.fresh_key(len(self.fresh)))
-            case f.DefinitionKey(_, name, version):
+            case f.DefinitionKey(_, name, version, _):
                 return world.find(name, version)
             case f.InlineKey(_, body):
                 return world.compile_inline(body)

@@ -103,11 +103,13 @@ class FragmentKey(Struct, frozen=True, gc=False):
 
 
 class DefinitionKey(Struct, frozen=True, gc=False):
-    """A definition by name; version 0 = the latest. Answer: number of the row (int), 0 when there is none."""
+    """A definition by name; version 0 = the latest. `at`: as it was at that instant (microseconds), 0 = now. Answer: number of
+    the row (int), 0 when there is none."""
 
     kind: str
     name: str
     version: int
+    at: int = 0
 
 
 class InlineKey(Struct, frozen=True, gc=False):

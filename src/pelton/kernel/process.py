@@ -221,8 +221,9 @@ class Assign(Node, frozen=True, kw_only=True):
 
 
 class Begin(NamedTuple):
-    """Another run to start. `target` as in Call. `linked`: it becomes a child, for which nobody waits. `after`: the member of its
-    input that receives the key of the run begun before it in the same list, "" = none."""
+    """Another run to start. `target` as in Call, and its `at` (microseconds) for a version of the past. `linked`: it becomes a
+    child, for which nobody waits. `after`: the member of its input that receives the key of the run begun before it in the same
+    list, "" = none."""
 
     target: Mapping[str, Any]
     input: Any

@@ -110,11 +110,12 @@ def failure_of(signal: Report) -> Failure:
 
 
 def go_on(turn: Turn, row: OpenStep, signal: Report, output: Any) -> None:
-    """Still at it: the output so far is kept; work is offered again, or its lease counted anew."""
+    """Still at it: the output so far is kept; work is offered again. Built-in work only when it says after what time: else it is
+    completed from outside."""
     row.output = output
     row.reason = signal.reason
     row.bits |= Bit.REPORTED
-    if row.state == State.WORK and not row.bits & Bit.BUILT_IN:
+    if row.state == State.WORK and (signal.again_after or not row.bits & Bit.BUILT_IN):
         row.due = turn.now + signal.again_after
         row.lease = 0
 

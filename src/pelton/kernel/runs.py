@@ -256,8 +256,7 @@ def find_definition(turn: Turn, target: Any) -> int | str:
     if "definition" in target:
         found: int | str = turn.facts.answer(InlineKey("process", json.encode(target["definition"], order="sorted").decode()))
         return found
-    if target.get("row"):
-        return int(target["row"])
-    name, version = target["name"], int(target.get("version") or 0)
-    row: int = turn.facts.answer(DefinitionKey("process", name, version))
-    return row or f"there is no process named {name!r}" + (f" with version {version}" if version else "")
+    name, version, at = target["name"], int(target.get("version") or 0), int(target.get("at") or 0)
+    row: int = turn.facts.answer(DefinitionKey("process", name, version, at))
+    then = " at that instant" if at else ""
+    return row or f"there is no process named {name!r}" + (f" with version {version}" if version else "") + then

@@ -244,16 +244,19 @@ class Definitions:
         while len(self._processes) > PROCESSES_KEPT:
             self._processes.popitem(last=False)
 
-    async def number(self, ns: str, kind: str, name: str, version: int) -> int:
+    async def number(self, ns: str, kind: str, name: str, version: int, at: int = 0) -> int:
         """Answer to kernel.facts.DefinitionKey: a process is bound first; 0 when there is none."""
         if kind == "process":
             try:
+                if at:
+                    then = await self.find(ns, kind, name, version, at)
+                    return (await self.process(then.id)).definition if then is not None else 0
                 return (await self.bind(ns, name, version)).definition
             except EngineError as error:
                 if error.code in {"unknown process", "invalid"}:
                     return 0
                 raise
-        row = await self.find(ns, kind, name, version)
+        row = await self.find(ns, kind, name, version, at)
         return row.id if row is not None else 0
 
     async def inline(self, ns: str, language: str, body: str) -> int | str:

@@ -165,7 +165,7 @@ class Needs:
             return
         ns, language = self._home(job, entry)
         if kind is DefinitionKey:
-            job.answers.outside[key] = await self._committer.definitions.number(ns, key.kind, key.name, key.version)
+            job.answers.outside[key] = await self._committer.definitions.number(ns, key.kind, key.name, key.version, key.at)
         elif kind is InlineKey:
             job.answers.outside[key] = await self._committer.definitions.inline(ns, language, key.body)
         elif kind is ServedKey:

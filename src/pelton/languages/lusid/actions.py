@@ -18,6 +18,7 @@ from pelton.kernel.signals import Trigger
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.guards import task_view, view_of
 from pelton.languages.lusid.task import PARENT, PREVIOUS
+from pelton.languages.lusid.times import LAST_YEAR, parse_moment
 
 OPERATION = "lusid.worker"
 QUEUE = "@" + OPERATION
@@ -185,7 +186,7 @@ def begun(author: Author, scene: Scene, wanted: Sequence[Asked], series: bool) -
         target = configuration["taskDefinitionId"]
         found.append(
             Begin(
-                {"name": f"{target['scope']}/{target['code']}", "row": configuration.get("row", 0)},
+                {"name": f"{target['scope']}/{target['code']}", "at": _at(configuration)},
                 asked,
                 StartMeta(actor=user or None, extra={"request": request} if request else {}),
                 trigger,
@@ -193,6 +194,12 @@ def begun(author: Author, scene: Scene, wanted: Sequence[Asked], series: bool) -
             )
         )
     return found
+
+
+def _at(configuration: Mapping[str, Any]) -> int:
+    """The moment whose version of the definition a child follows, 0 = the latest: also for one in the year 9999."""
+    text = configuration.get("taskDefinitionAsAt") or ""
+    return 0 if text.startswith(str(LAST_YEAR)) else parse_moment(text) or 0 if text else 0
 
 
 # ---- workers

@@ -19,13 +19,13 @@ from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import Invalid, Read
 from pelton.kernel.process import Arm, Assign, Edge, Fork, Node, OnTrigger, Process, Wait
 from pelton.languages.lusid import actions
+from pelton.languages.lusid.compile import LONE
 from pelton.languages.lusid.face import LANGUAGE
 from pelton.languages.lusid.filters import Condition
 from pelton.languages.lusid.guards import Guard, parse_guard
 from pelton.languages.lusid.task import Definition, read_definition, records
 from pelton.languages.lusid.work import lone_process
 
-LONE = "worker run"  # begins the body of the process that a worker's run on its own follows
 NO_READS: frozenset[Read] = frozenset()
 
 

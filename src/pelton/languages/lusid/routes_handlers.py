@@ -8,8 +8,7 @@ from msgspec import UNSET
 
 from pelton.languages.lusid import decode, schedule, scheduling
 from pelton.languages.lusid.checks_handlers import check_against, check_handler
-from pelton.languages.lusid.compile import bound
-from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, VERSION, Entities, Entity, path_name, read
+from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name, read
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.event_types import EventTypes
 from pelton.languages.lusid.face import LANGUAGE, Face, as_at
@@ -96,8 +95,7 @@ class Handlers:
         check_against(given, definition.value, await self.types.body(event.event_type) if event is not UNSET else ())
         if not at:
             return 0
-        process = await self.face.engine.bind_inline(self.face.ns, LANGUAGE, name, VERSION, bound(definition.row))
-        return process.definition
+        return (await self.face.engine.process(definition.row.id)).definition
 
 
 def tied_to(given: UpdateEventHandler, now: int) -> int:

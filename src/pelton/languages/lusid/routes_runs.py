@@ -10,9 +10,9 @@ from msgspec import UNSET
 from pelton.kernel.rows import END, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.actions import FAILED_TO_START, rows_of
+from pelton.languages.lusid.compile import LONE
 from pelton.languages.lusid.errors import Refused, invalid
 from pelton.languages.lusid.face import LANGUAGE, Face
-from pelton.languages.lusid.graph import LONE
 from pelton.languages.lusid.task_forms import RunWorkerRequest
 from pelton.languages.lusid.times import print_moment
 from pelton.languages.lusid.work import RUN
