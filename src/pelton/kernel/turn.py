@@ -24,7 +24,7 @@ THREADED = 1  # has rows in `thread`
 SKIPS = 2  # an operator asked to skip a slot
 FRAGMENTS = 4  # has acquired nodes of its own
 DEADLINE = 8  # has a timer of its own
-PRIORITY = 16  # the bits from here on: priority of its work, 0 to 99
+PRIORITY = 16  # the bits from here on: priority of its work, 0 to 99. The one below is the runtime's.
 
 
 class Moment(NamedTuple):

@@ -84,7 +84,7 @@ class Committer:
         self.places = Places(store)
         self.needs = Needs(self, scripts)
         self.inbox = Inbox(self)
-        self.finder = Finder(store, self)
+        self.finder = Finder(store, self, codec)
         self.work: WorkHooks | None = None
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
@@ -182,7 +182,9 @@ class Committer:
         await future
 
     def _quieten(self) -> None:
-        oldest = min((batch.number for batch in self._flight), default=self.open_batch.number)
+        # An open batch that has nothing (any more: it was built on what was lost) is none that anybody waits for.
+        unborn = self.open_batch.number + (not self.open_batch.groups)
+        oldest = min((batch.number for batch in self._flight), default=unborn)
         for number, future in self._quiet:
             if number < oldest and not future.done():
                 future.set_result(None)
@@ -217,6 +219,8 @@ class Committer:
             self._flush()
         if pending and not self.open_batch.full:
             self._wake()
+        if self._quiet:
+            self._quieten()
 
     def _perform(self, job: Job, now: int) -> None:
         turn = self._turn
@@ -312,7 +316,11 @@ class Committer:
             reason = f"{type(error).__name__}: {error}"
             log.error("a commit failed", exc_info=error)
         self._flight.remove(batch)
-        self._settled = max(self._settled, batch.instant)
+        older = [each for each in self._flight if each.number < batch.number]
+        if older:  # what was decided before is not all there yet: the one that makes it so will say it
+            older[-1].instant = max(older[-1].instant, batch.instant)
+        else:
+            self._settled = max(self._settled, batch.instant)
         for index, building in enumerate(batch.groups.values()):
             if results is None:
                 self._undone(building)
@@ -324,8 +332,6 @@ class Committer:
                 self.stats["lost"] += 1
                 self._undone(building)
                 self._lost(building, results[index])
-        if self._quiet:
-            self._quieten()
         batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
         self.cache.trim()
         self._run()

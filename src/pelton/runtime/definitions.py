@@ -89,9 +89,9 @@ class Definitions:
                     return live
             if seen and (live is None or live.id != seen):
                 raise EngineError("conflict", f"{kind} {name!r} version {version} was changed by somebody else", "name")
-            since = self._moment(live)
-            row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, since, 0, actor)
-            if await self._put(DefinitionWrite(ns, kind, name, version, row, since, live.id if live else 0, kind == "handler")):
+            row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, 0, 0, actor)
+            write = DefinitionWrite(ns, kind, name, version, row, 0, live.id if live else 0, kind == "handler")
+            if await self._put(write, live):
                 await self._changed(ns, kind)
                 return row
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
@@ -102,8 +102,8 @@ class Definitions:
             live = await self.find(ns, kind, name, version, exact=True)
             if live is None:
                 raise EngineError("not found", f"there is no {kind} {name!r} version {version}", "name")
-            write = DefinitionWrite(ns, kind, name, version, None, self._moment(live), live.id, kind == "handler")
-            if await self._put(write):
+            write = DefinitionWrite(ns, kind, name, version, None, 0, live.id, kind == "handler")
+            if await self._put(write, live):
                 await self._changed(ns, kind)
                 return write.at
         raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
@@ -121,11 +121,19 @@ class Definitions:
         """Microseconds, rising whatever the clock does."""
         return self._instants.next(live.since + 1 if live is not None else 0)
 
-    async def _put(self, write: DefinitionWrite) -> bool:
+    async def _put(self, write: DefinitionWrite, live: DefinitionRow | None = None) -> bool:
+        """The row holds from when it takes its place in a batch: what has been settled by then stays as it was."""
+
         if write.counts:
             await self.handlers.turn(write.ns)
-        done = await self._write(lambda group: group.definitions.append(write))
-        return done.ok
+
+        def fill(group: Group) -> None:
+            write.at = self._moment(live)
+            if write.row is not None:
+                write.row.since = write.at
+            group.definitions.append(write)
+
+        return (await self._write(fill)).ok
 
     async def _changed(self, ns: str, kind: str) -> None:
         """Our change is in the store."""
@@ -201,8 +209,8 @@ class Definitions:
             return await self.process(bound.id)
         key = self._keys()
         process = await self._compile(language, row.name, row.version, body, key)  # before it is kept: what is kept compiles
-        bound = DefinitionRow(key, row.ns, "bound", row.language, row.name, row.version, body, digest, self._moment(None))
-        if await self._put(DefinitionWrite(row.ns, "bound", row.name, row.version, bound, bound.since)):
+        bound = DefinitionRow(key, row.ns, "bound", row.language, row.name, row.version, body, digest, 0)
+        if await self._put(DefinitionWrite(row.ns, "bound", row.name, row.version, bound, 0)):
             self._keep(process)
             return process
         raise EngineError("busy", f"process {row.name!r} is being changed by others; try again")

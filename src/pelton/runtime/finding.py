@@ -13,7 +13,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pelton.kernel.facts import Codec
 from pelton.kernel.rows import Record
+from pelton.runtime.base import EngineError
 from pelton.store.base import Store
 
 MOST = 200_000
@@ -30,30 +32,39 @@ class Committer(Protocol):
 
 
 class Finder:
-    def __init__(self, store: Store, committer: Committer) -> None:
+    def __init__(self, store: Store, committer: Committer, codec: Codec) -> None:
         self._store = store
         self._committer = committer
+        self._codec = codec
 
     async def open(
         self, ns: str, process: str, where: Callable[[Record], bool], conjuncts: Sequence[Alternatives]
     ) -> tuple[list[int], bool]:
-        """Runs of a process whose record is live and passes, oldest first; and whether there are more than are told."""
+        """Runs of a process whose record is live and passes, oldest first; and whether there are more than are told. Raises
+        EngineError "expression" when `where` fails."""
         await self._committer.settled()
         keys = await self._store.candidates(ns, process, conjuncts, CANDIDATES) if conjuncts else None
         found: list[int] = []
         if keys is not None:
             for at in range(0, len(keys), PAGE):
                 page = await self._store.records_of(keys[at : at + PAGE])
-                found += [record.run for record in page if record.live and where(record)]
+                found += [record.run for record in page if record.live and self._passes(where, record)]
             return found[:MOST], len(found) > MOST
         after = 0
         while True:
             page = await self._store.records(ns, process=process, live=True, after=after, limit=PAGE)
-            found += [record.run for record in page if where(record)]
+            found += [record.run for record in page if self._passes(where, record)]
             if len(page) < PAGE or len(found) > MOST:
                 return found[:MOST], len(found) > MOST
             after = page[-1].run
             await asyncio.sleep(0)
+
+    def _passes(self, where: Callable[[Record], bool], record: Record) -> bool:
+        try:
+            return where(record)
+        except Exception as error:  # its author's, or the record's: nobody else has to suffer for it
+            what = f"the test failed for run {self._codec.run_id(record.run)}: {type(error).__name__}: {error}"
+            raise EngineError("expression", what) from error
 
     async def linked(self, ns: str, name: str, text: str) -> list[Record]:
         """Records of the runs that have an attribute, oldest run first, at most `LINKED`."""

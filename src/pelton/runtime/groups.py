@@ -37,7 +37,7 @@ from pelton.store.base import Delivery, Group, HeldRow, InboxRow, RunWrite, Time
 GROUP_RUNS = 64
 GROUP_ROWS = 2_000
 
-FREES_KEYS = 1 << 16  # bit of Run.flags, above the kernel's: the run's unique keys become free when it ends
+FREES_KEYS = 1 << 15  # bit of Run.flags, the last below the priority: the run's unique keys become free when it ends
 
 _encode = json.Encoder(enc_hook=repr).encode
 
@@ -129,7 +129,10 @@ class RunDelta:
             self.book.fold(change.book)
         if change.fragments:
             self.fragments = [*(self.fragments or ()), *change.fragments]
-        return 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
+        booked = 1 + len(change.book.past) + len(change.book.attributes) if change.book is not None else 0
+        return (
+            booked + 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
+        )
 
     def _fold_open(self, change: Transition, before: dict[int, OpenStep]) -> None:
         opened = self.opened = self.opened or {}

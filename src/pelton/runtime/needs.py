@@ -19,7 +19,9 @@ from pelton.kernel.facts import (
     FoundKey,
     InlineKey,
     NewestKey,
+    OpenKey,
     ProcessKey,
+    RecordKey,
     RunKey,
     ServedKey,
     StepKey,
@@ -35,6 +37,9 @@ from pelton.runtime.turns import STUB, Suspend, queue_of
 
 if TYPE_CHECKING:
     from pelton.runtime.committer import Committer
+
+
+FEW = 64  # open rows that are read with a run which keeps a record: what triggers look at
 
 
 class Scripts(Protocol):
@@ -89,6 +94,10 @@ class Needs:
             of, n = job.hint()
             if of == run and n > 0:
                 await self._prefetch(entry, head, n)
+            elif entry.process.records is not None and head.open <= FEW:
+                keys: list[Any] = [RecordKey(), OpenKey()]
+                for key, answer in zip(keys, await self._committer.store.facts(head, keys), strict=True):
+                    entry.learn(key, answer)
         finally:
             entry.busy = False
             if not loaded:

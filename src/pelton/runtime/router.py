@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
+from heapq import heappop, heappush
 from typing import Any
 
 from msgspec import convert, json, structs
@@ -59,9 +61,10 @@ ROWS = 1_000
 BODY = 4 << 20  # bytes of JSON
 TEXT = 1_024  # characters of a source, id, type or subject
 MOST_HOPS = 64
+PATIENCE = 1.0  # seconds that an event waits for those before it, so that it finds what they have changed
 FIRED = frozenset({"fired", "failed"})
 
-Place = tuple[str, str, int]  # handler, action, number of its command
+Place = tuple[str, int, int]  # handler, number of its action, number of the action's command
 
 _encode = json.Encoder(order="sorted", enc_hook=repr).encode
 
@@ -83,6 +86,39 @@ class Gathered:
         self.left -= 1
         if not self.left and not self.future.done():
             self.future.set_result(None)
+
+
+class Ordered:
+    """Events that are under way, in the order in which they came. Cost: constant, for one that waits the logarithm of those."""
+
+    __slots__ = ("_keys", "_waiting")
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[int, None] = OrderedDict()
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # a heap
+
+    def begin(self, key: int) -> None:
+        """Keys rise."""
+        self._keys[key] = None
+
+    def end(self, key: int) -> bool:
+        """True when no more are under way."""
+        self._keys.pop(key, None)
+        oldest = next(iter(self._keys), None)
+        while self._waiting and (oldest is None or self._waiting[0][0] <= oldest):
+            _, future = heappop(self._waiting)
+            if not future.done():
+                future.set_result(None)
+        return oldest is None
+
+    async def first(self, key: int) -> None:
+        """Returns when none is older, or after a while."""
+        if next(iter(self._keys), key) >= key:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heappush(self._waiting, (key, future))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(future, PATIENCE)
 
 
 class EventJob(Job):
@@ -111,7 +147,7 @@ class EventJob(Job):
         self.body_hash = body_hash
         self.hops = event.hops
         self.followers: list[tuple[Gathered, int, bytes]] = []  # the first is the event itself
-        self.keys: dict[tuple[str, str, int], int] = {}  # keys of runs to be started, the same in every try
+        self.keys: dict[Place, int] = {}  # keys of runs to be started, the same in every try
         self.repeat = False  # the store has it already
         self.found: EventRow | None = None
         self.outdated = False
@@ -148,6 +184,7 @@ class Router:
         self._committer = committer
         self._most = recent
         self._recent: OrderedDict[tuple[str, str, str], EventJob | tuple[bytes, Posted]] = OrderedDict()
+        self._under_way: dict[str, Ordered] = {}  # by namespace
         self.stats = {"events": 0, "repeats": 0, "unmatched": 0}
 
     def overtaken(self, job: EventJob) -> None:
@@ -200,9 +237,20 @@ class Router:
         except EngineError as error:
             return error
         self._recent[event.ns, event.source, event.id] = job
+        self._under_way.setdefault(event.ns, Ordered()).begin(key)
         return None
 
+    async def earlier(self, job: EventJob) -> None:
+        """Returns when the events of the namespace that came before this one are over, or have taken too long."""
+        await self._under_way[job.ns].first(job.key)
+
+    def _over(self, job: EventJob) -> None:
+        ordered = self._under_way.get(job.ns)
+        if ordered is not None and ordered.end(job.key):
+            del self._under_way[job.ns]
+
     def settled(self, job: EventJob, posted: Posted) -> None:
+        self._over(job)
         event = job.event
         self._committer.definitions.handlers.through(event.ns, job)
         first_hash = job.body_hash if job.found is None else bytes(job.found.hash)
@@ -224,6 +272,7 @@ class Router:
                 gathered.put(index, posted)
 
     def failed(self, job: EventJob, error: EngineError) -> None:
+        self._over(job)
         event = job.event
         self._committer.definitions.handlers.through(event.ns, job)
         if self._recent.get((event.ns, event.source, event.id)) is job:
@@ -320,21 +369,32 @@ class Acts:
         self._plan(fired, decisions)
         self._prepare()
         turn = self._turn
-        turn.multiple = sum(len(commands) for _, acts in self._planned for _, commands in acts) > 1
+        commands = [command for _, acts in self._planned for _, commands in acts for command in commands]
+        turn.multiple = len(commands) > 1 or any(isinstance(command, MatchCommand) for command in commands)
         for match, acts in self._planned:
-            mark, keys, mine = turn.mark(), len(self.run_keys), []
+            mark, mine = turn.mark(), []
+            kept = self.done, len(self.run_keys), len(self.jobs), {name: len(job.runs) for name, job in self.many.items()}
             try:
-                for action, commands in acts:
-                    mine += self._act(match.handler, action, commands)
+                for position, (action, commands) in enumerate(acts):
+                    mine += self._act(match.handler, action, commands, position)
             except (Suspend, NextBatch):
                 raise
             except Exception as error:  # one handler's trouble is its own
                 turn.back(mark)
-                del self.run_keys[keys:]
+                self._back(*kept)
                 detail = error.message if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
                 fail(decisions, match.handler, detail[:2000])
                 mine = [EventEffect(handler=match.handler.name, action="", outcome="failed", detail=detail[:2000])]
             effects += mine
+
+    def _back(self, done: int, run_keys: int, jobs: int, many: dict[bytes, int]) -> None:
+        """What a handler wanted that failed is not done later either."""
+        self.done = done
+        del self.run_keys[run_keys:]
+        del self.jobs[jobs:]
+        self.many = {name: job for name, job in self.many.items() if name in many}
+        for name, count in many.items():
+            del self.many[name].runs[count:]
 
     def _plan(self, fired: Sequence[Fired], decisions: list[Decision]) -> None:
         scripts = self._job.answers.scripts
@@ -373,7 +433,7 @@ class Acts:
         definitions = self._committer.definitions
         matches: list[tuple[Place, MatchCommand]] = []
         for match, acts in self._planned:
-            for action, commands in acts:
+            for position, (_, commands) in enumerate(acts):
                 for index, command in enumerate(commands):
                     if isinstance(command, StartCommand):
                         name = (ns, command.process, command.version)
@@ -384,20 +444,25 @@ class Acts:
                     elif isinstance(command, SignalCommand) and len(runs) < DIRECT:
                         runs.append(command.run)
                     elif isinstance(command, MatchCommand):
-                        place = (match.handler.name, action.name, index)
+                        place = (match.handler.name, position, index)
                         if ("open", *place) not in known:
                             matches.append((place, command))
-                        else:
-                            runs += known["open", *place][0][: max(DIRECT - len(runs), 0)]
+                        elif not isinstance(found := known["open", *place], EngineError):
+                            runs += found[0][: max(DIRECT - len(runs), 0)]
         loads = self._turn.missing(runs)
         if loads or bindings or keyed or matches:
             fetch = (lambda: self._look_up(keyed, matches)) if keyed or matches else None
             raise Suspend(loads=loads, bindings=tuple(bindings), fetch=fetch)
 
     async def _look_up(self, commands: Sequence[StartCommand], matches: Sequence[tuple[Place, MatchCommand]]) -> None:
+        if matches:
+            await self._router.earlier(self._job)
         for place, match in matches:
             found = self._committer.finder.open(self._event.ns, match.process, match.where, match.conjuncts)
-            self._job.answers.outside["open", *place] = await found
+            try:
+                self._job.answers.outside["open", *place] = await found
+            except EngineError as error:
+                self._job.answers.outside["open", *place] = error
         for command in commands:
             live = command.on_same_key == "fail if live"
             runs = await self._committer.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
@@ -406,18 +471,18 @@ class Acts:
             self._job.answers.outside[key_name(command)] = 0 if stub or not runs else runs[0]
             self._job.answers.outside["stub", *key_name(command)] = runs[0] if stub else 0
 
-    def _act(self, handler: Handler, action: Action, commands: list[Command]) -> list[EventEffect]:
+    def _act(self, handler: Handler, action: Action, commands: list[Command], position: int) -> list[EventEffect]:
         effects: list[EventEffect] = []
         for index, command in enumerate(commands):
             effect = EventEffect(handler=handler.name, action=action.name, outcome="failed")
             if isinstance(command, Problem):
                 effect.detail = command.detail
             elif isinstance(command, StartCommand):
-                self._start(command, effect, (handler.name, action.name, index))
+                self._start(command, effect, (handler.name, position, index))
             elif isinstance(command, PostCommand):
                 self._post(command, effect)
             elif isinstance(command, MatchCommand):
-                effects += self._match(command, effect, (handler.name, action.name, index))
+                effects += self._match(command, effect, (handler.name, position, index))
                 continue
             else:
                 self._signal(command, effect)
@@ -425,7 +490,7 @@ class Acts:
             effects.append(effect)
         return effects
 
-    def _start(self, command: StartCommand, effect: EventEffect, place: tuple[str, str, int]) -> None:
+    def _start(self, command: StartCommand, effect: EventEffect, place: Place) -> None:
         process = self._process(command)
         if command.key:
             other = self._job.answers.outside[key_name(command)] or self._begun(process.name, command.key)
@@ -501,7 +566,10 @@ class Acts:
 
     def _match(self, command: MatchCommand, effect: EventEffect, place: Place) -> list[EventEffect]:
         """One effect a run, for those that are told at once; one for all the others."""
-        runs, more = self._job.answers.outside["open", *place]
+        found = self._job.answers.outside["open", *place]
+        if isinstance(found, EngineError):
+            raise found
+        runs, more = found
         effects: list[EventEffect] = []
         room = max(DIRECT - self.done, 0)
         for run in runs[:room]:

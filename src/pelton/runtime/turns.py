@@ -22,7 +22,7 @@ from pelton.kernel.facts import Held, HeldKey, Missing, ProcessKey
 from pelton.kernel.process import Process
 from pelton.kernel.rows import OpenStep, Run, RunStatus
 from pelton.kernel.runs import MOST_HOPS
-from pelton.kernel.signals import AnySignal, ChildEnded, Continue, Signal, Start
+from pelton.kernel.signals import AnySignal, ChildEnded, Continue, Count, Signal, Start
 from pelton.kernel.transition import (
     Claim,
     CloseWaitKeys,
@@ -299,7 +299,9 @@ class Turn:
             self._spread(first, todo)
             while todo:
                 sender, effect = todo.popleft()
-                if len(self.changes) >= GROUP_RUNS or self.rows >= GROUP_ROWS:
+                full = len(self.changes) >= GROUP_RUNS or self.rows >= GROUP_ROWS
+                # What a child is counted as is in one commit with what it is, or a parent would pass before its time.
+                if full and (type(effect) is StartRun or type(effect.signal) is not Count):  # type: ignore[union-attr]
                     self._post(sender, effect)
                 elif type(effect) is StartRun:
                     self._start_child(sender, effect, todo)
