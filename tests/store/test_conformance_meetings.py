@@ -163,6 +163,10 @@ async def test_definitions_as_they_were(store: Store) -> None:
     assert await ids(name="d", version=2) == [4]
     assert await ids(version=1) == [2]
     assert await ids(limit=1) == [2]
+    assert await ids(limit=1, after="c") == await ids(after="ca") == [4]
+    assert await ids(after="d") == await ids(after="d", at=200) == []
+    assert await ids(after="c", at=200) == [3, 4]
+    assert await ids(after="b", at=100, limit=1) == [2]
     row = await store.definition(1)
     assert row is not None
     assert row.until == 200

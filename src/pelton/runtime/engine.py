@@ -234,8 +234,8 @@ class Engine:
     async def definition(self, ns: str, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
         return await self.definition_cache.find(ns, kind, name, version, at)
 
-    async def definitions(self, ns: str, kind: str, at: int = 0) -> list[DefinitionRow]:
-        return await self.store.definitions(ns, kind, at=at)
+    async def definitions(self, ns: str, kind: str, at: int = 0, *, after: str = "", limit: int = 0) -> list[DefinitionRow]:
+        return await self.store.definitions(ns, kind, at=at, after=after, limit=limit)
 
     async def bind(self, ns: str, name: str, version: int = 0) -> Process:
         return await self.definition_cache.bind(ns, name, version)

@@ -502,9 +502,11 @@ class Store(Protocol):
     # ---- definitions
     async def definition(self, id: int) -> DefinitionRow | None: ...
     async def definitions(
-        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0
+        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
     ) -> list[DefinitionRow]:
-        """Live rows (`at` 0), or those that were live at that microsecond; by name, then version ascending. limit 0 = all."""
+        """Live rows (`at` 0), or those that were live at that microsecond; by name, then version ascending. limit 0 = all.
+
+        `after`: only names behind this one; with neither name nor version."""
         ...
 
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, WORKERS, Api, named, update_of
 
 from pelton.kernel.expressions.base import Invalid
+from pelton.languages.lusid import entities, listing
 from pelton.languages.lusid.listing import ordered, orders_of
 from pelton.languages.lusid.paths import split_path
 
@@ -64,6 +65,16 @@ async def test_tokens_are_base64_and_for_one_question(api: Api) -> None:
     for bad in ("x", "AAAA", token[:-4], token + "AAAA", "!" * 20, "A" * 600, "é"):
         assert (await api.refused(400, "GET", DEFINITIONS, **question, page=bad))["name"] == "InvalidPageToken"
     assert codes(await api.ok("GET", DEFINITIONS, **{**question, "limit": 2}, page=token)) == ["d00"]  # the limit may change
+
+
+async def test_lists_are_read_piece_by_piece(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entities, "AT_ONCE", 3)
+    monkeypatch.setattr(listing, "AT_ONCE", 2)
+    await filled(api, 9)
+    everything = [f"d{number:02}" for number in range(9)]
+    at = (await api.ok("GET", f"{DEFINITIONS}/acme/d08"))["version"]["asAtModified"]
+    for more in ({}, {"asAt": at}, {"filter": "id.scope eq 'acme'"}, {"sortBy": "id.code"}):
+        assert codes(await api.ok("GET", DEFINITIONS, **more)) == everything
 
 
 async def test_filters_see_what_answers_show(api: Api) -> None:

@@ -10,6 +10,7 @@ Invariant: versions of one thing count up by one, whoever writes at the same tim
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,6 +26,7 @@ from pelton.runtime.rows import DefinitionRow
 
 VERSION = 1  # of every row: versions of these things are rows in time
 TRIES = 10
+AT_ONCE = 500  # rows that are read before others get their turn
 
 
 class Envelope(Struct, rename="camel", omit_defaults=True):
@@ -40,10 +42,26 @@ class Envelope(Struct, rename="camel", omit_defaults=True):
     definition: int = 0
 
 
-class Entity(NamedTuple):
-    row: DefinitionRow
-    envelope: Envelope
-    value: dict[str, Any]
+_decode = msgspec.json.Decoder(Envelope).decode
+
+
+class Entity:
+    """A row, read. Its value is made when it is asked for: lists look at many and show few."""
+
+    __slots__ = ("_value", "envelope", "row")
+
+    def __init__(self, row: DefinitionRow) -> None:
+        self.row = row
+        self.envelope = _decode(row.body)
+        self._value: dict[str, Any] | None = None
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """To be read only."""
+        if self._value is None:
+            self._value = msgspec.json.decode(self.envelope.value)
+        assert self._value is not None
+        return self._value
 
     @property
     def created(self) -> int:
@@ -71,14 +89,6 @@ class Entity(NamedTuple):
         }
 
 
-_decode = msgspec.json.Decoder(Envelope).decode
-
-
-def read(row: DefinitionRow) -> Entity:
-    envelope = _decode(row.body)
-    return Entity(row, envelope, msgspec.json.decode(envelope.value))
-
-
 class Kind(NamedTuple):
     """`row`: kind of the rows. `noun`: as errors are named. `words`: as people say."""
 
@@ -103,7 +113,7 @@ class Entities:
 
     async def find(self, name: str, at: int = 0) -> Entity | None:
         row = await self._engine.definition(self._ns, self.kind.row, name, VERSION, at)
-        return read(row) if row is not None and row.language == LANGUAGE else None
+        return Entity(row) if row is not None and row.language == LANGUAGE else None
 
     async def get(self, name: str, at: int = 0) -> Entity:
         """Raises Refused 404."""
@@ -114,9 +124,16 @@ class Entities:
         return found
 
     async def all(self, at: int = 0) -> list[Entity]:
-        """By name."""
-        rows = await self._engine.definitions(self._ns, self.kind.row, at)
-        return [read(row) for row in rows if row.language == LANGUAGE]
+        """By name. Others get their turn in between: there may be very many."""
+        found: list[Entity] = []
+        after = ""
+        while True:
+            rows = await self._engine.definitions(self._ns, self.kind.row, at, after=after, limit=AT_ONCE)
+            found += [Entity(row) for row in rows if row.language == LANGUAGE]
+            if len(rows) < AT_ONCE:
+                return found
+            after = rows[-1].name
+            await asyncio.sleep(0)
 
     async def page(self, at: int) -> tuple[list[Entity], int]:
         """All as at a moment, the oldest first, and the moment at which the same will be read again. `at` 0 = now."""
@@ -184,7 +201,7 @@ class Entities:
             must_be_new=must_be_new,
             seen=seen,
         )
-        return read(row)
+        return Entity(row)
 
     async def _refuse_foreign(self, name: str) -> None:
         row = await self._engine.definition(self._ns, self.kind.row, name)

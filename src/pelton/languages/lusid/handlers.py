@@ -8,7 +8,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.handlers import Handler
 from pelton.languages.lusid import scheduling
 from pelton.languages.lusid.activities import Activity
-from pelton.languages.lusid.entities import read
+from pelton.languages.lusid.entities import Entity
 from pelton.languages.lusid.face import LANGUAGE
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.words import EVENT_MEMBERS
@@ -20,7 +20,7 @@ ACTIVE = "Active"
 def compile_handler(row: DefinitionRow) -> Handler:
     """A handler for a schedule is for the events of its own schedule. Raises Invalid for a body that is no handler."""
     try:
-        entity = read(row)
+        entity = Entity(row)
         value = entity.value
         pattern = value.get("eventMatchingPattern") or {}
         active = value["status"] == ACTIVE

@@ -1,11 +1,12 @@
 """Lists: rows of anything, filtered, sorted and cut into pages.
 
-A row is seen by filters and sort orders as its answer shows it. Cost: every row that there is at the moment is read and shown;
-lists whose rows are many have an index of their own in front.
+A row is seen by filters and sort orders as its answer shows it. Cost: every row that there is at the moment is read, some 10 us
+each; with a filter or an order each is shown as well, some 30 us more. Others get their turn every few milliseconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ from pelton.web.errors import FieldProblem
 T = TypeVar("T")
 Row = dict[str, Any]
 MAX_SORTS = 20
+AT_ONCE = 100  # rows that are looked at before others get their turn
 
 
 class Order(NamedTuple):
@@ -102,14 +104,23 @@ async def listed(
     orders = orders_of(asked.sort, roots)
     page = paging.page_of(request, asked)
     entities, pin = await read(page.at)
-    rows = [shown(each) for each in entities]
-    if condition is not None:
-        rows = [row for row in rows if condition.passes(row)]
-    if orders:
-        rows = ordered(rows, orders)
-    part = rows[page.start : page.start + page.limit]
-    answer = paging.paged(part, asked, page, page.at if page.start else pin, len(rows))
-    return json_response(answer)
+    last = page.start + page.limit
+    if condition is None and not orders:
+        part, total = [shown(each) for each in entities[page.start : last]], len(entities)
+    else:
+        rows = await _passing(entities, shown, condition)
+        part, total = ordered(rows, orders)[page.start : last], len(rows)
+    return json_response(paging.paged(part, asked, page, page.at if page.start else pin, total))
+
+
+async def _passing(entities: Sequence[T], shown: Callable[[T], Row], condition: Condition | None) -> list[Row]:
+    """The rows that pass, some at a time, so that others get their turn in between."""
+    found: list[Row] = []
+    for start in range(0, len(entities), AT_ONCE):
+        rows = [shown(each) for each in entities[start : start + AT_ONCE]]
+        found += rows if condition is None else [row for row in rows if condition.passes(row)]
+        await asyncio.sleep(0)
+    return found
 
 
 def _bad_sort(message: str) -> Refused:

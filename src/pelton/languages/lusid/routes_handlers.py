@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from pelton.languages.lusid import decode, schedule, scheduling
 from pelton.languages.lusid.checks_handlers import check_against, check_handler
-from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name, read
+from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.event_types import EventTypes
 from pelton.languages.lusid.face import LANGUAGE, Face, as_at
@@ -71,7 +71,7 @@ class Handlers:
     async def restore(self) -> None:
         """Puts right what a crash between the change of a handler and of its run left behind."""
         rows = await self.face.engine.definitions(self.face.ns, HANDLERS.row)
-        found = [read(row) for row in rows if row.language == LANGUAGE and b'"scheduleMatchingPattern"' in row.body]
+        found = [Entity(row) for row in rows if row.language == LANGUAGE and b'"scheduleMatchingPattern"' in row.body]
         patterns = {each.row.name: (pattern, each.row.since) for each in found if (pattern := pattern_of(each))}
         await scheduling.restore(self.face.engine, self.face.ns, patterns)
 

@@ -259,7 +259,8 @@ SELECT name, state FROM seen WHERE ns = ?1 AND source = ?2 AND name > ?3 ORDER B
 SELECT until, body FROM definition WHERE id = ?1;
 
 -- name: definitions
-SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 ORDER BY name, version LIMIT ?3;
+SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name > ?4
+ORDER BY name, version LIMIT ?3;
 
 -- name: definitions_live
 SELECT id FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2;
@@ -277,8 +278,8 @@ SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AN
 ORDER BY name LIMIT ?3;
 
 -- name: definitions_at
--- As it was at an instant. An empty name or version 0 stands for any.
-SELECT until, body FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND (?4 = '' OR name = ?4)
+-- As it was at an instant. Version 0 stands for any.
+SELECT until, body FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND name > ?4
 AND (?5 = 0 OR version = ?5) AND since <= ?6 AND (until = 0 OR until > ?6) ORDER BY name, version LIMIT ?3;
 
 -- name: definitions_name_at

@@ -418,12 +418,13 @@ class SqliteStore:
         return _definition(self._reader.one("definition", id))
 
     async def definitions(
-        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0
+        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
     ) -> list[DefinitionRow]:
         most = limit or -1
-        if at:
-            statement = "definitions_name_at" if name else "definitions_at"
-            rows = self._reader.all(statement, ns, kind, most, name, version, at)
+        if at and name:
+            rows = self._reader.all("definitions_name_at", ns, kind, most, name, version, at)
+        elif at:
+            rows = self._reader.all("definitions_at", ns, kind, most, after, version, at)
         elif name and version:
             rows = self._reader.all("definitions_version", ns, kind, most, name, version)
         elif name:
@@ -431,7 +432,7 @@ class SqliteStore:
         elif version:
             rows = self._reader.all("definitions_any_version", ns, kind, most, "", version)
         else:
-            rows = self._reader.all("definitions", ns, kind, most)
+            rows = self._reader.all("definitions", ns, kind, most, after)
         return [row for found in rows if (row := _definition(found)) is not None]
 
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
