@@ -86,6 +86,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("transitions.1.guard", "fields[", "transitions[1].guard"),
     ("transitions.1.guard", "", "transitions[1].guard"),
     ("transitions.1.guard", "state eq '" + "x" * 1024 + "'", "transitions[1].guard"),
+    ("actions", action(type="TriggerChildTasks", trigger="t", filter="x eq CurrentUser"), "actions[0].actionDetails.filter"),
     ("actions", action(type="Sing"), "actions[0].actionDetails.type"),
     ("actions", action(), "actions[0].actionDetails.type"),
     ("actions", action(type="TriggerParentTask"), "actions[0].actionDetails.trigger"),

@@ -62,6 +62,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (changed(ON_FILE, "eventMatchingPattern.eventType", "TaskUpdated"), "eventMatchingPattern.eventType"),
     (changed(ON_FILE, "eventMatchingPattern.eventType", "taskdefinitioncreated"), "eventMatchingPattern.eventType"),
     (changed(ON_FILE, "eventMatchingPattern.filter", "body.x eq"), "eventMatchingPattern.filter"),
+    (changed(ON_FILE, "eventMatchingPattern.filter", "header.userId eq CurrentUser"), "eventMatchingPattern.filter"),
     (changed(ON_FILE, "eventMatchingPattern.filter", "filePath eq 'x'"), "eventMatchingPattern.filter"),
     (changed(ON_FILE, "runAsUserId", ...), "runAsUserId"),
     (changed(ON_FILE, "runAsUserId", {}), "runAsUserId"),

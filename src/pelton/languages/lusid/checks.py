@@ -12,7 +12,6 @@ from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.filters import MAX_LENGTH, parse_filter
 from pelton.languages.lusid.model import FieldMapping, Mappings, Text
 from pelton.languages.lusid.times import EXPECTED, parse_moment
-from pelton.languages.lusid.words import RIGHT_NAMES
 from pelton.web.errors import FieldProblem
 
 MAX_GUARD = 1024
@@ -67,12 +66,13 @@ class Problems:
         *,
         roots: frozenset[str] | None = None,
         right_roots: frozenset[str] = frozenset(),
+        right_names: frozenset[str] = frozenset(),
     ) -> None:
-        """A filter must parse."""
+        """A filter must parse, with the same names as where it is used."""
         if not text:
             return
         try:
-            parse_filter(str(text), limit=limit, roots=roots, right_names=RIGHT_NAMES, right_roots=right_roots)
+            parse_filter(str(text), limit=limit, roots=roots, right_names=right_names, right_roots=right_roots)
         except Invalid as error:
             self.add(path, f"is no filter: {error.message}", shown(text), "InvalidFilter")
 

@@ -24,6 +24,7 @@ from pelton.languages.lusid.model import (
     TriggerNextTask,
     UpdateTaskDefinition,
 )
+from pelton.languages.lusid.words import RIGHT_NAMES
 
 DOMAIN = "TaskDefinition"
 
@@ -51,7 +52,7 @@ def check_definition(given: UpdateTaskDefinition) -> None:
         problems.declared(each.trigger, triggers, f"{at}.trigger", "trigger", "UnknownTrigger")
         if each.action:
             problems.declared(each.action, actions, f"{at}.action", "action")
-        problems.condition(each.guard, f"{at}.guard")
+        problems.condition(each.guard, f"{at}.guard", right_names=RIGHT_NAMES)
     for index, action in enumerate(given.actions or ()):
         _action(problems, action, f"actions[{index}].actionDetails", actions)
     check_properties(problems, given.properties or {}, "properties")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -10,6 +11,7 @@ from pelton.languages.lusid.times import parse_moment, print_moment
 
 MAX_TEXT = 64_000  # characters of one value
 MAX_DIGITS = 400  # characters of a number that comes as text
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?\s*", re.ASCII)
 
 
 def fitted(kind: str, value: Any) -> Any:
@@ -43,7 +45,7 @@ def _number(value: Any) -> int | float:
         if not math.isfinite(value):
             raise ValueError("a finite number")
         return value
-    if isinstance(value, str) and len(value) > MAX_DIGITS:
+    if isinstance(value, str) and (len(value) > MAX_DIGITS or _NUMBER.fullmatch(value) is None):
         raise ValueError("a number")
     try:
         exact = Decimal(value)

@@ -14,14 +14,14 @@ from pelton.kernel.expressions.base import Read
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.task import PARENT, SEPARATOR
 from pelton.languages.lusid.times import print_moment
+from pelton.languages.lusid.words import CURRENT_USER, RIGHT_NAMES
 
 MAX_GUARD = 1024
-CURRENT_USER = "CurrentUser"
 
 
 def parse_guard(text: str) -> Condition:
     """Raises Invalid."""
-    return parse_filter(text, limit=MAX_GUARD, right_names=frozenset([CURRENT_USER]))
+    return parse_filter(text, limit=MAX_GUARD, right_names=RIGHT_NAMES)
 
 
 class Guard:

@@ -12,19 +12,17 @@ The document: `definition` (scope/code), `asAt` and `row` (the definition's vers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from pelton.kernel.context import Scene
 from pelton.kernel.process import Records
 from pelton.kernel.turn import Moment, Refusal
+from pelton.languages.lusid.field_types import fitted
 from pelton.languages.lusid.filters import index_value
-from pelton.languages.lusid.times import parse_moment, print_moment
 
 CORRELATIONS, STACK = "correlationids", "stackingkey"
 PARENT, PREVIOUS = "parent", "previous"
 MAX_CORRELATIONS = 100
-MAX_TEXT = 64_000  # characters of one value
 SEPARATOR = "\x1f"  # between definition and state, where children are counted
 
 
@@ -97,47 +95,6 @@ def _known(kind: str, value: Any) -> Any:
 
 
 # ---- values
-
-
-def fitted(kind: str, value: Any) -> Any:
-    """The value as a field of this type keeps it. Raises ValueError with what would fit."""
-    if kind in ("String", "LusidUserId"):
-        if not isinstance(value, str):
-            raise ValueError("a text")
-        if len(value) > MAX_TEXT:
-            raise ValueError(f"a text of at most {MAX_TEXT} characters")
-        return value
-    if kind == "Decimal":
-        return _number(value)
-    if kind == "Boolean":
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        raise ValueError("true or false")
-    moment = parse_moment(value) if isinstance(value, str) else None
-    if moment is None:
-        raise ValueError("a date and time such as 2024-06-05T15:12:39Z")
-    return print_moment(moment)
-
-
-def _number(value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise ValueError("a number")
-    if isinstance(value, int | float):
-        return value
-    try:
-        exact = Decimal(value)
-    except InvalidOperation:
-        raise ValueError("a number") from None
-    if not exact.is_finite():
-        raise ValueError("a finite number")
-    if exact == exact.to_integral_value() and abs(exact) < 2**63:
-        return int(exact)
-    near = float(exact)
-    if Decimal(repr(near)) != exact:
-        raise ValueError("a number of at most 17 significant digits")
-    return near
 
 
 def refused(name: str, field: str, message: str) -> Refusal:
