@@ -185,5 +185,13 @@ def test_only_those_who_may_try_again_are_told_when() -> None:
     assert body(WebError(429, "x", headers={"retry-after": "7"}))[1]["retry-after"] == "7"
 
 
+def test_the_rules_say_their_own_names() -> None:
+    refusal = EngineError("invalid", "m", trace=[{"name": "FieldReadOnly", "field": "fields[x]"}])
+    status, _, found = body(refusal)
+    assert (status, found["name"], found["errors"]) == (400, "FieldReadOnly", {"fields[x]": ["m"]})
+    for trace in ([], ["text"], [{"name": "Unheard"}], [{"name": ["x"], "field": 5}]):
+        assert body(EngineError("guard", "m", trace=trace))[2]["name"] == "GuardConditionNotMet"
+
+
 def test_every_name_has_a_number_of_its_own() -> None:
     assert len({known.code for known in NAMES.values()}) == len(NAMES)

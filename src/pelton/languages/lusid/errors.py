@@ -153,7 +153,7 @@ def _named(error: EngineError) -> tuple[str, str]:
     name = said.get("name")
     field = said.get("field")
     return (
-        name if name in NAMES else _ENGINE.get(error.code, "Conflict"),
+        name if isinstance(name, str) and name in NAMES else _ENGINE.get(error.code, "Conflict"),
         field if isinstance(field, str) else error.field,
     )
 
