@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -336,11 +337,11 @@ async def cold(job: dict[str, Any]) -> dict[str, Any]:
 JOBS = {"starts": starts, "waits": waits, "posts": posts, "handlers": handlers, "rounds": rounds, "cold": cold}
 
 
-def main() -> None:
+def main(jobs: Mapping[str, Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]]) -> None:
     source = sys.argv[1]
     job = json.decode(Path(source[1:]).read_bytes() if source.startswith("@") else source.encode())
     try:
-        found = uvloop.run(JOBS[job["job"]](job))
+        found = uvloop.run(jobs[job["job"]](job))
     except (ExceptionGroup, Failed, OSError) as error:
         first: BaseException = error
         while isinstance(first, ExceptionGroup):
@@ -350,4 +351,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(JOBS)

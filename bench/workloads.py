@@ -34,22 +34,24 @@ class Plan(NamedTuple):
     loop: int = 20_000
     window: int = 1_000
     loops: int = 8
+    tasks: int = 100_000
+    children: tuple[int, ...] = (100, 500, 1_000)
     peers: bool = True
 
 
-def run_load(job: dict[str, Any], seconds: float) -> dict[str, Any]:
-    with Load(job) as load:
+def run_load(job: dict[str, Any], seconds: float, module: str = "load") -> dict[str, Any]:
+    with Load(job, module) as load:
         return load.result(seconds)
 
 
 class Load:
     """A load generator at work."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any], module: str = "load") -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
             json.dump(job, file)
         self._file = Path(file.name)
-        command = [sys.executable, "-m", "bench.load", f"@{file.name}"]
+        command = [sys.executable, "-m", f"bench.{module}", f"@{file.name}"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Load:
@@ -220,18 +222,22 @@ def w2(plan: Plan) -> Iterator[Row]:
 
 
 def w3(plan: Plan) -> Iterator[Row]:
-    handlers = [definitions.starts("bench-start", definitions.START, "bench_at_once")]
     settings = (
         ("singly, 64 callers", 1, 64, (Target("rate", 8_000, False), Target("cpu", 0.2))),
         ("batches of 100, 4 callers", 100, 4, (Target("rate", 15_000, False), Target("cpu", 0.2))),
     )
     for name, batch, callers, targets in settings:
-        with server(definitions.at_once(), handlers=handlers) as pelton:
-            job = {"job": "posts", "url": pelton.url, "pids": [pelton.pid], "callers": callers, "batch": batch}
-            yield row("W3", name, run_load({**job, "seconds": plan.seconds}, plan.seconds), "event", targets)
+        yield row("W3", name, posted(plan.seconds, batch, callers), "event", targets)
     if plan.peers:
         found = dbos({"job": "posts", "callers": 32, "seconds": plan.seconds})
         yield row("W3", "singly, 32 callers", found, "event", system="DBOS")
+
+
+def posted(seconds: float, batch: int, callers: int) -> dict[str, Any]:
+    handlers = [definitions.starts("bench-start", definitions.START, "bench_at_once")]
+    with server(definitions.at_once(), handlers=handlers) as pelton:
+        job = {"job": "posts", "url": pelton.url, "pids": [pelton.pid], "callers": callers, "batch": batch}
+        return run_load({**job, "seconds": seconds}, seconds)
 
 
 def w4(plan: Plan) -> Iterator[Row]:
