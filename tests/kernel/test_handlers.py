@@ -9,10 +9,25 @@ from hypothesis import strategies as st
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome, Unanswered
 from pelton.kernel.expressions.conditions import compile_condition
-from pelton.kernel.expressions.filters import And, Compare, Matches, Parameter
+from pelton.kernel.expressions.filters import (
+    And,
+    Compare,
+    Equality,
+    Filter,
+    Matches,
+    Not,
+    Or,
+    Parameter,
+    Prefix,
+    TracedFilter,
+    folded_reader,
+)
+from pelton.kernel.expressions.filters import Test as Leaf
 from pelton.kernel.expressions.filters import Verdict as FilterVerdict
 from pelton.kernel.expressions.javascript import Sandbox, run
+from pelton.kernel.expressions.loose import folded_key, index_key
 from pelton.kernel.handlers import Decision, Handler, HandlerIndex, explain, match
+from pelton.kernel.selection import MAX_KEYS, MAX_PREFIX
 
 SANDBOX = Sandbox()
 
@@ -34,8 +49,8 @@ class Facts:
             self.answers[question] = run(question, SANDBOX)
 
 
-def handler(number: int, types: str = "order", condition: str | None = None, **more: Any) -> Handler:
-    condition_filter = compile_condition(condition) if condition is not None else None
+def handler(number: int, types: str = "order", condition: str | Filter | None = None, **more: Any) -> Handler:
+    condition_filter = compile_condition(condition) if isinstance(condition, str) else condition
     return Handler(id=number, ns="n", name=f"h{number}", types=tuple(types.split()), filter=condition_filter, **more)
 
 
@@ -59,6 +74,30 @@ def asked_directly(one: Handler, event_type: str, payload: JSON) -> Decision:
 
 def verdicts(index: HandlerIndex, event_type: str, payload: JSON) -> dict[int, str]:
     return {decision.handler.id: decision.verdict for decision in decide(index, event_type, payload)}
+
+
+def one_of(path: tuple[str, ...], *texts: str) -> Leaf:
+    """Whether the value is one of the texts, with names and texts in any letter case."""
+    folded = [text.casefold() for text in texts]
+    first, *others = [folded_key(text) for text in texts]
+    equality = Equality(tuple(step.casefold() for step in path), first, True, tuple(others))
+    return Leaf(
+        f"{path} in {texts}",
+        folded_reader(path),
+        lambda value: isinstance(value, str) and value.casefold() in folded,
+        equality=equality,
+    )
+
+
+def begins(path: tuple[str, ...], start: str, fold: bool) -> Leaf:
+    if not fold:
+        return Matches(path, start + "*")
+    return Leaf(
+        f"{path} begins {start}",
+        folded_reader(path),
+        lambda value: isinstance(value, str) and value.casefold().startswith(start.casefold()),
+        prefix=Prefix(tuple(step.casefold() for step in path), start.casefold(), True),
+    )
 
 
 def test_by_type_and_equality() -> None:
@@ -173,6 +212,9 @@ def test_add_replaces_and_remove_forgets() -> None:
         index.remove(handler(number))
     assert len(index) == 0
     assert list(index) == []
+    for one in (begins(("a", "b"), "x", True), begins(("a",), "xy", False), one_of(("A",), "x", "Y", "X")):
+        index.add(handler(1, "order *", one))
+        index.remove(handler(1))
     # Nothing is left behind: an index that lives for months does not grow with what came and went.
     assert not index._exact
     assert not index._patterns
@@ -192,6 +234,54 @@ def test_neutral_filters_are_indexed_too() -> None:
     assert len(found) <= 4  # of the tests that all share, each has the first handler that came to it
 
 
+def test_beginnings() -> None:
+    long = "p" * (MAX_PREFIX + 10)
+    starts = ["a", "ab", "abc", "b", long, long + "x", "ß"]
+    for fold in (False, True):
+        index = HandlerIndex([handler(n, "order", begins(("file", "path"), start, fold)) for n, start in enumerate(starts)])
+
+        def selected(path: JSON, index: HandlerIndex = index) -> list[int]:
+            return list(verdicts(index, "order", {"file": {"path": path}}))
+
+        assert selected("abcd") == [0, 1, 2]
+        assert selected("ab") == [0, 1]
+        assert selected("") == selected("xab") == selected(5) == selected(None) == selected(["abc"]) == []
+        assert selected("ABC") == ([0, 1, 2] if fold else [])
+        assert selected("SSx") == ([6] if fold else [])
+        assert selected(long + "y") == [4, 5]  # what differs later than that is not told apart, but asked
+        assert verdicts(index, "order", {"file": {"path": long + "y"}}) == {4: "fired", 5: "false"}
+        assert list(verdicts(index, "order", {"FILE": {"Path": "b"}})) == ([3] if fold else [])
+
+
+def test_one_of_some_values() -> None:
+    many = [str(number) + "x" for number in range(MAX_KEYS + 1)]
+    index = HandlerIndex(
+        [
+            handler(1, "order", one_of(("a",), "X", "y", "x")),
+            handler(2, "order", one_of(("A",), "Y")),
+            handler(3, "order", one_of(("A",), *many)),
+        ]
+    )
+    assert verdicts(index, "order", {"a": "x"}) == {1: "fired", 3: "false"}
+    assert verdicts(index, "order", {"a": "Y"}) == {1: "fired", 2: "fired", 3: "false"}
+    assert verdicts(index, "order", {"A": "7X"}) == {3: "fired"}
+    index.remove(handler(1))
+    assert verdicts(index, "order", {"a": "y"}) == {2: "fired", 3: "false"}
+
+
+def test_the_most_selective_test_is_taken() -> None:
+    """Of what is known: how many lie there already; then equalities before beginnings, long ones before short ones."""
+    index = HandlerIndex()
+    for number in range(50):
+        parts: list[TracedFilter] = [begins(("path",), "/", True), begins(("path",), f"/in/{number}/", True)]
+        if number >= 25:
+            parts = [one_of(("kind",), "file"), *parts]
+        index.add(handler(number, "order", And(parts)))
+    found = verdicts(index, "order", {"kind": "file", "path": "/in/7/x"})
+    assert {number for number, verdict in found.items() if verdict == "fired"} == {7}
+    assert len(found) <= 2
+
+
 TYPES = ["order", "order.new", "mail", "o*", "*", "order.*", "*.new"]
 LITERALS = ["1", "'1'", "0", "''", "true", "false", "null", "'a'", "'1,2'", "1.5"]
 MEMBERS = ["$.a", "$.b", "$.a.b", "$.a[0]", "$.b.c", "$.a?.b", "$.a.length"]
@@ -200,14 +290,33 @@ tests = st.builds(
 )
 conjunctions = st.lists(tests, min_size=1, max_size=3).map(" && ".join)
 conditions = conjunctions | st.builds("{} || {}".format, tests, tests) | st.builds("!({})".format, tests) | st.just("$.a")
-plain = st.sampled_from([None, True, False, 0, 1, 1.5, "", "1", "a", "1,2", " 1 ", "\U0001f600"])
-names = st.sampled_from(["a", "b", "c", "0", "toString"])
+plain = st.sampled_from(
+    [None, True, False, 0, 1, 1.5, "", "1", "a", "1,2", " 1 ", "\U0001f600", "A", "ab", "AB", "ß", "ss", "Sst"]
+)
+names = st.sampled_from(["a", "b", "c", "0", "toString", "A", "B"])
 values = st.recursive(plain, lambda v: st.lists(v, max_size=2) | st.dictionaries(names, v, max_size=3), max_leaves=4)
-payloads = st.dictionaries(st.sampled_from(["a", "b"]), values, max_size=2) | values
+payloads = st.dictionaries(st.sampled_from(["a", "b", "A", "B"]), values, max_size=3) | values
+paths = st.sampled_from([("a",), ("B",), ("a", "b"), ("A", "b")])
+some_texts = st.sampled_from(["a", "AB", "1", "ss", "\u1e9e", "\U0001f600"])
+leaves: st.SearchStrategy[TracedFilter] = (
+    st.builds(one_of, paths, some_texts)
+    | st.builds(one_of, paths, some_texts, some_texts)
+    | st.builds(begins, paths, some_texts, st.booleans())
+    | st.builds(
+        lambda path, pattern, fold: Matches(path, pattern, fold=fold),
+        paths,
+        st.sampled_from(["a", "A*", "a?", "*"]),
+        st.booleans(),
+    )
+    | st.builds(lambda path, value: Compare(path, "=", value), paths, plain)
+)
+neutral: st.SearchStrategy[TracedFilter] = (
+    st.lists(leaves, min_size=1, max_size=3).map(And) | st.lists(leaves, min_size=1, max_size=2).map(Or) | leaves.map(Not)
+)
 made = st.builds(
     lambda types, condition, active: (types, condition, active),
     st.lists(st.sampled_from(TYPES), min_size=1, max_size=2),
-    st.none() | conditions,
+    st.none() | conditions | neutral,
     st.booleans() | st.just(True),
 )
 
@@ -215,7 +324,7 @@ made = st.builds(
 @given(st.lists(made, max_size=12), st.sampled_from(["order", "order.new", "mail", "x"]), payloads, st.data())
 @settings(max_examples=400, deadline=None)
 def test_the_index_comes_to_what_asking_everyone_does(
-    definitions: list[tuple[list[str], str | None, bool]], event_type: str, payload: JSON, data: st.DataObject
+    definitions: list[tuple[list[str], str | Filter | None, bool]], event_type: str, payload: JSON, data: st.DataObject
 ) -> None:
     """After any changes: what fires when asked directly is selected and fires; every decision is what asking gives."""
     handlers = [handler(n, " ".join(types), source, active=active) for n, (types, source, active) in enumerate(definitions)]
@@ -236,19 +345,51 @@ def test_the_index_comes_to_what_asking_everyone_does(
             assert decisions[one.id] == expected
         else:
             assert expected.verdict != "fired"
-            # Only an equality test or the type can rule a handler out.
-            assert expected.verdict in ("type differs", "inactive") or one.filter.equalities
+            # Only a test of an index or the type can rule a handler out.
+            assert expected.verdict in ("type differs", "inactive") or one.filter.equalities or one.filter.prefixes
 
 
-def test_handlers_that_do_not_match_cost_nothing() -> None:
+@given(neutral, payloads)
+@settings(max_examples=400, deadline=None)
+def test_what_a_filter_says_of_itself_holds_whenever_it_passes(condition: TracedFilter, payload: JSON) -> None:
+    assert condition.test(payload).passed == condition.passes(payload)
+    if not condition.passes(payload):
+        return
+    for equality in condition.equalities:
+        keys = {folded_key(value) if equality.fold else index_key(value) for value in values_at(payload, equality)}
+        assert keys & {equality.key, *equality.others}
+    for prefix in condition.prefixes:
+        texts = [value.casefold() if prefix.fold else value for value in values_at(payload, prefix) if isinstance(value, str)]
+        assert any(text.startswith(prefix.text) for text in texts)
+
+
+def values_at(payload: JSON, test: Equality | Prefix) -> list[JSON]:
+    found = [payload]
+    for step in test.path:
+        found = [
+            item
+            for value in found
+            if isinstance(value, dict)
+            for name, item in value.items()
+            if (name.casefold() if test.fold else name) == step
+        ]
+    return found
+
+
+@pytest.mark.parametrize("by", ["equality", "beginning"])
+def test_handlers_that_do_not_match_cost_nothing(by: str) -> None:
     """Counted in filters asked, not in seconds."""
     asked: list[int] = []
 
     class Counting:
         def __init__(self, number: int) -> None:
             self.number = number
-            self.equalities = compile_condition(f"$.kind == 'a' && $.customer == {number}").equalities
-            self.prefixes = ()
+            self.equalities = compile_condition("$.kind == 'a'").equalities
+            self.prefixes: tuple[Prefix, ...] = ()
+            if by == "equality":
+                self.equalities += compile_condition(f"$.customer == {number}").equalities
+            else:
+                self.prefixes = (Prefix(("path",), f"/in/{number}/", True),)
 
         def passes(self, payload: JSON, context: Any = None) -> bool:
             asked.append(self.number)
@@ -260,7 +401,7 @@ def test_handlers_that_do_not_match_cost_nothing() -> None:
     index = HandlerIndex(
         Handler(id=n, ns="n", name="h", types=("order" if n % 2 else "mail",), filter=Counting(n)) for n in range(20_000)
     )
-    decisions = match(index, "order", {"kind": "a", "customer": 777, "more": list(range(50))})
+    decisions = match(index, "order", {"kind": "a", "customer": 777, "PATH": "/IN/777/x", "more": list(range(50))})
     assert 777 in asked
     assert len(asked) <= 2  # the first handler of a type may lie under the test that all share
     assert [d.handler.id for d in decisions if d.verdict == "fired"] == [777]
