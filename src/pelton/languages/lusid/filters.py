@@ -77,6 +77,9 @@ def parse_filter(
     allowed as operands (`header`, `body`). `roots`: the first members that paths on the left may have; None: any.
 
     Raises Invalid, with the position and what was expected there."""
+    if not (right_names or right_roots) and roots is None:
+        check_length(text, limit)
+        return Condition(text, None, held=False)
     node = parse(text, limit, right_names, right_roots, roots)
     return Condition(text, node, held=bool(right_names or right_roots))
 

@@ -100,7 +100,6 @@ class Negated(NamedTuple):
 
 Node = Comparison | Presence | Quantified | All | Either | Negated
 
-_SPACE = re.compile(r"\s*+")
 _WORD = re.compile(r"[^\W\d]\w*+(?![/-])")
 _SEGMENT = re.compile(r"\w[\w/-]*+")
 _ESCAPED = re.compile(r"\\'|''")
@@ -133,9 +132,13 @@ def parse(
     text: str, limit: int, right_names: frozenset[str], right_roots: frozenset[str], roots: frozenset[str] | None
 ) -> Node | None:
     """The tree of a filter; None for an empty text. For the arguments see `filters.parse_filter`. Raises Invalid."""
+    check_length(text, limit)
+    return _Parser(text, right_names, right_roots, roots).filter()
+
+
+def check_length(text: str, limit: int) -> None:
     if len(text) > limit:
         raise Invalid(f"a filter of {len(text):,} characters is too long; at most {limit:,} are taken", limit)
-    return _Parser(text, right_names, right_roots, roots).filter()
 
 
 class _Parser:
@@ -153,6 +156,7 @@ class _Parser:
         self.inside = 0  # quantifiers
         self.predicates = 0
         self.at = self.end = 0  # end: after the last character that was taken
+        self.ahead: tuple[str, int] | None = None  # the word at `at`, and where it ends
         self._skip(0)
 
     def filter(self) -> Node | None:
@@ -171,8 +175,10 @@ class _Parser:
 
     def _skip(self, end: int) -> None:
         self.end = end
-        space = _SPACE.match(self.text, end)
-        self.at = end if space is None else space.end()
+        while self.text[end : end + 1].isspace():
+            end += 1
+        self.at = end
+        self.ahead = None
 
     def _take(self, character: str) -> bool:
         if not self.text.startswith(character, self.at):
@@ -181,15 +187,16 @@ class _Parser:
         return True
 
     def _word(self) -> str:
-        """The word that is next, case-folded, without taking it."""
-        word = _WORD.match(self.text, self.at)
-        return "" if word is None else word[0].casefold()
+        """The word that is next, case-folded, without taking it. It is asked for several times."""
+        if self.ahead is None:
+            match = _WORD.match(self.text, self.at)
+            self.ahead = ("", self.at) if match is None else (match[0].casefold(), match.end())
+        return self.ahead[0]
 
     def _take_word(self, word: str) -> bool:
-        if self._word() != word:
+        if self._word() != word or self.ahead is None:
             return False
-        match = _WORD.match(self.text, self.at)
-        self._skip(self.at if match is None else match.end())
+        self._skip(self.ahead[1])
         return True
 
     def _either(self) -> Node:
