@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pelton.kernel.expressions.base import JSON
+from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.expressions.filters import (
     And,
     Equality,
@@ -48,6 +48,7 @@ from pelton.languages.lusid.grammar import (
     Path,
     Presence,
     Quantified,
+    check_length,
     moment_of,
     parse,
 )
@@ -77,11 +78,14 @@ def parse_filter(
     allowed as operands (`header`, `body`). `roots`: the first members that paths on the left may have; None: any.
 
     Raises Invalid, with the position and what was expected there."""
-    if not (right_names or right_roots) and roots is None:
-        check_length(text, limit)
-        return Condition(text, None, held=False)
-    node = parse(text, limit, right_names, right_roots, roots)
-    return Condition(text, node, held=bool(right_names or right_roots))
+    check_length(text, limit)
+    if right_names or right_roots:
+        condition = Condition(text, parse(text, right_names, right_roots), held=True)
+    else:
+        condition = Condition(text, None, held=False)
+    if roots is not None:
+        condition.check_roots(roots)
+    return condition
 
 
 class _Form(NamedTuple):
@@ -95,7 +99,7 @@ def _form(node: Node | None) -> _Form:
 
 @kept
 def _form_of(text: str) -> _Form:
-    return _form(parse(text, len(text), frozenset(), frozenset(), None))
+    return _form(parse(text))
 
 
 class Condition:
@@ -130,6 +134,14 @@ class Condition:
         """The same with what stands on the right taken from `names`. What is not there is nothing."""
         node = self._form.node
         return self if node is None or not self.names else Condition(self.text, _bound(node, names), held=True)
+
+    def check_roots(self, roots: Iterable[str]) -> None:
+        """Raises Invalid when a path on the left begins with none of these members."""
+        known = {root.casefold() for root in roots}
+        for path in _paths(self._form.node):
+            if not path.steps or path.steps[0].casefold() not in known:
+                found = f"'{path.steps[0]:.40}'" if path.steps else "~ outside of any, all and none"
+                raise Invalid(f"at {path.position}: there is no {found}; known are {', '.join(sorted(roots))}", path.position)
 
     @property
     def paths(self) -> frozenset[tuple[str, ...]]:
@@ -197,6 +209,17 @@ def _reads(node: Node | None, above: tuple[str, ...]) -> Iterator[tuple[str, ...
         yield (*above, *_folded(node.path))
         if isinstance(node, Quantified):
             yield from _reads(node.inner, (*above, *_folded(node.path), "~"))
+
+
+def _paths(node: Node | None) -> Iterator[Path]:
+    """The paths that begin at the payload."""
+    if isinstance(node, (All, Either)):
+        for part in node.parts:
+            yield from _paths(part)
+    elif isinstance(node, Negated):
+        yield from _paths(node.part)
+    elif node is not None:
+        yield node.path
 
 
 def _names(node: Node) -> Iterator[Name]:

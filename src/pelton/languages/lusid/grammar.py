@@ -128,12 +128,10 @@ def moment_of(text: str) -> int | None:
     return parse_moment(text) if len(text) <= _LONGEST_MOMENT and text[:1].isdigit() else None
 
 
-def parse(
-    text: str, limit: int, right_names: frozenset[str], right_roots: frozenset[str], roots: frozenset[str] | None
-) -> Node | None:
-    """The tree of a filter; None for an empty text. For the arguments see `filters.parse_filter`. Raises Invalid."""
-    check_length(text, limit)
-    return _Parser(text, right_names, right_roots, roots).filter()
+def parse(text: str, right_names: frozenset[str] = frozenset(), right_roots: frozenset[str] = frozenset()) -> Node | None:
+    """The tree of a filter, whose length has been checked; None for an empty text. For the arguments see `filters.parse_filter`.
+    Raises Invalid."""
+    return _Parser(text, right_names, right_roots).filter()
 
 
 def check_length(text: str, limit: int) -> None:
@@ -144,14 +142,12 @@ def check_length(text: str, limit: int) -> None:
 class _Parser:
     """`at` is the position of the next character that counts: spaces before it are skipped already."""
 
-    def __init__(self, text: str, right_names: frozenset[str], right_roots: frozenset[str], roots: frozenset[str] | None) -> None:
+    def __init__(self, text: str, right_names: frozenset[str], right_roots: frozenset[str]) -> None:
         self.text = text
         self.names = {name.casefold(): name for name in right_names}
         self.right_roots = frozenset(root.casefold() for root in right_roots)
-        self.roots = None if roots is None else {root.casefold(): root for root in roots}
-        self.expected_value = ", ".join(
-            [_EXPECTED_VALUE, *sorted(right_names), *(f"{root}.name" for root in sorted(right_roots))]
-        )
+        allowed = [*sorted(right_names), *(f"{root}.name" for root in sorted(right_roots))]
+        self.expected_value = ", ".join([_EXPECTED_VALUE, *allowed])
         self.depth = 0
         self.inside = 0  # quantifiers
         self.predicates = 0
@@ -238,9 +234,6 @@ class _Parser:
         if self._word() in ("and", "or"):
             raise self._wrong("a condition such as state eq 'Done'")
         path = self._path("a condition such as state eq 'Done'")
-        if self.roots is not None and not self.inside and (not path.steps or path.steps[0].casefold() not in self.roots):
-            known = ", ".join(sorted(self.roots.values()))
-            raise Invalid(f"at {start}: there is no {self.text[start : self.end]!r:.60} here; known are {known}", start)
         if quantifier := _QUANTIFIERS.get(self._word()):
             return self._quantified(path, quantifier, start)
         negated = self._take_word("not")
