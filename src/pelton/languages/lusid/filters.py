@@ -91,10 +91,14 @@ def parse_filter(
 class _Form(NamedTuple):
     node: Node | None
     root: TracedFilter
+    reads_children: bool
+    children_by_state_only: bool
 
 
 def _form(node: Node | None) -> _Form:
-    return _Form(node, And([]) if node is None else _compiled(node))
+    children = [path for path in _reads(node, ()) if path[:1] == _CHILDREN]
+    by_state_only = bool(children) and all(path in _SUMMARISED for path in children)
+    return _Form(node, And([]) if node is None else _compiled(node), bool(children), by_state_only)
 
 
 @kept
@@ -156,14 +160,13 @@ class Condition:
 
     @property
     def reads_children(self) -> bool:
-        return any(path[:1] == _CHILDREN for path in self.paths)
+        return self._form.reads_children
 
     @property
     def children_by_state_only(self) -> bool:
         """Whether it reads children, and summaries `{"state": ..., "taskDefinitionId": {"scope": ..., "code": ...}}`, one of each
         kind, do instead of all of them."""
-        children = [path for path in self.paths if path[:1] == _CHILDREN]
-        return bool(children) and all(path in _SUMMARISED for path in children)
+        return self._form.children_by_state_only
 
     @property
     def conjuncts(self) -> Conjuncts:
