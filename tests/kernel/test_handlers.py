@@ -409,3 +409,11 @@ def test_handlers_that_do_not_match_cost_nothing(by: str) -> None:
     for n in range(1000):
         index.add(Handler(id=100_000 + n, ns="n", name="h", types=("order",), filter=Counting(n)))
     assert time.process_time() - started < 1
+
+
+def test_a_view_is_not_made_where_nothing_looks_at_it() -> None:
+    def view(language: str) -> JSON:
+        raise AssertionError(language)
+
+    index = HandlerIndex([handler(2, "order"), handler(1, "ord*")])
+    assert [found.handler.id for found in decide(index, "order", {}, view=view)] == [1, 2]

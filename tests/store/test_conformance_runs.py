@@ -261,6 +261,17 @@ async def test_unique_names_are_free_again_when_their_run_frees_them(store: Stor
     assert await store.run_keys("a", "ref", "p", "t", True) == [1]
 
 
+async def test_a_name_goes_from_one_run_to_the_next_within_one_call(store: Store) -> None:
+    """Each group has only rows that are written together with those of others, and yet their order counts."""
+    given = [
+        Group(1, [start(1)], run_keys=[name(1)]),
+        Group(2, free_run_keys=[1]),
+        Group(3, [start(2)], run_keys=[name(2)]),
+    ]
+    assert [outcome.ok for outcome in await store.commit(given)] == [True, True, True]
+    assert await store.run_keys("a", "ref", "p", "t", True) == [2]
+
+
 async def test_names_that_need_not_be_unique(store: Store) -> None:
     await put(
         store, Group(1, [start(1)], run_keys=[name(1, unique=False)]), Group(2, [start(2)], run_keys=[name(2, unique=False)])

@@ -129,15 +129,12 @@ class HandlerIndex:
             del self._prefixes[len(prefix)]
 
     def select(self, event_type: str, payload: JSON, view: View | None = None) -> list[Handler]:
-        """The handlers that may fire, in the order of their ids."""
+        """The handlers that may fire, in the order of their ids. The view is asked for where a payload is looked at."""
         found: dict[int, Handler] = {}
-        payloads: dict[str, JSON] = {}
         for buckets in self._of_type(event_type):
             for language, bucket in buckets.items():
-                if view is not None and language not in payloads:
-                    payloads[language] = view(language)
-                bucket.select(payloads.get(language, payload) if view is not None else payload, found)
-        return [found[key] for key in sorted(found)]
+                bucket.select(payload if view is None or not bucket.looks else view(language), found)
+        return [found[key] for key in sorted(found)] if len(found) > 1 else list(found.values())
 
     def _of_type(self, event_type: str) -> Iterator[dict[str, _Bucket]]:
         if event_type in self._exact:
@@ -163,17 +160,18 @@ def _tests(handler: Handler) -> tuple[Anchor, ...]:
 
 def match(index: HandlerIndex, event_type: str, payload: JSON, context: Any = None, view: View | None = None) -> list[Decision]:
     """The decision of every handler that the index selects, in the order of their ids. `context` is what scripts are given;
-    `view` says what the handlers of a language see as the payload, where that is not the payload itself.
+    `view` says what the handlers of a language see as the payload, where that is not the payload itself. It is asked
+    once a language, and only where a payload is looked at.
 
     Raises Unanswered with all questions that scripts have, when they have any: answer them and match again."""
     decisions: list[Decision] = []
     questions: list[Evaluation] = []
-    views: dict[str, JSON] = {}
     if view is not None:
-        view = _remembering(view, views)
+        view = _remembering(view, {})
     for handler in index.select(event_type, payload, view):
         try:
-            decisions.append(_decide(handler, payload if view is None else view(handler.language), context))
+            seen = payload if view is None or handler.filter is None else view(handler.language)
+            decisions.append(_decide(handler, seen, context))
         except Unanswered as asked:
             questions.extend(asked.questions)
     if questions:

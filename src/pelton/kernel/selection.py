@@ -45,6 +45,11 @@ class Selection(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._always or self._exact or self._folded)
 
+    @property
+    def looks(self) -> bool:
+        """Whether a value decides about what is selected."""
+        return bool(self._exact or self._folded)
+
     def add(self, number: int, thing: T, tests: Sequence[Anchor]) -> Anchor | None:
         """Under which test the thing lies, to be given to `remove`; None when under none."""
         best: Anchor | None = None

@@ -335,7 +335,7 @@ def _definition(out: Encoded, write: DefinitionWrite) -> None:
         out.add("counter_raise", (write.ns,))
 
 
-PLAIN = frozenset({"number", "runs", "handlers", "events", "leases"})
+PLAIN = frozenset({"number", "runs", "handlers", "events", "leases", "run_keys"})
 
 
 def entangled(groups: Sequence[Group]) -> bool:
@@ -345,11 +345,13 @@ def entangled(groups: Sequence[Group]) -> bool:
     written: set[object] = set()
     read: set[object] = set()
     for group in groups:
-        if group.filled <= PLAIN and len(group.runs) == 1:  # most are so
+        if group.filled <= PLAIN and len(group.runs) == 1 and _own_keys(group):  # most are so
             key = group.runs[0].run.key
             if key in written or key in read:
                 return True
             written.add(key)
+            if "run_keys" in group.filled:
+                written.add(("key", key))
             continue
         if group.has("definitions"):
             return True
@@ -360,6 +362,14 @@ def entangled(groups: Sequence[Group]) -> bool:
         written |= mine
         read |= seen
     return False
+
+
+def _own_keys(group: Group) -> bool:
+    """Whether all keys are of the group's one run, so that another group that has the run's keys has the run too."""
+    if "run_keys" not in group.filled:
+        return True
+    run = group.runs[0].run.key
+    return all(name.run == run for name in group.run_keys)
 
 
 def _places(group: Group) -> set[object]:
