@@ -13,7 +13,7 @@ from msgspec import json
 
 from pelton.kernel.process import AtTime, Join, Node, OnEvent, Scope, Wait
 from pelton.kernel.rows import Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
-from pelton.kernel.signals import Continue
+from pelton.kernel.signals import Continue, Start
 from pelton.kernel.transition import Resume, Transition
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def check_counters(world: World) -> None:
             kind = rules.counted(rows.record.body)
             if kind:
                 wanted.setdefault(rows.run.parent, Counter())[kind] += 1
+    for _, signal in world.later:
+        if isinstance(signal, Start) and signal.parent and not signal.parent_n:
+            wanted.setdefault(signal.parent, Counter())[""] += 1
     for key in world.runs:
         assert world.counts(key) == wanted.get(key, {}), (
             f"run {key} counts {world.counts(key)}, its children are {wanted.get(key)}"

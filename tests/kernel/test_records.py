@@ -410,9 +410,41 @@ def test_most_of_many_children_begin_in_commits_of_their_own() -> None:
     change = world.do(signal.key, signal)
     started = [effect for effect in change.effects if isinstance(effect, StartRun)]
     assert [effect.later for effect in started] == [False] * 50 + [True] * 70
-    assert world.counts(signal.key) == {"open": 50}
+    assert world.counts(signal.key) == {"open": 50, "": 70}
+    assert world.refuse(signal.key, Trigger(name="finish")).code == "guard"
     world.settle()
     assert world.counts(signal.key) == {"open": 120}
+
+
+def test_children_that_have_not_begun_are_not_overlooked() -> None:
+    """The first fifty are closed before the others begin: not all are."""
+    world = World(family(60), closer(), both=False)
+    signal = world.starting("family")
+    world.do(signal.key, signal)
+    coming = list(world.later)
+    world.later.clear()
+    for child in world.children(signal.key):
+        world.thorough = False  # those that are coming are not where they are looked for
+        world.do(child, Trigger(name="drop"))
+    world.settle()
+    assert world.counts(signal.key) == {"closed": 50, "": 10}
+    assert {note.code for _, note in world.notes} == {"guard"}
+    assert world.status(signal.key) == RunStatus.RUNNING
+    world.later.extend(coming)
+    world.settle()
+    for child in world.children(signal.key)[50:]:
+        world.do(child, Trigger(name="drop"))
+    world.settle()
+    assert world.status(signal.key) == RunStatus.COMPLETED
+
+
+def test_children_without_records_begin_too() -> None:
+    world = World(Graph("p").send("s", [Begin({"name": "plain"}, None)] * 60, "w").wait("w", outside()).build(), ticket())
+    world.define(Graph("plain").wait("w", outside()).build())
+    run = world.start("p", settle=False)
+    assert world.counts(run) == {"": 10}
+    world.settle()
+    assert world.counts(run) == {}
 
 
 def test_runs_that_begin_one_another_come_to_an_end() -> None:

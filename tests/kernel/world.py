@@ -21,6 +21,7 @@ from pelton.kernel import facts as f
 from pelton.kernel.advance import advance
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.process import Process
+from pelton.kernel.records import linked, never_begun
 from pelton.kernel.rows import END, OpenStep, Record, Run, RunStatus, StartMeta, State, Step
 from pelton.kernel.signals import (
     Amend,
@@ -318,6 +319,8 @@ class World:
             if isinstance(signal, Start) and signal.parent_n:
                 why = ChildEnded(n=signal.parent_n, child=run, era=0, status=int(RunStatus.FAILED), reason=answer.detail)
                 group.append((signal.parent, why))
+            elif isinstance(signal, Start) and linked(signal.parent, signal.parent_n):
+                group.append((signal.parent, never_begun()))
             return answer
         used = {effect.key for effect in answer.effects if isinstance(effect, StartRun)}
         self.keys = max([self.keys, *used])

@@ -18,6 +18,7 @@ from tests.runtime.living import Living, living
 
 from pelton.kernel.process import Begin, Process, Tell
 from pelton.kernel.rows import Record, RunStatus, StartMeta
+from pelton.kernel.runs import MOST_HOPS
 from pelton.kernel.signals import Amend, Report, Retire, Signal, Trigger
 from pelton.runtime.base import (
     ActionContext,
@@ -28,6 +29,7 @@ from pelton.runtime.base import (
     MatchCommand,
     StartCommand,
 )
+from pelton.runtime.jobs import SignalJob
 from pelton.store.base import Group, Store
 from pelton.store.losing import losing
 
@@ -297,6 +299,42 @@ async def test_children_that_close_before_all_have_begun_are_counted(tmp_path: P
             await asyncio.sleep(0)
         await at.ended(parent)
         assert await counts(at, parent) == {"closed": 120}
+
+
+def brood() -> Process:
+    """Begins sixty children at a time, by the trigger that it is told."""
+    graph = Graph("brood", records=card(hit)).wait("w", on_trigger("go", "send"), on_trigger("ready", guard=look(nobody_comes)))
+    return graph.send(
+        "send", look(lambda scene: [Begin({"name": "ticket"}, None, trigger=Trigger(name=scene.record["by"]))] * 60), "w"
+    ).build()
+
+
+def nobody_comes(scene: Any) -> bool:
+    return "" not in scene.counts()
+
+
+async def test_children_that_may_not_begin_are_not_waited_for(tmp_path: Path) -> None:
+    async with records(tmp_path) as at:
+        await at.define(brood)
+        run = await start(at, "brood", {"by": "close"})
+        await tell(at, run, Trigger(name="go"))
+        await at.quiet()
+        assert await counts(at, run) == {}
+        assert await at.engine.records("default", process="ticket") == []
+        await tell(at, run, Trigger(name="go", changes={"by": "note"}))
+        await at.quiet()
+        assert await counts(at, run) == {"open": 60}
+
+
+async def test_children_that_are_cut_short_are_not_waited_for(tmp_path: Path) -> None:
+    async with records(tmp_path) as at:
+        await at.define(brood)
+        run = await start(at, "brood", {"by": "note"})
+        over = asyncio.Event()
+        at.engine.committer.enqueue(SignalJob(run, Trigger(name="go"), lambda job: over.set(), hops=MOST_HOPS))
+        await over.wait()
+        await at.quiet()
+        assert await counts(at, run) == {"open": 50}
 
 
 async def test_lost_races_do_not_disturb_the_counters(tmp_path: Path) -> None:

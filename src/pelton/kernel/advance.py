@@ -99,7 +99,7 @@ def advance(process: Process, facts: Facts, signal: AnySignal, now: int) -> Tran
             turn = Turn(process, facts, copy(head), now)
             HANDLERS[type(signal)](turn, signal)
         drain(turn)
-        if turn.book is not None:
+        if turn.book is not None or turn.created:
             close_book(turn)
         return turn.transition()
     except Missing as missing:

@@ -94,7 +94,7 @@ class Scene:
         return [] if self.turn.created else list(self.turn.facts.answer(FoundKey(name, text)))
 
     def counts(self) -> dict[str, int]:
-        """How many children there are of each kind that they are counted as."""
+        """How many children there are of each kind that they are counted as; "": of those that are to begin and have not yet."""
         return {name[1:]: value for name, value in self.variables().items() if name.startswith("#") and value > 0}
 
     @property

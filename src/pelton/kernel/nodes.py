@@ -12,7 +12,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.facts import Missing, NewRunKey
 from pelton.kernel.flow import assign, complete_join, count_join, finish, fresh, leave, needed, retire
 from pelton.kernel.process import Assign, Call, Choice, Emit, End, Fork, Join, Node, Raise, Scope, Send, Tell, Wait, Work
-from pelton.kernel.records import write
+from pelton.kernel.records import COMING, add, write
 from pelton.kernel.reports import claim_reports
 from pelton.kernel.rows import Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.runs import end_run, find_definition, meta_from, run_output
@@ -311,7 +311,7 @@ def enter_send(turn: Turn, token: Token, node: Send, row: OpenStep) -> None:
     scene = Scene(turn, row, row.input, token.thread)
     told: list[Any] = []
     missing: list[Any] = []
-    starts = before = 0
+    starts = before = coming = 0
     for index, each in enumerate(evaluate(node.what, scene)):
         if isinstance(each, Tell):
             turn.effects.append(SignalRun(each.run, each.signal, later=True))
@@ -327,12 +327,15 @@ def enter_send(turn: Turn, token: Token, node: Send, row: OpenStep) -> None:
             continue
         given = {**each.input, each.after: before} if each.after and before else each.input
         starts += 1
+        coming += each.linked
         later = starts > MOST_STARTS
         turn.effects.append(StartRun(key, definition, given, each.meta, 0, later, each.linked, each.trigger))
         before = key
         told.append({"run": key})
     if missing:
         raise Missing(*dict.fromkeys(missing))
+    if coming:  # now: whoever looks before they have begun is not to think that there are none
+        add(turn, COMING, coming)
     finish(turn, row_added(turn, row), told or None)
 
 

@@ -25,6 +25,7 @@ from pelton.kernel.transition import UNSET, Book, SignalRun
 from pelton.kernel.turn import Moment, Refusal, Turn
 
 COUNTER = "#"  # begins the names of variables that count children
+COMING = ""  # what children are counted as that are to begin and have not yet
 
 
 class Loaded(NamedTuple):
@@ -107,25 +108,39 @@ def count(turn: Turn, signal: Count) -> None:
     """Counts children in and out. An ended run counts on: it may be looked at, and taken back. Below nothing too: what a child
     was may come to be known after what it is now."""
     for name, by in signal.changes.items():
-        found = turn.var(0, COUNTER + name)
-        number = (found[0] if found is not None else 0) + by
-        turn.variables[0, COUNTER + name] = number if number else UNSET
+        add(turn, name, by)
+
+
+def add(turn: Turn, kind: str, by: int) -> None:
+    found = turn.var(0, COUNTER + kind)
+    number = (found[0] if found is not None else 0) + by
+    turn.variables[0, COUNTER + kind] = number if number else UNSET
+
+
+def linked(parent: int, parent_n: int) -> bool:
+    """Whether a run is a child that nobody waits for: its parent has counted it before it began."""
+    return parent != 0 and parent_n == 0
 
 
 def close_book(turn: Turn) -> None:
     """What follows from the record's new value: by what the run is found, and what its parent counts."""
-    book = turn.book
-    rules = turn.process.records
-    if book is None or rules is None:
-        return
-    before = dict.fromkeys(book.loaded.attributes)
-    after = dict.fromkeys(rules.attributes(book.record.body)) if book.record is not None else {}
-    book.attributes = [(*each, False) for each in before if each not in after]
-    book.attributes += [(*each, True) for each in after if each not in before]
-    if turn.head.parent and rules.counted is not None:
-        old, new = book.loaded.record, book.record
-        was = rules.counted(old.body) if old is not None else ""
-        now = rules.counted(new.body) if new is not None else ""
-        if was != now:
-            changes = ({was: -1} if was else {}) | ({now: 1} if now else {})
-            turn.effects.append(SignalRun(turn.head.parent, Count(changes=changes, strict=False)))
+    head, book, rules = turn.head, turn.book, turn.process.records
+    changes: dict[str, int] = {COMING: -1} if turn.created and linked(head.parent, head.parent_n) else {}
+    if book is not None and rules is not None:
+        before = dict.fromkeys(book.loaded.attributes)
+        after = dict.fromkeys(rules.attributes(book.record.body)) if book.record is not None else {}
+        book.attributes = [(*each, False) for each in before if each not in after]
+        book.attributes += [(*each, True) for each in after if each not in before]
+        if head.parent and rules.counted is not None:
+            old, new = book.loaded.record, book.record
+            was = rules.counted(old.body) if old is not None else ""
+            now = rules.counted(new.body) if new is not None else ""
+            if was != now:
+                changes |= ({was: -1} if was else {}) | ({now: 1} if now else {})
+    if changes:
+        turn.effects.append(SignalRun(head.parent, Count(changes=changes, strict=False)))
+
+
+def never_begun() -> Count:
+    """To the parent of a linked child whose start was refused."""
+    return Count(changes={COMING: -1}, strict=False)

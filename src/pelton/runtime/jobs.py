@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pelton.kernel.process import Process
+from pelton.kernel.records import linked, never_begun
 from pelton.kernel.rows import Run, RunStatus
 from pelton.kernel.signals import (
     ChildEnded,
@@ -178,6 +179,8 @@ class SignalJob(Job):
             self.error = EngineError(answer.code, answer.detail, trace=answer.trace)
             if entry is not None and entry.head is not None and any(run != self.run for run in turn.facts.reads):
                 turn.bump(entry)
+            elif isinstance(signal, Start) and linked(signal.parent, signal.parent_n):
+                turn.post(signal.parent, never_begun())
         else:
             self.head = answer.run  # type: ignore[union-attr]
         self.notes = turn.notes

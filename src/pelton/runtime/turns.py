@@ -20,6 +20,7 @@ from msgspec import Struct, msgpack
 from pelton.kernel.advance import advance
 from pelton.kernel.facts import Held, HeldKey, Missing, ProcessKey
 from pelton.kernel.process import Process
+from pelton.kernel.records import linked, never_begun
 from pelton.kernel.rows import OpenStep, Run, RunStatus
 from pelton.kernel.runs import MOST_HOPS
 from pelton.kernel.signals import AnySignal, ChildEnded, Continue, Count, Signal, Start
@@ -385,6 +386,10 @@ class Turn:
         if hops > MOST_HOPS:
             row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
             self.notes.append(("invalid", row.parked))
+            if type(signal) is Start and linked(signal.parent, signal.parent_n):
+                # With no way left to go: what follows from it would be the same circle.
+                known = InboxRow(self._committer.keys(), signal.parent, durable(never_begun(), MOST_HOPS), self.now)
+                self.posts.append(known)
         self.posts.append(row)
 
     def _start_child(self, sender: Run, effect: StartRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
@@ -399,6 +404,8 @@ class Turn:
             if effect.n:
                 failed = ChildEnded(n=effect.n, child=effect.key, era=0, status=int(RunStatus.FAILED), reason=answer.detail)
                 todo.append((sender, SignalRun(sender.key, failed)))
+            elif effect.linked:
+                todo.append((sender, SignalRun(sender.key, never_begun())))
         else:
             self._spread(answer, todo)
 
