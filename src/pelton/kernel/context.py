@@ -89,6 +89,16 @@ class Scene:
         found: Record | None = None if turn.created else turn.facts.answer(RecordKey())
         return found.body if found is not None else None
 
+    @property
+    def standing(self) -> Record | None:
+        """The run's record as this turn found it; None when the turn begins the run."""
+        turn = self.turn
+        if turn.book is not None:
+            loaded: Record | None = turn.book.loaded.record
+            return loaded
+        found: Record | None = None if turn.created else turn.facts.answer(RecordKey())
+        return found
+
     def found(self, name: str, text: str) -> list[Record]:
         """Records of other runs that have this attribute, oldest run first, at most 2,000; as they are in the store."""
         return [] if self.turn.created else list(self.turn.facts.answer(FoundKey(name, text)))

@@ -102,7 +102,7 @@ def _to_children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene]
     def what(scene: Scene) -> list[Any]:
         signal = _trigger(author, scene, details["trigger"])
         children = scene.found(PARENT, str(scene.run.key))
-        return [Tell(each.run, signal) for each in children if condition is None or condition.passes(view_of(each.body))]
+        return [Tell(each.run, signal) for each in children if condition is None or condition.passes(view_of(each, scene.codec))]
 
     return what
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec import json
+
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.expressions.filters import folded_reader
+from pelton.kernel.facts import Codec
 from pelton.kernel.rows import Record, StartMeta
 from pelton.kernel.signals import Trigger
 from pelton.languages.lusid.calendars import parse_calendar
@@ -83,7 +86,7 @@ class Activity:
         request = context.codec.event_id(context.event.key)  # type: ignore[attr-defined]
         if self._kind == "CreateNewTask":
             return [self._create(context, user, request, fields, correlations)]
-        return [self._update(event, user, request, fields, correlations)]
+        return [self._update(context, event, user, request, fields, correlations)]
 
     def _dependent(self, body: Mapping[str, Any]) -> dict[str, JSON]:
         """Fields that follow from the scheduled time. Raises ScheduleError."""
@@ -105,14 +108,16 @@ class Activity:
             hops=context.event.hops + 1,
         )
 
-    def _update(self, event: JSON, user: str, request: str, fields: dict[str, JSON], correlations: list[str]) -> Command:
+    def _update(
+        self, context: ActionContext, event: JSON, user: str, request: str, fields: dict[str, JSON], correlations: list[str]
+    ) -> Command:
         condition = self._filter.bind(event) if self._filter is not None else None
         changes: dict[str, Any] = {"fields": fields}
         if correlations:
             changes["addCorrelationIds"] = correlations
         return MatchCommand(
             process=self._process,
-            where=_where(condition),
+            where=_where(condition, context.codec),
             conjuncts=condition.narrowed(is_indexed) if condition is not None else (),
             signal=Trigger(name=self._trigger, changes=changes, actor=user, request=request, strict=False),
         )
@@ -123,10 +128,11 @@ def is_indexed(name: str) -> bool:
     return name in ("correlationids", "stackingkey") or name.startswith("fields.")
 
 
-def _where(condition: Condition | None) -> Callable[[Record], bool]:
+def _where(condition: Condition | None, codec: Codec) -> Callable[[Record], bool]:
     if condition is None:
         return lambda record: True
-    return lambda record: condition.passes(view_of(record.body))
+    wanted = frozenset(path[0] for path in condition.paths if path)
+    return lambda record: condition.passes(view_of(record, codec, wanted))
 
 
 def _text(value: JSON) -> str:
@@ -134,4 +140,6 @@ def _text(value: JSON) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list | dict):
+        return json.encode(value).decode()
     return str(value)

@@ -11,6 +11,8 @@ from typing import Any
 
 from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import Read
+from pelton.kernel.facts import Codec
+from pelton.kernel.rows import Record
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.task import PARENT, SEPARATOR
 from pelton.languages.lusid.times import print_moment
@@ -49,30 +51,78 @@ class Guard:
 
 
 def task_view(scene: Scene, condition: Condition) -> dict[str, Any]:
-    """The task at hand as guards and conditions see it."""
-    view = view_of(scene.record)
+    """The task at hand as guards and conditions see it: what its caller gives as it is to be, its version block, and so who
+    updated it last, as it was before."""
+    document = scene.record
+    standing = scene.standing or Record(scene.run.key, scene.moment.stamp, 1, True, document)
+    wanted = frozenset(path[0] for path in condition.paths if path)
+    view = view_of(standing, scene.codec, wanted)
+    view.update(visible(document))
     if condition.reads_children:
         if condition.children_by_state_only:
             view["childTasks"] = [_kind(kind) for kind in scene.counts()]
         else:
-            children = [view_of(each.body) for each in scene.found(PARENT, str(scene.run.key))]
+            children = [view_of(each, scene.codec) for each in scene.found(PARENT, str(scene.run.key))]
             view["childTasks"] = [*children, *(_kind(kind) for kind in scene.counts() if kind == NOT_YET)]
     return view
 
 
-def view_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's document as filters see it: what needs no other task."""
-    by, creator = document.get("by", ""), document.get("creator", "")
+def visible(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document has to show as it is."""
     return {
         "state": document["state"],
-        "taskDefinitionId": identity(document["definition"]),
         "fields": document["fields"],
         "correlationIds": document["correlationIds"],
         "stackingKey": document.get("stackingKey"),
-        "version": {"userIdCreated": creator, "userIdModified": by, "asAtCreated": print_moment(document["created"])},
-        "asAtLastTransition": print_moment(document["moved"]),
+    }
+
+
+def view_of(record: Record, codec: Codec, wanted: frozenset[str] | None = None) -> dict[str, Any]:
+    """A task as filters see it: what needs no other task, and none of its definition's version. Of other tasks there are the ids.
+    `wanted`: the members that are read, case-folded; some that are not may be left out. None = all."""
+    document: Mapping[str, Any] = record.body
+    creator = document["creator"]
+    view = {
+        **visible(document),
+        "id": codec.run_id(record.run),
+        "taskDefinitionId": identity(document["definition"]),
+        "terminalState": not record.live,
+        "completionStatus": completion(record),
+        "nextTaskInitialTrigger": document.get("nextTrigger"),
+        "actionLogIdCreated": document.get("logCreated"),
+        "actionLogIdModified": document.get("logModified"),
+        "actionLogIdSubmitted": document.get("logSubmitted"),
         "UserCreated": creator,
-        "UserUpdated": by or creator,
+        "UserUpdated": document["by"] or creator,
+    }
+    for name, member in (("parentTask", "parent"), ("previousTask", "previous"), ("ultimateParentTask", "root")):
+        if document.get(member):
+            view[name] = {"id": codec.run_id(document[member])}
+    if wanted is None or "version" in wanted:
+        view["version"] = version_of(record)
+    if wanted is None or "taskdefinitionversion" in wanted:
+        view["taskDefinitionVersion"] = {"asAtModified": print_moment(document["asAt"])}
+    if wanted is None or "asatlasttransition" in wanted:
+        view["asAtLastTransition"] = print_moment(document["moved"])
+    return view
+
+
+def completion(record: Record) -> str:
+    if not record.live:
+        return "Completed"
+    return "NotStarted" if record.body["state"] == record.body["initial"] else "InProgress"
+
+
+def version_of(record: Record) -> dict[str, Any]:
+    document = record.body
+    return {
+        "asAtCreated": print_moment(document["created"]),
+        "userIdCreated": document["creator"],
+        "requestIdCreated": document["createdRequest"],
+        "asAtModified": print_moment(record.since),
+        "userIdModified": document["by"],
+        "requestIdModified": document["request"],
+        "asAtVersionNumber": record.number,
     }
 
 

@@ -48,6 +48,8 @@ class TaskRoutes:
 
     async def create(self, request: Request) -> Response:
         form = decode.body(await request.body(), CreateTask)
+        if form.workflow_id:
+            raise invalid([FieldProblem("workflowId", "is not known here: give taskDefinitionId")])
         if not form.task_definition_id:
             raise invalid([FieldProblem("taskDefinitionId", "is required")])
         name = form.task_definition_id.name
@@ -247,9 +249,9 @@ def changes_in(form: Any) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if form.fields:
         changes["fields"] = fields_of(form.fields)
-    if form.correlation_ids:
+    if form.correlation_ids is not UNSET:
         changes["correlationIds"] = list(form.correlation_ids)
-    if form.stacking_key:
+    if form.stacking_key is not UNSET:
         changes["stackingKey"] = form.stacking_key
     return changes
 

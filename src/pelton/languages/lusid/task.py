@@ -4,9 +4,9 @@ Pure. What the rules refuse is refused as a whole: no field of a refused change 
 and what would be right; its trace names the problem in this API's words (`errors.NAMES`).
 
 The document: `definition` (scope/code), `asAt` and `row` (the definition's version: microseconds, and its bound row), `state`,
-`fields` (name → value), `correlationIds`, `stackingKey`, `by` and `request` (of the value), `creator`, `createdRequest`,
-`created` and `moved` (microseconds), `parent`, `root`, `previous` (run keys), `nextTrigger`, and the action logs `logCreated`,
-`logModified`, `logSubmitted`. Members without a value are left out, but for the lists.
+`initial` (the name of the initial state), `fields` (name → value), `correlationIds`, `stackingKey`, `by` and `request` (of the
+value), `creator`, `createdRequest`, `created` and `moved` (microseconds), `parent`, `root`, `previous` (run keys), `nextTrigger`,
+and the action logs `logCreated`, `logModified`, `logSubmitted`. Members without a value are left out, but for the lists.
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ def begun(definition: Definition, scene: Scene) -> dict[str, Any]:
         "asAt": definition.as_at,
         "row": definition.row,
         "state": definition.initial,
+        "initial": definition.initial,
         "fields": fields,
         "correlationIds": _correlations(asked.get("correlationIds") or ()),
         "by": moment.actor,
@@ -224,8 +225,10 @@ def changed(definition: Definition, document: dict[str, Any], changes: Mapping[s
         if wanted != document["correlationIds"]:
             after = {**after, "correlationIds": wanted}
     key = changes.get("stackingKey")
-    if key is not None and key != document.get("stackingKey"):
+    if key is not None and key != document.get("stackingKey", ""):
         after = {**after, "stackingKey": key}
+        if not key:
+            del after["stackingKey"]
     if after is not document and changes.get("logModified"):
         after = {**after, "logModified": changes["logModified"]}
     return after

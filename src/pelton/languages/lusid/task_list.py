@@ -19,7 +19,7 @@ from pelton.languages.lusid.guards import view_of
 from pelton.languages.lusid.listing import condition_of, ordered, orders_of
 from pelton.languages.lusid.paging import Page
 from pelton.languages.lusid.task import CORRELATIONS
-from pelton.languages.lusid.tasks import Tasks, version_of
+from pelton.languages.lusid.tasks import Tasks
 from pelton.web.asgi import Request, Response, json_response
 
 MOST_SORTED = 200_000
@@ -37,7 +37,13 @@ ROOTS = frozenset(
         "workflowdisplayname", "workflowrun",
     }
 )  # fmt: skip
-OWN = frozenset({"state", "taskdefinitionid", "fields", "correlationids", "stackingkey", "version", "asatlasttransition", "id"})
+OWN = frozenset(
+    {
+        "state", "taskdefinitionid", "taskdefinitionversion", "fields", "correlationids", "stackingkey", "version",
+        "asatlasttransition", "id", "terminalstate", "completionstatus", "nexttaskinitialtrigger", "actionlogidcreated",
+        "actionlogidmodified", "actionlogidsubmitted",
+    }
+)  # fmt: skip
 """What of a task a filter can be answered from without its definition's version."""
 RELATED = frozenset({"ultimateparenttask", "parenttask", "childtasks", "previoustask", "nexttask", "hierarchicalposition"})
 
@@ -116,10 +122,7 @@ class TaskList:
         if needed & RELATED:
             view = await self._tasks.shown(record, at)
         elif needed <= OWN:
-            view = view_of(record.body)
-            view["id"] = self._tasks.id_of(record.run)
-            view["version"] = version_of(record)
-            return view
+            return view_of(record, self._engine.codec, needed)
         else:
             view = await self._tasks.flat(record, at)
         view["fields"] = record.body["fields"]

@@ -12,7 +12,7 @@ from typing import Any
 from pelton.kernel.rows import Record
 from pelton.languages.lusid.filters import index_value
 from pelton.languages.lusid.graph import Face
-from pelton.languages.lusid.guards import identity
+from pelton.languages.lusid.guards import completion, identity, version_of
 from pelton.languages.lusid.stacks import Stacked, stack_of
 from pelton.languages.lusid.task import PARENT, PREVIOUS, STACK
 from pelton.languages.lusid.times import print_moment
@@ -88,7 +88,7 @@ class Tasks:
             "actionLogIdCreated": document.get("logCreated"),
             "actionLogIdModified": document.get("logModified"),
             "actionLogIdSubmitted": document.get("logSubmitted"),
-            "completionStatus": "Completed" if terminal else "NotStarted" if state == definition.initial else "InProgress",
+            "completionStatus": completion(record),
             "openDuration": max((moved if terminal else now) - created, 0) // SECOND,
             "openDurationSinceLastUpdate": 0 if terminal else max(now - record.since, 0) // SECOND,
             "openDurationSinceLastTransition": 0 if terminal else max(now - moved, 0) // SECOND,
@@ -162,19 +162,6 @@ class Tasks:
             "taskDefinitionVersion": {"asAtModified": print_moment(document["asAt"])},
             "taskDefinitionDisplayName": display,
         }
-
-
-def version_of(record: Record) -> dict[str, Any]:
-    document = record.body
-    return {
-        "asAtCreated": print_moment(document["created"]),
-        "userIdCreated": document["creator"],
-        "requestIdCreated": document["createdRequest"],
-        "asAtModified": print_moment(record.since),
-        "userIdModified": document["by"],
-        "requestIdModified": document["request"],
-        "asAtVersionNumber": record.number,
-    }
 
 
 def _position(has_parent: bool, has_children: bool) -> str:
