@@ -129,6 +129,11 @@ class Scene:
         found: OpenStep | Step | None = self.turn.facts.answer(IterationKey(slot, it))
         return found
 
+    def just_ended(self, *slots: str) -> Step | None:
+        """The step of these slots that ended in this turn: of several tokens that pass there, the one that goes on now."""
+        found = [step for step in self.turn.ended.values() if step.slot in slots]
+        return max(found, key=lambda step: step.n, default=None)
+
     def var(self, name: str) -> Any:
         found = self.turn.var(self.thread, name)
         return found[0] if found else None

@@ -329,7 +329,7 @@ def enter_send(turn: Turn, token: Token, node: Send, row: OpenStep) -> None:
         starts += 1
         coming += each.linked
         later = starts > MOST_STARTS
-        turn.effects.append(StartRun(key, definition, given, each.meta, 0, later, each.linked, each.trigger))
+        turn.effects.append(StartRun(key, definition, given, each.meta, 0, later, each.linked, each.trigger, each.origin))
         before = key
         told.append({"run": key})
     if missing:

@@ -223,7 +223,7 @@ class Assign(Node, frozen=True, kw_only=True):
 class Begin(NamedTuple):
     """Another run to start. `target` as in Call, and its `at` (microseconds) for a version of the past. `linked`: it becomes a
     child, for which nobody waits. `after`: the member of its input that receives the key of the run begun before it in the same
-    list, "" = none."""
+    list, "" = none. `origin`: the step of this run in whose log it is said when the start is refused."""
 
     target: Mapping[str, Any]
     input: Any
@@ -231,6 +231,7 @@ class Begin(NamedTuple):
     trigger: Trigger | None = None
     linked: bool = True
     after: str = ""
+    origin: int = 0
 
 
 class Tell(NamedTuple):
@@ -304,6 +305,7 @@ class Records(Struct, frozen=True):
     live: Callable[[Any], bool]  # (value) → whether the run is among those that are looked for as open
     attributes: Callable[[Any], tuple[tuple[str, str], ...]]  # (value) → names and texts by which the run is found
     counted: Callable[[Any], str] | None = None  # (value) → what the parent counts it as, "" = as nothing
+    lasting: frozenset[str] = frozenset()  # attributes that stay when the record goes: the run is found by them for its past
 
 
 class Process(Struct, kw_only=True):

@@ -128,7 +128,10 @@ def close_book(turn: Turn) -> None:
     changes: dict[str, int] = {COMING: -1} if turn.created and linked(head.parent, head.parent_n) else {}
     if book is not None and rules is not None:
         before = dict.fromkeys(book.loaded.attributes)
-        after = dict.fromkeys(rules.attributes(book.record.body)) if book.record is not None else {}
+        if book.record is not None:
+            after = dict.fromkeys(rules.attributes(book.record.body))
+        else:
+            after = {each: None for each in before if each[0] in rules.lasting}
         book.attributes = [(*each, False) for each in before if each not in after]
         book.attributes += [(*each, True) for each in after if each not in before]
         if head.parent and rules.counted is not None:

@@ -21,18 +21,21 @@ class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True, gc
 class Trigger(Signal, frozen=True, kw_only=True):
     """A named trigger, tried on the trigger arms of the open wait, with changes: of the record where the process keeps one, else
     of variables. `actor`: who fires it; `request`: on whose behalf, for the record. `origin`: the run and the step that sent it,
-    in whose log it is said when it leads nowhere."""
+    in whose log it is said when it leads nowhere. `reply`: the event by which the origin hears what became of it: a body
+    `{"applied": bool, "reason": text}`; "" = none."""
 
     name: str
     changes: dict[str, Any] = {}
     actor: str = ""
     request: str = ""
     origin: tuple[int, int] = (0, 0)
+    reply: str = ""
 
 
 class Start(Signal, frozen=True, kw_only=True):
     """Begins a run. The head must not exist, or be EXPECTED. `key`: the new run's key, chosen by the runtime before the first
-    try. `definition`: row of the exact version. `trigger`: fired on what has opened; when it is refused, so is the start."""
+    try. `definition`: row of the exact version. `trigger`: fired on what has opened; when it is refused, so is the start.
+    `origin`: the run and the step that asked for it, in whose log it is said when it is refused."""
 
     key: int
     ns: str
@@ -44,6 +47,7 @@ class Start(Signal, frozen=True, kw_only=True):
     root: int = 0  # 0: itself
     hops: int = 0
     trigger: Trigger | None = None
+    origin: tuple[int, int] = (0, 0)
 
 
 class Report(Signal, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ class StartRun(NamedTuple):
     later: bool = False
     linked: bool = False  # with n 0: it is a child of this run all the same
     trigger: Trigger | None = None  # fired at once
+    origin: int = 0  # step of this run in whose log it is said when it is refused
 
 
 class SignalRun(NamedTuple):

@@ -370,6 +370,10 @@ class Engine(Protocol):
         """Microseconds: what the store says of this instant and those before will not change any more."""
         ...
 
+    async def reached(self) -> int:
+        """Such an instant, not before anything that somebody may have read by now; it may wait for a commit."""
+        ...
+
     async def record(self, ns: str, run: int, at: int = 0) -> Record | None:
         """At that microsecond; 0 = now."""
         ...

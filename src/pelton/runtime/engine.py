@@ -53,7 +53,7 @@ from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.sources import Sources, described
 from pelton.runtime.stubs import ExpireJob, NamedJob, ReleaseJob
 from pelton.runtime.timers import Expiry, Timers
-from pelton.runtime.turns import EXPECTED, PostedFact, encode_signal, queue_of, shown_queue
+from pelton.runtime.turns import EXPECTED, LOG_TEXT, PostedFact, encode_signal, queue_of, shown_queue
 from pelton.runtime.watches import Watches
 from pelton.runtime.work import WorkQueue
 from pelton.store.base import (
@@ -71,7 +71,6 @@ from pelton.store.base import (
 )
 
 LOCAL = "pelton"  # scheme of the sink whose messages become events here
-LOG_TEXT = 32_768  # characters of one log entry
 KEY_TRIES = 4
 MOST_RUNS = 200_000  # of one job
 SEEN_PAGE = 2_000  # rows
@@ -445,6 +444,10 @@ class Engine:
     # ---- records
 
     def instant(self) -> int:
+        return self.committer.instant()
+
+    async def reached(self) -> int:
+        await self.committer.settled()
         return self.committer.instant()
 
     async def record(self, ns: str, run: int, at: int = 0) -> Record | None:

@@ -23,11 +23,11 @@ from pelton.kernel.signals import (
     TimerFired,
     Trigger,
 )
-from pelton.kernel.transition import Refused
+from pelton.kernel.transition import Note, Refused, Transition
 from pelton.runtime.base import EngineError
 from pelton.runtime.facts import Answers
 from pelton.runtime.groups import FREES_KEYS, Building
-from pelton.runtime.turns import Turn, durable, unchanged
+from pelton.runtime.turns import LOG_TEXT, Turn, durable, not_begun
 from pelton.store.base import Committed, Group, InboxRow, LogRow, ResultRow, RunKeyRow
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class SignalJob(Job):
     """A signal to one run. `ns` "" = not checked. `inbox`: the durable row that it comes from, removed with its effect. `many`:
     the job that has this signal for many runs, and is told what became of it."""
 
-    __slots__ = ("done", "error", "head", "hops", "inbox", "many", "notes", "ns", "run", "signal")
+    __slots__ = ("done", "error", "head", "hops", "inbox", "many", "notes", "ns", "run", "signal", "why")
 
     def __init__(
         self,
@@ -144,12 +144,12 @@ class SignalJob(Job):
         self.head: Run | None = None
         self.error: EngineError | None = None
         self.notes: list[tuple[str, str]] = []
+        self.why = ""  # it could not be applied
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
         building = self._perform(committer, turn)
         if self.many and building is not None:
-            changed = any(each.before is None or not unchanged(each.transition, each.before) for each in turn.changes)
-            building.group.results.append(self.result(turn.now, changed))
+            building.group.results.append(self.result(turn.now, bool(turn.changes)))
         return building
 
     def result(self, now: int, changed: bool) -> ResultRow:
@@ -168,6 +168,7 @@ class SignalJob(Job):
                 answer = turn.start(signal, turn.process(signal.definition))
             else:
                 self.error = EngineError("unknown run", f"run {committer.codec.run_id(self.run)} does not exist", "run")
+                self.why = self.error.message
                 return self._clean(committer, turn, gone=True)
         elif self.ns and entry.head.ns != self.ns:
             self.error = EngineError(
@@ -184,6 +185,7 @@ class SignalJob(Job):
                 turn.post(signal.parent, never_begun())
         else:
             self.head = answer.run  # type: ignore[union-attr]
+        self.why = why_not(answer)
         self.notes = turn.notes
         if not turn.changes and not turn.posts:
             over = (
@@ -191,16 +193,33 @@ class SignalJob(Job):
             )
             return self._clean(committer, turn, gone=over)
         building = turn.finish()
+        self._tell_origin(committer, building, turn.now)
         if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in building.timers:
             building.clear_timers(self.run, signal.n, signal.arm)
         if self.inbox:
             building.group.inbox_done.append(self.inbox)
-        if self.notes and type(signal) is Trigger and signal.origin[0]:
-            run, n = signal.origin
-            text = f"trigger {signal.name!r} changed nothing in run {committer.codec.run_id(self.run)}: {self.notes[0][1]}"
-            building.group.logs.append(LogRow(run, n, turn.now, text))
         building.jobs.append(self)
         return building
+
+    def _tell_origin(self, committer: Committer, building: Building, now: int) -> None:
+        """Whoever sent this from another run hears what became of it: in its log when nothing did, by a reply if it wants one."""
+        signal = self.signal
+        if not isinstance(signal, Trigger | Start) or not signal.origin[0]:
+            return
+        run, n = signal.origin
+        why = self.why
+        if isinstance(signal, Start):
+            if why:
+                building.group.logs.append(LogRow(run, n, now, not_begun(why)))
+            return
+        if why:
+            text = f"trigger {signal.name!r} changed nothing in run {committer.codec.run_id(self.run)}: {why}"
+            building.group.logs.append(LogRow(run, n, now, text[:LOG_TEXT]))
+        if signal.reply:
+            body = {"applied": not why, "reason": why}
+            key = committer.keys()
+            event = EventArrived(id=key, name=signal.reply, body=body, strict=False)
+            building.post(InboxRow(key, run, durable(event, self.hops + 1), now))
 
     def _clean(self, committer: Committer, turn: Turn, gone: bool) -> Building | None:
         """Nothing has changed; but what brought the signal may have to go."""
@@ -214,6 +233,7 @@ class SignalJob(Job):
             building.read(self.run, entry.head.rev)  # the state that says so may be lost yet
         if self.inbox:
             building.group.inbox_done.append(self.inbox)
+        self._tell_origin(committer, building, turn.now)
         if clear and gone:
             building.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
         elif clear:  # whatever is to ring later is set anew, under another epoch
@@ -241,6 +261,15 @@ class SignalJob(Job):
 
     def parked(self, key: int, now: int, reason: str) -> InboxRow:
         return InboxRow(key, self.run, durable(self.signal, self.hops, self.many), now, self.tries, False, reason[:1000])
+
+
+def why_not(answer: Transition | Refused) -> str:
+    """Why a signal could not be applied, "" when it was: what is left of a tolerant one is a note."""
+    if isinstance(answer, Refused):
+        return answer.detail
+    effects = answer.effects
+    alone = not (answer.opened or answer.changed or answer.closed or answer.ended or answer.book is not None)
+    return effects[0].detail if alone and len(effects) == 1 and isinstance(effects[0], Note) else ""
 
 
 def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) -> bool:

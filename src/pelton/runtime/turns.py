@@ -41,7 +41,7 @@ from pelton.runtime.cache import RunEntry, Undo, revert
 from pelton.runtime.facts import Answers, RunFacts
 from pelton.runtime.groups import GROUP_ROWS, GROUP_RUNS, Building
 from pelton.runtime.places import Name, Place
-from pelton.store.base import HeldRow, InboxRow, WaitKeyRow
+from pelton.store.base import HeldRow, InboxRow, LogRow, WaitKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.committer import Committer
@@ -52,6 +52,9 @@ encode_signal = msgpack.Encoder(enc_hook=repr).encode
 EXPECTED = "expected"  # arm of the timer that ends a stub
 STUB = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
 CROSSING = frozenset({StartRun, SignalRun, Resume})
+
+
+LOG_TEXT = 32_768  # characters of one log entry
 
 
 class Durable(Struct, tag="durable", omit_defaults=True):
@@ -121,7 +124,7 @@ class Turn:
     """Made once; `begin` readies it for the next job."""
 
     __slots__ = (
-        "_committer", "_signal", "answers", "changes", "facts", "held", "hops", "job", "made", "multiple", "notes", "now",
+        "_committer", "_signal", "answers", "changes", "facts", "held", "hops", "job", "logs", "made", "multiple", "notes", "now",
         "places", "posts", "rows", "undo",
     )  # fmt: skip
 
@@ -135,6 +138,7 @@ class Turn:
         self.places: dict[Name, Place] = {}  # where something is opened, taken or held
         self.held: list[tuple[Place, HeldRow, int]] = []  # with their sizes
         self.notes: list[tuple[str, str]] = []
+        self.logs: list[LogRow] = []
         self.multiple = False  # more may follow after this signal: keep a way back
         self.rows = 0
         self.now = 0
@@ -158,6 +162,7 @@ class Turn:
         self.facts.reads.clear()
         self.facts.stamped = 0
         self.notes = []
+        self.logs.clear()
         self.rows = 0
         self.multiple = False
 
@@ -401,6 +406,8 @@ class Turn:
         if isinstance(answer, Refused):
             self.made.pop(effect.key, None)
             self.notes.append((answer.code, answer.detail))
+            if effect.origin:
+                self.logs.append(LogRow(sender.key, effect.origin, self.now, not_begun(answer.detail)))
             if effect.n:
                 failed = ChildEnded(n=effect.n, child=effect.key, era=0, status=int(RunStatus.FAILED), reason=answer.detail)
                 todo.append((sender, SignalRun(sender.key, failed)))
@@ -466,6 +473,7 @@ class Turn:
             building.read(run, revision)
         for row in self.posts:
             building.post(row)
+        building.group.logs += self.logs
         if self.places:
             self._meet(building)
         batch.rows += self.rows
@@ -520,6 +528,10 @@ def shown_queue(queue: str) -> str:
     return queue.rpartition("\x1f")[2]
 
 
+def not_begun(detail: str) -> str:
+    return f"a run was not begun: {detail}"[:LOG_TEXT]
+
+
 def start_of(sender: Run, effect: StartRun) -> Start:
     return Start(
         strict=False,
@@ -533,6 +545,7 @@ def start_of(sender: Run, effect: StartRun) -> Start:
         root=sender.root if effect.n or effect.linked else 0,
         hops=sender.hops + 1,
         trigger=effect.trigger,
+        origin=(sender.key, effect.origin) if effect.origin else (0, 0),
     )
 
 
@@ -552,4 +565,4 @@ def unchanged(change: Transition, before: Run) -> bool:
     return head == before
 
 
-__all__ = ["Change", "Missing", "NextBatch", "PostedFact", "Suspend", "Turn", "decode_signal", "encode_signal", "unchanged"]
+__all__ = ["Change", "Missing", "NextBatch", "PostedFact", "Suspend", "Turn", "decode_signal", "encode_signal"]

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from tests.languages.lusid.api import Api, serving
-from tests.languages.lusid.official import Official
+from tests.languages.lusid.machines import Desk, move
+from tests.languages.lusid.official import Official, scope
 from tests.server.running import fresh
 
 
@@ -13,6 +15,19 @@ from tests.server.running import fresh
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
     async with serving(tmp_path) as made:
         yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    """One for many tests, which must not look beyond their own scope."""
+    async with serving(tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
+@pytest.fixture
+def desk(shared: Api) -> Desk:
+    move(scope())
+    return Desk(shared)
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import ExpressionError, Read
-from pelton.kernel.process import Begin, Choice, Edge, Limit, Limits, Node, Rule, Send, Tell, Work
-from pelton.kernel.rows import StartMeta
+from pelton.kernel.process import Begin, Choice, Edge, Limit, Limits, Node, OnEvent, Rule, Send, Tell, Wait, Work
+from pelton.kernel.rows import StartMeta, Step
 from pelton.kernel.signals import Trigger
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.guards import task_view, view_of
 from pelton.languages.lusid.task import PARENT, PREVIOUS
-from pelton.languages.lusid.times import LAST_YEAR, parse_moment
+from pelton.languages.lusid.times import parse_moment
 
 OPERATION = "lusid.worker"
 QUEUE = "@" + OPERATION
@@ -46,23 +46,50 @@ class Computed:
 
 
 class Author(NamedTuple):
-    """On whose behalf an action acts, and its log."""
+    """An action. `begins`: the nodes at which it begins."""
 
     name: str
     run_as: str
+    begins: tuple[str, ...]
 
-    def who(self, scene: Scene) -> tuple[str, str, str]:
-        """(user, request, log): as the step that began the action has them."""
-        begun = scene.newest(f"act:{self.name}")
-        said = begun.output if begun is not None and begun.output else {}
-        log = scene.codec.step_id(scene.run.key, begun.n) if begun is not None else ""
-        return said.get("runAs", self.run_as), said.get("request", ""), log
+    def who(self, scene: Scene) -> Origin:
+        """On whose behalf it acts, as the step that began it last has it."""
+        steps = [step for slot in self.begins if (step := scene.newest(slot)) is not None]
+        begun = max(steps, key=lambda step: step.n)
+        said = begun.output or {}
+        return Origin(
+            said.get("runAs", self.run_as), said.get("request", ""), scene.codec.step_id(scene.run.key, begun.n), begun.n
+        )
 
 
-def compile_action(action: Mapping[str, Any]) -> Path:
+class Origin(NamedTuple):
+    """`log`: the action's log, which is named after the step `n`."""
+
+    user: str
+    request: str
+    log: str
+    n: int
+
+
+def begin_of(action: str, after: str = "") -> str:
+    """The node at which an action begins: after a transition, or in place of the action `after`."""
+    return f"act:{action}:{after}" if after else f"act:{action}"
+
+
+def action_of(slot: str) -> str:
+    """The action that a step belongs to, by its slot."""
+    return slot.split(":")[1]
+
+
+def author_of(action: Mapping[str, Any], replaced: Sequence[str] = ()) -> Author:
+    """`replaced`: the actions from which it takes over."""
+    name = action["name"]
+    return Author(name, action.get("runAsUserId") or "", (begin_of(name), *(begin_of(name, other) for other in replaced)))
+
+
+def compile_action(action: Mapping[str, Any], author: Author) -> Path:
     """`action`: checked. Raises Invalid for a filter that does not parse."""
     details = action["actionDetails"]
-    author = Author(action["name"], action.get("runAsUserId") or "")
     kind = details["type"]
     if kind == "RunWorker":
         return _worker(author, details)
@@ -73,7 +100,7 @@ def compile_action(action: Mapping[str, Any]) -> Path:
     elif kind == "TriggerChildTasks":
         what = _to_children(author, details)
     else:
-        what = _next(author, details)
+        return _next(author, details)
     name = f"send:{author.name}"
     return Path(name, (Send(name=name, what=Computed(what), skippable=False),))
 
@@ -81,11 +108,17 @@ def compile_action(action: Mapping[str, Any]) -> Path:
 # ---- triggers
 
 
-def _trigger(author: Author, scene: Scene, name: str) -> Trigger:
-    user, request, log = author.who(scene)
-    begun = scene.newest(f"act:{author.name}")
-    origin = (scene.run.key, begun.n if begun is not None else 0)
-    return Trigger(name=name, changes={"logModified": log}, actor=user, request=request, origin=origin, strict=False)
+def _trigger(author: Author, scene: Scene, name: str, reply: str = "", origin: Origin | None = None) -> Trigger:
+    user, request, log, n = origin or author.who(scene)
+    return Trigger(
+        name=name,
+        changes={"logModified": log},
+        actor=user,
+        request=request,
+        origin=(scene.run.key, n),
+        reply=reply,
+        strict=False,
+    )
 
 
 def _parent(author: Author, trigger: str) -> Callable[[Scene], list[Any]]:
@@ -107,16 +140,52 @@ def _to_children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene]
     return what
 
 
-def _next(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], list[Any]]:
-    """The trigger that the successor's predecessor keeps for it, else the default one; nothing at the end of the row."""
+def _next(author: Author, details: Mapping[str, Any]) -> Path:
+    """Triggers the successor with what its predecessor keeps for it, else with the default. At the end of the row, or when the
+    trigger leads nowhere, another action may take over."""
     default = details.get("defaultTrigger")
+    fallback = details.get("fallbackActions") or {}
+    at_end, on_error = fallback.get("endOfSequence"), fallback.get("nextTaskError")
+    name = author.name
+    send, reply = f"send:{name}", f"next:{name}"
 
     def what(scene: Scene) -> list[Any]:
         trigger = scene.record.get("nextTrigger") or default
         following = scene.found(PREVIOUS, str(scene.run.key))
-        return [Tell(each.run, _trigger(author, scene, trigger)) for each in following[:1]] if trigger else []
+        if not trigger or not following:
+            return []
+        return [Tell(following[0].run, _trigger(author, scene, trigger, reply if on_error else ""))]
 
-    return what
+    def way(scene: Scene) -> str:
+        return "next" if scene.found(PREVIOUS, str(scene.run.key)) else "end"
+
+    if not at_end and not on_error:
+        return Path(send, (Send(name=send, what=Computed(what), skippable=False),))
+    look, none, wait, choose = f"look:{name}", f"none:{name}", f"wait:{name}", f"heard:{name}"
+    ends = (Edge(begin_of(at_end, name)),) if at_end else ()
+    nodes: list[Node] = [
+        Choice(name=look, trace=False, select=Computed(way), cases={"next": send}, default=none),
+        Send(name=none, what=Computed(lambda scene: []), next=ends, skippable=False),
+        Send(name=send, what=Computed(what), next=(Edge(wait),) if on_error else (), skippable=False),
+    ]
+    if on_error:
+
+        def heard(scene: Scene) -> str:
+            told = scene.just_ended(wait) or scene.newest(wait)
+            applied = told is not None and isinstance(told.output, dict) and told.output.get("applied")
+            return "applied" if applied else "refused"
+
+        nodes += [
+            Wait(name=wait, arms=(OnEvent(event=reply),), next=(Edge(choose),), skippable=False),
+            Choice(name=choose, trace=False, select=Computed(heard), cases={"refused": begin_of(on_error, name)}, default=""),
+        ]
+    return Path(look, tuple(nodes))
+
+
+def fallbacks_of(action: Mapping[str, Any]) -> list[str]:
+    """The actions that may take over from an action."""
+    found = (action["actionDetails"].get("fallbackActions") or {}).values()
+    return [name for name in found if name]
 
 
 def _condition(text: str | None) -> Condition | None:
@@ -140,7 +209,7 @@ def _children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], l
                 key = configuration.get("mapStackingKeyFrom")
                 stack = parent["fields"].get(key) if key else None
                 wanted.append(Asked(configuration, fields, None if stack is None else str(stack)))
-        return begun(author, scene, wanted, series)
+        return begun(author.who(scene), scene, wanted, series)
 
     return what
 
@@ -164,11 +233,11 @@ def mapped(mappings: Mapping[str, Any], source: Callable[[str], Any]) -> dict[st
     return found
 
 
-def begun(author: Author, scene: Scene, wanted: Sequence[Asked], series: bool) -> list[Any]:
+def begun(origin: Origin, scene: Scene, wanted: Sequence[Asked], series: bool) -> list[Any]:
     """Children in order. In a series only the first is triggered; each knows the one before it, which triggers it in its turn."""
     if len(wanted) > MOST_CHILDREN:
         raise ExpressionError(f"{len(wanted)} child tasks are asked for; at most {MOST_CHILDREN} can be made at once")
-    user, request, log = author.who(scene)
+    user, request, log, n = origin
     correlations = scene.record["correlationIds"]
     found: list[Any] = []
     for index, each in enumerate(wanted):
@@ -186,20 +255,23 @@ def begun(author: Author, scene: Scene, wanted: Sequence[Asked], series: bool) -
         target = configuration["taskDefinitionId"]
         found.append(
             Begin(
-                {"name": f"{target['scope']}/{target['code']}", "at": _at(configuration)},
+                {"name": f"{target['scope']}/{target['code']}", "at": _pinned(configuration, scene)},
                 asked,
                 StartMeta(actor=user or None, extra={"request": request} if request else {}),
                 trigger,
                 after="previous" if series and index else "",
+                origin=n,
             )
         )
     return found
 
 
-def _at(configuration: Mapping[str, Any]) -> int:
-    """The moment whose version of the definition a child follows, 0 = the latest: also for one in the year 9999."""
-    text = configuration.get("taskDefinitionAsAt") or ""
-    return 0 if text.startswith(str(LAST_YEAR)) else parse_moment(text) or 0 if text else 0
+def _pinned(configuration: Mapping[str, Any], scene: Scene) -> int:
+    """The instant whose version of the child's definition is used, 0 = the latest: also for one in the future, as clients write
+    "latest"."""
+    text = configuration.get("taskDefinitionAsAt")
+    at = parse_moment(text) if text else None
+    return 0 if at is None or at > scene.moment.stamp else max(at, 1)
 
 
 # ---- workers
@@ -216,22 +288,18 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
 
     def asked(scene: Scene) -> Any:
         parameters = mapped(details.get("workerParameters") or {}, scene.record["fields"].get)
-        user, request, _ = author.who(scene)
         return {
             "worker": details["workerId"],
             "asAt": details.get("workerAsAt"),
             "parameters": parameters,
-            "user": user,
-            "request": request,
+            "origin": author.who(scene)._asdict(),
         }
 
     def queue(scene: Scene) -> Any:
-        done = scene.newest(work)
-        return done.output["queue"] if done is not None else ""
+        return _done(scene, work).output["queue"]
 
     def passed_on(scene: Scene) -> Any:
-        done = scene.newest(work)
-        return done.output["input"] if done is not None else None
+        return _done(scene, work).output["input"]
 
     nodes: list[Node] = [
         Work(
@@ -240,7 +308,7 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
         Choice(
             name=choose,
             trace=False,
-            select=Computed(lambda scene: "elsewhere" if _elsewhere(scene, work) else "here"),
+            select=Computed(lambda scene: "elsewhere" if is_elsewhere(_done(scene, work).output) else "here"),
             cases={"elsewhere": elsewhere},
             default=results,
         ),
@@ -255,7 +323,7 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
         ),
         Send(name=results, what=Computed(_made(author, details, work, elsewhere)), next=(Edge(f"told:{name}"),), skippable=False),
         Send(name=f"told:{name}", what=Computed(_ended(author, triggers, work, elsewhere)), skippable=False),
-        Send(name=failed, what=Computed(_broken(author, triggers, work)), skippable=False),
+        Send(name=failed, what=Computed(_broken(author, triggers, work, elsewhere)), skippable=False),
     ]
     if not triggers.get("started"):
         return Path(work, tuple(nodes))
@@ -267,9 +335,18 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
     return Path(start, tuple(nodes))
 
 
-def _elsewhere(scene: Scene, work: str) -> bool:
-    done = scene.newest(work)
-    return done is not None and isinstance(done.output, dict) and "queue" in done.output
+def _done(scene: Scene, *slots: str) -> Step:
+    """The worker's step after which this comes: it ended in this turn, or the token waited for the next one here."""
+    found = scene.just_ended(*slots)
+    if found is None:
+        ended = [step for slot in slots if isinstance(step := scene.newest(slot), Step)]
+        found = max(ended, key=lambda step: step.n)
+    return found
+
+
+def is_elsewhere(output: Any) -> bool:
+    """Whether the operation has said in whose queue the work is to be put."""
+    return isinstance(output, dict) and "queue" in output and "input" in output
 
 
 def rows_of(output: Any) -> list[dict[str, Any]]:
@@ -278,18 +355,14 @@ def rows_of(output: Any) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _rows(scene: Scene, work: str, elsewhere: str) -> list[dict[str, Any]]:
-    done = scene.newest(elsewhere) if _elsewhere(scene, work) else scene.newest(work)
-    return rows_of(done.output if done is not None else None)
-
-
 def _made(author: Author, details: Mapping[str, Any], work: str, elsewhere: str) -> Callable[[Scene], list[Any]]:
     configurations = details.get("childTaskConfigurations") or []
     patterns = [_condition((each.get("resultMatchingPattern") or {}).get("filter")) for each in configurations]
     ordering = details.get("ordering")
 
     def what(scene: Scene) -> list[Any]:
-        rows = _rows(scene, work, elsewhere)
+        done = _done(scene, work, elsewhere)
+        rows, origin = rows_of(done.output), Origin(**done.input["origin"])
         fields = scene.record["fields"]
         found: list[Any] = []
         together: list[Asked] = []
@@ -304,10 +377,10 @@ def _made(author: Author, details: Mapping[str, Any], work: str, elsewhere: str)
                 values = mapped(configuration["childTaskFields"], source)
                 wanted.append(Asked(configuration, values, None if stack is None else str(stack)))
             if ordering == "ParallelSeries":
-                found += begun(author, scene, wanted, series=True)
+                found += begun(origin, scene, wanted, series=True)
             else:
                 together += wanted
-        return found + begun(author, scene, together, ordering == "Series")
+        return found + begun(origin, scene, together, ordering == "Series")
 
     return what
 
@@ -325,17 +398,17 @@ def _column(row: Mapping[str, Any], fields: Mapping[str, Any]) -> Callable[[str]
 
 def _ended(author: Author, triggers: Mapping[str, Any], work: str, elsewhere: str) -> Callable[[Scene], list[Any]]:
     def what(scene: Scene) -> list[Any]:
-        name = triggers.get("completedWithResults" if _rows(scene, work, elsewhere) else "completedNoResults")
-        return [Tell(scene.run.key, _trigger(author, scene, name))] if name else []
+        done = _done(scene, work, elsewhere)
+        name = triggers.get("completedWithResults" if rows_of(done.output) else "completedNoResults")
+        return [Tell(scene.run.key, _trigger(author, scene, name, origin=Origin(**done.input["origin"])))] if name else []
 
     return what
 
 
-def _broken(author: Author, triggers: Mapping[str, Any], work: str) -> Callable[[Scene], list[Any]]:
+def _broken(author: Author, triggers: Mapping[str, Any], work: str, elsewhere: str) -> Callable[[Scene], list[Any]]:
     def what(scene: Scene) -> list[Any]:
-        done = scene.newest(work)
-        early = getattr(done, "failure", "") == FAILED_TO_START
-        name = triggers.get("failedToStart" if early else "failedToComplete")
-        return [Tell(scene.run.key, _trigger(author, scene, name))] if name else []
+        done = _done(scene, work, elsewhere)
+        name = triggers.get("failedToStart" if done.failure == FAILED_TO_START else "failedToComplete")
+        return [Tell(scene.run.key, _trigger(author, scene, name, origin=Origin(**done.input["origin"])))] if name else []
 
     return what

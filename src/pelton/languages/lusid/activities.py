@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msgspec import json
-
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.expressions.filters import folded_reader
 from pelton.kernel.facts import Codec
@@ -140,6 +138,4 @@ def _text(value: JSON) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list | dict):
-        return json.encode(value).decode()
     return str(value)

@@ -5,7 +5,7 @@ A guard may name fields that the schema lacks: they read as not set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET
 
@@ -55,6 +55,7 @@ def check_definition(given: UpdateTaskDefinition) -> None:
         problems.condition(each.guard, f"{at}.guard", right_names=RIGHT_NAMES)
     for index, action in enumerate(given.actions or ()):
         _action(problems, action, f"actions[{index}].actionDetails", actions)
+    _circles(problems, given.actions or ())
     check_properties(problems, given.properties or {}, "properties")
     problems.raise_any()
 
@@ -107,6 +108,28 @@ def _action(problems: Problems, action: Action, path: str, actions: list[str]) -
         for name, member in ((fallback.end_of_sequence, "endOfSequence"), (fallback.next_task_error, "nextTaskError")):
             if name:
                 problems.declared(name, actions, f"{path}.fallbackActions.{member}", "action")
+
+
+def _circles(problems: Problems, actions: Sequence[Action]) -> None:
+    """Actions that take over from each other must come to an end."""
+    onward: dict[str, list[str]] = {}
+    for action in actions:
+        details = action.action_details
+        if isinstance(details, TriggerNextTask) and details.fallback_actions is not UNSET:
+            fallback = details.fallback_actions
+            onward[action.name] = [name for name in (fallback.end_of_sequence, fallback.next_task_error) if name]
+    for index, action in enumerate(actions):
+        todo, seen = list(onward.get(action.name, ())), set[str]()
+        while todo:
+            name = todo.pop()
+            if name == action.name:
+                problems.add(
+                    f"actions[{index}].actionDetails.fallbackActions", f"leads back to {shown(name)}: it would never end"
+                )
+                break
+            if name not in seen:
+                seen.add(name)
+                todo += onward.get(name, ())
 
 
 def _child(problems: Problems, child: ChildTask | ResultantChildTask, path: str) -> None:

@@ -137,7 +137,7 @@ class Entities:
 
     async def page(self, at: int) -> tuple[list[Entity], int]:
         """All as at a moment, the oldest first, and the moment at which the same will be read again. `at` 0 = now."""
-        pin = self._engine.instant()
+        pin = await self._engine.reached()
         found = await self.all(at)
         found.sort(key=lambda each: (each.created, each.row.name))
         return found, max([min(at, pin) if at else pin, *(each.row.since for each in found)])

@@ -70,24 +70,24 @@ class Submitted:
 
 
 class Named:
-    """What the first step of an action leaves behind: which action, on whose behalf, and by which request."""
+    """What the first step of an action leaves behind: which action, on whose behalf, and by which request; those of the action
+    that it takes over from, if it does."""
 
-    __slots__ = ("_action", "_run_as", "_type")
+    __slots__ = ("_action", "_instead", "_run_as", "_type")
     reads = NO_READS
 
-    def __init__(self, action: Mapping[str, Any]) -> None:
+    def __init__(self, action: Mapping[str, Any], instead: actions.Author | None = None) -> None:
+        self._instead = instead
         self._action = action["name"]
         self._type = action["actionDetails"]["type"]
         self._run_as = action.get("runAsUserId") or ""
 
     def evaluate(self, scene: Scene) -> Any:
-        moment = scene.moment
-        return {
-            "action": self._action,
-            "type": self._type,
-            "runAs": self._run_as or moment.actor,
-            "request": moment.request,
-        }
+        if self._instead is not None:
+            user, request, _, _ = self._instead.who(scene)
+        else:
+            user, request = scene.moment.actor, scene.moment.request
+        return {"action": self._action, "type": self._type, "runAs": self._run_as or user, "request": request}
 
 
 def compile_definition(name: str, version: int, body: bytes, row: int) -> Process:
@@ -101,7 +101,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
     named = {action["name"]: action for action in value.get("actions") or ()}
     nodes: dict[str, Node] = {}
     ways: dict[str, list[Arm]] = {}
-    used: set[str] = set()
+    used: set[str] = set()  # by transitions
     for number, transition in enumerate(transitions):
         guard = _guard(number, transition)
         enter = f"enter:{transition['toState']}"
@@ -118,16 +118,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
         nodes[f"enter:{state}"] = Assign(name=f"enter:{state}", trace=False, record=Enter(state), next=onward)
         if state in ways:
             nodes[state] = Wait(name=state, arms=tuple(ways[state]), skippable=False)
-    for action in sorted(used):
-        if action not in named:
-            raise Invalid(f"the action {action!r} is not declared")
-        start = f"act:{action}"
-        path = actions.compile_action(named[action])
-        for node in path.nodes:
-            nodes[node.name] = node
-        nodes[start] = Assign(
-            name=start, record=Submitted(), output=Named(named[action]), next=(Edge(path.entry),), skippable=False
-        )
+    _add_actions(nodes, used, named)
     initial = definition.initial
     face = Face(definition, frozenset(each["name"] for each in value.get("triggers") or ()), transitions, named)
     return Process(
@@ -142,6 +133,32 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
         most_transitions=0,
         face=face,
     ).finish()
+
+
+def _add_actions(nodes: dict[str, Node], used: set[str], named: Mapping[str, Mapping[str, Any]]) -> None:
+    """The paths of the actions that transitions name, and of those that take over from them."""
+    replaced: dict[str, list[str]] = {name: [] for name in sorted(used)}  # action → those from which it takes over
+    todo = list(replaced)
+    while todo:
+        name = todo.pop()
+        if name not in named:
+            raise Invalid(f"the action {name!r} is not declared")
+        for other in actions.fallbacks_of(named[name]):
+            if other not in replaced:
+                replaced[other] = []
+                todo.append(other)
+            if name not in replaced[other]:
+                replaced[other].append(name)
+    authors = {name: actions.author_of(named[name], others) for name, others in replaced.items()}
+    for name, others in replaced.items():
+        path = actions.compile_action(named[name], authors[name])
+        nodes.update((node.name, node) for node in path.nodes)
+        onward = (Edge(path.entry),)
+        start = actions.begin_of(name)
+        nodes[start] = Assign(name=start, record=Submitted(), output=Named(named[name]), next=onward, skippable=False)
+        for other in others:
+            start = actions.begin_of(name, other)
+            nodes[start] = Assign(name=start, output=Named(named[name], authors[other]), next=onward, skippable=False)
 
 
 class Outcome:

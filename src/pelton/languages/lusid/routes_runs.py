@@ -9,14 +9,15 @@ from msgspec import UNSET
 
 from pelton.kernel.rows import END, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.actions import FAILED_TO_START, rows_of
+from pelton.languages.lusid.actions import FAILED_TO_START, action_of, rows_of
 from pelton.languages.lusid.compile import LONE
 from pelton.languages.lusid.errors import Refused, invalid
-from pelton.languages.lusid.face import LANGUAGE, Face
+from pelton.languages.lusid.face import LANGUAGE, Face, as_at
 from pelton.languages.lusid.task_forms import RunWorkerRequest
 from pelton.languages.lusid.times import print_moment
 from pelton.languages.lusid.work import RUN
 from pelton.runtime.base import StartCommand
+from pelton.runtime.rows import LogRow
 from pelton.web.asgi import Request, Response, Router, json_response
 from pelton.web.errors import FieldProblem
 
@@ -41,9 +42,10 @@ class RunRoutes:
         form = decode.body(data, RunWorkerRequest) if data.strip() else RunWorkerRequest()
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         name = f"{identity['scope']}/{identity['code']}"
-        row = await self._engine.definition(self._ns, "worker", name)
+        at = as_at(request)
+        row = await self._engine.definition(self._ns, "worker", name, at=at)
         if row is None or row.language != LANGUAGE:
-            raise Refused("WorkerNotFound", f"there is no worker {name[:200]!r}")
+            raise Refused("WorkerNotFound", f"there is no worker {name[:200]!r}" + (" at that instant" if at else ""))
         parameters: dict[str, Any] = {}
         for index, each in enumerate(form.parameters or ()):
             if each.name in parameters:
@@ -57,7 +59,7 @@ class RunRoutes:
             self._ns,
             StartCommand(
                 definition=process.definition,
-                input={"worker": identity, "parameters": parameters, "user": caller.user, "request": caller.request},
+                input={"worker": identity, "asAt": print_moment(at) if at else None, "parameters": parameters},
                 meta=StartMeta(actor=caller.user, extra={"request": caller.request}),
             ),
         )
@@ -96,14 +98,17 @@ class RunRoutes:
             raise Refused("ActionLogNotFound", f"there is no action log {identity[:100]!r}")
         run, n = place
         said = begun.output
-        action = begun.slot.removeprefix("act:")
+        action = action_of(begun.slot)
+        refused = await self._engine.logs(self._ns, run, n)
+        lost = sum(not _is_trigger(row) for row in refused)
         items: list[tuple[int, str, str]] = [(begun.opened, "ActionSubmitted", f"{said['type']} {action!r}")]
         for step in await self._engine.steps(self._ns, run, n, MOST_STEPS):
-            if step.slot == begun.slot:  # the same action again, later
+            if step.slot == END or ":" not in step.slot or action_of(step.slot) != action:
+                continue
+            if step.slot.startswith("act:"):  # the same action again, later
                 break
-            if step.slot.partition(":")[2] == action and step.slot != END:
-                items += _items(step)
-        items += [(row.at, "TriggerNotApplied", row.text) for row in await self._engine.logs(self._ns, run, n)]
+            items += _items(step, lost)
+        items += [(row.at, "TriggerNotApplied" if _is_trigger(row) else "ActionFailed", row.text) for row in refused]
         items.sort(key=lambda item: item[0])
         return json_response(
             {
@@ -119,8 +124,13 @@ class RunRoutes:
         )
 
 
-def _items(step: OpenStep | Step) -> list[tuple[int, str, str]]:
-    """What a step of an action's path says in its log."""
+def _is_trigger(row: LogRow) -> bool:
+    """Whether a trigger is told of that changed nothing, not a task that was refused."""
+    return row.text.startswith("trigger ")
+
+
+def _items(step: OpenStep | Step, lost: int) -> list[tuple[int, str, str]]:
+    """What a step of an action's path says in its log. `lost`: how many tasks were refused when they were to be made."""
     kind = step.slot.partition(":")[0]
     if kind in ("work", "worker"):
         items = [(step.opened, "ActionInitialising", "the worker is to be started")]
@@ -141,7 +151,7 @@ def _items(step: OpenStep | Step) -> list[tuple[int, str, str]]:
     made = step.output if isinstance(step.output, list) else []
     failed = [each["error"] for each in made if "error" in each]
     items = [(ended, "ActionFailed", reason) for reason in failed]
-    if kind == "send" or len(made) > len(failed):
-        count = len(made) - len(failed)
+    count = max(len(made) - len(failed) - lost, 0)
+    if count or (kind in ("send", "none") and not made):
         items.append((ended, "ActionSuccessful", f"{count} tasks are made" if count else "done"))
     return items

@@ -148,6 +148,7 @@ def records(definition: Definition) -> Records:
         change=change,
         live=lambda document: document["state"] not in definition.terminal,
         attributes=lambda document: attributes(definition, document),
+        lasting=frozenset([PARENT, PREVIOUS]),
         counted=lambda document: f"{definition.name}{SEPARATOR}{document['state']}",
     )
 
@@ -229,6 +230,6 @@ def changed(definition: Definition, document: dict[str, Any], changes: Mapping[s
         after = {**after, "stackingKey": key}
         if not key:
             del after["stackingKey"]
-    if after is not document and changes.get("logModified"):
+    if changes.get("logModified"):
         after = {**after, "logModified": changes["logModified"]}
     return after

@@ -59,7 +59,7 @@ class TaskList:
         condition = condition_of(asked.filter, ROOTS)
         orders_of(asked.sort, ROOTS)  # a bad one is refused before anything is read
         page = paging.page_of(request, asked)
-        pin = page.at or self._engine.instant()
+        pin = page.at or await self._engine.reached()
         given = bool(page.at)
         if asked.sort:
             records, total = await self._sorted(page, pin, given, condition, asked.sort)

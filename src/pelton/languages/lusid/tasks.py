@@ -19,6 +19,7 @@ from pelton.languages.lusid.times import print_moment
 from pelton.runtime.base import Engine
 
 SECOND = 1_000_000
+MOST_LINKED = 20_000  # tasks tied to one that are looked at
 MOST_STACKED = 1_000  # tasks of a stacking key among which a stack is looked for
 
 
@@ -138,10 +139,11 @@ class Tasks:
         return {name: value for name, value in shown.items() if value is not None}
 
     async def _linked(self, name: str, run: int, at: int) -> list[Record]:
-        found = await self._engine.linked(self._ns, name, str(run))
+        """The tasks that are tied to one, the first made first; with `at` those that have been deleted since, too."""
         if not at:
-            return found
-        then = [await self.record(each.run, at) for each in found]
+            return await self._engine.linked(self._ns, name, str(run))
+        runs = await self._engine.candidates(self._ns, "", [[(name, str(run), False)]], MOST_LINKED)
+        then = [await self.record(each, at) for each in runs or ()]
         return [each for each in then if each is not None]
 
     async def _summary(self, record: Record) -> dict[str, Any]:

@@ -74,11 +74,17 @@ def operation(engine: Engine, port: HttpPort, ns: str) -> Callable[[WorkItem], A
         if kind == "Queue":
             return Report(
                 status=int(StepStatus.COMPLETED),
-                output={"queue": configuration["queue"], "input": {"parameters": parameters, "worker": identity}},
+                output={"queue": configuration["queue"], "input": passed_on(asked)},
             )
         return failed_to_start(f"workers of type {kind!r} belong to a service that is not connected to this server")
 
     return perform
+
+
+def passed_on(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What somebody else's worker gets."""
+    found = {"parameters": asked.get("parameters") or {}, "worker": asked["worker"]}
+    return {**found, "origin": asked["origin"]} if "origin" in asked else found
 
 
 def _sleep(engine: Engine, item: WorkItem, parameters: Mapping[str, Any]) -> Report:
