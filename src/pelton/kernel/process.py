@@ -306,6 +306,8 @@ class Records(Struct, frozen=True):
     attributes: Callable[[Any], tuple[tuple[str, str], ...]]  # (value) → names and texts by which the run is found
     counted: Callable[[Any], str] | None = None  # (value) → what the parent counts it as, "" = as nothing
     lasting: frozenset[str] = frozenset()  # attributes that stay when the record goes: the run is found by them for its past
+    # (value) → what `attributes` depends on: where these are the same objects before and after a change, they are not asked for.
+    basis: Callable[[Any], tuple[Any, ...]] | None = None
 
 
 class Process(Struct, kw_only=True):

@@ -12,6 +12,7 @@ Cost: one read of the record per signal (none while it is in memory), one row wr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import Any, NamedTuple
 
 from msgspec import json
@@ -29,10 +30,10 @@ COMING = ""  # what children are counted as that are to begin and have not yet
 
 
 class Loaded(NamedTuple):
-    """What the record was before this turn, and by what the run was found."""
+    """What the record was before this turn, and the rules that say by what the run was found."""
 
     record: Record | None
-    attributes: tuple[tuple[str, str], ...]
+    rules: Records
 
 
 def rules_of(turn: Turn) -> Records:
@@ -60,7 +61,7 @@ def write(turn: Turn, body: Any, moment: Moment) -> None:
     rules = rules_of(turn)
     book = turn.book
     if book is None:
-        book = turn.book = Book(Loaded(old, rules.attributes(old.body) if old is not None else ()))
+        book = turn.book = Book(Loaded(old, rules))
     live = rules.live(body)
     if old is None:
         book.record = Record(turn.head.key, moment.stamp, 1, live, body)
@@ -85,7 +86,7 @@ def gone(turn: Turn) -> None:
     old = current(turn)
     if old is None:
         raise Refusal("not found", "the run's record has been deleted")
-    book = turn.book = turn.book or Book(Loaded(old, rules_of(turn).attributes(old.body)))
+    book = turn.book = turn.book or Book(Loaded(old, rules_of(turn)))
     stamp = turn.moment.stamp if turn.moment is not None else turn.facts.stamp
     book.past.append((old, max(stamp, old.since + 1)))
     book.record, book.gone = None, True
@@ -122,20 +123,26 @@ def linked(parent: int, parent_n: int) -> bool:
     return parent != 0 and parent_n == 0
 
 
+def unmoved(was: Records, rules: Records, old: Any, new: Any) -> bool:
+    """Whether the run is found by the same as before, told without asking by what."""
+    return rules is was and rules.basis is not None and all(map(is_, rules.basis(old), rules.basis(new)))
+
+
 def close_book(turn: Turn) -> None:
     """What follows from the record's new value: by what the run is found, and what its parent counts."""
     head, book, rules = turn.head, turn.book, turn.process.records
     changes: dict[str, int] = {COMING: -1} if turn.created and linked(head.parent, head.parent_n) else {}
     if book is not None and rules is not None:
-        before = dict.fromkeys(book.loaded.attributes)
-        if book.record is not None:
-            after = dict.fromkeys(rules.attributes(book.record.body))
-        else:
-            after = {each: None for each in before if each[0] in rules.lasting}
-        book.attributes = [(*each, False) for each in before if each not in after]
-        book.attributes += [(*each, True) for each in after if each not in before]
+        old, new = book.loaded.record, book.record
+        if old is None or new is None or not unmoved(book.loaded.rules, rules, old.body, new.body):
+            before = dict.fromkeys(book.loaded.rules.attributes(old.body)) if old is not None else {}
+            if new is not None:
+                after = dict.fromkeys(rules.attributes(new.body))
+            else:
+                after = {each: None for each in before if each[0] in rules.lasting}
+            book.attributes = [(*each, False) for each in before if each not in after]
+            book.attributes += [(*each, True) for each in after if each not in before]
         if head.parent and rules.counted is not None:
-            old, new = book.loaded.record, book.record
             was = rules.counted(old.body) if old is not None else ""
             now = rules.counted(new.body) if new is not None else ""
             if was != now:

@@ -149,7 +149,7 @@ Effect = (
 
 
 class Book:
-    """What a turn did to the run's record. `loaded`: the record before it, and its attributes. `past`: values that were
+    """What a turn did to the run's record. `loaded`: the record before it, and its rules. `past`: values that were
     superseded, and until when they held. `gone`: there is no record any more. `attributes`: (name, text, added), what has
     changed of them."""
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec import json
+
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.expressions.filters import folded_reader
+from pelton.kernel.expressions.kept import kept
 from pelton.kernel.facts import Codec
 from pelton.kernel.rows import Record, StartMeta
 from pelton.kernel.signals import Trigger
@@ -45,19 +48,36 @@ def mapping(given: Mapping[str, Any]) -> Read:
 
 
 class Activity:
-    """The one action of a handler."""
+    """The one action of a handler. There may be a hundred thousand, few of them at work: one holds its source."""
 
-    __slots__ = (
-        "_correlations", "_definition", "_fields", "_filter", "_kind", "_pattern", "_process", "_run_as", "_shifts", "_trigger",
-        "name",
-    )  # fmt: skip
+    __slots__ = ("_source", "name")
 
     def __init__(self, handler: Mapping[str, Any], definition: int) -> None:
         """`handler`: as its author sent it, checked. `definition`: the row that is pinned, 0 = the latest. Raises Invalid."""
+        self.name: str = handler["taskActivity"]["type"]
+        members = {name: handler[name] for name in _MEMBERS if handler.get(name) is not None}
+        self._source = json.encode([members, definition]).decode()
+        _work_of(self._source)
+
+    def plan(self, context: ActionContext) -> Sequence[Command]:
+        return _work_of(self._source).plan(context)
+
+
+_MEMBERS = ("taskActivity", "taskDefinitionId", "runAsUserId", "scheduleMatchingPattern")
+
+
+class _Work:
+    """What an activity is compiled to."""
+
+    __slots__ = (
+        "_correlations", "_definition", "_fields", "_filter", "_kind", "_pattern", "_process", "_run_as", "_shifts", "_trigger",
+    )  # fmt: skip
+
+    def __init__(self, source: str) -> None:
+        handler, definition = json.decode(source)
         activity = handler["taskActivity"]
         identity = handler["taskDefinitionId"]
         self._kind: str = activity["type"]
-        self.name = self._kind
         self._process = f"{identity['scope']}/{identity['code']}"
         self._definition = definition
         self._run_as = mapping(handler["runAsUserId"])
@@ -119,6 +139,9 @@ class Activity:
             conjuncts=condition.narrowed(is_indexed) if condition is not None else (),
             signal=Trigger(name=self._trigger, changes=changes, actor=user, request=request, strict=False),
         )
+
+
+_work_of = kept(_Work, 4_000)
 
 
 def is_indexed(name: str) -> bool:

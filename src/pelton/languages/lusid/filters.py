@@ -19,7 +19,7 @@ that is spelled otherwise in the members beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.expressions.filters import (
@@ -80,46 +80,67 @@ def parse_filter(
     Raises Invalid, with the position and what was expected there."""
     check_length(text, limit)
     if right_names or right_roots:
-        condition = Condition(text, parse(text, right_names, right_roots), held=True)
+        condition = Condition(text, _Form(parse(text, right_names, right_roots)))
     else:
-        condition = Condition(text, None, held=False)
+        condition = Condition(text)
     if roots is not None:
         condition.check_roots(roots)
     return condition
 
 
-class _Form(NamedTuple):
-    node: Node | None
-    root: TracedFilter
-    reads_children: bool
-    children_by_state_only: bool
+class _Form:
+    """A tree, and what it is compiled to when that is asked for."""
 
+    __slots__ = ("_children", "_root", "node")
 
-def _form(node: Node | None) -> _Form:
-    children = [path for path in _reads(node, ()) if path[:1] == _CHILDREN]
-    by_state_only = bool(children) and all(path in _SUMMARISED for path in children)
-    return _Form(node, And([]) if node is None else _compiled(node), bool(children), by_state_only)
+    def __init__(self, node: Node | None) -> None:
+        self.node = node
+        self._root: TracedFilter | None = None
+        self._children: frozenset[tuple[str, ...]] | None = None
+
+    @property
+    def root(self) -> TracedFilter:
+        root = self._root
+        if root is None:
+            root = self._root = And([]) if self.node is None else _compiled(self.node)
+        return root
+
+    @property
+    def children(self) -> frozenset[tuple[str, ...]]:
+        """The paths that lead to children."""
+        if self._children is None:
+            self._children = frozenset(path for path in _reads(self.node, ()) if path[:1] == _CHILDREN)
+        return self._children
 
 
 @kept
 def _form_of(text: str) -> _Form:
-    return _form(parse(text))
+    return _Form(parse(text))
 
 
 class Condition:
     """A compiled filter. `context` of `passes` and `test` is the map of what names on the right stand for.
 
     There may be a hundred thousand, few of them at work: one holds its text and what an index asks for; see `kept` for the rest.
-    Only what its text does not say alone, because it has or had names, is `held`."""
+    Only what its text does not say alone, because it has or had names, is held; it is compiled when it is used."""
 
-    __slots__ = ("_held", "equalities", "prefixes", "text")
+    __slots__ = ("_held", "_tests", "text")
 
-    def __init__(self, text: str, node: Node | None, *, held: bool) -> None:
+    def __init__(self, text: str, held: _Form | None = None) -> None:
         self.text = text
-        form = _form(node) if held else _form_of(text)
-        self._held = form if held else None
-        self.equalities = form.root.equalities
-        self.prefixes = form.root.prefixes
+        self._held = held
+        self._tests: tuple[tuple[Equality, ...], tuple[Prefix, ...]] | None = None
+        if held is None:
+            root = _form_of(text).root
+            self._tests = (root.equalities, root.prefixes)
+
+    @property
+    def equalities(self) -> tuple[Equality, ...]:
+        return self._tests[0] if self._tests is not None else self._form.root.equalities
+
+    @property
+    def prefixes(self) -> tuple[Prefix, ...]:
+        return self._tests[1] if self._tests is not None else self._form.root.prefixes
 
     @property
     def _form(self) -> _Form:
@@ -137,7 +158,7 @@ class Condition:
     def bind(self, names: Names) -> Condition:
         """The same with what stands on the right taken from `names`. What is not there is nothing."""
         node = self._form.node
-        return self if node is None or not self.names else Condition(self.text, _bound(node, names), held=True)
+        return self if node is None or not self.names else Condition(self.text, _Form(_bound(node, names)))
 
     def check_roots(self, roots: Iterable[str]) -> None:
         """Raises Invalid when a path on the left begins with none of these members."""
@@ -160,13 +181,13 @@ class Condition:
 
     @property
     def reads_children(self) -> bool:
-        return self._form.reads_children
+        return bool(self._form.children)
 
     @property
     def children_by_state_only(self) -> bool:
         """Whether it reads children, and summaries `{"state": ..., "taskDefinitionId": {"scope": ..., "code": ...}}`, one of each
         kind, do instead of all of them."""
-        return self._form.children_by_state_only
+        return bool(self._form.children) and self._form.children <= _SUMMARISED
 
     @property
     def conjuncts(self) -> Conjuncts:

@@ -149,6 +149,7 @@ def records(definition: Definition) -> Records:
         live=lambda document: document["state"] not in definition.terminal,
         attributes=lambda document: attributes(definition, document),
         lasting=frozenset([PARENT, PREVIOUS]),
+        basis=lambda document: basis(definition, document),
         counted=lambda document: f"{definition.name}{SEPARATOR}{document['state']}",
     )
 
@@ -184,6 +185,12 @@ def begun(definition: Definition, scene: Scene) -> dict[str, Any]:
         document["parent"] = run.parent
     document.update({name: asked[name] for name in ("stackingKey", "previous", "nextTrigger", "logCreated") if asked.get(name)})
     return document
+
+
+def basis(definition: Definition, document: dict[str, Any]) -> tuple[Any, ...]:
+    """What `attributes` depends on. A change of state leaves the maps and lists as they are."""
+    fields = document["fields"] if document["state"] not in definition.terminal else None
+    return document.get(PARENT), document.get(PREVIOUS), document["correlationIds"], document.get("stackingKey"), fields
 
 
 def attributes(definition: Definition, document: dict[str, Any]) -> tuple[tuple[str, str], ...]:

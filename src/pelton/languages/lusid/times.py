@@ -30,16 +30,20 @@ def parse_moment(text: str) -> int | None:
         return None
     year, month, day, hour, minute, second, fraction, _, sign, hours, minutes = found.groups()
     try:
-        days = (date(int(year), int(month), int(day)) - EPOCH.date()).days
+        seconds = (date(int(year), int(month), int(day)).toordinal() - _FIRST_DAY) * 86_400
     except ValueError:
         return None
-    clock = [int(part or 0) for part in (hour, minute, second, hours, minutes)]
-    if any(part > most for part, most in zip(clock, (23, 59, 59, 23, 59), strict=True)):
-        return None
-    seconds = days * 86_400 + clock[0] * 3600 + clock[1] * 60 + clock[2]
-    offset = clock[3] * 3600 + clock[4] * 60
-    seconds += offset if sign == "-" else -offset
-    return seconds * SECOND + int((fraction or "").ljust(6, "0")[:6])
+    if hour:
+        # Two digits each, so that they compare as texts do.
+        if hour > "23" or minute > "59" or (second and second > "59"):
+            return None
+        seconds += int(hour) * 3600 + int(minute) * 60 + int(second or 0)
+        if sign:
+            if hours > "23" or (minutes and minutes > "59"):
+                return None
+            offset = int(hours) * 3600 + int(minutes or 0) * 60
+            seconds += offset if sign == "-" else -offset
+    return seconds * SECOND + (int(fraction.ljust(6, "0")[:6]) if fraction else 0)
 
 
 def has_clock(text: str) -> bool:
@@ -50,12 +54,14 @@ def has_clock(text: str) -> bool:
 def print_moment(at: int) -> str:
     """`2024-06-05T15:12:39.3181750+00:00`. Moments outside of the years 1 to 9999 are moved to the nearest of them."""
     at = min(max(at, _FIRST), _LAST)
-    return f"{(EPOCH + timedelta(microseconds=at)).strftime('%Y-%m-%dT%H:%M:%S.%f').zfill(26)}0+00:00"
+    return (_NAIVE + timedelta(microseconds=at)).isoformat(timespec="microseconds") + "0+00:00"
 
 
 def print_milliseconds(at: int) -> str:
     return print_moment(at * 1000)
 
 
+_NAIVE = EPOCH.replace(tzinfo=None)
+_FIRST_DAY = EPOCH.toordinal()
 _FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 _LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)

@@ -30,6 +30,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {"gt": operator.gt, "gte": opera
 _ANY_DATE = re.compile(r"[0-9]{0,4}|[0-9]{4}-[0-9]{0,2}|[0-9]{4}-[0-9]{2}-[0-9]{0,2}.*", re.DOTALL)
 _NUMBERS = (int, float, Decimal)
 _EXACT = 2**53
+_LONG = 10**1000
 
 
 def check_of(operation: Operator, negated: bool, constants: Sequence[Constant]) -> Check:
@@ -186,6 +187,8 @@ def index_value(value: JSON) -> str | None:
         return "s:" + value[:MAX_INDEXED].casefold()[: MAX_INDEXED - 2]
     if isinstance(value, bool):
         return "b:true" if value else "b:false"
+    if isinstance(value, int):
+        return _whole_key(value)
     number = _number(value)
     return None if number is None else _number_key(number)
 
@@ -207,6 +210,17 @@ def index_prefixes(text: str) -> list[str]:
 
 def _moment_key(moment: int) -> str:
     return f"d:{moment}"
+
+
+def _whole_key(number: int) -> str:
+    """What `_number_key` gives. Numbers of more digits than Python would print go the long way."""
+    if not number:
+        return "n:0"
+    if abs(number) > _LONG:
+        return _number_key(Decimal(number))
+    figures = str(number)
+    stripped = figures.rstrip("0")
+    return f"n:{stripped}e{len(figures) - len(stripped)}"[:MAX_INDEXED]
 
 
 def _number_key(number: Decimal) -> str:
