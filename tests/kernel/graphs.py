@@ -169,7 +169,10 @@ def card(changed: Callable[[Any, Mapping[str, Any], Any], Any] | None = None) ->
     def state(body: Any) -> str:
         return str(body.get("state", "open"))
 
-    return Records(begin, changed or change, lambda body: state(body) != "closed", attributes, state)
+    def basis(body: Any) -> tuple[Any, ...]:
+        return body.get("state"), body.get("tags")
+
+    return Records(begin, changed or change, lambda body: state(body) != "closed", attributes, state, basis)
 
 
 # ---- graphs

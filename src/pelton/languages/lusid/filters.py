@@ -79,10 +79,8 @@ def parse_filter(
 
     Raises Invalid, with the position and what was expected there."""
     check_length(text, limit)
-    if right_names or right_roots:
-        condition = Condition(text, _Form(parse(text, right_names, right_roots)))
-    else:
-        condition = Condition(text)
+    held = _Form(parse(text, right_names, right_roots)) if right_names or right_roots else None
+    condition = Condition(text, held)
     if roots is not None:
         condition.check_roots(roots)
     return condition
