@@ -172,7 +172,7 @@ def card(changed: Callable[[Any, Mapping[str, Any], Any], Any] | None = None) ->
     def basis(body: Any) -> tuple[Any, ...]:
         return body.get("state"), body.get("tags")
 
-    return Records(begin, changed or change, lambda body: state(body) != "closed", attributes, state, basis)
+    return Records(begin, changed or change, lambda body: state(body) != "closed", attributes, state, basis=basis)
 
 
 # ---- graphs
