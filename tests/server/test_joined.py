@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -232,3 +234,22 @@ async def test_a_second_body_is_not_sent(caller: Caller) -> None:
     assert await caller.answer() == (200, b"hello")
     caller.writer.write_eof()
     assert b"again" not in await caller.rest()
+
+
+async def test_a_request_leaves_nothing_for_the_collector(ways: Ways) -> None:
+    config = uvicorn.Config(ways, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    connection = BoundedProtocol(config, state, {})
+    connection.connection_made(Recording())
+    gc.disable()
+    try:
+        seen = []
+        for _ in range(2):
+            connection.data_received(b"GET /whole HTTP/1.1\r\nHost: x\r\n\r\n")
+            seen.append(weakref.ref(connection.cycle))
+            await asyncio.gather(*state.tasks)
+        assert seen[0]() is None
+    finally:
+        gc.enable()
+    connection.connection_lost(None)

@@ -32,62 +32,57 @@ class _TooMany(Exception):
     """Raised through the parser, which reports it as a request that is not valid."""
 
 
-class Joined:
-    """The sending side of one request. The head of an answer that declares its length is kept until its body is there."""
+_PLAIN = frozenset({b"content-length", b"content-type", b"location", b"x-request-id"})  # names that need no look
 
-    __slots__ = ("_cycle", "_head", "_send")
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._send = cycle.send
-        self._head: Any = None
+class Joining(RequestResponseCycle):
+    """The sending side of one request. The head of an answer that begins with its length is kept until the body is there."""
+
+    _head: Any = None
 
     async def send(self, message: Any) -> None:
-        head, self._head = self._head, None
+        head = self._head
         if message["type"] == "http.response.start":
             # One that was kept has not been sent: uvicorn's "internal error" may still take its place.
-            if not self._cycle.response_started and _length(message) >= 0:
+            headers = message.get("headers")
+            if headers and headers[0][0] == b"content-length" and not self.response_started:
                 self._head = message
                 return
+            self._head = None
         elif head is not None:
+            self._head = None
             if self._write(head, message):
                 return
-            await self._send(head)
-        await self._send(message)
+            await super().send(head)
+        await super().send(message)
 
     def _write(self, head: Any, message: Any) -> bool:
         """False: nothing was done, since this is no complete answer to a caller who still reads."""
-        cycle = self._cycle
-        if cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive or message.get("more_body"):
+        if self.disconnected or self.flow.write_paused or not self.keep_alive or message.get("more_body"):
             return False
+        headers = head["headers"]
         body = message.get("body", b"")
-        if cycle.scope["method"] == "HEAD":
+        if self.scope["method"] == "HEAD":
             body = b""
-        elif _length(head) != len(body):
+        elif headers[0][1] != b"%d" % len(body):
             return False
         parts = [STATUS_LINE[head["status"]]]
-        for name, value in (*cycle.default_headers, *head["headers"]):
-            if name in _HOP_BY_HOP or HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+        for name, value in (*self.default_headers, *headers):
+            if name not in _PLAIN and (name in _HOP_BY_HOP or HEADER_RE.search(name)):
                 return False  # uvicorn knows what to do, or to raise
+            if HEADER_VALUE_RE.search(value):
+                return False
             parts += (name, b": ", value, b"\r\n")
         parts += (b"\r\n", body)
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        cycle.transport.write(b"".join(parts))
-        cycle.message_event.set()
-        cycle.on_response()
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.write(b"".join(parts))
+        self.message_event.set()
+        self.on_response()
         return True
 
 
 _HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding"})
-
-
-def _length(head: Any) -> int:
-    """The declared length of an answer's body; -1: none, or none that can be read."""
-    for name, value in head.get("headers", ()):
-        if name == b"content-length":
-            return int(value) if value.isdigit() else -1
-    return -1
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -172,7 +167,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.send = Joined(cycle).send  # type: ignore[method-assign]  # it is what the application is given
+        # uvicorn makes it by the name of its own class. An object beside it, each holding the other, would stay until the
+        # collector comes: that cost more than the second write.
+        cycle.__class__ = Joining
         super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
