@@ -157,7 +157,7 @@ async def test_a_failing_handler_takes_back_its_own_and_leaves_the_others(tmp_pa
             "b mixed": "failed",
             "c broken": "failed",
             "d unknown": "failed",
-            "e problem": "fired",
+            "e problem": "failed",
             "f good too": "fired",
         }
         assert {effect.handler: effect.outcome for effect in posted.effects} == {
@@ -167,6 +167,7 @@ async def test_a_failing_handler_takes_back_its_own_and_leaves_the_others(tmp_pa
             "e problem": "failed",
             "f good too": "started",
         }
+        assert [each.detail for each in posted.decisions if each.handler == "e problem"] == ["no such field"]
         assert posted.state == "matched"
         assert len(await at.store.runs("default", process="single")) == 2
         assert [row.slot for row in await at.open_rows(bad.key)] == ["a"]

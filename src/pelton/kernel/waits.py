@@ -168,7 +168,20 @@ def trigger(turn: Turn, name: str, changes: dict[str, Any]) -> None:
     if not known:
         places = ", ".join(repr(row.slot) for _, row in open_waits(turn)) or "nothing open"
         raise Refusal("guard", f"trigger {name!r} leads nowhere from {places}", trace)
-    raise Refusal("guard", f"trigger {name!r} is not allowed as things are", trace)
+    raise Refusal("guard", f"trigger {name!r} is not allowed as things are: {reasons(trace)}", trace)
+
+
+def reasons(trace: list[Any]) -> str:
+    """What held the arms of a trigger back, for people."""
+    found: list[str] = []
+    for each in trace:
+        why = each.get("why") or {}
+        text = each.get("check") or why.get("message")
+        if not text:
+            parts = [f"{part} saw {value!r}"[:200] for part, value, result in why.get("trace", ()) if not result]
+            text = f"the guard {each['guard']!r} does not hold" + (f" ({', '.join(parts)})" if parts else "")
+        found.append(text)
+    return "; ".join(dict.fromkeys(found))[:1000]
 
 
 def look_at_conditions(turn: Turn) -> None:

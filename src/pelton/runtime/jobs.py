@@ -27,7 +27,7 @@ from pelton.kernel.transition import Note, Refused, Transition
 from pelton.runtime.base import EngineError
 from pelton.runtime.facts import Answers
 from pelton.runtime.groups import FREES_KEYS, Building
-from pelton.runtime.turns import LOG_TEXT, Turn, durable, not_begun
+from pelton.runtime.turns import LOG_TEXT, Turn, durable, not_begun, unchanged
 from pelton.store.base import Committed, Group, InboxRow, LogRow, ResultRow, RunKeyRow
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ class SignalJob(Job):
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
         building = self._perform(committer, turn)
         if self.many and building is not None:
-            building.group.results.append(self.result(turn.now, bool(turn.changes)))
+            changed = any(each.before is None or not unchanged(each.transition, each.before) for each in turn.changes)
+            building.group.results.append(self.result(turn.now, changed))
         return building
 
     def result(self, now: int, changed: bool) -> ResultRow:

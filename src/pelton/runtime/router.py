@@ -52,7 +52,7 @@ from pelton.runtime.groups import FREES_KEYS, Building
 from pelton.runtime.jobs import KEY_KIND, Job
 from pelton.runtime.matching import EventContext, Fired, consider
 from pelton.runtime.meetings import CHUNK, meet
-from pelton.runtime.turns import NextBatch, Suspend, Turn, encode_signal
+from pelton.runtime.turns import NextBatch, Suspend, Turn, encode_signal, unchanged
 from pelton.store.base import EventRow, ResultRow, RunKeyRow, SeenRow
 
 RECENT = 20_000  # events that are remembered with their outcome
@@ -385,6 +385,9 @@ class Acts:
                 detail = error.message if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
                 fail(decisions, match.handler, detail[:2000])
                 mine = [EventEffect(handler=match.handler.name, action="", outcome="failed", detail=detail[:2000])]
+            if mine and all(effect.outcome == "failed" for effect in mine):
+                details = dict.fromkeys(effect.detail for effect in mine)  # once each, in their order
+                fail(decisions, match.handler, "; ".join(details)[:2000])
             effects += mine
 
     def _back(self, done: int, run_keys: int, jobs: int, many: dict[bytes, int]) -> None:
@@ -517,6 +520,10 @@ class Acts:
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
         if self.done >= DIRECT and not command.key:
+            refused = self._tried(signal, process)
+            if refused is not None:
+                effect.detail = refused.detail
+                return
             self._turn.post(key, signal)
         else:
             answer = self._turn.start(signal, process, FREES_KEYS if frees else 0)
@@ -527,6 +534,19 @@ class Acts:
         over = frees and entry is not None and entry.head is not None and entry.head.status >= RunStatus.COMPLETED
         self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not ((stub or over) and row.unique)]
         effect.outcome, effect.run = "started", key
+
+    def _tried(self, signal: Start, process: Process) -> Refused | None:
+        """Whether a start that is left to a later commit will be refused: the event's record is to say so. Only what is begun
+        from its content can be."""
+        if process.records is None and signal.trigger is None:
+            return None
+        turn = self._turn
+        mark, rows, notes = turn.mark(), turn.rows, len(turn.notes)
+        answer = turn.start(signal, process)
+        turn.back(mark)
+        turn.rows = rows
+        del turn.notes[notes:]
+        return answer if type(answer) is Refused else None
 
     def _begun(self, process: str, text: str) -> int:
         """The run of this very event that has that key, 0 for none: the store does not know it yet."""
@@ -582,7 +602,7 @@ class Acts:
         rest = runs[room:]
         if rest:
             number = self._committer.keys()
-            signal: Any = structs.replace(command.signal, strict=True)  # so that a refusal is told
+            signal: Any = command.signal  # tolerant: what it comes to is told in the results
             for at in range(0, len(rest), CHUNK):
                 job = ManyJob(self._event.ns, signal, rest[at : at + CHUNK], results=number, hops=self._event.hops + 1)
                 self.many[b"%d-%d" % (number, at)] = job
@@ -590,6 +610,7 @@ class Acts:
             effect.outcome = "signalled"
             bound = f"; only the first {len(runs)} that match are told" if more else ""
             effect.detail = f"{len(rest)} more in commits of their own: job {number}{bound}"
+            effect.output = {"job": str(number), "runs": len(rest)}
             effects.append(effect)
         elif not effects:
             effect.outcome, effect.detail = "unchanged", "no open run matches"
@@ -620,7 +641,7 @@ class Acts:
 
 def told(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[str, str]]) -> None:
     """What became of a signal."""
-    if change.run is before:
+    if change.run is before or unchanged(change, before):
         effect.outcome = "unchanged"
     elif any(type(given) is Hold for given in change.effects):
         effect.outcome = "held"

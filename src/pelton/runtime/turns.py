@@ -565,4 +565,4 @@ def unchanged(change: Transition, before: Run) -> bool:
     return head == before
 
 
-__all__ = ["Change", "Missing", "NextBatch", "PostedFact", "Suspend", "Turn", "decode_signal", "encode_signal"]
+__all__ = ["Change", "Missing", "NextBatch", "PostedFact", "Suspend", "Turn", "decode_signal", "encode_signal", "unchanged"]

@@ -161,4 +161,6 @@ def _text(value: JSON) -> str:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list | dict):
+        return json.encode(value).decode()
     return str(value)

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.decode import MAX_PROBLEMS, shown
 from pelton.languages.lusid.errors import invalid
-from pelton.languages.lusid.filters import MAX_LENGTH, parse_filter
+from pelton.languages.lusid.filters import MAX_LENGTH, Condition, parse_filter
 from pelton.languages.lusid.model import FieldMapping, Mappings, Text
 from pelton.languages.lusid.times import EXPECTED, parse_moment
 from pelton.web.errors import FieldProblem
@@ -67,14 +67,15 @@ class Problems:
         roots: frozenset[str] | None = None,
         right_roots: frozenset[str] = frozenset(),
         right_names: frozenset[str] = frozenset(),
-    ) -> None:
-        """A filter must parse, with the same names as where it is used."""
+    ) -> Condition | None:
+        """A filter must parse, with the same names as where it is used. None: there is none, or it does not."""
         if not text:
-            return
+            return None
         try:
-            parse_filter(str(text), limit=limit, roots=roots, right_names=right_names, right_roots=right_roots)
+            return parse_filter(str(text), limit=limit, roots=roots, right_names=right_names, right_roots=right_roots)
         except Invalid as error:
             self.add(path, f"is no filter: {error.message}", shown(text), "InvalidFilter")
+            return None
 
     def moment(self, text: Text, path: str) -> int | None:
         if not text:

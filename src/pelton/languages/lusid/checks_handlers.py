@@ -22,7 +22,7 @@ from pelton.languages.lusid.model import (
     UpdateMatchingTasks,
 )
 from pelton.languages.lusid.paths import split_path
-from pelton.languages.lusid.words import EVENT_MEMBERS, HEADER_MEMBERS, TASK_MEMBERS
+from pelton.languages.lusid.words import EVENT_MEMBERS, HEADER_MEMBERS, LINKED_MEMBERS, RECORD_MEMBERS
 from pelton.web.identity import Users
 
 OWN_EVENT_TYPES = frozenset(
@@ -30,6 +30,7 @@ OWN_EVENT_TYPES = frozenset(
 )
 _OWN_FOLDED = {each.casefold(): each for each in OWN_EVENT_TYPES}
 _HEADER_FOLDED = frozenset(each.casefold() for each in HEADER_MEMBERS)
+_LINKED_FOLDED = frozenset(each.casefold() for each in LINKED_MEMBERS)
 USER_PATH = "header.userId"
 
 
@@ -87,7 +88,13 @@ def _exactly_one(problems: Problems, given: EventHandlerMapping, path: str) -> b
 def _activity(problems: Problems, given: CreateNewTask | UpdateMatchingTasks, scheduled: bool) -> None:
     if isinstance(given, UpdateMatchingTasks):
         right = frozenset() if scheduled else EVENT_MEMBERS
-        problems.condition(given.filter, "taskActivity.filter", FILTER_LENGTH, roots=TASK_MEMBERS, right_roots=right)
+        condition = problems.condition(
+            given.filter, "taskActivity.filter", FILTER_LENGTH, roots=RECORD_MEMBERS, right_roots=right
+        )
+        for path in condition.paths if condition is not None else ():
+            if path[0] in _LINKED_FOLDED and path[1:] != ("id",):
+                message = f"asks for {'.'.join(path)!r}; of another task only its id can be asked for here"
+                problems.add("taskActivity.filter", message, None, "InvalidFilter")
     for index, each in enumerate(given.correlation_ids or ()):
         at = f"taskActivity.correlationIds[{index}]"
         if _exactly_one(problems, each, at):

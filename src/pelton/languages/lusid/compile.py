@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
-from pelton.languages.lusid.entities import Envelope
 from pelton.runtime.rows import DefinitionRow
 
 
@@ -16,7 +15,14 @@ class Bound(Struct, rename="camel"):
     as_at: int
 
 
-_envelope = msgspec.json.Decoder(Envelope).decode
+class Kept(Struct, rename="camel"):
+    """What is read of a body: that of a definition, or of a version of the past, which has been bound already and knows when."""
+
+    value: Raw
+    as_at: int = 0
+
+
+_kept = msgspec.json.Decoder(Kept).decode
 
 
 LONE = "worker run"  # the one member of the body of the process that a worker's run on its own follows
@@ -25,4 +31,5 @@ LONE = "worker run"  # the one member of the body of the process that a worker's
 def bound(row: DefinitionRow) -> bytes:
     if row.body.startswith(b'{"%s"' % LONE.encode()):
         return row.body
-    return msgspec.json.encode(Bound(_envelope(row.body).value, row.since))
+    kept = _kept(row.body)
+    return msgspec.json.encode(Bound(kept.value, kept.as_at or row.since))

@@ -19,6 +19,7 @@ from pelton.languages.lusid.times import print_moment
 from pelton.languages.lusid.words import CURRENT_USER, RIGHT_NAMES
 
 MAX_GUARD = 1024
+NOT_YET = ""  # as children are counted that have been asked for and have not begun
 
 
 def parse_guard(text: str) -> Condition:
@@ -61,7 +62,8 @@ def task_view(scene: Scene, condition: Condition) -> dict[str, Any]:
         if condition.children_by_state_only:
             view["childTasks"] = [_kind(kind) for kind in scene.counts()]
         else:
-            view["childTasks"] = [view_of(each, scene.codec) for each in scene.found(PARENT, str(scene.run.key))]
+            children = [view_of(each, scene.codec) for each in scene.found(PARENT, str(scene.run.key))]
+            view["childTasks"] = [*children, *(_kind(kind) for kind in scene.counts() if kind == NOT_YET)]
     return view
 
 

@@ -73,5 +73,24 @@ TASK_MEMBERS = frozenset(
         "properties",
     }
 )
+LINKED_MEMBERS = frozenset({"ultimateParentTask", "parentTask", "previousTask"})
+RECORD_MEMBERS = LINKED_MEMBERS | {
+    "id",
+    "taskDefinitionId",
+    "taskDefinitionVersion",
+    "state",
+    "terminalState",
+    "completionStatus",
+    "nextTaskInitialTrigger",
+    "correlationIds",
+    "version",
+    "asAtLastTransition",
+    "fields",
+    "stackingKey",
+    "actionLogIdCreated",
+    "actionLogIdModified",
+    "actionLogIdSubmitted",
+}
+"""What of a task can be seen where many are looked at, without reading anything else; of those that are linked only the id."""
 HEADER_MEMBERS = ("eventType", "requestId", "userId", "action", "entityType", "timestamp", "href")
 EVENT_MEMBERS = frozenset({"header", "body"})

@@ -9,6 +9,7 @@ from pelton.runtime.base import Engine
 from pelton.server.native.calls import Route, answer, router
 from pelton.server.native.deadletters import DeadLetters
 from pelton.server.native.events import Events
+from pelton.server.native.jobs import Jobs
 from pelton.server.native.models import HealthOut
 from pelton.server.native.notices import Notices
 from pelton.server.native.runs import Runs
@@ -31,6 +32,7 @@ def routes(engine: Engine, notices: Notices, health: Health) -> list[Route]:
         *Events(engine, notices).routes(),
         *DeadLetters(engine).routes(),
         *Runs(engine).routes(),
+        *Jobs(engine).routes(),
         *Work(engine).routes(),
         Route("GET", "/v1/health", "getHealth", "Whether the server can work, and how its parts are.", get_health, (), None,
               (HealthOut,), (503,)),

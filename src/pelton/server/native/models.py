@@ -253,6 +253,26 @@ class WorkOut(Struct):
     items: list[ItemOut]
 
 
+class JobResultView(Struct, omit_defaults=True, gc=False):
+    """What became of a signal to one run. outcome: signalled, held, unchanged or failed. `at`: epoch milliseconds."""
+
+    run: str
+    outcome: str
+    at: int
+    step: str = ""
+    detail: str = ""
+
+
+class JobResultPage(Struct, omit_defaults=True):
+    """By run. `runs`: for how many the job is; it is done when there are results of all. `last`: where the next page begins,
+    absent when there is none."""
+
+    job: str
+    runs: int
+    results: list[JobResultView]
+    last: str = ""
+
+
 class HealthOut(Struct):
     healthy: bool
     details: dict[str, Any]
