@@ -25,6 +25,14 @@ Filled = Annotated[str, Meta(min_length=1, description="a text that is not empty
 Title = Annotated[str, Meta(min_length=1, max_length=512, description="1 to 512 characters")]
 Long = Annotated[str, Meta(max_length=1024, description="at most 1024 characters")]
 Condition = Annotated[str, Meta(min_length=1, max_length=1024, description="a filter of 1 to 1024 characters")]
+ListenedType = Annotated[
+    str,
+    Meta(
+        pattern="[a-zA-Z][a-zA-Z0-9._:/-]*", min_length=1, max_length=512,
+        description="1 to 512 letters, and behind the first also digits and . _ : / -",
+    ),
+]  # fmt: skip
+"""The published API has letters only; events of queues and of other languages have more in the names of their types."""
 EventType = Annotated[str, Meta(pattern="[a-zA-Z]+", min_length=1, max_length=512, description="1 to 512 letters")]
 
 Text = str | UnsetType
@@ -270,7 +278,7 @@ class TaskDefinition(UpdateTaskDefinition, kw_only=True):
 
 
 class EventMatchingPattern(Wire):
-    event_type: EventType
+    event_type: ListenedType
     filter: Text = UNSET
 
 

@@ -37,6 +37,10 @@ def failed_to_start(reason: str) -> Report:
     )
 
 
+HOPS = "ce-peltonhops"
+"""Header of what goes out: put on an event that the call causes, it lets a circle be seen."""
+
+
 def failed(reason: str, output: Any = None) -> Report:
     return Report(
         status=int(StepStatus.FAILED_FOR_GOOD),
@@ -70,7 +74,7 @@ def operation(engine: Engine, port: HttpPort, ns: str) -> Callable[[WorkItem], A
         if kind == "HealthCheck":
             return await _check(port, configuration)
         if kind == "Http":
-            return await _call(port, configuration, parameters, asked)
+            return await _call(port, configuration, parameters, asked, item.run.hops + 1)
         if kind == "Queue":
             return Report(
                 status=int(StepStatus.COMPLETED),
@@ -112,12 +116,13 @@ async def _check(port: HttpPort, configuration: Mapping[str, Any]) -> Report:
 
 
 async def _call(
-    port: HttpPort, configuration: Mapping[str, Any], parameters: Mapping[str, Any], asked: Mapping[str, Any]
+    port: HttpPort, configuration: Mapping[str, Any], parameters: Mapping[str, Any], asked: Mapping[str, Any], hops: int
 ) -> Report:
     """Parameters go out as JSON; what comes back are result rows: a list of objects, an object with `results`, or one object."""
     url, method = configuration["url"], configuration.get("method") or "POST"
     body = b"" if method in ("GET", "HEAD") else msgspec.json.encode({"parameters": parameters, "worker": asked["worker"]})
     headers = {"content-type": "application/json", "accept": "application/json", **(configuration.get("headers") or {})}
+    headers[HOPS] = str(hops)
     try:
         reply = await port.request(method, url, headers, body, connect_timeout=HTTP_SECONDS, read_timeout=HTTP_SECONDS)
     except asyncio.CancelledError:

@@ -26,6 +26,10 @@ MAX_TEXT = 1_024  # characters of an id, a type, a source, a subject
 MAX_ATTRIBUTES = 40
 ENCODED = "database64"  # our own attribute: the data were bytes, and the body is their base64 text
 
+HOPS = "peltonhops"  # attribute: events and runs that led to this one, for what passes on a call of ours as an event
+MOST_HOPS = 1_000  # far more than are followed
+OWN = "pelton"  # the source of events that this server raises itself
+
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,40}")
 _JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
 _KNOWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "data", "data_base64"})
@@ -87,7 +91,7 @@ def _structured(ns: str, found: Any, where: str, strict: bool = True) -> EventIn
     )
     if found.get("data_base64") is not None:
         event.attributes[ENCODED] = True
-    return event
+    return _ours(event, where)
 
 
 def _binary(ns: str, headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
@@ -128,6 +132,20 @@ def _binary(ns: str, headers: Mapping[str, str], kind: str, body: bytes) -> Even
     )
     if encoded:
         event.attributes[ENCODED] = True
+    return _ours(event, "ce-")
+
+
+def _ours(event: EventIn, where: str) -> EventIn:
+    """What means something to this server."""
+    if event.source == OWN:
+        raise bad(f"{where}source", "events of this source are raised by the server itself", "name your own source", event.source)
+    if HOPS in event.attributes:
+        text = str(event.attributes.pop(HOPS))
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise bad(
+                f"{where}{HOPS}", "is a whole number, as the call came with it", "leave it out when there was no call", text
+            )
+        event.hops = min(int(text), MOST_HOPS)
     return event
 
 

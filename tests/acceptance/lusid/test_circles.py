@@ -1,0 +1,141 @@
+"""Handlers whose tasks raise the event that they listen to are cut, and one can see where; and events that come from another
+language."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from tests.acceptance.lusid.world import CLOUD, WORK, World, creates, decision_of, effects_of, fields_of, letters
+from tests.acceptance.official import unique
+
+MOST = 64  # events and runs that may lead to one another
+
+
+def registered(world: World, name: str, tasks: list[Any]) -> None:
+    body = [{"name": name, "version": 1, "schemaVersion": 2, "tasks": tasks}]
+    answer = world.http.put("/api/metadata/workflow", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def starts(world: World, kind: str, name: str) -> None:
+    """Another language's handler."""
+    action = {"action": "start_workflow", "start_workflow": {"name": name, "version": 1, "input": {"path": "${path}"}}}
+    answer = world.http.post("/api/event", json={"name": unique("h"), "event": kind, "active": True, "actions": [action]})
+    assert answer.status_code == 200, answer.text
+
+
+def publish(sink: str) -> dict[str, Any]:
+    return {
+        "name": "tell",
+        "taskReferenceName": "tell",
+        "type": "EVENT",
+        "sink": sink,
+        "inputParameters": {"path": "${workflow.input.path}"},
+    }
+
+
+def events(world: World, kind: str, state: str = "") -> list[Any]:
+    found: list[Any] = world.ask("GET", "/v1/events", type=kind, limit=1000, **({"state": state} if state else {}))["events"]
+    return found
+
+
+def test_an_event_of_another_language_makes_a_task(world: World) -> None:
+    name, definition = unique("wf"), world.definition()
+    kind = f"conductor:{name}:done"
+    handler = world.handler(definition, kind, creates({"path": "$body.path"}))
+    registered(world, name, [publish("conductor:done")])
+    assert world.http.post(f"/api/workflow/{name}", json={"path": "/from/there"}).status_code == 200
+    [task] = world.wait(lambda: world.tasks(definition), "the task is made")
+    assert fields_of(task) == {"path": "/from/there"}
+    [event] = events(world, kind)
+    assert decision_of(event, handler)["verdict"] == "fired"
+    assert task["version"]["userIdCreated"] == "robot"
+
+
+def test_a_circle_through_another_language_is_cut_and_seen(world: World) -> None:
+    name, definition = unique("wf"), world.definition()
+    kind = f"conductor:{name}:done"
+    handler = world.handler(definition, kind, creates({"path": "$body.path"}))
+    registered(world, name, [publish("conductor:done")])
+    starts(world, kind, name)
+    world.post(kind, {"path": "/round"})
+    [last] = world.wait(lambda: events(world, kind, "failed"), "the circle is cut")
+    assert "circle" in last["effects"][0]["detail"]
+    all_ = events(world, kind)
+    assert MOST // 4 <= len(all_) <= MOST + 1
+    assert len(world.tasks(definition)) == len(all_) - 1
+    assert effects_of(last, handler) == []
+
+
+@pytest.fixture
+def echo(world: World) -> Iterator[str]:
+    """A program that posts an event whenever it is called: what a worker's service may well do."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            event = {"specversion": "1.0", "id": unique("e"), "source": "/echo", "type": self.path.strip("/"), "data": {}}
+            event["peltonhops"] = self.headers["ce-peltonhops"]
+            httpx.post(f"{world.server.address}/v1/events", json=event, headers=CLOUD)
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_circle_through_a_worker_is_cut_and_seen(world: World, echo: str) -> None:
+    kind, code = letters(), unique("worker")
+    worker = {
+        "id": {"scope": "acme", "code": code},
+        "displayName": "w",
+        "workerConfiguration": {"type": "Http", "url": f"{echo}/{kind}"},
+    }
+    world.ask("POST", "/workflow/api/workers", worker, 201)
+    action = {"name": "call", "actionDetails": {"type": "RunWorker", "workerId": worker["id"], "childTaskConfigurations": []}}
+    begin, *others = WORK["transitions"]
+    definition = world.definition(actions=[action], transitions=[{**begin, "action": "call"}, *others])
+    world.handler(definition, kind, creates({"path": "p"}))
+    world.post(kind, {})
+    [last] = world.wait(lambda: events(world, kind, "failed"), "the circle is cut", 60)
+    assert "circle" in last["effects"][0]["detail"]
+    assert MOST // 4 <= len(world.tasks(definition)) <= MOST
+
+
+def test_the_number_of_hops_is_a_number(world: World) -> None:
+    for bad in ("x", "-1", "1.5", "9" * 30, True):
+        assert "peltonhops" in world.post(letters(), {}, 400, peltonhops=bad)["field"]
+    world.post(letters(), {}, peltonhops=3)
+    assert world.post(letters(), {}, peltonhops=65)["state"] == "failed"
+
+
+def test_nobody_else_speaks_for_the_server(world: World) -> None:
+    for kind in ("lusid.schedule", letters()):
+        assert world.post(kind, {}, 400, source="pelton")["field"] == "source"
+    headers = {"ce-specversion": "1.0", "ce-id": unique("e"), "ce-source": "pelton", "ce-type": "lusid.schedule"}
+    assert (
+        world.http.post("/v1/events", content=b"{}", headers={**headers, "content-type": "application/json"}).status_code == 400
+    )
+
+
+def test_a_handler_listens_to_events_of_a_queue(world: World) -> None:
+    """Events of sources have their address as their type."""
+    definition = world.definition()
+    name = world.handler(definition, "com.example.order-placed/v2", creates({"path": "$body.path"}))
+    posted = world.post("com.example.order-placed/v2", {"path": "/q"})
+    assert decision_of(posted, name)["verdict"] == "fired"
+    assert fields_of(world.tasks(definition)[0]) == {"path": "/q"}
