@@ -40,7 +40,7 @@ def publish(sink: str) -> dict[str, Any]:
 
 
 def events(world: World, kind: str, state: str = "") -> list[Any]:
-    found: list[Any] = world.ask("GET", "/v1/events", type=kind, limit=1000, **({"state": state} if state else {}))["events"]
+    found: list[Any] = world.ask("GET", "/v1/events", type=kind, limit=1000, state=state)["events"]
     return found
 
 

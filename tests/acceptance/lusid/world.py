@@ -223,13 +223,13 @@ def effects_of(posted: Mapping[str, Any], handler: str) -> list[Any]:
 
 
 @contextmanager
-def serving(directory: Path, *arguments: str) -> Iterator[World]:
+def serving(directory: Path, *arguments: str, token: str = "any") -> Iterator[World]:
     """A server of one's own that watches a folder."""
     folder = directory / "drive"
     folder.mkdir(exist_ok=True)
     watch = ("--watch", f"{folder}=/acme", "--watch-settle", "50", "--allow-outgoing", "127.0.0.1")
     process = fresh(directory / "data", *watch, *arguments)
-    world = World(process, folder)
+    world = World(process, folder, token)
     try:
         yield world
     finally:

@@ -24,6 +24,7 @@ from pelton.languages.lusid.paths import EVENT_ROOTS, split_path
 from pelton.languages.lusid.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
 from pelton.languages.lusid.times import parse_moment
 from pelton.runtime.base import ActionContext, Command, MatchCommand, Problem, StartCommand
+from pelton.web.identity import Users
 
 OWN = "pelton"  # source of the events that this server raises itself
 
@@ -50,17 +51,19 @@ def mapping(given: Mapping[str, Any]) -> Read:
 class Activity:
     """The one action of a handler. There may be a hundred thousand, few of them at work: one holds its source."""
 
-    __slots__ = ("_source", "name")
+    __slots__ = ("_source", "_users", "name")
 
-    def __init__(self, handler: Mapping[str, Any], definition: int) -> None:
-        """`handler`: as its author sent it, checked. `definition`: the row that is pinned, 0 = the latest. Raises Invalid."""
+    def __init__(self, handler: Mapping[str, Any], definition: int, users: Users) -> None:
+        """`handler`: as its author sent it, checked. `definition`: the row that is pinned, 0 = the latest. `users`: whom it may
+        act as. Raises Invalid."""
+        self._users = users
         self.name: str = handler["taskActivity"]["type"]
         members = {name: handler[name] for name in _MEMBERS if handler.get(name) is not None}
         self._source = json.encode([members, definition]).decode()
         _work_of(self._source)
 
     def plan(self, context: ActionContext) -> Sequence[Command]:
-        return _work_of(self._source).plan(context)
+        return _work_of(self._source).plan(context, self._users)
 
 
 _MEMBERS = ("taskActivity", "taskDefinitionId", "runAsUserId", "scheduleMatchingPattern")
@@ -90,11 +93,13 @@ class _Work:
         self._shifts = parse_dependent(activity.get("scheduleDependentTaskFields") or {}, DEPENDENT) if given else {}
         self._filter: Condition | None = parse_filter(text, right_roots=EVENT_ROOTS) if text else None
 
-    def plan(self, context: ActionContext) -> Sequence[Command]:
+    def plan(self, context: ActionContext, users: Users) -> Sequence[Command]:
         event = context.payload
         user = self._run_as(event)
         if not isinstance(user, str) or not user:
             return [Problem(detail=f"runAsUserId comes to {user!r} for this event; it must be a user's id", field="runAsUserId")]
+        if not users.knows(user):
+            return [Problem(detail=f"runAsUserId comes to {user[:200]!r}, which is no user of this server", field="runAsUserId")]
         fields = {name: value for name, read in self._fields.items() if (value := read(event)) is not None}
         if self._pattern is not None:
             if context.event.source != OWN:

@@ -13,12 +13,15 @@ from pelton.languages.lusid.face import LANGUAGE
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.words import EVENT_MEMBERS
 from pelton.runtime.rows import DefinitionRow
+from pelton.web.identity import Users
 
 ACTIVE = "Active"
+ANYBODY = Users()
 
 
-def compile_handler(row: DefinitionRow) -> Handler:
-    """A handler for a schedule is for the events of its own schedule. Raises Invalid for a body that is no handler."""
+def compile_handler(row: DefinitionRow, users: Users | None = None) -> Handler:
+    """`users`: whom it may act as; None = anybody. A handler for a schedule is for the events of its own schedule. Raises Invalid
+    for a body that is no handler."""
     try:
         entity = Entity(row)
         value = entity.value
@@ -36,7 +39,7 @@ def compile_handler(row: DefinitionRow) -> Handler:
         name=row.name,
         types=(kind,) if kind else (),
         filter=_condition(condition),
-        actions=(Activity(value, entity.envelope.definition),),
+        actions=(Activity(value, entity.envelope.definition, users or ANYBODY),),
         active=active,
         language=LANGUAGE,
     )

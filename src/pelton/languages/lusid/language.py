@@ -42,6 +42,10 @@ class Lusid:
 
     name = LANGUAGE
 
+    def __init__(self, users: Users) -> None:
+        """`users`: whom handlers may act as."""
+        self._users = users
+
     def bind(self, row: DefinitionRow, refer: Refer) -> bytes:
         return bound(row)
 
@@ -49,7 +53,7 @@ class Lusid:
         return compile_definition(name, version, body, definition)
 
     def handler(self, row: DefinitionRow) -> Handler:
-        return compile_handler(row)
+        return compile_handler(row, self._users)
 
     def payload(self, event: EventRow) -> JSON:
         return notifications.payload(event)
@@ -63,10 +67,11 @@ def register(
     `http`: the way out for workers. `users`: whom handlers may act as; None = anybody. `others`: what a server offers that only
     other languages use.
     """
-    engine.add_language(Lusid())
+    known = users if users is not None else Users()
+    engine.add_language(Lusid(known))
     scheduling.register(engine)
     engine.add_operation(OPERATION, operation(engine, http, ns))
-    face = Face(engine, ns, users if users is not None else Users())
+    face = Face(engine, ns, known)
     types = EventTypes(face)
     workflow = Router(render, max_body=max_body, collapse=True)
     handlers = Handlers(face, types)
