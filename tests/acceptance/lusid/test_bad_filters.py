@@ -133,7 +133,7 @@ def test_events_of_any_shape_meet_any_filter(world: World) -> None:
     deep: Any = "x"
     for _ in range(150):
         deep = [deep]
-    bodies = [
+    bodies: list[Any] = [
         None,
         1,
         "x",
@@ -212,7 +212,7 @@ def test_both_patterns_or_none_are_refused(world: World) -> None:
     handler = world.handler_of(world.definition(), letters(), creates())
     neither = world.refused("POST", HANDLERS, merged(handler, eventMatchingPattern=None))
     assert "exactly one" in neither["detail"]
-    schedule = {"context": {}, "recurrencePattern": {}}
+    schedule: Any = {"context": {}, "recurrencePattern": {}}
     both = world.refused("POST", HANDLERS, merged(handler, scheduleMatchingPattern=schedule))
     assert "both" in json.dumps(both)
 

@@ -230,7 +230,7 @@ async def test_triggers_that_lead_nowhere_are_tolerated(desk: Desk) -> None:
     for name in names:
         after = await desk.fire(one, f"go-{name}")
         log = await desk.said(after["actionLogIdSubmitted"], "TriggerNotApplied")
-        assert f"'{name}'" in str(log["loggedItems"])
+        assert any(f"'{name}'" in item["details"] for item in log["loggedItems"])
     assert steady(await desk.get(root))["version"] == root["version"]
     alone = await desk.create("leaf", "go-unknown")
     assert kinds(await desk.said(alone["actionLogIdSubmitted"], "ActionSuccessful"))[0] == "ActionSubmitted"
