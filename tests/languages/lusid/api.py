@@ -183,4 +183,5 @@ async def serving(path: Path, users: Users | None = None) -> AsyncIterator[Api]:
     finally:
         await engine.close(2.0)
         await scripts.close()
+        await http.close()
         await store.close()

@@ -33,7 +33,7 @@ def desk(shared: Api) -> Desk:
 @pytest.fixture(scope="session")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Official]:
     """The official client, on a server in a process of its own."""
-    process = fresh(tmp_path_factory.mktemp("official") / "data")
+    process = fresh(tmp_path_factory.mktemp("official") / "data", "--allow-outgoing", "127.0.0.1")
     found = Official(process.address)
     yield found
     found.close()

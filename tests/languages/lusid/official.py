@@ -25,6 +25,8 @@ class Official:
         self.definitions: Any = self._factory.build(sdk.TaskDefinitionsApi)
         self.handlers: Any = self._factory.build(sdk.EventHandlersApi)
         self.workers: Any = self._factory.build(sdk.WorkersApi)
+        self.tasks: Any = self._factory.build(sdk.TasksApi)
+        self.logs: Any = self._factory.build(sdk.ActionLogsApi)
         self.metadata: Any = self._factory.build(sdk.ApplicationMetadataApi)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json-patch+json"}
         self.plain = httpx.Client(base_url=address, headers=headers, timeout=30)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import ExpressionError, Read
-from pelton.kernel.process import Begin, Choice, Edge, Limit, Limits, Node, OnEvent, Rule, Send, Tell, Wait, Work
+from pelton.kernel.process import Begin, Choice, Edge, Limit, Limits, Node, OnCondition, OnEvent, Rule, Send, Tell, Wait, Work
+from pelton.kernel.records import COMING, COUNTER
 from pelton.kernel.rows import StartMeta, Step
 from pelton.kernel.signals import Trigger
 from pelton.languages.lusid.filters import Condition, parse_filter
@@ -43,6 +44,16 @@ class Computed:
 
     def evaluate(self, scene: Scene) -> Any:
         return self._function(scene)
+
+
+class NoneComing:
+    """Whether every child that was asked for has begun, or been refused."""
+
+    __slots__ = ()
+    reads: frozenset[Read] = frozenset([Read("var", COUNTER + COMING)])
+
+    def evaluate(self, scene: Scene) -> bool:
+        return not scene.counts().get(COMING)
 
 
 class Author(NamedTuple):
@@ -282,6 +293,7 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
     triggers = details.get("workerStatusTriggers") or {}
     work, elsewhere, choose = f"work:{name}", f"worker:{name}", f"choose:{name}"
     results, failed, start = f"results:{name}", f"failed:{name}", f"started:{name}"
+    there, told = f"there:{name}", f"told:{name}"
     timeout = int(details.get("workerTimeout") or DEFAULT_TIMEOUT) * 1000
     limits = Limits(total=Limit(timeout, "fail", message="the worker did not end within {limit} seconds"))
     caught = (Rule("edge", to=failed),)
@@ -321,8 +333,15 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
             next=(Edge(results),),
             skippable=False,
         ),
-        Send(name=results, what=Computed(_made(author, details, work, elsewhere)), next=(Edge(f"told:{name}"),), skippable=False),
-        Send(name=f"told:{name}", what=Computed(_ended(author, triggers, work, elsewhere)), skippable=False),
+        Send(name=results, what=Computed(_made(author, details, work, elsewhere)), next=(Edge(there),), skippable=False),
+        Wait(
+            name=there,
+            input=Computed(lambda scene: _outcome(_done(scene, work, elsewhere))),
+            arms=(OnCondition(when=NoneComing()),),
+            next=(Edge(told),),
+            skippable=False,
+        ),
+        Send(name=told, what=Computed(_ended(author, triggers, there)), skippable=False),
         Send(name=failed, what=Computed(_broken(author, triggers, work, elsewhere)), skippable=False),
     ]
     if not triggers.get("started"):
@@ -396,11 +415,15 @@ def _column(row: Mapping[str, Any], fields: Mapping[str, Any]) -> Callable[[str]
     return source
 
 
-def _ended(author: Author, triggers: Mapping[str, Any], work: str, elsewhere: str) -> Callable[[Scene], list[Any]]:
+def _outcome(done: Step) -> dict[str, Any]:
+    return {"rows": len(rows_of(done.output)), "origin": done.input["origin"]}
+
+
+def _ended(author: Author, triggers: Mapping[str, Any], there: str) -> Callable[[Scene], list[Any]]:
     def what(scene: Scene) -> list[Any]:
-        done = _done(scene, work, elsewhere)
-        name = triggers.get("completedWithResults" if rows_of(done.output) else "completedNoResults")
-        return [Tell(scene.run.key, _trigger(author, scene, name, origin=Origin(**done.input["origin"])))] if name else []
+        outcome = _done(scene, there).input
+        name = triggers.get("completedWithResults" if outcome["rows"] else "completedNoResults")
+        return [Tell(scene.run.key, _trigger(author, scene, name, origin=Origin(**outcome["origin"])))] if name else []
 
     return what
 

@@ -36,6 +36,7 @@ class Face(NamedTuple):
     triggers: frozenset[str]
     transitions: tuple[Mapping[str, Any], ...]
     actions: Mapping[str, Mapping[str, Any]]
+    properties: Mapping[str, Mapping[str, Any]]
 
 
 class Enter:
@@ -120,7 +121,8 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
             nodes[state] = Wait(name=state, arms=tuple(ways[state]), skippable=False)
     _add_actions(nodes, used, named)
     initial = definition.initial
-    face = Face(definition, frozenset(each["name"] for each in value.get("triggers") or ()), transitions, named)
+    triggers = frozenset(each["name"] for each in value.get("triggers") or ())
+    face = Face(definition, triggers, transitions, named, value.get("properties") or {})
     return Process(
         name=name,
         version=version,

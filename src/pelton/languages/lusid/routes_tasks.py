@@ -78,7 +78,8 @@ class TaskRoutes:
 
     async def get(self, request: Request) -> Response:
         at = as_at(request)
-        return json_response(await self._tasks.shown(await self._found(request.path["id"], at), at))
+        keys = request.query.texts("propertyKeys")
+        return json_response(await self._tasks.shown(await self._found(request.path["id"], at), at, keys))
 
     async def history(self, request: Request) -> Response:
         since = as_at(request)
@@ -93,11 +94,12 @@ class TaskRoutes:
         row = await self._engine.definition(self._ns, "process", name, at=at)
         if row is None or row.language != LANGUAGE:
             raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
+        keys = request.query.texts("propertyKeys")
         values: list[Any] = []
         after = 0
         while len(values) < MOST_LISTED:
             page = await self._engine.records(self._ns, process=name, at=at, after=after, limit=500)
-            values += [await self._tasks.shown(each, at) for each in page]
+            values += [await self._tasks.shown(each, at, keys) for each in page]
             if len(page) < 500:
                 break
             after = page[-1].run

@@ -148,7 +148,7 @@ def records(definition: Definition) -> Records:
         change=change,
         live=lambda document: document["state"] not in definition.terminal,
         attributes=lambda document: attributes(definition, document),
-        lasting=frozenset([PARENT, PREVIOUS]),
+        lasting=frozenset([PARENT, PREVIOUS, STACK]),
         basis=lambda document: basis(definition, document),
         counted=lambda document: f"{definition.name}{SEPARATOR}{document['state']}",
     )

@@ -45,7 +45,9 @@ OWN = frozenset(
     }
 )  # fmt: skip
 """What of a task a filter can be answered from without its definition's version."""
-RELATED = frozenset({"ultimateparenttask", "parenttask", "childtasks", "previoustask", "nexttask", "hierarchicalposition"})
+RELATED = frozenset(
+    {"ultimateparenttask", "parenttask", "childtasks", "previoustask", "nexttask", "hierarchicalposition", "stack"}
+)
 
 
 class TaskList:
@@ -65,7 +67,7 @@ class TaskList:
             records, total = await self._sorted(page, pin, given, condition, asked.sort)
         else:
             records, total = await self._in_order(page, pin, given, condition)
-        values = [await self._tasks.shown(each, pin) for each in records]
+        values = [await self._tasks.shown(each, pin, request.query.texts("propertyKeys")) for each in records]
         return json_response(paging.paged(values, asked, page, pin, total))
 
     async def _in_order(self, page: Page, pin: int, given: bool, condition: Condition | None) -> tuple[list[Record], int]:
@@ -126,6 +128,8 @@ class TaskList:
         else:
             view = await self._tasks.flat(record, at)
         view["fields"] = record.body["fields"]
+        if "properties" in needed:
+            view["properties"] = await self._tasks.labels(record.body)
         return view
 
 

@@ -40,8 +40,8 @@ class Tasks:
         face: Face = process.face
         return face
 
-    async def shown(self, record: Record, at: int = 0) -> dict[str, Any]:
-        """The task, whole. `at` 0 = now."""
+    async def shown(self, record: Record, at: int = 0, keys: Sequence[str] = ()) -> dict[str, Any]:
+        """The task, whole. `at` 0 = now. `keys`: of the properties that are to be shown, which its definition's version has."""
         document = record.body
         children = await self._linked(PARENT, record.run, at)
         now = at or self._engine.now() * 1000
@@ -64,8 +64,20 @@ class Tasks:
             task["nextTaskInitialTrigger"] = document["nextTrigger"]
         if "stackingKey" in document and (stack := await self._stack(record, at)) is not None:
             task["stack"] = stack
+        if keys:
+            known = (await self.face(document)).properties
+            task["properties"] = {key: known[key] for key in keys if key in known}
         task["hierarchicalPosition"] = _position(bool(parent), bool(children))
         return task
+
+    async def labels(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Its properties by key, as filters and orders see them."""
+        found: dict[str, Any] = {}
+        for key, each in (await self.face(document)).properties.items():
+            value = each.get("value") or {}
+            metric, several = value.get("metricValue") or {}, value.get("labelValueSet") or {}
+            found[key] = value.get("labelValue", metric.get("value", several.get("values")))
+        return found
 
     async def flat(self, record: Record, now: int) -> dict[str, Any]:
         """The task without what other tasks add to it. `now`: microseconds, for how long it has been open."""

@@ -10,6 +10,7 @@ An operation may be done again when the server dies between the call and its rec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from pelton.kernel.process import Choice, Edge, Limit, Limits, Process, Work
 from pelton.kernel.rows import Failure, StepStatus
 from pelton.kernel.signals import Report
 from pelton.languages.lusid.actions import DEFAULT_TIMEOUT, FAILED_TO_START, QUEUE, Computed
+from pelton.languages.lusid.field_types import fitted
 from pelton.languages.lusid.times import parse_moment
 from pelton.runtime.base import Engine, WorkItem
 from pelton.web.outgoing import HttpPort
@@ -94,7 +96,9 @@ def passed_on(asked: Mapping[str, Any]) -> dict[str, Any]:
 def _sleep(engine: Engine, item: WorkItem, parameters: Mapping[str, Any]) -> Report:
     until = item.step.output.get("until") if isinstance(item.step.output, dict) else None
     if until is None:
-        given = parameters.get(SLEEP, 1)
+        given = parameters.get(SLEEP)
+        with contextlib.suppress(ValueError):  # what is no number is told below
+            given = 1 if given is None else fitted("Decimal", given)
         if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MOST_SLEEP:
             return failed_to_start(f"{SLEEP} must be a number of seconds from 0 to {MOST_SLEEP}, not {given!r}")
         until = engine.now() + int(given * 1000)
