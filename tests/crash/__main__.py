@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import random
 import secrets
 import sys
 import tempfile
 from pathlib import Path
 
 import structlog
+from tests.crash.burst import Burst
 from tests.crash.campaign import QUICK_SQS, Campaign
 from tests.sqs_server import SqsServer
 
@@ -20,6 +22,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=None, help="repeats the choices of an earlier campaign")
     parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="use this directory, and leave it behind")
+    parser.add_argument(
+        "--files", type=int, default=0, metavar="COUNT", help="instead: as many files and posted events, each a task"
+    )
     given = parser.parse_args()
     seed = secrets.randbits(32) if given.seed is None else given.seed
     print(f"seed {seed}", flush=True)
@@ -27,6 +32,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pelton-crash-") as made:
         directory: Path = given.keep or Path(made)
         directory.mkdir(parents=True, exist_ok=True)
+        if given.files:
+            burst = Burst(directory, given.files, given.files, given.kills, random.Random(seed)).run()
+            print(burst.text())
+            return 1 if burst.faults else 0
         sqs = SqsServer(directory, app=QUICK_SQS)
         sqs.start()
         try:

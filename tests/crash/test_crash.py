@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.crash.burst import Burst
 from tests.crash.campaign import QUICK_SQS, Campaign
 from tests.sqs_server import SqsServer, start_sqs
 
@@ -55,3 +56,13 @@ async def test_a_server_that_loses_its_writer_recovers_or_ends_with_an_error(
         await campaign.victim.stop()
     finally:
         await campaign.victim.abandon()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_each_file_and_each_event_of_a_burst_has_one_task_when_the_server_is_killed(tmp_path: Path, rng: random.Random) -> None:
+    report = Burst(tmp_path, 1_000, 1_000, 4, rng).run()
+
+    print(report.text())
+    assert not report.faults, report.text()
+    assert report.counts["tasks"] == 2_000
