@@ -336,7 +336,8 @@ class Router:
         building.group.handlers.append((event.ns, handlers.counter))
         if event.seen is not None:
             building.group.seen.append(SeenRow(event.ns, event.source, *event.seen))
-        building.group.run_keys.extend(acts.run_keys)
+        if acts.run_keys:
+            building.group.run_keys.extend(acts.run_keys)
         if acts.jobs:
             building.group.results.extend(acts.jobs)
         for many in acts.many.values():

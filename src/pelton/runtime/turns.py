@@ -473,7 +473,8 @@ class Turn:
             building.read(run, revision)
         for row in self.posts:
             building.post(row)
-        building.group.logs += self.logs
+        if self.logs:  # a list that is there, even empty, makes the group an unusual one
+            building.group.logs += self.logs
         if self.places:
             self._meet(building)
         batch.rows += self.rows
