@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import partial
 from typing import Any
 
 import pytest
-from tests.acceptance.lusid.world import HANDLERS, TASKS, World, decision_of, effects_of, fields_of, letters, merged, updates
+from tests.acceptance.lusid.world import (
+    HANDLERS,
+    TASKS,
+    World,
+    creates,
+    decision_of,
+    effects_of,
+    fields_of,
+    letters,
+    merged,
+    updates,
+)
 from tests.acceptance.official import unique
 
 
@@ -252,3 +265,62 @@ def test_a_filter_may_not_ask_for_what_cannot_be_seen(world: World, where: str) 
     said = world.refused("POST", HANDLERS, world.handler_of(definition, letters(), updates("check", where)))
     assert said["name"] == "InvalidFilter"
     assert "taskActivity.filter" in said["errors"]
+
+
+def together(world: World, *events: tuple[str, Any]) -> list[Any]:
+    """What became of events that were posted in one batch."""
+    batch = [{"specversion": "1.0", "id": unique("i"), "source": "/t", "type": kind, "data": data} for kind, data in events]
+    answer = world.http.post("/v1/events", json=batch, headers={"content-type": "application/cloudevents-batch+json"})
+    assert answer.status_code == 200, answer.text
+    found: list[Any] = answer.json()["events"]
+    return found
+
+
+def test_an_event_sees_what_the_event_before_it_did(world: World) -> None:
+    definition, first, second = world.definition(), letters(), letters()
+    world.handler(definition, first, creates({"path": "$body.path", "rows": 1}))
+    name = world.handler(definition, second, updates("finish", "fields['path'] eq body.path"))
+    path = unique("/p")
+    _, told, late = together(world, *((kind, {"path": path}) for kind in (first, second, second)))
+    [task] = world.tasks(definition)
+    assert task["state"] == "Closed"
+    assert set(moved(told, name)) == {task["id"]}
+    assert moved(late, name) == {}
+
+
+@pytest.mark.parametrize("where", ["fields['path'] eq body.path", "fields['urgent'] not exists"])
+def test_events_change_a_task_in_their_order(world: World, where: str) -> None:
+    definition, kind = world.definition(), letters()
+    task = world.task(definition, path="/a")
+    world.handler(definition, kind, updates("check", where, {"rows": "$body.n"}))
+    for first in (0, 100, 200):
+        together(world, *((kind, {"path": "/a", "n": first + number}) for number in range(40)))
+    history = world.ask("GET", f"{TASKS}/{task['id']}/history")["values"]
+    values = [item["newValue"] for item in history]
+    assert values == sorted(values)
+    assert len(values) == 120
+    assert fields_of(world.get(task))["rows"] == 239
+
+
+def test_two_handlers_that_want_the_same_task_act_in_turn(world: World) -> None:
+    definition, kind = world.definition(), letters()
+    task = world.task(definition, rows=1)
+    first = world.handler(definition, kind, updates("check", "", {"path": "first"}))
+    second = world.handler(definition, kind, updates("finish", "", {"desk": "rates"}))
+    third = world.handler(definition, kind, updates("check", "", {"path": "third"}))
+    posted = world.post(kind, {})
+    assert [moved(posted, name)[task["id"]]["outcome"] for name in (first, second)] == ["signalled", "signalled"]
+    [last] = effects_of(posted, third)
+    assert last["outcome"] == "unchanged"
+    now = world.get(task)
+    assert (now["state"], fields_of(now)) == ("Closed", {"rows": 1, "path": "first", "desk": "rates"})
+
+
+def test_the_command_line_explains_too(world: World) -> None:
+    definition, kind = world.definition(), letters()
+    name = world.handler(definition, kind, creates(), "body.size gt 100 and body.path startswith '/in'")
+    posted = world.post(kind, {"size": 7, "path": "/in/a"})
+    command = [sys.executable, "-m", "pelton.cli", "explain", posted["key"], "--handler", name, "--server", world.server.address]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert "body.size gt 100" in said
+    assert "7" in said
