@@ -10,6 +10,8 @@ import pytest
 from tests.languages.lusid.api import DEFINITIONS
 from tests.languages.lusid.machines import TASKS, Desk, before, fields, here, identity, machine, steady, values
 
+from pelton.languages.lusid.tasks import Tasks
+
 WAYS = "New go Doing, Doing finish Done, Doing back New"
 KINDS = {"text": "String", "who": "LusidUserId", "number": "Decimal", "when": "DateTime", "flag": "Boolean"}
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -429,6 +431,32 @@ async def test_a_task_as_it_was(desk: Desk) -> None:
     assert (await desk.api.refused(400, "GET", f"{TASKS}/{one['id']}", asAt="yesterday"))["name"] == "InvalidAsAt"
     assert await desk.listed("state eq 'Doing'", asAt=two["version"]["asAtModified"]) != []
     assert await desk.listed("state eq 'Doing'") == []
+
+
+async def test_durations(desk: Desk) -> None:
+    await desk.define(machine("job", WAYS, fields=KINDS))
+    task = await desk.create("job", "go")
+    await desk.fire(task, given={"number": 1})
+    tasks = Tasks(desk.api.engine, "default")
+    run = desk.api.engine.codec.parse_run_id(task["id"])
+    assert run is not None
+
+    async def after(seconds: int) -> list[int]:
+        record = await tasks.record(run)
+        assert record is not None
+        shown = await tasks.flat(record, record.since + seconds * 1_000_000)
+        return [shown[name] for name in ("openDuration", "openDurationSinceLastUpdate", "openDurationSinceLastTransition")]
+
+    whole, updated, moved = await after(3600)
+    assert updated == 3600
+    assert 3600 <= moved <= whole < 3700
+    await desk.fire(task, "finish")
+    assert (await after(3600))[1:] == [0, 0]
+    assert 0 <= (await after(3600))[0] < 60
+    before_it_ended = await desk.get(task, task["version"]["asAtModified"])
+    assert before_it_ended["openDuration"] == 0
+    later = await desk.get(await desk.create("job"), "2099-01-01")
+    assert later["openDuration"] < 60
 
 
 async def test_a_finished_task_s_fields_may_be_amended(desk: Desk) -> None:

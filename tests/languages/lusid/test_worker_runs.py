@@ -14,6 +14,7 @@ from tests.languages.lusid.machines import Desk, action, child, here, identity, 
 
 from pelton.kernel.rows import Failure, StepStatus
 from pelton.kernel.signals import Report
+from pelton.languages.lusid.actions import MOST_CHILDREN
 from pelton.runtime.base import ClaimRequest, WorkItem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -409,6 +410,15 @@ async def test_rows_that_make_no_good_children(desk: Desk) -> None:
     log = await desk.said(full["actionLogIdSubmitted"], "ActionFailed")
     assert "'size'" in str(log["loggedItems"])
     assert "ActionSuccessful" in kinds(log)
+
+
+async def test_more_rows_than_children_can_be_made_of(desk: Desk) -> None:
+    task = await with_rows(desk, runner("queue", row_child()), [{"Name": "x"}] * (MOST_CHILDREN + 1))
+    failed = await desk.becomes(task, "Failed")
+    assert failed["childTasks"] == []
+    log = await desk.log(failed["actionLogIdSubmitted"])
+    assert "10001 child tasks" in str(log["loggedItems"])
+    assert (await desk.fire(task, given={"text": "it goes on"}))["version"]["asAtVersionNumber"] > 3
 
 
 # ---- on their own

@@ -26,6 +26,7 @@ QUEUE = "@" + OPERATION
 FAILED_TO_START = "failed to start"  # name of the failure of a worker that could not begin
 MOST_CHILDREN = 10_000
 DEFAULT_TIMEOUT = 24 * 3600  # seconds
+KEEP = (Rule("continue"),)  # an action that fails is told in its log, and leaves its task as it is
 
 
 class Path(NamedTuple):
@@ -113,7 +114,7 @@ def compile_action(action: Mapping[str, Any], author: Author) -> Path:
     else:
         return _next(author, details)
     name = f"send:{author.name}"
-    return Path(name, (Send(name=name, what=Computed(what), skippable=False),))
+    return Path(name, (Send(name=name, what=Computed(what), on_failure=KEEP, skippable=False),))
 
 
 # ---- triggers
@@ -171,13 +172,13 @@ def _next(author: Author, details: Mapping[str, Any]) -> Path:
         return "next" if scene.found(PREVIOUS, str(scene.run.key)) else "end"
 
     if not at_end and not on_error:
-        return Path(send, (Send(name=send, what=Computed(what), skippable=False),))
+        return Path(send, (Send(name=send, what=Computed(what), on_failure=KEEP, skippable=False),))
     look, none, wait, choose = f"look:{name}", f"none:{name}", f"wait:{name}", f"heard:{name}"
     ends = (Edge(begin_of(at_end, name)),) if at_end else ()
     nodes: list[Node] = [
         Choice(name=look, trace=False, select=Computed(way), cases={"next": send}, default=none),
         Send(name=none, what=Computed(lambda scene: []), next=ends, skippable=False),
-        Send(name=send, what=Computed(what), next=(Edge(wait),) if on_error else (), skippable=False),
+        Send(name=send, what=Computed(what), on_failure=KEEP, next=(Edge(wait),) if on_error else (), skippable=False),
     ]
     if on_error:
 
@@ -333,7 +334,13 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
             next=(Edge(results),),
             skippable=False,
         ),
-        Send(name=results, what=Computed(_made(author, details, work, elsewhere)), next=(Edge(there),), skippable=False),
+        Send(
+            name=results,
+            what=Computed(_made(author, details, work, elsewhere)),
+            on_failure=caught,
+            next=(Edge(there),),
+            skippable=False,
+        ),
         Wait(
             name=there,
             input=Computed(lambda scene: _outcome(_done(scene, work, elsewhere))),

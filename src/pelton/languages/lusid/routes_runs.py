@@ -146,7 +146,7 @@ def _items(step: OpenStep | Step, lost: int) -> list[tuple[int, str, str]]:
     if isinstance(step, OpenStep) and step.state != State.PARKED:
         return []
     ended = step.ended if isinstance(step, Step) else step.updated
-    if isinstance(step, Step) and not StepStatus(step.status).successful:
+    if isinstance(step, Step) and step.status not in (StepStatus.COMPLETED, StepStatus.SKIPPED):
         return [(ended, "ActionFailed", step.reason)]
     made = step.output if isinstance(step.output, list) else []
     failed = [each["error"] for each in made if "error" in each]

@@ -44,7 +44,9 @@ class Tasks:
         """The task, whole. `at` 0 = now. `keys`: of the properties that are to be shown, which its definition's version has."""
         document = record.body
         children = await self._linked(PARENT, record.run, at)
-        now = at or self._engine.now() * 1000
+        now = self._engine.now() * 1000
+        if at:
+            now = min(at, now)
         task = await self.flat(record, now)
         parent = document.get("parent")
         root = document["root"]
