@@ -51,6 +51,7 @@ class RunEntry:
     __slots__ = (
         "all_newest",
         "all_open",
+        "all_root_variables",
         "all_threads",
         "all_variables",
         "busy",
@@ -80,7 +81,7 @@ class RunEntry:
         self.variables: dict[tuple[int, str], list[Any] | None] = {}
         self.threads: dict[int, Thread | None] = {}
         self.record: Any = None if complete else _ABSENT
-        self.all_open = self.all_newest = self.all_variables = self.all_threads = complete
+        self.all_open = self.all_newest = self.all_variables = self.all_root_variables = self.all_threads = complete
         self.pins = 0
         self.busy = False  # being read: whoever wants it waits
         self.stale = False
@@ -109,6 +110,10 @@ class RunEntry:
             self.record = answer
         elif kind is ThreadKey:
             self.threads[key.no] = answer
+        elif kind is VarsKey and key.thread == 0:
+            for name, value in answer.items():
+                self.variables[0, name] = [value]
+            self.all_root_variables = True
         elif kind is OpenKey:
             for row in answer:
                 self.open[row.n] = row
@@ -129,7 +134,7 @@ class RunEntry:
             return [self.open[n] for n in sorted(self.open)]
         if kind is ParkedKey and self.all_open:
             return [self.open[n] for n in sorted(self.open, reverse=True) if n < 0]
-        if kind is VarsKey and self.all_variables:
+        if kind is VarsKey and (self.all_variables or (self.all_root_variables and key.thread == 0)):
             return {name: found[0] for (no, name), found in self.variables.items() if no == key.thread and found is not None}
         if kind is RecordKey:
             return self.record

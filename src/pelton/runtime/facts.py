@@ -164,7 +164,7 @@ class RunFacts:
         if found is not unknown:
             value: list[Any] | None = found
             return value
-        if entry.all_variables:
+        if entry.all_variables or (entry.all_root_variables and thread == 0):
             return None
         raise Missing(VarKey(thread, name))
 

@@ -120,6 +120,19 @@ async def test_conditions_see_the_fields_of_the_triggering_update(desk: Desk) ->
     assert [values(each)["a"] for each in await desk.children(root, 1)] == ["small"]
 
 
+async def test_conditions_are_like_guards(desk: Desk) -> None:
+    conditions = {
+        "other": "UserCreated neq CurrentUser",
+        "same": "UserCreated eq CurrentUser",
+        "open": "state eq 'Open' and childTasks none (state eq 'New')",
+    }
+    wanted = [child("leaf", condition=text, childTaskFields={"a": {"setTo": name}}) for name, text in conditions.items()]
+    await desk.define(leaf(), maker(*wanted))
+    root = await desk.create("root", user="ann")
+    await desk.fire(root, "begin", user="ben")
+    assert [values(each)["a"] for each in await desk.children(root, 2)] == ["other", "open"]
+
+
 async def test_stacking_keys_are_mapped(desk: Desk) -> None:
     keys = [child("leaf", mapStackingKeyFrom="key"), child("leaf", mapStackingKeyFrom="text"), child("leaf")]
     await desk.define(leaf(), maker(*keys))

@@ -17,9 +17,10 @@ from pelton.kernel.records import COMING, COUNTER
 from pelton.kernel.rows import StartMeta, Step
 from pelton.kernel.signals import Trigger
 from pelton.languages.lusid.filters import Condition, parse_filter
-from pelton.languages.lusid.guards import task_view, view_of
+from pelton.languages.lusid.guards import parse_guard, task_view, view_of
 from pelton.languages.lusid.task import PARENT, PREVIOUS
 from pelton.languages.lusid.times import parse_moment
+from pelton.languages.lusid.words import CURRENT_USER
 
 OPERATION = "lusid.worker"
 QUEUE = "@" + OPERATION
@@ -209,19 +210,20 @@ def _condition(text: str | None) -> Condition | None:
 
 def _children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], list[Any]]:
     configurations = details["childTaskConfigurations"]
-    conditions = [_condition(each.get("condition")) for each in configurations]
+    conditions = [parse_guard(text) if (text := each.get("condition")) else None for each in configurations]
     series = details.get("ordering") == "Series"
 
     def what(scene: Scene) -> list[Any]:
-        parent = scene.record
+        parent, origin = scene.record, author.who(scene)
+        names = {CURRENT_USER: origin.user}
         wanted: list[Asked] = []
         for configuration, condition in zip(configurations, conditions, strict=True):
-            if condition is None or condition.passes(task_view(scene, condition)):
+            if condition is None or condition.passes(task_view(scene, condition), names):
                 fields = mapped(configuration.get("childTaskFields") or {}, parent["fields"].get)
                 key = configuration.get("mapStackingKeyFrom")
                 stack = parent["fields"].get(key) if key else None
                 wanted.append(Asked(configuration, fields, None if stack is None else str(stack)))
-        return begun(author.who(scene), scene, wanted, series)
+        return begun(origin, scene, wanted, series)
 
     return what
 

@@ -100,7 +100,7 @@ def _action(problems: Problems, action: Action, path: str, actions: list[str]) -
         for index, child in enumerate(details.child_task_configurations):
             at = f"{path}.childTaskConfigurations[{index}]"
             _child(problems, child, at)
-            problems.condition(child.condition, f"{at}.condition")
+            problems.condition(child.condition, f"{at}.condition", right_names=RIGHT_NAMES)
     elif isinstance(details, TriggerChildTasks):
         problems.condition(details.filter, f"{path}.filter", FILTER_LENGTH)
     elif isinstance(details, TriggerNextTask) and details.fallback_actions is not UNSET:
