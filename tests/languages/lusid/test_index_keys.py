@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, serving
 
+from pelton.languages.lusid.filters.values import index_value
 from pelton.languages.lusid.task import attributes, basis, changed, read_definition
 from pelton.languages.lusid.times import EPOCH, parse_moment, print_moment
-from pelton.languages.lusid.values import index_value
 from pelton.runtime.base import EventIn
 from pelton.store.base import Group
 

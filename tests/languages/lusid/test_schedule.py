@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pelton.languages.lusid.calendars import (
+from pelton.languages.lusid.schedules.calendars import (
     ADJUSTMENTS,
     WEEKDAYS,
     Adjustment,
@@ -25,8 +25,8 @@ from pelton.languages.lusid.calendars import (
     parse_calendar,
     union,
 )
-from pelton.languages.lusid.conversion import ScheduleError
-from pelton.languages.lusid.schedule import (
+from pelton.languages.lusid.schedules.conversion import ScheduleError
+from pelton.languages.lusid.schedules.schedule import (
     CutTime,
     Pattern,
     dependent_fields,
@@ -34,7 +34,7 @@ from pelton.languages.lusid.schedule import (
     parse_pattern,
     restored,
 )
-from pelton.languages.lusid.zones import instant, known_zones, printed
+from pelton.languages.lusid.schedules.zones import instant, known_zones, printed
 
 DAY = timedelta(days=1)
 ZONES = ["Europe/London", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC", "America/Sao_Paulo"]

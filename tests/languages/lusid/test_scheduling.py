@@ -15,10 +15,10 @@ from msgspec import json
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.rows import RunStatus
 from pelton.kernel.signals import Pause, Resume
-from pelton.languages.lusid import scheduling
-from pelton.languages.lusid.calendars import CALENDAR
-from pelton.languages.lusid.conversion import ScheduleError
-from pelton.languages.lusid.schedule import Pattern, parse_pattern
+from pelton.languages.lusid.schedules import scheduling
+from pelton.languages.lusid.schedules.calendars import CALENDAR
+from pelton.languages.lusid.schedules.conversion import ScheduleError
+from pelton.languages.lusid.schedules.schedule import Pattern, parse_pattern
 from pelton.runtime.engine import Engine
 from pelton.runtime.rows import DefinitionRow
 from pelton.runtime.services import LoopClock

@@ -17,11 +17,11 @@ from pelton.kernel.expressions.kept import kept
 from pelton.kernel.facts import Codec
 from pelton.kernel.rows import Record, StartMeta
 from pelton.kernel.signals import Trigger
-from pelton.languages.lusid.calendars import parse_calendar
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.guards import view_of
 from pelton.languages.lusid.paths import EVENT_ROOTS, split_path
-from pelton.languages.lusid.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
+from pelton.languages.lusid.schedules.calendars import parse_calendar
+from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
 from pelton.languages.lusid.times import parse_moment
 from pelton.runtime.base import ActionContext, Command, MatchCommand, Problem, StartCommand
 from pelton.web.identity import Users

@@ -8,9 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.languages.lusid import schedule
 from pelton.languages.lusid.checks import FILTER_LENGTH, Problems
-from pelton.languages.lusid.conversion import ScheduleError
 from pelton.languages.lusid.decode import scalar, shown
 from pelton.languages.lusid.field_types import fitted
 from pelton.languages.lusid.model import (
@@ -22,6 +20,8 @@ from pelton.languages.lusid.model import (
     UpdateMatchingTasks,
 )
 from pelton.languages.lusid.paths import split_path
+from pelton.languages.lusid.schedules import schedule
+from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.words import EVENT_MEMBERS, HEADER_MEMBERS, LINKED_MEMBERS, RECORD_MEMBERS
 from pelton.web.identity import Users
 

@@ -8,7 +8,7 @@ from typing import Any
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.handlers import Handler
 from pelton.kernel.process import Process
-from pelton.languages.lusid import notifications, scheduling
+from pelton.languages.lusid import notifications
 from pelton.languages.lusid.actions import OPERATION
 from pelton.languages.lusid.compile import bound
 from pelton.languages.lusid.errors import render
@@ -24,6 +24,7 @@ from pelton.languages.lusid.routes_metadata import Metadata
 from pelton.languages.lusid.routes_runs import RunRoutes
 from pelton.languages.lusid.routes_tasks import TaskRoutes
 from pelton.languages.lusid.routes_workers import Workers
+from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.work import operation
 from pelton.runtime.base import Engine
 from pelton.runtime.rows import DefinitionRow, EventRow

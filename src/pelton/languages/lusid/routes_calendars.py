@@ -8,11 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.calendars import CALENDAR, calendar_body, parse_calendar
 from pelton.languages.lusid.entities import VERSION, path_name
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.face import LANGUAGE, Face, as_at
 from pelton.languages.lusid.routes_handlers import Handlers
+from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
 from pelton.web.asgi import Request, Response, Router, json_response
 
 ONE = "/api/calendars/{scope}/{code}"

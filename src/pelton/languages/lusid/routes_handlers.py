@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from pelton.languages.lusid import decode, schedule, scheduling
+from pelton.languages.lusid import decode
 from pelton.languages.lusid.checks_handlers import check_against, check_handler
 from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name
 from pelton.languages.lusid.errors import invalid
@@ -14,6 +14,7 @@ from pelton.languages.lusid.event_types import EventTypes
 from pelton.languages.lusid.face import LANGUAGE, Face, as_at
 from pelton.languages.lusid.listing import listed
 from pelton.languages.lusid.model import EventHandler, UpdateEventHandler
+from pelton.languages.lusid.schedules import schedule, scheduling
 from pelton.languages.lusid.times import has_clock, parse_moment, print_moment
 from pelton.languages.lusid.words import HANDLER_MEMBERS
 from pelton.web.asgi import Request, Response, Router, json_response

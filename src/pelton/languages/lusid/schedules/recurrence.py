@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from pelton.languages.lusid.calendars import WEEKDAYS, Weekday
+from pelton.languages.lusid.schedules.calendars import WEEKDAYS, Weekday
 
 LAST = date(9998, 12, 31)  # nothing happens after it: so that no date is beyond what dates can be
 MOST_FREQUENT = 9_999

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta, Struct
 
 from pelton.kernel.expressions.base import JSON
-from pelton.languages.lusid.conversion import ScheduleError, converted, present
+from pelton.languages.lusid.schedules.conversion import ScheduleError, converted, present
 
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 Adjustment = Literal[

@@ -37,7 +37,7 @@ from pelton.kernel.expressions.filters import (
 from pelton.kernel.expressions.filters import Path as Place
 from pelton.kernel.expressions.kept import kept
 from pelton.kernel.expressions.loose import Key, folded_key, index_key
-from pelton.languages.lusid.grammar import (
+from pelton.languages.lusid.filters.grammar import (
     All,
     Comparison,
     Constant,
@@ -52,7 +52,7 @@ from pelton.languages.lusid.grammar import (
     moment_of,
     parse,
 )
-from pelton.languages.lusid.values import check_of, constant_of, index_constant, index_prefixes, index_value, shown
+from pelton.languages.lusid.filters.values import check_of, constant_of, index_constant, index_prefixes, index_value, shown
 
 MAX_LENGTH = 16_384  # characters; guards and patterns on worker rows have 1,024
 MAX_ALTERNATIVES = 200  # of one conjunct

@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pelton.kernel.expressions.base import JSON
-from pelton.languages.lusid.calendars import (
+from pelton.languages.lusid.schedules.calendars import (
     ADJUSTMENTS,
     DAYS_REMEDY,
     REACH,
@@ -34,9 +34,9 @@ from pelton.languages.lusid.calendars import (
     adjusted,
     union,
 )
-from pelton.languages.lusid.conversion import ScheduleError, converted, present
-from pelton.languages.lusid.recurrence import INDEXES, LAST, MOST_FREQUENT, Regularity, Year, dates, days_of, period
-from pelton.languages.lusid.zones import instant, moment, printed, zone, zone_problem
+from pelton.languages.lusid.schedules.conversion import ScheduleError, converted, present
+from pelton.languages.lusid.schedules.recurrence import INDEXES, LAST, MOST_FREQUENT, Regularity, Year, dates, days_of, period
+from pelton.languages.lusid.schedules.zones import instant, moment, printed, zone, zone_problem
 
 PATH = "scheduleMatchingPattern"
 DEPENDENT = "scheduleDependentTaskFields"

@@ -28,10 +28,10 @@ from pelton.kernel.handlers import Handler
 from pelton.kernel.process import Assign, Assignment, AtTime, Body, Choice, Edge, Emit, OnEvent, Process, Scope, Wait
 from pelton.kernel.rows import RunStatus
 from pelton.kernel.signals import EventArrived, Terminate
-from pelton.languages.lusid.calendars import CALENDAR, Calendar, calendar_body, parse_calendar
-from pelton.languages.lusid.conversion import ScheduleError
-from pelton.languages.lusid.schedule import Pattern, holidays, restored
-from pelton.languages.lusid.zones import printed
+from pelton.languages.lusid.schedules.calendars import CALENDAR, Calendar, calendar_body, parse_calendar
+from pelton.languages.lusid.schedules.conversion import ScheduleError
+from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
+from pelton.languages.lusid.schedules.zones import printed
 from pelton.runtime.base import Engine, EngineError, StartCommand
 from pelton.runtime.jobs import KEY_KIND
 from pelton.runtime.rows import DefinitionRow

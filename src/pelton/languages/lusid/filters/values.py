@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON
-from pelton.languages.lusid.grammar import Constant, Operator, moment_of
+from pelton.languages.lusid.filters.grammar import Constant, Operator, moment_of
 
 MAX_INDEXED = 200  # characters of a key
 
