@@ -50,6 +50,8 @@ class Checkpointer:
                 if self._over.wait(PAUSE):
                     return
                 self._dirty.clear()
+                if self._over.is_set():  # said just now: the word that was to wake this thread for it may be what was cleared
+                    return
                 if self.frames < moved:
                     moved = 0  # the WAL has started over
                 if self.frames - moved < WORTH and self._dirty.wait(QUIET):
