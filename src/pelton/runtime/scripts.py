@@ -222,6 +222,8 @@ class _Child:
         body = msgspec.json.encode(question)
         try:
             async with asyncio.timeout(wall + SLACK_SECONDS):
+                if self._sink.is_closing():  # the loop has seen the child's end before its status: a write would raise anything
+                    raise ConnectionResetError
                 self._sink.write(len(body).to_bytes(4, "big") + body)
                 await self._sink.drain()
                 return Outcome(*await self._read())
