@@ -18,8 +18,8 @@ from pelton.kernel.signals import Report, Start
 from pelton.runtime.base import ActionContext, Applied, Command, EngineError
 from pelton.runtime.committer import Committer
 from pelton.runtime.ids import IdCodec, KeyClock
-from pelton.runtime.jobs import StartJob
-from pelton.store.base import Committed, DefinitionRow, Group, Store
+from pelton.runtime.jobs import KEY_KIND, StartJob
+from pelton.store.base import Committed, DefinitionRow, Group, RunKeyRow, Store
 from pelton.store.sqlite.store import SqliteStore
 
 
@@ -64,7 +64,8 @@ class Rig:
         self.shapes.handlers[name] = compile_row
         await self.committer.definitions.define("default", "handler", "shapes", name, 1, json.encode([name, self.keys()]))
 
-    def begin(self, process: Process, value: Any = None, key: int = 0) -> asyncio.Future[Run]:
+    def begin(self, process: Process, value: Any = None, key: int = 0, alone: str = "") -> asyncio.Future[Run]:
+        """`alone`: a name that it has while it lives."""
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
         def done(job: StartJob) -> None:
@@ -75,7 +76,8 @@ class Rig:
                 future.set_result(job.head)
 
         signal = Start(key=key or self.keys(), ns="default", definition=process.definition, input=value)
-        self.committer.enqueue(StartJob(signal, process, [], done))
+        names = [RunKeyRow("default", KEY_KIND, process.name, alone, signal.key, True)] if alone else []
+        self.committer.enqueue(StartJob(signal, process, names, done, frees=bool(alone)))
         return future
 
     async def open_rows(self, run: int) -> list[OpenStep]:

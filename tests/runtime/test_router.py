@@ -241,6 +241,48 @@ async def test_a_key_lets_one_run_be_started(tmp_path: Path) -> None:
         assert (await one(router, event(11, 2))).effects[0].outcome == "started"
 
 
+async def test_a_run_that_is_over_in_the_commit_that_begins_it_leaves_its_key_free(tmp_path: Path) -> None:
+    def calls() -> Process:
+        return Graph("calls").call("c", "brief").build()
+
+    def brief() -> Process:
+        return Graph("brief").end("e").build()
+
+    def key_of(process: str) -> Any:
+        return lambda context: [StartCommand(process=process, key="k", on_same_key="fail if live")] * 2
+
+    async with rig(tmp_path) as at:
+        await at.define(brief)
+        await at.define(calls)
+        router = Router(at.committer)
+        for number, process in enumerate(("brief", "calls")):
+            await at.handle("h", handles("order", key_of(process)))
+            for again in (0, 10):
+                posted = await one(router, event(number + again))
+                assert [effect.outcome for effect in posted.effects] == ["started", "started"], process
+                heads = [await at.store.head(effect.run) for effect in posted.effects]
+                assert {head.status for head in heads if head is not None} == {RunStatus.COMPLETED}
+            assert await at.store.run_keys("default", "key", process, "k", True) == []
+
+
+async def test_a_run_that_is_started_and_ended_in_one_commit_leaves_its_key_free(tmp_path: Path) -> None:
+    """By two callers: nobody who starts it can tell that it will be over."""
+    async with rig(tmp_path, gated) as at:
+        process = await at.define(single)
+        commits = cast(Gate, at.store).batches
+        for _ in range(2):
+            key, before = at.keys(), len(commits)
+            begun = at.begin(process, key=key, alone="k")
+            ended = at.committer.submit(key, Report(slot="a"))
+            await asyncio.gather(begun, ended)
+            assert len(commits) == before + 1
+            head = await at.store.head(key)
+            assert head is not None
+            assert head.status == RunStatus.COMPLETED
+        living = await at.begin(process, alone="k")
+        assert await at.store.run_keys("default", "key", "single", "k", True) == [living.key]
+
+
 async def test_circles_of_events_end(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
         await at.define(single)

@@ -288,6 +288,10 @@ class Building:
                         delta.opened[n] = leased
                         delta.entry.replace(row, leased)
             group.runs.append(delta.written())
+        if {"free_run_keys", "run_keys"} <= group.filled:
+            # Keys are freed before they are claimed: what is over already would hold its name for good.
+            over = set(group.free_run_keys)
+            group.run_keys = [row for row in group.run_keys if not (row.unique and row.run in over)]
         if self.reads:
             group.reads.extend(self.reads.items())
         for key, timer in self.timers.items():
@@ -343,7 +347,7 @@ class Translator:
                 close_wait_keys(group, run, effect.n)
             elif kind is Purge:
                 delta.purge(effect)
-        if head.status >= RunStatus.COMPLETED and head.flags & FREES_KEYS:
+        if has_freed(head):
             group.free_run_keys.append(run)
         return facts
 
@@ -378,6 +382,11 @@ class Translator:
             effect.report,
             effect.source,
         )
+
+
+def has_freed(head: Run) -> bool:
+    """Whether the run is over and its unique keys are another's to take."""
+    return head.status >= RunStatus.COMPLETED and bool(head.flags & FREES_KEYS)
 
 
 def close_wait_keys(group: Group, run: int, n: int) -> None:

@@ -314,11 +314,8 @@ class StartJob(Job):
         self.head = answer.run  # type: ignore[union-attr]
         building = turn.finish()
         if self._keys:
-            # A run that is over already has no claim to a name that only one live run may have.
-            over = self._flags & FREES_KEYS and self.head is not None and self.head.status >= RunStatus.COMPLETED
-            keys = [row for row in self._keys if not row.unique] if over else self._keys
-            building.group.run_keys.extend(keys)
-            building.rows += len(keys)
+            building.group.run_keys.extend(self._keys)
+            building.rows += len(self._keys)
         building.jobs.append(self)
         return building
 

@@ -48,7 +48,7 @@ from pelton.runtime.base import (
 from pelton.runtime.committer import Committer
 from pelton.runtime.fanout import Job as ManyJob
 from pelton.runtime.fanout import durable_job
-from pelton.runtime.groups import FREES_KEYS, Building
+from pelton.runtime.groups import FREES_KEYS, Building, has_freed
 from pelton.runtime.jobs import KEY_KIND, Job
 from pelton.runtime.matching import EventContext, Fired, consider
 from pelton.runtime.meetings import CHUNK, meet
@@ -531,9 +531,7 @@ class Acts:
             if type(answer) is Refused:
                 effect.detail = answer.detail
                 return
-        entry = self._turn.made.get(key)
-        over = frees and entry is not None and entry.head is not None and entry.head.status >= RunStatus.COMPLETED
-        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not ((stub or over) and row.unique)]
+        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
         effect.outcome, effect.run = "started", key
 
     def _tried(self, signal: Start, process: Process) -> Refused | None:
@@ -551,8 +549,12 @@ class Acts:
 
     def _begun(self, process: str, text: str) -> int:
         """The run of this very event that has that key, 0 for none: the store does not know it yet."""
-        mine = (row.run for row in self.run_keys if row.kind == KEY_KIND and row.text == text and row.process == process)
-        return next(mine, 0)
+        for row in self.run_keys:
+            if row.kind == KEY_KIND and row.text == text and row.process == process:
+                entry = self._turn.made.get(row.run)
+                if entry is None or entry.head is None or not has_freed(entry.head):
+                    return row.run
+        return 0
 
     def _process(self, command: StartCommand) -> Process:
         if command.definition:
