@@ -90,6 +90,45 @@ async def clocked(meter: Meter, seconds: float) -> dict[str, Any]:
     return meter.end()
 
 
+async def posting(
+    job: dict[str, Any], made: Callable[[str, int], bytes], sign: bytes, signs: int, units: int = 1, process: str = ""
+) -> dict[str, Any]:
+    """Each caller posts one after another what `made(name, turn)` gives, `units` events under a name of their own; `turn` goes up
+    from the caller's number. An answer has `sign` so many times. With a `process`, the load is over when no run of it is open."""
+    meter, stopped, mark = Meter(job["pids"]), False, uuid4().hex[:8]
+
+    async def one(caller: Caller, number: int) -> None:
+        turn = number
+        while not stopped:
+            turn += 1
+            message = made(f"{mark}-{number}-{turn}", turn)
+            began = time.perf_counter()
+            answer = await caller.good(message)
+            meter.add(time.perf_counter() - began, units)
+            if answer.count(sign) != signs:
+                raise Failed(f"{units} events were answered {answer[:1000]!r}")
+
+    async def stopping() -> dict[str, Any]:
+        nonlocal stopped
+        await asyncio.sleep(WARM)
+        meter.begin()
+        await asyncio.sleep(job["seconds"])
+        caller = await Caller.connect(job["url"]) if process else None
+        stopped = True
+        return meter.end(await no_live_runs(caller, process) if caller is not None else 0.0)
+
+    clock = asyncio.create_task(stopping())
+    await together(job["callers"], job["url"], one)
+    return await clock
+
+
+def batch(type_: str, name: str, datas: list[dict[str, Any]]) -> bytes:
+    """Events in one request: one alone is sent singly."""
+    if len(datas) == 1:
+        return event(type_, f"{name}-0", datas[0])
+    return events(type_, [(f"{name}-{each}", data) for each, data in enumerate(datas)])
+
+
 # ---- W1
 
 
@@ -163,8 +202,8 @@ async def waits(job: dict[str, Any]) -> dict[str, Any]:
 
     async def making(connection: Caller, number: int) -> None:
         for at in range(number * 100, job["count"], 400):
-            batch = [(f"{mark}-w{each}", {"n": each}) for each in range(at, min(at + 100, job["count"]))]
-            answer = json.decode(await connection.good(events(WAITING, batch)))
+            part = [(f"{mark}-w{each}", {"n": each}) for each in range(at, min(at + 100, job["count"]))]
+            answer = json.decode(await connection.good(events(WAITING, part)))
             ready.extend((f"{mark}-p{each['id']}", effect["run"]) for each in answer["events"] for effect in each["effects"])
 
     await together(4, job["url"], making)
@@ -215,37 +254,14 @@ async def waits(job: dict[str, Any]) -> dict[str, Any]:
 
 async def posts(job: dict[str, Any]) -> dict[str, Any]:
     """Events, singly or in batches, each of which starts a run that ends at once. Counted until no run of them is open."""
-    meter, stopped, size = Meter(job["pids"]), False, job["batch"]
-    mark = uuid4().hex[:8]
-    type_ = TOPIC if job.get("topics") else START
-    topics = job.get("topics", [])
+    size, topics = job["batch"], job.get("topics", [])
 
-    async def one(caller: Caller, number: int) -> None:
-        count = 0
-        while not stopped:
-            count += 1
-            ids = [f"{mark}-{number}-{count}-{each}" for each in range(size)]
-            datas = [{"n": count, "topic": topics[(count * size + each) % len(topics)] if topics else "", "text": "x" * 60}
-                     for each in range(size)]  # fmt: skip
-            message = event(type_, ids[0], datas[0]) if size == 1 else events(type_, list(zip(ids, datas, strict=True)))
-            began = time.perf_counter()
-            answer = await caller.good(message)
-            meter.add(time.perf_counter() - began, size)
-            if answer.count(b'"started"') != size:
-                raise Failed(f"{size} events were answered {answer[:1000]!r}")
+    def made(name: str, turn: int) -> bytes:
+        datas = [{"n": turn, "topic": topics[(turn * size + each) % len(topics)] if topics else "", "text": "x" * 60}
+                 for each in range(size)]  # fmt: skip
+        return batch(TOPIC if topics else START, name, datas)
 
-    async def stopping() -> dict[str, Any]:
-        nonlocal stopped
-        await asyncio.sleep(WARM)
-        meter.begin()
-        await asyncio.sleep(job["seconds"])
-        caller = await Caller.connect(job["url"])
-        stopped = True
-        return meter.end(await no_live_runs(caller, "bench_at_once"))
-
-    clock = asyncio.create_task(stopping())
-    await together(job["callers"], job["url"], one)
-    return await clock
+    return await posting(job, made, b'"started"', size, size, "bench_at_once")
 
 
 async def handlers(job: dict[str, Any]) -> dict[str, Any]:

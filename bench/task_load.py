@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from bench import task_definitions as definitions
 from bench.calls import Caller, Failed, event, events, request
-from bench.load import WARM, Meter, clocked, main, together
+from bench.load import WARM, Meter, batch, main, posting, together
 from bench.task_definitions import CLOSE, FLIP, MAKE, SCOPE, TOPIC, WORKFLOW
 from msgspec import json
 
@@ -22,32 +22,13 @@ BUSY = 0.002  # seconds between looks at a run that is expected to end
 
 async def makes(job: dict[str, Any]) -> dict[str, Any]:
     """Events, singly or in batches, each of which makes a task that stays open. `fields`: how many it has."""
-    meter, stopped, size = Meter(job["pids"]), False, job["batch"]
-    mark = uuid4().hex[:8]
+    size = job["batch"]
     body = definitions.body(job["fields"], "")
 
-    async def one(caller: Caller, number: int) -> None:
-        count = 0
-        while not stopped:
-            count += 1
-            ids = [f"{mark}-{number}-{count}-{each}" for each in range(size)]
-            datas = [{**body, "n": each} for each in ids]
-            message = event(MAKE, ids[0], datas[0]) if size == 1 else events(MAKE, list(zip(ids, datas, strict=True)))
-            began = time.perf_counter()
-            answer = await caller.good(message)
-            meter.add(time.perf_counter() - began, size)
-            if answer.count(b'"started"') != size:
-                raise Failed(f"{size} events were answered {answer[:1000]!r}")
+    def made(name: str, turn: int) -> bytes:
+        return batch(MAKE, name, [{**body, "n": f"{name}-{each}"} for each in range(size)])
 
-    async def stopping() -> dict[str, Any]:
-        nonlocal stopped
-        found = await clocked(meter, job["seconds"])
-        stopped = True
-        return found
-
-    clock = asyncio.create_task(stopping())
-    await together(job["callers"], job["url"], one)
-    return await clock
+    return await posting(job, made, b'"started"', size, size)
 
 
 async def moves(job: dict[str, Any]) -> dict[str, Any]:
@@ -122,30 +103,12 @@ async def handlers(job: dict[str, Any]) -> dict[str, Any]:
 
 async def topics(job: dict[str, Any]) -> dict[str, Any]:
     """Events for which one handler of many fires."""
-    meter, stopped = Meter(job["pids"]), False
-    mark = uuid4().hex[:8]
     numbers = job["topics"]
 
-    async def one(caller: Caller, number: int) -> None:
-        count = number
-        while not stopped:
-            count += 1
-            message = event(TOPIC, f"{mark}-{number}-{count}", definitions.topic(numbers[count % len(numbers)], count))
-            began = time.perf_counter()
-            answer = await caller.good(message)
-            meter.add(time.perf_counter() - began)
-            if answer.count(b'"started"') != 1:
-                raise Failed(f"an event was answered {answer[:1000]!r}")
+    def made(name: str, turn: int) -> bytes:
+        return event(TOPIC, name, definitions.topic(numbers[turn % len(numbers)], turn))
 
-    async def stopping() -> dict[str, Any]:
-        nonlocal stopped
-        found = await clocked(meter, job["seconds"])
-        stopped = True
-        return found
-
-    clock = asyncio.create_task(stopping())
-    await together(job["callers"], job["url"], one)
-    return await clock
+    return await posting(job, made, b'"started"', 1)
 
 
 # ---- T3
@@ -158,12 +121,12 @@ async def open_tasks(job: dict[str, Any]) -> dict[str, Any]:
 
     async def one(caller: Caller, number: int) -> None:
         for at in range(number * 100, job["count"], 400):
-            batch = [
+            made = [
                 (f"{mark}-{each}", {"ref": f"r{each // 3}", "n": each}) for each in range(at, min(at + 100, job["count"]))
             ]  # fmt: skip
-            answer = await caller.good(events(MAKE, batch))
-            if answer.count(b'"started"') != len(batch):
-                raise Failed(f"{len(batch)} events were answered {answer[:1000]!r}")
+            answer = await caller.good(events(MAKE, made))
+            if answer.count(b'"started"') != len(made):
+                raise Failed(f"{len(made)} events were answered {answer[:1000]!r}")
 
     await together(4, job["url"], one)
     return {"units": job["count"], "seconds": time.perf_counter() - began}
@@ -171,32 +134,15 @@ async def open_tasks(job: dict[str, Any]) -> dict[str, Any]:
 
 async def flips(job: dict[str, Any]) -> dict[str, Any]:
     """Each event is for three of the open tasks; none is taken twice until all were (`again`: the first 50 in turn)."""
-    meter, stopped = Meter(job["pids"]), False
-    mark, last = uuid4().hex[:8], job["count"] // 3
+    last = job["count"] // 3
     queue = deque((each * 7_919) % last for each in range(50 if job["again"] else last))  # in no order of making
 
-    async def one(caller: Caller, number: int) -> None:
-        count = 0
-        while not stopped:
-            count += 1
-            ref = queue.popleft()
-            queue.append(ref)
-            message = event(FLIP, f"{mark}-{number}-{count}", {"ref": f"r{ref}"})
-            began = time.perf_counter()
-            answer = await caller.good(message)
-            meter.add(time.perf_counter() - began)
-            if answer.count(b'"signalled"') != 3:
-                raise Failed(f"an event was answered {answer[:1000]!r}")
+    def made(name: str, turn: int) -> bytes:
+        ref = queue.popleft()
+        queue.append(ref)
+        return event(FLIP, name, {"ref": f"r{ref}"})
 
-    async def stopping() -> dict[str, Any]:
-        nonlocal stopped
-        found = await clocked(meter, job["seconds"])
-        stopped = True
-        return found
-
-    clock = asyncio.create_task(stopping())
-    await together(job["callers"], job["url"], one)
-    return await clock
+    return await posting(job, made, b'"signalled"', 3)
 
 
 # ---- T4

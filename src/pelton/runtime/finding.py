@@ -68,10 +68,10 @@ class Finder:
 
     async def linked(self, ns: str, name: str, text: str) -> list[Record]:
         """Records of the runs that have an attribute, oldest run first, at most `LINKED`."""
-        keys = await self._store.candidates(ns, "", [[(name, text, False)]], MOST)
+        keys = await self._store.candidates(ns, "", [[(name, text, False)]], MOST) or []
         found: list[Record] = []
-        for at in range(0, len(keys or ()), PAGE):
-            found += await self._store.records_of((keys or [])[at : at + PAGE])
+        for at in range(0, len(keys), PAGE):
+            found += await self._store.records_of(keys[at : at + PAGE])
             if len(found) >= LINKED:
                 return found[:LINKED]
         return found

@@ -19,7 +19,7 @@ from pelton.kernel.signals import Trigger
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.guards import parse_guard, task_view, view_of
 from pelton.languages.lusid.task import PARENT, PREVIOUS
-from pelton.languages.lusid.times import parse_moment
+from pelton.languages.lusid.times import pinned
 from pelton.languages.lusid.words import CURRENT_USER
 
 OPERATION = "lusid.worker"
@@ -269,7 +269,10 @@ def begun(origin: Origin, scene: Scene, wanted: Sequence[Asked], series: bool) -
         target = configuration["taskDefinitionId"]
         found.append(
             Begin(
-                {"name": f"{target['scope']}/{target['code']}", "at": _pinned(configuration, scene)},
+                {
+                    "name": f"{target['scope']}/{target['code']}",
+                    "at": pinned(configuration.get("taskDefinitionAsAt") or "", scene.moment.stamp),
+                },
                 asked,
                 StartMeta(actor=user or None, extra={"request": request} if request else {}),
                 trigger,
@@ -278,14 +281,6 @@ def begun(origin: Origin, scene: Scene, wanted: Sequence[Asked], series: bool) -
             )
         )
     return found
-
-
-def _pinned(configuration: Mapping[str, Any], scene: Scene) -> int:
-    """The instant whose version of the child's definition is used, 0 = the latest: also for one in the future, as clients write
-    "latest"."""
-    text = configuration.get("taskDefinitionAsAt")
-    at = parse_moment(text) if text else None
-    return 0 if at is None or at > scene.moment.stamp else max(at, 1)
 
 
 # ---- workers
@@ -310,12 +305,7 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
             "origin": author.who(scene)._asdict(),
         }
 
-    def queue(scene: Scene) -> Any:
-        return _done(scene, work).output["queue"]
-
-    def passed_on(scene: Scene) -> Any:
-        return _done(scene, work).output["input"]
-
+    way, queue, passed_on = handing_on(work)
     nodes: list[Node] = [
         Work(
             name=work, queue=QUEUE, input=Computed(asked), limits=limits, on_failure=caught, next=(Edge(choose),), skippable=False
@@ -323,14 +313,14 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
         Choice(
             name=choose,
             trace=False,
-            select=Computed(lambda scene: "elsewhere" if is_elsewhere(_done(scene, work).output) else "here"),
+            select=way,
             cases={"elsewhere": elsewhere},
             default=results,
         ),
         Work(
             name=elsewhere,
-            queue=Computed(queue),
-            input=Computed(passed_on),
+            queue=queue,
+            input=passed_on,
             limits=limits,
             on_failure=caught,
             next=(Edge(results),),
@@ -372,9 +362,19 @@ def _done(scene: Scene, *slots: str) -> Step:
     return found
 
 
-def is_elsewhere(output: Any) -> bool:
-    """Whether the operation has said in whose queue the work is to be put."""
-    return isinstance(output, dict) and "queue" in output and "input" in output
+def handing_on(work: str) -> tuple[Computed, Computed, Computed]:
+    """What follows the operation at `work`: "elsewhere" when it has said in whose queue the work is to be put, else "here"; that
+    queue; and what is put there."""
+
+    def way(scene: Scene) -> str:
+        output = _done(scene, work).output
+        return "elsewhere" if isinstance(output, dict) and "queue" in output and "input" in output else "here"
+
+    return (
+        Computed(way),
+        Computed(lambda scene: _done(scene, work).output["queue"]),
+        Computed(lambda scene: _done(scene, work).output["input"]),
+    )
 
 
 def rows_of(output: Any) -> list[dict[str, Any]]:

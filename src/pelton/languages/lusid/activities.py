@@ -22,6 +22,7 @@ from pelton.languages.lusid.guards import view_of
 from pelton.languages.lusid.paths import EVENT_ROOTS, split_path
 from pelton.languages.lusid.schedules.calendars import parse_calendar
 from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
+from pelton.languages.lusid.task import CORRELATIONS, FIELDS, STACK
 from pelton.languages.lusid.times import parse_moment
 from pelton.runtime.base import ActionContext, Command, MatchCommand, Problem, StartCommand
 from pelton.web.identity import Users
@@ -150,15 +151,14 @@ _work_of = kept(_Work, 4_000)
 
 
 def is_indexed(name: str) -> bool:
-    """Whether open tasks are found by this attribute: see `task.records`."""
-    return name in ("correlationids", "stackingkey") or name.startswith("fields.")
+    """Whether open tasks are found by this attribute: see `task.attributes`."""
+    return name in (CORRELATIONS, STACK) or name.startswith(FIELDS)
 
 
 def _where(condition: Condition | None, codec: Codec) -> Callable[[Record], bool]:
     if condition is None:
         return lambda record: True
-    wanted = frozenset(path[0] for path in condition.paths if path)
-    return lambda record: condition.passes(view_of(record, codec, wanted))
+    return lambda record: condition.passes(view_of(record, codec, condition.members))
 
 
 def _text(value: JSON) -> str:

@@ -11,6 +11,7 @@ Invariant: versions of one thing count up by one, whoever writes at the same tim
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -124,14 +125,19 @@ class Entities:
         return found
 
     async def all(self, at: int = 0) -> list[Entity]:
+        """By name."""
+        return [each async for each in self.each(at)]
+
+    async def each(self, at: int = 0) -> AsyncIterator[Entity]:
         """By name. Others get their turn in between: there may be very many."""
-        found: list[Entity] = []
         after = ""
         while True:
             rows = await self._engine.definitions(self._ns, self.kind.row, at, after=after, limit=AT_ONCE)
-            found += [Entity(row) for row in rows if row.language == LANGUAGE]
+            for row in rows:
+                if row.language == LANGUAGE:
+                    yield Entity(row)
             if len(rows) < AT_ONCE:
-                return found
+                return
             after = rows[-1].name
             await asyncio.sleep(0)
 
@@ -187,7 +193,7 @@ class Entities:
             if error.code != "not found":
                 raise
             raise Refused(f"{self.kind.noun}NotFound", f"there is no {self.kind.words} {name[:200]!r}") from None
-        return {"effectiveFrom": NEVER_BEFORE, "asAt": print_moment(at), "links": []}
+        return deleted(at)
 
     async def _define(self, name: str, body: Envelope, caller: Caller, must_be_new: bool = False, seen: int = 0) -> Entity:
         row = await self._engine.define(
@@ -208,6 +214,11 @@ class Entities:
         if row is not None and row.language != LANGUAGE:
             message = f"the name {name[:200]!r} belongs to a {self.kind.row} that was defined in another language; choose another"
             raise Refused(f"{self.kind.noun}AlreadyExists", message)
+
+
+def deleted(at: int) -> dict[str, Any]:
+    """What a deletion answers. `at`: microseconds, from when on the thing is gone."""
+    return {"effectiveFrom": NEVER_BEFORE, "asAt": print_moment(at), "links": []}
 
 
 def _raw(value: Any) -> Raw:

@@ -139,23 +139,24 @@ def render(error: Exception) -> Response | None:
     elif isinstance(error, WebError):
         name = "ValidationError" if error.problems and error.status == 400 else _BY_STATUS.get(error.status, "InternalError")
     elif isinstance(error, EngineError):
-        name, field = _named(error)
-        problems = [FieldProblem(field, error.message)] if field and NAMES[name].status == 400 else []
-        error = WebError(NAMES[name].status, error.message, problems=problems)
+        said = by_rules(error)
+        name = said.name if said is not None else _ENGINE.get(error.code, "Conflict")
+        problems = [FieldProblem(error.field, error.message)] if error.field and NAMES[name].status == 400 else []
+        error = said or WebError(NAMES[name].status, error.message, problems=problems)
     else:
         return None
     return problem(name, error)
 
 
-def _named(error: EngineError) -> tuple[str, str]:
-    """Name and field of a refusal. The rules of this language say both in the trace."""
+def by_rules(error: EngineError) -> Refused | None:
+    """The refusal of a task's rules, which say in the trace what it is called and which field it is about; None for any other."""
     said = error.trace[0] if error.trace and isinstance(error.trace[0], dict) else {}
-    name = said.get("name")
-    field = said.get("field")
-    return (
-        name if isinstance(name, str) and name in NAMES else _ENGINE.get(error.code, "Conflict"),
-        field if isinstance(field, str) else error.field,
-    )
+    name, field = said.get("name"), said.get("field")
+    if not isinstance(name, str) or name not in NAMES:
+        return None
+    field = field if isinstance(field, str) else error.field
+    wrong = [FieldProblem(field, error.message)] if field and NAMES[name].status == 400 else []
+    return Refused(name, error.message, problems=wrong)
 
 
 def problem(name: str, error: WebError) -> Response:

@@ -12,6 +12,7 @@ from typing import Any
 from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import Read
 from pelton.kernel.facts import Codec
+from pelton.kernel.records import COMING
 from pelton.kernel.rows import Record
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.task import PARENT, SEPARATOR
@@ -19,7 +20,6 @@ from pelton.languages.lusid.times import print_moment
 from pelton.languages.lusid.words import CURRENT_USER, RIGHT_NAMES
 
 MAX_GUARD = 1024
-NOT_YET = ""  # as children are counted that have been asked for and have not begun
 
 
 def parse_guard(text: str) -> Condition:
@@ -55,15 +55,14 @@ def task_view(scene: Scene, condition: Condition) -> dict[str, Any]:
     updated it last, as it was before."""
     document = scene.record
     standing = scene.standing or Record(scene.run.key, scene.moment.stamp, 1, True, document)
-    wanted = frozenset(path[0] for path in condition.paths if path)
-    view = view_of(standing, scene.codec, wanted)
+    view = view_of(standing, scene.codec, condition.members)
     view.update(visible(document))
     if condition.reads_children:
         if condition.children_by_state_only:
             view["childTasks"] = [_kind(kind) for kind in scene.counts()]
         else:
             children = [view_of(each, scene.codec) for each in scene.found(PARENT, str(scene.run.key))]
-            view["childTasks"] = [*children, *(_kind(kind) for kind in scene.counts() if kind == NOT_YET)]
+            view["childTasks"] = [*children, *(_kind(kind) for kind in scene.counts() if kind == COMING)]
     return view
 
 

@@ -11,11 +11,11 @@ from pelton.languages.lusid.checks_handlers import check_against, check_handler
 from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.event_types import EventTypes
-from pelton.languages.lusid.face import LANGUAGE, Face, as_at
+from pelton.languages.lusid.face import Face, as_at
 from pelton.languages.lusid.listing import listed
 from pelton.languages.lusid.model import EventHandler, UpdateEventHandler
 from pelton.languages.lusid.schedules import schedule, scheduling
-from pelton.languages.lusid.times import has_clock, parse_moment, print_moment
+from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_moment
 from pelton.languages.lusid.words import HANDLER_MEMBERS
 from pelton.web.asgi import Request, Response, Router, json_response
 from pelton.web.errors import FieldProblem
@@ -71,9 +71,11 @@ class Handlers:
 
     async def restore(self) -> None:
         """Puts right what a crash between the change of a handler and of its run left behind."""
-        rows = await self.face.engine.definitions(self.face.ns, HANDLERS.row)
-        found = [Entity(row) for row in rows if row.language == LANGUAGE and b'"scheduleMatchingPattern"' in row.body]
-        patterns = {each.row.name: (pattern, each.row.since) for each in found if (pattern := pattern_of(each))}
+        patterns = {
+            each.row.name: (pattern, each.row.since)
+            async for each in self.entities.each()
+            if b'"scheduleMatchingPattern"' in each.row.body and (pattern := pattern_of(each))
+        }
         await scheduling.restore(self.face.engine, self.face.ns, patterns)
 
     async def list(self, request: Request) -> Response:
@@ -102,8 +104,7 @@ class Handlers:
 def tied_to(given: UpdateEventHandler, now: int) -> int:
     """The moment (microseconds) whose version of the task definition a handler uses, 0 = the latest whenever an event comes: when
     none is given, and when it is in the future, as clients write "latest". `now`: milliseconds."""
-    at = parse_moment(str(given.task_definition_as_at)) if given.task_definition_as_at else None
-    return 0 if at is None or at > now * 1000 else max(at, 1)
+    return pinned(given.task_definition_as_at or "", now * 1000)
 
 
 def value_of(given: UpdateEventHandler) -> dict[str, Any]:

@@ -11,15 +11,14 @@ from pelton.kernel.rows import END, OpenStep, RunStatus, StartMeta, State, Step,
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.actions import FAILED_TO_START, action_of, rows_of
 from pelton.languages.lusid.compile import LONE
-from pelton.languages.lusid.errors import Refused, invalid
+from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.face import LANGUAGE, Face, as_at
-from pelton.languages.lusid.task_forms import RunWorkerRequest
+from pelton.languages.lusid.task_forms import RunWorkerRequest, by_name
 from pelton.languages.lusid.times import print_moment
 from pelton.languages.lusid.work import RUN
 from pelton.runtime.base import StartCommand
 from pelton.runtime.rows import LogRow
 from pelton.web.asgi import Request, Response, Router, json_response
-from pelton.web.errors import FieldProblem
 
 MOST_STEPS = 1_000  # of an action that its log shows
 
@@ -46,11 +45,7 @@ class RunRoutes:
         row = await self._engine.definition(self._ns, "worker", name, at=at)
         if row is None or row.language != LANGUAGE:
             raise Refused("WorkerNotFound", f"there is no worker {name[:200]!r}" + (" at that instant" if at else ""))
-        parameters: dict[str, Any] = {}
-        for index, each in enumerate(form.parameters or ()):
-            if each.name in parameters:
-                raise invalid([FieldProblem(f"parameters[{index}].name", f"is there twice: {each.name!r}")])
-            parameters[each.name] = None if each.value is UNSET else each.value
+        parameters = by_name(form.parameters or (), "parameters")
         caller = self._face.caller(request)
         timeout = form.worker_timeout if form.worker_timeout is not UNSET else 0
         body = msgspec.json.encode({LONE: timeout})

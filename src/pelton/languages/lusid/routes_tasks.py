@@ -11,12 +11,12 @@ from msgspec import UNSET
 from pelton.kernel.rows import Record, StartMeta
 from pelton.kernel.signals import Amend, Retire, Trigger
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.errors import NAMES, Refused, invalid
+from pelton.languages.lusid.entities import deleted
+from pelton.languages.lusid.errors import Refused, by_rules, invalid
 from pelton.languages.lusid.face import LANGUAGE, Caller, Face, as_at
-from pelton.languages.lusid.task_forms import BatchUpdate, CreateTask, DeleteTasks, TaskFieldValue, UpdateTask
+from pelton.languages.lusid.task_forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
 from pelton.languages.lusid.task_list import TaskList
 from pelton.languages.lusid.tasks import Tasks, changes_of
-from pelton.languages.lusid.times import NEVER_BEFORE, print_moment
 from pelton.runtime.base import EngineError, StartCommand
 from pelton.web.asgi import Request, Response, Router, json_response
 from pelton.web.errors import FieldProblem
@@ -58,7 +58,10 @@ class TaskRoutes:
             raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         actor, number = self._face.caller(request)
         trigger = request.query.text("trigger")
-        asked: dict[str, Any] = {"fields": fields_of(form.fields or ()), "correlationIds": list(form.correlation_ids or ())}
+        asked: dict[str, Any] = {
+            "fields": by_name(form.fields or (), "fields"),
+            "correlationIds": list(form.correlation_ids or ()),
+        }
         if form.stacking_key:
             asked["stackingKey"] = form.stacking_key
         command = StartCommand(
@@ -85,8 +88,7 @@ class TaskRoutes:
         since = as_at(request)
         record = await self._found(request.path["id"])
         versions = await self._tasks.history(record)
-        items = [item for version, item in zip_changes(versions) if version.since >= since]
-        return json_response({"values": items, "links": []})
+        return json_response({"values": changes_of(versions, since), "links": []})
 
     async def of_definition(self, request: Request) -> Response:
         at = as_at(request)
@@ -200,15 +202,7 @@ class TaskRoutes:
             face = process.face
             state = record.body["state"] if record else face.definition.initial
             return refusal(error, trigger, state, face.triggers, state in face.definition.terminal)
-        known = error.trace[0] if error.trace and isinstance(error.trace[0], Mapping) else {}
-        if known.get("name") in NAMES:
-            field = known.get("field", "")
-            return Refused(known["name"], error.message, problems=[FieldProblem(field, error.message)] if field else [])
-        return error
-
-
-def deleted(at: int) -> dict[str, Any]:
-    return {"effectiveFrom": NEVER_BEFORE, "asAt": print_moment(at), "links": []}
+        return by_rules(error) or error
 
 
 def refusal(error: EngineError, trigger: str, state: str, declared: frozenset[str], terminal: bool) -> Refused:
@@ -236,28 +230,12 @@ def line_of(entry: Mapping[str, Any]) -> str:
     return f"the guard {entry['guard']!r} does not hold" + (f": {'; '.join(parts)}" if parts else "")
 
 
-def fields_of(given: Any) -> dict[str, Any]:
-    """Raises Refused for a name that is there twice."""
-    found: dict[str, Any] = {}
-    for index, each in enumerate(given):
-        field: TaskFieldValue = each
-        if field.name in found:
-            raise invalid([FieldProblem(f"fields[{index}].name", f"is there twice: {field.name!r}")])
-        found[field.name] = None if field.value is UNSET else field.value
-    return found
-
-
 def changes_in(form: Any) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if form.fields:
-        changes["fields"] = fields_of(form.fields)
+        changes["fields"] = by_name(form.fields, "fields")
     if form.correlation_ids is not UNSET:
         changes["correlationIds"] = list(form.correlation_ids)
     if form.stacking_key is not UNSET:
         changes["stackingKey"] = form.stacking_key
     return changes
-
-
-def zip_changes(versions: list[tuple[Record, int]]) -> list[tuple[Record, dict[str, Any]]]:
-    by_number = {record.number: record for record, _ in versions}
-    return [(by_number[item["asAtVersionNumber"]], item) for item in changes_of(versions)]

@@ -21,6 +21,7 @@ from pelton.languages.lusid.field_types import fitted
 from pelton.languages.lusid.filters import index_value
 
 CORRELATIONS, STACK = "correlationids", "stackingkey"
+FIELDS = "fields."  # begins the names of the attributes that fields are
 PARENT, PREVIOUS = "parent", "previous"
 MAX_CORRELATIONS = 100
 SEPARATOR = "\x1f"  # between definition and state, where children are counted
@@ -199,7 +200,7 @@ def attributes(definition: Definition, document: dict[str, Any]) -> tuple[tuple[
     values: list[tuple[str, Any]] = [(CORRELATIONS, each) for each in document["correlationIds"]]
     values.append((STACK, document.get("stackingKey")))
     if document["state"] not in definition.terminal:
-        values += [("fields." + name.casefold(), value) for name, value in document["fields"].items()]
+        values += [(FIELDS + name.casefold(), value) for name, value in document["fields"].items()]
     return (*found, *((name, text) for name, value in values if (text := index_value(value)) is not None))
 
 

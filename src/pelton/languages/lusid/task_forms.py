@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
+from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.model import Filled, ResourceId, Text, Wire
+from pelton.web.errors import FieldProblem
 
 Correlations = list[str] | UnsetType
 MOST_SECONDS = 31_536_000
 
 
-class TaskFieldValue(Wire):
+class Named(Wire):
+    """A value under a name: of a field, or of a worker's parameter."""
+
     name: Filled
     value: Any = UNSET
 
 
+def by_name(given: Iterable[Named], path: str) -> dict[str, Any]:
+    """The values, None for those that are not there. Raises Refused for a name that is there twice."""
+    found: dict[str, Any] = {}
+    for index, each in enumerate(given):
+        if each.name in found:
+            raise invalid([FieldProblem(f"{path}[{index}].name", f"is there twice: {each.name!r}")])
+        found[each.name] = None if each.value is UNSET else each.value
+    return found
+
+
 class UpdateTask(Wire):
     correlation_ids: Correlations = UNSET
-    fields: list[TaskFieldValue] | UnsetType = UNSET
+    fields: list[Named] | UnsetType = UNSET
     stacking_key: Text = UNSET
 
 
@@ -41,11 +56,6 @@ class DeleteTasks(Wire):
     task_ids: list[str]
 
 
-class RunParameter(Wire):
-    name: Filled
-    value: Any = UNSET
-
-
 class RunWorkerRequest(Wire):
-    parameters: list[RunParameter] | UnsetType = UNSET
+    parameters: list[Named] | UnsetType = UNSET
     worker_timeout: Annotated[int, Meta(ge=0, le=MOST_SECONDS, description="seconds, at most a year")] | UnsetType = UNSET

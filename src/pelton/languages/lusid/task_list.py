@@ -16,10 +16,11 @@ from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.face import Face, as_at
 from pelton.languages.lusid.filters import Condition
 from pelton.languages.lusid.guards import view_of
-from pelton.languages.lusid.listing import condition_of, ordered, orders_of
+from pelton.languages.lusid.listing import Order, condition_of, ordered, orders_of
 from pelton.languages.lusid.paging import Page
 from pelton.languages.lusid.task import CORRELATIONS
 from pelton.languages.lusid.tasks import Tasks
+from pelton.languages.lusid.words import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
 from pelton.web.asgi import Request, Response, json_response
 
 MOST_SORTED = 200_000
@@ -27,23 +28,8 @@ CANDIDATES = 5_000
 CHUNK = 500
 _RECORD = "\x00record"  # beside the members of a view
 
-ROOTS = frozenset(
-    {
-        "id", "taskdefinitionid", "taskdefinitionversion", "taskdefinitiondisplayname", "state", "statedisplayname",
-        "terminalstate", "ultimateparenttask", "parenttask", "childtasks", "previoustask", "nexttask",
-        "nexttaskinitialtrigger", "correlationids", "version", "asatlasttransition", "fields", "stackingkey", "stack",
-        "actionlogidcreated", "actionlogidmodified", "actionlogidsubmitted", "hierarchicalposition", "completionstatus",
-        "openduration", "opendurationsincelastupdate", "opendurationsincelasttransition", "properties", "workflowid",
-        "workflowdisplayname", "workflowrun",
-    }
-)  # fmt: skip
-OWN = frozenset(
-    {
-        "state", "taskdefinitionid", "taskdefinitionversion", "fields", "correlationids", "stackingkey", "version",
-        "asatlasttransition", "id", "terminalstate", "completionstatus", "nexttaskinitialtrigger", "actionlogidcreated",
-        "actionlogidmodified", "actionlogidsubmitted",
-    }
-)  # fmt: skip
+ROOTS = frozenset(name.casefold() for name in TASK_MEMBERS)
+OWN = frozenset(name.casefold() for name in RECORD_MEMBERS - LINKED_MEMBERS)
 """What of a task a filter can be answered from without its definition's version."""
 RELATED = frozenset(
     {"ultimateparenttask", "parenttask", "childtasks", "previoustask", "nexttask", "hierarchicalposition", "stack"}
@@ -59,12 +45,13 @@ class TaskList:
     async def answer(self, request: Request) -> Response:
         asked = paging.question(request, "tasks", as_at(request))
         condition = condition_of(asked.filter, ROOTS)
-        orders_of(asked.sort, ROOTS)  # a bad one is refused before anything is read
+        orders = orders_of(asked.sort, ROOTS)
         page = paging.page_of(request, asked)
         pin = page.at or await self._engine.reached()
         given = bool(page.at)
-        if asked.sort:
-            records, total = await self._sorted(page, pin, given, condition, asked.sort)
+        if orders:
+            needed = frozenset(_root(text) for text in asked.sort)
+            records, total = await self._sorted(page, pin, given, condition, orders, needed)
         else:
             records, total = await self._in_order(page, pin, given, condition)
         values = [await self._tasks.shown(each, pin, request.query.texts("propertyKeys")) for each in records]
@@ -82,11 +69,10 @@ class TaskList:
         return found, total
 
     async def _sorted(
-        self, page: Page, pin: int, given: bool, condition: Condition | None, sort: tuple[str, ...]
+        self, page: Page, pin: int, given: bool, condition: Condition | None, orders: list[Order], needed: frozenset[str]
     ) -> tuple[list[Record], int]:
-        orders = orders_of(sort, ROOTS)
+        """`needed`: the members that the orders name."""
         rows: list[dict[str, Any]] = []
-        needed = frozenset(_root(text) for text in sort)
         async for record in self._matching(pin, given, condition):
             rows.append({**await self._view(record, pin, needed), _RECORD: record})
             if len(rows) > MOST_SORTED:
@@ -96,10 +82,9 @@ class TaskList:
 
     async def _matching(self, pin: int, given: bool, condition: Condition | None) -> AsyncIterator[Record]:
         """In the order of creation. `given`: the caller named the instant."""
-        needed = frozenset(path[0] for path in condition.paths if path) if condition is not None else frozenset()
         async for records in self._chunks(pin, given, condition):
             for record in records:
-                if condition is None or condition.passes(await self._view(record, pin, needed)):
+                if condition is None or condition.passes(await self._view(record, pin, condition.members)):
                     yield record
             await asyncio.sleep(0)  # a list of everything is long: others have their turn
 

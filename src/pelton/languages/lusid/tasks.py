@@ -186,10 +186,13 @@ def _position(has_parent: bool, has_children: bool) -> str:
     return "UltimateParent" if has_children else "Standalone"
 
 
-def changes_of(versions: Sequence[tuple[Record, int]]) -> list[dict[str, Any]]:
-    """What each value changed of the one before, oldest first; the first value itself is not listed."""
+def changes_of(versions: Sequence[tuple[Record, int]], since: int = 0) -> list[dict[str, Any]]:
+    """What each value changed of the one before, oldest first; the first value itself is not listed, nor are those older than the
+    instant `since`."""
     found: list[dict[str, Any]] = []
     for (before, _), (after, _) in itertools.pairwise(versions):
+        if after.since < since:
+            continue
         old, new = before.body, after.body
         items: list[tuple[str, Any, Any]] = []
         if old["state"] != new["state"]:

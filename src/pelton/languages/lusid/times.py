@@ -46,6 +46,13 @@ def parse_moment(text: str) -> int | None:
     return seconds * SECOND + (int(fraction.ljust(6, "0")[:6]) if fraction else 0)
 
 
+def pinned(text: str, now: int) -> int:
+    """The instant whose version of a definition is meant, 0 = the latest: also for none, and for one in the future, as clients
+    write "latest". `now`: microseconds."""
+    at = parse_moment(text) if text else None
+    return 0 if at is None or at > now else max(at, 1)
+
+
 def has_clock(text: str) -> bool:
     """Whether a moment has a time of day: clients cannot read it back when it has none."""
     return ":" in text

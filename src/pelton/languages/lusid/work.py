@@ -16,17 +16,16 @@ from typing import Any
 
 import msgspec
 
-from pelton.kernel.context import Scene
 from pelton.kernel.process import Choice, Edge, Limit, Limits, Process, Work
 from pelton.kernel.rows import Failure, StepStatus
 from pelton.kernel.signals import Report
-from pelton.languages.lusid.actions import DEFAULT_TIMEOUT, FAILED_TO_START, QUEUE, Computed
+from pelton.languages.lusid.actions import DEFAULT_TIMEOUT, FAILED_TO_START, QUEUE, Computed, handing_on
 from pelton.languages.lusid.field_types import fitted
 from pelton.languages.lusid.times import parse_moment
+from pelton.languages.lusid.workers import SLEEP
 from pelton.runtime.base import Engine, WorkItem
 from pelton.web.outgoing import HttpPort
 
-SLEEP = "SleepTimeSeconds"  # the parameter of a Sleep worker; its name is not published
 MOST_SLEEP = 30 * 24 * 3600  # seconds
 HTTP_SECONDS = 30.0
 MOST_ROWS = 10_000
@@ -158,18 +157,7 @@ def lone_process(definition: int, seconds: int) -> Process:
     """The run of a worker that no task asked for: its input is what the operation gets. `seconds`: how long it may take, 0 = the
     default."""
 
-    def queue(scene: Scene) -> Any:
-        done = scene.newest("work")
-        return done.output["queue"] if done is not None else ""
-
-    def passed_on(scene: Scene) -> Any:
-        done = scene.newest("work")
-        return done.output["input"] if done is not None else None
-
-    def way(scene: Scene) -> str:
-        done = scene.newest("work")
-        return "elsewhere" if done is not None and isinstance(done.output, dict) and "queue" in done.output else "here"
-
+    way, queue, handed_on = handing_on("work")
     limits = Limits(
         total=Limit((seconds or DEFAULT_TIMEOUT) * 1000, "fail", message="the worker did not end within {limit} seconds")
     )
@@ -181,8 +169,8 @@ def lone_process(definition: int, seconds: int) -> Process:
             "work": Work(
                 name="work", queue=QUEUE, input=Computed(lambda scene: scene.input), limits=limits, next=(Edge("choose"),)
             ),
-            "choose": Choice(name="choose", trace=False, select=Computed(way), cases={"elsewhere": "elsewhere"}, default=""),
-            "elsewhere": Work(name="elsewhere", queue=Computed(queue), input=Computed(passed_on), limits=limits),
+            "choose": Choice(name="choose", trace=False, select=way, cases={"elsewhere": "elsewhere"}, default=""),
+            "elsewhere": Work(name="elsewhere", queue=queue, input=handed_on, limits=limits),
         },
         language="lusid",
         definition=definition,

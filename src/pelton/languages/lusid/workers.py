@@ -17,7 +17,7 @@ from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.model import ResourceId, UpdateWorker
 
 CONFIGURATION = "workerConfiguration"
-SLEEP = "SleepTimeSeconds"
+SLEEP = "SleepTimeSeconds"  # the parameter of a Sleep worker; its name is not published
 MAX_URL, MAX_VIEW = 2048, 512
 KINDS = (
     "Sleep",
@@ -89,13 +89,7 @@ def check_configuration(given: Any) -> None:
 
 def _check_kind(problems: Problems, kind: str, given: Mapping[str, Any]) -> None:
     if kind == "HealthCheck":
-        url = given.get("url")
-        if not isinstance(url, str) or len(url) > MAX_URL or not _is_url(url):
-            problems.add(
-                f"{CONFIGURATION}.url",
-                f"must be an http or https URL of at most {MAX_URL} characters, not {shown(url)}",
-                scalar(url),
-            )
+        _check_url(problems, given.get("url"))
     elif kind == "Http":
         _check_http(problems, given)
     elif kind == "Queue":
@@ -125,11 +119,15 @@ def _check_kind(problems: Problems, kind: str, given: Mapping[str, Any]) -> None
                 problems.add(f"{CONFIGURATION}.jobId{'.' if each.path else ''}{each.path}", each.message, each.value)
 
 
-def _check_http(problems: Problems, given: Mapping[str, Any]) -> None:
-    url, method, headers = given.get("url"), given.get("method", "POST"), given.get("headers", {})
+def _check_url(problems: Problems, url: Any) -> None:
     if not isinstance(url, str) or len(url) > MAX_URL or not _is_url(url):
         expected = f"must be an http or https URL of at most {MAX_URL} characters"
         problems.add(f"{CONFIGURATION}.url", f"{expected}, not {shown(url)}", scalar(url))
+
+
+def _check_http(problems: Problems, given: Mapping[str, Any]) -> None:
+    method, headers = given.get("method", "POST"), given.get("headers", {})
+    _check_url(problems, given.get("url"))
     if method not in METHODS:
         problems.add(f"{CONFIGURATION}.method", f"must be one of {', '.join(METHODS)}, not {shown(method)}", scalar(method))
     if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):

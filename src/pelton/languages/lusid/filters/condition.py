@@ -89,12 +89,13 @@ def parse_filter(
 class _Form:
     """A tree, and what it is compiled to when that is asked for."""
 
-    __slots__ = ("_children", "_root", "node")
+    __slots__ = ("_children", "_members", "_root", "node")
 
     def __init__(self, node: Node | None) -> None:
         self.node = node
         self._root: TracedFilter | None = None
         self._children: frozenset[tuple[str, ...]] | None = None
+        self._members: frozenset[str] | None = None
 
     @property
     def root(self) -> TracedFilter:
@@ -109,6 +110,12 @@ class _Form:
         if self._children is None:
             self._children = frozenset(path for path in _reads(self.node, ()) if path[:1] == _CHILDREN)
         return self._children
+
+    @property
+    def members(self) -> frozenset[str]:
+        if self._members is None:
+            self._members = frozenset(path[0] for path in _reads(self.node, ()) if path)
+        return self._members
 
 
 @kept
@@ -170,6 +177,11 @@ class Condition:
     def paths(self) -> frozenset[tuple[str, ...]]:
         """The paths read, case-folded; those of elements below the list's with "~" between."""
         return frozenset(_reads(self._form.node, ()))
+
+    @property
+    def members(self) -> frozenset[str]:
+        """The first members of the paths read, case-folded: what a payload must have."""
+        return self._form.members
 
     @property
     def names(self) -> frozenset[tuple[str, ...]]:
