@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.expressions.conditions import compile_condition
-from pelton.kernel.expressions.filters import And, Compare, Filter, Matches
-from pelton.kernel.handlers import Handler, HandlerIndex, match
+from pelton.kernel.matching.conditions import compile_condition
+from pelton.kernel.matching.filters import And, Compare, Filter, Matches
+from pelton.kernel.matching.handlers import Handler, HandlerIndex, match
 from pelton.languages.lusid.filters import parse_filter
 
 COUNTS = (10, 1_000, 100_000)

@@ -249,17 +249,17 @@ def test_no_file_names_a_package_registry() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("pelton.kernel.advance", "import pelton.store"),
-        ("pelton.kernel.advance", "from pelton import store"),
-        ("pelton.kernel.advance", "from pelton import __version__"),
-        ("pelton.kernel.advance", "from .. import runtime"),
-        ("pelton.kernel.advance", "from ..runtime import committer"),
-        ("pelton.kernel.advance", "def f():\n    from ..store.sqlite import Store"),
-        ("pelton.store.sqlite", "from pelton.runtime.committer import Committer"),
+        ("pelton.kernel.machine.advance", "import pelton.store"),
+        ("pelton.kernel.machine.advance", "from pelton import store"),
+        ("pelton.kernel.machine.advance", "from pelton import __version__"),
+        ("pelton.kernel.machine.advance", "from .. import runtime"),
+        ("pelton.kernel.machine.advance", "from ..runtime import committer"),
+        ("pelton.kernel.machine.advance", "def f():\n    from ..store.sqlite import Store"),
+        ("pelton.store.sqlite", "from pelton.runtime.commit.committer import Committer"),
         ("pelton.store.sqlite", "import importlib\nimportlib.import_module('pelton.runtime')"),
         ("pelton.connectors.sqs", "from pelton.store import base"),
-        ("pelton.runtime.router", "from pelton.web import limits"),
-        ("pelton.web.errors", "from pelton.languages.conductor import view"),
+        ("pelton.runtime.events.ingest", "from pelton.transport import limits"),
+        ("pelton.transport.http.errors", "from pelton.languages.conductor import view"),
         ("pelton.client.worker", "from pelton.server import app"),
     ],
 )
@@ -270,10 +270,13 @@ def test_an_import_upwards_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("pelton.kernel.advance", "from . import rows\nfrom .rows import Head\nfrom pelton.kernel.rows import Head"),
+        (
+            "pelton.kernel.machine.advance",
+            "from . import rows\nfrom .rows import Head\nfrom pelton.kernel.model.state import Head",
+        ),
         ("pelton.store.sqlite", "from ..kernel import rows"),
         ("pelton.cli.main", "from pelton import __version__\nfrom pelton.server import app"),
-        ("pelton.languages.conductor.view", "from . import words\nfrom .. import registry\nfrom pelton.web import errors"),
+        ("pelton.languages.conductor.view", "from . import words\nfrom .. import registry\nfrom pelton.transport import errors"),
     ],
 )
 def test_an_import_downwards_is_not(module: str, source: str) -> None:
@@ -302,14 +305,16 @@ def test_a_relative_import_in_a_package_starts_at_the_package() -> None:
     ],
 )
 def test_an_impurity_is_found(source: str) -> None:
-    assert len(purity_complaints(source, "pelton.kernel.advance")) == 1
+    assert len(purity_complaints(source, "pelton.kernel.machine.advance")) == 1
 
 
 def test_pure_code_is_left_alone() -> None:
     source = (
         "import json, math, re\nfrom datetime import datetime\nfrom urllib.parse import quote\nimport msgspec\nimport quickjs\n"
     )
-    assert purity_complaints(source + "quickjs.Context().eval('1')\nfrom .rows import Head\n", "pelton.kernel.advance") == []
+    assert (
+        purity_complaints(source + "quickjs.Context().eval('1')\nfrom .flow import go\n", "pelton.kernel.machine.advance") == []
+    )
 
 
 def test_lengths_are_counted_to_the_last_line() -> None:

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from pelton.connectors.base import EVENT_TYPE, SEEN_NAME, SEEN_STATE, Absent, Incoming, Permanent
-from pelton.connectors.file_tree import Tree, temporary
-from pelton.connectors.files import FilesConnector, FileSubscription, iso
+from pelton.connectors.files.connector import FilesConnector, FileSubscription, iso
+from pelton.connectors.files.tree import Tree, temporary
+from pelton.connectors.port import EVENT_TYPE, SEEN_NAME, SEEN_STATE, Absent, Incoming, Permanent
 
 SETTLE = 20  # milliseconds
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sqs_server import SqsServer, start_sqs
 
-from pelton.connectors.base import Connector, Incoming, Outgoing, Permanent, Temporary
+from pelton.connectors.port import Connector, Incoming, Outgoing, Permanent, Temporary
 from pelton.connectors.sqs import MAX_BATCH_BYTES, SqsConnector, SqsSubscription
 
 Make = Callable[..., SqsConnector]

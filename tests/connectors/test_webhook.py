@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pelton.connectors.base import Connector, Outgoing, Permanent, Temporary
-from pelton.connectors.http import HttpPort
+from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
 from pelton.connectors.registry import AddressError, Connectors
 from pelton.connectors.webhook import WebhookConnector
+from pelton.net.http import HttpPort
 
 
 class Receiver:

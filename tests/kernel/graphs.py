@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import Constant, Expression, Read, Source
-from pelton.kernel.process import (
+from pelton.kernel.machine.draft import Moment, Refusal
+from pelton.kernel.machine.scene import Scene
+from pelton.kernel.model.process import (
     Arm,
     Assign,
     Assignment,
@@ -42,8 +43,7 @@ from pelton.kernel.process import (
     Wait,
     Work,
 )
-from pelton.kernel.rows import Failure, OpenStep, Step
-from pelton.kernel.turn import Moment, Refusal
+from pelton.kernel.model.state import Failure, OpenStep, Step
 
 Get = Callable[[Scene], Any]
 To = str | Edge | Sequence[Edge]

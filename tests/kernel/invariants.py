@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import json
 
-from pelton.kernel.process import AtTime, Join, Node, OnEvent, Scope, Wait
-from pelton.kernel.rows import Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
-from pelton.kernel.signals import Continue, Start
-from pelton.kernel.transition import Resume, Transition
+from pelton.kernel.model.process import AtTime, Join, Node, OnEvent, Scope, Wait
+from pelton.kernel.model.signals import Continue, Start
+from pelton.kernel.model.state import Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
+from pelton.kernel.model.transition import Resume, Transition
 
 if TYPE_CHECKING:
     from tests.kernel.memory import Rows

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pelton.kernel import facts as f
 from pelton.kernel.expressions.base import Evaluation, Outcome
-from pelton.kernel.rows import OpenStep, Record, Run, Step, Thread
-from pelton.kernel.transition import UNSET, Book
+from pelton.kernel.model import reads as f
+from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
+from pelton.kernel.model.transition import UNSET, Book
 
 if TYPE_CHECKING:
     from tests.kernel.world import World

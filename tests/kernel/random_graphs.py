@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from tests.kernel.graphs import Graph, after, card, look, on_event, on_merge, on_trigger, outside, when
 from tests.kernel.world import World
 
-from pelton.kernel.process import Begin, Limit, Limits, Process, Retry, Rule, Tell
-from pelton.kernel.rows import END, START, OpenStep, RunStatus, State, Step, StepStatus
-from pelton.kernel.signals import (
+from pelton.kernel.model.process import Begin, Limit, Limits, Process, Retry, Rule, Tell
+from pelton.kernel.model.signals import (
     Amend,
     HurryUp,
     Merge,
@@ -24,6 +23,7 @@ from pelton.kernel.signals import (
     Terminate,
     Trigger,
 )
+from pelton.kernel.model.state import END, START, OpenStep, RunStatus, State, Step, StepStatus
 
 Spec = tuple[Any, ...]
 

@@ -9,10 +9,10 @@ from tests.kernel.graphs import Graph, after, at_time, edge, look, on_event, out
 from tests.kernel.world import World
 
 from pelton.kernel.expressions.base import ExpressionError
-from pelton.kernel.process import Limit, Limits, Retry, Rule
-from pelton.kernel.rows import END, START, Failure, RunStatus, StartMeta, State, StepStatus
-from pelton.kernel.signals import EventArrived, HurryUp, Report, SetVars, Start, Terminate, TimerFired
-from pelton.kernel.transition import Note
+from pelton.kernel.model.process import Limit, Limits, Retry, Rule
+from pelton.kernel.model.signals import EventArrived, HurryUp, Report, SetVars, Start, Terminate, TimerFired
+from pelton.kernel.model.state import END, START, Failure, RunStatus, StartMeta, State, StepStatus
+from pelton.kernel.model.transition import Note
 
 
 def test_the_input_is_the_output_of_step_0_and_the_run_ends_with_a_last_step() -> None:

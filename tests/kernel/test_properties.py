@@ -15,9 +15,9 @@ from tests.kernel.graphs import Graph, look, on_event, out, outside
 from tests.kernel.random_graphs import Spec, act, action, actions, child, finish, program, reportable, send, summary, world_of
 from tests.kernel.world import Cost, World
 
-from pelton.kernel.process import Process
-from pelton.kernel.rows import RunStatus
-from pelton.kernel.signals import Report
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.signals import Report
+from pelton.kernel.model.state import RunStatus
 
 # Shrinking is bounded by hypothesis; explaining is left out, since it traces every line of the kernel.
 phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]

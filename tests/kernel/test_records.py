@@ -10,13 +10,13 @@ from tests.kernel.invariants import check_counters
 from tests.kernel.memory import AllFacts
 from tests.kernel.world import World
 
-from pelton.kernel.advance import advance
-from pelton.kernel.facts import RecordKey
-from pelton.kernel.process import Begin, Process, Tell
-from pelton.kernel.rows import Record, RunStatus, StartMeta
-from pelton.kernel.runs import MOST_HOPS
-from pelton.kernel.signals import Amend, Count, Pause, Retire, Rewind, Terminate, Trigger
-from pelton.kernel.transition import StartRun, Transition
+from pelton.kernel.machine.advance import advance
+from pelton.kernel.machine.lifecycle import MOST_HOPS
+from pelton.kernel.model.process import Begin, Process, Tell
+from pelton.kernel.model.reads import RecordKey
+from pelton.kernel.model.signals import Amend, Count, Pause, Retire, Rewind, Terminate, Trigger
+from pelton.kernel.model.state import Record, RunStatus, StartMeta
+from pelton.kernel.model.transition import StartRun, Transition
 
 
 def ready(scene: Any) -> bool:

@@ -8,10 +8,10 @@ import pytest
 from tests.kernel.graphs import Graph, look, out, output
 from tests.kernel.world import World
 
-from pelton.kernel.derive import output_of
-from pelton.kernel.process import Fragment, Limit, Process, Retry, Rule, Sequel
-from pelton.kernel.rows import RunStatus, State, StepStatus
-from pelton.kernel.signals import Report, Rewind, Terminate
+from pelton.kernel.machine.outputs import output_of
+from pelton.kernel.model.process import Fragment, Limit, Process, Retry, Rule, Sequel
+from pelton.kernel.model.signals import Report, Rewind, Terminate
+from pelton.kernel.model.state import RunStatus, State, StepStatus
 
 FAILED = int(StepStatus.FAILED)
 

@@ -7,9 +7,9 @@ from tests.kernel.graphs import Graph, look, on_event, out, outside
 from tests.kernel.test_scenarios_flow import FAILED, family, fork, loop
 from tests.kernel.world import World
 
-from pelton.kernel.process import Process, Retry, Rule
-from pelton.kernel.rows import Bit, RunStatus, StepStatus
-from pelton.kernel.signals import Pause, Resume, Rewind, Skip, Start, Terminate, Upgrade
+from pelton.kernel.model.process import Process, Retry, Rule
+from pelton.kernel.model.signals import Pause, Resume, Rewind, Skip, Start, Terminate, Upgrade
+from pelton.kernel.model.state import Bit, RunStatus, StepStatus
 
 # ---- C8: rewind
 

@@ -9,10 +9,10 @@ import pytest
 from tests.kernel.graphs import Graph, after, edge, look, on_event, out, outside, var, when
 from tests.kernel.world import World
 
-from pelton.kernel.process import Process, Rule
-from pelton.kernel.rows import Failure, Halt, RunStatus, StepStatus, ThreadStatus
-from pelton.kernel.signals import EventArrived, Pause, Report, Resume, SetVars, Terminate
-from pelton.kernel.transition import Hold
+from pelton.kernel.model.process import Process, Rule
+from pelton.kernel.model.signals import EventArrived, Pause, Report, Resume, SetVars, Terminate
+from pelton.kernel.model.state import Failure, Halt, RunStatus, StepStatus, ThreadStatus
+from pelton.kernel.model.transition import Hold
 
 FAILED = int(StepStatus.FAILED)
 

@@ -8,11 +8,11 @@ import pytest
 from tests.kernel.graphs import Graph, after, look, on_event, on_merge, on_trigger, out, outside, var
 from tests.kernel.world import World
 
-from pelton.kernel.facts import RunKey
-from pelton.kernel.process import Limit, Limits, Process
-from pelton.kernel.rows import Run, RunStatus, StepStatus
-from pelton.kernel.signals import ChildReplied, Continue, Merge, Report, SetVars, Terminate, Trigger
-from pelton.kernel.transition import Transition
+from pelton.kernel.model.process import Limit, Limits, Process
+from pelton.kernel.model.reads import RunKey
+from pelton.kernel.model.signals import ChildReplied, Continue, Merge, Report, SetVars, Terminate, Trigger
+from pelton.kernel.model.state import Run, RunStatus, StepStatus
+from pelton.kernel.model.transition import Transition
 
 
 def ticket() -> Process:
@@ -275,7 +275,7 @@ def test_a_fork_of_synchronous_branches_of_any_width(size: int) -> None:
 
 
 def test_many_tokens_that_parked_all_go_on() -> None:
-    from pelton.kernel.signals import Pause, Resume
+    from pelton.kernel.model.signals import Pause, Resume
 
     slots = [f"t{i}" for i in range(700)]
     graph = Graph().fork("f", *slots, "j")

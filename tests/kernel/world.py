@@ -17,13 +17,12 @@ import msgspec
 from tests.kernel.invariants import check_counters, check_run
 from tests.kernel.memory import AllFacts, Ids, NoFacts, Rows, encode
 
-from pelton.kernel import facts as f
-from pelton.kernel.advance import advance
 from pelton.kernel.expressions.base import Evaluation, Outcome
-from pelton.kernel.process import Process
-from pelton.kernel.records import linked, never_begun
-from pelton.kernel.rows import END, OpenStep, Record, Run, RunStatus, StartMeta, State, Step
-from pelton.kernel.signals import (
+from pelton.kernel.machine.advance import advance
+from pelton.kernel.machine.records import linked, never_begun
+from pelton.kernel.model import reads as f
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.signals import (
     Amend,
     ChildEnded,
     ChildReopened,
@@ -38,7 +37,8 @@ from pelton.kernel.signals import (
     TimerFired,
     Trigger,
 )
-from pelton.kernel.transition import (
+from pelton.kernel.model.state import END, OpenStep, Record, Run, RunStatus, StartMeta, State, Step
+from pelton.kernel.model.transition import (
     UNSET,
     Book,
     Claim,

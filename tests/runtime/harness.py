@@ -10,16 +10,16 @@ from typing import Any
 
 from msgspec import json
 
-from pelton.kernel.facts import OpenKey
-from pelton.kernel.handlers import Handler
-from pelton.kernel.process import Process
-from pelton.kernel.rows import OpenStep, Run, Step
-from pelton.kernel.signals import Report, Start
-from pelton.runtime.base import ActionContext, Applied, Command, EngineError
-from pelton.runtime.committer import Committer
+from pelton.kernel.matching.handlers import Handler
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import OpenKey
+from pelton.kernel.model.signals import Report, Start
+from pelton.kernel.model.state import OpenStep, Run, Step
+from pelton.runtime.api import ActionContext, Applied, Command, EngineError
+from pelton.runtime.commit.committer import Committer
+from pelton.runtime.commit.requests import KEY_KIND, StartJob
 from pelton.runtime.ids import IdCodec, KeyClock
-from pelton.runtime.jobs import KEY_KIND, StartJob
-from pelton.store.base import Committed, DefinitionRow, Group, RunKeyRow, Store
+from pelton.store.port import Committed, DefinitionRow, Group, RunKeyRow, Store
 from pelton.store.sqlite.store import SqliteStore
 
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from msgspec import json
 from tests.runtime.harness import Shapes
 
-from pelton.kernel.process import Process
+from pelton.kernel.model.process import Process
 from pelton.runtime.engine import Engine
-from pelton.store.base import Store
+from pelton.store.port import Store
 from pelton.store.sqlite.store import SqliteStore
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from msgspec import json
 from tests.kernel.graphs import Graph, after, look, outside
 from tests.runtime.harness import Shapes, handles
 
-from pelton.kernel.process import Process
-from pelton.kernel.rows import RunStatus, Step
-from pelton.kernel.signals import Report, Terminate
-from pelton.runtime import base
-from pelton.runtime.base import ClaimRequest, EngineError, EventIn, StartCommand, WorkItem
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.signals import Report, Terminate
+from pelton.kernel.model.state import RunStatus, Step
+from pelton.runtime import api
+from pelton.runtime.api import ClaimRequest, EngineError, EventIn, StartCommand, WorkItem
 from pelton.runtime.engine import Engine
 from pelton.store.sqlite.store import SqliteStore
 
@@ -47,7 +47,7 @@ def work() -> Process:
 
 
 def test_the_engine_is_what_the_rooms_above_expect() -> None:
-    def face(made: Engine) -> base.Engine:
+    def face(made: Engine) -> api.Engine:
         return made
 
     assert callable(face)

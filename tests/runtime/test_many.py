@@ -11,14 +11,14 @@ from tests.kernel.graphs import Graph, on_event, outside
 from tests.runtime.harness import Rig, Shapes, Wrapped, handles, rig
 from tests.runtime.living import Living, living
 
-from pelton.kernel.process import Limit, Limits, Process
-from pelton.kernel.rows import RunStatus, Step
-from pelton.kernel.signals import EventArrived, Report, Terminate
-from pelton.runtime import fanout
-from pelton.runtime.base import ClaimRequest, EventIn, SignalCommand, StartCommand
-from pelton.runtime.groups import Building
-from pelton.runtime.jobs import SignalJob
-from pelton.store.base import Committed, Group, Store, StoreFailed
+from pelton.kernel.model.process import Limit, Limits, Process
+from pelton.kernel.model.signals import EventArrived, Report, Terminate
+from pelton.kernel.model.state import RunStatus, Step
+from pelton.runtime.api import ClaimRequest, EventIn, SignalCommand, StartCommand
+from pelton.runtime.commit.group_builder import Building
+from pelton.runtime.commit.requests import SignalJob
+from pelton.runtime.events import fan_out
+from pelton.store.port import Committed, Group, Store, StoreFailed
 
 
 def waits() -> Process:
@@ -57,7 +57,7 @@ async def start(at: Living, name: str) -> int:
 async def test_a_job_that_is_stopped_in_the_middle_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
-    monkeypatch.setattr(fanout, "SLICE", 8)
+    monkeypatch.setattr(fan_out, "SLICE", 8)
     made: list[Any] = []
 
     def dying(inner: Store) -> Any:

@@ -16,13 +16,13 @@ from tests.kernel.graphs import Graph, look, on_event, out, outside
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
-from pelton.kernel.facts import OpenKey
-from pelton.kernel.process import Process
-from pelton.kernel.rows import Bit, OpenStep, Run, RunStatus, State, Step
-from pelton.kernel.signals import EventArrived, Report, Terminate
-from pelton.runtime.base import EngineError, EventIn, PostCommand, StartCommand
-from pelton.store.base import Store
-from pelton.store.losing import losing
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import OpenKey
+from pelton.kernel.model.signals import EventArrived, Report, Terminate
+from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
+from pelton.runtime.api import EngineError, EventIn, PostCommand, StartCommand
+from pelton.store.port import Store
+from pelton.testing.losing_store import losing
 
 HOUR = 3_600_000
 EXPECTED_CODES = frozenset({"ended", "no step", "step ended", "invalid", "conflict"})

@@ -19,9 +19,9 @@ from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 from tests.runtime.test_records import NOTE, PROCESSES, event, hit, matching, values
 
-from pelton.kernel.signals import Amend, Retire, Trigger
-from pelton.runtime.base import EngineError, StartCommand
-from pelton.store.losing import losing
+from pelton.kernel.model.signals import Amend, Retire, Trigger
+from pelton.runtime.api import EngineError, StartCommand
+from pelton.testing.losing_store import losing
 
 RULES = card(hit)
 REFUSALS = frozenset({"ended", "not found", "guard"})

@@ -16,22 +16,14 @@ from tests.kernel.graphs import Graph, card, look, on_trigger
 from tests.runtime.harness import Gate, handles, until
 from tests.runtime.living import Living, living
 
-from pelton.kernel.process import Begin, Process, Tell
-from pelton.kernel.rows import Record, RunStatus, StartMeta
-from pelton.kernel.runs import MOST_HOPS
-from pelton.kernel.signals import Amend, Report, Retire, Signal, Trigger
-from pelton.runtime.base import (
-    ActionContext,
-    Command,
-    EngineError,
-    EventEffect,
-    EventIn,
-    MatchCommand,
-    StartCommand,
-)
-from pelton.runtime.jobs import SignalJob
-from pelton.store.base import Group, Store
-from pelton.store.losing import losing
+from pelton.kernel.machine.lifecycle import MOST_HOPS
+from pelton.kernel.model.process import Begin, Process, Tell
+from pelton.kernel.model.signals import Amend, Report, Retire, Signal, Trigger
+from pelton.kernel.model.state import Record, RunStatus, StartMeta
+from pelton.runtime.api import ActionContext, Command, EngineError, EventEffect, EventIn, MatchCommand, StartCommand
+from pelton.runtime.commit.requests import SignalJob
+from pelton.store.port import Group, Store
+from pelton.testing.losing_store import losing
 
 
 def hit(body: Any, changes: Any, moment: Any) -> Any:

@@ -14,12 +14,12 @@ from tests.kernel.graphs import Graph, after, look, on_event, outside
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
-from pelton.connectors.base import Health, Incoming, Outgoing
+from pelton.connectors.port import Health, Incoming, Outgoing
 from pelton.connectors.registry import Connectors
-from pelton.kernel.process import Process
-from pelton.kernel.rows import OpenStep, RunStatus
-from pelton.kernel.signals import EventArrived, Report, Terminate
-from pelton.runtime.base import ClaimRequest, PostCommand, StartCommand, WorkItem
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.signals import EventArrived, Report, Terminate
+from pelton.kernel.model.state import OpenStep, RunStatus
+from pelton.runtime.api import ClaimRequest, PostCommand, StartCommand, WorkItem
 from pelton.runtime.engine import Engine
 
 ORDERS = 8

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.runtime.world import VirtualClock, settle
 
-from pelton.runtime.base import EngineError, Stopping
+from pelton.runtime.api import EngineError, Stopping
 from pelton.runtime.watches import Watches
 
 

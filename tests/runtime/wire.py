@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from pelton.connectors.base import Health, Incoming, Outgoing, Temporary
+from pelton.connectors.port import Health, Incoming, Outgoing, Temporary
 
 
 class Line:

@@ -1,6 +1,6 @@
 """A small world for the services: a clock that the test moves, a store in memory, and a committer that writes to it in batches.
 
-The store keeps the contract of `pelton.store.base` for the rows that services touch, and answers late, so that reads overlap with
+The store keeps the contract of `pelton.store.port` for the rows that services touch, and answers late, so that reads overlap with
 commits. The committer gathers, commits after a few turns of the loop, then calls the hooks and answers, as the real one does.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pelton.kernel.rows import OpenStep, Run, State
-from pelton.kernel.signals import Signal
-from pelton.runtime.base import Applied, EngineError
-from pelton.store.base import Committed, DeadLetter, Delivery, Group, HeldRow, InboxRow, TimerRow
+from pelton.kernel.model.signals import Signal
+from pelton.kernel.model.state import OpenStep, Run, State
+from pelton.runtime.api import Applied, EngineError
+from pelton.store.port import Committed, DeadLetter, Delivery, Group, HeldRow, InboxRow, TimerRow
 
 TURNS = 40  # of the loop, until everything that can go on has
 

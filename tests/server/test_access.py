@@ -6,7 +6,7 @@ import pytest
 
 from pelton.server.access import Access, Denied
 from pelton.server.config import Config
-from pelton.web.identity import ANONYMOUS
+from pelton.transport.caller import ANONYMOUS
 
 KEY = "correct-horse-battery"
 

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from pelton.server import protocol
 from pelton.server.http import Listener, bind
 from pelton.server.protocol import MAX_HEAD, MAX_HEADERS, BoundedProtocol
-from pelton.web.asgi import GONE
+from pelton.transport.http.asgi import GONE
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

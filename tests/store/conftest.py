@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pelton.store.base import Store
-from pelton.store.losing import losing
+from pelton.store.port import Store
 from pelton.store.sqlite.store import SqliteStore
+from pelton.testing.losing_store import losing
 
 Factory = Callable[[], Awaitable[Store]]  # opens the store of this test; again after a close, it is the same data
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.kernel.rows import OpenStep, Run, RunStatus, State, Step
-from pelton.store.base import Committed, DefinitionRow, Delivery, EventRow, Group, HeldRow, RunWrite, Store
+from pelton.kernel.model.state import OpenStep, Run, RunStatus, State, Step
+from pelton.store.port import Committed, DefinitionRow, Delivery, EventRow, Group, HeldRow, RunWrite, Store
 
 BIG = "x" * 3000  # over what an open row keeps in itself
 HUGE = "y" * 20000  # over what an ended row keeps in itself

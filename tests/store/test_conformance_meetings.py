@@ -7,7 +7,7 @@ import asyncio
 from tests.store.conftest import Factory
 from tests.store.rows import definition, delivery, event, go, held, lost, put, start
 
-from pelton.store.base import DeadLetter, DefinitionRow, DefinitionWrite, Delivery, Group, InboxRow, Store, WaitKeyRow
+from pelton.store.port import DeadLetter, DefinitionRow, DefinitionWrite, Delivery, Group, InboxRow, Store, WaitKeyRow
 
 
 async def test_an_event_is_unique_by_source_and_id_in_its_namespace(store: Store) -> None:

@@ -8,9 +8,9 @@ import pytest
 from tests.store.conftest import Factory
 from tests.store.rows import HUGE, go, lost, put, run, start
 
-from pelton.kernel.facts import RecordKey
-from pelton.kernel.rows import Record, RunStatus
-from pelton.store.base import Group, RunWrite, Store
+from pelton.kernel.model.reads import RecordKey
+from pelton.kernel.model.state import Record, RunStatus
+from pelton.store.port import Group, RunWrite, Store
 
 
 def record(key: int, since: int, number: int = 1, *, live: bool = True, body: Any = None) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.store.rows import held, lost, put
 
-from pelton.store.base import Group, ResultRow, Store, TimerRow, WaitKeyRow
+from pelton.store.port import Group, ResultRow, Store, TimerRow, WaitKeyRow
 
 NOW = 1_790_000_000_000
 

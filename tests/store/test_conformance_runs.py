@@ -6,7 +6,7 @@ import pytest
 from tests.store.conftest import Factory, Time
 from tests.store.rows import BIG, ENDED, HUGE, done, go, held, lost, put, run, start, work
 
-from pelton.kernel.facts import (
+from pelton.kernel.model.reads import (
     EndedKey,
     FragmentKey,
     Held,
@@ -22,9 +22,9 @@ from pelton.kernel.facts import (
     VarKey,
     VarsKey,
 )
-from pelton.kernel.rows import RunStatus, Thread
-from pelton.kernel.transition import UNSET
-from pelton.store.base import Group, LeaseWrite, LogRow, RunKeyRow, RunWrite, Store, TimerRow
+from pelton.kernel.model.state import RunStatus, Thread
+from pelton.kernel.model.transition import UNSET
+from pelton.store.port import Group, LeaseWrite, LogRow, RunKeyRow, RunWrite, Store, TimerRow
 
 
 async def test_a_new_run_is_there_with_all_its_rows_after_reopening(store_factory: Factory) -> None:

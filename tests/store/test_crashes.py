@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from tests.store.rows import done, put, start
 
-from pelton.store.base import Group, StoreBusy, StoreFailed
+from pelton.store.port import Group, StoreBusy, StoreFailed
 from pelton.store.sqlite.store import SqliteStore
 
 LOAD = """
 import asyncio, sys
-from pelton.store.base import Group
+from pelton.store.port import Group
 from pelton.store.sqlite.store import SqliteStore
 from tests.store.rows import done, start
 

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.store.rows import HUGE, event, held, run
 
-from pelton.kernel.facts import NewestKey, OpenKey, RecordKey, VarsKey
-from pelton.kernel.rows import OpenStep, Record, Step
-from pelton.kernel.transition import UNSET
-from pelton.store.base import Group, RunKeyRow, RunWrite, TimerRow
+from pelton.kernel.model.reads import NewestKey, OpenKey, RecordKey, VarsKey
+from pelton.kernel.model.state import OpenStep, Record, Step
+from pelton.kernel.model.transition import UNSET
+from pelton.store.port import Group, RunKeyRow, RunWrite, TimerRow
 from pelton.store.sqlite.store import SqliteStore
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

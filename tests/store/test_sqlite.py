@@ -10,8 +10,7 @@ import pytest
 from tests.store.conftest import Time
 from tests.store.rows import held, put, start
 
-from pelton.store.base import Group, StoreFailed, TimerRow
-from pelton.store.losing import LosingStore
+from pelton.store.port import Group, StoreFailed, TimerRow
 from pelton.store.sqlite import writer
 from pelton.store.sqlite.ops import OPS
 from pelton.store.sqlite.reader import Voids
@@ -19,6 +18,7 @@ from pelton.store.sqlite.rows import OPEN_COLUMNS
 from pelton.store.sqlite.schema import migrate, migrations
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.store import SqliteStore
+from pelton.testing.losing_store import LosingStore
 
 
 def database(fresh: bool) -> apsw.Connection:

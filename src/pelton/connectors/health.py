@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
-from pelton.connectors.base import Health
+from pelton.connectors.port import Health
 
 
 def epoch_milliseconds() -> int:

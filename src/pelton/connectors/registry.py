@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from pelton.connectors.base import Connector, Health
+from pelton.connectors.port import Connector, Health
 
 MAX_ADDRESS = 2_048  # characters, scheme included: the usual bound of a URL, the longest address there is
 

@@ -37,8 +37,8 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from pelton.connectors.base import OWN_ID, Health, Incoming, Outgoing, Permanent, Temporary
 from pelton.connectors.health import HealthBook, epoch_milliseconds
+from pelton.connectors.port import OWN_ID, Health, Incoming, Outgoing, Permanent, Temporary
 
 MAX_ENTRIES = 10  # SQS: entries of one batch call
 MAX_BATCH_BYTES = 262_144  # SQS: bodies and attributes of one batch call together, and so of one message

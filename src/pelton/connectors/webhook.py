@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from pelton.connectors.base import Health, Incoming, Outgoing, Permanent, Temporary
 from pelton.connectors.health import HealthBook, epoch_milliseconds
-from pelton.connectors.http import HttpPort, HttpReply
+from pelton.connectors.port import Health, Incoming, Outgoing, Permanent, Temporary
+from pelton.net.http import HttpPort, HttpReply
 
 EXCERPT_BYTES = 4_096  # of a reply: enough to quote why it was refused
 QUOTED_CHARACTERS = 200

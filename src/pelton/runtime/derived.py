@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from pelton.kernel.derive import body_slots, output_of
-from pelton.kernel.facts import Codec, Missing, SlotKey
-from pelton.kernel.process import Process
-from pelton.kernel.rows import OpenStep, Run, State, Step
-from pelton.kernel.turn import Turn
-from pelton.runtime.base import EngineError
-from pelton.runtime.cache import RunEntry
-from pelton.runtime.facts import Answers, RunFacts
-from pelton.store.base import Store
+from pelton.kernel.machine.draft import Turn
+from pelton.kernel.machine.outputs import body_slots, output_of
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import Codec, Missing, SlotKey
+from pelton.kernel.model.state import OpenStep, Run, State, Step
+from pelton.runtime.api import EngineError
+from pelton.runtime.commit.reads import Answers, RunFacts
+from pelton.runtime.commit.run_cache import RunEntry
+from pelton.store.port import Store
 
 AHEAD = 500  # keys read together
 ROUNDS = 2_000

@@ -11,15 +11,15 @@ from typing import Any
 from msgspec import DecodeError, json
 from msgspec.structs import replace
 
-from pelton.connectors.base import OWN_ID, Incoming, Permanent
+from pelton.connectors.port import OWN_ID, Incoming, Permanent
 from pelton.connectors.registry import Connectors
-from pelton.kernel.context import mix
 from pelton.kernel.expressions.base import Unanswered
-from pelton.kernel.facts import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
-from pelton.kernel.process import Process
-from pelton.kernel.rows import END, START, OpenStep, Record, Run, RunStatus, Step
-from pelton.kernel.signals import Report, Signal, Start
-from pelton.runtime.base import (
+from pelton.kernel.machine.scene import mix
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
+from pelton.kernel.model.signals import Report, Signal, Start
+from pelton.kernel.model.state import END, START, OpenStep, Record, Run, RunStatus, Step
+from pelton.runtime.api import (
     SYSTEM_ID,
     Applied,
     ClaimRequest,
@@ -38,25 +38,25 @@ from pelton.runtime.base import (
     Watch,
     WorkItem,
 )
-from pelton.runtime.committer import CACHE_BYTES, Committer, Scripts
+from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
+from pelton.runtime.commit.requests import KEY_KIND, SignalJob, StartJob
+from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, PostedFact, encode_signal, queue_of, shown_queue
+from pelton.runtime.delivery.outbox import Outbox
+from pelton.runtime.delivery.sources import Sources, described
 from pelton.runtime.derived import derived_output
-from pelton.runtime.fanout import Fanout, durable_job
-from pelton.runtime.fanout import Job as ManyJob
+from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, PostJob
+from pelton.runtime.events.fan_out import Fanout, durable_job
+from pelton.runtime.events.fan_out import Job as ManyJob
+from pelton.runtime.events.ingest import Router, key_rows
+from pelton.runtime.events.matching import EventContext, explain
+from pelton.runtime.events.placeholders import ExpireJob, NamedJob, ReleaseJob
 from pelton.runtime.ids import IdCodec, KeyClock
-from pelton.runtime.jobs import KEY_KIND, SignalJob, StartJob
-from pelton.runtime.matching import EventContext, explain
-from pelton.runtime.meetings import CHUNK, LONGEST_HOLD, PostJob
-from pelton.runtime.operations import Operations
-from pelton.runtime.outbox import Outbox
-from pelton.runtime.router import Router, key_rows
 from pelton.runtime.services import Clock, LoopClock, log
-from pelton.runtime.sources import Sources, described
-from pelton.runtime.stubs import ExpireJob, NamedJob, ReleaseJob
-from pelton.runtime.timers import Expiry, Timers
-from pelton.runtime.turns import EXPECTED, LOG_TEXT, PostedFact, encode_signal, queue_of, shown_queue
+from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
-from pelton.runtime.work import WorkQueue
-from pelton.store.base import (
+from pelton.runtime.work.queue import WorkQueue
+from pelton.runtime.work.runner import Operations
+from pelton.store.port import (
     DeadLetter,
     DefinitionRow,
     Delivery,

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from pelton.kernel.signals import Signal
-from pelton.runtime.base import Applied, EngineError
-from pelton.store.base import Committed, Group
+from pelton.kernel.model.signals import Signal
+from pelton.runtime.api import Applied, EngineError
+from pelton.store.port import Committed, Group
 
 NEVER = 2**63 - 1  # a time that does not come, as a lease without an end is stored
 PASSING = frozenset({"busy", "stopping", "unavailable", "conflict"})  # codes of EngineError that may be gone in a moment

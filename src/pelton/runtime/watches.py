@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-from pelton.runtime.base import EngineError, Stopping
+from pelton.runtime.api import EngineError, Stopping
 from pelton.runtime.services import Clock
 
 MOST = 100_000

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pelton.server.config import Config, is_loopback, split_user
-from pelton.web.asgi import Scope
-from pelton.web.identity import ANONYMOUS
+from pelton.transport.caller import ANONYMOUS
+from pelton.transport.http.asgi import Scope
 
 
 class Denied(NamedTuple):

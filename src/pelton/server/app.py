@@ -18,13 +18,24 @@ import structlog
 from msgspec import json
 
 from pelton import __version__
+from pelton.api.calls import render
 from pelton.server.access import Access, Denied
-from pelton.server.native.calls import render
-from pelton.web.asgi import Application, Message, Receive, Request, Response, Router, Scope, Send, json_response, text_response
-from pelton.web.asgi import raw_path as raw_path_of
-from pelton.web.errors import WebError
-from pelton.web.identity import set_actor
-from pelton.web.mounts import Mount
+from pelton.transport.caller import set_actor
+from pelton.transport.http.asgi import (
+    Application,
+    Message,
+    Receive,
+    Request,
+    Response,
+    Router,
+    Scope,
+    Send,
+    json_response,
+    text_response,
+)
+from pelton.transport.http.asgi import raw_path as raw_path_of
+from pelton.transport.http.errors import WebError
+from pelton.transport.http.mounts import Mount
 
 Health = Callable[[], Awaitable[Mapping[str, Any]]]
 

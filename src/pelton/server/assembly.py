@@ -10,18 +10,18 @@ from uuid import uuid4
 
 import structlog
 
+from pelton.api.notices import Notices
+from pelton.connectors.lazy import LazyHttpPort
 from pelton.connectors.registry import Connectors
 from pelton.runtime.engine import Engine
-from pelton.runtime.scripts import ScriptPool
+from pelton.runtime.scripting.pool import ScriptPool
 from pelton.server.access import Access
 from pelton.server.config import Config, watched
 from pelton.server.languages import modules
-from pelton.server.lazy import LazyHttpPort
-from pelton.server.native.notices import Notices
-from pelton.store.base import Committed, Group
+from pelton.store.port import Committed, Group
 from pelton.store.sqlite.store import SqliteStore
-from pelton.web.identity import Users
-from pelton.web.mounts import Mount
+from pelton.transport.caller import Users
+from pelton.transport.http.mounts import Mount
 
 log = structlog.get_logger("pelton.server")
 

@@ -23,20 +23,20 @@ import structlog
 from msgspec import json
 
 from pelton import __version__
-from pelton.connectors.base import Connector
+from pelton.api import routes
+from pelton.api.notices import Notices
+from pelton.api.openapi import document
+from pelton.connectors.lazy import LazyConnector, LazyHttpPort
+from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
 from pelton.server import assembly, logs
 from pelton.server.access import Access
 from pelton.server.app import App
 from pelton.server.config import Config, watched
 from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
-from pelton.server.lazy import LazyConnector, LazyHttpPort
 from pelton.server.metrics import Metrics
-from pelton.server.native import api
-from pelton.server.native.notices import Notices
-from pelton.server.native.openapi import document
-from pelton.store.base import StoreBusy, StoreFailed
-from pelton.web.mounts import Mount
+from pelton.store.port import StoreBusy, StoreFailed
+from pelton.transport.http.mounts import Mount
 
 STOP_SECONDS = 9.0
 DRAIN_SECONDS = 4  # of it, for requests under way
@@ -85,10 +85,10 @@ class Server:
             raise StartFailed(str(error)) from error
 
     def _app(self, parts: assembly.Parts) -> App:
-        table = api.routes(parts.engine, self.notices, self.health)
+        table = routes.routes(parts.engine, self.notices, self.health)
         metrics = Metrics(parts.stats)
         app = App(
-            [Mount(*api.mount(table, self.config.max_body)), *parts.mounts],
+            [Mount(*routes.mount(table, self.config.max_body)), *parts.mounts],
             access=self._access,
             health=self.health,
             metrics=metrics.page,
@@ -160,7 +160,7 @@ def connectors(config: Config, http: LazyHttpPort) -> list[Connector]:
         return WebhookConnector(http.port())
 
     def files() -> Connector:
-        from pelton.connectors.files import FilesConnector  # noqa: PLC0415 - for those who watch directories
+        from pelton.connectors.files.connector import FilesConnector  # noqa: PLC0415 - for those who watch directories
 
         return FilesConnector(watched(config), config.watch_settle)
 

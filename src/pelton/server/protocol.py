@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import json
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from pelton.web.asgi import GONE
+from pelton.transport.http.asgi import GONE
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers; one chunk more may have been read
 MAX_HEADERS = 200

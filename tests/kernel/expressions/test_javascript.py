@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pelton.kernel.expressions import javascript
 from pelton.kernel.expressions.base import JSON, Constant, Evaluation, ExpressionError, Invalid, Outcome, Read, Source, Unanswered
-from pelton.kernel.expressions.javascript import Script, check, member_uses, run, truthy
-from pelton.kernel.expressions.tame import is_tame
-from pelton.kernel.expressions.tokens import tokens
+from pelton.kernel.expressions.javascript import script as javascript
+from pelton.kernel.expressions.javascript.bounded import is_tame
+from pelton.kernel.expressions.javascript.lexer import tokens
+from pelton.kernel.expressions.javascript.script import Script, check, member_uses, run, truthy
 
 
 class Facts:

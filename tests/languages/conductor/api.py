@@ -12,13 +12,13 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from pelton.connectors.base import Outgoing
+from pelton.connectors.port import Outgoing
 from pelton.connectors.registry import Connectors
 from pelton.languages.conductor.language import register
 from pelton.runtime.engine import Engine
-from pelton.runtime.scripts import ScriptPool
+from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
-from pelton.web.asgi import GONE, Application
+from pelton.transport.http.asgi import GONE, Application
 
 
 class Answer(NamedTuple):

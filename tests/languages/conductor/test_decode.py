@@ -14,7 +14,7 @@ from pelton.languages.conductor import compile as compiling
 from pelton.languages.conductor import decode, detect, validate
 from pelton.languages.conductor.model import EventHandler, StartWorkflowRequest, TaskDef, TaskResult, Wire, WorkflowDef
 from pelton.languages.conductor.tree import SUPPORTED
-from pelton.web.errors import WebError
+from pelton.transport.http.errors import WebError
 
 
 def refusal(error: WebError) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tests.languages.conductor.api import Api, simple, step, task
 
-from pelton.runtime.base import EventIn, Posted
+from pelton.runtime.api import EventIn, Posted
 
 
 async def post(api: Api, kind: str, body: Any, identity: str = "") -> Posted:

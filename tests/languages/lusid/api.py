@@ -11,14 +11,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from pelton.connectors.http import HttpPort
 from pelton.connectors.registry import Connectors
 from pelton.languages.lusid.language import register
+from pelton.net.http import HttpPort
 from pelton.runtime.engine import Engine
-from pelton.runtime.scripts import ScriptPool
+from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
-from pelton.web.asgi import Application
-from pelton.web.identity import Users, set_actor
+from pelton.transport.caller import Users, set_actor
+from pelton.transport.http.asgi import Application
 
 DEFINITIONS = "/workflow/api/taskdefinitions"
 HANDLERS = "/workflow/api/eventhandlers"

@@ -19,7 +19,7 @@ from tests.languages.lusid.machines import (
     values,
 )
 
-from pelton.kernel.rows import RunStatus
+from pelton.kernel.model.state import RunStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 LEAF = "New go Doing, Doing finish Done"

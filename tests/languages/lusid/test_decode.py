@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pelton.languages.lusid import decode, model, times
 from pelton.languages.lusid.errors import NAMES, Refused, render
-from pelton.runtime.base import EngineError
-from pelton.web.errors import FieldProblem, WebError
+from pelton.runtime.api import EngineError
+from pelton.transport.http.errors import FieldProblem, WebError
 
 FORMS = [model.TaskDefinition, model.UpdateTaskDefinition, model.EventHandler, model.Worker, model.ManualEvent]
 KEYS = st.sampled_from(

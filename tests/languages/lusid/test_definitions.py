@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.languages.lusid.api import DEFINITIONS, INTAKE, WORKERS, Api, changed, named, update_of
 
-from pelton.runtime.base import EngineError
+from pelton.runtime.api import EngineError
 
 ONE = f"{DEFINITIONS}/acme/intake"
 

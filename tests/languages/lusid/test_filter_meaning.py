@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.handlers import Handler, HandlerIndex, match
+from pelton.kernel.matching.handlers import Handler, HandlerIndex, match
 from pelton.languages.lusid.filters import Condition, index_name, index_value, parse_filter
 
 names = st.sampled_from(["a", "B", "fields['c']", "d.e", "D[E]"])

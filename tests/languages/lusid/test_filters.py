@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.expressions.filters import Equality, Prefix
+from pelton.kernel.matching.filters import Equality, Prefix
 from pelton.languages.lusid.filters import Conjuncts, index_name, index_value, parse_filter
 
 GUARD: dict[str, Any] = {"right_names": frozenset(["CurrentUser"])}

@@ -8,8 +8,8 @@ from typing import Any
 
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, TYPES, Api, changed, named, serving, update_of
 
-from pelton.runtime.base import EventIn
-from pelton.web.identity import Users
+from pelton.runtime.api import EventIn
+from pelton.transport.caller import Users
 
 ONE = f"{HANDLERS}/acme/on-file"
 MATCHING: dict[str, Any] = changed(

@@ -16,8 +16,8 @@ from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, se
 from pelton.languages.lusid.filters.values import index_value
 from pelton.languages.lusid.task import attributes, basis, changed, read_definition
 from pelton.languages.lusid.times import EPOCH, parse_moment, print_moment
-from pelton.runtime.base import EventIn
-from pelton.store.base import Group
+from pelton.runtime.api import EventIn
+from pelton.store.port import Group
 
 DEFINITION = read_definition(
     "acme/intake",

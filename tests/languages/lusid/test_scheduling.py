@@ -13,8 +13,8 @@ import pytest
 from msgspec import json
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.rows import RunStatus
-from pelton.kernel.signals import Pause, Resume
+from pelton.kernel.model.signals import Pause, Resume
+from pelton.kernel.model.state import RunStatus
 from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.schedules.calendars import CALENDAR
 from pelton.languages.lusid.schedules.conversion import ScheduleError

@@ -8,9 +8,9 @@ import pytest
 from tests.languages.lusid.api import serving
 from tests.languages.lusid.machines import Desk, action, child, identity, machine, move, steady, values
 
-from pelton.kernel.rows import StepStatus
-from pelton.kernel.signals import Report
-from pelton.runtime.base import ClaimRequest
+from pelton.kernel.model.signals import Report
+from pelton.kernel.model.state import StepStatus
+from pelton.runtime.api import ClaimRequest
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ import pytest_asyncio
 from tests.languages.lusid.api import WORKERS
 from tests.languages.lusid.machines import Desk, action, child, here, identity, kinds, machine, until, values
 
-from pelton.kernel.rows import Failure, StepStatus
-from pelton.kernel.signals import Report
+from pelton.kernel.model.signals import Report
+from pelton.kernel.model.state import Failure, StepStatus
 from pelton.languages.lusid.actions import MOST_CHILDREN
-from pelton.runtime.base import ClaimRequest, WorkItem
+from pelton.runtime.api import ClaimRequest, WorkItem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 OUTCOMES = ("started", "completedWithResults", "completedNoResults", "failedToStart", "failedToComplete")

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from pelton.kernel.expressions.javascript.lexer import words
+
 from .base import JSON, Evaluation, Expression, ExpressionError, Invalid, Read, Unanswered
-from .tokens import words
 
 MAX_SOURCE = 50_000  # characters
 MAX_NESTING = 200  # of brackets, and of strings in strings

@@ -10,8 +10,8 @@ from msgspec import UNSET, Raw
 
 from pelton.kernel.expressions.base import Constant, Expression, Invalid
 from pelton.kernel.expressions.template import compile_template
-from pelton.kernel.process import Body, Limit, Process
-from pelton.kernel.rows import Failure, OpenStep, RunStatus, Step, StepStatus
+from pelton.kernel.model.process import Body, Limit, Process
+from pelton.kernel.model.state import Failure, OpenStep, RunStatus, Step, StepStatus
 from pelton.languages.conductor import decode, loops, policies, words
 from pelton.languages.conductor.compile_tasks import Compiler, shown_type
 from pelton.languages.conductor.faces import ProcessFace, TaskFace
@@ -19,7 +19,7 @@ from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.languages.conductor.roots import Roots, TaskFacts
 from pelton.languages.conductor.sequels import sequels
 from pelton.languages.conductor.tree import all_tasks
-from pelton.web.errors import WebError
+from pelton.transport.http.errors import WebError
 
 LANGUAGE = "conductor"
 FINDS_POLICY = Callable[[str], TaskDef | None]

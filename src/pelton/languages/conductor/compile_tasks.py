@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from pelton.kernel.expressions import javascript
 from pelton.kernel.expressions.base import JSON, Bound, Constant, Expression, ExpressionError, Read, Source
+from pelton.kernel.expressions.javascript import script as javascript
 from pelton.kernel.expressions.template import compile_template
-from pelton.kernel.facts import ServedKey
-from pelton.kernel.process import (
+from pelton.kernel.model.process import (
     Assign,
     AtTime,
     Call,
@@ -30,7 +29,8 @@ from pelton.kernel.process import (
     Wait,
     Work,
 )
-from pelton.kernel.rows import RunStatus
+from pelton.kernel.model.reads import ServedKey
+from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor import loops, policies, scripts, sinks, times
 from pelton.languages.conductor.faces import TaskFace
 from pelton.languages.conductor.model import TaskDef, WorkflowTask

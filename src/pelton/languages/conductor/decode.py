@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from pelton.web import documents
-from pelton.web.errors import FieldProblem, WebError
+from pelton.transport.http import documents
+from pelton.transport.http.errors import FieldProblem, WebError
 
 T = TypeVar("T", bound=Struct)
 MAX_PROBLEMS = 20

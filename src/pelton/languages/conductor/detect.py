@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pelton.languages.conductor import decode, validate
 from pelton.languages.conductor.model import EventHandler, TaskDef, WorkflowDef
-from pelton.web.errors import WebError
+from pelton.transport.http.errors import WebError
 
 BASE = "/api"
 _POLICY = frozenset(

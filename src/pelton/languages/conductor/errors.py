@@ -7,9 +7,9 @@ import socket
 from msgspec import UNSET, UnsetType
 
 from pelton.languages.conductor.model import Text, Wire
-from pelton.runtime.base import EngineError
-from pelton.web.asgi import Response, json_response
-from pelton.web.errors import WebError
+from pelton.runtime.api import EngineError
+from pelton.transport.http.asgi import Response, json_response
+from pelton.transport.http.errors import WebError
 
 INSTANCE = socket.gethostname()
 

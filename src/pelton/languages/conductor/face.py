@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import NamedTuple, Protocol
 
-from pelton.kernel.rows import OpenStep, RunStatus, Step
-from pelton.kernel.signals import Signal
+from pelton.kernel.model.signals import Signal
+from pelton.kernel.model.state import OpenStep, RunStatus, Step
 from pelton.languages.conductor import view
 from pelton.languages.conductor.compile import LANGUAGE
 from pelton.languages.conductor.model import Wire
-from pelton.runtime.base import Applied, Engine, EngineError, RunView
-from pelton.web.asgi import Response, json_response
-from pelton.web.errors import WebError
+from pelton.runtime.api import Applied, Engine, EngineError, RunView
+from pelton.transport.http.asgi import Response, json_response
+from pelton.transport.http.errors import WebError
 
 CORRELATION = "correlation"  # kind of run key under which correlation ids are found
 

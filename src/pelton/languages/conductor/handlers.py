@@ -14,13 +14,13 @@ import msgspec
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import JSON, Expression, Invalid
-from pelton.kernel.expressions.conditions import compile_condition
-from pelton.kernel.expressions.filters import Filter, Parameter
-from pelton.kernel.expressions.kept import kept
+from pelton.kernel.expressions.cache import kept
 from pelton.kernel.expressions.template import compile_template
-from pelton.kernel.handlers import Handler
-from pelton.kernel.rows import StartMeta, StepStatus
-from pelton.kernel.signals import Report, SetVars, Signal, Terminate
+from pelton.kernel.matching.conditions import compile_condition
+from pelton.kernel.matching.filters import Filter, Parameter
+from pelton.kernel.matching.handlers import Handler
+from pelton.kernel.model.signals import Report, SetVars, Signal, Terminate
+from pelton.kernel.model.state import StartMeta, StepStatus
 from pelton.languages.conductor import decode, validate
 from pelton.languages.conductor.face import Ids, split_reference
 from pelton.languages.conductor.model import (
@@ -33,9 +33,9 @@ from pelton.languages.conductor.model import (
 )
 from pelton.languages.conductor.payloads import Rooted, expanded, roots
 from pelton.languages.conductor.starting import MAX_TEXT, SAME_KEY, keys_of
-from pelton.runtime.base import SYSTEM_ID, ActionContext, Command, Problem, SignalCommand, StartCommand
+from pelton.runtime.api import SYSTEM_ID, ActionContext, Command, Problem, SignalCommand, StartCommand
 from pelton.runtime.rows import DefinitionRow
-from pelton.web.errors import WebError
+from pelton.transport.http.errors import WebError
 
 MESSAGE_ID, EVENT_NAME = "conductor.event.messageId", "conductor.event.name"
 

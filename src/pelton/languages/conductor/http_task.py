@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.rows import StepStatus
-from pelton.kernel.signals import Report
-from pelton.runtime.base import WorkItem
-from pelton.web.outgoing import HttpPort
+from pelton.kernel.model.signals import Report
+from pelton.kernel.model.state import StepStatus
+from pelton.net.outgoing import HttpPort
+from pelton.runtime.api import WorkItem
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 TIME_OUT = 3_000  # milliseconds, of connecting and of reading each

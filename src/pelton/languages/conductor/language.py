@@ -8,8 +8,8 @@ from typing import Any, cast
 import msgspec
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.handlers import Handler
-from pelton.kernel.process import Process
+from pelton.kernel.matching.handlers import Handler
+from pelton.kernel.model.process import Process
 from pelton.languages.conductor import compile as compiling
 from pelton.languages.conductor import decode, handlers, http_task, payloads, sinks, validate
 from pelton.languages.conductor.errors import render
@@ -20,12 +20,12 @@ from pelton.languages.conductor.routes_many import Many
 from pelton.languages.conductor.routes_metadata import Metadata
 from pelton.languages.conductor.routes_runs import Runs
 from pelton.languages.conductor.routes_tasks import Tasks
-from pelton.runtime.base import Engine, EngineError, EventIn
+from pelton.net.outgoing import HttpPort
+from pelton.runtime.api import Engine, EngineError, EventIn
 from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
-from pelton.web.asgi import MAX_BODY, Request, Response, Router, json_response
-from pelton.web.errors import WebError
-from pelton.web.mounts import Mount, Registered
-from pelton.web.outgoing import HttpPort
+from pelton.transport.http.asgi import MAX_BODY, Request, Response, Router, json_response
+from pelton.transport.http.errors import WebError
+from pelton.transport.http.mounts import Mount, Registered
 
 PREFIX = "/api"
 ABSENT = ("", "None")  # how clients write a query value that they do not have

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.rows import OpenStep, Step
+from pelton.kernel.model.state import OpenStep, Step
 from pelton.languages.conductor.model import WorkflowTask
 
 ITEMS = "_items"  # input member of a list given as the task's `items`, or under this very name

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import UNSET, structs
 
-from pelton.kernel.process import Limit, Limits, Retry, Rule
+from pelton.kernel.model.process import Limit, Limits, Retry, Rule
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
 
 # Types whose failure is never tried again.

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pelton.kernel.derive import output_of
 from pelton.kernel.expressions.base import JSON, Bound, Read
-from pelton.kernel.rows import OpenStep, RunStatus, State, Step
+from pelton.kernel.machine.outputs import output_of
+from pelton.kernel.model.state import OpenStep, RunStatus, State, Step
 from pelton.languages.conductor import loops, words
 
 _ITERATION = re.compile(r"(.+)__([1-9][0-9]{0,8})")

@@ -7,10 +7,10 @@ import msgspec
 from pelton.languages.conductor import decode, validate
 from pelton.languages.conductor.face import Face
 from pelton.languages.conductor.model import EventHandler
-from pelton.runtime.base import EngineError
+from pelton.runtime.api import EngineError
 from pelton.runtime.rows import DefinitionRow
-from pelton.web.asgi import Request, Response, Router, empty, json_response
-from pelton.web.errors import WebError
+from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
+from pelton.transport.http.errors import WebError
 
 
 class Events:

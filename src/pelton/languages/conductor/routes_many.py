@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from pelton.kernel.rows import RunStatus
+from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor import decode, view
 from pelton.languages.conductor.errors import STATUS
 from pelton.languages.conductor.face import CORRELATION, Face, bulk
 from pelton.languages.conductor.routes_runs import Runs
-from pelton.runtime.base import EngineError
-from pelton.web.asgi import Handler, Request, Response, Router, json_response
-from pelton.web.errors import WebError
+from pelton.runtime.api import EngineError
+from pelton.transport.http.asgi import Handler, Request, Response, Router, json_response
+from pelton.transport.http.errors import WebError
 
 MOST = 1_000  # ids of one request, and workflows of one answer
 AT_ONCE = 50  # acts that are under way together

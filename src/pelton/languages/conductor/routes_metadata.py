@@ -11,10 +11,10 @@ from pelton.languages.conductor import decode, validate
 from pelton.languages.conductor.face import Face, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.languages.conductor.tree import walk
-from pelton.runtime.base import EngineError
+from pelton.runtime.api import EngineError
 from pelton.runtime.rows import DefinitionRow
-from pelton.web.asgi import Request, Response, Router, empty, json_response
-from pelton.web.errors import WebError
+from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
+from pelton.transport.http.errors import WebError
 
 LARGE = 20_000  # bytes of a definition that is checked in a thread, so that nobody waits for it
 

@@ -10,16 +10,16 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
-from pelton.kernel.rows import RunStatus, Step
-from pelton.kernel.signals import HurryUp, Pause, Resume, Rewind, SetVars, Skip, Terminate
+from pelton.kernel.model.signals import HurryUp, Pause, Resume, Rewind, SetVars, Skip, Terminate
+from pelton.kernel.model.state import RunStatus, Step
 from pelton.languages.conductor import decode, starting, sync, view, words
 from pelton.languages.conductor.face import Face
 from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
-from pelton.runtime.base import EngineError, RunView
-from pelton.web import documents
-from pelton.web.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
-from pelton.web.errors import WebError
-from pelton.web.query import Query
+from pelton.runtime.api import EngineError, RunView
+from pelton.transport.http import documents
+from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
+from pelton.transport.http.errors import WebError
+from pelton.transport.http.query import Query
 
 MAX_WAIT = 300  # seconds that a caller may wait
 MAX_RUNNING = 1_000

@@ -11,15 +11,15 @@ import uuid
 from collections import OrderedDict
 from typing import NamedTuple
 
-from pelton.kernel.rows import OpenStep, RunStatus
-from pelton.kernel.signals import Report
+from pelton.kernel.model.signals import Report
+from pelton.kernel.model.state import OpenStep, RunStatus
 from pelton.languages.conductor import decode, sync, updates, view
 from pelton.languages.conductor.face import Face, no_run, split_reference
 from pelton.languages.conductor.model import TaskResult
-from pelton.runtime.base import ClaimRequest, EngineError, ReportResult, RunView, WorkItem
-from pelton.runtime.turns import queue_of, shown_queue
-from pelton.web.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
-from pelton.web.errors import WebError
+from pelton.runtime.api import ClaimRequest, EngineError, ReportResult, RunView, WorkItem
+from pelton.runtime.commit.unit_of_work import queue_of, shown_queue
+from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
+from pelton.transport.http.errors import WebError
 
 MAX_POLL = 5_000  # milliseconds
 MAX_BATCH = 1_000

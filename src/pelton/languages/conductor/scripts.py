@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from pelton.kernel.expressions import javascript
 from pelton.kernel.expressions.base import JSON, Expression, ExpressionError, Invalid, Read, Source
+from pelton.kernel.expressions.javascript import script as javascript
 from pelton.kernel.expressions.template import to_text
 
 JAVASCRIPT = ("javascript", "graaljs")

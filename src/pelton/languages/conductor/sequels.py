@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from pelton.kernel.expressions.base import JSON, Source
-from pelton.kernel.facts import EndedKey
-from pelton.kernel.process import Sequel
-from pelton.kernel.rows import END, Bit, RunStatus, Step, StepStatus
+from pelton.kernel.model.process import Sequel
+from pelton.kernel.model.reads import EndedKey
+from pelton.kernel.model.state import END, Bit, RunStatus, Step, StepStatus
 from pelton.languages.conductor import words
 from pelton.languages.conductor.faces import ProcessFace, TaskFace
 from pelton.languages.conductor.model import WorkflowDef

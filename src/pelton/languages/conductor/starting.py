@@ -7,12 +7,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET
 
-from pelton.kernel.rows import Run, StartMeta
+from pelton.kernel.model.state import Run, StartMeta
 from pelton.languages.conductor import validate
 from pelton.languages.conductor.face import CORRELATION, Face
 from pelton.languages.conductor.model import StartWorkflowRequest
-from pelton.runtime.base import EngineError, StartCommand
-from pelton.web.errors import WebError
+from pelton.runtime.api import EngineError, StartCommand
+from pelton.transport.http.errors import WebError
 
 MAX_TEXT = 1_000  # characters of ids that callers choose
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Collection
 from typing import NamedTuple
 
-from pelton.kernel.facts import OpenKey
-from pelton.kernel.rows import Bit, OpenStep, Run, RunStatus, State, Step
+from pelton.kernel.model.reads import OpenKey
+from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
 from pelton.languages.conductor import view
 from pelton.languages.conductor.face import Face, split_reference
-from pelton.runtime.base import RunView
-from pelton.web.asgi import Response, empty, raw_json
-from pelton.web.errors import WebError
+from pelton.runtime.api import RunView
+from pelton.transport.http.asgi import Response, empty, raw_json
+from pelton.transport.http.errors import WebError
 
 MAX_DEPTH = 20  # of runs that call runs
 MAX_LOOKED = 200  # runs looked at in one look

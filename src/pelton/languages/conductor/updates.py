@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from pelton.kernel.signals import Report
+from pelton.kernel.model.signals import Report
 from pelton.languages.conductor import words
 from pelton.languages.conductor.model import TaskExecLog, TaskResult
-from pelton.web.errors import FieldProblem, WebError
+from pelton.transport.http.errors import FieldProblem, WebError
 
 MAX_CALLBACK = 100 * 365 * 86_400  # seconds
 MAX_LOGS = 1_000

@@ -17,7 +17,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode, loops, scripts, times
 from pelton.languages.conductor.model import Action, EventHandler, TaskDef, WorkflowDef, WorkflowTask
 from pelton.languages.conductor.tree import SUPPORTED, Place, inner_lists, walk
-from pelton.web.errors import FieldProblem, WebError
+from pelton.transport.http.errors import FieldProblem, WebError
 
 MAX_TASKS = 5_000
 MAX_NESTING = 40

@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from pelton.kernel.facts import Codec
-from pelton.kernel.process import Choice, Node, Process
-from pelton.kernel.rows import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step
-from pelton.kernel.signals import BY_PARENT
+from pelton.kernel.model.process import Choice, Node, Process
+from pelton.kernel.model.reads import Codec
+from pelton.kernel.model.signals import BY_PARENT
+from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step
 from pelton.languages.conductor import loops, words
 from pelton.languages.conductor.faces import ProcessFace, TaskFace
 from pelton.languages.conductor.model import Map, Text, Whole, Wire
 from pelton.languages.conductor.roots import with_defaults
-from pelton.runtime.base import Engine, RunView, WorkItem
+from pelton.runtime.api import Engine, RunView, WorkItem
 
 PAGE = 500
 MOST_TASKS = 100_000  # of one run in one answer; further ones are to be had by pages

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pelton.kernel.facts import Codec
-from pelton.kernel.rows import OpenStep, RunStatus, State, Step, StepStatus
+from pelton.kernel.model.reads import Codec
+from pelton.kernel.model.state import OpenStep, RunStatus, State, Step, StepStatus
 
 FOREVER = 2_147_483_647  # seconds, how an endless wait is shown
 

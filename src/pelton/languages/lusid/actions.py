@@ -10,12 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import ExpressionError, Read
-from pelton.kernel.process import Begin, Choice, Edge, Limit, Limits, Node, OnCondition, OnEvent, Rule, Send, Tell, Wait, Work
-from pelton.kernel.records import COMING, COUNTER
-from pelton.kernel.rows import StartMeta, Step
-from pelton.kernel.signals import Trigger
+from pelton.kernel.machine.records import COMING, COUNTER
+from pelton.kernel.machine.scene import Scene
+from pelton.kernel.model.process import (
+    Begin,
+    Choice,
+    Edge,
+    Limit,
+    Limits,
+    Node,
+    OnCondition,
+    OnEvent,
+    Rule,
+    Send,
+    Tell,
+    Wait,
+    Work,
+)
+from pelton.kernel.model.signals import Trigger
+from pelton.kernel.model.state import StartMeta, Step
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.guards import parse_guard, task_view, view_of
 from pelton.languages.lusid.task import PARENT, PREVIOUS

@@ -12,11 +12,11 @@ from typing import Any
 from msgspec import json
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.expressions.filters import folded_reader
-from pelton.kernel.expressions.kept import kept
-from pelton.kernel.facts import Codec
-from pelton.kernel.rows import Record, StartMeta
-from pelton.kernel.signals import Trigger
+from pelton.kernel.expressions.cache import kept
+from pelton.kernel.matching.filters import folded_reader
+from pelton.kernel.model.reads import Codec
+from pelton.kernel.model.signals import Trigger
+from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.guards import view_of
 from pelton.languages.lusid.paths import EVENT_ROOTS, split_path
@@ -24,8 +24,8 @@ from pelton.languages.lusid.schedules.calendars import parse_calendar
 from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
 from pelton.languages.lusid.task import CORRELATIONS, FIELDS, STACK
 from pelton.languages.lusid.times import parse_moment
-from pelton.runtime.base import ActionContext, Command, MatchCommand, Problem, StartCommand
-from pelton.web.identity import Users
+from pelton.runtime.api import ActionContext, Command, MatchCommand, Problem, StartCommand
+from pelton.transport.caller import Users
 
 OWN = "pelton"  # source of the events that this server raises itself
 

@@ -12,7 +12,7 @@ from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.filters import MAX_LENGTH, Condition, parse_filter
 from pelton.languages.lusid.model import FieldMapping, Mappings, Text
 from pelton.languages.lusid.times import EXPECTED, parse_moment
-from pelton.web.errors import FieldProblem
+from pelton.transport.http.errors import FieldProblem
 
 MAX_GUARD = 1024
 FILTER_LENGTH = MAX_LENGTH

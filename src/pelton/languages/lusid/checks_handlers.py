@@ -23,7 +23,7 @@ from pelton.languages.lusid.paths import split_path
 from pelton.languages.lusid.schedules import schedule
 from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.words import EVENT_MEMBERS, HEADER_MEMBERS, LINKED_MEMBERS, RECORD_MEMBERS
-from pelton.web.identity import Users
+from pelton.transport.caller import Users
 
 OWN_EVENT_TYPES = frozenset(
     {"TaskCreated", "TaskUpdated", "TaskDeleted", "TaskDefinitionCreated", "TaskDefinitionUpdated", "TaskDefinitionDeleted"}

@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Meta, Struct, UnsetType
 
 from pelton.languages.lusid.errors import Refused, invalid
-from pelton.web import documents
-from pelton.web.errors import FieldProblem, WebError
+from pelton.transport.http import documents
+from pelton.transport.http.errors import FieldProblem, WebError
 
 T = TypeVar("T", bound=Struct)
 MAX_PROBLEMS = 50

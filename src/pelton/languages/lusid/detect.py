@@ -9,8 +9,8 @@ from pelton.languages.lusid.checks_definitions import check_definition
 from pelton.languages.lusid.checks_handlers import check_handler
 from pelton.languages.lusid.model import EventHandler, EventTypeEntry, TaskDefinition, Worker
 from pelton.languages.lusid.workers import read_worker
-from pelton.web.errors import WebError
-from pelton.web.identity import Users
+from pelton.transport.caller import Users
+from pelton.transport.http.errors import WebError
 
 WORKFLOW, NOTIFICATION = "/workflow/api", "/notification/api"
 

@@ -22,7 +22,7 @@ from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.face import LANGUAGE, Caller, Face
 from pelton.languages.lusid.model import ResourceId
 from pelton.languages.lusid.times import NEVER_BEFORE, print_moment
-from pelton.runtime.base import EngineError
+from pelton.runtime.api import EngineError
 from pelton.runtime.rows import DefinitionRow
 
 VERSION = 1  # of every row: versions of these things are rows in time

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from pelton.runtime.base import EngineError
-from pelton.web.asgi import Response
-from pelton.web.errors import FieldProblem, WebError
+from pelton.runtime.api import EngineError
+from pelton.transport.http.asgi import Response
+from pelton.transport.http.errors import FieldProblem, WebError
 
 CONTENT_TYPE = b"application/problem+json"
 TYPE = "urn:pelton:problem:"

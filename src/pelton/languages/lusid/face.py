@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.times import EXPECTED, parse_moment
-from pelton.runtime.base import Engine
-from pelton.web.asgi import Request
-from pelton.web.errors import FieldProblem
-from pelton.web.identity import Users, actor_of
+from pelton.runtime.api import Engine
+from pelton.transport.caller import Users, actor_of
+from pelton.transport.http.asgi import Request
+from pelton.transport.http.errors import FieldProblem
 
 LANGUAGE = "lusid"
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import Invalid, Read
-from pelton.kernel.process import Arm, Assign, Edge, Fork, Node, OnTrigger, Process, Wait
+from pelton.kernel.machine.scene import Scene
+from pelton.kernel.model.process import Arm, Assign, Edge, Fork, Node, OnTrigger, Process, Wait
 from pelton.languages.lusid import actions
 from pelton.languages.lusid.compile import LONE
 from pelton.languages.lusid.face import LANGUAGE

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import Read
-from pelton.kernel.facts import Codec
-from pelton.kernel.records import COMING
-from pelton.kernel.rows import Record
+from pelton.kernel.machine.records import COMING
+from pelton.kernel.machine.scene import Scene
+from pelton.kernel.model.reads import Codec
+from pelton.kernel.model.state import Record
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.task import PARENT, SEPARATOR
 from pelton.languages.lusid.times import print_moment

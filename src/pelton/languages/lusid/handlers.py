@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import DecodeError
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.handlers import Handler
+from pelton.kernel.matching.handlers import Handler
 from pelton.languages.lusid.activities import Activity
 from pelton.languages.lusid.entities import Entity
 from pelton.languages.lusid.face import LANGUAGE
@@ -13,7 +13,7 @@ from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.words import EVENT_MEMBERS
 from pelton.runtime.rows import DefinitionRow
-from pelton.web.identity import Users
+from pelton.transport.caller import Users
 
 ACTIVE = "Active"
 ANYBODY = Users()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.handlers import Handler
-from pelton.kernel.process import Process
+from pelton.kernel.matching.handlers import Handler
+from pelton.kernel.model.process import Process
 from pelton.languages.lusid import notifications
 from pelton.languages.lusid.actions import OPERATION
 from pelton.languages.lusid.compile import bound
@@ -26,12 +26,12 @@ from pelton.languages.lusid.routes_tasks import TaskRoutes
 from pelton.languages.lusid.routes_workers import Workers
 from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.work import operation
-from pelton.runtime.base import Engine
+from pelton.net.outgoing import HttpPort
+from pelton.runtime.api import Engine
 from pelton.runtime.rows import DefinitionRow, EventRow
-from pelton.web.asgi import MAX_BODY, Router
-from pelton.web.identity import Users
-from pelton.web.mounts import Mount, Registered
-from pelton.web.outgoing import HttpPort
+from pelton.transport.caller import Users
+from pelton.transport.http.asgi import MAX_BODY, Router
+from pelton.transport.http.mounts import Mount, Registered
 
 WORKFLOW, NOTIFICATION = "/workflow", "/notification"
 

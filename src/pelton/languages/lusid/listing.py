@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.expressions.filters import folded_reader
+from pelton.kernel.matching.filters import folded_reader
 from pelton.languages.lusid import paging
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.face import as_at
 from pelton.languages.lusid.filters import Condition, parse_filter
 from pelton.languages.lusid.paths import split_path
-from pelton.web.asgi import Request, Response, json_response
-from pelton.web.errors import FieldProblem
+from pelton.transport.http.asgi import Request, Response, json_response
+from pelton.transport.http.errors import FieldProblem
 
 T = TypeVar("T")
 Row = dict[str, Any]

@@ -12,10 +12,10 @@ from pelton.languages.lusid.event_types import BUILT_IN, EventTypes, entry
 from pelton.languages.lusid.face import Face
 from pelton.languages.lusid.model import EventTypeEntry, ManualEvent
 from pelton.languages.lusid.times import print_milliseconds
-from pelton.runtime.base import EventIn
+from pelton.runtime.api import EventIn
 from pelton.runtime.rows import EventRow
-from pelton.web.asgi import Request, Response, Router, json_response
-from pelton.web.errors import FieldProblem
+from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.http.errors import FieldProblem
 
 MANUAL = "Manual"
 SOURCE = "/notification/api/manualevent"

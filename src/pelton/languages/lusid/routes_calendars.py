@@ -13,7 +13,7 @@ from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.face import LANGUAGE, Face, as_at
 from pelton.languages.lusid.routes_handlers import Handlers
 from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
-from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 ONE = "/api/calendars/{scope}/{code}"
 

@@ -16,8 +16,8 @@ from pelton.languages.lusid.listing import listed
 from pelton.languages.lusid.model import PerpetualProperty, TaskDefinition, UpdateTaskDefinition
 from pelton.languages.lusid.times import print_moment
 from pelton.languages.lusid.words import DEFINITION_MEMBERS
-from pelton.web.asgi import Request, Response, Router, json_response
-from pelton.web.errors import FieldProblem, WebError
+from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.http.errors import FieldProblem, WebError
 
 BASE = "/api/taskdefinitions"
 ONE = BASE + "/{scope}/{code}"

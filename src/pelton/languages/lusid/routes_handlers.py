@@ -17,8 +17,8 @@ from pelton.languages.lusid.model import EventHandler, UpdateEventHandler
 from pelton.languages.lusid.schedules import schedule, scheduling
 from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_moment
 from pelton.languages.lusid.words import HANDLER_MEMBERS
-from pelton.web.asgi import Request, Response, Router, json_response
-from pelton.web.errors import FieldProblem
+from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.http.errors import FieldProblem
 
 BASE = "/api/eventhandlers"
 ONE = BASE + "/{scope}/{code}"

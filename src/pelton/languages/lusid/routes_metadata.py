@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 APPLICATION = "Workflow"
 _PARTS = (("scope", "Scope"), ("code", "Code"))

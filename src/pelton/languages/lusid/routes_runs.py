@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from pelton.kernel.rows import END, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
+from pelton.kernel.model.state import END, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.actions import FAILED_TO_START, action_of, rows_of
 from pelton.languages.lusid.compile import LONE
@@ -16,9 +16,9 @@ from pelton.languages.lusid.face import LANGUAGE, Face, as_at
 from pelton.languages.lusid.task_forms import RunWorkerRequest, by_name
 from pelton.languages.lusid.times import print_moment
 from pelton.languages.lusid.work import RUN
-from pelton.runtime.base import StartCommand
+from pelton.runtime.api import StartCommand
 from pelton.runtime.rows import LogRow
-from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 MOST_STEPS = 1_000  # of an action that its log shows
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from pelton.kernel.rows import Record, StartMeta
-from pelton.kernel.signals import Amend, Retire, Trigger
+from pelton.kernel.model.signals import Amend, Retire, Trigger
+from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.entities import deleted
 from pelton.languages.lusid.errors import Refused, by_rules, invalid
@@ -17,9 +17,9 @@ from pelton.languages.lusid.face import LANGUAGE, Caller, Face, as_at
 from pelton.languages.lusid.task_forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
 from pelton.languages.lusid.task_list import TaskList
 from pelton.languages.lusid.tasks import Tasks, changes_of
-from pelton.runtime.base import EngineError, StartCommand
-from pelton.web.asgi import Request, Response, Router, json_response
-from pelton.web.errors import FieldProblem
+from pelton.runtime.api import EngineError, StartCommand
+from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.http.errors import FieldProblem
 
 MOST_IN_BATCH = 1000
 MOST_LISTED = 5_000  # tasks of a definition that are listed without pages

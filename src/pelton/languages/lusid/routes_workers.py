@@ -11,7 +11,7 @@ from pelton.languages.lusid.listing import listed
 from pelton.languages.lusid.model import UpdateWorker, Worker
 from pelton.languages.lusid.words import WORKER_MEMBERS
 from pelton.languages.lusid.workers import OWN_KINDS, known_to_clients, parameters_of, read_worker, result_fields_of
-from pelton.web.asgi import Request, Response, Router, json_response
+from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 BASE = "/api/workers"
 ONE = BASE + "/{scope}/{code}"

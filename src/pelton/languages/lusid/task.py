@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pelton.kernel.context import Scene
-from pelton.kernel.process import Records
-from pelton.kernel.turn import Moment, Refusal
+from pelton.kernel.machine.draft import Moment, Refusal
+from pelton.kernel.machine.scene import Scene
+from pelton.kernel.model.process import Records
 from pelton.languages.lusid.field_types import fitted
 from pelton.languages.lusid.filters import index_value
 

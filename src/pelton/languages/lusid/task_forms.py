@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.model import Filled, ResourceId, Text, Wire
-from pelton.web.errors import FieldProblem
+from pelton.transport.http.errors import FieldProblem
 
 Correlations = list[str] | UnsetType
 MOST_SECONDS = 31_536_000

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from pelton.kernel.rows import Record
+from pelton.kernel.model.state import Record
 from pelton.languages.lusid import paging
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.face import Face, as_at
@@ -21,7 +21,7 @@ from pelton.languages.lusid.paging import Page
 from pelton.languages.lusid.task import CORRELATIONS
 from pelton.languages.lusid.tasks import Tasks
 from pelton.languages.lusid.words import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
-from pelton.web.asgi import Request, Response, json_response
+from pelton.transport.http.asgi import Request, Response, json_response
 
 MOST_SORTED = 200_000
 CANDIDATES = 5_000

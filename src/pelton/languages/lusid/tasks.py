@@ -9,14 +9,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pelton.kernel.rows import Record
+from pelton.kernel.model.state import Record
 from pelton.languages.lusid.filters import index_value
 from pelton.languages.lusid.graph import Face
 from pelton.languages.lusid.guards import completion, identity, version_of
 from pelton.languages.lusid.stacks import Stacked, stack_of
 from pelton.languages.lusid.task import PARENT, PREVIOUS, STACK
 from pelton.languages.lusid.times import print_moment
-from pelton.runtime.base import Engine
+from pelton.runtime.api import Engine
 
 SECOND = 1_000_000
 MOST_LINKED = 20_000  # tasks tied to one that are looked at

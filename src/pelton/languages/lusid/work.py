@@ -16,15 +16,15 @@ from typing import Any
 
 import msgspec
 
-from pelton.kernel.process import Choice, Edge, Limit, Limits, Process, Work
-from pelton.kernel.rows import Failure, StepStatus
-from pelton.kernel.signals import Report
+from pelton.kernel.model.process import Choice, Edge, Limit, Limits, Process, Work
+from pelton.kernel.model.signals import Report
+from pelton.kernel.model.state import Failure, StepStatus
 from pelton.languages.lusid.actions import DEFAULT_TIMEOUT, FAILED_TO_START, QUEUE, Computed, handing_on
 from pelton.languages.lusid.field_types import fitted
 from pelton.languages.lusid.times import parse_moment
 from pelton.languages.lusid.workers import SLEEP
-from pelton.runtime.base import Engine, WorkItem
-from pelton.web.outgoing import HttpPort
+from pelton.net.outgoing import HttpPort
+from pelton.runtime.api import Engine, WorkItem
 
 MOST_SLEEP = 30 * 24 * 3600  # seconds
 HTTP_SECONDS = 30.0

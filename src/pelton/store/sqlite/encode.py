@@ -13,9 +13,9 @@ from typing import Any
 from msgspec import MsgspecError
 from msgspec.msgpack import Encoder
 
-from pelton.kernel.rows import OpenStep, RunStatus
-from pelton.kernel.transition import UNSET
-from pelton.store.base import DefinitionWrite, EventRow, Group, RunWrite
+from pelton.kernel.model.state import OpenStep, RunStatus
+from pelton.kernel.model.transition import UNSET
+from pelton.store.port import DefinitionWrite, EventRow, Group, RunWrite
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts, pack
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from pelton.store.base import StoreBusy, StoreFailed
+from pelton.store.port import StoreBusy, StoreFailed
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import BatchOps
 from pelton.store.sqlite.pipe import WriterPipe

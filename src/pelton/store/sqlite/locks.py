@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 
-from pelton.store.base import StoreBusy
+from pelton.store.port import StoreBusy
 
 PAUSE = 0.02  # seconds between looks at the writer's lock
 

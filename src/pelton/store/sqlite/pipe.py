@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from msgspec.msgpack import Decoder, Encoder
 
-from pelton.store.base import StoreFailed
+from pelton.store.port import StoreFailed
 from pelton.store.sqlite.ops import BatchOps
 
 LENGTH = struct.Struct("<Q")

@@ -10,8 +10,8 @@ from typing import Any
 
 import apsw
 
-from pelton.kernel.rows import OpenStep, Step
-from pelton.store.base import Counts
+from pelton.kernel.model.state import OpenStep, Step
+from pelton.store.port import Counts
 from pelton.store.sqlite.rows import INPUT, OPEN_COLUMNS, OUTPUT, decode_any, decode_step, open_from
 from pelton.store.sqlite.sql import load
 

@@ -16,7 +16,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from pelton.kernel.rows import Record
+from pelton.kernel.model.state import Record
 from pelton.store.sqlite.reader import Reader
 from pelton.store.sqlite.rows import decode_any
 

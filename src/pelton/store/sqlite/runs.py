@@ -11,7 +11,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from pelton.kernel.facts import (
+from pelton.kernel.model.reads import (
     EndedKey,
     FragmentKey,
     Held,
@@ -29,7 +29,7 @@ from pelton.kernel.facts import (
     VarKey,
     VarsKey,
 )
-from pelton.kernel.rows import OpenStep, Run, Step
+from pelton.kernel.model.state import OpenStep, Run, Step
 from pelton.store.sqlite.reader import TOP, Reader, Voids
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import decode_any, decode_held, decode_run, decode_thread

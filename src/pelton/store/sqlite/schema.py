@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 
-from pelton.store.base import StoreFailed
+from pelton.store.port import StoreFailed
 
 HERE = Path(__file__).parent
 APPLICATION = 0x50454C54  # "PELT": how a file is known to be ours

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import apsw
 from msgspec import msgpack
 
-from pelton.kernel.rows import OpenStep, Record, Run, Step
-from pelton.store.base import (
+from pelton.kernel.model.state import OpenStep, Record, Run, Step
+from pelton.store.port import (
     Committed,
     Counts,
     DeadLetter,

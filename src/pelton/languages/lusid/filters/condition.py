@@ -22,21 +22,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.expressions.filters import (
-    And,
-    Equality,
-    Not,
-    Or,
-    Prefix,
-    Trace,
-    Traced,
-    TracedFilter,
-    Verdict,
-    folded_reader,
-)
-from pelton.kernel.expressions.filters import Path as Place
-from pelton.kernel.expressions.kept import kept
-from pelton.kernel.expressions.loose import Key, folded_key, index_key
+from pelton.kernel.expressions.cache import kept
+from pelton.kernel.expressions.javascript.equality import Key, folded_key, index_key
+from pelton.kernel.matching.filters import And, Equality, Not, Or, Prefix, Trace, Traced, TracedFilter, Verdict, folded_reader
+from pelton.kernel.matching.filters import Path as Place
 from pelton.languages.lusid.filters.grammar import (
     All,
     Comparison,

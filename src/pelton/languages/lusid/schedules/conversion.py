@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pelton.kernel.expressions.base import JSON
-from pelton.web.errors import FieldProblem, WebError
+from pelton.transport.http.errors import FieldProblem, WebError
 
 T = TypeVar("T")
 

@@ -22,18 +22,18 @@ from typing import Any
 
 from msgspec import json
 
-from pelton.kernel.context import Scene
 from pelton.kernel.expressions.base import JSON, Constant, Expression, Invalid, Read, Source
-from pelton.kernel.handlers import Handler
-from pelton.kernel.process import Assign, Assignment, AtTime, Body, Choice, Edge, Emit, OnEvent, Process, Scope, Wait
-from pelton.kernel.rows import RunStatus
-from pelton.kernel.signals import EventArrived, Terminate
+from pelton.kernel.machine.scene import Scene
+from pelton.kernel.matching.handlers import Handler
+from pelton.kernel.model.process import Assign, Assignment, AtTime, Body, Choice, Edge, Emit, OnEvent, Process, Scope, Wait
+from pelton.kernel.model.signals import EventArrived, Terminate
+from pelton.kernel.model.state import RunStatus
 from pelton.languages.lusid.schedules.calendars import CALENDAR, Calendar, calendar_body, parse_calendar
 from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
 from pelton.languages.lusid.schedules.zones import printed
-from pelton.runtime.base import Engine, EngineError, StartCommand
-from pelton.runtime.jobs import KEY_KIND
+from pelton.runtime.api import Engine, EngineError, StartCommand
+from pelton.runtime.commit.requests import KEY_KIND
 from pelton.runtime.rows import DefinitionRow
 
 LANGUAGE = "lusid.schedule"

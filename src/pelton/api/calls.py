@@ -1,0 +1,139 @@
+"""What the routes of the native API share: the table they stand in, bodies as structs, answers, and errors as problems.
+
+The dispatcher and the OpenAPI document are made from the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec import DecodeError, Struct, ValidationError, json, msgpack
+
+from pelton.api.problems import CONTENT_TYPE, Problem, bad, of_engine
+from pelton.runtime.api import EngineError
+from pelton.transport.http import documents
+from pelton.transport.http.asgi import Handler, Request, Response, Router, Send
+from pelton.transport.http.errors import WebError
+
+NS = "default"  # the namespace of callers, until there are several
+MSGPACK = "application/msgpack"
+MSGPACK_TYPES = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
+
+T = TypeVar("T")
+_decoders: dict[tuple[type, bool], Any] = {}
+_json = json.Encoder(enc_hook=str)
+_msgpack = msgpack.Encoder(enc_hook=str)
+
+
+class Parameter(NamedTuple):
+    """Of a path or a query. `kind`: string | integer."""
+
+    name: str
+    help: str
+    kind: str = "string"
+    default: int = 0
+    low: int = 0
+    high: int = 2**63 - 1
+
+    def number(self, request: Request) -> int:
+        """Raises WebError unless it is a whole number within bounds."""
+        return request.query.integer(self.name, self.default, self.low, self.high)
+
+
+class Route(NamedTuple):
+    """`takes`: body type, or media types of a body that is not a struct. `gives`: body types of the good answer."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    parameters: tuple[Parameter, ...] = ()
+    takes: type[Struct] | tuple[str, ...] | None = None
+    gives: tuple[type[Struct], ...] = ()
+    statuses: tuple[int, ...] = ()
+
+
+def is_msgpack(request: Request) -> bool:
+    """Whether the body is msgpack; then the answer is as well."""
+    return media_type(request.header(b"content-type")) in MSGPACK_TYPES
+
+
+def media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+async def decoded(request: Request, kind: type[T]) -> T:
+    """The body as a struct. Raises Problem naming the field."""
+    body = await request.body()
+    packed = is_msgpack(request)
+    decoder = _decoders.get((kind, packed))
+    if decoder is None:
+        decoder = _decoders[kind, packed] = msgpack.Decoder(kind) if packed else json.Decoder(kind)
+    try:
+        if not packed:
+            documents.check_depth(body)
+            if documents.has_long_number(body):
+                documents.parse(body)  # raises what is wrong with them
+        found: T = decoder.decode(body)
+    except ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        raise bad(place.rstrip("`").lstrip("."), text, "see /openapi.json for what is expected") from None
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad("", f"the body cannot be read: {error}", f"send JSON, or msgpack as {MSGPACK}") from None
+    return found
+
+
+def answer(value: Any, status: int = 200, *, packed: bool = False, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
+    if packed:
+        return Response(status, _msgpack.encode(value), MSGPACK.encode(), headers)
+    return Response(status, _json.encode(value), b"application/json", headers)
+
+
+class Stream(Response):
+    """An answer whose chunks are sent as they come."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(self, chunks: AsyncIterator[bytes], content_type: bytes) -> None:
+        super().__init__(200, b"", content_type, ((b"cache-control", b"no-store"),))
+        self.chunks = chunks
+
+    async def send(self, send: Send, head: bool = False) -> None:
+        headers = [(b"content-type", self.content_type), *self.headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        if not head:
+            async for chunk in self.chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def render(error: Exception) -> Response | None:
+    """Errors as problem bodies; None for what nobody foresaw."""
+    if isinstance(error, EngineError):
+        error = of_engine(error)
+    elif isinstance(error, WebError):
+        error = of_web(error)
+    if not isinstance(error, Problem):
+        return None
+    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers]
+    return Response(error.status, error.encoded(), CONTENT_TYPE.encode(), headers)
+
+
+def of_web(error: WebError) -> Problem:
+    field = error.problems[0].path if error.problems else ""
+    code = {404: "not found", 405: "method", 413: "too large"}.get(error.status, "invalid" if error.status < 500 else "failed")
+    remedy = "see /openapi.json for the paths" if error.status in {404, 405} else ""
+    found = Problem(error.status, code, error.message, field=field, remedy=remedy, headers=tuple(error.headers.items()))
+    if error.problems and error.problems[0].value is not None:
+        found.body.value = error.problems[0].value
+    return found
+
+
+def router(routes: Sequence[Route], prefix: str, max_body: int) -> Router:
+    """A router for the routes below `prefix`, which their paths in the table begin with."""
+    found = Router(render, max_body=max_body)
+    for route in routes:
+        found.add(route.method, route.path.removeprefix(prefix), route.handler)
+    return found

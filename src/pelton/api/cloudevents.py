@@ -1,0 +1,219 @@
+"""CloudEvents 1.0 over HTTP: structured, batched and binary requests become `EventIn`, and stored events become CloudEvents.
+
+Invariant: any bytes become events or raise Problem or WebError; an event that is refused is named by its place in the batch.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from pelton.api.calls import media_type
+from pelton.api.problems import Problem, bad
+from pelton.runtime.api import EventIn
+from pelton.store.port import EventRow
+from pelton.transport.http.documents import parse
+
+STRUCTURED = "application/cloudevents+json"
+BATCHED = "application/cloudevents-batch+json"
+MAX_BATCH = 1_000  # events of one request
+MAX_TEXT = 1_024  # characters of an id, a type, a source, a subject
+MAX_ATTRIBUTES = 40
+ENCODED = "database64"  # our own attribute: the data were bytes, and the body is their base64 text
+
+HOPS = "peltonhops"  # attribute: events and runs that led to this one, for what passes on a call of ours as an event
+MOST_HOPS = 1_000  # far more than are followed
+OWN = "pelton"  # the source of events that this server raises itself
+
+_ATTRIBUTE = re.compile(r"[a-z0-9]{1,40}")
+_JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
+_KNOWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "data", "data_base64"})
+
+
+def from_request(ns: str, headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn], bool]:
+    """The events of a request, and whether it was a batch. `headers`: the content type, and those that begin with `ce-`. Raises
+    Problem, and WebError for what is not JSON."""
+    kind = media_type(headers.get("content-type", ""))
+    if kind == BATCHED:
+        found = parse(body)
+        if not isinstance(found, list):
+            raise bad("", "a batch must be a JSON array of events", f"send one event as {STRUCTURED}")
+        if len(found) > MAX_BATCH:
+            raise Problem(
+                413, "too large", f"a batch may hold {MAX_BATCH} events", value=len(found), remedy="send several smaller batches"
+            )
+        return [_structured(ns, each, f"[{place}].") for place, each in enumerate(found)], True
+    if kind == STRUCTURED:
+        return [_structured(ns, parse(body), "")], False
+    if any(name.startswith("ce-") for name in headers):
+        return [_binary(ns, headers, kind, body)], False
+    if kind in {"application/json", ""}:
+        return [_structured(ns, parse(body), "", strict=False)], False
+    raise Problem(
+        415,
+        "content type",
+        "the content type is not one that events come in",
+        field="content-type",
+        value=kind,
+        remedy=f"use {STRUCTURED}, {BATCHED}, application/json, or ce- headers with any content type",
+    )
+
+
+def _structured(ns: str, found: Any, where: str, strict: bool = True) -> EventIn:
+    """`strict`: the sender said that it is CloudEvents, so specversion and id must be there."""
+    if not isinstance(found, dict):
+        raise bad(where.rstrip("."), "an event must be a JSON object", "send an object with type and source", found)
+    version = found.get("specversion", None if strict else "1.0")
+    if version != "1.0":
+        raise bad(f"{where}specversion", "only CloudEvents 1.0 is understood", 'set specversion to "1.0"', version)
+    if "data" in found and "data_base64" in found:
+        raise bad(f"{where}data_base64", "an event has data or data_base64, not both", "leave one of them out")
+    attributes = {}
+    if not found.keys() <= _KNOWN:
+        attributes = {name: value for name, value in found.items() if name not in _KNOWN and value is not None}
+    body = found.get("data")
+    if found.get("data_base64") is not None:
+        body = _base64(found["data_base64"], f"{where}data_base64")
+    event = EventIn(
+        ns=ns,
+        id=_text(found, "id", where, needed=strict),
+        source=_text(found, "source", where),
+        type=_text(found, "type", where),
+        subject=_text(found, "subject", where, needed=False),
+        time=_time(found.get("time"), f"{where}time"),
+        body=body,
+        attributes=_attributes(attributes, where),
+    )
+    if found.get("data_base64") is not None:
+        event.attributes[ENCODED] = True
+    return _ours(event, where)
+
+
+def _binary(ns: str, headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
+    found: dict[str, Any] = {}
+    for name, value in headers.items():
+        if name.startswith("ce-"):
+            try:
+                found[name[3:]] = unquote(value, errors="strict")
+            except UnicodeDecodeError:
+                raise bad(
+                    name, "the header is not percent-encoded UTF-8", "encode it as CloudEvents over HTTP says", value
+                ) from None
+    if found.pop("specversion", None) != "1.0":
+        raise bad("ce-specversion", "only CloudEvents 1.0 is understood", "send the header ce-specversion: 1.0")
+    attributes = {name: value for name, value in found.items() if name not in _KNOWN}
+    if content := headers.get("content-type"):
+        attributes["datacontenttype"] = content
+    data: Any = None
+    encoded = False
+    if _JSON_TYPE.fullmatch(kind):
+        data = parse(body) if body else None
+    elif body:
+        try:
+            if not kind.startswith("text/"):
+                raise ValueError
+            data = body.decode()
+        except ValueError:
+            data, encoded = base64.b64encode(body).decode(), True
+    event = EventIn(
+        ns=ns,
+        id=_text(found, "id", "ce-"),
+        source=_text(found, "source", "ce-"),
+        type=_text(found, "type", "ce-"),
+        subject=_text(found, "subject", "ce-", needed=False),
+        time=_time(found.get("time"), "ce-time"),
+        body=data,
+        attributes=_attributes(attributes, "ce-"),
+    )
+    if encoded:
+        event.attributes[ENCODED] = True
+    return _ours(event, "ce-")
+
+
+def _ours(event: EventIn, where: str) -> EventIn:
+    """What means something to this server."""
+    if event.source == OWN:
+        raise bad(f"{where}source", "events of this source are raised by the server itself", "name your own source", event.source)
+    if HOPS in event.attributes:
+        text = str(event.attributes.pop(HOPS))
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise bad(
+                f"{where}{HOPS}", "is a whole number, as the call came with it", "leave it out when there was no call", text
+            )
+        event.hops = min(int(text), MOST_HOPS)
+    return event
+
+
+def _text(found: Mapping[str, Any], name: str, where: str, needed: bool = True) -> str:
+    value = found.get(name)
+    if value is None or value == "":
+        if needed:
+            raise bad(f"{where}{name}", f"an event needs {name}", f"set {name} to a text that is not empty", value)
+        return ""
+    if not isinstance(value, str):
+        raise bad(f"{where}{name}", f"{name} must be a text", "write it in quotes", value)
+    if len(value) > MAX_TEXT or not value.isprintable():
+        raise bad(f"{where}{name}", f"{name} must be at most {MAX_TEXT} printable characters", "shorten it", value)
+    return value
+
+
+def _attributes(found: dict[str, Any], where: str) -> dict[str, Any]:
+    if len(found) > MAX_ATTRIBUTES:
+        raise bad(
+            where.rstrip("."), f"an event may have {MAX_ATTRIBUTES} further attributes", "move the rest into data", len(found)
+        )
+    for name, value in found.items():
+        if not _ATTRIBUTE.fullmatch(name):
+            raise bad(
+                f"{where}{name[:60]}",
+                "an attribute's name is of lower-case letters and digits",
+                "rename it, or move it into data",
+            )
+        if name == ENCODED:
+            raise bad(f"{where}{name}", "this attribute is set by the server", "rename it")
+        if not isinstance(value, str | bool | int) or (isinstance(value, str) and len(value) > MAX_TEXT):
+            raise bad(f"{where}{name}", "an attribute is a text, a whole number or true or false", "move it into data", value)
+    return found
+
+
+def _base64(value: Any, where: str) -> str:
+    try:
+        if not isinstance(value, str):
+            raise TypeError
+        base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise bad(where, "is not base64", "encode the bytes with the standard alphabet and padding", value) from None
+    return value
+
+
+def _time(value: Any, where: str) -> int:
+    """Epoch milliseconds of an RFC 3339 time."""
+    if value is None or value == "":
+        return 0
+    try:
+        if not isinstance(value, str) or len(value) < 19 or value[10] not in "Tt ":
+            raise ValueError
+        found = datetime.fromisoformat(value.upper())
+        if found.tzinfo is None:
+            raise ValueError
+        return round(found.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise bad(where, "is not a time with a zone", "write it as 2026-01-31T12:00:00Z", value) from None
+
+
+def to_json(row: EventRow) -> dict[str, Any]:
+    """A stored event as a structured CloudEvent."""
+    found: dict[str, Any] = {"specversion": "1.0", "id": row.event_id, "source": row.source, "type": row.type}
+    if row.subject:
+        found["subject"] = row.subject
+    if row.time:
+        moment = datetime.fromtimestamp(row.time / 1000, UTC)
+        found["time"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found.update((name, value) for name, value in row.attributes.items() if name != ENCODED)
+    found["data_base64" if row.attributes.get(ENCODED) else "data"] = row.body
+    return found

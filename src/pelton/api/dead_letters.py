@@ -1,0 +1,59 @@
+"""/v1/dead-letters: what could not be delivered or taken, and another try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import DecodeError, json
+
+from pelton.api.calls import NS, Parameter, Route, answer
+from pelton.api.models import DeadLetterPage, DeadLetterView, Redelivered
+from pelton.api.problems import Problem
+from pelton.runtime.api import Engine
+from pelton.store.port import DeadLetter
+from pelton.transport.http.asgi import Request, Response
+
+LIMIT = Parameter("limit", "How many at most", "integer", 100, low=1, high=1_000)
+AFTER = Parameter("after", "With numbers above this one", "integer", 0)
+NUMBER = Parameter("number", "The dead letter's number", "integer")
+
+
+class DeadLetters:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/v1/dead-letters", "listDeadLetters", "Deliveries that were given up, and messages that could not be "
+                  "taken, by number.", self.list, (AFTER, LIMIT), None, (DeadLetterPage,), (400,)),
+            Route("POST", "/v1/dead-letters/{number}/redeliver", "redeliver", "Puts a delivery that was given up back into the "
+                  "outbox, at the end of its lane.", self.redeliver, (NUMBER,), None, (Redelivered,), (404, 409)),
+        ]  # fmt: skip
+
+    async def list(self, request: Request) -> Response:
+        limit = LIMIT.number(request)
+        rows = await self._engine.dead(NS, limit, AFTER.number(request))
+        return answer(DeadLetterPage([_view(row) for row in rows], rows[-1].number if len(rows) == limit else 0))
+
+    async def redeliver(self, request: Request) -> Response:
+        written = request.path["number"]
+        if not (written.isascii() and written.isdigit() and len(written) < 19):
+            raise Problem(
+                404,
+                "not found",
+                "there is no such dead letter",
+                field="number",
+                value=written,
+                remedy="/v1/dead-letters lists them",
+            )
+        await self._engine.redeliver(NS, int(written))
+        return answer(Redelivered(int(written), True))
+
+
+def _view(row: DeadLetter) -> DeadLetterView:
+    body: Any
+    try:
+        body = json.decode(row.body)
+    except (DecodeError, UnicodeDecodeError):
+        body = row.body.decode(errors="replace")
+    return DeadLetterView(row.number, row.direction, row.address, row.id, row.reason, row.tries, row.at, body, dict(row.headers))

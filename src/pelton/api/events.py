@@ -1,0 +1,251 @@
+"""/v1/events and /v1/held: events in, what became of them, and following them as they come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+from uuid import uuid4
+
+from msgspec import convert, json, to_builtins
+
+from pelton.api.calls import NS, Parameter, Route, Stream, answer
+from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
+from pelton.api.ids import event_place
+from pelton.api.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
+from pelton.api.notices import Notices
+from pelton.api.problems import Problem, bad
+from pelton.runtime.api import Decision, Engine, EventEffect, EventIn, Posted
+from pelton.store.port import EventRow
+from pelton.transport.http.asgi import Request, Response
+
+TYPE = Parameter("type", "Only events of this type")
+STATE = Parameter("state", "Only events in this state: matched, unmatched, held or failed")
+AFTER = Parameter("after", "Oldest first, from behind the event of this key; 0 = from the beginning")
+BEFORE = Parameter("before", "Newest first, older than the event of this key")
+LIMIT = Parameter("limit", "How many at most", "integer", 100, low=1, high=1_000)
+WAIT = Parameter("wait", "With `after`: milliseconds to wait for the first event", "integer", 0, high=60_000)
+KEY = Parameter("key", "An event's key, or its own id together with `source`")
+SOURCE = Parameter("source", "The event's source, when it is named by its own id")
+HANDLER = Parameter("handler", "Name of the handler to be explained; every one that looked at the event without it")
+
+HEARTBEAT_SECONDS = 15.0
+STREAM = "text/event-stream"
+
+
+class Events:
+    def __init__(self, engine: Engine, notices: Notices) -> None:
+        self._engine = engine
+        self._codec = engine.codec
+        self._notices = notices
+
+    def routes(self) -> list[Route]:
+        accepts = (STRUCTURED, BATCHED, "application/json")
+        return [
+            Route("POST", "/v1/events", "postEvents", "Takes CloudEvents 1.0: structured, batched or binary (ce- headers). "
+                  "Answered after the commit that holds the event and all that it caused; a repeat is answered with the first "
+                  "outcome.", self.post, (), accepts, (Accepted, AcceptedBatch), (201, 400, 409, 413, 415)),
+            Route("GET", "/v1/events", "listEvents", "Events, newest first; with `after`, oldest first. With `Accept: "
+                  "text/event-stream` a stream that goes on.", self.list,
+                  (TYPE, STATE, AFTER, BEFORE, LIMIT, WAIT), None, (EventPage,), (400,)),
+            Route("GET", "/v1/events/{key}", "getEvent", "An event, what each handler made of it, and what it caused.",
+                  self.get, (KEY, SOURCE), None, (EventView,), (404,)),
+            Route("GET", "/v1/events/{key}/explain", "explainEvent", "Why a handler fired or did not: each part of its "
+                  "condition with the value it saw. Also for a handler that was added later.",
+                  self.explain, (KEY, SOURCE, HANDLER), None, (DecisionView, EventView), (404,)),
+            Route("GET", "/v1/held", "listHeld", "What arrived before anything could take it.", self.held, (LIMIT,), None,
+                  (HeldPage,)),
+        ]  # fmt: skip
+
+    async def post(self, request: Request) -> Response:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in request.scope["headers"]
+            if name == b"content-type" or name[:3] == b"ce-"
+        }
+        events, batch = from_request(NS, headers, await request.body())
+        if not events:
+            return answer(AcceptedBatch([]))
+        for event in events:
+            event.id = event.id or uuid4().hex  # so that the answer can say it
+        posted = await self._engine.post(events)
+        results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
+        if batch:
+            return answer(AcceptedBatch(results))
+        [result] = results
+        if result.outcome == "conflict":
+            raise Problem(
+                409,
+                "conflict",
+                "an event of this source and id is there already, with other content",
+                field="id",
+                value=result.id,
+                remedy=f"give a new event a new id; /v1/events/{result.key} shows the one that is there",
+            )
+        new = result.outcome == "accepted"
+        return answer(result, 201 if new else 200, headers=((b"location", f"/v1/events/{result.key}".encode()),))
+
+    def _accepted(self, event: EventIn, posted: Posted) -> Accepted:
+        outcome = "conflict" if posted.conflict else "duplicate" if posted.duplicate else "accepted"
+        return Accepted(
+            key=self._codec.event_id(posted.key),
+            id=event.id,
+            source=event.source,
+            outcome=outcome,
+            state="" if posted.conflict else posted.state,
+            decisions=[] if posted.conflict else decision_views(posted.decisions),
+            effects=[] if posted.conflict else self._effects(posted.effects),
+        )
+
+    def _effects(self, effects: Sequence[Any]) -> list[EffectView]:
+        codec = self._codec
+        return [
+            EffectView(
+                handler=effect.handler,
+                action=effect.action,
+                outcome=effect.outcome,
+                run=codec.run_id(effect.run) if effect.run else "",
+                step=codec.step_id(effect.run, effect.n) if effect.run and effect.n else "",
+                detail=effect.detail,
+                output=effect.output,
+            )
+            for effect in (convert(each, EventEffect) if isinstance(each, dict) else each for each in effects)
+        ]
+
+    def view(self, row: EventRow) -> EventView:
+        found = to_json(row)
+        return EventView(
+            key=self._codec.event_id(row.key),
+            id=row.event_id,
+            source=row.source,
+            type=row.type,
+            state=row.state,
+            received=row.received,
+            subject=row.subject,
+            time=row.time,
+            data=found.get("data", found.get("data_base64")),
+            attributes=row.attributes,
+            decisions=decision_views(row.decisions),
+            effects=self._effects(row.effects),
+        )
+
+    async def _page(self, type_: str, state: str, after: int, before: int, limit: int) -> list[EventRow]:
+        """`state` is looked at after reading: at most ten pages are read for one answer."""
+        found: list[EventRow] = []
+        forward = after >= 0
+        for _ in range(10):
+            rows = await self._engine.store.events(
+                NS, type=type_, after=max(after, 1) if forward else 0, before=0 if forward else before, limit=limit
+            )
+            found += [row for row in rows if not state or row.state == state]
+            if not state or len(rows) < limit or len(found) >= limit:
+                break
+            if forward:
+                after = rows[-1].key
+            else:
+                before = rows[-1].key
+        return found[:limit]
+
+    async def list(self, request: Request) -> Response:
+        type_, state = request.query.text("type"), request.query.text("state")
+        limit, wait = LIMIT.number(request), WAIT.number(request)
+        written = request.query.text("after") or request.header(b"last-event-id")
+        after = event_place(self._engine, "after", written) if written else -1
+        written = request.query.text("before")
+        before = event_place(self._engine, "before", written) if written else 0
+        if state not in {"", "matched", "unmatched", "held", "failed"}:
+            raise bad("state", "must be matched, unmatched, held or failed", "leave it out for all", state)
+        if STREAM in request.header(b"accept"):
+            if self._notices.full:
+                raise Problem(
+                    503, "busy", "too many callers follow the events", remedy="try again later", headers=(("retry-after", "5"),)
+                )
+            return Stream(self._follow(type_, state, after, limit), STREAM.encode())
+        seen = self._notices.seen
+        rows = await self._page(type_, state, after, before, limit)
+        if not rows and after >= 0 and wait:
+            await request.unless_gone(self._notices.moved(seen, wait / 1000))
+            rows = await self._page(type_, state, after, before, limit)
+        last = max((row.key for row in rows), default=max(after, 0))
+        return answer(EventPage([self.view(row) for row in rows], self._codec.event_id(last) if last else "0"))
+
+    async def _follow(self, type_: str, state: str, after: int, limit: int) -> AsyncIterator[bytes]:
+        """Server-sent events: what is there behind `after` (nothing old without it), then each as it is committed."""
+        if after < 0:
+            newest = await self._page(type_, "", -1, 0, 1)
+            after = newest[0].key if newest else 0
+        yield b": following\n\n"
+        while not self._notices.stopped:
+            seen = self._notices.seen
+            rows = await self._page(type_, state, after, 0, limit)
+            for row in rows:
+                after = row.key
+                view = self.view(row)
+                yield b"id: %s\ndata: %s\n\n" % (view.key.encode(), json.encode(view, enc_hook=str))
+            if not rows and not await self._notices.moved(seen, HEARTBEAT_SECONDS):
+                yield b": still here\n\n"
+
+    async def _row(self, request: Request) -> EventRow:
+        """By key, or by the event's own id and source."""
+        named, source = request.path["key"], request.query.text("source")
+        row = None
+        if source:
+            row = await self._engine.store.event_by_id(NS, source, named)
+        elif (key := self._codec.parse_event_id(named)) is not None:
+            row = await self._engine.event(NS, key)
+        if row is None:
+            raise Problem(
+                404,
+                "not found",
+                "there is no such event",
+                field="key",
+                value=named,
+                remedy="use the key that /v1/events shows, or the event's own id with ?source=",
+            )
+        return row
+
+    async def get(self, request: Request) -> Response:
+        return answer(self.view(await self._row(request)))
+
+    async def explain(self, request: Request) -> Response:
+        row = await self._row(request)
+        handler = request.query.text("handler")
+        if handler:
+            return answer(decision_view(await self._engine.explain(NS, row.key, handler)))
+        view = self.view(row)
+        known = {decision.handler for decision in view.decisions}
+        for definition in (await self._engine.definitions(NS, "handler"))[:1_000]:
+            if definition.name not in known:
+                view.decisions.append(decision_view(await self._engine.explain(NS, row.key, definition.name)))
+        return answer(view)
+
+    async def held(self, request: Request) -> Response:
+        codec = self._codec
+        rows = await self._engine.held(NS, LIMIT.number(request))
+        return answer(
+            HeldPage(
+                [
+                    HeldView(
+                        id=str(row.id),
+                        name=row.name,
+                        key=row.key,
+                        posted=row.posted,
+                        expires=row.expires,
+                        run=codec.run_id(row.run) if row.run else "",
+                        source=row.source,
+                        data=row.body,
+                    )
+                    for row in rows
+                ]
+            )
+        )
+
+
+def decision_view(decision: Any) -> DecisionView:
+    """Of a Decision, or of the plain data that it is stored as."""
+    found = convert(decision, Decision) if isinstance(decision, dict) else cast(Decision, decision)
+    trace = to_builtins(found.trace, enc_hook=str) if found.trace else []
+    return DecisionView(found.handler, found.verdict, found.detail, trace)
+
+
+def decision_views(decisions: Sequence[Any]) -> list[DecisionView]:
+    return [decision_view(each) for each in decisions]

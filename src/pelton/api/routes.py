@@ -1,0 +1,43 @@
+"""All of /v1 put together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from pelton.api.calls import Route, answer, router
+from pelton.api.dead_letters import DeadLetters
+from pelton.api.events import Events
+from pelton.api.jobs import Jobs
+from pelton.api.models import HealthOut
+from pelton.api.notices import Notices
+from pelton.api.runs import Runs
+from pelton.api.work import Work
+from pelton.runtime.api import Engine
+from pelton.transport.http.asgi import Request, Response, Router
+
+PREFIX = "/v1"
+Health = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+def routes(engine: Engine, notices: Notices, health: Health) -> list[Route]:
+    """The table. `health` answers what GET /health does, `healthy` included."""
+
+    async def get_health(request: Request) -> Response:
+        found = dict(await health())
+        healthy = bool(found.pop("healthy"))
+        return answer(HealthOut(healthy, found), 200 if healthy else 503)
+
+    return [
+        *Events(engine, notices).routes(),
+        *DeadLetters(engine).routes(),
+        *Runs(engine).routes(),
+        *Jobs(engine).routes(),
+        *Work(engine).routes(),
+        Route("GET", "/v1/health", "getHealth", "Whether the server can work, and how its parts are.", get_health, (), None,
+              (HealthOut,), (503,)),
+    ]  # fmt: skip
+
+
+def mount(table: list[Route], max_body: int) -> tuple[str, Router]:
+    return PREFIX, router(table, PREFIX, max_body)

@@ -1,0 +1,134 @@
+"""/v1/runs: runs as they are, and their steps. Read only: what changes a run goes through its language's API, or an event."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from pelton.api.calls import NS, Parameter, Route, answer
+from pelton.api.ids import no_run, run_key
+from pelton.api.models import RunDetail, RunHead, RunPage, StepPage, StepView
+from pelton.api.problems import bad
+from pelton.kernel.machine.lifecycle import meta_from
+from pelton.kernel.model.state import END, OpenStep, Run, RunStatus, State, Step, StepStatus
+from pelton.runtime.api import Engine
+from pelton.transport.http.asgi import Request, Response
+
+PROCESS = Parameter("process", "Only runs of the process of this name")
+STATUS = Parameter("live", "true: only runs that have not ended; false: only those that have")
+BEFORE = Parameter("before", "Older than the run of this key, as the page before said")
+LIMIT = Parameter("limit", "How many at most", "integer", 100, low=1, high=1_000)
+ID = Parameter("id", "The run's id")
+AFTER = Parameter("after", "Steps with numbers above this one", "integer", -1, low=-1)
+KNOWN_DEFINITIONS = 2_000  # names that are remembered
+
+
+class Runs:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._names: OrderedDict[int, tuple[str, int]] = OrderedDict()
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/v1/runs", "listRuns", "Runs, newest first.", self.list, (PROCESS, STATUS, BEFORE, LIMIT), None,
+                  (RunPage,), (400,)),
+            Route("GET", "/v1/runs/{id}", "getRun", "A run: where it stands, what went in and came out, its variables.",
+                  self.get, (ID,), None, (RunDetail,), (404,)),
+            Route("GET", "/v1/runs/{id}/steps", "listSteps", "A run's steps by number, open and ended together.", self.steps,
+                  (ID, AFTER, LIMIT), None, (StepPage,), (404,)),
+        ]  # fmt: skip
+
+    async def list(self, request: Request) -> Response:
+        written = request.query.text("before")
+        before = run_key(self._engine, written) if written else 0
+        live = request.query.boolean("live", False) if request.query.text("live") else None
+        limit = LIMIT.number(request)
+        process = request.query.text("process")
+        if len(process) > 512:
+            raise bad("process", "a name has at most 512 characters", "shorten it", process)
+        runs = await self._engine.store.runs(NS, process=process, live=live, before=before, limit=limit)
+        heads = [await self._head(run) for run in runs]
+        return answer(RunPage(heads, heads[-1].id if len(runs) == limit else ""))
+
+    async def _head(self, run: Run) -> RunHead:
+        name, version = await self._name(run.definition)
+        return self.head(run, name, version)
+
+    def head(self, run: Run, name: str, version: int) -> RunHead:
+        codec = self._engine.codec
+        return RunHead(
+            id=codec.run_id(run.key),
+            status=RunStatus(run.status).name,
+            process=name,
+            version=version,
+            created=run.created,
+            updated=run.updated,
+            ended=run.ended,
+            parent=codec.run_id(run.parent) if run.parent else "",
+            era=run.era,
+        )
+
+    async def _name(self, definition: int) -> tuple[str, int]:
+        """Of a definition's row; rows never change, so what was read once stays right."""
+        found = self._names.get(definition)
+        if found is None:
+            row = await self._engine.store.definition(definition)
+            found = (row.name, row.version) if row is not None else ("", 0)
+            self._names[definition] = found
+            while len(self._names) > KNOWN_DEFINITIONS:
+                self._names.popitem(last=False)
+        return found
+
+    async def get(self, request: Request) -> Response:
+        text = request.path["id"]
+        view = await self._engine.view(NS, run_key(self._engine, text))
+        if view is None:
+            raise no_run(text)
+        meta = meta_from(view.start.input)
+        return answer(
+            RunDetail(
+                run=self.head(view.run, view.process.name, view.process.version),
+                input=view.start.output,
+                output=view.end.output if view.end else None,
+                reason=view.end.reason if view.end else "",
+                variables=view.variables,
+                correlation=meta.correlation or "",
+                priority=meta.priority,
+                event=meta.event or "",
+            )
+        )
+
+    async def steps(self, request: Request) -> Response:
+        text = request.path["id"]
+        key = run_key(self._engine, text)
+        limit = LIMIT.number(request)
+        if await self._engine.store.head(key) is None:
+            raise no_run(text)
+        rows = await self._engine.steps(NS, key, AFTER.number(request), limit)
+        views = [self.step(row) for row in rows if row.n > 0 and row.slot != END]
+        return answer(StepPage(views, rows[-1].n if len(rows) == limit else -1))
+
+    def step(self, row: OpenStep | Step) -> StepView:
+        codec = self._engine.codec
+        view = StepView(
+            id=codec.step_id(row.run, row.n),
+            n=row.n,
+            slot=row.slot,
+            status="OPEN",
+            opened=row.opened,
+            started=row.started,
+            attempt=row.attempt,
+            iteration=row.it,
+            worker=row.worker,
+            input=row.input,
+            output=row.output,
+            reason=row.reason,
+        )
+        if isinstance(row, OpenStep):
+            view.waits_for = State(row.state).name
+            view.queue = row.queue
+        else:
+            view.status = StepStatus(row.status).name
+            view.ended = row.ended
+        if row.child and row.state == State.CALL:
+            view.child = codec.run_id(row.child)
+        return view

@@ -1,0 +1,1 @@
+"""Watched directories as sources of events."""

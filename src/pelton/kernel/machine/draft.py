@@ -1,0 +1,495 @@
+"""One call of `advance` at work: the facts, an overlay of what has been decided so far, and the agenda of what is to follow.
+
+Invariants: rows that came out of the facts are never changed, a copy is; every open row is counted once in the head and once in
+its owner (a scope step, a thread other than the root, or nothing for the root thread). Reads see the overlay first.
+Cost: every operation here is O(1) in the length of the run's history.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from copy import copy
+from typing import Any, NamedTuple
+
+from pelton.kernel.model.process import Fragment, Node, Process
+from pelton.kernel.model.reads import Facts, FragmentKey, NewestBelowKey, OpenKey
+from pelton.kernel.model.state import Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
+from pelton.kernel.model.transition import UNSET, Book, ClearTimers, CloseWaitKeys, Effect, Fact, Resume, Transition
+
+FUEL = 512  # activations in one transition; the rest follows in the next commit
+
+# bits of Run.flags
+THREADED = 1  # has rows in `thread`
+SKIPS = 2  # an operator asked to skip a slot
+FRAGMENTS = 4  # has acquired nodes of its own
+DEADLINE = 8  # has a timer of its own
+PRIORITY = 16  # the bits from here on: priority of its work, 0 to 99. The one below is the runtime's.
+
+
+class Moment(NamedTuple):
+    """When something is done, and by whom. `now` in milliseconds; `stamp` in microseconds, rising from change to change."""
+
+    now: int
+    stamp: int
+    actor: str = ""
+    request: str = ""
+
+
+class Token(NamedTuple):
+    """A token about to enter `node`. `scope` > 0: number of the owning scope step; < 0: a thread, negated; 0: the root thread."""
+
+    node: str
+    thread: int
+    scope: int
+    it: int
+    attempt: int = 0
+    previous: int = 0
+    first: int = 0
+    due: int = 0
+    branch: int = 0  # fork: the next branch to open, when fuel ran out in between
+
+
+class Emptied(NamedTuple):
+    """The last token of an owner (as Token.scope; never 0) is gone."""
+
+    scope: int
+
+
+class Broken(NamedTuple):
+    """A failure reaches the owner `scope` (as Token.scope; 0 = the run). `n`: the step that failed."""
+
+    scope: int
+    thread: int
+    failure: Failure
+    n: int
+    status: int
+
+
+class Failed(NamedTuple):
+    """An open row has failed; whether it is tried again, and what follows, is still to be seen."""
+
+    n: int
+    failure: Failure
+    status: int  # StepStatus
+    output: Any = None
+
+
+class Parked(NamedTuple):
+    """A token of a halting thread has parked: perhaps the thread stands still now."""
+
+    thread: int
+
+
+class Spawn(NamedTuple):
+    """A thread is to be started."""
+
+    entry: str
+    parent: int
+    variables: dict[str, Any]
+
+
+class Lost(NamedTuple):
+    """An open row is not wanted any more: it goes, with all that is inside it."""
+
+    n: int
+    reason: str
+
+
+Item = Token | Emptied | Broken | Failed | Parked | Spawn | Lost
+
+
+class StepFailure(Exception):
+    """Raised while a node is activated: the step fails with this."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Refusal(Exception):
+    """The signal cannot be applied: the whole turn is dropped."""
+
+    def __init__(self, code: str, detail: str, trace: list[Any] | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.trace = trace or []
+
+
+class Turn:
+    __slots__ = (
+        "acquisitions",
+        "agenda",
+        "book",
+        "closed",
+        "created",
+        "cut",
+        "effects",
+        "ended",
+        "every_open",
+        "every_thread",
+        "facts",
+        "first",
+        "first_thread",
+        "fragments",
+        "fuel",
+        "given",
+        "head",
+        "known",
+        "last",
+        "latest",
+        "moment",
+        "now",
+        "open_rows",
+        "places",
+        "process",
+        "reopened",
+        "reuse",
+        "stranded",
+        "survivors",
+        "threads",
+        "variables",
+        "visits",
+    )
+
+    def __init__(self, process: Process, facts: Facts, head: Run, now: int, created: bool = False) -> None:
+        self.process = process
+        self.facts = facts
+        self.head = head
+        self.first = head.next_n  # numbers from here on are given out in this turn: the store knows nothing of them
+        self.first_thread = head.threads  # likewise
+        self.every_open: dict[int, OpenStep] | None = None  # all that the store has, once it was asked for all
+        self.every_thread: dict[int, Thread] | None = None
+        self.now = now
+        self.created = created
+        self.agenda: deque[Item] = deque()
+        self.open_rows: dict[int, OpenStep] = {}  # new or changed, still open
+        self.known: set[int] = set()  # of those: the ones that the store has already
+        self.closed: set[int] = set()  # rows of the store that go
+        self.ended: dict[int, Step] = {}
+        self.reopened: set[int] = set()  # ended rows of the store that go
+        self.latest: dict[str, OpenStep | Step] = {}  # newest row per slot, of those touched here
+        self.places: dict[tuple[str, int, int], OpenStep | Step] = {}  # the same by slot, scope and iteration
+        self.threads: dict[int, Thread] = {}
+        self.variables: dict[tuple[int, str], Any] = {}
+        self.fragments: dict[str, Fragment] | None = None
+        self.acquisitions: list[tuple[int, str, Any]] = []
+        self.effects: list[Effect] = []
+        self.fuel = FUEL
+        self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
+        self.cut = 0  # a rewind under way takes back numbers from here on; 0 = none
+        self.survivors: dict[tuple[str, int, int], Step] = {}  # and leaves these, the newest of each place
+        self.reuse = 0  # a rewind: the next step that is entered takes this number
+        self.given: Any = None  # and this input, when there is one
+        self.last: Step | None = None  # the step that ended last
+        self.stranded = False  # fuel ran out
+        self.book: Book | None = None  # what became of the run's record
+        self.moment: Moment | None = None  # when and by whom, where somebody has said so
+
+    # ---- reading
+
+    def open(self, n: int) -> OpenStep | None:
+        row = self.open_rows.get(n)
+        if row is not None:
+            return row
+        if n in self.closed or self.created or n >= self.first or (self.cut and n > 0):
+            return None
+        return self.facts.open(n) if self.every_open is None else self.every_open.get(n)
+
+    def edit(self, row: OpenStep) -> OpenStep:
+        """A copy of the row that may be changed; the same one for the rest of the turn."""
+        mine = self.open_rows.get(row.n)
+        if mine is None:
+            mine = copy(row)
+            self.known.add(row.n)
+            self.put(mine)
+        return mine
+
+    def put(self, row: OpenStep) -> None:
+        self.open_rows[row.n] = row
+        if row.n > 0:
+            self.index(row)
+
+    def newest(self, slot: str) -> OpenStep | Step | None:
+        """The newest step of a slot that no rewind took back."""
+        mine = self.latest.get(slot)
+        if self.created or (mine is not None and mine.n >= self.first):
+            return mine
+        found: OpenStep | Step | None
+        found = self.facts.answer(NewestBelowKey(slot, self.cut)) if self.cut else self.facts.newest(slot)
+        # What was touched here may be an older row of the slot than one that the store has.
+        if mine is None or (found is not None and found.n > mine.n):
+            return found
+        return mine
+
+    def at(self, slot: str, scope: int, it: int) -> OpenStep | Step | None:
+        """The newest step of a slot in one iteration of one owner."""
+        mine = self.places.get((slot, scope, it))
+        if mine is not None:
+            return mine
+        if self.created or scope >= self.first or -scope >= self.first_thread:
+            return None
+        return self.survivors.get((slot, scope, it)) if self.cut else self.facts.at(slot, scope, it)
+
+    def of_iteration(self, slot: str, it: int) -> OpenStep | Step | None:
+        """The newest step of a slot in iteration `it` of any scope, among those touched here."""
+        rows = [row for (name, _, iteration), row in self.places.items() if name == slot and iteration == it]
+        return max(rows, key=lambda row: row.n, default=None)
+
+    def step(self, n: int) -> OpenStep | Step | None:
+        row = self.open_rows.get(n) or self.ended.get(n)
+        if row is not None or self.created:
+            return row
+        if n in self.closed or n in self.reopened or n >= self.first or (self.cut and n >= self.cut):
+            return None
+        row = self.every_open.get(n) if self.every_open is not None else None
+        return row or self.facts.step(n)
+
+    def all_open(self) -> list[OpenStep]:
+        """Every open row, parked ones included, by number. Costs as many reads as the run has open rows."""
+        if self.created or self.cut:
+            return [self.open_rows[n] for n in sorted(self.open_rows)]
+        if self.every_open is None:
+            self.every_open = {row.n: row for row in self.facts.answer(OpenKey())}
+        rows = {n: row for n, row in self.every_open.items() if n not in self.closed}
+        rows.update(self.open_rows)
+        return [rows[n] for n in sorted(rows)]
+
+    def thread(self, no: int) -> Thread | None:
+        mine = self.threads.get(no)
+        if mine is not None or self.created or no >= self.first_thread or not self.head.flags & THREADED:
+            return mine
+        return self.facts.thread(no) if self.every_thread is None else self.every_thread.get(no)
+
+    def edit_thread(self, no: int) -> Thread:
+        mine = self.threads.get(no)
+        if mine is None:
+            found = self.thread(no)
+            mine = copy(found) if found is not None else Thread(self.head.key, no, opened=self.head.created)
+            self.threads[no] = mine
+            self.head.flags |= THREADED
+        return mine
+
+    def halted(self, no: int) -> bool:
+        if not self.head.flags & THREADED:
+            return False
+        thread = self.thread(no)
+        return thread is not None and bool(thread.reasons)
+
+    def node(self, name: str) -> Node:
+        node = self.process.nodes.get(name)
+        if node is None and self.head.flags & FRAGMENTS:
+            node = self.acquired(name)
+        if node is None:
+            raise Refusal("invalid", f"{name!r} is not part of version {self.process.version} of {self.process.name!r}")
+        return node
+
+    def acquired(self, name: str) -> Node | None:
+        for fragment in self.all_fragments().values():
+            node = fragment.nodes.get(name)
+            if node is not None:
+                return node
+        return None
+
+    def all_fragments(self) -> dict[str, Fragment]:
+        if self.fragments is None:
+            self.fragments = {}
+            make = self.process.fragment
+            if make is not None and not self.created and self.head.flags & FRAGMENTS:
+                for _, fork, value in self.facts.answer(FragmentKey()):
+                    self.fragments[fork] = make(fork, value)
+        return self.fragments
+
+    def joins_of(self, slot: str) -> tuple[str, ...]:
+        joins = self.process.joins_of.get(slot, ())
+        if self.head.flags & FRAGMENTS:
+            for fragment in self.all_fragments().values():
+                joins += tuple(join for join, slots in fragment.joins.items() if slot in slots and join not in joins)
+        return joins
+
+    def var(self, thread: int, name: str) -> list[Any] | None:
+        """A one-element list with the value of a variable seen from a thread, or None."""
+        no = thread
+        while True:
+            if (no, name) in self.variables:
+                value = self.variables[no, name]
+                if value is not UNSET:
+                    return [value]
+            elif not self.created and no < self.first_thread:
+                found = self.facts.var(no, name)
+                if found is not None:
+                    return found
+            if no <= 0:
+                return None
+            above = self.thread(no)
+            no = above.parent if above is not None else 0
+
+    def stored(self, no: int, name: str) -> bool:
+        return not self.created and no < self.first_thread and self.facts.var(no, name) is not None
+
+    def set_var(self, thread: int, name: str, value: Any) -> None:
+        """Sets the variable where it is declared, seen from a thread upwards; else in the root thread."""
+        no = thread
+        while no > 0:
+            declared = (no, name) in self.variables or self.stored(no, name)
+            if declared:
+                break
+            above = self.thread(no)
+            no = above.parent if above is not None else 0
+        self.variables[max(no, 0), name] = value
+
+    # ---- rows
+
+    def number(self) -> int:
+        if self.reuse:
+            n, self.reuse = self.reuse, 0
+            return n
+        n = self.head.next_n
+        self.head.next_n = n + 1
+        return n
+
+    def add(self, row: OpenStep) -> OpenStep:
+        """A new open row; its token is counted in its owner already."""
+        self.head.open += 1
+        self.put(row)
+        return row
+
+    def close(self, row: OpenStep) -> None:
+        """The row goes, with everything that it had elsewhere. The token is not yet counted out of its owner."""
+        self.head.open -= 1
+        if row.n in self.open_rows:
+            del self.open_rows[row.n]
+            if row.n in self.known:
+                self.known.discard(row.n)
+                self.closed.add(row.n)
+        else:
+            self.closed.add(row.n)
+        if row.bits & Bit.TIMED:
+            self.effects.append(ClearTimers(row.n))
+        if row.bits & Bit.KEYED:
+            self.effects.append(CloseWaitKeys(row.n))
+
+    def end(self, row: OpenStep, status: StepStatus, output: Any, reason: str = "", failure: str = "", bits: int = 0) -> Step:
+        """An open row becomes an ended step."""
+        self.close(row)
+        return self.record(
+            Step(
+                row.run,
+                row.n,
+                row.slot,
+                int(status),
+                row.scope,
+                row.it,
+                row.thread,
+                row.attempt,
+                row.previous,
+                row.opened,
+                row.started,
+                self.now,
+                row.first,
+                row.input,
+                output,
+                reason,
+                row.k,
+                int(row.bits & (Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD)) | bits,
+                row.child,
+                row.worker,
+                row.polls,
+                row.state,
+                failure,
+            )
+        )
+
+    def record(self, step: Step) -> Step:
+        self.ended[step.n] = step
+        self.last = step
+        self.index(step)
+        return step
+
+    def index(self, row: OpenStep | Step) -> None:
+        newest = self.latest.get(row.slot)
+        if newest is None or newest.n <= row.n:
+            self.latest[row.slot] = row
+        place = (row.slot, row.scope, row.it)
+        mine = self.places.get(place)
+        if mine is None or mine.n <= row.n:
+            self.places[place] = row
+
+    def park(self, token: Token, bits: int = 0) -> None:
+        self.head.parks += 1
+        self.add(
+            OpenStep(
+                self.head.key,
+                -self.head.parks,
+                token.node,
+                State.PARKED,
+                token.scope,
+                token.it,
+                token.thread,
+                token.attempt,
+                token.previous,
+                self.now,
+                self.now,
+                token.first,
+                k=token.branch,
+                bits=bits,
+                due=token.due,
+            )
+        )
+
+    def forget(self, gone: Callable[[Token], bool]) -> None:
+        """Tokens on their way into what is taken back go with it."""
+        items = [item for item in self.agenda if not (isinstance(item, Token) and gone(item))]
+        self.agenda.clear()
+        self.agenda.extend(items)
+
+    def strand(self) -> None:
+        """Fuel has run out: what is on the agenda is parked, and a Continue is asked for."""
+        rest = [item for item in self.agenda if isinstance(item, Token)]
+        others = [item for item in self.agenda if not isinstance(item, Token)]
+        self.agenda.clear()
+        self.agenda.extend(others)
+        for token in rest:
+            self.park(token)
+        self.come_again()
+
+    def come_again(self) -> None:
+        """Asks for a Continue, in the next commit."""
+        if not self.stranded:
+            self.stranded = True
+            self.effects.append(Resume())
+
+    def grow(self, scope: int, by: int = 1) -> None:
+        """Counts tokens into (or out of) an owner."""
+        if scope > 0:
+            row = self.open(scope)
+            if row is not None:
+                self.edit(row).left += by
+        elif scope < 0:
+            self.edit_thread(-scope).open += by
+
+    def fact(self, kind: str, n: int, data: Any = None) -> None:
+        self.effects.append(Fact(kind, n, data))
+
+    def transition(self) -> Transition:
+        head = self.head
+        head.rev += 1
+        head.updated = self.now
+        known = self.known
+        opened = [row for n, row in self.open_rows.items() if n not in known]
+        changed = [row for n, row in self.open_rows.items() if n in known] if known else []
+        return Transition(
+            head,
+            self.created,
+            opened,
+            changed,
+            list(self.closed),
+            list(self.ended.values()),
+            list(self.reopened),
+            list(self.threads.values()),
+            [(no, name, value) for (no, name), value in self.variables.items()],
+            self.acquisitions,
+            self.effects,
+            self.book,
+        )

@@ -1,0 +1,84 @@
+"""Outputs that are never stored: those of joins and of scopes are put together from the steps that they owned, when asked for.
+
+Cost: as many reads as the join has branches, or the scope iterations times steps in its body; at most MOST of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pelton.kernel.machine.draft import StepFailure, Turn
+from pelton.kernel.machine.flow import awaited, look
+from pelton.kernel.machine.scene import Scene, evaluate
+from pelton.kernel.model.process import Join, Process, Scope, targets
+from pelton.kernel.model.state import OpenStep, State, Step
+
+MOST = 10_000
+
+
+def output_of(turn: Turn, row: OpenStep | Step) -> Any:
+    """The output of any step."""
+    if row.state == State.JOIN:
+        return join_output(turn, row)
+    if row.state == State.SCOPE:
+        return scope_output(turn, row)
+    return row.output
+
+
+def join_output(turn: Turn, row: OpenStep | Step) -> dict[str, Any]:
+    """What each awaited step left behind; those that left nothing are not in it."""
+    node = turn.node(row.slot)
+    output: dict[str, Any] = {}
+    if not isinstance(node, Join):
+        return output
+    for slot, step in zip(
+        awaited(turn, node), look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)]), strict=True
+    ):
+        if step is not None:
+            value = output_of(turn, step)
+            if value:
+                output[slot] = value
+    return output
+
+
+def scope_output(turn: Turn, row: OpenStep | Step) -> dict[str, Any]:
+    """{"iteration": k, "1": {slot: output}, ...}; what `keep_last` dropped is not in it."""
+    slots = body_slots(turn.process, row.slot)
+    output: dict[str, Any] = {"iteration": row.k}
+    try:
+        keep = kept_iterations(turn, row)
+    except StepFailure:
+        keep = 0  # nothing was dropped either
+    first = max(1, row.k - MOST // max(len(slots), 1), row.k - keep + 1 if keep else 1)
+    for it in range(first, row.k + 1):
+        found = look(turn, [(slot, row.n, it) for slot in slots])
+        members = {slot: output_of(turn, step) for slot, step in zip(slots, found, strict=True) if step is not None}
+        if members:
+            output[str(it)] = members
+    return output
+
+
+def kept_iterations(turn: Turn, row: OpenStep | Step) -> int:
+    """How many of a scope's newest iterations are kept; 0 = all. Raises StepFailure for an error of the author."""
+    node = turn.node(row.slot)
+    if not isinstance(node, Scope) or node.keep_last is None:
+        return 0
+    keep = evaluate(node.keep_last, Scene(turn, row, row.input, row.thread, row.k))
+    return keep if isinstance(keep, int) and keep > 0 else 0
+
+
+def body_slots(process: Process, scope: str) -> tuple[str, ...]:
+    """The traced nodes of a scope's body, in the order of the graph; bodies of scopes inside it are those scopes' own."""
+    node = process.nodes.get(scope)
+    if not isinstance(node, Scope):
+        return ()
+    seen: dict[str, None] = {}
+    pending = [node.body]
+    while pending:
+        name = pending.pop(0)
+        if name in seen or name not in process.nodes:
+            continue
+        seen[name] = None
+        inner = process.nodes[name]
+        pending += [target for target in targets(inner) if not (isinstance(inner, Scope) and target == inner.body)]
+    return tuple(name for name in seen if process.nodes[name].trace)

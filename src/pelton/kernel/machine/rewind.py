@@ -1,0 +1,416 @@
+"""Taking a finished run back: retry of what failed, everything again, or again from one step.
+
+A rewind opens a new era. Numbers that it takes back become a void range of the head, which every slot read skips; nothing is
+deleted. Joins, scopes and calls that had ended because of what is undone are reopened under their own numbers; steps that
+failed get a new attempt. Tokens that were on their way when the run ended, and so left no trace, are found by looking for
+successful steps whose way on leads to nothing (`regrow`).
+
+Cost: reads the run's steps once, at most MOST; an operator's action, never part of a run's own course.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+
+from msgspec import to_builtins
+
+from pelton.kernel.machine.draft import Emptied, Refusal, Token, Turn
+from pelton.kernel.machine.flow import awaited, count_join, leave, look, needed
+from pelton.kernel.machine.lifecycle import enter_root, set_deadline
+from pelton.kernel.machine.records import current
+from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Node, Raise, targets
+from pelton.kernel.model.reads import EndedKey, ProcessKey
+from pelton.kernel.model.signals import ChildReopened, Rewind
+from pelton.kernel.model.state import END, START, Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
+from pelton.kernel.model.transition import Purge, SignalRun
+
+MOST = 10_000  # steps that a rewind looks at
+MOST_VOIDS = 8
+DEALT_WITH = int(Bit.RETRIED | Bit.HANDLED)
+BAD = (StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT, StepStatus.CANCELED)
+
+
+def rewind(turn: Turn, signal: Rewind) -> None:
+    head = turn.head
+    if head.status < RunStatus.COMPLETED:
+        raise Refusal("not ended", f"the run is still {RunStatus(head.status).name.lower()}")
+    if signal.to == "failed":
+        retry_failed(turn, signal.children)
+    elif signal.to == "start":
+        restart(turn, signal)
+    elif signal.to == "step":
+        rerun(turn, signal)
+    else:
+        raise Refusal("invalid", f'a rewind goes to "failed", "start" or "step", not to {signal.to!r}')
+
+
+def reopen_run(turn: Turn, definition: int = 0) -> None:
+    """The head of a finished run goes on, in a new era."""
+    head = turn.head
+    if turn.process.records is not None and current(turn) is None:
+        raise Refusal("not found", "the run's record has been deleted: it does not go on")
+    if definition and definition != head.definition:
+        process = turn.facts.answer(ProcessKey(definition))
+        if process is None:
+            raise Refusal("not found", "the version to go on with does not exist")
+        turn.process = process
+        head.definition = definition
+    head.status, head.ended, head.deferred = int(RunStatus.RUNNING), 0, 0
+    head.era += 1
+    head.retried = turn.now
+    if head.parent and head.parent_n:
+        turn.effects.append(SignalRun(head.parent, ChildReopened(n=head.parent_n, child=head.key, era=head.era)))
+    root = turn.thread(0)
+    if root is not None:
+        root = turn.edit_thread(0)
+        root.reasons, root.status, root.children = (), ThreadStatus.RUNNING, 0
+
+
+def void(turn: Turn, low: int) -> None:
+    """Numbers from `low` on are taken back."""
+    head = turn.head
+    high = head.next_n
+    kept = [(a, min(b, low)) for a, b in head.voids if a < low]
+    if kept and kept[-1][1] == low:
+        kept[-1] = (kept[-1][0], high)
+    else:
+        kept.append((low, high))
+    while len(kept) > MOST_VOIDS:
+        a, b = kept.pop(0)
+        turn.effects.append(Purge(a, b))
+    head.voids = tuple(kept)
+
+
+def replace_start(turn: Turn, signal: Rewind) -> None:
+    if signal.input is None and signal.meta is None:
+        return
+    start = turn.newest(START)
+    assert isinstance(start, Step)
+    start = copy(start)
+    if signal.input is not None:
+        start.output = signal.input
+    if signal.meta is not None:
+        start.input = to_builtins(signal.meta) or None
+    rewrite(turn, start)
+
+
+def rewrite(turn: Turn, step: Step) -> None:
+    """An ended step of the store is replaced."""
+    turn.reopened.add(step.n)
+    last = turn.last
+    turn.record(step)
+    turn.last = last
+
+
+def restart(turn: Turn, signal: Rewind) -> None:
+    reopen_run(turn, signal.definition)
+    turn.cut = 1
+    replace_start(turn, signal)
+    void(turn, 1)
+    turn.first = turn.head.next_n
+    turn.last = None
+    enter_root(turn)
+
+
+# ---- from one step
+
+
+def rerun(turn: Turn, signal: Rewind) -> None:
+    target = turn.step(signal.n) if signal.n else None
+    if not isinstance(target, Step) or target.slot in (START, END):
+        raise Refusal("no step", f"the run has no step {signal.n}")
+    steps = survivors(turn, 1, signal.n)
+    frames = frames_of(turn, target)
+    cut_off = cancelled(steps, frames)
+    refuse_threads(cut_off)
+    reopen_run(turn, signal.definition)
+    if target.slot not in turn.process.nodes and not turn.all_fragments():
+        raise Refusal("invalid", f"version {turn.process.version} of {turn.process.name!r} has no step {target.slot!r}")
+    turn.cut = signal.n
+    replace_start(turn, signal)
+    void(turn, signal.n + 1)
+    set_deadline(turn)
+    for frame, it in reversed(frames):
+        reopen_row(turn, frame, k=it)
+    again(turn, target, signal)
+    for step in cut_off:
+        if step.state in (State.JOIN, State.SCOPE):
+            reopen_row(turn, step)
+        else:
+            new_attempt(turn, step)
+    regrow(turn, [s for s in steps if s.n not in turn.reopened], target)
+    recount(turn)
+
+
+def cancelled(steps: list[Step], frames: list[tuple[Step, int]]) -> list[Step]:
+    """Steps beside the one to go on from that were cut off by the run's end: what waits for them would wait for ever."""
+    places = {0: 0} | {frame.n: it for frame, it in frames}
+    newest = {(step.slot, step.scope, step.it): step for step in steps}
+    found: list[Step] = []
+    for step in newest.values():
+        if step.status != StepStatus.CANCELED or step.bits & DEALT_WITH or step.n in places:
+            continue
+        if places.get(step.scope) == step.it or step.thread:
+            found.append(step)
+            if step.state == State.SCOPE:
+                places[step.n] = step.k
+    return sorted(found, key=lambda step: step.n)
+
+
+def survivors(turn: Turn, low: int, high: int) -> list[Step]:
+    """Ended steps of those numbers, ascending. Raises Refusal when there are too many to look at."""
+    steps: list[Step] = list(turn.facts.answer(EndedKey(low, high, MOST + 1)))
+    if len(steps) > MOST:
+        raise Refusal("invalid", f"the run has more than {MOST} steps; start it anew instead")
+    steps.sort(key=lambda step: step.n)
+    turn.survivors = {(step.slot, step.scope, step.it): step for step in steps}
+    return steps
+
+
+def frames_of(turn: Turn, step: Step) -> list[tuple[Step, int]]:
+    """The scope steps that contain a step, innermost first, each with the iteration that the step belongs to."""
+    frames: list[tuple[Step, int]] = []
+    scope, it = step.scope, step.it
+    while scope > 0:
+        above = turn.step(scope)
+        if not isinstance(above, Step):
+            raise Refusal("no step", f"the iteration that step {step.n} was part of is not kept any more")
+        frames.append((above, it))
+        scope, it = above.scope, above.it
+    if scope < 0:
+        raise Refusal("invalid", "a step of a thread cannot be the place to go on from; name the step that started the thread")
+    return frames
+
+
+def reopen_row(turn: Turn, step: Step, k: int | None = None) -> OpenStep:
+    """An ended step is open again under its own number; the token counts in its owner."""
+    row = OpenStep(
+        step.run,
+        step.n,
+        step.slot,
+        step.state,
+        step.scope,
+        step.it,
+        step.thread,
+        step.attempt,
+        step.previous,
+        step.opened,
+        turn.now,
+        step.first,
+        step.input,
+        step.output if step.state == State.SCOPE else None,
+        k=step.k if k is None else k,
+        child=step.child,
+        started=step.started,
+        bits=step.bits & int(Bit.THREAD | Bit.BUILT_IN),
+    )
+    turn.reopened.add(step.n)
+    turn.ended.pop(step.n, None)
+    turn.add(row)
+    turn.grow(step.scope)
+    return row
+
+
+def again(turn: Turn, target: Step, signal: Rewind) -> None:
+    """The step that was named is entered anew, under its own number."""
+    turn.reopened.add(target.n)
+    turn.grow(target.scope)
+    turn.reuse = target.n
+    turn.given = signal.step_input
+    # What it publishes must not look like a repeat of what it published before.
+    attempt = target.attempt + 1 if target.state == State.EMIT else 0
+    turn.agenda.append(Token(target.slot, target.thread, target.scope, target.it, attempt))
+
+
+# ---- what failed
+
+
+def retry_failed(turn: Turn, children: bool) -> None:
+    steps = survivors(turn, 1, turn.head.next_n)
+    newest: dict[tuple[str, int, int], Step] = {}
+    for step in steps:
+        if step.slot != END:
+            newest[step.slot, step.scope, step.it] = step
+    bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
+    if not bad:
+        raise Refusal("nothing to retry", "no step of the run has failed or was cancelled")
+    refuse_threads(bad)
+    reopen_run(turn)
+    turn.cut = turn.head.next_n
+    set_deadline(turn)
+    drop_end(turn, steps)
+    owners = [s for s in bad if s.state in (State.JOIN, State.SCOPE)]
+    for step in sorted(owners, key=lambda s: s.n):
+        reopen_row(turn, step)
+    for step in sorted(bad, key=lambda s: s.n):
+        if step in owners:
+            continue
+        if step.state == State.CALL and children and step.child and not step.bits & Bit.THREAD:
+            reopen_row(turn, step)
+            turn.effects.append(SignalRun(step.child, Rewind(to="failed", children=True, strict=False)))
+        else:
+            new_attempt(turn, step)
+    regrow(turn, [s for s in steps if s.n not in turn.reopened], None)
+    recount(turn)
+
+
+def unforgiven(bad: list[Step]) -> list[Step]:
+    """Without the steps of scopes that have ended well all the same. Ascending."""
+    kept: dict[int, Step] = {}
+    for step in sorted(bad, key=lambda s: s.n):
+        if step.scope <= 0 or step.scope in kept:
+            kept[step.n] = step
+    return list(kept.values())
+
+
+def refuse_threads(bad: list[Step]) -> None:
+    """What stood inside threads when the run ended is not put together again."""
+    for step in bad:
+        if step.thread or step.bits & Bit.THREAD:
+            raise Refusal(
+                "invalid",
+                f"step {step.slot!r} was open in a thread when the run ended; start the run again, or from a step before",
+            )
+
+
+def revive(turn: Turn, signal: ChildReopened) -> None:
+    """A child goes on: the call that had ended is open again, and with it this run."""
+    step = turn.step(signal.n)
+    if not isinstance(step, Step) or step.child != signal.child:
+        raise Refusal("step ended", "the calling step is open, or belongs to another child by now")
+    steps = survivors(turn, 1, turn.head.next_n) if turn.head.status >= RunStatus.COMPLETED else []
+    newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
+    bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
+    # A call that ended well, or was forgiven, has let its token go on: it cannot go a second time.
+    if step.n not in {s.n for s in bad}:
+        raise Refusal("not ended", "the caller has gone on without this child")
+    refuse_threads([step, *bad])
+    reopen_run(turn)
+    turn.cut = turn.head.next_n
+    set_deadline(turn)
+    drop_end(turn, steps)
+    bad = [s for s in bad if s.n != step.n]
+    for other in bad:
+        if other.state in (State.JOIN, State.SCOPE):
+            reopen_row(turn, other)
+    reopen_row(turn, step)
+    for other in bad:
+        if other.n not in turn.reopened:
+            new_attempt(turn, other)
+    regrow(turn, [s for s in steps if s.n not in turn.reopened], None)
+    recount(turn)
+
+
+def drop_end(turn: Turn, steps: list[Step]) -> None:
+    """The step that recorded the run's end is taken back."""
+    for step in steps:
+        if step.slot == END:
+            turn.reopened.add(step.n)
+            steps.remove(step)
+            return
+
+
+def new_attempt(turn: Turn, step: Step) -> None:
+    old = copy(step)
+    old.bits |= int(Bit.RETRIED)
+    rewrite(turn, old)
+    turn.grow(step.scope)
+    turn.agenda.append(Token(step.slot, step.thread, step.scope, step.it, step.attempt + 1, step.n, step.first))
+
+
+def recount(turn: Turn) -> None:
+    """Joins that were reopened count anew; scopes that hold no token look whether they go on."""
+    for row in list(turn.open_rows.values()):
+        if row.state == State.JOIN and not row.left:
+            node = turn.node(row.slot)
+            if isinstance(node, Join):
+                row.bits &= ~int(Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED)
+                count_join(turn, node, row)
+        elif row.state == State.SCOPE and not row.left:
+            turn.agenda.append(Emptied(row.n))
+
+
+# ---- lost tokens
+
+
+def regrow(turn: Turn, steps: list[Step], target: Step | None) -> None:
+    """Finds successful steps whose token went on to something that was taken back, and sends it on its way again."""
+    places: dict[tuple[str, int, int], int] = {}
+    for step in steps:
+        places[step.slot, step.scope, step.it] = step.n
+    for row in turn.open_rows.values():
+        places[row.slot, row.scope, row.it] = max(row.n, places.get((row.slot, row.scope, row.it), 0))
+    if target is not None:
+        places[target.slot, target.scope, target.it] = target.n
+    for item in turn.agenda:
+        if isinstance(item, Token):
+            places[item.node, item.scope, item.it] = turn.head.next_n
+    live = {0, *(row.n for row in turn.open_rows.values() if row.state == State.SCOPE)}
+    for step in steps:
+        if step.n in turn.reopened or step.status in BAD or step.scope not in live:
+            continue
+        if step.scope > 0 and step.it != turn.open_rows[step.scope].k:
+            continue
+        node = turn.node(step.slot)
+        if isinstance(node, Fork):
+            regrow_fork(turn, node, step, places)
+        elif isinstance(node, Join) and missing(turn, node, step):
+            reopen_join(turn, node, step)
+        elif not reached(turn, node, step, places):
+            turn.grow(step.scope)
+            leave(turn, node, step)
+
+
+def regrow_fork(turn: Turn, node: Fork, step: Step, places: dict[tuple[str, int, int], int]) -> None:
+    branches = node.branches or (turn.all_fragments()[node.name].branches if node.name in turn.all_fragments() else ())
+    for name in branches:
+        if not any(places.get((slot, step.scope, step.it), -1) > step.n for slot in first_traced(turn, name)):
+            turn.grow(step.scope)
+            turn.agenda.append(Token(name, step.thread, step.scope, step.it))
+
+
+def missing(turn: Turn, node: Join, step: Step) -> bool:
+    """Whether a finished join has not enough ends any more, with what was taken back."""
+    slots = awaited(turn, node)
+    found = look(turn, [(slot, step.scope, step.it) for slot in slots])
+    ended = sum(isinstance(other, Step) and not other.bits & Bit.RETRIED for other in found)
+    return needed(node, len(slots), ended) > 0
+
+
+def reopen_join(turn: Turn, node: Join, step: Step) -> None:
+    row = reopen_row(turn, step)
+    count_join(turn, node, row)
+
+
+def reached(turn: Turn, node: Node, step: Step, places: dict[tuple[str, int, int], int]) -> bool:
+    """Whether the way on from a step leads to a step that is still there."""
+    if isinstance(node, End | Raise):
+        return True
+    names = {slot for name in ways(node) for slot in first_traced(turn, name)}
+    if not names:
+        return True
+    return any(places.get((slot, step.scope, step.it), -1) > step.n for slot in names)
+
+
+def ways(node: Node) -> list[str]:
+    if isinstance(node, Choice | Fork):
+        return targets(node)
+    return [edge.to for edge in node.next if edge.to] + [rule.to for rule in node.on_failure if rule.action == "edge"]
+
+
+def first_traced(turn: Turn, name: str) -> set[str]:
+    """The traced nodes that a token at `name` may come to next, through silent ones."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    pending = [name]
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = turn.node(name)
+        if node.trace or not isinstance(node, Choice | Assign | Fork):
+            found.add(name)
+        else:
+            pending += targets(node)
+    return found

@@ -1,0 +1,200 @@
+"""What an expression of a process sees: the run as it is in the middle of a turn, and the step at hand.
+
+A `Scene` is made for each evaluation. Everything is read through the turn, so that what is not loaded surfaces as a need.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import convert
+
+from pelton.kernel.expressions.base import Evaluation, Expression, ExpressionError, Outcome, Unanswered
+from pelton.kernel.machine.draft import Moment, StepFailure, Turn
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import Codec, EvaluationKey, FoundKey, IterationKey, Missing, RecordKey, VarsKey
+from pelton.kernel.model.state import START, Failure, OpenStep, Record, Run, StartMeta, Step
+from pelton.kernel.model.transition import UNSET
+
+MASK = (1 << 53) - 1
+
+
+class End:
+    """How the run ends, for the expressions that are evaluated then."""
+
+    __slots__ = ("failure", "output", "reason", "status")
+
+    def __init__(self, status: int, reason: str, failure: Failure | None, output: Any = None) -> None:
+        self.status = status
+        self.reason = reason
+        self.failure = failure
+        self.output = output  # of the run, for what is said to its sequels
+
+
+class Scene:
+    __slots__ = ("end", "iteration", "step", "thread", "turn", "value")
+
+    def __init__(
+        self,
+        turn: Turn,
+        step: OpenStep | Step | None = None,
+        value: Any = None,
+        thread: int = 0,
+        iteration: int = 0,
+        end: End | None = None,
+    ) -> None:
+        self.turn = turn
+        self.step = step  # the step at hand
+        self.value = value  # its evaluated input; the selected text; what was reported
+        self.thread = thread
+        self.iteration = iteration  # of the scope step at hand
+        self.end = end
+
+    @property
+    def now(self) -> int:
+        return self.turn.now
+
+    @property
+    def seed(self) -> int:
+        step = self.step
+        return mix(self.turn.head.key, step.n if step is not None else 0, step.attempt if step is not None else 0)
+
+    @property
+    def run(self) -> Run:
+        return self.turn.head
+
+    @property
+    def process(self) -> Process:
+        return self.turn.process
+
+    @property
+    def codec(self) -> Codec:
+        return self.turn.facts.codec
+
+    @property
+    def moment(self) -> Moment:
+        """When this happens, and by whom: who gave the signal, else who started the run."""
+        turn = self.turn
+        if turn.moment is None:
+            meta = self.meta
+            turn.moment = Moment(turn.now, turn.facts.stamp, meta.actor or "", str(meta.extra.get("request", "")))
+        return turn.moment
+
+    @property
+    def record(self) -> Any:
+        """The body of the run's record; None when it has none."""
+        turn = self.turn
+        if turn.book is not None:
+            return turn.book.record.body if turn.book.record is not None else None
+        found: Record | None = None if turn.created else turn.facts.answer(RecordKey())
+        return found.body if found is not None else None
+
+    @property
+    def standing(self) -> Record | None:
+        """The run's record as this turn found it; None when the turn begins the run."""
+        turn = self.turn
+        if turn.book is not None:
+            loaded: Record | None = turn.book.loaded.record
+            return loaded
+        found: Record | None = None if turn.created else turn.facts.answer(RecordKey())
+        return found
+
+    def found(self, name: str, text: str) -> list[Record]:
+        """Records of other runs that have this attribute, oldest run first, at most 2,000; as they are in the store."""
+        return [] if self.turn.created else list(self.turn.facts.answer(FoundKey(name, text)))
+
+    def counts(self) -> dict[str, int]:
+        """How many children there are of each kind that they are counted as; "": of those that are to begin and have not yet."""
+        return {name[1:]: value for name, value in self.variables().items() if name.startswith("#") and value > 0}
+
+    @property
+    def meta(self) -> StartMeta:
+        """What was said about the run when it was started."""
+        start = self.turn.newest(START)
+        return meta_of(start)
+
+    @property
+    def input(self) -> Any:
+        """The run's input."""
+        start = self.turn.newest(START)
+        return start.output if start is not None else None
+
+    def newest(self, slot: str, it: int | None = None) -> OpenStep | Step | None:
+        """The newest step of a slot; of iteration `it` when given."""
+        if it is None:
+            return self.turn.newest(slot)
+        mine = self.turn.of_iteration(slot, it)
+        if mine is not None or self.turn.created:
+            return mine
+        found: OpenStep | Step | None = self.turn.facts.answer(IterationKey(slot, it))
+        return found
+
+    def just_ended(self, *slots: str) -> Step | None:
+        """The step of these slots that ended in this turn: of several tokens that pass there, the one that goes on now."""
+        found = [step for step in self.turn.ended.values() if step.slot in slots]
+        return max(found, key=lambda step: step.n, default=None)
+
+    def var(self, name: str) -> Any:
+        found = self.turn.var(self.thread, name)
+        return found[0] if found else None
+
+    def variables(self) -> dict[str, Any]:
+        """All variables of the root thread."""
+        known: dict[str, Any] = {} if self.turn.created else dict(self.turn.facts.answer(VarsKey(0)))
+        for (no, name), value in self.turn.variables.items():
+            if no == 0:
+                known[name] = value
+        return {name: value for name, value in known.items() if value is not UNSET}
+
+    def loop(self, slot: str) -> int:
+        """The current iteration of a scope; 0 when it has not begun."""
+        row = self.turn.newest(slot)
+        return row.k if row is not None else 0
+
+    def item(self, slot: str) -> Any:
+        """The item of a scope's current iteration; None when it has none."""
+        row = self.turn.newest(slot)
+        if not isinstance(row, OpenStep) or not isinstance(row.waits, list) or not 0 < row.k <= len(row.waits):
+            return None
+        return row.waits[row.k - 1]
+
+    def evaluated(self, question: Evaluation) -> Outcome | None:
+        return self.turn.facts.evaluated(question)
+
+
+def meta_of(start: OpenStep | Step | None) -> StartMeta:
+    return convert(start.input, StartMeta) if start is not None and start.input else StartMeta()
+
+
+def mix(run: int, n: int, attempt: int) -> int:
+    """A number that looks random and is the same for the same step."""
+    x = (run * 0x9E3779B97F4A7C15 + n * 0xBF58476D1CE4E5B9 + attempt * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    x ^= x >> 31
+    x = (x * 0xD6E8FEB86659FD93) & 0xFFFFFFFFFFFFFFFF
+    return (x ^ (x >> 32)) & MASK
+
+
+def evaluate(expression: Expression, scene: Scene) -> Any:
+    """The value. Raises StepFailure for an error of its author, Missing for facts; asks for all that it may read at once."""
+    try:
+        return expression.evaluate(scene)
+    except Unanswered as question:
+        raise Missing(EvaluationKey(question.question)) from None
+    except ExpressionError as error:
+        kind = "timed out" if error.timed_out else "technical"
+        raise StepFailure(Failure("expression", kind, error.message, None, error.timed_out)) from None
+    except Missing as first:
+        raise Missing(*dict.fromkeys([*first.keys, *others(expression, scene)])) from None
+
+
+def others(expression: Expression, scene: Scene) -> list[Any]:
+    keys: list[Any] = []
+    for read in expression.reads:
+        try:
+            if read.kind == "slot":
+                scene.newest(read.name)
+            else:
+                scene.var(read.name)
+        except Missing as missing:
+            keys += missing.keys
+    return keys

@@ -1,0 +1,353 @@
+"""Threads: scopes with variables of their own and a set of reasons why they are halted.
+
+A thread that is halted lets no token move: tokens park in it. It is *halting* while a step in it must be let finish, then
+*halted*. Reasons are a set, so an operator, an interrupt and a failure may halt a thread side by side; it runs when the last
+reason is gone. What halts a thread halts its children, except that the handler of an interrupt or a failure runs meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pelton.kernel.machine.draft import THREADED, Broken, Failed, Parked, Token, Turn
+from pelton.kernel.machine.flow import cancel, finish, leave, look, retire
+from pelton.kernel.machine.scene import Scene, evaluate
+from pelton.kernel.machine.waits import rearm
+from pelton.kernel.model.process import Join, Node
+from pelton.kernel.model.reads import ThreadsKey
+from pelton.kernel.model.state import Bit, Failure, Halt, OpenStep, State, Step, StepStatus, Thread, ThreadStatus
+
+HANDLERS = (int(Halt.INTERRUPTED), int(Halt.HANDLING))
+
+
+def all_threads(turn: Turn) -> list[Thread]:
+    """Every thread that has a row, by number."""
+    if not turn.head.flags & THREADED:
+        return []
+    if turn.every_thread is None:
+        turn.every_thread = {} if turn.created else {t.no: t for t in turn.facts.answer(ThreadsKey())}
+    known = turn.every_thread | turn.threads
+    return [known[no] for no in sorted(known)]
+
+
+def children(turn: Turn, no: int) -> list[Thread]:
+    return [t for t in all_threads(turn) if t.parent == no and t.no != no and t.status < ThreadStatus.COMPLETED]
+
+
+def start_thread(
+    turn: Turn,
+    entry: str,
+    parent: int,
+    owner: int,
+    *,
+    handles: str = "",
+    handled: int = 0,
+    variables: dict[str, Any] | None = None,
+) -> Thread:
+    """A new thread at node `entry`. With `handles` it waits until its parent stands still."""
+    head = turn.head
+    no = head.threads
+    head.threads += 1
+    above = turn.edit_thread(parent)
+    above.children += 1
+    reasons: tuple[tuple[int, int], ...] = ()
+    if handles in ("interrupt", "failure"):
+        reasons = ((int(Halt.NOT_YET), parent),)
+    elif above.reasons:
+        reasons = ((int(Halt.PARENT), parent),)
+    thread = Thread(
+        head.key,
+        no,
+        # Nothing in it can be open yet, so one that starts halted stands still.
+        int(ThreadStatus.HALTED if reasons else ThreadStatus.RUNNING),
+        parent=parent,
+        owner=owner,
+        body=entry,
+        open=1,
+        reasons=reasons,
+        handles=handles,
+        handled=handled,
+        opened=turn.now,
+    )
+    turn.threads[no] = thread
+    head.flags |= THREADED
+    for name, value in (variables or {}).items():
+        turn.variables[no, name] = value
+    body = turn.process.bodies.get(entry)
+    if body is not None:
+        scene = Scene(turn, thread=no)
+        for name, expression in body.variables.items():
+            if (no, name) not in turn.variables:
+                turn.variables[no, name] = evaluate(expression, scene)
+    turn.agenda.append(Token(entry, no, -no, 0))
+    return thread
+
+
+def inside(turn: Turn, row: OpenStep | Token, scope: int) -> bool:
+    """Whether a row is in the body of scope step `scope`, at any depth, child threads included."""
+    owner = row.scope
+    while owner > 0:
+        if owner == scope:
+            return True
+        above = turn.open(owner)
+        owner = above.scope if above is not None else 0
+    thread = turn.thread(-owner) if owner else None
+    return thread is not None and belongs(turn, thread, scope)
+
+
+def belongs(turn: Turn, thread: Thread, scope: int) -> bool:
+    """Whether a thread was started by a step, by one inside it, or by a thread that was."""
+    if not thread.owner:
+        above = turn.thread(thread.parent) if thread.parent > 0 else None
+        return above is not None and belongs(turn, above, scope)
+    owner = turn.open(thread.owner)
+    return thread.owner == scope or (owner is not None and inside(turn, owner, scope))
+
+
+def empty(turn: Turn, scope: int, reason: str) -> None:
+    """All that is inside a step goes, rows and threads; the step itself stays."""
+    threads = [t for t in all_threads(turn) if t.no and t.status < ThreadStatus.COMPLETED and belongs(turn, t, scope)]
+    rows = [row for row in turn.all_open() if inside(turn, row, scope)]
+    turn.forget(lambda token: inside(turn, token, scope))
+    for row in rows:
+        cancel(turn, row, reason)
+    for thread in threads:
+        mine = turn.edit_thread(thread.no)
+        mine.status, mine.ended, mine.open, mine.reasons, mine.reason = ThreadStatus.CANCELED, turn.now, 0, (), reason
+    for thread in threads:
+        gone(turn, thread)
+
+
+# ---- halting
+
+
+def applies(reason: tuple[int, int], child: Thread) -> bool:
+    """Whether a reason of a thread halts this child of it too."""
+    return not (child.handles and reason[0] in HANDLERS)
+
+
+def halt(turn: Turn, no: int, reason: tuple[int, int]) -> None:
+    thread = turn.edit_thread(no)
+    if reason in thread.reasons or thread.status >= ThreadStatus.COMPLETED:
+        return
+    first = not thread.reasons
+    thread.reasons += (reason,)
+    for child in children(turn, no):
+        if applies(reason, child):
+            halt(turn, child.no, (int(Halt.PARENT), no))
+    if first:
+        thread.status = ThreadStatus.HALTING
+        for row in turn.all_open():
+            if row.thread == no and row.state != State.PARKED and turn.node(row.slot).on_halt == "cancel":
+                cancel(turn, row, "halted")
+                turn.park(Token(row.slot, row.thread, row.scope, row.it))
+    turn.agenda.append(Parked(no))
+
+
+def parked(turn: Turn, item: Parked) -> None:
+    """Looks whether a halting thread stands still now, and if so lets the handlers go that wait for that."""
+    thread = turn.thread(item.thread)
+    if thread is None or not thread.reasons or thread.status >= ThreadStatus.COMPLETED:
+        return
+    if thread.status == ThreadStatus.HALTING and not any(unfinished(turn, row, thread.no) for row in turn.all_open()):
+        thread = turn.edit_thread(thread.no)
+        thread.status = ThreadStatus.HALTED
+    if thread.status == ThreadStatus.HALTED:
+        release(turn, thread)
+
+
+def unfinished(turn: Turn, row: OpenStep, no: int) -> bool:
+    return row.thread == no and row.state in (State.WORK, State.CALL, State.EMIT) and turn.node(row.slot).on_halt == "finish"
+
+
+def still(turn: Turn, thread: Thread) -> bool:
+    """Whether a thread and the children that it halted stand still."""
+    if thread.status != ThreadStatus.HALTED:
+        return False
+    return all(still(turn, child) for child in children(turn, thread.no) if not child.handles)
+
+
+def release(turn: Turn, thread: Thread) -> None:
+    if any(kind == Halt.PARENT for kind, _ in thread.reasons):
+        above = turn.thread(thread.parent)
+        if above is not None:
+            release(turn, above)
+    if still(turn, thread):
+        for kind, by in thread.reasons:
+            if kind in HANDLERS:
+                resume(turn, by, (int(Halt.NOT_YET), thread.no))
+
+
+def resume(turn: Turn, no: int, reason: tuple[int, int]) -> None:
+    """Takes a reason away; with the last one the thread's tokens move again."""
+    thread = turn.thread(no)
+    if thread is None or reason not in thread.reasons:
+        return
+    thread = turn.edit_thread(no)
+    thread.reasons = tuple(other for other in thread.reasons if other != reason)
+    for child in children(turn, no):
+        if not any(applies(other, child) for other in thread.reasons):
+            resume(turn, child.no, (int(Halt.PARENT), no))
+    if thread.reasons:
+        return
+    if thread.status < ThreadStatus.COMPLETED:
+        thread.status = ThreadStatus.RUNNING
+    for row in turn.all_open():
+        if row.thread == no and row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS:
+            rearm(turn, row)
+    unpark(turn, [row for row in turn.all_open() if row.state == State.PARKED and row.thread == no])
+
+
+def unpark(turn: Turn, rows: list[OpenStep]) -> None:
+    """Sends parked tokens on their way, in the order in which they parked."""
+    left = [row for row in rows if row.bits & Bit.VIA_LEAVE]
+    steps = dict(zip((row.n for row in left), look(turn, [(row.slot, row.scope, row.it) for row in left]), strict=True))
+    for row in sorted(rows, key=lambda row: -row.n):
+        turn.close(row)
+        if row.bits & Bit.VIA_LEAVE:
+            node = turn.node(row.slot)
+            step = steps[row.n]
+            place = step if isinstance(step, Step) else Token(row.slot, row.thread, row.scope, row.it)
+            leave(turn, node, place, skip_assigns=bool(row.bits & Bit.SKIPS_ASSIGNS))
+        else:
+            token = Token(row.slot, row.thread, row.scope, row.it, row.attempt, row.previous, row.first, row.due, row.k)
+            turn.agenda.append(token)
+
+
+# ---- handlers
+
+
+def handle(turn: Turn, node: Node, step: Step, entry: str, failure: Failure) -> None:
+    """A handler thread for a failed step, whose thread is halted; when it completes, the token goes on without assignments."""
+    turn.park(Token(node.name, step.thread, step.scope, step.it), int(Bit.VIA_LEAVE | Bit.SKIPS_ASSIGNS))
+    given = {"INPUT": failure.content if failure.content is not None else failure.message}
+    thread = start_thread(turn, entry, step.thread, 0, handles="failure", handled=step.n, variables=given)
+    halt(turn, step.thread, (int(Halt.HANDLING), thread.no))
+
+
+def interrupt(turn: Turn, no: int, entry: str, variable: str, body: Any) -> Thread:
+    """Halts a thread and its children, and runs `entry` as a thread meanwhile."""
+    thread = start_thread(turn, entry, no, 0, handles="interrupt", variables={variable: body})
+    halt(turn, no, (int(Halt.INTERRUPTED), thread.no))
+    return thread
+
+
+# ---- ends
+
+
+def thread_over(turn: Turn, no: int) -> None:
+    """The last token of a thread is gone."""
+    thread = turn.edit_thread(no)
+    if thread.status >= ThreadStatus.COMPLETED or thread.open:
+        return
+    if thread.failure:
+        break_thread(turn, no, Failure(thread.failure, "technical", thread.reason), 0)
+        return
+    thread.status, thread.ended = ThreadStatus.COMPLETED, turn.now
+    gone(turn, thread)
+    reason = {"interrupt": Halt.INTERRUPTED, "failure": Halt.HANDLING}.get(thread.handles)
+    if reason is not None:
+        resume(turn, thread.parent, (int(reason), no))
+    owner = turn.open(thread.owner) if thread.owner else None
+    if owner is not None:
+        if owner.state == State.SCOPE:
+            retire(turn, owner.n)
+        elif owner.state == State.CALL:
+            finish(turn, turn.edit(owner), thread.output)
+    counted = thread.parent if thread.handles == "child" else no
+    count_thread(turn, counted, failed=None)
+
+
+def gone(turn: Turn, thread: Thread) -> None:
+    """A thread has ended: its parent has a child less, and an `end` that waits for the children may go on."""
+    above = turn.edit_thread(thread.parent)
+    above.children -= 1
+    if above.children == 0:
+        for row in turn.all_open():
+            if row.thread == above.no and row.bits & Bit.AWAITS_THREADS:
+                end_awaiting(turn, turn.edit(row))
+
+
+def end_awaiting(turn: Turn, row: OpenStep) -> None:
+    """All child threads are over: one that failed unnoticed fails the thread that waited for it."""
+    for thread in all_threads(turn):
+        if thread.parent == row.thread and thread.no != row.thread and thread.status == ThreadStatus.FAILED:
+            failure = Failure("child failed", "technical", thread.reason or f"thread {thread.no} failed", None, False)
+            turn.agenda.append(Failed(row.n, failure, int(StepStatus.FAILED)))
+            return
+    finish(turn, row, row.output)
+
+
+def count_thread(turn: Turn, no: int, failed: Failure | None) -> bool:
+    """Joins that wait for a thread are counted down. True when one did."""
+    found = False
+    for seen in turn.all_open():
+        node = turn.node(seen.slot) if seen.state == State.JOIN else None
+        if not isinstance(node, Join) or node.threads is None or no not in (seen.waits or ()):
+            continue
+        found = True
+        row = turn.edit(seen)
+        if failed is not None:
+            rule = next((rule for rule in node.per_thread if rule.matches(failed)), None)
+            if rule is not None and rule.action == "body":
+                start_thread(turn, rule.to, no, 0, handles="child", variables={"INPUT": failed.content})
+                continue
+            if rule is None or rule.action != "continue":
+                turn.agenda.append(Failed(row.n, failed, int(StepStatus.FAILED)))
+                continue
+        row.left -= 1
+        if row.left <= 0:
+            complete_thread_join(turn, node, row)
+    return found
+
+
+def complete_thread_join(turn: Turn, node: Join, row: OpenStep) -> None:
+    outputs: dict[str, Any] = {}
+    for no in row.waits or ():
+        thread = turn.thread(no)
+        if thread is None:
+            continue
+        if thread.status < ThreadStatus.COMPLETED and node.losers == "halt":
+            stop_thread(turn, thread, "lost to another thread", ThreadStatus.CANCELED)
+            gone(turn, thread)
+        elif thread.status == ThreadStatus.COMPLETED:
+            outputs[str(no)] = thread.output
+    finish(turn, row, outputs)
+
+
+def stop_thread(turn: Turn, thread: Thread, reason: str, status: ThreadStatus) -> None:
+    """Everything open in a thread and below it goes."""
+    for child in children(turn, thread.no):
+        stop_thread(turn, child, reason, ThreadStatus.CANCELED)
+    turn.forget(lambda token: token.thread == thread.no)
+    for row in turn.all_open():
+        if row.thread == thread.no:
+            cancel(turn, row, reason)
+    thread = turn.edit_thread(thread.no)
+    thread.status, thread.ended, thread.open, thread.reasons, thread.reason = status, turn.now, 0, (), reason
+
+
+def break_thread(turn: Turn, no: int, failure: Failure, n: int) -> None:
+    """A thread fails: whoever waits for it fails in its turn, or takes it as its rules say."""
+    thread = turn.edit_thread(no)
+    if thread.status >= ThreadStatus.COMPLETED:
+        return
+    stop_thread(turn, thread, failure.message, ThreadStatus.FAILED)
+    thread = turn.edit_thread(no)
+    thread.failure = failure.name
+    if thread.handles in ("interrupt", "failure"):
+        above = turn.edit_thread(thread.parent)
+        above.children -= 1
+        turn.agenda.append(Broken(-thread.parent, thread.parent, failure, n, int(StepStatus.FAILED)))
+        return
+    owner = turn.open(thread.owner) if thread.owner else None
+    if owner is not None:
+        above = turn.edit_thread(thread.parent)
+        above.children -= 1
+        if owner.state == State.SCOPE:
+            turn.agenda.append(Broken(owner.n, owner.thread, failure, n, int(StepStatus.FAILED)))
+        else:
+            turn.agenda.append(Failed(owner.n, failure, int(StepStatus.FAILED)))
+        return
+    count_thread(turn, no, failure)
+    gone(turn, thread)

@@ -1,0 +1,383 @@
+"""The process graph: the one form that every definition is compiled to.
+
+Nodes are named; a traced node's name is the slot under which its steps are kept, so names must be the same from version to
+version. The kinds are few and general; everything that only one language knows stays in `face`, which the kernel carries and
+never opens. A path of tokens ends where a node has no way on ("" as target): the token is counted out of its scope or thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import Expression
+from pelton.kernel.model.signals import Signal, Trigger
+from pelton.kernel.model.state import Failure, RunStatus, StartMeta, StepStatus
+
+
+class Assignment(Struct, frozen=True):
+    name: str
+    value: Expression
+
+
+class Edge(Struct, frozen=True):
+    """`guard` None = open. `assigns` are applied all or none before the token moves."""
+
+    to: str
+    guard: Expression | None = None
+    assigns: tuple[Assignment, ...] = ()
+
+
+class Retry(Struct, frozen=True):
+    """`as_new_step`: another attempt is a step of its own with fresh input (else the same step is offered again)."""
+
+    count: int = 0
+    delay: int = 0  # milliseconds
+    logic: Literal["fixed", "linear", "exponential"] = "fixed"
+    factor: float = 1.0
+    cap: int = 0  # milliseconds, 0 = none
+    jitter: int = 0  # milliseconds, seeded by run, step and attempt
+    as_new_step: bool = True
+
+
+class Limit(Struct, frozen=True):
+    after: int  # milliseconds
+    action: Literal["retry", "fail", "fail run", "edge", "fact"] = "retry"
+    to: str = ""  # with "edge"
+    message: str = ""  # may hold {elapsed}, {limit}, {step}, filled in seconds / the step's public id
+
+
+class Limits(Struct, frozen=True):
+    queue: Limit | None = None  # until it is first handed out
+    idle: Limit | None = None  # without a sign of life, once handed out
+    attempt: Limit | None = None  # from the hand-out
+    total: Limit | None = None  # over all attempts, from the first opening
+
+
+class Rule(Struct, frozen=True):
+    """What follows a final failure that matches (empty = any).
+
+    propagate: the scope that owns the step fails, else its thread. abort: the run fails at once. continue: the step counts as
+    completed with errors. defer: go on, and let the scope or run fail when its last token is gone. edge: on to node `to`.
+    body: a handler thread at `to`; when it completes the token goes on.
+    """
+
+    action: Literal["propagate", "abort", "continue", "defer", "edge", "body"]
+    names: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    to: str = ""
+
+    def matches(self, failure: Failure) -> bool:
+        return (not self.names or failure.name in self.names) and (not self.kinds or failure.kind in self.kinds)
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    name: str
+    next: tuple[Edge, ...] = ()  # the first whose guard holds; none = the token ends here
+    trace: bool = True  # an activation is a step with a number
+    input: Expression | None = None
+    retry: Retry | None = None
+    limits: Limits = Limits()
+    on_failure: tuple[Rule, ...] = ()
+    on_halt: Literal["finish", "stop", "cancel"] = "finish"
+    skippable: bool = True
+    fuel: int = 1
+    face: Any = None
+
+
+class Work(Node, frozen=True, kw_only=True):
+    """Someone else does it. `queue` of a built-in operation starts with "@"."""
+
+    queue: str | Expression
+    delay: int = 0  # milliseconds before it may first be handed out
+    output: Callable[[Any, Any], Any] | None = None  # (input, reported output) → kept output
+
+
+class Arm(Struct, frozen=True, kw_only=True):
+    """`stays`: the wait stays open after the arm's assigns and body; `to`: where to go, "" = the node's own way on."""
+
+    stays: bool = False
+    to: str = ""
+    assigns: tuple[Assignment, ...] = ()
+    body: str = ""  # with stays: a thread started at this node each time
+
+
+class Outside(Arm, frozen=True, kw_only=True):
+    """A person or a caller says so (`Report`)."""
+
+
+class OnEvent(Arm, frozen=True, kw_only=True):
+    """`key` None: events posted to this run. With a key: events of that name and key in the namespace (a rendezvous)."""
+
+    event: str
+    key: Expression | None = None
+
+
+class AtTime(Arm, frozen=True, kw_only=True):
+    """`at` yields epoch milliseconds, or None for never. `every`: with stays, again after so many milliseconds."""
+
+    at: Expression
+    every: int = 0
+
+
+class OnTrigger(Arm, frozen=True, kw_only=True):
+    """`guard` sees the changed variables; `checks` yield None or a refusal's text."""
+
+    trigger: str
+    guard: Expression | None = None
+    checks: tuple[Expression, ...] = ()
+
+
+class OnCondition(Arm, frozen=True, kw_only=True):
+    """Looked at when the wait opens and whenever a variable in `when.reads` is written."""
+
+    when: Expression
+
+
+class OnMerge(Arm, frozen=True, kw_only=True):
+    when: Expression | None = None
+
+
+class Wait(Node, frozen=True, kw_only=True):
+    arms: tuple[Arm, ...]
+
+
+class Choice(Node, frozen=True, kw_only=True):
+    """With `select`: its text names a case. Without: the first edge of `next` whose guard holds."""
+
+    select: Expression | None = None
+    cases: Mapping[str, str] = {}
+    default: str = ""
+    output: Expression | None = None  # sees the selected text as `context.value`
+
+
+class Fork(Node, frozen=True, kw_only=True):
+    """One token a branch, in this order. `dynamic` yields a value that the language's compiler turns into a `Fragment`."""
+
+    branches: tuple[str, ...] = ()
+    dynamic: Expression | None = None
+    output: Expression | None = None
+
+
+class Join(Node, frozen=True, kw_only=True):
+    """Opened by the fork as its last branch. `on`: slots, in the join's own scope and iteration; `threads` yields numbers."""
+
+    on: tuple[str, ...] = ()
+    threads: Expression | None = None
+    rule: Literal["all", "first", "any", "count"] = "all"
+    count: int = 0
+    losers: Literal["leave", "halt"] = "leave"
+    per_thread: tuple[Rule, ...] = ()  # threads: what a failed one means
+
+
+class Scope(Node, frozen=True, kw_only=True):
+    """Owns a body and its iterations. `again` is looked at after each iteration (`check_first`: before the first too).
+
+    `items` yields a list: one iteration an item. `parallel`: a thread an item. `thread`: the body runs in a thread of its own.
+    """
+
+    body: str
+    again: Expression | None = None
+    items: Expression | None = None
+    check_first: bool = False
+    parallel: bool = False
+    thread: bool = False
+    keep_last: Expression | None = None  # iterations whose steps are kept, None or 0 = all
+    most: int = 1_000_000  # iterations, then it fails
+
+
+class Call(Node, frozen=True, kw_only=True):
+    """A child run, or a thread of this run at node `thread`.
+
+    `target` yields {"name": text, "version": int or None} or {"definition": body}; the child's input is this node's input, or
+    what `child_input` yields. `meta` yields the parts of StartMeta that the child gets.
+    """
+
+    target: Expression | None = None
+    thread: str = ""
+    awaits: Literal["end", "reply", "nothing"] = "end"
+    child_input: Expression | None = None
+    meta: Expression | None = None
+    output: Callable[[Any, Any], Any] | None = None
+
+
+class Emit(Node, frozen=True, kw_only=True):
+    """`sink` yields an address "scheme:rest"; `body` what is sent, which is also the step's output."""
+
+    sink: Expression
+    body: Expression
+    awaits: Literal["nothing", "outside"] | Expression = "nothing"
+
+
+class Assign(Node, frozen=True, kw_only=True):
+    """Sets variables, all or none; `output` is what the step leaves behind. The synchronous computations are this kind too."""
+
+    changes: tuple[Assignment, ...] = ()
+    merge: Expression | None = None  # yields an object whose members are set
+    output: Expression | None = None
+    record: Expression | None = None  # yields the record's new value
+
+
+class Begin(NamedTuple):
+    """Another run to start. `target` as in Call, and its `at` (microseconds) for a version of the past. `linked`: it becomes a
+    child, for which nobody waits. `after`: the member of its input that receives the key of the run begun before it in the same
+    list, "" = none. `origin`: the step of this run in whose log it is said when the start is refused."""
+
+    target: Mapping[str, Any]
+    input: Any
+    meta: StartMeta = StartMeta()
+    trigger: Trigger | None = None
+    linked: bool = True
+    after: str = ""
+    origin: int = 0
+
+
+class Tell(NamedTuple):
+    """A signal to a run, by key; this one included."""
+
+    run: int
+    signal: Signal
+
+
+class Send(Node, frozen=True, kw_only=True):
+    """Starts and signals other runs, and goes on. `what` yields a list of Begin and Tell; signals follow in commits of their own.
+    What cannot be begun is said in the step's output, and stops nothing else."""
+
+    what: Expression
+
+
+class Raise(Node, frozen=True, kw_only=True):
+    failure: Expression  # yields a Failure
+
+
+class End(Node, frozen=True, kw_only=True):
+    """Ends its thread, or with `run` the whole run with that status. `threads`: waits for the child threads first."""
+
+    run: bool = False
+    status: Expression | None = None  # yields a RunStatus
+    output: Expression | None = None
+    reason: Expression | None = None
+    threads: bool = False
+
+
+class ThreadArm(Struct, frozen=True):
+    """An interrupt: an event of this name halts the thread and its children, and `body` runs as a thread meanwhile."""
+
+    event: str
+    body: str
+    input: str = "INPUT"  # the variable that receives the event's body
+
+
+class Body(Struct, frozen=True):
+    """What a thread is made of, beside nodes: initial variables and interrupts."""
+
+    entry: str
+    variables: Mapping[str, Expression] = {}
+    interrupts: tuple[ThreadArm, ...] = ()
+
+
+class Sequel(Struct, frozen=True):
+    """When the run ends so (from inside), another process is started. `target` as in Call; None = not this time."""
+
+    statuses: frozenset[RunStatus]
+    target: Expression
+    input: Expression
+    meta: Expression | None = None
+    note: str = ""  # member of the ended run's output that names the started run, or says why there is none
+    excuse: str = "{reason}"  # how it says so; {name} is that of the process
+
+
+class Fragment(Struct):
+    """Nodes that were compiled while the run was under way (dynamic fork)."""
+
+    nodes: Mapping[str, Node]
+    branches: tuple[str, ...]
+    joins: Mapping[str, tuple[str, ...]] = {}  # join node → what it awaits instead of its own `on`
+
+
+class Records(Struct, frozen=True):
+    """A record that each run keeps of itself (see `records`). All functions are pure, and may raise Refusal where noted."""
+
+    begin: Callable[[Any], Any]  # (context) → the first value; may refuse the start
+    change: Callable[[Any, Mapping[str, Any], Any], Any]  # (value, changes, moment) → the new value; may refuse
+    live: Callable[[Any], bool]  # (value) → whether the run is among those that are looked for as open
+    attributes: Callable[[Any], tuple[tuple[str, str], ...]]  # (value) → names and texts by which the run is found
+    counted: Callable[[Any], str] | None = None  # (value) → what the parent counts it as, "" = as nothing
+    lasting: frozenset[str] = frozenset()  # attributes that stay when the record goes: the run is found by them for its past
+    # (value) → what `attributes` depends on: where these are the same objects before and after a change, they are not asked for.
+    basis: Callable[[Any], tuple[Any, ...]] | None = None
+
+
+class Process(Struct, kw_only=True):
+    """One exact version of a definition, compiled. Built once and cached; treat as read-only."""
+
+    name: str
+    version: int
+    entry: str
+    nodes: dict[str, Node]
+    bodies: dict[str, Body] = {}  # by entry node; the root's under `entry`
+    language: str = ""
+    definition: int = 0  # the row it was compiled from
+    deadline: Limit | None = None
+    output: Expression | None = None  # None: the output of the last step that ended
+    sequels: tuple[Sequel, ...] = ()
+    out_of_fuel: Literal["continue", "fail"] = "continue"
+    most_transitions: int = 0  # how often a node may be entered without a wait in between; 0 = no limit
+    fragment: Callable[[str, Any], Fragment] | None = None  # (fork node, value) → Fragment; pure; raises Invalid
+    failed_status: Callable[[Failure, StepStatus], RunStatus] | None = None
+    failed_reason: Callable[[Any, Any, Failure, int], str] | None = (
+        None  # (context, step, failure, run status) → the run's reason
+    )
+    records: Records | None = None
+    face: Any = None
+    # derived by `finish`
+    joins_of: dict[str, tuple[str, ...]] = {}
+    conditions: dict[str, tuple[str, ...]] = {}  # variable → waits whose arms read it
+
+    def finish(self) -> Process:
+        """Derives what `advance` looks up, and checks that every target exists. Raises ValueError naming node and target."""
+        joins: dict[str, list[str]] = {}
+        conditions: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            for target in targets(node):
+                if target and target not in self.nodes:
+                    raise ValueError(f"node {node.name!r} leads to {target!r}, which does not exist")
+            if isinstance(node, Join):
+                for slot in node.on:
+                    joins.setdefault(slot, []).append(node.name)
+            elif isinstance(node, Wait):
+                for arm in node.arms:
+                    if isinstance(arm, OnCondition):
+                        for read in arm.when.reads:
+                            if read.kind == "var":
+                                conditions.setdefault(read.name, []).append(node.name)
+        if self.entry not in self.nodes:
+            raise ValueError(f"the entry {self.entry!r} does not exist")
+        self.joins_of = {slot: tuple(names) for slot, names in joins.items()}
+        self.conditions = {name: tuple(waits) for name, waits in conditions.items()}
+        return self
+
+
+def targets(node: Node) -> list[str]:
+    """Every node that `node` may lead to."""
+    found = [edge.to for edge in node.next]
+    found += [rule.to for rule in node.on_failure if rule.to]
+    for limit in (node.limits.queue, node.limits.idle, node.limits.attempt, node.limits.total):
+        if limit is not None and limit.to:
+            found.append(limit.to)
+    if isinstance(node, Choice):
+        found += [*node.cases.values(), node.default]
+    elif isinstance(node, Fork):
+        found += node.branches
+    elif isinstance(node, Scope):
+        found.append(node.body)
+    elif isinstance(node, Call):
+        found.append(node.thread)
+    elif isinstance(node, Wait):
+        for arm in node.arms:
+            found += [arm.to, arm.body]
+    elif isinstance(node, Join):
+        found += [rule.to for rule in node.per_thread if rule.to]
+    return [name for name in found if name]

@@ -1,0 +1,215 @@
+"""What `advance` may ask, and how: a read-only view of what the runtime has loaded.
+
+A fact that is not there raises `Missing` inside the kernel and surfaces as `Need`; the runtime fetches the keys and calls again
+from the start. Keys are content-addressed: asking again is asking the same, so a repeated call can only get further. They are
+equal only to keys of their own type (tuples would not be: the step 3 and the thread 3 would be one key).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
+from pelton.kernel.model.state import OpenStep, Run, Step, Thread
+
+
+class NewestKey(Struct, frozen=True, gc=False):
+    """The newest step of a slot, open or ended, that no rewind took back. Answer: OpenStep | Step | None."""
+
+    slot: str
+
+
+class SlotKey(Struct, frozen=True, gc=False):
+    """The newest step of a slot in one iteration of one scope (number of the scope's step). Answer: OpenStep | Step | None."""
+
+    slot: str
+    scope: int
+    it: int
+
+
+class IterationKey(Struct, frozen=True, gc=False):
+    """The newest step of a slot in iteration `it`, whatever the scope. Answer: OpenStep | Step | None."""
+
+    slot: str
+    it: int
+
+
+class NewestBelowKey(Struct, frozen=True, gc=False):
+    """Like NewestKey, among numbers below `n` only: what a rewind that takes back all from `n` on will leave. Same answer."""
+
+    slot: str
+    n: int
+
+
+class ParkedKey(Struct, frozen=True, gc=False):
+    """Parked tokens, in the order in which they were parked, at most 1,000. Answer: list[OpenStep]."""
+
+
+class StepKey(Struct, frozen=True, gc=False):
+    """The step of a number, open or ended. Answer: OpenStep | Step | None."""
+
+    n: int
+
+
+class OpenKey(Struct, frozen=True, gc=False):
+    """Every open row of the run. Answer: list[OpenStep], by number."""
+
+
+class EndedKey(Struct, frozen=True, gc=False):
+    """Ended steps with numbers in [low, high), at most `limit`, newest first. Answer: list[Step]."""
+
+    low: int
+    high: int
+    limit: int
+
+
+class VarKey(Struct, frozen=True, gc=False):
+    """A variable. Answer: a one-element list with its value, or None when it is not set."""
+
+    thread: int
+    name: str
+
+
+class VarsKey(Struct, frozen=True, gc=False):
+    """All variables of a thread. Answer: dict[str, JSON]."""
+
+    thread: int
+
+
+class ThreadKey(Struct, frozen=True, gc=False):
+    """Answer: Thread | None."""
+
+    no: int
+
+
+class ThreadsKey(Struct, frozen=True, gc=False):
+    """All threads of the run that have rows. Answer: list[Thread], by number."""
+
+
+class RecordKey(Struct, frozen=True, gc=False):
+    """The run's document as it is. Answer: Record | None."""
+
+
+class EvaluationKey(Struct, frozen=True, gc=False):
+    """Answer: Outcome."""
+
+    question: Evaluation
+
+
+class FragmentKey(Struct, frozen=True, gc=False):
+    """The fragments that the run has acquired. Answer: list[tuple[int, str, JSON]]: number of the fork's step, node, value."""
+
+
+class DefinitionKey(Struct, frozen=True, gc=False):
+    """A definition by name; version 0 = the latest. `at`: as it was at that instant (microseconds), 0 = now. Answer: number of
+    the row (int), 0 when there is none."""
+
+    kind: str
+    name: str
+    version: int
+    at: int = 0
+
+
+class InlineKey(Struct, frozen=True, gc=False):
+    """A definition given in full, as JSON text; it is compiled and kept. Answer: number of the row, or a text: why not."""
+
+    kind: str
+    body: str
+
+
+class ProcessKey(Struct, frozen=True, gc=False):
+    """A compiled process. Answer: Process | None."""
+
+    definition: int
+
+
+class ServedKey(Struct, frozen=True, gc=False):
+    """Which of these queues work is best offered in: the first that a worker has asked for in the last `within` milliseconds,
+    else the last of them. Answer: str."""
+
+    queues: tuple[str, ...]
+    within: int
+
+
+class NewRunKey(Struct, frozen=True, gc=False):
+    """A fresh key for the child that attempt `attempt` of step n starts. Answer: int."""
+
+    n: int
+    attempt: int
+
+
+class RunKey(Struct, frozen=True, gc=False):
+    """Another run's head. It joins the read set: the commit checks that it has not moved. Answer: Run | None."""
+
+    key: int
+
+
+class FoundKey(Struct, frozen=True, gc=False):
+    """Records of runs that have an attribute, oldest run first, at most 2,000. Answer: list[Record]."""
+
+    name: str
+    text: str
+
+
+class HeldKey(Struct, frozen=True, gc=False):
+    """Events held for this run (key ""), or for a rendezvous (name, key). Answer: list[Held], oldest first, at most 100."""
+
+    name: str
+    key: str
+
+
+class Held(NamedTuple):
+    id: int
+    name: str
+    key: str
+    body: JSON
+    thread: int
+    position: int
+    posted: int
+    report: JSON  # a held Report, as builtins; None for an event
+
+
+class Missing(Exception):
+    """A fact that was not loaded."""
+
+    def __init__(self, *keys: Any) -> None:
+        super().__init__(keys)
+        self.keys = keys
+
+
+class Codec(Protocol):
+    """Turns keys into public ids and back. Pure: the secret is part of it."""
+
+    def run_id(self, key: int) -> str: ...
+    def step_id(self, key: int, n: int) -> str: ...
+
+
+class Facts(Protocol):
+    """Each method returns the answer or raises Missing."""
+
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def stamp(self) -> int:
+        """The instant of this transition in microseconds, later than that of any before it."""
+        ...
+
+    def head(self) -> Run | None: ...
+    def open(self, n: int) -> OpenStep | None:
+        """The open row of a number; None when it is not open."""
+        ...
+
+    def newest(self, slot: str) -> OpenStep | Step | None: ...
+    def at(self, slot: str, scope: int, it: int) -> OpenStep | Step | None: ...
+    def step(self, n: int) -> OpenStep | Step | None: ...
+    def var(self, thread: int, name: str) -> list[JSON] | None: ...
+    def thread(self, no: int) -> Thread | None: ...
+    def answer(self, key: Any) -> Any:
+        """Any other key of this module."""
+        ...
+
+    def evaluated(self, question: Evaluation) -> Outcome | None:
+        """None when it has not been asked yet."""
+        ...

@@ -1,0 +1,249 @@
+"""What can happen to a run. A signal is plain data: it can be stored, sent to another node, and applied again without harm.
+
+`strict` signals come from callers who want an error when nothing could be done; tolerant ones come from inside (handlers,
+timers, other runs): what cannot be applied any more is recorded as a note and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON
+from pelton.kernel.model.state import Failure, StartMeta, StepStatus
+
+
+class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    strict: bool = True
+
+
+class Trigger(Signal, frozen=True, kw_only=True):
+    """A named trigger, tried on the trigger arms of the open wait, with changes: of the record where the process keeps one, else
+    of variables. `actor`: who fires it; `request`: on whose behalf, for the record. `origin`: the run and the step that sent it,
+    in whose log it is said when it leads nowhere. `reply`: the event by which the origin hears what became of it: a body
+    `{"applied": bool, "reason": text}`; "" = none."""
+
+    name: str
+    changes: dict[str, Any] = {}
+    actor: str = ""
+    request: str = ""
+    origin: tuple[int, int] = (0, 0)
+    reply: str = ""
+
+
+class Start(Signal, frozen=True, kw_only=True):
+    """Begins a run. The head must not exist, or be EXPECTED. `key`: the new run's key, chosen by the runtime before the first
+    try. `definition`: row of the exact version. `trigger`: fired on what has opened; when it is refused, so is the start.
+    `origin`: the run and the step that asked for it, in whose log it is said when it is refused."""
+
+    key: int
+    ns: str
+    definition: int
+    input: JSON = None
+    meta: StartMeta = StartMeta()
+    parent: int = 0
+    parent_n: int = 0
+    root: int = 0  # 0: itself
+    hops: int = 0
+    trigger: Trigger | None = None
+    origin: tuple[int, int] = (0, 0)
+
+
+class Report(Signal, frozen=True, kw_only=True):
+    """A worker, a built-in operation or an outside caller says what became of a step.
+
+    The step is named by number, or by slot (its open row; `it` = iteration, 0 = the newest). `status` None means "still at it".
+    With `hold`, a report for a slot that is not open yet is held for that many milliseconds and claimed when it opens.
+    `attempt` is checked when not -1: a late report of an earlier attempt changes nothing.
+    """
+
+    n: int = 0
+    slot: str = ""
+    it: int = 0
+    attempt: int = -1
+    status: int | None = StepStatus.COMPLETED
+    output: JSON = None
+    keep_output: bool = False  # leave the output reported before as it is
+    reason: str = ""
+    failure: Failure | None = None
+    worker: str = ""
+    again_after: int = 0  # with status None: offer the work again after so many milliseconds
+    hold: int = 0
+    source: str = ""  # id of the event that caused this, for the record
+
+
+class Extend(Signal, frozen=True, kw_only=True):
+    """Sign of life: the lease of step n is counted from now. Touches lease columns only."""
+
+    n: int
+
+
+class EventArrived(Signal, frozen=True, kw_only=True):
+    """An event for the event arms of a run's waits and threads. `held` is the row that keeps it when nothing can take it yet."""
+
+    id: int
+    name: str
+    body: JSON = None
+    key: str = ""
+    thread: int = -1  # only for this thread
+    position: int = -1  # only for the wait at this position
+    posted: int = 0
+
+
+class Merge(Signal, frozen=True, kw_only=True):
+    """Data merged into the variables wherever the run is; a wait with a merge arm may leave because of it."""
+
+    changes: dict[str, Any] = {}
+
+
+class Amend(Signal, frozen=True, kw_only=True):
+    """Changes of the record without a trigger; those of a finished run included."""
+
+    changes: dict[str, Any] = {}
+    actor: str = ""
+    request: str = ""
+
+
+class Retire(Signal, frozen=True, kw_only=True):
+    """The run ends if it has not, and its record is gone from now on; what it was can still be read."""
+
+    actor: str = ""
+    request: str = ""
+    reason: str = ""
+
+
+class Count(Signal, frozen=True, kw_only=True):
+    """A child says what it is to be counted as: names and by how much."""
+
+    changes: dict[str, int] = {}
+
+
+class TimerFired(Signal, frozen=True, kw_only=True):
+    """`arm`: queue | idle | limit | total | an index of a wait's arms as text | run (n = 0). A stale `epoch` changes nothing."""
+
+    n: int
+    arm: str
+    epoch: int = 0
+    strict: bool = False
+
+
+class ChildEnded(Signal, frozen=True, kw_only=True):
+    n: int
+    child: int
+    era: int
+    status: int  # RunStatus
+    output: JSON = None
+    reason: str = ""
+    failure: Failure | None = None
+    strict: bool = False
+
+
+class ChildReopened(Signal, frozen=True, kw_only=True):
+    """A child that had ended goes on: the step that called it is open again, and so is the run."""
+
+    n: int
+    child: int
+    era: int
+    strict: bool = False
+
+
+class ChildReplied(Signal, frozen=True, kw_only=True):
+    """A child answered before its end, to a call that awaits the reply only."""
+
+    n: int
+    child: int
+    output: JSON = None
+    strict: bool = False
+
+
+class Continue(Signal, frozen=True, kw_only=True):
+    """Goes on after fuel ran out."""
+
+    strict: bool = False
+
+
+# ---- the operator's
+
+
+class Pause(Signal, frozen=True, kw_only=True):
+    thread: int = 0
+
+
+class Resume(Signal, frozen=True, kw_only=True):
+    thread: int = 0
+
+
+BY_PARENT = "terminated by parent"  # name of the failure of a run that was ended since its caller was
+
+
+class Terminate(Signal, frozen=True, kw_only=True):
+    reason: str = ""
+    sequel: bool = False  # start the process's sequel for this end, if it has one
+    by_parent: bool = False
+
+
+class Rewind(Signal, frozen=True, kw_only=True):
+    """Takes a finished run back. to = "failed": new attempts of what failed; "start": everything again; "step": from step `n`.
+
+    `definition`: go on with this version (0 = as before). `input`, `step_input`: replace what was stored (None = keep).
+    `children`: with "failed", rewind the failed child of a failed call instead of starting it anew.
+    """
+
+    to: str
+    n: int = 0
+    definition: int = 0
+    input: JSON = None
+    step_input: JSON = None
+    meta: StartMeta | None = None
+    children: bool = False
+
+
+class Skip(Signal, frozen=True, kw_only=True):
+    """The step of this slot, not activated yet, ends as skipped when a token arrives."""
+
+    slot: str
+    input: JSON = None
+    output: JSON = None
+
+
+class SetVars(Signal, frozen=True, kw_only=True):
+    changes: dict[str, Any] = {}
+    thread: int = 0
+    append: bool = False  # lists: append instead of replace
+
+
+class Upgrade(Signal, frozen=True, kw_only=True):
+    """Goes on with another version of the same process."""
+
+    definition: int
+
+
+class HurryUp(Signal, frozen=True, kw_only=True):
+    """Work that was put off is due now."""
+
+
+AnySignal = (
+    Start
+    | Report
+    | Extend
+    | EventArrived
+    | Trigger
+    | Merge
+    | Amend
+    | Retire
+    | Count
+    | TimerFired
+    | ChildEnded
+    | ChildReopened
+    | ChildReplied
+    | Continue
+    | Pause
+    | Resume
+    | Terminate
+    | Rewind
+    | Skip
+    | SetVars
+    | Upgrade
+    | HurryUp
+)

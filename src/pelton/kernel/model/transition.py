@@ -1,0 +1,200 @@
+"""What `advance` answers: a delta and effects, a refusal, or a request for facts. All plain data; nothing has happened yet."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON
+from pelton.kernel.model.signals import Signal, Trigger
+from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, Thread
+
+# ---- effects
+
+
+class SetTimer(NamedTuple):
+    """Fires as TimerFired(n, arm, epoch). One row a (run, n, arm): setting it again replaces it."""
+
+    n: int
+    arm: str
+    epoch: int
+    due: int
+
+
+class ClearTimers(NamedTuple):
+    """Every timer of step n (n = 0: the run's own); `arm` "" = all."""
+
+    n: int
+    arm: str = ""
+
+
+class Publish(NamedTuple):
+    """A message to a sink. Its id is that of (run, n, attempt): one message an attempt, whatever is repeated."""
+
+    n: int
+    attempt: int
+    sink: str
+    body: JSON
+
+
+class StartRun(NamedTuple):
+    """Starts another run in the same commit group (`later`: in a commit of its own)."""
+
+    key: int
+    definition: int
+    input: JSON
+    meta: StartMeta
+    n: int  # the calling step; 0 for a sequel, and for a child that nobody waits for
+    later: bool = False
+    linked: bool = False  # with n 0: it is a child of this run all the same
+    trigger: Trigger | None = None  # fired at once
+    origin: int = 0  # step of this run in whose log it is said when it is refused
+
+
+class SignalRun(NamedTuple):
+    """A signal to another run: in the same group, or durable and in the next commit when `later`."""
+
+    key: int
+    signal: Signal
+    later: bool = False
+
+
+class Hold(NamedTuple):
+    """Keeps an event or a report that nothing can take yet. `key` "" = for this run only."""
+
+    name: str
+    key: str
+    body: JSON
+    thread: int
+    position: int
+    posted: int
+    expires: int  # 0 = with the run
+    report: JSON
+    source: str
+
+
+class Claim(NamedTuple):
+    """A held row was taken by step n: it goes, and the record says by whom."""
+
+    id: int
+    n: int
+
+
+class OpenWaitKey(NamedTuple):
+    """Step n waits for (name, key) in the namespace."""
+
+    n: int
+    name: str
+    key: str
+
+
+class CloseWaitKeys(NamedTuple):
+    n: int
+
+
+class Withdraw(NamedTuple):
+    """Work of step n was taken back: whoever holds it may be told. The row itself is in the delta."""
+
+    n: int
+    child: int = 0  # of a call: the child run to end as well
+
+
+class Note(NamedTuple):
+    """What became of a tolerant signal that changed nothing, for the record of whoever sent it."""
+
+    code: str
+    detail: str
+
+
+class Fact(NamedTuple):
+    """Something happened; published only if somebody listens. `type` is dotted: run.ended, step.failed."""
+
+    type: str
+    n: int
+    data: JSON
+
+
+class Resume(NamedTuple):
+    """Fuel ran out: a Continue is to follow, in the next commit."""
+
+
+class Purge(NamedTuple):
+    """Ended steps with numbers in [low, high) are deleted; with `scope` only those of its iterations below `it`."""
+
+    low: int
+    high: int
+    scope: int = 0
+    it: int = 0
+
+
+Effect = (
+    SetTimer
+    | ClearTimers
+    | Publish
+    | StartRun
+    | SignalRun
+    | Hold
+    | Claim
+    | OpenWaitKey
+    | CloseWaitKeys
+    | Withdraw
+    | Note
+    | Fact
+    | Resume
+    | Purge
+)
+
+# ---- answers
+
+
+class Book:
+    """What a turn did to the run's record. `loaded`: the record before it, and its rules. `past`: values that were
+    superseded, and until when they held. `gone`: there is no record any more. `attributes`: (name, text, added), what has
+    changed of them."""
+
+    __slots__ = ("attributes", "gone", "loaded", "past", "record")
+
+    def __init__(self, loaded: Any) -> None:
+        self.loaded = loaded
+        self.record: Record | None = None
+        self.past: list[tuple[Record, int]] = []
+        self.gone = False
+        self.attributes: list[tuple[str, str, bool]] = []
+
+
+class Transition(Struct, gc=False):
+    """A delta. Rows in `opened` are new; in `changed` they replace a row of that number; `closed` are numbers of open rows
+    that go. `ended` are new ended steps; `reopened` are numbers of ended steps that go (a rewind moved them back): where a number
+    is in both, its ended step is replaced. A row of state WORK in `opened` or `changed` without a lease is offered (again)."""
+
+    run: Run
+    created: bool = False
+    opened: list[OpenStep] = []
+    changed: list[OpenStep] = []
+    closed: list[int] = []
+    ended: list[Step] = []
+    reopened: list[int] = []
+    threads: list[Thread] = []
+    variables: list[tuple[int, str, Any]] = []  # (thread, name, value); UNSET removes
+    fragments: list[tuple[int, str, Any]] = []  # (step of the fork, node, value)
+    effects: list[Effect] = []
+    book: Book | None = None  # None: the record is as it was
+
+
+class Refused(Struct, gc=False):
+    """Nothing changed, and this is why. `code`: a short word that languages map to their own errors.
+
+    not found | ended | not ended | exists | no step | step ended | nothing to retry | not paused | guard | invalid | busy
+    """
+
+    code: str
+    detail: str
+    trace: list[Any] = []
+
+
+class Need(Struct):
+    keys: tuple[Any, ...]
+
+
+UNSET = type("Unset", (), {"__repr__": lambda self: "UNSET", "__slots__": ()})()

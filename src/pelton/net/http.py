@@ -1,0 +1,477 @@
+"""The one port through which all outgoing HTTP goes, so that the rules about addresses live in one place.
+
+Invariants:
+* A connection is made to an address that was checked, never to a name: the name is resolved once, the rules look at the
+  results, and the socket is opened to one of them. A second answer of the name server changes nothing.
+* Without permission no loopback, link-local, private or otherwise special address is reached, however it is written
+  (`127.1`, `0x7f000001`, `::ffff:127.0.0.1`, a name) and also after a connection was kept open.
+* Redirects are not followed, proxies of the environment are not used, cookies are not kept.
+* Everything is bounded: the time of the whole exchange, the size of the reply after decompression, connections in all and
+  to one host, so that a slow host holds up itself only.
+
+Built on httpcore, the connection layer of httpx, because it lets us open the sockets; a rewritten URL with httpx itself would
+share TLS connections between names that have one address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import httpcore
+import httpx
+from httpcore import AnyIOBackend
+from msgspec import Struct
+
+from pelton.connectors.port import Permanent, Temporary
+
+MAX_URL = 8_192  # characters
+MAX_HEADER_BYTES = 65_536  # of a request's headers together
+MAX_ADDRESSES = 4  # of one name, tried in turn
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_OURS = frozenset(  # what belongs to the connection, or is computed here
+    {
+        "host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-authorization", "proxy-connection",
+        "te", "trailer", "upgrade", "expect", "accept-encoding",
+    }
+)  # fmt: skip
+_REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
+_IPV6 = re.compile(r"[0-9a-f:.]+", re.ASCII | re.IGNORECASE)
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all of IPv6 that is given out; the rest is special, known to the library or not
+_SHARED = ipaddress.IPv4Network("100.64.0.0/10")  # inner networks of providers and of overlays
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA = frozenset({ipaddress.ip_address("fd00:ec2::254")})  # a cloud's credentials inside an otherwise private range
+_PORTS = {"http": 80, "https": 443}
+
+
+class HttpReply(Struct, frozen=True):
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]  # as received, in order, names may repeat
+    body: bytes  # decompressed
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, in whatever case."""
+        return next(iter(self.all_headers(name)), None)
+
+    def all_headers(self, name: str) -> list[str]:
+        lower = name.lower()
+        return [value for key, value in self.headers if key.lower() == lower]
+
+
+class AddressRules:
+    """Which addresses may be connected to.
+
+    `allow`: exceptions, each a host name or `host:port` (whatever it resolves to), an address, or a network (`10.1.0.0/16`).
+    `allow_private`: loopback and private networks are open, as on a developer's machine; link-local addresses (where clouds
+    hand out credentials) stay closed unless `allow` names them. Raises ValueError on an entry that is none of these."""
+
+    def __init__(self, allow: Iterable[str] = (), allow_private: bool = False) -> None:
+        self.allow_private = allow_private
+        self._networks: list[Network] = []
+        self._hosts: set[str] = set()
+        for entry in allow:
+            try:
+                self._networks.append(ipaddress.ip_network(entry.strip("[]"), strict=False))
+                continue
+            except ValueError:
+                pass
+            host, _, port = entry.lower().partition(":")
+            if not _HOST.fullmatch(host) or (port and not (port.isdecimal() and 0 < int(port) < 65_536)) or entry.endswith(":"):
+                raise ValueError(f"the allowed address {entry!r} is no host name, host:port, IP address or network (10.1.0.0/16)")
+            self._hosts.add(f"{host.rstrip('.')}:{port}" if port else host.rstrip("."))
+
+    def refuses(self, host: str, port: int, address: str) -> str | None:
+        """What kind of forbidden address this is; None when it may be connected to."""
+        name = host.lower().rstrip(".")
+        if name in self._hosts or f"{name}:{port}" in self._hosts:
+            return None
+        candidates = list(_meanings(ipaddress.ip_address(address)))
+        if any(_inside(candidates[0], network) for network in self._networks):
+            return None
+        return next((kind for kind in map(self._kind, candidates) if kind is not None), None)
+
+    def _kind(self, address: Address) -> str | None:
+        if address.is_link_local or address in _METADATA:
+            return "a link-local"
+        if address.is_multicast:
+            return "a multicast"
+        if address.is_unspecified:
+            return "an unspecified"
+        if address.is_loopback:
+            return None if self.allow_private else "a loopback"
+        if address.is_global and (address.version == 4 or address in _UNICAST):
+            return None
+        if _inside(address, _SHARED) or (address.is_private and not address.is_reserved):
+            return None if self.allow_private else "a private"
+        return "a reserved"
+
+
+def _inside(address: Address, network: Network) -> bool:
+    return address.version == network.version and address in network
+
+
+def _meanings(address: Address) -> Iterable[Address]:
+    """The address and the IPv4 addresses that it carries inside: translators on the way may take it for one of those."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            yield address.ipv4_mapped
+            return
+        inner: list[Address | None] = [address.sixtofour, *(address.teredo or ())]
+        if address in _NAT64:
+            inner = [ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)]
+        else:
+            yield address
+        yield from (found for found in inner if found is not None)
+    else:
+        yield address
+
+
+async def _look_up(host: str, port: int) -> list[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Opens sockets for httpcore, to checked addresses only. `look_up` gives the addresses of a name, asked once a connection;
+    `inner` opens them."""
+
+    def __init__(
+        self,
+        rules: AddressRules,
+        look_up: Callable[[str, int], Awaitable[list[str]]] = _look_up,
+        inner: httpcore.AsyncNetworkBackend | None = None,
+    ) -> None:
+        self._rules = rules
+        self._look_up = look_up
+        self._inner = inner or AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the name is the base class's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Raises Permanent when the rules allow none of the host's addresses."""
+        failure: Exception = httpcore.ConnectError("the name has no address")
+        try:
+            async with asyncio.timeout(timeout):
+                for address in await self._resolve(host, port):
+                    try:
+                        return await self._inner.connect_tcp(address, port, None, local_address, socket_options)
+                    except httpcore.NetworkError as error:
+                        failure = error
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("no connection in time") from None
+        raise failure
+
+    async def _resolve(self, host: str, port: int) -> list[str]:
+        try:
+            found = await self._look_up(host, port)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"the name could not be resolved ({error})") from None
+        addresses = list(dict.fromkeys(found))
+        refused = {address: self._rules.refuses(host, port, address) for address in addresses}
+        permitted = [address for address in addresses if refused[address] is None]
+        kinds = sorted({kind for kind in refused.values() if kind is not None})
+        if kinds and not permitted:
+            raise Permanent(_forbidden(host, port, kinds[0]))
+        return permitted[:MAX_ADDRESSES]
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - the name is the base class's
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        raise Permanent("sockets of this machine are not reached by HTTP")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
+
+
+def _forbidden(host: str, port: int, kind: str) -> str:
+    # The address itself stays untold: names of an inner network are nobody's business outside it.
+    return (
+        f"the host {host} (port {port}) has {kind} address, which Pelton does not connect to: "
+        "use a public address, or have the operator add the host to the allowed addresses"
+    )
+
+
+class _Target(NamedTuple):
+    url: httpcore.URL
+    host: str  # as resolved: ASCII, without brackets
+    port: int
+    authority: str  # the Host header
+    place: str  # for error texts: without path and query, which may hold secrets
+
+
+class _Slots:
+    """At most `limit` exchanges with one host at a time. Entries exist only while somebody holds or awaits one."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._hosts: dict[tuple[str, int], tuple[asyncio.Semaphore, list[None]]] = {}
+
+    @asynccontextmanager
+    async def hold(self, target: _Target, seconds: float) -> AsyncIterator[None]:
+        key = (target.host, target.port)
+        semaphore, users = self._hosts.setdefault(key, (asyncio.Semaphore(self._limit), []))
+        users.append(None)
+        try:
+            try:
+                async with asyncio.timeout(seconds):
+                    await semaphore.acquire()
+            except TimeoutError:
+                raise Temporary(
+                    f"{target.place}: {self._limit} requests to this host are under way and none ended within {seconds:g} s"
+                ) from None
+            try:
+                yield
+            finally:
+                semaphore.release()
+        finally:
+            users.pop()
+            if not users:
+                del self._hosts[key]
+
+
+class HttpPort:
+    """`allow` and `allow_private` as for AddressRules; `ssl_context` replaces the usual trust in public authorities."""
+
+    def __init__(
+        self,
+        *,
+        allow: Iterable[str] = (),
+        allow_private: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        max_connections: int = 200,
+        max_per_host: int = 16,
+        keep_alive: float = 15.0,
+    ) -> None:
+        self._rules = AddressRules(allow, allow_private)
+        self._slots = _Slots(max_per_host)
+        self._closed = False
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl_context or httpcore.default_ssl_context(),
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections // 2,
+            keepalive_expiry=keep_alive,
+            network_backend=GuardedBackend(self._rules),
+        )
+
+    def check(self, url: str) -> str | None:
+        """Why this URL cannot be requested, in one sentence with the remedy; None when it can, as far as is known without I/O."""
+        try:
+            target = _target(url)
+        except Permanent as refused:
+            return str(refused)
+        try:
+            kind = self._rules.refuses(target.host, target.port, target.host)
+        except ValueError:  # a name, to be checked when it is resolved
+            return None
+        return None if kind is None else _forbidden(target.host, target.port, kind)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+        max_response: int = 1_048_576,
+        status_only: bool = False,
+    ) -> HttpReply:
+        """One exchange; any status is a reply. Times in seconds, sizes in bytes. `connect_timeout` bounds the wait for a free
+        place and the connecting; both together bound the whole exchange. Headers of the connection (Host, Content-Length...)
+        are set here and left out of `headers`.
+
+        `status_only`: the status is what matters, and of the body as much is returned as came in time and within the limit.
+
+        Raises Temporary (network, time-out, broken reply) and Permanent (URL, method, header or address that is refused, reply
+        beyond `max_response`)."""
+        if self._closed:
+            raise Temporary("the HTTP port is closed: the server is stopping")
+        target = _target(url)
+        request = httpcore.Request(
+            _method(method),
+            target.url,
+            headers=_headers(target, method, headers, body),
+            content=body,
+            extensions={
+                "timeout": {"connect": connect_timeout, "pool": connect_timeout, "read": read_timeout, "write": read_timeout}
+            },
+        )
+        async with self._slots.hold(target, connect_timeout):
+            deadline = asyncio.get_running_loop().time() + connect_timeout + read_timeout
+            with _explained(target, connect_timeout, read_timeout):
+                async with asyncio.timeout_at(deadline):
+                    response = await self._pool.handle_async_request(request)
+            try:
+                reader = _BodyReader(target, response, max_response, status_only)
+                with _explained(target, connect_timeout, read_timeout):
+                    try:
+                        async with asyncio.timeout_at(deadline):
+                            await reader.read()
+                    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, TimeoutError):
+                        if not status_only:
+                            raise
+            finally:
+                await response.aclose()
+        return reader.reply()
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._pool.aclose()
+
+
+class _explained:  # noqa: N801 - reads as a statement
+    """Turns what the connection layer raises into Temporary and Permanent with a text for people."""
+
+    def __init__(self, target: _Target, connect: float, read: float) -> None:
+        self._place = target.place
+        self._connect = connect
+        self._total = connect + read
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (httpcore.ConnectTimeout, httpcore.PoolTimeout)):
+            raise Temporary(f"{self._place}: no connection within {self._connect:g} s") from error
+        if isinstance(error, (httpcore.TimeoutException, TimeoutError)):
+            raise Temporary(
+                f"{self._place}: no complete reply in time (at most {self._total:g} s with the connecting)"
+            ) from error
+        if isinstance(error, httpcore.ConnectError):
+            raise Temporary(f"{self._place} could not be reached: {str(error) or 'connection refused'}") from error
+        if isinstance(error, httpcore.LocalProtocolError):
+            raise Permanent(f"{self._place}: the request is not valid HTTP: {error}") from error
+        if isinstance(error, (httpcore.NetworkError, httpcore.ProtocolError, OSError)):
+            detail = str(error) or "the connection was lost"
+            raise Temporary(f"{self._place}: {detail}") from error
+
+
+class _BodyReader:
+    """Reads a reply's body, decompressed, up to the limit."""
+
+    def __init__(self, target: _Target, response: httpcore.Response, limit: int, cut: bool) -> None:
+        self._place = target.place
+        self._response = response
+        self._limit = limit
+        self._cut = cut
+        self._body = bytearray()
+        self._headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers)
+        coding = [value.strip().lower() for name, value in self._headers if name.lower() == "content-encoding"]
+        self._compressed = coding in (["gzip"], ["x-gzip"], ["deflate"])
+        self._inflater = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
+
+    async def read(self) -> None:
+        """Raises Permanent beyond the limit (or stops there, when it may cut), Temporary when the compression is broken."""
+        empty = True
+        async for chunk in self._response.aiter_stream():
+            empty = False
+            if not self._take(chunk):
+                if self._cut:
+                    return
+                raise Permanent(f"{self._place}: the reply is larger than the limit of {self._limit} bytes")
+        if self._compressed and not empty and not self._inflater.eof and not self._cut:
+            raise Temporary(f"{self._place}: the compressed reply is cut short")
+
+    def _take(self, chunk: bytes) -> bool:
+        """Whether the body is still within the limit. Never holds more than one byte beyond it."""
+        if not self._compressed:
+            self._body += chunk[: self._limit + 1 - len(self._body)]
+        while self._compressed and chunk and len(self._body) <= self._limit:
+            if self._inflater.eof:  # a file of several members
+                self._inflater = zlib.decompressobj(wbits=47)
+            try:
+                self._body += self._inflater.decompress(chunk, self._limit + 1 - len(self._body))
+            except zlib.error as error:
+                raise Temporary(f"{self._place}: the compressed reply is broken: {error}") from None
+            chunk = self._inflater.unconsumed_tail or self._inflater.unused_data
+        if len(self._body) <= self._limit:
+            return True
+        del self._body[self._limit :]
+        return False
+
+    def reply(self) -> HttpReply:
+        headers = self._headers
+        if self._compressed:  # they describe what was on the wire, not the body that is handed over
+            headers = tuple(h for h in headers if h[0].lower() not in ("content-encoding", "content-length"))
+        reason = self._response.extensions.get("reason_phrase", b"").decode("latin-1")
+        return HttpReply(self._response.status, reason, headers, bytes(self._body))
+
+
+def _target(url: str) -> _Target:
+    """Raises Permanent. The parsed form is the one that is connected to, so no other reading of the text matters."""
+    if len(url) > MAX_URL:
+        raise Permanent(f"the URL has {len(url)} characters, the limit is {MAX_URL}")
+    try:
+        parsed = httpx.URL(url)
+        host = parsed.raw_host.decode("ascii").strip("[]")
+    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+        raise Permanent(f"the URL cannot be read ({error}): write it as https://host/path") from None
+    if parsed.scheme not in _PORTS:
+        raise Permanent(f"the URL has the scheme {parsed.scheme[:40]!r}: only http and https are possible")
+    if not host:
+        raise Permanent("the URL has no host: write it as https://host/path")
+    if not _HOST.fullmatch(host) and not _IPV6.fullmatch(host):
+        raise Permanent(f"the URL has the host {host[:80]!r}, which is no name and no address")
+    if parsed.userinfo:
+        raise Permanent("the URL carries a user name or password: send them in an Authorization header instead")
+    port = _PORTS[parsed.scheme] if parsed.port is None else parsed.port
+    if not 0 < port < 65_536:
+        raise Permanent(f"the URL has the port {port}: it must be between 1 and 65535")
+    authority = parsed.netloc.decode("ascii")
+    target = httpcore.URL(scheme=parsed.raw_scheme, host=host.encode("ascii"), port=port, target=parsed.raw_path or b"/")
+    return _Target(target, host, port, authority, f"{parsed.scheme}://{authority}")
+
+
+def _method(method: str) -> str:
+    upper = method.upper()
+    if not _TOKEN.fullmatch(upper) or len(upper) > 20 or upper in _REFUSED_METHODS:
+        raise Permanent(f"the HTTP method {method[:40]!r} is not possible: use GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS")
+    return upper
+
+
+def _headers(
+    target: _Target, method: str, headers: Mapping[str, str] | Iterable[tuple[str, str]], body: bytes
+) -> list[tuple[bytes, bytes]]:
+    """Raises Permanent for a header that HTTP cannot carry."""
+    given = list(headers.items() if isinstance(headers, Mapping) else headers)
+    result = [(b"Host", target.authority.encode("ascii")), (b"Accept-Encoding", b"gzip, deflate")]
+    names = {name.lower() for name, _ in given}
+    if "user-agent" not in names:
+        result.append((b"User-Agent", b"pelton"))
+    if "accept" not in names:
+        result.append((b"Accept", b"*/*"))
+    for name, value in given:
+        if not _TOKEN.fullmatch(name):
+            raise Permanent(f"the header name {name[:80]!r} is not possible in HTTP: use letters, digits and -")
+        if _CONTROL.search(value):
+            raise Permanent(f"the value of the header {name[:80]!r} has a line break or another control character: remove it")
+        if name.lower() not in _OURS:
+            result.append((name.encode("ascii"), value.strip().encode("utf-8", "replace")))
+    if body or method.upper() in ("POST", "PUT", "PATCH"):
+        result.append((b"Content-Length", str(len(body)).encode()))
+    size = sum(len(name) + len(value) + 4 for name, value in result)
+    if size > MAX_HEADER_BYTES:
+        raise Permanent(f"the headers have {size} bytes, the limit is {MAX_HEADER_BYTES}")
+    return result

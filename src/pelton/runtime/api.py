@@ -1,0 +1,491 @@
+"""What the runtime offers to the rooms above it, and what its own parts expect of one another.
+
+Languages, the server and the native API call `Engine`; nothing above the runtime touches store or kernel rows in any other way.
+Every call that changes something returns after the commit that contains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON
+from pelton.kernel.matching.handlers import Handler
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import Codec
+from pelton.kernel.model.signals import Report, Signal, Trigger
+from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step
+from pelton.runtime.ids import IdCodec
+from pelton.store.port import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, Store, TimerRow
+
+# ---- errors that callers see
+
+
+class EngineError(Exception):
+    """Something a caller asked for cannot be done; nothing changed. `code` is a word of kernel.transition.Refused, or one of:
+    unknown process | unknown run | unknown step | exists | conflict | too large | busy | stopping | expression | unavailable |
+    internal."""
+
+    def __init__(self, code: str, message: str, field: str = "", trace: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+        self.trace = list(trace)
+
+
+class Stopping(EngineError):
+    def __init__(self) -> None:
+        super().__init__("stopping", "the server is stopping; try again on another node or in a moment")
+
+
+# ---- commands: what an action of a handler, or a caller, wants done. Neutral words only.
+
+
+class StartCommand(Struct, kw_only=True, gc=False):
+    """Starts a run. `version` 0 = latest. `definition`: a bound row instead of a name (see Engine.bind_inline)."""
+
+    process: str = ""
+    version: int = 0
+    definition: int = 0
+    input: JSON = None
+    meta: StartMeta = StartMeta()
+    key: str = ""  # idempotency key: at most one run of the process has it
+    on_same_key: Literal["fail", "return", "fail if live"] = "fail"
+    keys: list[tuple[str, str]] = []  # further names: (kind, text), not unique (correlation ids)
+    hops: int = 0
+    trigger: Trigger | None = None  # fired as the run begins; when it is refused, nothing is started
+
+
+class SignalCommand(Struct, kw_only=True, gc=False):
+    """A signal to a run, by key."""
+
+    run: int
+    signal: Signal
+
+
+class MatchCommand(Struct, kw_only=True):
+    """A signal to every open run of a process whose record passes, in the order in which they were started.
+
+    `conjuncts`: tests of which each must hold wherever `where` does, for the store's index: see `runtime.finding`. The runs are
+    those that there are when the event comes; each takes the signal in a transition of its own.
+    """
+
+    process: str
+    where: Callable[[Record], bool]
+    conjuncts: Sequence[Sequence[tuple[str, str, bool]]] = ()
+    signal: Signal
+
+
+class PostCommand(Struct, kw_only=True):
+    """An event by key: for whoever waits for (name, key) in the namespace.
+
+    mode "one": for the wait that is the oldest; "all": for every wait there is now. `thread`, `position` (number of the step):
+    only for such a wait, -1 = any. When nobody takes it, it is held for `hold` milliseconds and given to the first wait that
+    opens.
+    """
+
+    name: str
+    key: str
+    body: JSON = None
+    thread: int = -1
+    position: int = -1
+    hold: int = 0
+    mode: Literal["one", "all"] = "one"
+    hops: int = 0
+
+
+class Met(Struct):
+    """What became of a keyed event. `taken`: by whom, (run, n). `later`: how many more get it in commits of their own; by a job
+    when there are very many. `held`: number of the held row, 0 = it is not held."""
+
+    taken: list[tuple[int, int]]
+    later: int = 0
+    held: int = 0
+    job: int = 0
+
+
+class Problem(Struct, kw_only=True):
+    """An action could not be planned: the decision is "failed" with this text."""
+
+    detail: str
+    field: str = ""
+
+
+Command = StartCommand | SignalCommand | MatchCommand | PostCommand | Problem
+
+
+class ActionContext(NamedTuple):
+    """What an action's expressions see. `evaluated` as in expressions.base.Context."""
+
+    ns: str
+    event: EventRow
+    payload: JSON  # the event's body, or what the handler made of it
+    now: int
+    seed: int
+    codec: Codec
+    evaluated: Callable[[Any], Any]
+
+
+class Action(Protocol):
+    """One action of a handler; pure. May raise ExpressionError, Unanswered."""
+
+    @property
+    def name(self) -> str: ...
+    def plan(self, context: ActionContext) -> Sequence[Command]: ...
+
+
+# ---- events
+
+
+SYSTEM_ID = "messageid"  # attribute of an event that we sent ourselves: the id that the queue gave to the message it came in
+
+
+class EventIn(Struct, kw_only=True, gc=False):
+    """An event as it comes in. `id` "" = made up (then it can never be a repeat)."""
+
+    source: str
+    type: str
+    ns: str = "default"
+    id: str = ""
+    subject: str = ""
+    time: int = 0
+    body: JSON = None
+    attributes: dict[str, Any] = {}
+    hops: int = 0
+    seen: tuple[str, bytes] | None = None  # name and state that its source is to remember with it; b"" = to forget
+
+
+class Decision(Struct, omit_defaults=True, gc=False):
+    """What one handler made of one event."""
+
+    handler: str
+    id: int  # row of its definition
+    verdict: Literal["fired", "false", "inactive", "duplicate", "failed", "type differs"]
+    detail: str = ""
+    trace: list[Any] = []  # (sub-expression, value seen, result)
+
+
+class EventEffect(Struct, omit_defaults=True, gc=False):
+    """What a fired handler caused. outcome: started | signalled | held | unchanged | failed."""
+
+    handler: str
+    action: str
+    outcome: str
+    run: int = 0
+    n: int = 0
+    detail: str = ""
+    output: JSON = None
+
+
+class Posted(Struct, gc=False):
+    """`duplicate`: the same event was there already, and this is its outcome. `conflict`: same id, other content."""
+
+    key: int
+    duplicate: bool
+    conflict: bool
+    state: str
+    decisions: list[Decision]
+    effects: list[EventEffect]
+
+
+# ---- work
+
+
+class WorkItem(Struct):
+    """What a worker gets: the leased row, and what its language needs to show it."""
+
+    step: OpenStep
+    run: Run
+    process: Process
+    start: Step  # step 0: the run's input and meta
+
+
+class ClaimRequest(Struct, kw_only=True):
+    queues: Sequence[str]
+    count: int = 1
+    wait: int = 0  # milliseconds, at most 60,000; answered as soon as one is there
+    worker: str = ""
+
+
+class ReportResult(Struct):
+    """`error` set: refused. `run` is the head after the commit."""
+
+    error: EngineError | None
+    run: Run | None
+    n: int = 0
+
+
+# ---- views
+
+
+class RunView(Struct):
+    """A run as it is: head, start and end, variables. Steps are paged apart (`Engine.steps`)."""
+
+    run: Run
+    process: Process
+    start: Step
+    end: Step | None
+    variables: dict[str, JSON]
+
+
+class Applied(Struct):
+    """`notes`: (code, detail) of what could not be done for a tolerant signal."""
+
+    run: Run
+    notes: list[tuple[str, str]] = []
+
+
+# ---- what a language gives to the runtime
+
+
+class Language(Protocol):
+    """A language's compiler, as the runtime knows it. All methods are pure; they raise expressions.base.Invalid."""
+
+    @property
+    def name(self) -> str: ...
+    def bind(self, row: DefinitionRow, refer: Callable[[str, str, int], DefinitionRow | None]) -> bytes:
+        """The body of the bound definition: the process with all that it refers to (policies). `refer(kind, name, version)`."""
+        ...
+
+    def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
+        """Compiles a bound body."""
+        ...
+
+    def handler(self, row: DefinitionRow) -> Handler:
+        """Compiles a handler; its actions are `Action`s."""
+        ...
+
+
+Operation = Callable[[WorkItem], Awaitable[Report]]
+"""A built-in operation: does the work of a step whose queue is "@name". Must be harmless when repeated, or say so in its docs."""
+
+
+class Watch(Protocol):
+    """Follows a run and all that it called. Use as a context manager; register, then look, then wait."""
+
+    async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - the wait is part of the contract: False is an answer
+        """True as soon as a commit has touched the run or its children since the last call; False after `timeout` seconds."""
+        ...
+
+    def __enter__(self) -> Watch: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class Engine(Protocol):
+    """The runtime's face."""
+
+    store: Store
+    codec: IdCodec
+
+    def now(self) -> int: ...
+
+    # definitions
+    def add_language(self, language: Language) -> None: ...
+    def add_operation(self, name: str, operation: Operation) -> None: ...
+    async def define(
+        self,
+        ns: str,
+        kind: str,
+        language: str,
+        name: str,
+        version: int,
+        body: bytes,
+        *,
+        actor: str = "",
+        must_be_new: bool = False,
+        seen: int = 0,
+    ) -> DefinitionRow:
+        """Stores a version that the language has checked already. Same content again changes nothing. Raises "exists".
+
+        `seen`: the row that `body` was made from; when another one is live by now, or none, it raises "conflict"."""
+        ...
+
+    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> int:
+        """The moment, in microseconds, from which it is gone. Raises "not found"."""
+        ...
+
+    async def definition(self, ns: str, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
+        """version 0 = the highest."""
+        ...
+
+    async def definitions(self, ns: str, kind: str, at: int = 0, *, after: str = "", limit: int = 0) -> list[DefinitionRow]:
+        """By name. `after`: only names behind this one. limit 0 = all."""
+        ...
+
+    async def bind(self, ns: str, name: str, version: int = 0) -> Process:
+        """The process that a run started now would follow. Raises "unknown process"."""
+        ...
+
+    async def process(self, definition: int) -> Process:
+        """A compiled version, by its bound row. Raises "unknown process"."""
+        ...
+
+    async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process: ...
+
+    # runs
+    async def start(self, ns: str, command: StartCommand) -> Run: ...
+    async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
+        """Raises EngineError with the code of the refusal, "unknown run" included."""
+        ...
+
+    async def signal_named(
+        self, ns: str, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = "key", hops: int = 0
+    ) -> Applied:
+        """A signal to the live run of `process` with that unique key. When there is none, it is held for a run that will be
+        started with the key, for `hold` milliseconds (0: "unknown run"). Only an event, or a report with a hold of its own, can
+        be held."""
+        ...
+
+    async def signal_many(self, ns: str, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
+        """A signal to many runs, each in a transition of its own, by a durable job: its number. See `results`."""
+        ...
+
+    async def results(self, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
+        """What became of a job's signals so far, by (run, n); kept for a week. The row with run 0 says, as `n`, how many runs
+        there are in all."""
+        ...
+
+    async def post_keyed(self, ns: str, command: PostCommand) -> Met:
+        """Raises EngineError "busy" when too much is held already, naming the bound."""
+        ...
+
+    async def view(self, ns: str, run: int) -> RunView | None: ...
+    async def steps(self, ns: str, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
+        """By number, ascending; step 0 and the last, internal one (slot END) included; open and ended together."""
+        ...
+
+    async def step(self, ns: str, run: int, n: int) -> OpenStep | Step | None: ...
+    async def newest(self, ns: str, run: int, slot: str, it: int = 0) -> OpenStep | Step | None: ...
+    async def derived(self, ns: str, run: int, step: OpenStep | Step) -> JSON:
+        """The output of a join or scope, assembled."""
+        ...
+
+    async def remove(self, ns: str, run: int) -> None: ...
+
+    # records
+    def instant(self) -> int:
+        """Microseconds: what the store says of this instant and those before will not change any more."""
+        ...
+
+    async def reached(self) -> int:
+        """Such an instant, not before anything that somebody may have read by now; it may wait for a commit."""
+        ...
+
+    async def record(self, ns: str, run: int, at: int = 0) -> Record | None:
+        """At that microsecond; 0 = now."""
+        ...
+
+    async def past(self, ns: str, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+        """Superseded values, oldest first, and until when each held."""
+        ...
+
+    async def records(
+        self, ns: str, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
+    ) -> list[Record]:
+        """By run key, those above `after`."""
+        ...
+
+    async def candidates(
+        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+    ) -> list[int] | None:
+        """Runs by the best of these tests; None when none of them narrows it down to `most`."""
+        ...
+
+    async def records_of(self, runs: Sequence[int]) -> list[Record]: ...
+    async def linked(self, ns: str, name: str, text: str) -> list[Record]:
+        """Records of the runs that have an attribute, oldest first, at most 2,000."""
+        ...
+
+    def watch(self, run: int) -> Watch:
+        """By any run of a tree."""
+        ...
+
+    # work
+    async def claim(self, ns: str, request: ClaimRequest) -> list[WorkItem]: ...
+    async def report(self, ns: str, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
+        """Many reports, one commit if they come together."""
+        ...
+
+    async def exchange(
+        self, ns: str, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
+    ) -> tuple[list[ReportResult], list[WorkItem]]:
+        """Reports and the request for more in one commit."""
+        ...
+
+    async def handed_out(self, ns: str, run: int, n: int) -> WorkItem | None:
+        """Work that somebody has, as he was given it; None when nobody has it, or it is over."""
+        ...
+
+    def release(self, items: Sequence[WorkItem]) -> None:
+        """Items that did not reach whoever asked for them: they are free again after the next commit."""
+        ...
+
+    async def extend(self, ns: str, run: int, n: int) -> None:
+        """Sign of life for a lease; touches no revision."""
+        ...
+
+    async def log(self, ns: str, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None: ...
+    async def logs(self, ns: str, run: int, n: int) -> list[LogRow]: ...
+    def polled(self) -> list[tuple[str, str, int]]:
+        """(queue, worker, time of its last poll), bounded."""
+        ...
+
+    # events
+    async def post(self, events: Sequence[EventIn]) -> list[Posted]: ...
+    async def event(self, ns: str, key: int) -> EventRow | None: ...
+    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]: ...
+    async def explain(self, ns: str, key: int, handler: str) -> Decision:
+        """What that handler makes (made) of a stored event, whether or not the index selected it. Raises "not found"."""
+        ...
+
+    async def held(self, ns: str, limit: int = 100) -> list[HeldRow]: ...
+
+    # outside
+    def check_sink(self, address: str) -> str | None:
+        """Why nothing can be sent to this address, or None."""
+        ...
+
+    async def dead(self, ns: str, limit: int = 100, after: int = 0) -> list[DeadLetter]: ...
+    async def redeliver(self, ns: str, number: int) -> None: ...
+    async def health(self) -> Mapping[str, Any]: ...
+
+
+# ---- what the runtime's parts expect of one another: the committer calls these, on the loop, without awaiting
+
+
+class WorkHooks(Protocol):
+    def last_polled(self, queue: str) -> int:
+        """When a worker last asked for that queue, now if one is asking; 0 = not known to have been polled."""
+        ...
+
+    def born(self, row: OpenStep) -> OpenStep:
+        """While a group is built: when a poller waits for the row's queue and the row is due, the row with lease columns set."""
+        ...
+
+    def offered(self, row: OpenStep) -> None:
+        """After the commit: the row is there. Leased at birth: hand it out; else it is ready, or ready at `due`."""
+        ...
+
+    def unborn(self, row: OpenStep) -> None:
+        """The group was lost: the poller goes on waiting."""
+        ...
+
+    def gone(self, run: int, n: int) -> None:
+        """After the commit: the row has ended, or was withdrawn."""
+        ...
+
+
+class TimerHooks(Protocol):
+    def set(self, row: TimerRow) -> None: ...
+    def clear(self, run: int, n: int, arm: str) -> None: ...
+
+
+class OutboxHooks(Protocol):
+    def committed(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
+class WatchHooks(Protocol):
+    def touched(self, root: int) -> None: ...

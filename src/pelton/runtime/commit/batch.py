@@ -1,0 +1,53 @@
+"""The batch that is being gathered: its groups, and which of them a run or a meeting point belongs to.
+
+Invariant: a run or place is in one group of a batch at most. Jobs that touch the same one join their groups, the smaller into the
+larger, so that a batch of any shape costs n log n moves.
+"""
+
+from __future__ import annotations
+
+from pelton.runtime.commit.correlation_cache import Place
+from pelton.runtime.commit.group_builder import Building
+from pelton.runtime.commit.run_cache import RunEntry
+
+BATCH_JOBS = 1_000
+BATCH_ROWS = 8_000
+EARLY_JOBS = 256  # a batch of this size need not wait for the one before
+
+
+class Batch:
+    """`groups` in the order in which they were begun."""
+
+    __slots__ = ("count", "groups", "instant", "number", "rows")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.groups: dict[int, Building] = {}
+        self.count = 0
+        self.instant = 0  # everything that was decided up to then is in this batch, or in one before
+        self.rows = 0
+
+    @property
+    def full(self) -> bool:
+        return bool(self.groups) and (len(self.groups) >= BATCH_JOBS or self.rows >= BATCH_ROWS)
+
+    @property
+    def early(self) -> bool:
+        return len(self.groups) >= EARLY_JOBS or self.rows >= BATCH_ROWS // 2
+
+    def new(self) -> Building:
+        self.count += 1
+        building = self.groups[self.count] = Building(self, self.count)
+        return building
+
+    def joined(self, building: Building | None, entry: RunEntry | Place) -> Building | None:
+        """The group that holds all of `building` and the run or place; None when there is none yet."""
+        other = entry.group
+        if other is None or other.batch is not self or other is building:
+            return building
+        if building is None:
+            return other
+        larger, smaller = (building, other) if len(building.deltas) >= len(other.deltas) else (other, building)
+        larger.join(smaller)
+        del self.groups[smaller.group.number]
+        return larger

@@ -1,0 +1,549 @@
+"""The committer: the one place where runs change.
+
+Jobs (signals, starts, events, raw rows) are performed one after another on the state in memory and gathered into the open batch.
+A batch is sent at once when none is being written, else as soon as the one before is acknowledged, or when it is large: the next
+batch is built on the state that the last one left in memory while that is being written. A batch is a list of commit groups: runs
+that signal one another share a group, and a lost group takes nobody else with it.
+
+Invariants:
+* Whoever asked is answered after the commit of its group, also when the answer is "no": a refusal that was decided on state that
+  is not yet in the store waits for that state.
+* A job that lacks something (a run, old steps, a script's answer) leaves no trace, goes away to have it fetched, and comes back;
+  no other run waits for it. A run is read from the store only when no unacknowledged batch holds it, and rests while it is read.
+* When a group is lost, every run in it is forgotten, what was built on it is built again, and its jobs run again from what the
+  store says: at once the first time, then after growing waits, `TRIES` times in all.
+* A job that raises what nobody expects is recorded and put aside, alone.
+* Everything is bounded: jobs waiting (`queue`), jobs and rows of a batch, batches in flight, rounds and keys of facts.
+
+What a job lacks is read by `needs`; signals that are rows of the store are kept by `inbox`.
+
+Cost: per signal no task, no await, no copy of a run; per batch one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from pelton.kernel.model.reads import EvaluationKey
+from pelton.kernel.model.signals import Signal
+from pelton.kernel.model.state import OpenStep, Run
+from pelton.kernel.model.transition import Fact
+from pelton.runtime.api import Applied, EngineError, EventIn, OutboxHooks, Stopping, TimerHooks, WatchHooks, WorkHooks
+from pelton.runtime.commit.batch import BATCH_JOBS, Batch
+from pelton.runtime.commit.correlation_cache import Place, Places
+from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, Building, Translator
+from pelton.runtime.commit.loader import Needs, Scripts
+from pelton.runtime.commit.pending_signals import Inbox
+from pelton.runtime.commit.reads import of_run
+from pelton.runtime.commit.requests import Job, SignalJob, WriteJob
+from pelton.runtime.commit.run_cache import RunCache, RunEntry, work_row
+from pelton.runtime.commit.unit_of_work import NextBatch, PostedFact, Suspend, Turn, encode_signal
+from pelton.runtime.definitions.definitions import Definitions
+from pelton.runtime.events.search import Finder
+from pelton.runtime.ids import IdCodec, Instants
+from pelton.store.port import Committed, Group, InboxRow, Store, StoreFailed
+
+log = structlog.get_logger("pelton.runtime")
+
+QUEUE = 20_000  # jobs from outside that may wait
+DEPTH = 2  # batches being written
+ROUNDS = 200  # a run of many threads with nothing of it in memory has been seen to need fifty
+KEYS = 10_000
+TRIES = 8
+WAIT = 0.01  # seconds before the third try, doubled for each further one
+WAIT_MOST = 2.0
+CACHE_BYTES = 256 << 20
+
+
+class Committer:
+    def __init__(
+        self,
+        store: Store,
+        codec: IdCodec,
+        keys: Callable[[], int],
+        *,
+        scripts: Scripts | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        queue: int = QUEUE,
+        tries: int = TRIES,
+    ) -> None:
+        self.store = store
+        self.codec = codec
+        self.keys = keys
+        self.cache = RunCache(cache_bytes)
+        self.instants = Instants(store.now)
+        self.definitions = Definitions(store, keys, self.write, self.instants)
+        self.translator = Translator(codec, keys)
+        self.open_batch = Batch(1)
+        self.places = Places(store)
+        self.needs = Needs(self, scripts)
+        self.inbox = Inbox(self)
+        self.finder = Finder(store, self, codec)
+        self.work: WorkHooks | None = None
+        self.timers: TimerHooks | None = None
+        self.outbox: OutboxHooks | None = None
+        self.watches: WatchHooks | None = None
+        self.listens: Callable[[str, str], bool] = lambda ns, kind: False
+        self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
+        self._queue = queue
+        self._tries = tries
+        self._turn = Turn(self)
+        self._pending: deque[Job] = deque()
+        self._later: list[Job] = []  # for the next batch: their group is full
+        self._flight: list[Batch] = []
+        self._away = 0  # jobs that are having something fetched, or wait for a run or for their next try
+        self._scheduled = False
+        self._settled = 0  # the instant up to which everything that was decided is committed, as of the last commit
+        self._quiet: list[tuple[int, asyncio.Future[None]]] = []  # (number of a batch, who waits until it is committed)
+        self._stopping = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # ---- the door
+
+    def enqueue(self, job: Job) -> None:
+        """Raises EngineError when too much waits already, or the server stops."""
+        if not job.internal:
+            if self._stopping:
+                raise Stopping
+            if len(self._pending) + self._away >= self._queue:
+                raise EngineError("busy", f"{self._queue} requests are waiting already; try again in a moment")
+        self._pending.append(job)
+        self._wake()
+
+    @property
+    def room(self) -> int:
+        """How many requests from outside may be added now."""
+        return 0 if self._stopping else max(0, self._queue - len(self._pending) - self._away)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def submit(self, run: int, signal: Signal, inbox: int = 0, ns: str = "") -> asyncio.Future[Applied]:
+        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with EngineError."""
+        future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+
+        def done(job: SignalJob) -> None:
+            if future.done():
+                return
+            if job.error is not None:
+                future.set_exception(job.error)
+            else:
+                assert job.head is not None
+                future.set_result(Applied(job.head, job.notes))
+
+        try:
+            self.enqueue(SignalJob(run, signal, done, ns, inbox))
+        except EngineError as error:
+            future.set_exception(error)
+        return future
+
+    def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
+        """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails. The answer says
+        whether the group was lost; EngineError "unavailable" when nothing could be written."""
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self.enqueue(WriteJob(fill, future))
+        return future
+
+    def publish_fact(self, building: Building, head: Run, fact: Fact, now: int) -> None:
+        """A fact that somebody listens to becomes an event, by way of a durable job of the same commit."""
+        data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
+        event = EventIn(
+            source="pelton",
+            type=fact.type,
+            ns=head.ns,
+            id=f"{self.codec.step_id(head.key, fact.n)}-{head.rev}-{fact.type}",
+            subject=self.codec.run_id(head.key),
+            time=now,
+            body=data,
+            hops=max(head.hops, self._turn.hops) + 1,
+        )
+        building.post(InboxRow(self.keys(), head.key, encode_signal(PostedFact(event)), now, job=True))
+
+    def instant(self) -> int:
+        """The latest instant up to which all that was decided is committed (microseconds): what the store says of it holds."""
+        if not self._flight and not self.open_batch.groups:
+            self._settled = max(self._settled, self.instants.past())
+        return self._settled
+
+    async def settled(self) -> None:
+        """Returns when all that has been decided so far is committed, or lost."""
+        if not self._flight and not self.open_batch.groups:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._quiet.append((self.open_batch.number if self.open_batch.groups else self._flight[-1].number, future))
+        self._wake()
+        await future
+
+    def _quieten(self) -> None:
+        # An open batch that has nothing (any more: it was built on what was lost) is none that anybody waits for.
+        unborn = self.open_batch.number + (not self.open_batch.groups)
+        oldest = min((batch.number for batch in self._flight), default=unborn)
+        for number, future in self._quiet:
+            if number < oldest and not future.done():
+                future.set_result(None)
+        self._quiet = [(number, future) for number, future in self._quiet if number >= oldest]
+
+    def forget(self, key: int) -> None:
+        """A run is being removed: nothing of it is to be found in memory."""
+        entry = self.cache.peek(key)
+        if entry is not None:
+            if entry.pins:
+                entry.stale = True
+            else:
+                self.cache.drop(entry)
+
+    # ---- gathering
+
+    def _wake(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        pending = self._pending
+        now = self.store.now()
+        jobs = 0
+        while pending and jobs < BATCH_JOBS and not self.open_batch.full:
+            jobs += 1
+            self._perform(pending.popleft(), now)
+        in_flight = len(self._flight)
+        if self.open_batch.groups and (not in_flight or (in_flight < DEPTH and self.open_batch.early)):
+            self._flush()
+        if pending and not self.open_batch.full:
+            self._wake()
+        if self._quiet:
+            self._quieten()
+
+    def _perform(self, job: Job, now: int) -> None:
+        turn = self._turn
+        turn.begin(job, job.asked or now)
+        self.stats["jobs"] += 1
+        try:
+            building = job.perform(self, turn)
+        except Suspend as suspend:
+            turn.revert()
+            self._suspend(job, suspend)
+        except NextBatch:
+            turn.revert()
+            self._later.append(job)
+        except EngineError as error:
+            turn.revert()
+            self._give_up(job, error)
+        except Exception as error:  # a poison signal: it must not take others with it
+            turn.revert()
+            self._poisoned(job, error)
+        else:
+            if building is None:
+                self._answer(job, turn)
+
+    def _answer(self, job: Job, turn: Turn) -> None:
+        """Nothing to write: the answer waits for what it was decided on."""
+        run = getattr(job, "run", 0)
+        entry = self.cache.peek(run) if run else None
+        if entry is not None and entry.pins and entry.group is not None:
+            entry.group.jobs.append(job)
+        else:
+            job.settled()
+
+    def _poisoned(self, job: Job, error: Exception) -> None:
+        self.stats["poisoned"] += 1
+        log.error(
+            "a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error
+        )
+        self._give_up(
+            job, EngineError("internal", f"the signal could not be applied: {type(error).__name__}; it has been recorded")
+        )
+
+    def _give_up(self, job: Job, error: EngineError) -> None:
+        """The job ends with an error; what its durable signal comes to is for the inbox to say."""
+        job.failed(error)
+        if isinstance(job, SignalJob) and job.inbox:
+            self.inbox.given_up(job, error)
+
+    # ---- writing
+
+    def _flush(self) -> None:
+        batch = self.open_batch
+        self.open_batch = Batch(batch.number + 1)
+        batch.instant = self.instants.past()
+        if self._later:
+            self._pending.extendleft(reversed(self._later))
+            self._later.clear()
+        born = self._born
+        groups = [building.finish(born) for building in batch.groups.values()]
+        for group in groups:
+            if group.has("leases"):
+                self._current_leases(group)
+        self._flight.append(batch)
+        self.stats["batches"] += 1
+        self.stats["groups"] += len(groups)
+        self.spawn(self._commit(batch, groups))
+
+    def _born(self, row: OpenStep) -> OpenStep:
+        return self.work.born(row) if self.work is not None else row
+
+    def _current_leases(self, group: Group) -> None:
+        """A lease is written after the rows of its batch: what changed it since in memory counts."""
+        for lease in group.leases:
+            entry = self.cache.peek(lease.run)
+            row = entry.open.get(lease.n) if entry is not None and not entry.stale else None
+            if row is not None:
+                lease.lease, lease.worker, lease.polls, lease.started, lease.due = (
+                    row.lease,
+                    row.worker,
+                    row.polls,
+                    row.started,
+                    row.due,
+                )
+
+    async def _commit(self, batch: Batch, groups: list[Group]) -> None:
+        results: list[Committed] | None = None
+        reason = ""
+        try:
+            results = await self.store.commit(groups)
+        except StoreFailed as error:
+            reason = str(error)
+            log.error("the store could not write", reason=reason, groups=len(groups))
+        except Exception as error:  # a store must not take the committer down
+            reason = f"{type(error).__name__}: {error}"
+            log.error("a commit failed", exc_info=error)
+        self._flight.remove(batch)
+        older = [each for each in self._flight if each.number < batch.number]
+        if older:  # what was decided before is not all there yet: the one that makes it so will say it
+            older[-1].instant = max(older[-1].instant, batch.instant)
+        else:
+            self._settled = max(self._settled, batch.instant)
+        for index, building in enumerate(batch.groups.values()):
+            if results is None:
+                self._undone(building)
+                self._unavailable(building, reason)
+            elif results[index].ok:
+                self._unpin(building)
+                self._committed(building, results[index])
+            else:
+                self.stats["lost"] += 1
+                self._undone(building)
+                self._lost(building, results[index])
+        batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
+        self.cache.trim()
+        self._run()
+
+    def _unpin(self, building: Building) -> None:
+        for place in building.places.values():
+            place.pins -= 1
+            if place.pins == 0:
+                if place.group is building:
+                    place.group = None
+                self.places.settle(place)
+                self.release(place)
+        for delta in building.deltas.values():
+            entry = delta.entry
+            entry.pins -= 1
+            if entry.pins == 0:
+                if entry.group is building:
+                    entry.group = None
+                if entry.stale:
+                    self.cache.drop(entry)
+                else:
+                    self.cache.settle(entry)
+                self.release(entry)
+                for quiet in entry.quiet:
+                    if not quiet.done():
+                        quiet.set_result(None)
+                entry.quiet.clear()
+
+    def _committed(self, building: Building, result: Committed) -> None:
+        group = building.group
+        self._tell_services(building)
+        if self.outbox is not None and group.has("deliveries"):
+            for delivery, number in zip(group.deliveries, result.numbers, strict=False):
+                delivery.number = number
+            self.outbox.committed(group.deliveries)
+        if self.watches is not None:
+            for root in {delta.run.root or delta.run.key for delta in building.deltas.values()}:
+                self.watches.touched(root)
+        for posted in building.posts:
+            self.inbox.take_up(posted)
+        for job in building.jobs:
+            job.committed = result  # type: ignore[attr-defined]
+            job.settled()
+
+    def _tell_services(self, building: Building) -> None:
+        work, timers = self.work, self.timers
+        if work is not None:
+            for delta in building.deltas.values():
+                for n in delta.gone:
+                    work.gone(delta.run.key, n)
+                for row in delta.opened.values():
+                    if work_row(row):
+                        work.offered(row)
+                for row, _ in delta.changed.values():
+                    if work_row(row):
+                        work.offered(row)
+        if timers is not None:
+            for key, timer in building.timers.items():
+                if timer is None:
+                    timers.clear(*key)
+                else:
+                    timers.set(timer)
+
+    def _undone(self, building: Building) -> None:
+        """What the group said did not happen: its runs are forgotten, and what the open batch built on them is built again."""
+        for place in building.places.values():
+            place.stale = True
+        for delta in building.deltas.values():
+            delta.entry.stale = True
+            if self.work is not None:
+                for row in delta.opened.values():
+                    if row.lease and work_row(row):
+                        self.work.unborn(row)
+        batch = self.open_batch
+        doomed = [other for other in batch.groups.values() if other.stale]
+        for other in doomed:
+            if other.group.number not in batch.groups:
+                continue
+            del batch.groups[other.group.number]
+            for job in reversed(other.jobs):
+                self._pending.appendleft(job)  # type: ignore[arg-type]
+                job.lost("built on what was lost")  # type: ignore[attr-defined]
+            self._undone(other)
+        self._unpin(building)
+
+    def _lost(self, building: Building, result: Committed) -> None:
+        for member in reversed(building.jobs):  # they go before all that came after them
+            job: Job = member  # type: ignore[assignment]
+            if isinstance(job, WriteJob):
+                job.committed = result
+                job.settled()
+                continue
+            job.tries += 1
+            job.rounds = 0
+            if job.tries >= self._tries:
+                what = f"others kept changing the same ({result.lost}); tried {job.tries} times, try again"
+                self._give_up(job, EngineError("busy", what))
+                continue
+            job.lost(result.lost)
+            if job.tries < 2:
+                self._pending.appendleft(job)
+            else:
+                self.wait(job, min(WAIT_MOST, WAIT * 2 ** (job.tries - 2)) * random.uniform(0.5, 1.0))
+
+    def _unavailable(self, building: Building, reason: str) -> None:
+        for member in building.jobs:
+            job: Job = member  # type: ignore[assignment]
+            self._give_up(job, EngineError("unavailable", f"the store could not write: {reason}"))
+
+    def wait(self, job: Job, delay: float) -> None:
+        """The job is performed again after `delay` seconds."""
+        self._away += 1
+
+        def back() -> None:
+            self._away -= 1
+            self._pending.append(job)
+            self._wake()
+
+        asyncio.get_running_loop().call_later(delay, back)
+
+    # ---- fetching what a job lacks
+
+    def _suspend(self, job: Job, suspend: Suspend) -> None:
+        self.stats["suspended"] += 1
+        if suspend.wait is not None:
+            self._away += 1
+            suspend.wait.waiting.append(job)
+            if not suspend.wait.busy and not suspend.wait.pins:  # nothing else will wake it
+                self.release(suspend.wait)
+            return
+        if suspend.keys:
+            job.rounds += 1
+            if not job.asked and any(type(key) is EvaluationKey for key in suspend.keys):
+                job.asked = self._turn.now
+            if job.rounds > ROUNDS or len(suspend.keys) > KEYS:
+                what = f"more than {ROUNDS} rounds of facts" if job.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
+                self._give_up(
+                    job, EngineError("too large", f"the signal needs {what}; the definition reads too much in one step")
+                )
+                return
+            if suspend.entry is not None and suspend.entry.busy:
+                self._away += 1
+                suspend.entry.waiting.append(job)
+                return
+            if suspend.entry is not None and any(map(of_run, suspend.keys)):
+                # From here on, not from when the reading begins: what comes behind would change what is asked for, every time.
+                suspend.entry.busy = True
+        self._away += 1
+        for run in suspend.loads:
+            self.needs.begin_run(run)  # now, so that those behind wait for it in their order
+        self.spawn(self._fetch(job, suspend))
+
+    async def _fetch(self, job: Job, suspend: Suspend) -> None:
+        try:
+            await self.needs.fetch(job, suspend)
+        except EngineError as error:
+            self._away -= 1
+            self._give_up(job, error)
+        except Exception as error:  # whatever the store, a pool or a language does, the job ends
+            self._away -= 1
+            log.error("facts could not be fetched", job=type(job).__name__, exc_info=error)
+            self._give_up(job, EngineError("unavailable", f"facts could not be fetched: {error}"))
+        else:
+            self._away -= 1
+            if suspend.entry is not None:
+                self.release(suspend.entry)
+            self._pending.appendleft(job)  # before those who waited: what it has fetched is true now
+        if suspend.entry is not None:
+            self.release(suspend.entry)
+        self._wake()
+
+    def release(self, entry: RunEntry | Place) -> None:
+        """Those who waited for the run or place come next, in their order."""
+        if entry.waiting and not entry.busy:
+            self._away -= len(entry.waiting)
+            self._pending.extendleft(reversed(entry.waiting))
+            entry.waiting.clear()
+            self._wake()
+
+    # ---- life
+
+    @property
+    def idle(self) -> bool:
+        return not (self._pending or self._away or self._flight or self.open_batch.groups or self._later)
+
+    async def drain(self, grace: float) -> bool:
+        """Takes nothing more from outside, and waits until all is written; False when that took longer than `grace` seconds."""
+        self._stopping = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace
+        while not self.idle and loop.time() < until:
+            self._wake()
+            await asyncio.sleep(0.005)
+        return self.idle
+
+    async def stop(self, grace: float = 10.0) -> None:
+        await self.drain(grace)
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the committer failed", exc_info=error)
+
+
+__all__ = ["GROUP_ROWS", "GROUP_RUNS", "Committer", "Scripts"]

@@ -1,0 +1,165 @@
+"""Meeting points in memory: who waits for a (namespace, name, key), and what is held there.
+
+An event and the wait for it meet on a row of their own, which stands in the write set of both like a run's head. A place is to
+that row what a cache entry is to a run: the store's state plus every batch that is not acknowledged yet. Jobs that touch a place
+in one batch join one group; a place that a lost group has touched is stale, and is read anew when its pins are gone.
+
+Who waits is a superset: a wait that ends by something else closes its row without this place. So a waiter is asked, and one that
+says no is passed over, under the revision of its run. What is held is exact, since a held row is released by exactly one.
+
+Cost: three small reads for a place that is not known; at most `KEPT` unpinned ones stay.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+from pelton.runtime.api import EngineError
+from pelton.store.port import HeldRow, Store, WaitKeyRow
+
+if TYPE_CHECKING:
+    from pelton.runtime.commit.group_builder import Building
+
+WAITERS = 200  # more than these are served by a durable job
+HELD = 100  # the oldest of what is held: more than any one wait can look at
+KEPT = 4_096
+KEY_COUNT, KEY_BYTES = 1_000, 16 << 20  # held under one key
+NS_COUNT, NS_BYTES = 100_000, 256 << 20  # held under all keys of a namespace
+USAGE_AGE = 5_000  # milliseconds that a namespace's figures are used before the store is asked again
+
+Name = tuple[str, str, str]
+
+
+class Usage:
+    """What a namespace holds under keys: the store's figures, and what was added here since."""
+
+    __slots__ = ("at", "count", "size")
+
+    def __init__(self, count: int, size: int, at: int) -> None:
+        self.count = count
+        self.size = size
+        self.at = at
+
+
+class Place:
+    __slots__ = (
+        "busy", "count", "group", "held", "more_held", "more_waits", "name", "pins", "revision", "size", "stale",
+        "waiting", "waits",
+    )  # fmt: skip
+
+    def __init__(self, name: Name) -> None:
+        self.name = name
+        self.revision = 0
+        self.waits: dict[tuple[int, int], WaitKeyRow] = {}  # who waits longest first
+        self.more_waits = False  # the store has more than these
+        self.held: dict[int, HeldRow] = {}  # oldest first
+        self.more_held = False
+        self.count = 0  # rows held, those in the store only included
+        self.size = 0
+        self.pins = 0
+        self.busy = True  # being read
+        self.stale = False
+        self.waiting: deque[Any] = deque()
+        self.group: Building | None = None
+
+    def open(self, row: WaitKeyRow) -> None:
+        """Those beyond the first so many stay in the store."""
+        self.more_waits = self.more_waits or len(self.waits) >= WAITERS
+        if not self.more_waits:
+            self.waits[row.run, row.n] = row
+
+    def close(self, run: int, n: int) -> None:
+        self.waits.pop((run, n), None)
+
+    def keep(self, row: HeldRow, size: int) -> None:
+        self.count += 1
+        self.size += size
+        if not self.more_held:
+            self.held[row.id] = row
+
+    def release(self, number: int) -> bool:
+        """False when it is not held here."""
+        if self.held.pop(number, None) is None:
+            return False
+        self.size -= self.size // max(self.count, 1)
+        self.count -= 1
+        return True
+
+    @property
+    def dry(self) -> bool:
+        """Nothing of a kind is left here, but more of it is in the store."""
+        return (self.more_waits and not self.waits) or (self.more_held and not self.held)
+
+
+class Places:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: OrderedDict[Name, Place] = OrderedDict()
+        self._usage: dict[str, Usage] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, name: Name) -> Place | None:
+        place = self._known.get(name)
+        if place is not None:
+            self._known.move_to_end(name)
+        return place
+
+    def begin(self, name: Name) -> Place | None:
+        """A place that is to be read; None when it is known, or somebody else is at it."""
+        if name in self._known:
+            return None
+        place = self._known[name] = Place(name)
+        return place
+
+    async def read(self, place: Place) -> None:
+        """Raises what the store raises; then the place is not known."""
+        store, name = self._store, place.name
+        try:
+            place.revision = await store.rendezvous(*name)
+            if place.revision:
+                waits = await store.waiting(*name, WAITERS + 1)
+                held = await store.held(*name, HELD + 1)
+                place.more_waits, place.more_held = len(waits) > WAITERS, len(held) > HELD
+                place.waits = {(row.run, row.n): row for row in waits}
+                place.held = {row.id: row for row in held}
+                place.count, place.size = await store.held_size(*name) if held else (0, 0)
+            usage = self._usage.get(name[0])
+            if usage is None or store.now() - usage.at > USAGE_AGE:
+                self._usage[name[0]] = Usage(*await store.held_size(name[0]), store.now())
+        except BaseException:
+            self.drop(place)
+            raise
+        finally:
+            place.busy = False
+        for old in list(self._known.values())[: max(0, len(self._known) - KEPT)]:
+            if not (old.pins or old.busy or old.waiting):
+                self.drop(old)
+
+    def drop(self, place: Place) -> None:
+        if self._known.get(place.name) is place:
+            del self._known[place.name]
+
+    def settle(self, place: Place) -> None:
+        """Nobody has it in a batch any more."""
+        if place.stale or place.dry:
+            self.drop(place)
+
+    def check_room(self, place: Place, pending: int, size: int) -> None:
+        """Whether one more may be held there, besides `pending` rows of the same turn. Raises EngineError "busy"."""
+        ns, name, key = place.name
+        if place.count + pending >= KEY_COUNT or place.size + size > KEY_BYTES:
+            what = f"{place.count + pending} events ({place.size} bytes) are held for {name!r} with key {key!r} already"
+            raise EngineError("busy", f"{what}; at most {KEY_COUNT} and {KEY_BYTES} bytes may wait for one key", "key")
+        usage = self._usage.get(ns)
+        if usage is not None and (usage.count + pending >= NS_COUNT or usage.size + size > NS_BYTES):
+            what = f"namespace {ns!r} holds {usage.count + pending} events ({usage.size} bytes) that nobody has taken"
+            raise EngineError("busy", f"{what}; at most {NS_COUNT} and {NS_BYTES} bytes may be held", "key")
+
+    def used(self, ns: str, count: int, size: int) -> None:
+        usage = self._usage.get(ns)
+        if usage is not None:
+            usage.count += count
+            usage.size += size

@@ -1,0 +1,395 @@
+"""Commit groups under construction: what the transitions of a batch come to, run by run, as rows.
+
+Several transitions of a run in one batch are folded: a row opened and closed in the same batch is never written, a head is
+written once. The store executes a group's removals before its insertions (timers, wait keys, ended steps), so only the net
+effect is kept here, in that order.
+
+A group is bounded: at most `GROUP_RUNS` runs or `GROUP_ROWS` rows. Who would go beyond waits for the next batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from msgspec import json
+
+from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus, Step, Thread
+from pelton.kernel.model.transition import (
+    Book,
+    Claim,
+    ClearTimers,
+    CloseWaitKeys,
+    Fact,
+    Hold,
+    OpenWaitKey,
+    Publish,
+    Purge,
+    SetTimer,
+    Transition,
+)
+from pelton.runtime.commit.correlation_cache import Name, Place
+from pelton.runtime.commit.run_cache import RunEntry, purged, work_row
+from pelton.runtime.ids import IdCodec
+from pelton.store.port import Delivery, Group, HeldRow, InboxRow, RunWrite, TimerRow, WaitKeyRow
+
+GROUP_RUNS = 64
+GROUP_ROWS = 2_000
+
+FREES_KEYS = 1 << 15  # bit of Run.flags, the last below the priority: the run's unique keys become free when it ends
+
+_encode = json.Encoder(enc_hook=repr).encode
+
+
+NONE: Any = MappingProxyType({})  # stands for a dict that was not needed yet
+
+
+class Member(Protocol):
+    """A job that has its rows (or its answer) in a group."""
+
+    def settled(self) -> None: ...
+
+
+class BookDelta:
+    """What becomes of a run's record in one group. Every value that was superseded is kept; attributes are netted."""
+
+    __slots__ = ("attributes", "gone", "past", "record")
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.past: list[tuple[Record, int]] = []
+        self.gone = False
+        self.attributes: dict[tuple[str, str], bool] = {}
+
+    def fold(self, book: Book) -> None:
+        self.record, self.gone = book.record, book.gone
+        self.past += book.past
+        for name, text, added in book.attributes:
+            if self.attributes.pop((name, text), added) is added:
+                self.attributes[name, text] = added
+
+    def fill(self, write: RunWrite) -> None:
+        write.record, write.unrecorded = self.record, self.gone
+        write.past = self.past
+        write.attributes = [(name, text, added) for (name, text), added in self.attributes.items()]
+
+
+class RunDelta:
+    """The net change of one run."""
+
+    __slots__ = (
+        "book", "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "opened", "process", "purges", "reopened",
+        "run", "threads", "variables",
+    )  # fmt: skip
+
+    def __init__(self, entry: RunEntry, expected: int, run: Run) -> None:
+        self.entry = entry
+        self.expected = expected
+        self.run = run
+        self.process = ""
+        self.opened: dict[int, OpenStep] = NONE  # each is made when there is something for it: few deltas have much
+        self.changed: dict[int, tuple[OpenStep, bool]] = NONE
+        self.closed: dict[int, None] = NONE
+        self.ended: dict[int, Step] = NONE
+        self.reopened: dict[int, None] = NONE
+        self.threads: dict[int, Thread] = NONE
+        self.variables: dict[tuple[int, str], Any] = NONE
+        self.fragments: list[tuple[int, str, Any]] | None = None
+        self.purges: list[tuple[int, int, int, int]] | None = None
+        self.book: BookDelta | None = None
+        self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
+
+    def fold(self, change: Transition, before: dict[int, OpenStep]) -> int:
+        """Adds a transition; `before`: the rows that it changes or closes, as they were. Returns how many rows that makes."""
+        self.run = change.run
+        if change.closed or change.opened or change.changed:
+            self._fold_open(change, before)
+        if change.reopened:
+            self.reopened = self.reopened or {}
+            for n in change.reopened:
+                if n in self.ended:
+                    del self.ended[n]
+                else:
+                    self.reopened[n] = None
+        if change.ended:
+            self.ended = self.ended or {}
+            for step in change.ended:
+                self.ended[step.n] = step
+        if change.threads:
+            self.threads = self.threads or {}
+            for thread in change.threads:
+                self.threads[thread.no] = thread
+        if change.variables:
+            self.variables = self.variables or {}
+            for no, name, value in change.variables:
+                self.variables[no, name] = value
+        if change.book is not None:
+            self.book = self.book or BookDelta()
+            self.book.fold(change.book)
+        if change.fragments:
+            self.fragments = [*(self.fragments or ()), *change.fragments]
+        booked = 1 + len(change.book.past) + len(change.book.attributes) if change.book is not None else 0
+        return (
+            booked + 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
+        )
+
+    def _fold_open(self, change: Transition, before: dict[int, OpenStep]) -> None:
+        opened = self.opened = self.opened or {}
+        changed = self.changed = self.changed or {}
+        closed = self.closed = self.closed or {}
+        gone = [*self.gone]
+        for n in change.closed:
+            if opened.pop(n, None) is None:
+                changed.pop(n, None)
+                closed[n] = None
+                old = before.get(n)
+                if old is None or work_row(old):
+                    gone.append(n)
+        for row in change.opened:
+            if row.n in closed:  # taken back by a rewind in the same batch
+                del closed[row.n]
+                changed[row.n] = (row, True)
+            else:
+                opened[row.n] = row
+        for row in change.changed:
+            if row.n in opened:
+                opened[row.n] = row
+            else:
+                old = before.get(row.n)
+                wide = old is None or old.input is not row.input or old.output is not row.output or old.waits is not row.waits
+                earlier = changed.get(row.n)
+                changed[row.n] = (row, wide or (earlier is not None and earlier[1]))
+                if old is not None and work_row(old) and not work_row(row):
+                    gone.append(row.n)
+        self.gone = gone
+
+    def purge(self, purge: Purge) -> None:
+        self.purges = [*(self.purges or ()), (purge.low, purge.high, purge.scope, purge.it)]
+        for n in [n for n, step in self.ended.items() if purged(step, purge)]:
+            del self.ended[n]
+
+    def written(self) -> RunWrite:
+        write = RunWrite(self.run, self.expected, process=self.process)
+        if self.opened:
+            write.opened = list(self.opened.values())
+        if self.changed:
+            write.changed = list(self.changed.values())
+        if self.closed:
+            write.closed = list(self.closed)
+        if self.ended:
+            write.ended = list(self.ended.values())
+        if self.reopened:
+            write.reopened = list(self.reopened)
+        if self.threads:
+            write.threads = list(self.threads.values())
+        if self.variables:
+            write.variables = [(no, name, value) for (no, name), value in self.variables.items()]
+        if self.book is not None:
+            self.book.fill(write)
+        if self.fragments is not None:
+            write.fragments = self.fragments
+        if self.purges is not None:
+            write.purges = self.purges
+        return write
+
+
+class Building:
+    """A group of the open batch. `rows`: an estimate of what it writes."""
+
+    __slots__ = ("batch", "deltas", "group", "jobs", "places", "posts", "reads", "rows", "timers")
+
+    def __init__(self, batch: Any, number: int) -> None:
+        self.batch = batch
+        self.group = Group(number)
+        self.deltas: dict[int, RunDelta] = {}
+        self.jobs: list[Member] = []
+        self.reads: dict[int, int] = {}  # runs that were only looked at
+        self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
+        self.places: dict[Name, Place] = {}
+        self.posts: list[InboxRow] = []  # to be taken up at once after the commit
+        self.rows = 0
+
+    @property
+    def full(self) -> bool:
+        return self.rows >= GROUP_ROWS or len(self.deltas) >= GROUP_RUNS
+
+    @property
+    def stale(self) -> bool:
+        """It is built on what has been lost."""
+        if self.places and any(place.stale for place in self.places.values()):
+            return True
+        return any(delta.entry.stale for delta in self.deltas.values())
+
+    def delta(self, entry: RunEntry, before: Run | None, after: Run) -> RunDelta:
+        delta = self.deltas.get(entry.key)
+        if delta is None:
+            delta = self.deltas[entry.key] = RunDelta(entry, before.rev if before is not None else -1, after)
+            entry.pins += 1
+            entry.group = self
+            self.reads.pop(entry.key, None)
+        return delta
+
+    def read(self, run: int, revision: int) -> None:
+        if run not in self.deltas:
+            self.reads.setdefault(run, revision)
+
+    def meet(self, place: Place) -> None:
+        """What the group does rests on this place, and moves it on."""
+        if place.name not in self.places:
+            self.places[place.name] = place
+            self.group.rendezvous.append((*place.name, place.revision))
+            place.revision += 1
+            place.pins += 1
+            place.group = self
+
+    def set_timer(self, row: TimerRow) -> None:
+        self.timers[row.run, row.n, row.arm] = row
+
+    def clear_timers(self, run: int, n: int, arm: str) -> None:
+        if not arm:
+            for known in [known for known in self.timers if known[0] == run and known[1] == n]:
+                del self.timers[known]
+        self.timers[run, n, arm] = None
+
+    def post(self, row: InboxRow) -> None:
+        self.group.inbox.append(row)
+        self.posts.append(row)
+        self.rows += 1
+
+    def join(self, other: Building) -> None:
+        """Takes over all of another group of the same batch; their runs are different ones."""
+        self.deltas.update(other.deltas)
+        for delta in other.deltas.values():
+            delta.entry.group = self
+        for run, revision in other.reads.items():
+            self.read(run, revision)
+        for run in self.deltas:
+            self.reads.pop(run, None)
+        self.places.update(other.places)
+        for place in other.places.values():
+            place.group = self
+        self.jobs += other.jobs
+        self.timers.update(other.timers)
+        self.posts += other.posts
+        self.rows += other.rows
+        mine, theirs = self.group, other.group
+        for name in theirs.filled - FINISHED:
+            getattr(mine, name).extend(getattr(theirs, name))
+
+    def finish(self, born: Callable[[OpenStep], OpenStep]) -> Group:
+        """The group as the store wants it. New work is offered to those who wait for it already."""
+        group = self.group
+        for delta in self.deltas.values():
+            for n, row in delta.opened.items():
+                if work_row(row):
+                    leased = born(row)
+                    if leased is not row:
+                        delta.opened[n] = leased
+                        delta.entry.replace(row, leased)
+            group.runs.append(delta.written())
+        if {"free_run_keys", "run_keys"} <= group.filled:
+            # Keys are freed before they are claimed: what is over already would hold its name for good.
+            over = set(group.free_run_keys)
+            group.run_keys = [row for row in group.run_keys if not (row.unique and row.run in over)]
+        if self.reads:
+            group.reads.extend(self.reads.items())
+        for key, timer in self.timers.items():
+            if timer is None:
+                group.clear_timers.append(key)
+            else:
+                group.timers.append(timer)
+        return group
+
+
+FINISHED = frozenset({"number", "runs", "reads", "timers", "clear_timers"})  # made when the group is finished
+
+
+class Translator:
+    """Turns effects into rows. Signals to other runs are the committer's; everything else is here."""
+
+    __slots__ = ("_codec", "_keys", "hops")
+
+    def __init__(self, codec: IdCodec, keys: Callable[[], int]) -> None:
+        self._codec = codec
+        self._keys = keys
+        self.hops = 0  # signals and events that led to what is being translated
+
+    def add(
+        self, building: Building, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
+    ) -> Iterable[Fact]:
+        """Adds the rows of a transition's effects; returns the facts that somebody listens to (`listens(ns, type)`)."""
+        head = change.run
+        run = head.key
+        group = building.group
+        facts: list[Fact] = []
+        effect: Any  # told apart by its type, which is quicker than a row of isinstance
+        for effect in change.effects:
+            kind = type(effect)
+            if kind is Fact:
+                if listens(head.ns, effect.type):
+                    facts.append(effect)
+                continue
+            building.rows += 1
+            if kind is SetTimer:
+                building.set_timer(TimerRow(run, *effect))
+            elif kind is ClearTimers:
+                building.clear_timers(run, effect.n, effect.arm)
+            elif kind is Publish:
+                group.deliveries.append(self._delivery(head, effect, now))
+            elif kind is Hold:
+                group.held.append(self._held(head, effect))
+            elif kind is Claim:
+                group.release.append(effect.id)
+            elif kind is OpenWaitKey:
+                group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, now))
+            elif kind is CloseWaitKeys:
+                close_wait_keys(group, run, effect.n)
+            elif kind is Purge:
+                delta.purge(effect)
+        if has_freed(head):
+            group.free_run_keys.append(run)
+        return facts
+
+    def _delivery(self, head: Run, effect: Publish, now: int) -> Delivery:
+        return Delivery(
+            0,
+            head.ns,
+            self._codec.run_id(head.key),
+            self._codec.message_id(head.key, effect.n, effect.attempt),
+            effect.sink,
+            _encode(effect.body),
+            "application/json",
+            {},
+            now,
+            run=head.key,
+            n=effect.n,
+            hops=max(head.hops, self.hops) + 1,
+        )
+
+    def _held(self, head: Run, effect: Hold) -> HeldRow:
+        return HeldRow(
+            self._keys(),
+            head.ns,
+            0 if effect.key else head.key,
+            effect.name,
+            effect.key,
+            effect.body,
+            effect.thread,
+            effect.position,
+            effect.posted,
+            effect.expires,
+            effect.report,
+            effect.source,
+        )
+
+
+def has_freed(head: Run) -> bool:
+    """Whether the run is over and its unique keys are another's to take."""
+    return head.status >= RunStatus.COMPLETED and bool(head.flags & FREES_KEYS)
+
+
+def close_wait_keys(group: Group, run: int, n: int) -> None:
+    """Those opened in the same batch go from it; those in the store too."""
+    group.wait_keys = [row for row in group.wait_keys if row.run != run or row.n != n]
+    group.close_wait_keys.append((run, n))

@@ -1,0 +1,113 @@
+"""Durable signals under way: rows of the inbox, from the commit that wrote them to the commit that holds their effect.
+
+Invariants: a row is under way once at most; it leaves the store with its effect, or stays there parked with the reason; trouble
+that may pass is no reason to park it. A row that is a job goes to whoever carries out jobs.
+
+Cost: one number of each signal under way; at most a page of rows is read at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from pelton.runtime.api import EngineError
+from pelton.runtime.commit.requests import SignalJob
+from pelton.runtime.commit.unit_of_work import Durable, decode_signal
+from pelton.store.port import Group, InboxRow, ResultRow
+
+if TYPE_CHECKING:
+    from pelton.runtime.commit.committer import Committer
+
+log = structlog.get_logger("pelton.runtime")
+
+PAGE = 10_000
+PASSING = frozenset({"busy", "unavailable", "stopping"})  # errors that time may cure
+AGAIN = 1.0  # seconds after which a durable signal that could not be applied is tried again
+
+
+class JobHooks(Protocol):
+    """Who carries out durable jobs (rows of the inbox that are no signals)."""
+
+    def added(self, row: InboxRow) -> None:
+        """After the commit that holds the row, or when a starting server finds it."""
+        ...
+
+
+class Inbox:
+    def __init__(self, committer: Committer) -> None:
+        self.jobs: JobHooks | None = None
+        self._committer = committer
+        self._underway: set[int] = set()
+        self._full = False  # there are more in the store
+
+    def __len__(self) -> int:
+        """Durable signals that are under way."""
+        return len(self._underway)
+
+    def take_up(self, row: InboxRow) -> None:
+        """Applies a durable signal in the next batch (or when it is due)."""
+        if row.parked or row.id in self._underway:
+            return
+        if row.job:
+            if self.jobs is not None:
+                self.jobs.added(row)
+            return
+        self._underway.add(row.id)
+        delay = row.due - self._committer.store.now()
+        if delay > 0:
+            asyncio.get_running_loop().call_later(delay / 1000, self._begin, row)
+        else:
+            self._begin(row)
+
+    def _begin(self, row: InboxRow) -> None:
+        try:
+            body = decode_signal(row.signal)
+            kept = body if type(body) is Durable else Durable(body)
+        except Exception as error:  # written by another version, or damaged
+            parked = InboxRow(
+                self._committer.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000]
+            )
+            log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
+            self._replace(row.id, parked)
+            return
+        self._committer.enqueue(SignalJob(row.run, kept.signal, self._done, "", row.id, kept.hops, kept.many))
+
+    def _done(self, job: SignalJob) -> None:
+        if job.error is None or job.committed is not None:
+            self._underway.discard(job.inbox)
+            if job.error is not None:
+                log.info("a durable signal changed nothing", run=job.run, code=job.error.code, detail=job.error.message)
+            if self._full and not self._underway:
+                self._committer.spawn(self.recover())
+
+    async def recover(self) -> None:
+        """Takes up the durable signals that a server before this one left behind. Further pages follow when these are done."""
+        rows = await self._committer.store.inbox(PAGE)
+        self._full = len(rows) >= PAGE
+        for row in rows:
+            self.take_up(row)
+
+    def given_up(self, job: SignalJob, error: EngineError) -> None:
+        """Its signal stays in the store: it is tried again later when the trouble may pass, else it is parked there."""
+        committer = self._committer
+        if error.code in PASSING:
+            if not committer.stopping:
+                again = SignalJob(job.run, job.signal, self._done, "", job.inbox, job.hops, job.many)
+                committer.wait(again, AGAIN)
+            return
+        inbox, row = job.inbox, job.parked(committer.keys(), committer.store.now(), f"{error.code}: {error.message}")
+        log.error("a durable signal was parked", run=job.run, reason=row.parked)
+        self._replace(inbox, row, job.result(row.due, False) if job.many else None)
+
+    def _replace(self, inbox: int, row: InboxRow, result: ResultRow | None = None) -> None:
+        def fill(group: Group) -> None:
+            group.inbox_done.append(inbox)
+            group.inbox.append(row)
+            if result is not None:
+                group.results.append(result)
+
+        self._committer.write(fill).add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._underway.discard(inbox)

@@ -1,0 +1,226 @@
+"""The facts that `advance` is given: a run's cache entry, and what was fetched for the signal at hand.
+
+Answers that the entry cannot keep (the step of an old iteration, events held for the run) belong to one job and to one revision
+of the run: when the run has moved meanwhile they are dropped and asked for again. Answers that depend on no run (scripts,
+definitions, the keys of new runs) stay with the job for all its tries, so that a second try decides what the first one did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pelton.kernel.expressions.base import Evaluation, Outcome
+from pelton.kernel.model.reads import (
+    Codec,
+    DefinitionKey,
+    EvaluationKey,
+    Held,
+    HeldKey,
+    InlineKey,
+    Missing,
+    NewestKey,
+    NewRunKey,
+    ProcessKey,
+    RunKey,
+    ServedKey,
+    SlotKey,
+    StepKey,
+    ThreadKey,
+    VarKey,
+)
+from pelton.kernel.model.state import OpenStep, Run, Step, Thread
+from pelton.runtime.commit.run_cache import RunEntry, unknown
+
+OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey)
+"""Keys whose answers depend on no run."""
+
+
+def of_run(key: Any) -> bool:
+    """Whether a fact is read from the run's own rows."""
+    kind = type(key)
+    return kind not in OUTSIDE and kind is not RunKey and not (kind is HeldKey and key.key)
+
+
+class Answers:
+    """What was fetched for one job."""
+
+    __slots__ = ("made", "of_runs", "outside", "revisions", "scripts")
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[int, int, int], int] = {}  # (run, n, attempt) → key of the child
+        self.of_runs: dict[tuple[int, Any], Any] = {}
+        self.revisions: dict[int, int] = {}  # run → revision at which its answers were true
+        self.outside: dict[Any, Any] = {}
+        self.scripts: dict[Evaluation, Outcome] = {}
+
+    def keep(self, run: int, revision: int, key: Any, answer: Any) -> None:
+        if self.revisions.get(run, revision) != revision:
+            self.forget(run)
+        self.revisions[run] = revision
+        self.of_runs[run, key] = answer
+
+    def forget(self, run: int) -> None:
+        self.of_runs = {known: answer for known, answer in self.of_runs.items() if known[0] != run}
+        self.revisions.pop(run, None)
+
+
+class RunFacts:
+    """One instance serves all calls, one after another: see `of`."""
+
+    __slots__ = ("_answers", "_codec", "_entry", "_keys", "_look", "_meet", "_stamp", "reads", "stamped")
+
+    def __init__(
+        self,
+        codec: Codec,
+        keys: Callable[[], int],
+        look: Callable[[int], Run | None],
+        meet: Callable[[HeldKey], list[Held]],
+        stamp: Callable[[], int],
+    ) -> None:
+        """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `meet(key)` what is
+        held under a name and key; both may raise Missing. `stamp()` makes the instant of a job."""
+        self._codec = codec
+        self._keys = keys
+        self._look = look
+        self._meet = meet
+        self._stamp = stamp
+        self.stamped = 0
+        self._entry = RunEntry(0)
+        self._answers: Answers | None = None
+        self.reads: dict[int, int] = {}  # other runs that were looked at, with their revisions
+
+    def of(self, entry: RunEntry, answers: Answers | None) -> RunFacts:
+        self._entry = entry
+        if answers is not None and answers.revisions:
+            head = entry.head
+            known = answers.revisions.get(entry.key)
+            if known is not None and known != (head.rev if head is not None else 0):
+                answers.forget(entry.key)
+        self._answers = answers
+        return self
+
+    @property
+    def entry(self) -> RunEntry:
+        """Whose facts these are."""
+        return self._entry
+
+    @property
+    def codec(self) -> Codec:
+        return self._codec
+
+    @property
+    def stamp(self) -> int:
+        """One for all that a job does; made when it is first asked for."""
+        if not self.stamped:
+            self.stamped = self._stamp()
+        return self.stamped
+
+    def head(self) -> Run | None:
+        return self._entry.head
+
+    def open(self, n: int) -> OpenStep | None:
+        entry = self._entry
+        row = entry.open.get(n)
+        if row is not None or entry.all_open:
+            return row
+        found = self._fetched(StepKey(n))
+        return found if type(found) is OpenStep else None
+
+    def newest(self, slot: str) -> OpenStep | Step | None:
+        entry = self._entry
+        row = entry.newest.get(slot, unknown)
+        if row is not unknown:
+            known: OpenStep | Step | None = row
+            return known
+        if entry.all_newest:
+            return None
+        raise Missing(NewestKey(slot))
+
+    def at(self, slot: str, scope: int, it: int) -> OpenStep | Step | None:
+        entry = self._entry
+        row = entry.newest.get(slot, unknown)
+        if row is unknown:
+            if entry.all_newest:
+                return None
+        elif row is None or row.n < scope or (row.scope == scope and row.it < it):
+            return None  # steps inside a scope have higher numbers than it, those of later iterations higher ones again
+        elif row.scope == scope and row.it == it:
+            found: OpenStep | Step = row
+            return found
+        fetched: OpenStep | Step | None = self._fetched(SlotKey(slot, scope, it))
+        return fetched
+
+    def step(self, n: int) -> OpenStep | Step | None:
+        row = self._entry.open.get(n)
+        if row is not None:
+            return row
+        found: OpenStep | Step | None = self._fetched(StepKey(n))
+        return found
+
+    def var(self, thread: int, name: str) -> list[Any] | None:
+        entry = self._entry
+        found = entry.variables.get((thread, name), unknown)
+        if found is not unknown:
+            value: list[Any] | None = found
+            return value
+        if entry.all_variables or (entry.all_root_variables and thread == 0):
+            return None
+        raise Missing(VarKey(thread, name))
+
+    def thread(self, no: int) -> Thread | None:
+        entry = self._entry
+        found = entry.threads.get(no, unknown)
+        if found is not unknown:
+            thread: Thread | None = found
+            return thread
+        if entry.all_threads:
+            return None
+        raise Missing(ThreadKey(no))
+
+    def evaluated(self, question: Evaluation) -> Outcome | None:
+        return self._answers.scripts.get(question) if self._answers is not None else None
+
+    def answer(self, key: Any) -> Any:
+        kind = type(key)
+        if kind is NewRunKey:
+            return self._new_run(key)
+        if kind is RunKey:
+            head = self._look(key.key)
+            self.reads[key.key] = head.rev if head is not None else -1
+            return head
+        if kind is EvaluationKey:
+            outcome = self.evaluated(key.question)
+            if outcome is None:
+                raise Missing(key)
+            return outcome
+        if kind in OUTSIDE:
+            if self._answers is None or (found := self._answers.outside.get(key, unknown)) is unknown:
+                raise Missing(key)
+            return found
+        if kind is HeldKey:
+            if key.key:
+                return self._meet(key)
+            head = self._entry.head
+            if head is None or not head.held:
+                return []
+        known = self._entry.known(key)
+        return self._fetched(key) if known is unknown else known
+
+    def _new_run(self, key: NewRunKey) -> int:
+        answers = self._answers
+        if answers is None:
+            raise Missing(key)
+        name = (self._entry.key, key.n, key.attempt)
+        made = answers.made.get(name)
+        if made is None:
+            made = answers.made[name] = self._keys()
+        return made
+
+    def _fetched(self, key: Any) -> Any:
+        answers = self._answers
+        if answers is not None:
+            found = answers.of_runs.get((self._entry.key, key), unknown)
+            if found is not unknown:
+                return found
+        raise Missing(key)

@@ -1,0 +1,335 @@
+"""What the committer works on. A job is performed, as often as it takes, until it has its place in a batch; when its group is
+lost it is performed again. It ends exactly once: settled after the commit, or failed with an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from pelton.kernel.machine.records import linked, never_begun
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.signals import (
+    ChildEnded,
+    ChildReopened,
+    ChildReplied,
+    EventArrived,
+    Extend,
+    Report,
+    Signal,
+    Start,
+    TimerFired,
+    Trigger,
+)
+from pelton.kernel.model.state import Run, RunStatus
+from pelton.kernel.model.transition import Note, Refused, Transition
+from pelton.runtime.api import EngineError
+from pelton.runtime.commit.group_builder import FREES_KEYS, Building
+from pelton.runtime.commit.reads import Answers
+from pelton.runtime.commit.unit_of_work import LOG_TEXT, Turn, durable, not_begun, unchanged
+from pelton.store.port import Committed, Group, InboxRow, LogRow, ResultRow, RunKeyRow
+
+if TYPE_CHECKING:
+    from pelton.runtime.commit.committer import Committer
+
+KEY_KIND = "key"  # of idempotency keys in run_key
+
+
+class Job:
+    __slots__ = ("absent", "answers", "asked", "committed", "rounds", "tries")
+
+    hops = 0  # signals and events that led to this one
+
+    def __init__(self) -> None:
+        self.answers = Answers()
+        self.absent: set[int] = set()  # runs that were looked for and do not exist
+        self.asked = 0  # when it first asked for a script's answer: the time is part of the question, so it stays this
+        self.rounds = 0  # of facts, for this try
+        self.tries = 0  # groups that were lost
+        self.committed: Committed | None = None
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        """Joins the open batch and returns its group; None: nothing to write. Raises Suspend, NextBatch, EngineError."""
+        raise EngineError("invalid", f"{type(self).__name__} has nothing to perform")
+
+    def settled(self) -> None:
+        """Its group is committed, or its answer has become true."""
+
+    def failed(self, error: EngineError) -> None:
+        """It is given up; nothing changed."""
+
+    def lost(self, reason: str) -> None:
+        """Its group was lost for this reason, and it will be performed again."""
+        self.absent.clear()
+        self.answers.of_runs.clear()
+        self.answers.revisions.clear()
+
+    def hint(self) -> tuple[int, int]:
+        """(run, number of the step) that a cold load should bring along; (0, 0) when there is none."""
+        return (0, 0)
+
+    @property
+    def internal(self) -> bool:
+        """Nobody outside waits for it: it is not refused when the queue is full."""
+        return False
+
+
+class WriteJob(Job):
+    """Rows that belong to no run's revision, in a group of their own."""
+
+    __slots__ = ("_fill", "future")
+
+    def __init__(self, fill: Callable[[Group], None], future: asyncio.Future[Committed]) -> None:
+        super().__init__()
+        self._fill = fill
+        self.future = future
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        building = committer.open_batch.new()
+        group = building.group
+        try:
+            self._fill(group)
+        except BaseException:
+            del committer.open_batch.groups[group.number]  # half of it is nothing
+            raise
+        for lease in group.leases:
+            entry = committer.cache.peek(lease.run)
+            if entry is not None and not entry.stale:
+                entry.lease(lease)
+        for key in group.remove_runs:
+            committer.forget(key)
+        building.rows += 4
+        committer.open_batch.rows += 4
+        building.jobs.append(self)
+        return building
+
+    def settled(self) -> None:
+        if not self.future.done() and self.committed is not None:
+            self.future.set_result(self.committed)
+
+    def failed(self, error: EngineError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    @property
+    def internal(self) -> bool:
+        return True
+
+
+class SignalJob(Job):
+    """A signal to one run. `ns` "" = not checked. `inbox`: the durable row that it comes from, removed with its effect. `many`:
+    the job that has this signal for many runs, and is told what became of it."""
+
+    __slots__ = ("done", "error", "head", "hops", "inbox", "many", "notes", "ns", "run", "signal", "why")
+
+    def __init__(
+        self,
+        run: int,
+        signal: Signal,
+        done: Callable[[SignalJob], None],
+        ns: str = "",
+        inbox: int = 0,
+        hops: int = 0,
+        many: int = 0,
+    ) -> None:
+        super().__init__()
+        self.run = run
+        self.signal = signal
+        self.done = done
+        self.ns = ns
+        self.inbox = inbox
+        self.hops = hops
+        self.many = many
+        self.head: Run | None = None
+        self.error: EngineError | None = None
+        self.notes: list[tuple[str, str]] = []
+        self.why = ""  # it could not be applied
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        building = self._perform(committer, turn)
+        if self.many and building is not None:
+            changed = any(each.before is None or not unchanged(each.transition, each.before) for each in turn.changes)
+            building.group.results.append(self.result(turn.now, changed))
+        return building
+
+    def result(self, now: int, changed: bool) -> ResultRow:
+        n = self.signal.position if isinstance(self.signal, EventArrived) else 0
+        if self.error is not None:
+            return ResultRow(self.many, self.run, max(n, 0), now, "failed", f"{self.error.code}: {self.error.message}"[:1000])
+        detail = self.notes[0][1][:1000] if self.notes else ""
+        return ResultRow(self.many, self.run, max(n, 0), now, "signalled" if changed else "unchanged", detail)
+
+    def _perform(self, committer: Committer, turn: Turn) -> Building | None:
+        self.error = None
+        entry = turn.entry(self.run)
+        signal = self.signal
+        if entry is None or entry.head is None:
+            if isinstance(signal, Start):
+                answer = turn.start(signal, turn.process(signal.definition))
+            else:
+                self.error = EngineError("unknown run", f"run {committer.codec.run_id(self.run)} does not exist", "run")
+                self.why = self.error.message
+                return self._clean(committer, turn, gone=True)
+        elif self.ns and entry.head.ns != self.ns:
+            self.error = EngineError(
+                "unknown run", f"run {committer.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
+            )
+            return None
+        else:
+            answer = turn.signal(entry, signal)
+        if type(answer) is Refused:
+            self.error = EngineError(answer.code, answer.detail, trace=answer.trace)
+            if entry is not None and entry.head is not None and any(run != self.run for run in turn.facts.reads):
+                turn.bump(entry)
+            elif isinstance(signal, Start) and linked(signal.parent, signal.parent_n):
+                turn.post(signal.parent, never_begun())
+        else:
+            self.head = answer.run  # type: ignore[union-attr]
+        self.why = why_not(answer)
+        self.notes = turn.notes
+        if not turn.changes and not turn.posts:
+            over = (
+                isinstance(signal, TimerFired) and entry is not None and _over(entry.head, entry.open, entry.all_open, signal.n)
+            )
+            return self._clean(committer, turn, gone=over)
+        building = turn.finish()
+        self._tell_origin(committer, building, turn.now)
+        if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in building.timers:
+            building.clear_timers(self.run, signal.n, signal.arm)
+        if self.inbox:
+            building.group.inbox_done.append(self.inbox)
+        building.jobs.append(self)
+        return building
+
+    def _tell_origin(self, committer: Committer, building: Building, now: int) -> None:
+        """Whoever sent this from another run hears what became of it: in its log when nothing did, by a reply if it wants one."""
+        signal = self.signal
+        if not isinstance(signal, Trigger | Start) or not signal.origin[0]:
+            return
+        run, n = signal.origin
+        why = self.why
+        if isinstance(signal, Start):
+            if why:
+                building.group.logs.append(LogRow(run, n, now, not_begun(why)))
+            return
+        if why:
+            text = f"trigger {signal.name!r} changed nothing in run {committer.codec.run_id(self.run)}: {why}"
+            building.group.logs.append(LogRow(run, n, now, text[:LOG_TEXT]))
+        if signal.reply:
+            body = {"applied": not why, "reason": why}
+            key = committer.keys()
+            event = EventArrived(id=key, name=signal.reply, body=body, strict=False)
+            building.post(InboxRow(key, run, durable(event, self.hops + 1), now))
+
+    def _clean(self, committer: Committer, turn: Turn, gone: bool) -> Building | None:
+        """Nothing has changed; but what brought the signal may have to go."""
+        clear = type(self.signal) is TimerFired
+        if not self.inbox and not clear:
+            return None
+        entry = committer.cache.peek(self.run)
+        batch = committer.open_batch
+        building = (batch.joined(None, entry) if entry is not None else None) or batch.new()
+        if entry is not None and entry.pins and entry.head is not None:
+            building.read(self.run, entry.head.rev)  # the state that says so may be lost yet
+        if self.inbox:
+            building.group.inbox_done.append(self.inbox)
+        self._tell_origin(committer, building, turn.now)
+        if clear and gone:
+            building.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
+        elif clear:  # whatever is to ring later is set anew, under another epoch
+            signal: TimerFired = self.signal  # type: ignore[assignment]
+            building.group.stale_timers.append((self.run, signal.n, signal.arm, signal.epoch))
+        building.jobs.append(self)
+        return building
+
+    def settled(self) -> None:
+        self.done(self)
+
+    def failed(self, error: EngineError) -> None:
+        self.error = error
+        self.done(self)
+
+    def hint(self) -> tuple[int, int]:
+        signal = self.signal
+        if isinstance(signal, Report | TimerFired | ChildEnded | ChildReopened | ChildReplied | Extend):
+            return (self.run, signal.n)
+        return (0, 0)
+
+    @property
+    def internal(self) -> bool:
+        return self.inbox != 0 or not self.signal.strict
+
+    def parked(self, key: int, now: int, reason: str) -> InboxRow:
+        return InboxRow(key, self.run, durable(self.signal, self.hops, self.many), now, self.tries, False, reason[:1000])
+
+
+def why_not(answer: Transition | Refused) -> str:
+    """Why a signal could not be applied, "" when it was: what is left of a tolerant one is a note."""
+    if isinstance(answer, Refused):
+        return answer.detail
+    effects = answer.effects
+    alone = not (answer.opened or answer.changed or answer.closed or answer.ended or answer.book is not None)
+    return effects[0].detail if alone and len(effects) == 1 and isinstance(effects[0], Note) else ""
+
+
+def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) -> bool:
+    """Whether a timer that changed nothing can be removed: its run or step is over. Else it was set anew under its name."""
+    if head is None or head.status >= RunStatus.COMPLETED:
+        return True
+    return n != 0 and complete and n not in rows
+
+
+class StartJob(Job):
+    """Starts a run under a key chosen beforehand, with its other names."""
+
+    __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "signal", "stub")
+
+    def __init__(
+        self, signal: Start, process: Process, keys: list[RunKeyRow], done: Callable[[StartJob], None], frees: bool = False
+    ) -> None:
+        super().__init__()
+        self.signal = signal
+        self._process = process
+        self._keys = keys
+        self._flags = FREES_KEYS if frees else 0
+        self.done = done
+        self.head: Run | None = None
+        self.error: EngineError | None = None
+        self.stub = False  # the key is that of a stub, and the run goes on from it
+        self.lost_key = False  # another run has one of its unique names
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        if self.lost_key:
+            raise EngineError("exists", "another run has this key", "key")
+        self.error = None
+        if self.tries or self.stub:  # an unknown outcome before: it may be there
+            entry = turn.entry(self.signal.key)
+            if self.stub and (entry is None or entry.head is None or entry.head.status != RunStatus.EXPECTED):
+                self.error = EngineError("exists", "what was kept for the run is gone, or another caller has started it", "key")
+                return None  # the answer waits for what it was decided on
+        answer = turn.start(self.signal, self._process, self._flags)
+        if type(answer) is Refused:
+            raise EngineError(answer.code, answer.detail, trace=answer.trace)
+        self.head = answer.run  # type: ignore[union-attr]
+        building = turn.finish()
+        if self._keys:
+            building.group.run_keys.extend(self._keys)
+            building.rows += len(self._keys)
+        building.jobs.append(self)
+        return building
+
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
+        self.lost_key = reason.startswith("key ")
+
+    @property
+    def run(self) -> int:
+        return self.signal.key
+
+    def settled(self) -> None:
+        self.done(self)
+
+    def failed(self, error: EngineError) -> None:
+        self.error = error
+        self.done(self)

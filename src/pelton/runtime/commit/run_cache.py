@@ -1,0 +1,333 @@
+"""The run cache: what this process knows of the runs that it has touched lately.
+
+An entry holds the head, the known open rows, the newest step of each slot, variables and threads. What is not in it is unknown,
+unless a flag says that all of a kind is there: then absence is knowledge. A loop keeps one step a slot, however often it turns.
+
+Invariants: an entry is the store's state plus every batch that is not acknowledged yet (`pins` counts those); a pinned entry is
+never dropped; an entry that a lost group has touched is `stale` and is used for nothing until its pins are gone, then read anew.
+Cost: constant in the length of a run's history. Sizes are estimates, weighed again after as many changes as there are rows.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from copy import copy
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from msgspec import msgpack
+
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import NewestKey, OpenKey, ParkedKey, RecordKey, StepKey, ThreadKey, ThreadsKey, VarKey, VarsKey
+from pelton.kernel.model.state import OpenStep, Run, RunStatus, State, Step, Thread
+from pelton.kernel.model.transition import UNSET, Purge, Transition
+from pelton.store.port import LeaseWrite
+
+if TYPE_CHECKING:
+    from pelton.runtime.commit.group_builder import Building
+
+ENTRY_BYTES = 1_500
+ROW_BYTES = 900
+TRIMMED = 1_024  # entries looked at in one go
+ENDED_KEPT = 512  # finished runs that are kept a while, for late reports about them
+
+Undo = list[tuple[Any, Any, Any]]
+
+_ABSENT: Any = object()
+_encode = msgpack.Encoder(enc_hook=repr).encode
+
+
+class RunEntry:
+    __slots__ = (
+        "all_newest",
+        "all_open",
+        "all_root_variables",
+        "all_threads",
+        "all_variables",
+        "busy",
+        "churn",
+        "group",
+        "head",
+        "key",
+        "newest",
+        "open",
+        "pins",
+        "process",
+        "quiet",
+        "record",
+        "size",
+        "stale",
+        "threads",
+        "variables",
+        "waiting",
+    )
+
+    def __init__(self, key: int, complete: bool = False) -> None:
+        self.key = key
+        self.head: Run | None = None
+        self.process: Process | None = None
+        self.open: dict[int, OpenStep] = {}
+        self.newest: dict[str, OpenStep | Step | None] = {}
+        self.variables: dict[tuple[int, str], list[Any] | None] = {}
+        self.threads: dict[int, Thread | None] = {}
+        self.record: Any = None if complete else _ABSENT
+        self.all_open = self.all_newest = self.all_variables = self.all_root_variables = self.all_threads = complete
+        self.pins = 0
+        self.busy = False  # being read: whoever wants it waits
+        self.stale = False
+        self.waiting: list[Any] = []  # jobs
+        self.quiet: list[Any] = []  # futures of those that wait for pins == 0
+        self.group: Building | None = None  # the last group that it was part of
+        self.size = ENTRY_BYTES
+        self.churn = 0
+
+    # ---- what a store's answer adds
+
+    def learn(self, key: Any, answer: Any) -> bool:
+        """Keeps an answer that stays true until the run moves by this process's hand; False when it is not of that kind."""
+        kind = type(key)
+        if kind is NewestKey:
+            self.newest[key.slot] = answer
+            if type(answer) is OpenStep:
+                self.open[answer.n] = answer
+        elif kind is StepKey:
+            if type(answer) is not OpenStep:
+                return False
+            self.open[answer.n] = answer
+        elif kind is VarKey:
+            self.variables[key.thread, key.name] = answer
+        elif kind is RecordKey:
+            self.record = answer
+        elif kind is ThreadKey:
+            self.threads[key.no] = answer
+        elif kind is VarsKey and key.thread == 0:
+            for name, value in answer.items():
+                self.variables[0, name] = [value]
+            self.all_root_variables = True
+        elif kind is OpenKey:
+            for row in answer:
+                self.open[row.n] = row
+            self.all_open = True
+        elif kind is ThreadsKey:
+            for thread in answer:
+                self.threads[thread.no] = thread
+            self.all_threads = True
+        else:
+            return False
+        self.churn += 1
+        return True
+
+    def known(self, key: Any) -> Any:
+        """The answer to a key, or _ABSENT when it is not known (see `unknown`)."""
+        kind = type(key)
+        if kind is OpenKey and self.all_open:
+            return [self.open[n] for n in sorted(self.open)]
+        if kind is ParkedKey and self.all_open:
+            return [self.open[n] for n in sorted(self.open, reverse=True) if n < 0]
+        if kind is VarsKey and (self.all_variables or (self.all_root_variables and key.thread == 0)):
+            return {name: found[0] for (no, name), found in self.variables.items() if no == key.thread and found is not None}
+        if kind is RecordKey:
+            return self.record
+        if kind is ThreadsKey and self.all_threads:
+            return [thread for _, thread in sorted(self.threads.items()) if thread is not None]
+        return _ABSENT
+
+    # ---- what a transition changes
+
+    def apply(self, change: Transition, undo: Undo | None) -> None:
+        """Makes the entry what it is after the transition; `undo` collects how to go back."""
+        before, head = self.head, change.run
+        if undo is not None:
+            undo.append((self, None, (before, self.process, self.newest, self.all_newest, self.record)))
+        first_new = 0
+        if before is not None:
+            first_new = before.next_n
+            if head.era != before.era:
+                self.newest = {}  # a rewind may have taken back any of them
+                self.all_newest = False
+            if head.definition != before.definition:
+                self.process = None
+        rows = self.open
+        for n in change.closed:
+            _take(rows, n, undo)
+        newest = self.newest
+        for row in change.opened:
+            _put(rows, row.n, row, undo)
+            if row.n > 0:
+                _put(newest, row.slot, row, undo)
+        for row in change.changed:
+            old = rows.get(row.n)
+            _put(rows, row.n, row, undo)
+            if row.n > 0:
+                known = newest.get(row.slot)
+                if known is not None and (known is old or known.n == row.n):
+                    _put(newest, row.slot, row, undo)
+        for step in change.ended:
+            known = newest.get(step.slot)
+            if step.n >= first_new:
+                if known is None or known.n <= step.n:
+                    _put(newest, step.slot, step, undo)
+            elif known is not None and known.n == step.n:
+                _put(newest, step.slot, step, undo)
+        self._apply_rest(change, undo)
+        self.head = head
+        self.churn += len(change.opened) + len(change.ended) + len(change.variables) + len(change.changed)
+
+    def _apply_rest(self, change: Transition, undo: Undo | None) -> None:
+        for thread in change.threads:
+            _put(self.threads, thread.no, thread, undo)
+        for no, name, value in change.variables:
+            _put(self.variables, (no, name), None if value is UNSET else [value], undo)
+        if change.book is not None:
+            self.record = change.book.record
+            self.churn += 1
+        for effect in change.effects:
+            if type(effect) is Purge:
+                self._purge(effect, undo)
+
+    def _purge(self, purge: Purge, undo: Undo | None) -> None:
+        for slot, row in list(self.newest.items()):
+            if type(row) is Step and purged(row, purge):
+                _take(self.newest, slot, undo)
+                self.all_newest = False  # an older one of the slot may be there still
+
+    def lease(self, write: LeaseWrite) -> None:
+        """A claim, an extension or the return of a work item: lease columns only, no revision."""
+        row = self.open.get(write.n)
+        if row is None:
+            return
+        mine = copy(row)
+        mine.lease, mine.worker, mine.polls, mine.started, mine.due = (
+            write.lease,
+            write.worker,
+            write.polls,
+            write.started,
+            write.due,
+        )
+        self.replace(row, mine)
+
+    def replace(self, row: OpenStep, mine: OpenStep) -> None:
+        self.open[mine.n] = mine
+        if self.newest.get(mine.slot) is row:
+            self.newest[mine.slot] = mine
+
+    def weigh(self) -> int:
+        """The estimated size in bytes, counted anew when enough has changed."""
+        rows = len(self.open) + len(self.newest) + len(self.variables)
+        if self.churn <= 8 + rows // 2:
+            return self.size
+        self.churn = 0
+        size = ENTRY_BYTES + rows * ROW_BYTES // 2
+        seen: set[int] = set()
+        for row in (*self.open.values(), *self.newest.values()):
+            if row is not None and id(row) not in seen:
+                seen.add(id(row))
+                size += ROW_BYTES // 2
+                if row.input is not None:
+                    size += 3 * len(_encode(row.input))
+                if row.output is not None:
+                    size += 3 * len(_encode(row.output))
+        if self.record is not _ABSENT and self.record is not None:
+            size += 3 * len(_encode(self.record.body))
+        for value in self.variables.values():
+            if value is not None:
+                size += 3 * len(_encode(value[0]))
+        self.size = size
+        return size
+
+
+unknown = _ABSENT
+
+
+def purged(step: Step, purge: Purge) -> bool:
+    if not purge.low <= step.n < purge.high:
+        return False
+    return not purge.scope or (step.scope == purge.scope and step.it < purge.it)
+
+
+def revert(undo: Undo) -> None:
+    """Takes back what `apply` did, latest first."""
+    for target, key, old in reversed(undo):
+        if type(target) is RunEntry:
+            target.head, target.process, target.newest, target.all_newest, target.record = old
+        elif old is _ABSENT:
+            target.pop(key, None)
+        else:
+            target[key] = old
+    undo.clear()
+
+
+def _put(rows: dict[Any, Any], key: Any, value: Any, undo: Undo | None) -> None:
+    if undo is not None:
+        undo.append((rows, key, rows.get(key, _ABSENT)))
+    rows[key] = value
+
+
+def _take(rows: dict[Any, Any], key: Any, undo: Undo | None) -> None:
+    old = rows.pop(key, _ABSENT)
+    if undo is not None and old is not _ABSENT:
+        undo.append((rows, key, old))
+
+
+def work_row(row: OpenStep) -> bool:
+    return row.state == State.WORK and row.n > 0
+
+
+class RunCache:
+    """Entries by run key, least recently used first out, within `limit` bytes by estimate; pinned ones stay."""
+
+    __slots__ = ("_ended", "_entries", "_limit", "size")
+
+    def __init__(self, limit: int) -> None:
+        self._entries: OrderedDict[int, RunEntry] = OrderedDict()
+        self._ended: deque[int] = deque()
+        self._limit = limit
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: int) -> RunEntry | None:
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    def peek(self, key: int) -> RunEntry | None:
+        return self._entries.get(key)
+
+    def add(self, entry: RunEntry) -> None:
+        self._entries[entry.key] = entry
+        self.size += entry.size
+
+    def drop(self, entry: RunEntry) -> None:
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+            self.size -= entry.size
+
+    def settle(self, entry: RunEntry) -> None:
+        """After a commit: weighs the entry, and lets runs go that ended a while ago."""
+        before = entry.size
+        self.size += entry.weigh() - before
+        head = entry.head
+        if head is not None and head.status >= RunStatus.COMPLETED:
+            self._ended.append(entry.key)
+            while len(self._ended) > ENDED_KEPT:
+                old = self._entries.get(self._ended.popleft())
+                if old is not None and free(old) and old.head is not None and old.head.status >= RunStatus.COMPLETED:
+                    self.drop(old)
+
+    def trim(self) -> None:
+        """Drops what was used longest ago until the limit is kept, a bounded number at a time."""
+        if self.size <= self._limit:
+            return
+        for key in list(islice(self._entries, TRIMMED)):
+            entry = self._entries[key]
+            if free(entry):
+                self.drop(entry)
+                if self.size <= self._limit:
+                    return
+
+
+def free(entry: RunEntry) -> bool:
+    return not (entry.pins or entry.busy or entry.waiting or entry.quiet)

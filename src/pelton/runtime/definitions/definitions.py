@@ -1,0 +1,306 @@
+"""Definitions as this process knows them: rows, bindings, compiled processes; handler sets are in `handler_sets`.
+
+A run follows a *bound* definition: a row of kind "bound" whose body is the process with all that it refers to, found again by its
+content. Binding and compiling happen before and outside transactions, big ones in a thread, and are remembered: processes by row,
+bindings by name until something in their namespace changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from msgspec import DecodeError, json
+
+from pelton.kernel.expressions.base import Invalid
+from pelton.kernel.model.process import Process
+from pelton.runtime.api import EngineError, Language
+from pelton.runtime.definitions.handler_sets import HandlerSets
+from pelton.runtime.ids import Instants
+from pelton.store.port import Committed, DefinitionRow, DefinitionWrite, EventRow, Group, Store
+
+PROCESSES_KEPT = 1_000
+BINDINGS_KEPT = 10_000
+BIG = 32_768  # bytes of a body that is compiled in a thread
+REFERENCES = 6_000  # definitions that one process may refer to: more than the steps that a language lets it have
+TRIES = 8
+
+Write = Callable[[Callable[[Group], None]], Awaitable[Committed]]
+V = TypeVar("V")
+
+
+class Definitions:
+    def __init__(self, store: Store, keys: Callable[[], int], write: Write, instants: Instants) -> None:
+        self._store = store
+        self._keys = keys
+        self._write = write
+        self._languages: dict[str, Language] = {}
+        self.views: dict[str, Callable[[EventRow], Any]] = {}  # by language, see runtime.matching
+        self._processes: OrderedDict[int, Process] = OrderedDict()
+        self._bindings: OrderedDict[tuple[str, str, int], Process] = OrderedDict()
+        self._generation: dict[str, int] = {}  # by namespace: raised when bindings become doubtful
+        self.handlers = HandlerSets(store, self.language)
+        self._underway: dict[Any, asyncio.Future[Any]] = {}
+        self._instants = instants
+
+    # ---- languages
+
+    def add_language(self, language: Language) -> None:
+        self._languages[language.name] = language
+        view = getattr(language, "payload", None)
+        if view is not None:
+            self.views[language.name] = view
+
+    def language(self, name: str) -> Language:
+        language = self._languages.get(name)
+        if language is None:
+            known = ", ".join(sorted(self._languages)) or "none"
+            raise EngineError("invalid", f"language {name!r} is not installed; there are: {known}", "language")
+        return language
+
+    # ---- rows
+
+    async def define(
+        self,
+        ns: str,
+        kind: str,
+        language: str,
+        name: str,
+        version: int,
+        body: bytes,
+        *,
+        actor: str = "",
+        must_be_new: bool = False,
+        seen: int = 0,
+    ) -> DefinitionRow:
+        """Stores a version. The same content again changes nothing. Raises EngineError "exists" with `must_be_new`, "conflict"
+        when the live row is not the one that was `seen`."""
+        self.language(language)
+        digest = content_hash(language, body)
+        for _ in range(TRIES):
+            live = await self.find(ns, kind, name, version, exact=True)
+            if live is not None:
+                if must_be_new:
+                    raise EngineError("exists", f"{kind} {name!r} version {version} exists already", "name")
+                if live.hash == digest:
+                    return live
+            if seen and (live is None or live.id != seen):
+                raise EngineError("conflict", f"{kind} {name!r} version {version} was changed by somebody else", "name")
+            row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, 0, 0, actor)
+            write = DefinitionWrite(ns, kind, name, version, row, 0, live.id if live else 0, kind == "handler")
+            if await self._put(write, live):
+                await self._changed(ns, kind)
+                return row
+        raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
+
+    async def undefine(self, ns: str, kind: str, name: str, version: int) -> int:
+        """The moment from which it is gone. Raises EngineError "not found"."""
+        for _ in range(TRIES):
+            live = await self.find(ns, kind, name, version, exact=True)
+            if live is None:
+                raise EngineError("not found", f"there is no {kind} {name!r} version {version}", "name")
+            write = DefinitionWrite(ns, kind, name, version, None, 0, live.id, kind == "handler")
+            if await self._put(write, live):
+                await self._changed(ns, kind)
+                return write.at
+        raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
+
+    async def find(
+        self, ns: str, kind: str, name: str, version: int = 0, at: int = 0, exact: bool = False
+    ) -> DefinitionRow | None:
+        """version 0 = the highest, unless `exact`."""
+        rows = await self._store.definitions(ns, kind, name=name, version=version, at=at)
+        if exact:
+            rows = [row for row in rows if row.version == version]
+        return rows[-1] if rows else None
+
+    def _moment(self, live: DefinitionRow | None) -> int:
+        """Microseconds, rising whatever the clock does."""
+        return self._instants.next(live.since + 1 if live is not None else 0)
+
+    async def _put(self, write: DefinitionWrite, live: DefinitionRow | None = None) -> bool:
+        """The row holds from when it takes its place in a batch: what has been settled by then stays as it was."""
+
+        if write.counts:
+            await self.handlers.turn(write.ns)
+
+        def fill(group: Group) -> None:
+            write.at = self._moment(live)
+            if write.row is not None:
+                write.row.since = write.at
+            group.definitions.append(write)
+
+        return (await self._write(fill)).ok
+
+    async def _changed(self, ns: str, kind: str) -> None:
+        """Our change is in the store."""
+        if kind != "handler":
+            self._generation[ns] = self._generation.get(ns, 0) + 1
+            for known in [known for known in self._bindings if known[0] == ns]:
+                del self._bindings[known]
+        else:
+            await self.handlers.refresh(ns)
+
+    # ---- bindings and processes
+
+    def bound(self, ns: str, name: str, version: int) -> Process | None:
+        """What `bind` would answer, when it is known already."""
+        return self._bindings.get((ns, name, version))
+
+    async def bind(self, ns: str, name: str, version: int = 0) -> Process:
+        """The process that a run started now would follow. Raises EngineError "unknown process"."""
+        known = self._bindings.get((ns, name, version))
+        if known is not None:
+            return known
+        return await self._once(
+            ("bind", ns, name, version, self._generation.get(ns, 0)), lambda: self._bind_named(ns, name, version)
+        )
+
+    async def _bind_named(self, ns: str, name: str, version: int) -> Process:
+        generation = self._generation.get(ns, 0)
+        row = await self.find(ns, "process", name, version)
+        if row is None:
+            which = f"version {version} of process" if version else "process"
+            raise EngineError("unknown process", f"there is no {which} {name!r} in namespace {ns!r}; define it first", "process")
+        process = await self._bind(row)
+        if generation == self._generation.get(ns, 0):
+            self._bindings[ns, name, version] = process
+            while len(self._bindings) > BINDINGS_KEPT:
+                self._bindings.popitem(last=False)
+        return process
+
+    async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
+        """A definition that is given in full and kept for its runs only. Raises EngineError "invalid"."""
+        digest = content_hash(language, body)
+        row = DefinitionRow(0, ns, "process", language, name, version, body, digest, self._store.now() * 1000)
+        return await self._once(("inline", ns, name, version, digest), lambda: self._bind(row))
+
+    async def _bind(self, row: DefinitionRow) -> Process:
+        language = self.language(row.language)
+        referred: dict[tuple[str, str, int], DefinitionRow | None] = {}
+        wanted: dict[tuple[str, str, int], None] = {}  # each once, however often it is referred to
+
+        def refer(kind: str, name: str, version: int) -> DefinitionRow | None:
+            key = (kind, name, version)
+            if key not in referred:
+                wanted[key] = None
+            return referred.get(key)
+
+        try:
+            body = language.bind(row, refer)
+            while wanted:
+                if len(referred) + len(wanted) > REFERENCES:
+                    raise EngineError("too large", f"process {row.name!r} refers to more than {REFERENCES} definitions")
+                for key in wanted:
+                    referred[key] = await self.find(row.ns, *key)
+                wanted.clear()
+                body = language.bind(row, refer)
+            return await self._bound(row, language, body)
+        except Invalid as error:
+            raise EngineError("invalid", f"process {row.name!r}: {error.message}", "body") from None
+
+    async def _bound(self, row: DefinitionRow, language: Language, body: bytes) -> Process:
+        digest = content_hash(f"{row.language}\n{row.name}\n{row.version}", body)
+        bound = await self._store.bound(row.ns, digest)
+        if bound is not None:
+            return await self.process(bound.id)
+        key = self._keys()
+        process = await self._compile(language, row.name, row.version, body, key)  # before it is kept: what is kept compiles
+        bound = DefinitionRow(key, row.ns, "bound", row.language, row.name, row.version, body, digest, 0)
+        if await self._put(DefinitionWrite(row.ns, "bound", row.name, row.version, bound, 0)):
+            self._keep(process)
+            return process
+        raise EngineError("busy", f"process {row.name!r} is being changed by others; try again")
+
+    def cached(self, definition: int) -> Process | None:
+        process = self._processes.get(definition)
+        if process is not None:
+            self._processes.move_to_end(definition)
+        return process
+
+    async def process(self, definition: int) -> Process:
+        """The compiled process of a bound row. Raises EngineError "unknown process"."""
+        known = self.cached(definition)
+        return known if known is not None else await self._once(("process", definition), lambda: self._load(definition))
+
+    async def _load(self, definition: int) -> Process:
+        row = await self._store.definition(definition)
+        if row is None:
+            raise EngineError("unknown process", f"there is no definition number {definition}", "definition")
+        if row.kind != "bound":
+            return await self._bind(row)
+        try:
+            process = await self._compile(self.language(row.language), row.name, row.version, row.body, row.id)
+        except Invalid as error:
+            raise EngineError("invalid", f"process {row.name!r} does not compile any more: {error.message}", "body") from None
+        self._keep(process)
+        return process
+
+    async def _compile(self, language: Language, name: str, version: int, body: bytes, definition: int) -> Process:
+        if len(body) > BIG:
+            process = await asyncio.to_thread(language.compile, name, version, body, definition)
+        else:
+            process = language.compile(name, version, body, definition)
+        process.definition = definition
+        return process
+
+    def _keep(self, process: Process) -> None:
+        self._processes[process.definition] = process
+        while len(self._processes) > PROCESSES_KEPT:
+            self._processes.popitem(last=False)
+
+    async def number(self, ns: str, kind: str, name: str, version: int, at: int = 0) -> int:
+        """Answer to kernel.facts.DefinitionKey: a process is bound first; 0 when there is none."""
+        if kind == "process":
+            try:
+                if at:
+                    then = await self.find(ns, kind, name, version, at)
+                    return (await self.process(then.id)).definition if then is not None else 0
+                return (await self.bind(ns, name, version)).definition
+            except EngineError as error:
+                if error.code in {"unknown process", "invalid"}:
+                    return 0
+                raise
+        row = await self.find(ns, kind, name, version, at)
+        return row.id if row is not None else 0
+
+    async def inline(self, ns: str, language: str, body: str) -> int | str:
+        """Answer to kernel.facts.InlineKey: the number of the row, or why the definition is refused."""
+        try:
+            given = json.decode(body)
+        except DecodeError as error:
+            return f"not JSON: {error}"
+        if not isinstance(given, dict):
+            return "a definition must be an object"
+        name, version = given.get("name"), given.get("version")
+        try:
+            process = await self.bind_inline(
+                ns,
+                language,
+                name if isinstance(name, str) and name else "inline",
+                version if type(version) is int and version > 0 else 1,
+                body.encode(),
+            )
+        except EngineError as error:
+            return error.message
+        return process.definition
+
+    async def _once(self, key: Any, work: Callable[[], Awaitable[V]]) -> V:
+        """Those who want the same at the same time share one answer."""
+        running = self._underway.get(key)
+        if running is None:
+            running = asyncio.ensure_future(work())
+            self._underway[key] = running
+            running.add_done_callback(lambda done: (self._underway.pop(key, None), done.cancelled() or done.exception())[0])
+        result: V = await asyncio.shield(running)
+        return result
+
+
+def content_hash(head: str, body: bytes) -> bytes:
+    digest = blake2b(head.encode(), digest_size=16)
+    digest.update(b"\0")
+    digest.update(body)
+    return digest.digest()

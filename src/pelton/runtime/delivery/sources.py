@@ -1,0 +1,368 @@
+"""The way in: for each address that somebody wants events from, one subscription, from which messages become events.
+
+Invariants:
+* A message is acknowledged only after the commit that records it; what was not recorded is given back.
+* A message that cannot be recorded is tried as often as `tries`, then kept as a dead letter (direction "in") and acknowledged: it
+  holds up nothing for longer. A batch that fails as a whole is posted message by message, so the others get through.
+* An address that fails hurts itself only: it backs off, says why in `health`, and tries again for as long as it is wanted.
+* Messages of one address are posted in the order in which they came.
+
+Cost: one task an address; acknowledgements go out beside the next batch, a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from pelton.connectors.port import (
+    EVENT_SUBJECT,
+    EVENT_TIME,
+    EVENT_TYPE,
+    SEEN_NAME,
+    SEEN_STATE,
+    Absent,
+    Connector,
+    Incoming,
+    Permanent,
+    Recalling,
+    Subscription,
+    Temporary,
+)
+from pelton.kernel.expressions.base import JSON
+from pelton.runtime.api import EngineError, EventIn
+from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
+from pelton.store.port import DeadLetter, Group, SeenRow
+
+MOST = 1_000  # addresses
+TRIES = 5
+ACKNOWLEDGEMENTS = 4  # under way at once, of one address
+REMEMBERED = 10_000  # messages that failed, for systems that do not count deliveries
+
+Post = Callable[[str, Sequence[Incoming]], Awaitable[Sequence[Exception | None]]]
+"""Records messages of an address as events. One outcome a message: None = it is recorded (or was before), after the commit.
+
+An EngineError or Temporary that may pass (busy, stopping, unavailable) gives the message back; anything else counts as a try."""
+
+
+Recall = Callable[[str, str], Awaitable[Sequence[SeenRow]]]
+"""What a source is to remember (address, after a name): a page of it, by name; an empty one at the end."""
+
+
+class Finds(Protocol):
+    """The part of the registry of connectors that is used here."""
+
+    def find(self, text: str) -> tuple[Connector, str]:
+        """Raises ValueError."""
+        ...
+
+
+class DeadLetters(Protocol):
+    async def dead_letter(self, number: int) -> DeadLetter | None: ...
+
+
+class SourceHealth(Struct):
+    """`since`: epoch milliseconds of the last change between healthy and not."""
+
+    healthy: bool
+    detail: str
+    since: int
+    received: int
+    recorded: int
+    given_back: int
+    dead: int
+
+
+class Source:
+    """One address."""
+
+    __slots__ = ("acknowledging", "address", "failures", "health", "receiving", "stopping", "task")
+
+    def __init__(self, address: str, now: int) -> None:
+        self.address = address
+        self.health = SourceHealth(True, "", now, 0, 0, 0, 0)
+        self.failures = 0
+        self.stopping = False
+        self.receiving = False  # waiting for messages: may be cancelled
+        self.acknowledging = asyncio.Semaphore(ACKNOWLEDGEMENTS)
+        self.task: asyncio.Task[None] | None = None
+
+    def over(self) -> bool:
+        return self.stopping
+
+
+class Sources:
+    """`namespace(address)`: where dead letters of that address are listed."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        clock: Clock,
+        connectors: Finds,
+        post: Post,
+        *,
+        store: DeadLetters | None = None,
+        namespace: Callable[[str], str] = lambda address: "default",
+        tries: int = TRIES,
+        most: int = MOST,
+        backoff: Backoff | None = None,
+        permanent: Backoff | None = None,
+        recall: Recall | None = None,
+    ) -> None:
+        self._committer = committer
+        self._clock = clock
+        self._connectors = connectors
+        self._post = post
+        self._store = store
+        self._namespace = namespace
+        self._tries = tries
+        self._most = most
+        self._backoff = backoff or Backoff(1_000, 60_000)
+        self._permanent = permanent or Backoff(30_000, 300_000)  # the address may come into being
+        self._absent = Backoff(1_000, 3_000)
+        self._recall = recall
+        self._wanted: set[str] = set()
+        self._refused = 0
+        self._sources: dict[str, Source] = {}
+        self._tried: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._running = False
+        self._tasks = Tasks("sources")
+
+    # ---- life
+
+    async def start(self) -> None:
+        self._running = True
+        self.refresh(self._wanted)
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Batches under way are let finish for so many seconds; what is not recorded by then comes again."""
+        self._running = False
+        for source in list(self._sources.values()):
+            self._end(source)
+        await self._tasks.stop(grace)
+
+    def refresh(self, addresses: Iterable[str]) -> None:
+        """From now on these addresses are listened to, and no others."""
+        self._wanted = set(addresses)
+        if not self._running:
+            return
+        for address in [address for address in self._sources if address not in self._wanted]:
+            self._end(self._sources.pop(address))
+        fresh = sorted(self._wanted - self._sources.keys())
+        room = max(self._most - len(self._sources), 0)
+        self._refused = len(fresh) - len(fresh[:room])
+        if self._refused:
+            log.warning("too many sources", limit=self._most, left_out=fresh[room:][:10])
+        for address in fresh[:room]:
+            source = self._sources[address] = Source(address, self._clock.now())
+            source.task = self._tasks.spawn(self._follow(source), address)
+
+    def health(self) -> dict[str, Any]:
+        """By address. Those left out because there are too many are counted in `stats`."""
+        return {address: source.health for address, source in self._sources.items()}
+
+    def stats(self) -> dict[str, int]:
+        healths = [source.health for source in self._sources.values()]
+        return {
+            "sources": len(self._sources),
+            "left_out": self._refused,
+            "unhealthy": sum(1 for health in healths if not health.healthy),
+            "received": sum(health.received for health in healths),
+            "recorded": sum(health.recorded for health in healths),
+            "given_back": sum(health.given_back for health in healths),
+            "dead": sum(health.dead for health in healths),
+            "failures": self._tasks.failures,
+        }
+
+    async def redeliver(self, ns: str, number: int) -> None:
+        """Posts a message that was given up once more. Raises EngineError "not found", "invalid", or what refuses it now."""
+        letter = await self._store.dead_letter(number) if self._store is not None else None
+        if letter is None or letter.ns != ns:
+            raise EngineError("not found", f"there is no dead letter {number}", "number")
+        if letter.direction != "in":
+            raise EngineError("invalid", f"dead letter {number} is on its way out: it is sent, not posted", "number")
+        outcomes = await self._post(letter.address, [Incoming(letter.id, letter.body, letter.headers, None, letter.tries + 1)])
+        if (refused := outcomes[0]) is not None:
+            raise refused if isinstance(refused, EngineError) else EngineError("invalid", say(refused), "body")
+        await self._committer.write(lambda group: group.dead_removed.append(number))
+
+    # ---- one address
+
+    def _end(self, source: Source) -> None:
+        source.stopping = True
+        if source.receiving and source.task is not None:
+            source.task.cancel()
+
+    async def _follow(self, source: Source) -> None:
+        while not source.over():
+            backoff = self._backoff
+            try:
+                await self._listen(source)
+                error: Exception = Temporary("the connector ended the subscription")
+            except (Permanent, ValueError) as permanent:
+                backoff, error = self._permanent, permanent
+            except Temporary as temporary:
+                backoff, error = self._absent if isinstance(temporary, Absent) else self._backoff, temporary
+            except Exception as unexpected:
+                log.warning("a source failed", source=source.address, exc_info=unexpected)
+                error = unexpected
+            if source.over():
+                return
+            source.failures += 1
+            self._say(source, say(error))
+            source.receiving = True
+            await sleep(self._clock, backoff.delay(source.failures))
+            source.receiving = False
+
+    async def _listen(self, source: Source) -> None:
+        connector, rest = self._connectors.find(source.address)
+        subscription = connector.subscribe(rest)
+        try:
+            if isinstance(subscription, Recalling) and self._recall is not None:
+                name = ""
+                while page := await self._recall(source.address, name):
+                    subscription.recall([(row.name, row.state) for row in page])
+                    name = page[-1].name
+            batches = subscription.batches().__aiter__()
+            while not source.over():
+                source.receiving = True
+                try:
+                    batch = await anext(batches)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    source.receiving = False
+                if not batch:
+                    source.failures = 0
+                    self._say(source, "")
+                    continue
+                source.health.received += len(batch)
+                pause = await self._take(source, subscription, list(batch))
+                if pause and not source.over():
+                    source.receiving = True
+                    await sleep(self._clock, self._backoff.delay(pause))
+                    source.receiving = False
+        finally:
+            source.receiving = False
+            await subscription.close()
+
+    async def _take(self, source: Source, subscription: Subscription, batch: list[Incoming]) -> int:
+        """Returns for how long to pause, as a count of failures; 0 = not at all."""
+        if source.over():
+            await self._give_back(source, subscription, batch)
+            return 0
+        outcomes = await self._record(source.address, batch)
+        done = [message for message, result in zip(batch, outcomes, strict=True) if result is None]
+        passing: list[Incoming] = []
+        reason = ""
+        for message, result in zip(batch, outcomes, strict=True):
+            if result is None:
+                self._tried.pop((source.address, message.id), None)
+            elif _passes(result):
+                passing.append(message)
+                reason = say(result)
+            elif await self._poison(source, message, result):
+                done.append(message)
+            else:
+                passing.append(message)
+        if done:
+            await source.acknowledging.acquire()
+            self._tasks.spawn(self._acknowledge(source, subscription, done), f"{source.address} acknowledgement")
+        if passing:
+            await self._give_back(source, subscription, passing)
+        if reason:
+            source.failures += 1
+            self._say(source, reason)
+            return source.failures
+        source.failures = 0
+        self._say(source, "")
+        return 0
+
+    async def _record(self, address: str, batch: list[Incoming]) -> list[Exception | None]:
+        try:
+            outcomes = list(await self._post(address, batch))
+        except Exception as error:
+            if _passes(error) or len(batch) == 1:
+                return [error] * len(batch)
+            outcomes = []
+            for message in batch:
+                outcomes += await self._record(address, [message])
+        missing = len(batch) - len(outcomes)
+        return outcomes[: len(batch)] + [Temporary("it was not said what became of the message")] * missing
+
+    async def _poison(self, source: Source, message: Incoming, error: Exception) -> bool:
+        """True when the message is kept as a dead letter now; False when it is to come again."""
+        key = (source.address, message.id)
+        tried = max(self._tried.pop(key, 0) + 1, message.deliveries)
+        if tried < self._tries:
+            self._tried[key] = tried
+            if len(self._tried) > REMEMBERED:
+                self._tried.popitem(last=False)
+            return False
+        letter = DeadLetter(
+            0, self._namespace(source.address), "in", source.address, message.id, message.body, dict(message.headers),
+            say(error), tried, self._clock.now(),
+        )  # fmt: skip
+
+        def fill(group: Group) -> None:
+            group.dead.append(letter)
+
+        try:
+            if not (await self._committer.write(fill)).ok:
+                return False
+        except Exception as failed:
+            log.warning("dead letter not written", source=source.address, error=say(failed))
+            return False
+        source.health.dead += 1
+        log.warning("message given up", source=source.address, id=message.id, error=say(error))
+        return True
+
+    async def _acknowledge(self, source: Source, subscription: Subscription, messages: list[Incoming]) -> None:
+        """A failure costs a repeat, which is known and changes nothing."""
+        try:
+            await subscription.acknowledge(messages)
+            source.health.recorded += len(messages)
+        except Exception as error:
+            log.warning("not acknowledged", source=source.address, error=say(error))
+        finally:
+            source.acknowledging.release()
+
+    async def _give_back(self, source: Source, subscription: Subscription, messages: list[Incoming]) -> None:
+        source.health.given_back += len(messages)
+        try:
+            await subscription.give_back(messages)
+        except Exception as error:
+            log.warning("not given back", source=source.address, error=say(error))
+
+    def _say(self, source: Source, trouble: str) -> None:
+        health = source.health
+        if health.healthy != (not trouble):
+            health.healthy = not trouble
+            health.since = self._clock.now()
+        health.detail = trouble
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the trouble is ours and may be gone in a moment, not the message's."""
+    return isinstance(error, Temporary) or (isinstance(error, EngineError) and not final(error) and error.code != "conflict")
+
+
+def described(address: str, ns: str, message: Incoming, body: JSON) -> EventIn:
+    """The event of a message that says itself which event it is, and what its source is to remember."""
+    headers = message.headers
+    event = EventIn(
+        source=address,
+        type=headers.get(EVENT_TYPE, address),
+        ns=ns,
+        id=message.id,
+        subject=headers.get(EVENT_SUBJECT, ""),
+        time=int(headers.get(EVENT_TIME, "0")),
+        body=body,
+    )
+    if name := headers.get(SEEN_NAME, ""):
+        event.seen = name, bytes.fromhex(headers.get(SEEN_STATE, ""))
+    return event

@@ -1,0 +1,198 @@
+"""Keyed events: posting an event by (name, key) in a namespace, to whoever waits for it, or to be held until somebody does.
+
+The poster and the opener of a wait both have the meeting point's row in their group (see `places`), so one of them sees the
+other: an event that could be taken and a wait that could take it never both rest. What a waiter's "no" was decided on, its run,
+is part of the group's read set.
+
+One event is for one waiter (the one that waits longest), or for all who wait now. The first `DIRECT` of those get it in the
+event's own group, further ones by durable signals of the same commit, and beyond `places.WAITERS` all of them by jobs that know
+each waiter by run and step: each gets it once, wherever the server stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import json
+
+from pelton.kernel.model.signals import EventArrived
+from pelton.kernel.model.transition import Refused
+from pelton.runtime.api import EngineError, Met, PostCommand
+from pelton.runtime.commit.correlation_cache import Place
+from pelton.runtime.commit.group_builder import Building
+from pelton.runtime.commit.requests import Job
+from pelton.runtime.commit.unit_of_work import Suspend, Turn
+from pelton.runtime.events.fan_out import Job as ManyJob
+from pelton.runtime.events.fan_out import durable_job
+from pelton.store.port import HeldRow
+
+if TYPE_CHECKING:
+    from pelton.runtime.commit.committer import Committer
+
+DIRECT = 32
+MOST_WAITERS = 100_000
+CHUNK = 2_000  # waiters a job: its row is written again after every slice
+BODY = 1 << 20  # bytes of JSON
+TEXT = 1_024  # characters of a name or key
+LONGEST_HOLD = 366 * 86_400_000  # milliseconds
+NOT_THERE = frozenset({"no step", "ended", "not found"})  # what a waiter says that waits no more, or not for this
+
+_encode = json.Encoder(enc_hook=repr).encode
+
+
+def size_of(command: PostCommand) -> int:
+    """Bytes of the body. Raises EngineError when something of the command is out of bounds."""
+    for name in ("name", "key"):
+        text = getattr(command, name)
+        if not text or len(text) > TEXT:
+            raise EngineError("invalid", f"the event's {name} has {len(text)} characters; give 1 to {TEXT}", name)
+    if not 0 <= command.hold <= LONGEST_HOLD:
+        raise EngineError("invalid", f"an event can be held for 0 to {LONGEST_HOLD} milliseconds, not {command.hold}", "hold")
+    size = len(_encode(command.body))
+    if size > BODY:
+        raise EngineError("too large", f"the event's body has {size} bytes of JSON; at most {BODY} are taken", "body")
+    return size
+
+
+def meet(turn: Turn, committer: Committer, ns: str, command: PostCommand, number: int, source: str = "") -> Met:
+    """Gives the event to whom it is for, within a turn. `number`: of the event; `source`: what is recorded with it while it is
+    held. Raises EngineError, Suspend, NextBatch."""
+    size = size_of(command)
+    turn.multiple = True
+    place = turn.place((ns, command.name, command.key))
+    met = _copies(turn, committer, place, command, number) if command.mode == "all" else _one(turn, place, command, number)
+    if not met.taken and not met.later and command.hold:
+        committer.places.check_room(place, sum(at is place for at, _, _ in turn.held), size)
+        row = HeldRow(
+            committer.keys(), ns, 0, command.name, command.key, command.body, command.thread, command.position, turn.now,
+            turn.now + command.hold, None, source or str(number),
+        )  # fmt: skip
+        turn.held.append((place, row, size))
+        met.held = row.id
+    return met
+
+
+def _one(turn: Turn, place: Place, command: PostCommand, number: int) -> Met:
+    for run, n in turn.waiters(place):
+        if command.position in (-1, n) and _give(turn, place, run, n, command, number):
+            return Met([(run, n)])
+    return Met([])
+
+
+def _give(turn: Turn, place: Place, run: int, n: int, command: PostCommand, number: int) -> bool:
+    entry = turn.entry(run)
+    if entry is None or entry.head is None:
+        turn.facts.reads[run] = -1
+        place.close(run, n)
+        return False
+    before = entry.head
+    answer = turn.signal(entry, signal_of(command, number, n, turn.now, strict=True))
+    if not isinstance(answer, Refused):
+        return True
+    if answer.code not in NOT_THERE:
+        raise EngineError(answer.code, answer.detail, trace=answer.trace)
+    turn.facts.reads[run] = before.rev
+    return False
+
+
+def signal_of(command: PostCommand, number: int, n: int, now: int, *, strict: bool) -> EventArrived:
+    return EventArrived(
+        strict=strict,
+        id=number,
+        name=command.name,
+        key=command.key,
+        body=command.body,
+        thread=command.thread,
+        position=n,
+        posted=now,
+    )
+
+
+def _copies(turn: Turn, committer: Committer, place: Place, command: PostCommand, number: int) -> Met:
+    waiters = turn.waiters(place)
+    if place.more_waits:
+        waiters = list(dict.fromkeys([*_all(turn, committer, place), *waiters]))
+    if command.position >= 0:
+        waiters = [(run, n) for run, n in waiters if n == command.position]
+    if place.more_waits:
+        return Met([], len(waiters), job=_jobs(turn, committer, place, command, number, waiters))
+    missing = turn.missing([run for run, _ in waiters[:DIRECT]])
+    if missing:
+        raise Suspend(loads=missing)
+    met = Met([])
+    for place_in_line, (run, n) in enumerate(waiters):
+        if place_in_line < DIRECT:
+            if _give(turn, place, run, n, command, number):
+                met.taken.append((run, n))
+        else:
+            turn.post(run, signal_of(command, number, n, turn.now, strict=False))
+            met.later += 1
+    return met
+
+
+def _all(turn: Turn, committer: Committer, place: Place) -> Sequence[tuple[int, int]]:
+    """Everybody who waits there, by the store, at the revision that the place has now."""
+    if place.pins:
+        raise Suspend(wait=place)
+    known: tuple[int, list[tuple[int, int]]] | None = turn.answers.outside.get(place.name)
+    if known is None or known[0] != place.revision:
+        answers = turn.answers
+
+        async def read() -> None:
+            revision = await committer.store.rendezvous(*place.name)
+            rows = await committer.store.waiting(*place.name, MOST_WAITERS)
+            answers.outside[place.name] = revision, [(row.run, row.n) for row in rows]
+            if revision != place.revision and not place.pins:
+                committer.places.drop(place)  # somebody else has moved it
+
+        raise Suspend(fetch=read)
+    return known[1]
+
+
+def _jobs(
+    turn: Turn, committer: Committer, place: Place, command: PostCommand, number: int, waiters: list[tuple[int, int]]
+) -> int:
+    """The number under which is kept what became of each."""
+    number_of_job = committer.keys()
+    signal = signal_of(command, number, -1, turn.now, strict=False)
+    for start in range(0, len(waiters), CHUNK):
+        some = waiters[start : start + CHUNK]
+        job = ManyJob(
+            ns=place.name[0], signal=signal, runs=[run for run, _ in some], positions=[n for _, n in some],
+            results=number_of_job, hops=turn.hops + 1,
+        )  # fmt: skip
+        turn.posts.append(durable_job(committer.keys(), job, turn.now))
+    return number_of_job
+
+
+class PostJob(Job):
+    """A keyed event from a caller."""
+
+    __slots__ = ("_command", "_ns", "_number", "done", "error", "hops", "met")
+
+    def __init__(self, ns: str, command: PostCommand, number: int, done: Callable[[PostJob], None]) -> None:
+        super().__init__()
+        self._ns = ns
+        self._command = command
+        self._number = number
+        self.hops = command.hops
+        self.done = done
+        self.met: Met | None = None
+        self.error: EngineError | None = None
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        self.met = meet(turn, committer, self._ns, self._command, self._number)
+        building = turn.finish()
+        building.jobs.append(self)
+        return building
+
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
+        self.answers.outside.clear()
+
+    def settled(self) -> None:
+        self.done(self)
+
+    def failed(self, error: EngineError) -> None:
+        self.error = error
+        self.done(self)

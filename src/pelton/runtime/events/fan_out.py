@@ -1,0 +1,347 @@
+"""Durable jobs: events that are for more runs than one commit may touch, and facts on their way to becoming events.
+
+A job is a row of the inbox, written in the commit that caused it. (Rows that are one signal to one run are the committer's own.)
+A fan-out job has a signal, a way to list the runs that it is for, and a cursor. A slice of it is one commit: at most `SLICE`
+durable signals, one a run, and the job with its cursor behind them, or without the job when nothing is left. So each run gets the
+signal exactly once, wherever the server stops; the committer applies and removes each durable signal in one commit.
+
+Invariants:
+* Facts are posted in the order of their commits; posting one twice is harmless, since its id is that of the event.
+* A job that fails is tried a bounded number of times, then parked with its reason: kept in the store, passed over, visible here.
+* A job makes its next slice only after the one before is committed, and while the committer is not behind (`backlog`).
+* Memory is bounded; what does not fit stays in the store and is read when there is room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pelton.kernel.model.signals import AnySignal, EventArrived
+from pelton.kernel.model.state import Run
+from pelton.runtime.api import EngineError, EventIn
+from pelton.runtime.commit.unit_of_work import PostedFact, durable
+from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
+from pelton.store.port import Group, InboxRow
+
+SLICE = 64
+BACKLOG = 1_000  # durable signals that the committer has yet to apply: beyond it no slice is made
+MOST = 10_000  # jobs in memory
+AT_ONCE = 4  # fan-out jobs under way
+FACTS = 100  # posted together
+TRIES = 8
+PAGE = 10_000
+PARKED_SHOWN = 100
+PAUSE = 20  # milliseconds between looks at the backlog
+LOOK = 1_000  # milliseconds between reads of a store that has more
+
+
+class Job(Struct, tag="many", omit_defaults=True):
+    """One signal for many runs. With `runs`: those keys, and the cursor is a position. Without: the live runs of `process` (""
+    = any) in the namespace whose key is below the cursor, newest first; the first cursor is the key of the newest plus one.
+
+    `positions`: with an event, the step of each run that it is for. `results`: the job under whose number is kept what became of
+    each; 0 = not kept. `hops`: signals and events that led here."""
+
+    ns: str
+    signal: AnySignal
+    runs: list[int] = []
+    process: str = ""
+    cursor: int = 0
+    positions: list[int] = []
+    results: int = 0
+    hops: int = 0
+
+
+class InboxStore(Protocol):
+    async def inbox(self, limit: int) -> list[InboxRow]: ...
+    async def runs(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        before: int = 0,
+        since: int = 0,
+        until: int = 0,
+        limit: int = 100,
+    ) -> list[Run]: ...
+
+
+_DECODER: msgspec.msgpack.Decoder[PostedFact | Job] = msgspec.msgpack.Decoder(PostedFact | Job)
+
+
+def durable_job(number: int, job: Job, due: int = 0) -> InboxRow:
+    """The row of a job, to be put into the group of the commit that causes it."""
+    return InboxRow(number, 0, msgspec.msgpack.encode(job), due, job=True)
+
+
+class Fanout:
+    """`take_up(row)` has the committer apply a durable signal that is committed. `post(events)` records events; it answers after
+    the commit, one outcome an event (an exception = not recorded). `keys` makes the numbers of rows, rising."""
+
+    def __init__(
+        self,
+        store: InboxStore,
+        committer: Committer,
+        clock: Clock,
+        keys: Callable[[], int],
+        take_up: Callable[[InboxRow], None],
+        post: Callable[[Sequence[EventIn]], Awaitable[Sequence[Exception | None]]],
+        *,
+        backlog: Callable[[], int] = lambda: 0,
+        most: int = MOST,
+        tries: int = TRIES,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.jobs = 0
+        self.slices = 0
+        self.signals = 0
+        self.facts = 0
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._keys = keys
+        self._take_up = take_up
+        self._post = post
+        self._backlog = backlog
+        self._most = most
+        self._tries = tries
+        self._backoff = backoff or Backoff(500, 60_000)
+        self._known: dict[int, InboxRow] = {}
+        self._facts: dict[int, tuple[InboxRow, EventIn]] = {}  # to be posted, in order
+        self._posting = False
+        self._many: dict[int, tuple[InboxRow, Job]] = {}  # to be begun, in order
+        self._active = 0
+        self._more = False  # the store has jobs that are not here
+        self._done_lately: set[int] | None = None  # while the store is read
+        self._parked: dict[int, str] = {}
+        self._parked_count = 0
+        self._running = False
+        self._tasks = Tasks("fanout")
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Returns when what an earlier life left is in memory, as far as there is room."""
+        self._running = True
+        await self._read()
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """What has begun may go on for so many seconds; every job is in the store."""
+        self._running = False
+        await self._tasks.stop(grace)
+
+    def added(self, row: InboxRow) -> None:
+        """A job whose commit is done. Rows that are no jobs, parked or known are passed over."""
+        if not self._running or not row.job or row.parked or row.id in self._known:
+            return
+        if len(self._known) >= self._most:
+            if not self._more:
+                self._more = True
+                self._tasks.spawn(self._read_on(), "reading the inbox")
+            return
+        self._keep(row)
+
+    def health(self) -> dict[str, Any]:
+        """`parked`: jobs that were given up since the start, the latest 100, by number of their row."""
+        return {"parked": dict(self._parked)}
+
+    def stats(self) -> dict[str, int]:
+        return {
+            "kept": len(self._known),
+            "more_in_store": int(self._more),
+            "active": self._active,
+            "jobs": self.jobs,
+            "slices": self.slices,
+            "signals": self.signals,
+            "facts": self.facts,
+            "parked": self._parked_count,
+            "failures": self._tasks.failures,
+        }
+
+    # ---- what is there
+
+    def _keep(self, row: InboxRow) -> None:
+        self._known[row.id] = row
+        try:
+            body = _DECODER.decode(row.signal)
+        except msgspec.MsgspecError as error:
+            self._tasks.spawn(self._park(row, f"unreadable: {say(error)}"), "parking")
+            return
+        if isinstance(body, PostedFact):
+            self._facts[row.id] = (row, body.event)
+            if not self._posting:
+                self._posting = True
+                self._tasks.spawn(self._post_facts(), "posting")
+        else:
+            self._many[row.id] = (row, body)
+            self._begin()
+
+    def _begin(self) -> None:
+        while self._running and self._many and self._active < AT_ONCE:
+            number = next(iter(self._many))
+            row, job = self._many.pop(number)
+            self._active += 1
+            self._tasks.spawn(self._carry_out(row, job), f"job {number}")
+
+    def _forget(self, row: InboxRow) -> None:
+        self._known.pop(row.id, None)
+        if self._done_lately is not None:
+            self._done_lately.add(row.id)
+
+    async def _read(self) -> None:
+        """Takes up jobs of the store as far as there is room. Raises what the store raises."""
+        done: set[int] = set()
+        self._done_lately = done
+        try:
+            rows = await self._store.inbox(PAGE)
+        finally:
+            self._done_lately = None
+        for row in rows:
+            if row.job and row.id not in done:
+                self.added(row)
+
+    async def _read_on(self) -> None:
+        while self._more:
+            await sleep(self._clock, LOOK)
+            if len(self._known) > self._most // 2:
+                continue
+            try:
+                self._more = False
+                await self._read()
+            except Exception as error:
+                self._more = True
+                log.warning("inbox not read", error=say(error))
+
+    # ---- facts
+
+    async def _post_facts(self) -> None:
+        try:
+            while self._facts and self._running:
+                batch = [self._facts[number] for number in list(self._facts)[:FACTS]]
+                outcomes = await self._posted([event for _, event in batch])
+                done = [row for (row, _), result in zip(batch, outcomes, strict=True) if result is None]
+                failures = 0
+                for (row, _), result in zip(batch, outcomes, strict=True):
+                    if result is None:
+                        continue
+                    row.tries += 1
+                    if isinstance(result, EngineError) and not final(result):
+                        failures = max(
+                            failures, row.tries
+                        )  # a trouble of all: wait; else this one's own, and it uses up its tries
+                    if final(result) or row.tries >= self._tries:
+                        del self._facts[row.id]
+                        await self._park(row, say(result))
+                if done and await self._remove(done):
+                    self.facts += len(done)
+                    for row in done:
+                        del self._facts[row.id]
+                        self._forget(row)
+                elif done:
+                    failures = max(failures, 1)
+                if failures:
+                    await sleep(self._clock, self._backoff.delay(failures))
+        finally:
+            self._posting = False
+
+    async def _posted(self, events: list[EventIn]) -> list[Exception | None]:
+        try:
+            outcomes = list(await self._post(events))
+        except Exception as error:
+            if len(events) == 1 or (isinstance(error, EngineError) and not final(error)):
+                return [error] * len(events)
+            return [(await self._posted([event]))[0] for event in events]
+        return outcomes
+
+    async def _remove(self, rows: list[InboxRow]) -> bool:
+        return await self._written(lambda group: group.inbox_done.extend(row.id for row in rows))
+
+    async def _written(self, fill: Callable[[Group], None]) -> bool:
+        try:
+            return (await self._committer.write(fill)).ok
+        except Exception as error:
+            log.warning("job not noted", error=say(error))
+            return False
+
+    # ---- many runs
+
+    async def _carry_out(self, row: InboxRow, job: Job) -> None:
+        try:
+            if row.due > self._clock.now():
+                await sleep(self._clock, row.due - self._clock.now())
+            while self._running:
+                try:
+                    if await self._slice(row, job):
+                        self.jobs += 1
+                        self._forget(row)
+                        return
+                    row.tries = 0
+                except Exception as error:
+                    row.tries += 1
+                    log.warning("a job failed", job=row.id, tried=row.tries, error=say(error))
+                    if row.tries >= self._tries:
+                        await self._park(row, say(error))
+                        return
+                    await sleep(self._clock, self._backoff.delay(row.tries))
+        finally:
+            self._active -= 1
+            self._begin()
+
+    async def _slice(self, row: InboxRow, job: Job) -> bool:
+        """One commit: the next runs' signals and the cursor. True when the job is done."""
+        while self._backlog() > BACKLOG:
+            await sleep(self._clock, PAUSE)
+        if job.runs:
+            runs = job.runs[job.cursor : job.cursor + SLICE]
+            cursor = job.cursor + len(runs)
+            over = cursor >= len(job.runs)
+        else:
+            found = await self._store.runs(job.ns, process=job.process, live=True, before=job.cursor, limit=SLICE)
+            runs = [run.key for run in found]
+            cursor = runs[-1] if runs else job.cursor
+            over = len(runs) < SLICE
+        now = self._clock.now()
+        body = durable(job.signal, job.hops, job.results)
+        bodies = [body] * len(runs)
+        if job.positions and isinstance(job.signal, EventArrived):
+            places = job.positions[job.cursor : cursor]
+            bodies = [durable(replace(job.signal, position=n), job.hops, job.results) for n in places]
+        signals = [InboxRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
+        rest = InboxRow(row.id, row.run, b"", row.due, 0, True)
+        if not over:
+            rest.signal = msgspec.msgpack.encode(replace(job, cursor=cursor))
+
+        def fill(group: Group) -> None:
+            group.inbox.extend(signals)
+            if over:
+                group.inbox_done.append(row.id)
+            else:
+                group.inbox.append(rest)
+
+        result = await self._committer.write(fill)
+        if not result.ok:
+            raise EngineError("conflict", f"the slice was not committed: {result.lost}")
+        job.cursor = cursor
+        row.signal = rest.signal
+        self.slices += 1
+        self.signals += len(signals)
+        for signal in signals:
+            self._take_up(signal)
+        return over
+
+    async def _park(self, row: InboxRow, reason: str) -> None:
+        """Put aside for people; when even that cannot be written, the job comes again with the next start."""
+        self._parked_count += 1
+        self._parked[row.id] = reason
+        if len(self._parked) > PARKED_SHOWN:
+            self._parked.pop(next(iter(self._parked)))
+        log.error("a job was put aside", job=row.id, reason=reason)
+        parked = InboxRow(row.id, row.run, row.signal, row.due, row.tries, True, reason)
+        await self._written(lambda group: group.inbox.append(parked))
+        self._forget(row)

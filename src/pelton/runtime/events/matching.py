@@ -1,0 +1,68 @@
+"""Events against handlers: the kernel's matching with what the runtime keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from msgspec import to_builtins
+
+from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
+from pelton.kernel.matching import handlers as kernel
+from pelton.kernel.matching.handlers import Handler, HandlerIndex
+from pelton.runtime.api import Decision
+from pelton.store.port import EventRow
+
+Views = Mapping[str, Callable[[EventRow], JSON]]
+"""By language: what its handlers see as the payload, where that is not the event's body."""
+
+
+class EventContext(NamedTuple):
+    """What the scripts of filters are given."""
+
+    now: int
+    seed: int
+    evaluated: Callable[[Evaluation], Outcome | None]
+
+
+class Fired(NamedTuple):
+    handler: Handler
+    payload: JSON
+    actions: tuple[Any, ...]
+
+
+def consider(index: HandlerIndex, event: EventRow, context: EventContext, views: Views) -> tuple[list[Decision], list[Fired]]:
+    """The decisions of the handlers that the index selects, and those that fired. Raises Unanswered."""
+    view = seen_by(event, views) if views else None
+    decisions: list[Decision] = []
+    fired: list[Fired] = []
+    for decision in kernel.match(index, event.type, event.body, context, view):
+        decisions.append(kept(decision))
+        if decision.verdict == "fired":
+            handler = decision.handler
+            fired.append(Fired(handler, event.body if view is None else view(handler.language), handler.actions))
+    return decisions, fired
+
+
+def explain(handler: Handler, event: EventRow, context: EventContext, views: Views) -> Decision:
+    """What one handler makes of a stored event. Raises Unanswered."""
+    return kept(kernel.explain(handler, event.type, seen_by(event, views)(handler.language), context))
+
+
+def seen_by(event: EventRow, views: Views) -> Callable[[str], JSON]:
+    known: dict[str, JSON] = {}
+
+    def view(language: str) -> JSON:
+        make = views.get(language)
+        if make is None:
+            return event.body
+        if language not in known:
+            known[language] = make(event)
+        return known[language]
+
+    return view
+
+
+def kept(decision: kernel.Decision) -> Decision:
+    trace = to_builtins(decision.trace) if decision.trace else ()
+    return Decision(decision.handler.name, decision.handler.id, decision.verdict, decision.detail, list(trace))

@@ -1,0 +1,229 @@
+"""Stubs: runs that are expected under a name that a caller chose, and not started yet.
+
+What arrives for such a run (an event, or a report that may be held) makes a stub: a head with status EXPECTED, the unique name, a
+timer that ends it, and the held row, in one group. The start of the run is an update of that head, so neither can miss the other:
+whichever comes second finds the first, or loses its group and looks again. What is held is the run's own from then on, and is
+claimed when its waits open. A stub whose run never starts goes, with all that was held for it, and with a fact that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
+
+from pelton.kernel.machine.reports import MOST_HELD
+from pelton.kernel.model.signals import EventArrived, Report, Signal
+from pelton.kernel.model.state import Run, RunStatus
+from pelton.kernel.model.transition import Fact, Hold, Refused, SetTimer, Transition
+from pelton.runtime.api import EngineError
+from pelton.runtime.commit.group_builder import Building
+from pelton.runtime.commit.requests import Job
+from pelton.runtime.commit.unit_of_work import EXPECTED, Suspend, Turn
+from pelton.store.port import RunKeyRow, Store
+
+if TYPE_CHECKING:
+    from pelton.runtime.commit.committer import Committer
+
+NOT_STARTED = "run.not_started"  # the fact of a stub that has expired
+
+
+class NamedJob(Job):
+    """A signal to the live run that has a unique name. When there is none, a stub waits for it until `expires`."""
+
+    __slots__ = (
+        "_kind", "_looked", "_process", "_signal", "_stub", "_text", "done", "error", "expires", "head", "hops", "notes",
+        "ns", "run",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ns: str,
+        kind: str,
+        process: str,
+        text: str,
+        signal: Signal,
+        *,
+        key: int,
+        expires: int,
+        done: Callable[[NamedJob], None],
+    ) -> None:
+        """`key`: the stub's, when one is made; `expires`: 0 = no stub is made."""
+        super().__init__()
+        self.ns = ns
+        self.hops = 0
+        self.expires = expires
+        self.done = done
+        self.head: Run | None = None
+        self.error: EngineError | None = None
+        self.notes: list[tuple[str, str]] = []
+        self._kind = kind
+        self._process = process
+        self._text = text
+        self._signal = signal
+        self._stub = key
+        self._looked = False
+        self.run = 0
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        self.error = None
+        if not self._looked:
+            raise Suspend(fetch=lambda: self._look(committer.store))
+        if not self.run:
+            return self._begin(committer, turn)
+        entry = turn.entry(self.run)
+        if entry is None or entry.head is None:
+            self._looked = False  # it was removed since
+            self.absent.clear()
+            raise Suspend(fetch=lambda: self._look(committer.store))
+        head = entry.head
+        if head.status == RunStatus.EXPECTED:
+            turn.put(entry, held_for(head, self._signal, turn.now))
+            self.head = entry.head
+        else:
+            answer = turn.signal(entry, self._signal)
+            if isinstance(answer, Refused):
+                self.error = EngineError(answer.code, answer.detail, trace=answer.trace)
+                return None  # the answer waits for what it was decided on
+            self.head = answer.run
+        self.notes = turn.notes
+        if not turn.changes and not turn.posts:
+            return None
+        building = turn.finish()
+        building.jobs.append(self)
+        return building
+
+    async def _look(self, store: Store) -> None:
+        runs = await store.run_keys(self.ns, self._kind, self._process, self._text, True)
+        self.run, self._looked = (runs[0] if runs else 0), True
+
+    def _begin(self, committer: Committer, turn: Turn) -> Building:
+        if not self.expires:
+            raise EngineError("unknown run", f"no live run of {self._process!r} has the {self._kind} {self._text!r}", self._kind)
+        entry = turn.stub(self._stub)
+        head = Run(self._stub, self.ns, 0, int(RunStatus.EXPECTED), created=turn.now, updated=turn.now, root=self._stub)
+        change = held_for(head, self._signal, turn.now)
+        change.created = True
+        change.effects.append(SetTimer(0, EXPECTED, 0, self.expires))
+        turn.put(entry, change)
+        self.head = entry.head
+        building = turn.finish()
+        building.group.run_keys.append(RunKeyRow(self.ns, self._kind, self._process, self._text, self._stub, True))
+        building.rows += 1
+        building.jobs.append(self)
+        return building
+
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
+        self._looked = False
+
+    def settled(self) -> None:
+        self.done(self)
+
+    def failed(self, error: EngineError) -> None:
+        self.error = error
+        self.done(self)
+
+
+def held_for(head: Run, signal: Signal, now: int) -> Transition:
+    """Holds a signal for a run that is not there yet. Raises EngineError for one that cannot be held."""
+    if head.held >= MOST_HELD:
+        raise EngineError("busy", f"{MOST_HELD} events and reports are held for this run already")
+    mine = copy(head)
+    mine.rev += 1
+    mine.held += 1
+    mine.updated = now
+    if isinstance(signal, EventArrived) and not signal.key:
+        posted = signal.posted or now
+        hold = Hold(signal.name, "", signal.body, signal.thread, signal.position, posted, 0, None, str(signal.id))
+    elif isinstance(signal, Report) and signal.hold and signal.slot:
+        body = to_builtins(signal)
+        hold = Hold("slot:" + signal.slot, "", None, -1, -1, now, now + signal.hold, body, signal.source)
+    else:
+        raise EngineError("unknown run", f"the run has not been started, and a {type(signal).__name__} cannot wait for it", "run")
+    return Transition(mine, effects=[hold])
+
+
+class ExpireJob(Job):
+    """A stub's time is over. One that has become a run meanwhile only loses the timer."""
+
+    __slots__ = ("_done", "_run")
+
+    def __init__(self, run: int, done: Callable[[EngineError | None], None]) -> None:
+        super().__init__()
+        self._run = run
+        self._done = done
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        entry = turn.entry(self._run)
+        batch = committer.open_batch
+        building = (batch.joined(None, entry) if entry is not None else None) or batch.new()
+        building.jobs.append(self)
+        head = entry.head if entry is not None else None
+        if head is None or head.status != RunStatus.EXPECTED:
+            building.clear_timers(self._run, 0, EXPECTED)
+            return building
+        if building.deltas:  # something more was held for it in this very batch: that goes first
+            building.jobs.remove(self)
+            raise EngineError("busy", "the stub is being written")
+        building.read(self._run, head.rev)
+        building.group.remove_runs.append(self._run)
+        if committer.listens(head.ns, NOT_STARTED):
+            committer.publish_fact(building, head, Fact(NOT_STARTED, 0, {"held": head.held}), turn.now)
+            building.posts[-1].run = 0  # rows of the run itself go with it
+        building.rows += 4
+        committer.forget(self._run)
+        return building
+
+    def settled(self) -> None:
+        self._done(None)
+
+    def failed(self, error: EngineError) -> None:
+        self._done(error)
+
+    @property
+    def internal(self) -> bool:
+        return True
+
+
+class ReleaseJob(Job):
+    """The time of something held for a run is over: it goes, and the run counts it no more."""
+
+    __slots__ = ("_done", "_held", "_run", "_taken")
+
+    def __init__(self, run: int, held: int, done: Callable[[EngineError | None], None]) -> None:
+        super().__init__()
+        self._taken = False  # by the run, at the same moment
+        self._run = run
+        self._held = held
+        self._done = done
+
+    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+        if self._taken:
+            return None
+        entry = turn.entry(self._run)
+        if entry is not None and entry.head is not None:
+            mine = copy(entry.head)
+            mine.rev += 1
+            mine.held = max(mine.held - 1, 0)
+            turn.put(entry, Transition(mine))
+        building = turn.finish()
+        building.group.release.append(self._held)
+        building.jobs.append(self)
+        return building
+
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
+        self._taken = reason.startswith("held ")
+
+    def settled(self) -> None:
+        self._done(None)
+
+    def failed(self, error: EngineError) -> None:
+        self._done(error)
+
+    @property
+    def internal(self) -> bool:
+        return True

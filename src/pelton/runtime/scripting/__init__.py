@@ -1,0 +1,1 @@
+"""Scripts that may take long, in processes that can be ended."""

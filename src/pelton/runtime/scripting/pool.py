@@ -1,0 +1,254 @@
+"""The pool that answers the kernel's questions to scripts (`Evaluation`), in processes that can be ended.
+
+Both engines run in child processes (`script_process.py`). A JavaScript engine on a thread would do until a script calls
+one of the engine's own functions on an array of four billion holes, which nothing can interrupt.
+
+Invariants: a question has one answer, an `Outcome`, whatever its script does; a script that harms its process harms no
+other question; every wait is bounded (the script's limit, the start of a child, the queue). A child that was killed from
+outside is replaced and its question asked once more, so an answer never depends on that. A script that does not end keeps the
+quick ones from no more than a moment's work: each is asked for `FIRST_MS` at first, and what needs longer is asked again from the
+start (it is pure, so that changes nothing) where it waits for its own kind only and never takes the last child.
+
+Cost: a round trip of about 0.2 ms when a child is idle; a child is started when it is first needed (0.2 s, 30 MB).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from pelton.kernel.expressions.base import Evaluation, Invalid, Outcome
+from pelton.kernel.expressions.jq import check
+
+DEFAULT_SIZE = 2
+FIRST_MS = 300  # of a script's own time, before it has to make room for others
+DEFAULT_MEMORY = 256 << 20  # bytes of a child beyond what it starts with
+MAX_WAITING = 10_000  # questions that wait for a child
+MAX_ANSWER = 16 << 20
+START_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+SLACK_SECONDS = 0.2  # for the way there and back
+
+
+class ScriptsBusy(Exception):
+    """More questions wait than the pool takes; ask again later."""
+
+
+class ScriptsClosed(Exception):
+    """The pool was closed while the question waited, or before."""
+
+
+class _Ended(Exception):
+    """The child is gone; with how it ended."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class ScriptPool:
+    """Answers questions in up to `size` child processes. For one event loop."""
+
+    def __init__(self, size: int = DEFAULT_SIZE, *, memory: int = DEFAULT_MEMORY, max_waiting: int = MAX_WAITING) -> None:
+        self._size = size
+        self._memory = memory
+        self._max_waiting = max_waiting
+        self._slots = asyncio.Semaphore(size)
+        self._long = asyncio.Semaphore(max(1, size - 1))  # of them, for those that take long
+        self._idle: list[_Child] = []
+        self._children: set[_Child] = set()
+        self._waiting = 0
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Questions without an answer yet."""
+        return self._waiting
+
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of the children, for the curious and for tests."""
+        return [child.pid for child in self._children]
+
+    async def answer(self, questions: Sequence[Evaluation]) -> list[Outcome]:
+        """The outcomes, in the order of the questions. Raises ScriptsBusy and ScriptsClosed; a script's failure is an
+        outcome."""
+        distinct = list(dict.fromkeys(questions))
+        self._refuse_when_closed()
+        if self._waiting + len(distinct) > self._max_waiting:
+            raise ScriptsBusy(f"{self._waiting} scripts wait already; the limit is {self._max_waiting}")
+        self._waiting += len(distinct)
+        try:
+            if len(distinct) == 1:
+                return [await self._one(distinct[0])] * len(questions)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._one(question)) for question in distinct]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        finally:
+            self._waiting -= len(distinct)
+        answers = dict(zip(distinct, (task.result() for task in tasks), strict=True))
+        return [answers[question] for question in questions]
+
+    async def check_jq(self, source: str) -> str:
+        """What is wrong with a jq program, "" when nothing is."""
+        try:
+            check(source)
+        except Invalid as error:
+            return error.message
+        # Compiled, but not run: as the body of a function that nobody calls.
+        question = Evaluation("jq", f"def checked: ({source}\n); null", "null", 0, 0, 2000)
+        return (await self.answer([question]))[0].error
+
+    async def _one(self, question: Evaluation) -> Outcome:
+        if question.limit <= FIRST_MS:
+            return await self._ask(question)
+        outcome = await self._ask(question._replace(limit=FIRST_MS))
+        if not outcome.timed_out:
+            return outcome
+        async with self._long:
+            return await self._ask(question)
+
+    async def _ask(self, question: Evaluation) -> Outcome:
+        async with self._slots:
+            for attempt in (1, 2):
+                child = await self._child()
+                try:
+                    outcome = await child.ask(question)
+                except _Ended as ended:
+                    self._children.discard(child)
+                    # Killed by someone else: not the script's doing the first time.
+                    if ended.code == -signal.SIGKILL and attempt == 1 and not self._closed:
+                        continue
+                    return _ended(ended.code, question)
+                except TimeoutError:
+                    await self._end(child)
+                    return Outcome(None, f"the script was stopped after {question.limit} ms", failed=True, timed_out=True)
+                except BaseException:
+                    await self._end(child)  # cancelled in the middle: what it will answer is nobody's any more
+                    raise
+                self._idle.append(child)
+                return outcome
+        raise AssertionError("every path above returns or raises")
+
+    async def _child(self) -> _Child:
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+            self._children.discard(child)
+        self._refuse_when_closed()
+        child = await _Child.start(self._memory)
+        try:
+            self._refuse_when_closed()
+        except ScriptsClosed:
+            await child.end()
+            raise
+        self._children.add(child)
+        return child
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise ScriptsClosed
+
+    async def _end(self, child: _Child) -> None:
+        self._children.discard(child)
+        await child.end()
+
+    async def close(self) -> None:
+        """Ends all children. Questions still waiting raise ScriptsClosed, or fail as scripts whose process ended."""
+        self._closed = True
+        self._idle.clear()
+        children, self._children = list(self._children), set()
+        await asyncio.gather(*(child.end() for child in children))
+
+
+def _ended(code: int, question: Evaluation) -> Outcome:
+    if code in (-signal.SIGALRM, -signal.SIGXCPU):
+        return Outcome(None, f"the script was stopped after {question.limit} ms", failed=True, timed_out=True)
+    how = f"signal {-code}" if code < 0 else f"status {code}"
+    return Outcome(None, f"the script ended its process ({how}): it recursed too deeply or used too much memory", failed=True)
+
+
+class _Child:
+    def __init__(self, process: asyncio.subprocess.Process, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        self._process = process
+        self._source = source
+        self._sink = sink
+
+    @classmethod
+    async def start(cls, memory: int) -> _Child:
+        # The path is given as it is here, because the child sees no environment that could say it.
+        code = f"import sys; sys.path[:] = {sys.path!r}; from pelton.runtime.scripting.process import main; main({memory})"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-c",
+            code,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"TZ": "UTC"},
+            start_new_session=True,
+        )
+        if process.stdout is None or process.stdin is None:
+            raise AssertionError("both pipes were asked for")
+        child = cls(process, process.stdout, process.stdin)
+        try:
+            await asyncio.wait_for(child._read(), START_SECONDS)
+        except BaseException:
+            await child.end()
+            raise
+        return child
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def ask(self, question: Evaluation) -> Outcome:
+        """Raises _Ended when the child dies, TimeoutError when it must be ended."""
+        seconds = question.limit / 1000
+        # JavaScript stops itself by its own processor time, so the clock on the wall is only for what does not stop.
+        wall = 2 * seconds if question.engine == "javascript" else seconds
+        body = msgspec.json.encode(question)
+        try:
+            async with asyncio.timeout(wall + SLACK_SECONDS):
+                if self._sink.is_closing():  # the loop has seen the child's end before its status: a write would raise anything
+                    raise ConnectionResetError
+                self._sink.write(len(body).to_bytes(4, "big") + body)
+                await self._sink.drain()
+                return Outcome(*await self._read())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise _Ended(await self.end()) from None
+
+    async def _read(self) -> list[Any]:
+        head = await self._source.readexactly(4)
+        length = int.from_bytes(head, "big")
+        if length > MAX_ANSWER:
+            raise ConnectionError("the answer is too long to be one")
+        answer: list[Any] = msgspec.json.decode(await self._source.readexactly(length))
+        return answer
+
+    async def end(self) -> int:
+        """Kills the child if it lives; its exit status."""
+        self._sink.close()
+        try:
+            # A child whose output has just ended is dead or about to be: its own status says how it ended.
+            if self._source.at_eof():
+                async with asyncio.timeout(0.5):
+                    return await self._process.wait()
+        except TimeoutError:
+            pass
+        if self._process.returncode is None:
+            self._process.kill()
+        async with asyncio.timeout(CLOSE_SECONDS):
+            return await self._process.wait()

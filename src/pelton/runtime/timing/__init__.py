@@ -1,0 +1,1 @@
+"""What is due, and when: timers of runs, expiry of held events."""

@@ -1,0 +1,144 @@
+"""Timers of runs: each fires within a few milliseconds of its time, as a signal to its run.
+
+The rows are in the store; `Agenda` keeps the near ones. Firing is a signal, and the transition that it causes removes the row in
+its own commit, so a timer that was fired and not yet committed when the server died fires again. The epoch makes that harmless.
+`Expiry` takes away what was held for longer than it may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from pelton.kernel.model.signals import TimerFired
+from pelton.runtime.services import Clock, Committer, Tasks, log, say, sleep
+from pelton.runtime.timing.due_queue import FLIGHT, HORIZON, MOST, Agenda, Due
+from pelton.store.port import Group, HeldRow, TimerRow
+
+EXPIRY_INTERVAL = 1_000  # milliseconds
+EXPIRY_PAGE = 256
+
+
+class TimerStore(Protocol):
+    async def timers(self, before: int, limit: int) -> list[TimerRow]: ...
+
+
+class Timers:
+    """`set` and `clear` are called after the commit that they belong to, in its order (clear before set)."""
+
+    def __init__(
+        self,
+        store: TimerStore,
+        committer: Committer,
+        clock: Clock,
+        *,
+        horizon: int = HORIZON,
+        most: int = MOST,
+        flight: int = FLIGHT,
+        special: Mapping[str, Callable[[TimerRow], asyncio.Future[Any]]] | None = None,
+    ) -> None:
+        """`special`: what is done instead of a signal to the run, by arm."""
+        self._store = store
+        self._committer = committer
+        self._special = special or {}
+        self._agenda: Agenda[TimerRow] = Agenda(
+            "timers", clock, self._scan, self._fire, horizon=horizon, most=most, flight=flight
+        )
+
+    async def start(self) -> None:
+        await self._agenda.start()
+
+    async def stop(self) -> None:
+        await self._agenda.stop()
+
+    def set(self, row: TimerRow) -> None:
+        self._agenda.put((row.run, row.n), row.arm, row.due, row)
+
+    def clear(self, run: int, n: int, arm: str) -> None:
+        """`arm` "" = all of the step; `n` 0 = the run's own."""
+        self._agenda.drop((run, n), arm)
+
+    def stats(self) -> dict[str, int]:
+        return self._agenda.stats()
+
+    async def _scan(self, before: int, limit: int) -> Sequence[Due[TimerRow]]:
+        rows = await self._store.timers(before, limit)
+        return [Due((row.run, row.n), row.arm, row.due, row) for row in rows]
+
+    def _fire(self, row: TimerRow) -> asyncio.Future[Any]:
+        special = self._special.get(row.arm)
+        if special is not None:
+            return special(row)
+        return self._committer.submit(row.run, TimerFired(n=row.n, arm=row.arm, epoch=row.epoch))
+
+
+class ExpiryStore(Protocol):
+    async def held_expired(self, now: int, limit: int) -> list[HeldRow]: ...
+
+
+class Expiry:
+    """Removes held rows whose time is over, each in a group of its own: one that is claimed at the same moment stays claimed.
+
+    `note(group, row)` may add to the group what is to be remembered of it, and returns what is to be done
+    after the commit. `release(row)` removes what was held for a run, which
+    counts it; without it such a row goes like the others.
+    """
+
+    def __init__(
+        self,
+        store: ExpiryStore,
+        committer: Committer,
+        clock: Clock,
+        note: Callable[[Group, HeldRow], Callable[[], None] | None] | None = None,
+        interval: int = EXPIRY_INTERVAL,
+        release: Callable[[HeldRow], Awaitable[object]] | None = None,
+    ) -> None:
+        self.expired = 0
+        self._store = store
+        self._committer = committer
+        self._clock = clock
+        self._note = note
+        self._release = release
+        self._interval = interval
+        self._tasks = Tasks("expiry")
+
+    async def start(self) -> None:
+        self._tasks.spawn(self._run(), "scan")
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    def stats(self) -> dict[str, int]:
+        return {"expired": self.expired, "failures": self._tasks.failures}
+
+    async def _run(self) -> None:
+        while True:
+            removed = 0
+            try:
+                rows = await self._store.held_expired(self._clock.now(), EXPIRY_PAGE)
+                results = await asyncio.gather(*(self._remove(row) for row in rows), return_exceptions=True)
+                removed = sum(1 for result in results if result is True)
+                self.expired += removed
+            except Exception as error:
+                log.warning("expiry failed", error=say(error))
+            if removed < EXPIRY_PAGE:
+                await sleep(self._clock, self._interval)
+
+    async def _remove(self, row: HeldRow) -> Any:
+        if row.run and self._release is not None:
+            await self._release(row)
+            return True
+
+        after: Callable[[], None] | None = None
+
+        def fill(group: Group) -> None:
+            nonlocal after
+            group.release.append(row.id)
+            if self._note is not None:
+                after = self._note(group, row)
+
+        done = await self._committer.write(fill)
+        if done.ok and after is not None:
+            after()
+        return done.ok

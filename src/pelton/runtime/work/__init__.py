@@ -1,0 +1,1 @@
+"""Work for workers, and for the operations built into the server: queued, leased, reported."""

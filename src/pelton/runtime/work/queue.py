@@ -1,0 +1,624 @@
+"""The work queue: who waits for work, what work is ready, and how the two meet.
+
+A work item is an open step; handing it out writes its lease columns and touches no revision of its run. Three ways lead out:
+* it is ready when a worker asks: the lease is written first, and the worker has it after that commit;
+* a worker waits when it is born: it is inserted with the lease (`born`), and handed out after the commit that creates it;
+* it comes back (a lost lease, a worker that went away, `release`) and goes one of these ways again.
+
+Invariants:
+* A row is in one place: in a mirror, in a flight (a commit that leases or frees it), or out of our hands.
+* A row goes to a poller only after the commit of its lease, and goes to one poller.
+* What a poller that went away was given comes back at once.
+* Reads of the store run beside commits: whatever changed here since a read began is newer than what it says (`_loads`).
+
+All of it runs on the loop; the committer calls the hooks after each commit, in the order of commits. One node per store: a queue
+is known by its mirror (see `mirror`). Cost: O(log n) a row, no store read while the mirror holds enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any, Protocol
+
+from pelton.kernel.model.reads import StepKey
+from pelton.kernel.model.signals import TimerFired
+from pelton.kernel.model.state import OpenStep, Run, State
+from pelton.runtime.api import ClaimRequest, EngineError
+from pelton.runtime.services import NEVER, Clock, Committer, Handle, Tasks, log, outcome, say
+from pelton.runtime.timing.due_queue import Agenda, Due
+from pelton.runtime.work.poller import Poller
+from pelton.runtime.work.ready_window import Key, Mirror
+from pelton.store.port import Committed, LeaseWrite
+
+MIRROR = 10_000  # rows kept in memory of one queue
+ROWS = 200_000  # rows kept in memory of all queues: beyond it, those that nobody polls are forgotten
+QUEUES = 2_000  # queues with a mirror
+PAGE = 1_000
+POLLERS = 10_000
+SEEN = 10_000  # entries of poll data
+BUILT_IN_LEASE = 30_000  # milliseconds: built-in work without a limit of its own; its runner renews it
+STOP_GRACE = 5.0  # seconds
+
+
+class WorkStore(Protocol):
+    async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]: ...
+    async def leased(self, before: int, limit: int) -> list[OpenStep]: ...
+    async def queue_sizes(self) -> dict[str, int]: ...
+    async def head(self, key: int) -> Run | None: ...
+    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]: ...
+
+
+class Flight:
+    """A row whose lease is being written. `back`: as it is when nobody has it. `newer`: it changed meanwhile, and is free."""
+
+    __slots__ = ("back", "born", "newer", "poller", "row")
+
+    def __init__(self, row: OpenStep, back: OpenStep, poller: Poller | None, born: bool = False) -> None:
+        self.row = row
+        self.back = back
+        self.poller = poller  # None: on its way back
+        self.born = born
+        self.newer: OpenStep | None = None
+
+
+class Queue:
+    __slots__ = ("alarm", "alarm_at", "loading", "mirror", "name", "pollers")
+
+    def __init__(self, name: str, most: int) -> None:
+        self.name = name
+        self.mirror = Mirror(most)
+        self.pollers: OrderedDict[int, Poller] = OrderedDict()  # those who can take more, first come first
+        self.loading: asyncio.Task[None] | None = None
+        self.alarm: Handle | None = None
+        self.alarm_at = NEVER
+
+
+class WorkQueue:
+    """`instance` names this process as the worker of built-in queues ("@..."): such work that another instance holds when this
+    one starts was left behind by a crash, and is free at once. `on_gone(run, n)` is told of work that ended or was withdrawn."""
+
+    def __init__(
+        self,
+        store: WorkStore,
+        committer: Committer,
+        clock: Clock,
+        *,
+        instance: str = "",
+        mirror: int = MIRROR,
+        rows: int = ROWS,
+        pollers: int = POLLERS,
+        page: int = PAGE,
+        on_gone: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.handed_out = 0
+        self.born_leased = 0
+        self.returned = 0
+        self.on_gone = on_gone
+        self.stopping = False
+        self.clock = clock
+        self.instance = instance
+        self._store = store
+        self._committer = committer
+        self._mirror = mirror
+        self._rows = rows
+        self._page = page
+        self._most_pollers = pollers
+        self._queues: OrderedDict[str, Queue] = OrderedDict()  # least recently polled first
+        self._where: dict[Key, Queue] = {}
+        self._flights: dict[Key, Flight] = {}
+        self._loads: list[set[Key]] = []
+        self._pollers: set[Poller] = set()
+        self._writes: set[asyncio.Future[Committed]] = set()
+        self._turn = 0
+        self._handed: OrderedDict[Key, int] = OrderedDict()  # `started` before the hand-out
+        self._extending: dict[Key, int] = {}
+        self._polled: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._last: OrderedDict[str, int] = OrderedDict()
+        self._tasks = Tasks("work")
+        self._leases: Agenda[OpenStep] = Agenda("leases", clock, self._scan_leases, self._lease_over)
+
+    # ---- life
+
+    async def start(self) -> None:
+        await self._leases.start()
+
+    async def stop(self) -> None:
+        """Waiting pollers are answered with nothing; leases that are being written are let finish, for a few seconds."""
+        self.stopping = True
+        for poller in list(self._pollers):
+            poller.expire()
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=STOP_GRACE)
+        for queue in self._queues.values():
+            if queue.alarm is not None:
+                queue.alarm.cancel()
+        await self._leases.stop()
+        await self._tasks.stop()
+
+    def stats(self) -> dict[str, int]:
+        return {
+            "queues": len(self._queues),
+            "mirrored": len(self._where),
+            "pollers": len(self._pollers),
+            "flights": len(self._flights),
+            "handed_out": self.handed_out,
+            "born_leased": self.born_leased,
+            "returned": self.returned,
+            **{f"leases_{name}": value for name, value in self._leases.stats().items()},
+        }
+
+    # ---- asking for work
+
+    async def claim(self, request: ClaimRequest) -> list[OpenStep]:
+        """Leased rows, at most `count`; as soon as there is one, else empty after `wait`. Raises EngineError (invalid, busy,
+        unavailable)."""
+        return await self.poll(request).result()
+
+    def poll(self, request: ClaimRequest) -> Poller:
+        """Stands in line at once, and takes what is ready; `result()` is asked for later, so that what is born of reports made in
+        between comes straight here. Must be ended by `result()` or `cancel()`. Raises EngineError (invalid, busy)."""
+        poller = Poller(self, request)
+        if len(self._pollers) >= self._most_pollers:
+            raise EngineError("busy", f"{self._most_pollers} pollers are waiting already: poll with fewer connections, or later")
+        now = self.clock.now()
+        if self.stopping:
+            poller.expire()
+            return poller
+        self._pollers.add(poller)
+        queues = [self._queue(name) for name in poller.queues]
+        for queue in queues:
+            queue.pollers[id(poller)] = poller
+            self._note_poll(queue.name, request.worker, now)
+        self._serve(poller, queues, now)
+        for queue in queues:
+            self._refill(queue)
+        return poller
+
+    def last_polled(self, queue: str) -> int:
+        """When a worker last asked for that queue, now if one is asking; 0 = not known to have been polled."""
+        known = self._queues.get(queue)
+        return self.clock.now() if known is not None and known.pollers else self._last.get(queue, 0)
+
+    def polled(self) -> list[tuple[str, str, int]]:
+        return [(queue, worker, at) for (queue, worker), at in self._polled.items()]
+
+    async def sizes(self) -> dict[str, int]:
+        """Work not ended, by queue, handed out or not."""
+        return await self._store.queue_sizes()
+
+    def release(self, rows: Sequence[OpenStep]) -> None:
+        """Handed-out rows whose receiver could not be reached: they are free again after the next commit."""
+        for row in rows:
+            key = (row.run, row.n)
+            if key not in self._flights:
+                self._free(row, self._handed.pop(key, row.started))
+
+    async def extend(self, run: int, n: int, row: OpenStep | None = None) -> bool:
+        """A sign of life: the lease counts from now. False when it has none that could end. Raises EngineError "no step"."""
+        if row is None:
+            head = await self._store.head(run)
+            found = (await self._store.facts(head, [StepKey(n)]))[0] if head is not None else None
+            if not isinstance(found, OpenStep):
+                raise EngineError("no step", f"step {n} of the run has ended or never was: its lease cannot be extended", "n")
+            row = found
+        if not row.lease or row.lease == NEVER:
+            return False
+        await self.extend_all([row])
+        return True
+
+    async def extend_all(self, rows: Sequence[OpenStep]) -> None:
+        """As `extend`, of leased rows as they were handed out. Raises EngineError "unavailable"."""
+        now = self.clock.now()
+        longer = [copy(row) for row in rows]
+        for row in longer:
+            row.lease = now + _period(row)
+            key = (row.run, row.n)
+            self._extending[key] = self._extending.get(key, 0) + 1
+        try:
+            await self._committer.write(lambda group: group.leases.extend(_lease_write(row) for row in longer))
+            for row in longer:
+                if (row.run, row.n) in self._extending:
+                    self._track(row)
+        finally:
+            for row in longer:
+                key = (row.run, row.n)
+                if (left := self._extending.pop(key, 0) - 1) > 0:
+                    self._extending[key] = left
+
+    # ---- what the committer says
+
+    def born(self, row: OpenStep) -> OpenStep:
+        now = self.clock.now()
+        if not _is_work(row) or row.lease or row.due > now or self.stopping:
+            return row
+        key = (row.run, row.n)
+        if (before := self._flights.get(key)) is not None:
+            if not before.born:
+                return row
+            self.unborn(row)  # decided again
+        queue = self._queues.get(row.queue)
+        if queue is None or not queue.pollers or not queue.mirror.loaded or queue.mirror.ready:
+            return row
+        poller = next(iter(queue.pollers.values()))
+        leased = self._leased(row, poller, now)
+        self._flights[key] = Flight(leased, row, poller, born=True)
+        self._reserve(poller, 1)
+        return leased
+
+    def offered(self, row: OpenStep) -> None:
+        key = (row.run, row.n)
+        if not _is_work(row):
+            if key in self._where or key in self._flights:
+                self.gone(row.run, row.n)
+            return
+        self._touch(key)
+        flight = self._flights.get(key)
+        if flight is not None:
+            if flight.born and row.lease:
+                flight.row = row
+                self._land(key, flight)
+            elif not row.lease:
+                flight.newer = row
+                if flight.born:
+                    self._land(key, flight)
+            else:
+                flight.row = self._with_lease_of(flight.row, row)
+            return
+        self._forget(key)
+        if row.lease:
+            self._track(row)
+        else:
+            self._leases.drop(key)
+            self._insert(row)
+
+    def unborn(self, row: OpenStep) -> None:
+        key = (row.run, row.n)
+        flight = self._flights.get(key)
+        if flight is not None and flight.born and flight.poller is not None:
+            del self._flights[key]
+            self._unreserve(flight.poller)
+
+    def gone(self, run: int, n: int) -> None:
+        key = (run, n)
+        self._touch(key)
+        self._forget(key)
+        self._leases.drop(key)
+        self._handed.pop(key, None)
+        self._extending.pop(key, None)
+        flight = self._flights.pop(key, None)
+        if flight is not None and flight.poller is not None:
+            self._unreserve(flight.poller)
+        if self.on_gone is not None:
+            self.on_gone(run, n)
+
+    # ---- pollers (called by Poller too)
+
+    async def loaded(self, poller: Poller) -> None:
+        """Waits until the poller's queues are in memory as far as this poller needs them."""
+        for name in poller.queues:
+            queue = self._queues.get(name)
+            while queue is not None and queue.loading is not None and poller.empty:
+                await asyncio.wait([queue.loading, poller.settlement()], return_when=asyncio.FIRST_COMPLETED)
+
+    def leave(self, poller: Poller) -> None:
+        """The poller takes nothing more."""
+        for name in poller.queues:
+            if (queue := self._queues.get(name)) is not None:
+                queue.pollers.pop(id(poller), None)
+
+    def ended(self, poller: Poller) -> None:
+        self.leave(poller)
+        self._pollers.discard(poller)
+
+    def _reserve(self, poller: Poller, count: int) -> None:
+        poller.wanted -= count
+        poller.pending += count
+        if poller.wanted <= 0:
+            self.leave(poller)
+
+    def _unreserve(self, poller: Poller) -> None:
+        """What the poller was to get does not come: it goes on waiting, at the front."""
+        poller.pending -= 1
+        if poller.open:
+            poller.wanted += 1
+            for name in poller.queues:
+                queue = self._queue(name)
+                queue.pollers[id(poller)] = poller
+                queue.pollers.move_to_end(id(poller), last=False)
+            self._serve(poller, [self._queue(name) for name in poller.queues], self.clock.now())
+        poller.check()
+
+    def _serve(self, poller: Poller, queues: Sequence[Queue], now: int) -> None:
+        """One row of each queue in turn, the first queue another one each time: no queue of a request starves."""
+        self._turn += 1
+        start = self._turn % len(queues)
+        order = [*queues[start:], *queues[:start]]
+        taken: list[OpenStep] = []
+        while order and len(taken) < poller.wanted:
+            for queue in list(order):
+                row = self._take(queue, now) if len(taken) < poller.wanted else None
+                if row is None:
+                    order.remove(queue)
+                else:
+                    taken.append(row)
+        if taken:
+            self._lease(poller, taken, now)
+
+    def _match(self, queue: Queue) -> None:
+        now = self.clock.now()
+        queue.mirror.ripen(now)
+        while queue.pollers and queue.mirror.ready:
+            poller = next(iter(queue.pollers.values()))
+            self._serve(poller, [queue], now)
+            if poller.wanted > 0:
+                break
+
+    def _take(self, queue: Queue, now: int) -> OpenStep | None:
+        row = queue.mirror.take(now)
+        if row is not None:
+            self._where.pop((row.run, row.n), None)
+        return row
+
+    # ---- leases
+
+    def _leased(self, row: OpenStep, poller: Poller, now: int) -> OpenStep:
+        leased = copy(row)
+        leased.started = row.started or now
+        period = _period(row)
+        leased.lease = now + period if period else NEVER
+        leased.worker = poller.worker
+        leased.polls = row.polls + 1
+        return leased
+
+    def _lease(self, poller: Poller, rows: list[OpenStep], now: int) -> None:
+        flights = []
+        for row in rows:
+            key = (row.run, row.n)
+            flight = Flight(self._leased(row, poller, now), row, poller)
+            self._flights[key] = flight
+            self._touch(key)
+            flights.append(flight)
+        self._reserve(poller, len(rows))
+        writes = [_lease_write(flight.row) for flight in flights]
+        self._write(writes, flights)
+
+    def _write(self, writes: list[LeaseWrite], flights: list[Flight]) -> None:
+        future = self._committer.write(lambda group: group.leases.extend(writes))
+        self._writes.add(future)
+        future.add_done_callback(lambda done: self._lease_written(flights, done))
+
+    def _lease_written(self, flights: list[Flight], done: asyncio.Future[Committed]) -> None:
+        self._writes.discard(done)
+        error = outcome(done)
+        lost = error is not None or not done.result().ok
+        for flight in flights:
+            key = (flight.row.run, flight.row.n)
+            if self._flights.get(key) is not flight:
+                continue
+            if lost:
+                del self._flights[key]
+                self._touch(key)
+                if flight.poller is not None:
+                    flight.poller.pending -= 1
+                    flight.poller.fail(say(error) if error is not None else "the lease could not be written")
+                self._insert(flight.newer or flight.back)
+            else:
+                self._land(key, flight)
+
+    def _land(self, key: Key, flight: Flight) -> None:
+        """The commit is there: to the poller with it, or back where it came from."""
+        del self._flights[key]
+        self._touch(key)
+        poller = flight.poller
+        if poller is None:
+            self._insert(flight.newer or flight.row)
+            return
+        if flight.newer is not None:
+            if flight.born:
+                self._insert(flight.newer)
+            else:
+                self._free(flight.newer, flight.newer.started)  # whichever write came last: this one comes after both
+            self._unreserve(poller)
+            return
+        if poller.closed:
+            poller.pending -= 1
+            self._free(flight.row, flight.back.started)
+            poller.check()
+            return
+        self.handed_out += 1
+        self.born_leased += flight.born
+        self._handed[key] = flight.back.started
+        if len(self._handed) > SEEN:
+            self._handed.popitem(last=False)
+        self._track(flight.row)
+        poller.receive(flight.row)
+
+    def _free(self, row: OpenStep, started: int) -> None:
+        """Takes the lease off again; polls stay counted, so that an end of the old lease that is under way means nothing."""
+        key = (row.run, row.n)
+        self._leases.drop(key)
+        self._touch(key)
+        free = copy(row)
+        free.lease, free.worker, free.started = 0, "", started
+        flight = Flight(free, free, None)
+        self._flights[key] = flight
+        self.returned += 1
+        self._write([_lease_write(free)], [flight])
+
+    def _with_lease_of(self, leased: OpenStep, row: OpenStep) -> OpenStep:
+        mine = copy(row)
+        mine.lease, mine.worker, mine.polls, mine.started = leased.lease, leased.worker, leased.polls, leased.started
+        return mine
+
+    def _track(self, row: OpenStep) -> None:
+        self._leases.put((row.run, row.n), "lease", min(_ends(row)), row)
+
+    async def _scan_leases(self, before: int, limit: int) -> Sequence[Due[OpenStep]]:
+        first = self._leases.scans == 0
+        found = []
+        for row in await self._store.leased(before, limit):
+            left = first and row.queue.startswith("@") and row.worker != self.instance
+            found.append(Due((row.run, row.n), "lease", 0 if left else min(_ends(row)), row))
+        return found
+
+    def _lease_over(self, row: OpenStep) -> asyncio.Future[Any]:
+        idle, limit = _ends(row)
+        if row.queue.startswith("@") and limit > self.clock.now() and not (row.idle and idle <= self.clock.now()):
+            key = (row.run, row.n)
+            if key not in self._flights:
+                self._free(row, row.started)
+            nothing: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            nothing.set_result(None)
+            return nothing
+        arm = "limit" if limit <= idle else "idle"
+        return self._committer.submit(row.run, TimerFired(n=row.n, arm=arm, epoch=row.polls))
+
+    # ---- mirrors
+
+    def _queue(self, name: str) -> Queue:
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = Queue(name, self._mirror)
+            self._evict()
+        return queue
+
+    def _evict(self) -> None:
+        while len(self._queues) > QUEUES or len(self._where) > self._rows:
+            idle = next((queue for queue in self._queues.values() if not queue.pollers and queue.loading is None), None)
+            if idle is None or len(self._queues) == 1:
+                return
+            if idle.alarm is not None:
+                idle.alarm.cancel()
+            for key in idle.mirror.forget():
+                self._where.pop(key, None)
+            del self._queues[idle.name]
+
+    def _insert(self, row: OpenStep) -> None:
+        """A free row: into its mirror, if that is where it belongs; else the store has it."""
+        queue = self._queues.get(row.queue)
+        if queue is None:
+            return
+        if queue.loading is not None or queue.mirror.covers(row):
+            self._keep(queue, row)
+            if queue.loading is None and len(queue.mirror) > 2 * queue.mirror.most:
+                self._shrink(queue)
+            self._match(queue)
+        self._set_alarm(queue)
+
+    def _keep(self, queue: Queue, row: OpenStep) -> None:
+        queue.mirror.add(row, self.clock.now())
+        self._where[(row.run, row.n)] = queue
+
+    def _forget(self, key: Key) -> None:
+        queue = self._where.pop(key, None)
+        if queue is not None:
+            queue.mirror.discard(key)
+
+    def _shrink(self, queue: Queue) -> None:
+        for key in queue.mirror.shrink(self.clock.now()):
+            self._where.pop(key, None)
+
+    def _touch(self, key: Key) -> None:
+        for load in self._loads:
+            load.add(key)
+
+    def _refill(self, queue: Queue) -> None:
+        mirror = queue.mirror
+        if queue.loading is not None or self.stopping:
+            return
+        if not mirror.loaded or (not mirror.complete and len(mirror.ready) < mirror.most // 4):
+            queue.loading = self._tasks.spawn(self._load(queue), f"load of {queue.name}")
+
+    async def _load(self, queue: Queue) -> None:
+        """Pages of the store until half a mirror is ready or nothing is left."""
+        try:
+            while not self.stopping and not await self._load_page(queue):
+                pass
+        except Exception as error:
+            log.warning("queue not read", queue=queue.name, error=say(error))
+            for poller in list(queue.pollers.values()):
+                poller.fail(say(error))
+        finally:
+            queue.loading = None
+            if len(queue.mirror) > queue.mirror.most:
+                self._shrink(queue)
+            self._match(queue)
+            self._set_alarm(queue)
+            self._evict()
+
+    async def _load_page(self, queue: Queue) -> bool:
+        """True when it was enough."""
+        mirror = queue.mirror
+        touched: set[Key] = set()
+        self._loads.append(touched)
+        try:
+            mark = mirror.mark
+            limit = min(self._page, mirror.most)
+            after = None if mark is None else (-mark[0], *mark[1:])
+            page = await self._store.ready(queue.name, limit, after)
+        finally:
+            self._loads.remove(touched)
+        for row in page:
+            key = (row.run, row.n)
+            if key not in touched and key not in self._flights and key not in self._where and row.due < mirror.blind:
+                self._keep(queue, row)
+        last = page[-1] if page else None
+        mirror.advance((-last.priority, last.due, last.run, last.n) if last is not None and len(page) == limit else None)
+        if len(mirror.later) > mirror.most:
+            self._shrink(queue)
+        self._match(queue)
+        return mirror.complete or len(mirror.ready) >= mirror.most // 2
+
+    def _set_alarm(self, queue: Queue) -> None:
+        when = queue.mirror.next_due() if not self.stopping else NEVER
+        if queue.alarm is not None:
+            if queue.alarm_at == when:
+                return
+            queue.alarm.cancel()
+            queue.alarm = None
+        queue.alarm_at = when
+        if when != NEVER:
+            queue.alarm = self.clock.call_at(when, lambda: self._ring(queue))
+
+    def _ring(self, queue: Queue) -> None:
+        queue.alarm = None
+        if self.clock.now() >= queue.mirror.blind and queue.loading is None:
+            for key in queue.mirror.forget():
+                self._where.pop(key, None)
+            if queue.pollers:
+                self._refill(queue)
+        self._match(queue)
+        self._set_alarm(queue)
+
+    def _note_poll(self, queue: str, worker: str, now: int) -> None:
+        self._queues.move_to_end(queue)
+        for book, key in ((self._last, queue), (self._polled, (queue, worker))):
+            _note(book, key, now)
+
+
+def _note(book: OrderedDict[Any, int], key: Any, now: int) -> None:
+    book[key] = now
+    book.move_to_end(key)
+    if len(book) > SEEN:
+        book.popitem(last=False)
+
+
+def _is_work(row: OpenStep) -> bool:
+    return row.state == State.WORK and row.n > 0 and bool(row.queue)
+
+
+def _period(row: OpenStep) -> int:
+    """Milliseconds that a lease lasts without a sign of life; 0 = for ever."""
+    return row.idle or (BUILT_IN_LEASE if row.queue.startswith("@") else 0)
+
+
+def _ends(row: OpenStep) -> tuple[int, int]:
+    """When the lease is lost, and when the attempt is over."""
+    return row.lease, row.started + row.limit if row.limit else NEVER
+
+
+def _lease_write(row: OpenStep) -> LeaseWrite:
+    return LeaseWrite(row.run, row.n, row.lease, row.worker, row.polls, row.started, row.due)

@@ -1,0 +1,1 @@
+"""HTTP for every API: routing on the raw path, bounded bodies, queries, answers."""

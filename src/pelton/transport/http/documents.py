@@ -1,0 +1,82 @@
+"""JSON from outside, made safe before anything else looks at it.
+
+What is bounded here: nesting (a parser, a walk or an encoder further in may be recursive) and whole numbers (nothing beyond
+64 bits can be stored). Both checks cost passes at C speed and go no further for ordinary bodies: about 1 us for 1 kB.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pelton.transport.http.errors import FieldProblem, WebError
+
+MAX_DEPTH = 200
+_LEAST, _MOST = -(2**63), 2**64 - 1
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(set(range(256)) - set(b'[]{}"'))
+_decode = msgspec.json.Decoder().decode
+
+
+def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
+    """Raises WebError 400 when lists and objects are nested deeper than `limit`. Text that is not JSON may pass."""
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes that touch, once all else is gone, are an empty text, or the end of one and the beginning of the next: without
+    # them everything else is inside or outside of texts as before. What is left to be split are texts that hold brackets.
+    shape = data.translate(_BRACKETS, _OTHERS).replace(b'""', b"")
+    if b'"' in shape:
+        shape = b"".join(shape.split(b'"')[::2])
+    too_deep = b"[" * (limit + 1)
+    for _ in range(limit):
+        if too_deep in shape:
+            break
+        inner = shape.replace(b"[]", b"")  # takes the innermost level away everywhere at once
+        if not inner or len(inner) == len(shape):
+            return
+        shape = inner
+    raise WebError(400, f"the body is nested deeper than {limit} levels; flatten it")
+
+
+def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
+    """Raises WebError 400, naming the place, when a whole number does not fit into 64 bits."""
+    stack: list[tuple[str, Any]] = [("", value)]
+    while stack:
+        path, item = stack.pop()
+        if isinstance(item, int):
+            if not _LEAST <= item <= _MOST:
+                where = path or "the body"
+                message = f"{where} is a whole number of more than 64 bits; send it as a string"
+                raise WebError(400, message, problems=[FieldProblem(path, "does not fit into 64 bits")])
+        elif isinstance(item, dict):
+            stack.extend((f"{path}.{key}" if path else key, child) for key, child in item.items())
+        elif isinstance(item, list):
+            stack.extend((f"{path}[{index}]", child) for index, child in enumerate(item))
+
+
+def parse(data: bytes) -> Any:
+    """The value of a JSON text. Raises WebError 400 when it is not JSON or exceeds a bound."""
+    check_depth(data)
+    try:
+        value = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(data, error) from None
+    if has_long_number(data):
+        check_numbers(value)
+    return value
+
+
+def has_long_number(data: bytes) -> bool:
+    """Whether 19 digits stand in a row. Making all digits alike and looking for that is a tenth of a pattern's work."""
+    return _LONG_NUMBER in data.translate(_DIGITS)
+
+
+def malformed(data: bytes, error: Exception) -> WebError:
+    if not data.strip():
+        return WebError(400, "JSON parse error: the body is empty; send a JSON document")
+    return WebError(400, f"JSON parse error: {error}")

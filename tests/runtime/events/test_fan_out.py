@@ -1,0 +1,185 @@
+"""Each run gets a job's signal once, wherever the server stops; and what cannot be done is put aside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.runtime.world import World, settle
+
+from pelton.kernel.model.signals import EventArrived, Resume
+from pelton.kernel.model.state import Run
+from pelton.runtime.api import EngineError, EventIn
+from pelton.runtime.commit.unit_of_work import PostedFact
+from pelton.runtime.events.fan_out import SLICE, Fanout, Job, durable_job
+from pelton.runtime.services import Backoff
+from pelton.store.port import Group, InboxRow
+
+
+class Post(World):
+    """`applied` counts what the committer would apply: durable signals that are committed, once each by their number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 100
+        self.taken_up: list[InboxRow] = []
+        self.posted: list[str] = []
+        self.fail: dict[str, Exception] = {}
+        self.fanout = self.new()
+
+    def new(self, most: int = 1_000) -> Fanout:
+        return Fanout(
+            self.store, self.committer, self.clock, self.key, self.taken_up.append, self.post, backoff=Backoff(10, 100), most=most
+        )
+
+    def key(self) -> int:
+        self.number += 1
+        return self.number
+
+    async def post(self, events: Sequence[EventIn]) -> Sequence[Exception | None]:
+        outcomes = []
+        for event in events:
+            error = self.fail.get(event.id)
+            outcomes.append(error)
+            if error is None:
+                self.posted.append(event.id)
+        return outcomes
+
+    def applied(self) -> Counter[int]:
+        return Counter(row.run for row in self.store.inbox_rows.values() if not row.job)
+
+    def write(self, row: InboxRow) -> None:
+        self.committer.commit(Group(0, inbox=[row]), lambda result: self.fanout.added(row))
+
+    def fact(self, name: str) -> InboxRow:
+        event = EventIn(source="pelton", type="run.ended", id=name)
+        return InboxRow(self.key(), 1, msgspec.msgpack.encode(PostedFact(event)), 0, job=True)
+
+
+@pytest.fixture
+async def post() -> Post:
+    post = Post()
+    await post.fanout.start()
+    return post
+
+
+async def test_a_job_for_many_runs_goes_in_slices_and_each_run_gets_the_signal_once(post: Post) -> None:
+    sizes: list[int] = []
+    post.committer.before.append(lambda group: sizes.append(sum(1 for row in group.inbox if not row.job)))
+    runs = list(range(1, 301))
+    post.write(durable_job(1, Job("default", EventArrived(id=5, name="e", body={"x": 1}), runs)))
+    await settle(300)
+    assert post.applied() == Counter(runs)
+    assert max(sizes) == SLICE
+    assert 1 not in post.store.inbox_rows
+    assert [row.run for row in post.taken_up] == runs
+    assert msgspec.msgpack.decode(post.taken_up[0].signal, type=EventArrived).body == {"x": 1}
+
+
+async def test_a_job_for_a_process_reaches_its_live_runs_newest_first(post: Post) -> None:
+    post.store.run_rows = {key: Run(key, "default" if key % 2 else "other", 1) for key in range(1, 401)}
+    post.write(durable_job(1, Job("default", Resume(), process="p", cursor=10_000)))
+    await settle(300)
+    assert [row.run for row in post.taken_up] == list(range(399, 0, -2))
+
+
+async def test_a_job_that_never_works_is_parked_and_the_others_go_on(post: Post) -> None:
+    post.store.lose = lambda group: any(row.run == 13 for row in group.inbox)
+    post.write(durable_job(1, Job("default", Resume(), [12, 13])))
+    post.write(durable_job(2, Job("default", Resume(), [14])))
+    post.write(InboxRow(3, 0, b"\xc1 not msgpack", 0, job=True))
+    await post.clock.advance(5_000)
+    assert post.applied() == Counter([14])
+    assert "not committed" in post.store.inbox_rows[1].parked
+    assert "unreadable" in post.store.inbox_rows[3].parked
+    assert set(post.fanout.health()["parked"]) == {1, 3}
+    again = post.new()
+    await again.start()
+    await post.clock.advance(1_000)
+    assert again.stats()["kept"] == 0
+
+
+async def test_facts_are_posted_in_order_and_a_bad_one_is_parked(post: Post) -> None:
+    post.fail["bad"] = ValueError("cannot be")
+    post.fail["refused"] = EngineError("invalid", "no")
+    for name in ("a", "bad", "b", "refused", "c"):
+        post.write(post.fact(name))
+    await post.clock.advance(5_000)
+    assert post.posted == ["a", "b", "c"]
+    assert sorted(row.parked for row in post.store.inbox_rows.values()) == ["cannot be", "no"]
+
+
+async def test_facts_wait_while_the_server_is_busy(post: Post) -> None:
+    post.fail["a"] = EngineError("busy", "later")
+    post.write(post.fact("a"))
+    await settle(100)
+    assert post.posted == []
+    del post.fail["a"]
+    await post.clock.advance(200)
+    assert post.posted == ["a"]
+    assert not post.store.inbox_rows
+
+
+async def test_more_jobs_than_memory_holds_are_all_done(post: Post) -> None:
+    post.fanout = post.new(most=4)
+    await post.fanout.start()
+    for name in range(40):
+        post.write(post.fact(str(name)))
+    await post.clock.advance(30_000)
+    assert sorted(post.posted, key=int) == [str(n) for n in range(40)]
+    assert not post.store.inbox_rows
+
+
+async def test_a_job_that_is_done_while_the_store_is_read_is_not_done_again(post: Post) -> None:
+    row = post.fact("a")
+    post.store.inbox_rows[row.id] = row
+    post.store.read_turns = 300
+    post.fanout = post.new()
+    starting = asyncio.get_running_loop().create_task(post.fanout.start())
+    await settle(5)
+    post.fanout.added(row)
+    await starting
+    await settle(200)
+    assert post.posted == ["a"]
+
+
+async def test_no_slice_is_made_while_the_committer_is_behind(post: Post) -> None:
+    behind = 2_000
+    post.fanout._backlog = lambda: behind
+    post.write(durable_job(1, Job("default", Resume(), [1])))
+    await post.clock.advance(1_000)
+    assert not post.taken_up
+    behind = 0
+    await post.clock.advance(100)
+    assert [row.run for row in post.taken_up] == [1]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(counts=st.lists(st.integers(0, 200), min_size=1, max_size=4), stops=st.lists(st.integers(0, 40), max_size=6))
+def test_a_server_that_stops_at_any_moment_doubles_and_loses_nothing(counts: list[int], stops: list[int]) -> None:
+    async def run() -> None:
+        post = Post()
+        jobs = [list(range(1_000 * n + 1, 1_000 * n + count + 1)) for n, count in enumerate(counts)]
+        for number, runs in enumerate(jobs):
+            post.store.inbox_rows[number + 1] = durable_job(number + 1, Job("default", Resume(), runs or [999_999]))
+        for turns in stops:
+            post.fanout = post.new()
+            starting = asyncio.get_running_loop().create_task(post.fanout.start())
+            await settle(turns)
+            starting.cancel()
+            await post.fanout.stop(0)
+            await settle()
+        post.fanout = post.new()
+        await post.fanout.start()
+        await settle(1_000)
+        expected = Counter(run for runs in jobs for run in (runs or [999_999]))
+        assert post.applied() == expected
+        assert not any(row.job for row in post.store.inbox_rows.values())
+        await post.fanout.stop(0)
+
+    asyncio.run(run())

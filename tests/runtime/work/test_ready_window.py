@@ -1,0 +1,64 @@
+"""Whatever comes, goes and is read, in however little memory: what the mirror says it knows, it knows."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.runtime.world import work
+
+from pelton.kernel.model.state import OpenStep
+from pelton.runtime.work.ready_window import Mirror, Place, place
+
+STEP = st.one_of(
+    st.tuples(st.just("offer"), st.integers(0, 2), st.integers(-5, 30)),
+    st.tuples(st.just("force"), st.integers(0, 2), st.integers(-5, 30)),
+    st.tuples(st.just("load"), st.integers(1, 4), st.just(0)),
+    st.tuples(st.just("take"), st.just(0), st.just(0)),
+    st.tuples(st.just("time"), st.integers(1, 10), st.just(0)),
+    st.tuples(st.just("shrink"), st.just(0), st.just(0)),
+    st.tuples(st.just("end"), st.integers(0, 50), st.just(0)),
+)
+
+
+def load(mirror: Mirror, store: dict[int, OpenStep], limit: int, now: int) -> None:
+    mark: Place | None = mirror.mark
+    page = sorted((row for row in store.values() if mark is None or place(row) > mark), key=place)[:limit]
+    for row in page:
+        if (row.run, row.n) not in mirror and row.due < mirror.blind:
+            mirror.add(row, now)
+    mirror.advance(place(page[-1]) if len(page) == limit else None)
+
+
+@given(most=st.integers(2, 6), steps=st.lists(STEP, max_size=80))
+def test_everything_up_to_the_mark_is_there_and_goes_in_order(most: int, steps: list[tuple[str, int, int]]) -> None:
+    mirror, store, now = Mirror(most), dict[int, OpenStep](), 1_000
+    for number, (what, a, b) in enumerate(steps, start=1):
+        if what in {"offer", "force"}:
+            row = store[number] = work(number, priority=a, due=now + b)
+            if what == "force" or mirror.covers(row):  # more than it must have, while the queue is being read
+                mirror.add(row, now)
+        elif what == "load" and not (mirror.loaded and mirror.complete):
+            load(mirror, store, a, now)
+        elif what == "take":
+            known = [row for row in store.values() if (row.run, 1) in mirror and row.due <= now]
+            taken = mirror.take(now)
+            assert taken is (min(known, key=place) if known else None)
+            if taken is not None:
+                del store[taken.run]
+        elif what == "time":
+            now += a
+            if now >= mirror.blind:
+                mirror.forget()
+        elif what == "shrink":
+            mirror.shrink(now)
+            assert len(mirror) <= most
+        elif what == "end" and store:
+            gone = sorted(store)[a % len(store)]
+            del store[gone]
+            mirror.discard((gone, 1))
+        for row in store.values():
+            within = mirror.complete or (mirror.mark is not None and place(row) <= mirror.mark)
+            if mirror.loaded and within and row.due < mirror.blind:
+                assert (row.run, 1) in mirror
+                assert mirror.next_due() <= row.due or row.due <= now
+        assert all(run in store for run, _ in [*mirror.ready, *mirror.later])
