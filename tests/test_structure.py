@@ -8,33 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
+from tests.source import PACKAGE, ROOT, called_name, imported_names, modules, report, tracked
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "src" / "pelton"
 MODULE_LINES = 800
 FUNCTION_LINES = 80
-
-# A room and the rooms of Pelton that it may import, besides itself.
-ROOMS: dict[str, set[str]] = {
-    "kernel": set(),
-    "store": {"kernel"},
-    "connectors": {"kernel"},
-    "runtime": {"kernel", "store", "connectors"},
-    "web": {"kernel", "runtime"},
-    "languages": {"kernel", "runtime", "web"},
-    "server": {"kernel", "store", "connectors", "runtime", "web", "languages"},
-    "dashboard": {"kernel", "runtime", "web", "server"},
-    "client": {"kernel"},
-    "examples": set(),  # data that the demo loads
-    "cli": {"kernel", "store", "connectors", "runtime", "web", "languages", "server", "dashboard", "client", "examples"},
-}
 
 # What a pure room has no use for: clocks, randomness, the outside world, other threads, loading code by name.
 # fmt: off
@@ -67,53 +47,6 @@ REGISTRY_HOSTS = [
         ("deb", "debian", "org"),
     )
 ]
-
-
-def imported_names(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
-    """Line and full dotted name of everything that `module` imports, relative and by-name imports included."""
-    package = module.split(".") if is_package else module.split(".")[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            base = base + (node.module.split(".") if node.module else [])
-            yield from ((node.lineno, ".".join([*base, alias.name])) for alias in node.names)
-        elif isinstance(node, ast.Call) and called_name(node) in {"import_module", "__import__"}:
-            for argument in node.args[:1]:
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    yield node.lineno, argument.value
-
-
-def called_name(node: ast.Call) -> str:
-    """The last part of what is called: `now` of `datetime.now()`; empty when it has no name."""
-    if isinstance(node.func, ast.Name):
-        return node.func.id
-    return node.func.attr if isinstance(node.func, ast.Attribute) else ""
-
-
-def direction_complaints(source: str, module: str, is_package: bool = False) -> list[str]:
-    parts = module.split(".")
-    room = parts[1] if len(parts) > 1 else ""
-    if room not in ROOMS:  # pelton/__init__.py, pelton/__main__.py
-        return []
-    found = []
-    for line, name in imported_names(ast.parse(source), module, is_package):
-        target = name.split(".")
-        if target[0] != "pelton":
-            continue
-        other = target[1] if len(target) > 1 else ""
-        if other in ROOMS and other != room and other not in ROOMS[room]:
-            found.append(f"{module}:{line}: {room} imports {name}; it may import {sorted(ROOMS[room]) or 'no other room'}")
-        elif room == "kernel" and other != "kernel":
-            found.append(f"{module}:{line}: the kernel imports {name}; it may import no other part of pelton")
-        elif room == other == "languages" and len(parts) > 2 and len(target) > 2 and is_other_language(parts[2], target[2]):
-            found.append(f"{module}:{line}: language {parts[2]} imports {name}; each must work without the others")
-    return found
-
-
-def is_other_language(own: str, other: str) -> bool:
-    return own != other and (PACKAGE / "languages" / other).is_dir()
 
 
 def purity_complaints(source: str, module: str, is_package: bool = False) -> list[str]:
@@ -177,35 +110,6 @@ def host_complaints(text: str, where: str) -> list[str]:
     return [f"{where}: names the package registry {match.group()}" for match in pattern.finditer(text)]
 
 
-@cache
-def tracked() -> tuple[Path, ...]:
-    """Every file that git has or would take (so that a new file is checked before its first commit)."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    return tuple(path for name in sorted(set(listed.split("\0"))) if name and (path := ROOT / name).is_file())
-
-
-def modules() -> Iterator[tuple[str, bool, str]]:
-    """Dotted name, whether it is a package, and source of every module in src."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = ["pelton", *path.relative_to(PACKAGE).with_suffix("").parts]
-        is_package = parts[-1] == "__init__"
-        yield ".".join(parts[:-1] if is_package else parts), is_package, path.read_text(encoding="utf-8")
-
-
-def report(complaints: list[str]) -> None:
-    assert not complaints, "\n" + "\n".join(complaints)
-
-
-def test_rooms_import_downwards_only() -> None:
-    report([line for name, is_package, source in modules() for line in direction_complaints(source, name, is_package)])
-
-
-def test_every_folder_is_a_known_room() -> None:
-    folders = {path.parent.relative_to(PACKAGE).parts[0] for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE}
-    assert folders <= set(ROOMS), f"add {sorted(folders - set(ROOMS))} to ROOMS, and say what each may import"
-
-
 def test_the_kernel_is_pure() -> None:
     kernel = [each for each in modules() if each[0].startswith("pelton.kernel")]
     assert kernel
@@ -244,48 +148,6 @@ def test_no_file_names_a_package_registry() -> None:
         if b"\0" not in content:
             found += host_complaints(content.decode("utf-8", errors="replace"), str(path.relative_to(ROOT)))
     report(found)
-
-
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("pelton.kernel.machine.advance", "import pelton.store"),
-        ("pelton.kernel.machine.advance", "from pelton import store"),
-        ("pelton.kernel.machine.advance", "from pelton import __version__"),
-        ("pelton.kernel.machine.advance", "from .. import runtime"),
-        ("pelton.kernel.machine.advance", "from ..runtime import committer"),
-        ("pelton.kernel.machine.advance", "def f():\n    from ..store.sqlite import Store"),
-        ("pelton.store.sqlite", "from pelton.runtime.commit.committer import Committer"),
-        ("pelton.store.sqlite", "import importlib\nimportlib.import_module('pelton.runtime')"),
-        ("pelton.connectors.sqs", "from pelton.store import base"),
-        ("pelton.runtime.events.ingest", "from pelton.transport import limits"),
-        ("pelton.transport.http.errors", "from pelton.languages.conductor import view"),
-        ("pelton.client.worker", "from pelton.server import app"),
-    ],
-)
-def test_an_import_upwards_is_found(module: str, source: str) -> None:
-    assert len(direction_complaints(source, module)) == 1
-
-
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        (
-            "pelton.kernel.machine.advance",
-            "from . import rows\nfrom .rows import Head\nfrom pelton.kernel.model.state import Head",
-        ),
-        ("pelton.store.sqlite", "from ..kernel import rows"),
-        ("pelton.cli.main", "from pelton import __version__\nfrom pelton.server import app"),
-        ("pelton.languages.conductor.view", "from . import words\nfrom .. import registry\nfrom pelton.transport import errors"),
-    ],
-)
-def test_an_import_downwards_is_not(module: str, source: str) -> None:
-    assert direction_complaints(source, module) == []
-
-
-def test_a_relative_import_in_a_package_starts_at_the_package() -> None:
-    assert direction_complaints("from . import rows", "pelton.kernel", is_package=True) == []
-    assert len(direction_complaints("from .. import store", "pelton.kernel", is_package=True)) == 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from pelton.api.calls import media_type
 from pelton.api.problems import Problem, bad
 from pelton.runtime.api import EventIn
-from pelton.store.port import EventRow
+from pelton.runtime.rows import EventRow
 from pelton.transport.http.documents import parse
 
 STRUCTURED = "application/cloudevents+json"

@@ -10,7 +10,7 @@ from pelton.api.calls import NS, Parameter, Route, answer
 from pelton.api.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.api.problems import Problem
 from pelton.runtime.api import Engine
-from pelton.store.port import DeadLetter
+from pelton.runtime.rows import DeadLetter
 from pelton.transport.http.asgi import Request, Response
 
 LIMIT = Parameter("limit", "How many at most", "integer", 100, low=1, high=1_000)

@@ -15,7 +15,7 @@ from pelton.api.models import Accepted, AcceptedBatch, DecisionView, EffectView,
 from pelton.api.notices import Notices
 from pelton.api.problems import Problem, bad
 from pelton.runtime.api import Decision, Engine, EventEffect, EventIn, Posted
-from pelton.store.port import EventRow
+from pelton.runtime.rows import EventRow
 from pelton.transport.http.asgi import Request, Response
 
 TYPE = Parameter("type", "Only events of this type")

@@ -6,7 +6,7 @@ from pelton.api.calls import Parameter, Route, answer
 from pelton.api.models import JobResultPage, JobResultView
 from pelton.api.problems import Problem, bad
 from pelton.runtime.api import Engine
-from pelton.store.port import ResultRow
+from pelton.runtime.rows import ResultRow
 from pelton.transport.http.asgi import Request, Response
 
 NUMBER = Parameter("number", "The job's number, as the effect of the event says it")

@@ -1,15 +1,11 @@
-"""What is loaded when it is used first: the libraries behind connectors and outgoing HTTP cost start-up time and memory."""
+"""Connectors that are loaded when they are used first: the libraries behind them cost start-up time and memory."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 from pelton.connectors.port import Connector, Health, Outgoing, Subscription
-
-if TYPE_CHECKING:
-    from pelton.net.http import HttpPort, HttpReply
 
 
 class LazyConnector:
@@ -57,35 +53,3 @@ class LazyConnector:
     async def close(self) -> None:
         if self._loaded is not None:
             await self._loaded.close()
-
-
-class LazyHttpPort:
-    """The one way out over HTTP. `allow`: exceptions from the address rules."""
-
-    def __init__(self, allow: Iterable[str]) -> None:
-        self._allow = tuple(allow)
-        self._port: HttpPort | None = None
-
-    def port(self) -> HttpPort:
-        if self._port is None:
-            from pelton.net.http import HttpPort  # noqa: PLC0415 - an HTTP client that few servers need
-
-            self._port = HttpPort(allow=self._allow)
-        return self._port
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
-        body: bytes = b"",
-        *,
-        connect_timeout: float = 5.0,
-        read_timeout: float = 30.0,
-    ) -> HttpReply:
-        """See `connectors.http.HttpPort.request`."""
-        return await self.port().request(method, url, headers, body, connect_timeout=connect_timeout, read_timeout=read_timeout)
-
-    async def close(self) -> None:
-        if self._port is not None:
-            await self._port.close()

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from pelton.net.faults import Absent, Permanent, Temporary
+
 OWN_ID = "pelton-id"  # the header or attribute in which a message carries its id, where the system has such
 
 # Headers of messages that a source of our own makes: which event it is (else its address is the type), and what the source is to
@@ -39,18 +41,6 @@ class Incoming(NamedTuple):
     headers: Mapping[str, str]
     handle: Any  # opaque to the runtime: what `acknowledge` needs
     deliveries: int  # how often it has been delivered, this time included; 1 when the system does not say
-
-
-class Temporary(Exception):
-    """The system could not be reached or refused for now: try again. The text is shown to people."""
-
-
-class Absent(Temporary):
-    """What is asked for is not there for now, and to look again costs next to nothing: it is looked for every few seconds."""
-
-
-class Permanent(Exception):
-    """This message or this address will never be accepted as it is. The text is shown to people."""
 
 
 class Health(Struct):
@@ -108,3 +98,22 @@ class Connector(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+__all__ = [
+    "EVENT_SUBJECT",
+    "EVENT_TIME",
+    "EVENT_TYPE",
+    "OWN_ID",
+    "SEEN_NAME",
+    "SEEN_STATE",
+    "Absent",
+    "Connector",
+    "Health",
+    "Incoming",
+    "Outgoing",
+    "Permanent",
+    "Recalling",
+    "Subscription",
+    "Temporary",
+]

@@ -30,7 +30,7 @@ import httpx
 from httpcore import AnyIOBackend
 from msgspec import Struct
 
-from pelton.connectors.port import Permanent, Temporary
+from pelton.net.faults import Permanent, Temporary
 
 MAX_URL = 8_192  # characters
 MAX_HEADER_BYTES = 65_536  # of a request's headers together

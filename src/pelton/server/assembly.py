@@ -11,8 +11,8 @@ from uuid import uuid4
 import structlog
 
 from pelton.api.notices import Notices
-from pelton.connectors.lazy import LazyHttpPort
 from pelton.connectors.registry import Connectors
+from pelton.net.lazy import LazyHttpPort
 from pelton.runtime.engine import Engine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.server.access import Access

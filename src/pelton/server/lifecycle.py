@@ -26,9 +26,10 @@ from pelton import __version__
 from pelton.api import routes
 from pelton.api.notices import Notices
 from pelton.api.openapi import document
-from pelton.connectors.lazy import LazyConnector, LazyHttpPort
+from pelton.connectors.lazy import LazyConnector
 from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
+from pelton.net.lazy import LazyHttpPort
 from pelton.server import assembly, logs
 from pelton.server.access import Access
 from pelton.server.app import App

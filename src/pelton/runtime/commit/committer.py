@@ -43,9 +43,9 @@ from pelton.runtime.commit.pending_signals import Inbox
 from pelton.runtime.commit.reads import of_run
 from pelton.runtime.commit.requests import Job, SignalJob, WriteJob
 from pelton.runtime.commit.run_cache import RunCache, RunEntry, work_row
+from pelton.runtime.commit.search import Finder
 from pelton.runtime.commit.unit_of_work import NextBatch, PostedFact, Suspend, Turn, encode_signal
 from pelton.runtime.definitions.definitions import Definitions
-from pelton.runtime.events.search import Finder
 from pelton.runtime.ids import IdCodec, Instants
 from pelton.store.port import Committed, Group, InboxRow, Store, StoreFailed
 

@@ -1,0 +1,41 @@
+"""Outgoing HTTP that is loaded when it is used first: its libraries cost start-up time and memory, and few servers need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pelton.net.http import HttpPort, HttpReply
+
+
+class LazyHttpPort:
+    """The one way out over HTTP. `allow`: exceptions from the address rules."""
+
+    def __init__(self, allow: Iterable[str]) -> None:
+        self._allow = tuple(allow)
+        self._port: HttpPort | None = None
+
+    def port(self) -> HttpPort:
+        if self._port is None:
+            from pelton.net.http import HttpPort  # noqa: PLC0415 - an HTTP client that few servers need
+
+            self._port = HttpPort(allow=self._allow)
+        return self._port
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 30.0,
+    ) -> HttpReply:
+        """See `net.http.HttpPort.request`."""
+        return await self.port().request(method, url, headers, body, connect_timeout=connect_timeout, read_timeout=read_timeout)
+
+    async def close(self) -> None:
+        if self._port is not None:
+            await self._port.close()
