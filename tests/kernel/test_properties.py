@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, note, settings
+from hypothesis import HealthCheck, Phase, event, given, note
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.kernel.graphs import Graph, look, on_event, out, outside
 from tests.kernel.random_graphs import Spec, act, action, actions, child, finish, program, reportable, send, summary, world_of
 from tests.kernel.world import Cost, World
@@ -22,10 +23,10 @@ from pelton.kernel.model.state import RunStatus
 # Shrinking is bounded by hypothesis; explaining is left out, since it traces every line of the kernel.
 phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
 histories = st.one_of(actions, st.lists(action, min_size=25, max_size=50))
-quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+quiet = [HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=400, suppress_health_check=quiet, phases=phases)
+@examples(400, *quiet, phases=phases)
 @given(program, st.booleans(), st.booleans(), histories)
 def test_whatever_happens_the_invariants_hold(
     blocks: Spec, interrupts: bool, recorded: bool, history: list[tuple[int, int]]
@@ -38,7 +39,7 @@ def test_whatever_happens_the_invariants_hold(
     note(f"{len(world.costs)} signals")
 
 
-@settings(max_examples=40, suppress_health_check=quiet, phases=phases)
+@examples(40, *quiet, phases=phases)
 @given(program, st.booleans(), st.booleans(), actions)
 def test_the_same_history_gives_the_same_rows(
     blocks: Spec, interrupts: bool, recorded: bool, history: list[tuple[int, int]]
@@ -52,7 +53,7 @@ def test_the_same_history_gives_the_same_rows(
     assert digests[0] == digests[1]
 
 
-@settings(max_examples=40, suppress_health_check=quiet, phases=phases)
+@examples(40, *quiet, phases=phases)
 @given(program, st.lists(st.tuples(st.integers(1, 4), st.integers(0, 100)), max_size=15))
 def test_signals_that_are_folded_come_to_the_same(blocks: Spec, history: list[tuple[int, int]]) -> None:
     """Reports of one run that arrive together, one after another in one commit, against a commit each."""

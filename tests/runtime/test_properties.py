@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.kernel.graphs import Graph, look, on_event, out, outside
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
@@ -26,7 +27,7 @@ from pelton.testing.losing_store import losing
 
 HOUR = 3_600_000
 EXPECTED_CODES = frozenset({"ended", "no step", "step ended", "invalid", "conflict"})
-FIXED = settings(max_examples=14, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+FIXED = examples(14)
 
 given_key = look(lambda scene: scene.newest("$start").output, "$start")  # type: ignore[union-attr]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.kernel.graphs import card
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
@@ -25,7 +26,7 @@ from pelton.testing.losing_store import losing
 
 RULES = card(hit)
 REFUSALS = frozenset({"ended", "not found", "guard"})
-FIXED = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FIXED = examples(12)
 
 operation = st.tuples(
     st.sampled_from(["start", "start", "family", "note", "note", "amend", "amend", "drop", "close", "retire", "event", "event"]),

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.store.rows import HUGE, event, held, run
 
 from pelton.kernel.model.reads import NewestKey, OpenKey, RecordKey, VarsKey
@@ -264,7 +265,7 @@ async def compare_documents(store: SqliteStore, model: Model) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_random_batches(data: st.DataObject) -> None:
     async def example() -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pelton.transport.http.asgi import Application, Request, Response, Router, json_response, text_response
@@ -169,6 +169,9 @@ documents = st.recursive(
 
 
 @given(documents, st.integers(0, 6))
+@example("[", 0)  # a bracket in a text is no level, at the least limit too
+@example(["{[["], 1)
+@example([], 0)
 def test_depth_is_judged_rightly(value: Any, limit: int) -> None:
     data = msgspec.json.encode(value)
     if depth(value) > limit:

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from pelton.kernel.expressions.base import JSON, Constant, Evaluation, ExpressionError, Invalid, Outcome, Read, Source, Unanswered
 from pelton.kernel.expressions.javascript import script as javascript
@@ -314,7 +315,7 @@ def test_tame(source: str) -> None:
 
 
 @given(st.text(alphabet="$.ab(){}[];=+'\"`/ \n0,?:", max_size=30))
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_any_text_is_lexed_or_refused_and_judged(text: str) -> None:
     """Whatever the text: tokens or Invalid; the tokens cover it in order; judgements never raise."""
     is_tame(text)

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from pelton.kernel.expressions.base import JSON, Bound, Constant, ExpressionError, Invalid, Read
 from pelton.kernel.expressions.template import DEFAULT, compile_template, lint, references
@@ -290,7 +291,7 @@ values = st.recursive(
 
 
 @given(values, st.text(min_size=1).filter(lambda key: "${" not in key))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_any_value_survives_a_round_trip(value: JSON, key: str) -> None:
     def quoted(text: str) -> str:
         return "['" + text.replace("\\", "\\\\").replace("'", "\\'") + "']"
@@ -303,7 +304,7 @@ def test_any_value_survives_a_round_trip(value: JSON, key: str) -> None:
 
 
 @given(st.text(alphabet="${}[]'\"ab.*?@\\ 0", max_size=40))
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 def test_any_text_compiles_or_is_refused(text: str) -> None:
     """Any string compiles or raises Invalid, evaluates or raises ExpressionError; nothing else comes out."""
     lint(text)

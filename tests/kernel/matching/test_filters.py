@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from pelton.kernel.expressions.base import JSON, Evaluation, ExpressionError, Invalid, Outcome, Unanswered
 from pelton.kernel.expressions.javascript.equality import index_key, number_to_text, text_to_number
@@ -208,7 +209,7 @@ payload_values = st.recursive(
 
 
 @given(payload_values, payload_values)
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 @example(12345678901234567890, "12345678901234567000")
 @example(1e21, "1e+21")
 @example("\U0001f600", "\uffff")
@@ -227,7 +228,7 @@ def test_loose_equality_is_the_engines_and_equal_values_share_a_key(left: JSON, 
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70))
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_numbers_are_written_as_the_engine_writes_them(value: float) -> None:
     theirs, ours = engine("String($)", value).value, number_to_text(value)
     # The engine writes some numbers with a digit more than needed to tell them from their neighbours.
@@ -235,7 +236,7 @@ def test_numbers_are_written_as_the_engine_writes_them(value: float) -> None:
 
 
 @given(st.text(max_size=8) | st.text(alphabet="0123456789.eE+-xXbo_ \t\nInfity", max_size=8))
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 def test_texts_are_read_as_the_engine_reads_them(text: str) -> None:
     expected = engine("Number($)", text).value
     number = text_to_number(text)
@@ -272,7 +273,7 @@ payloads = st.dictionaries(
 
 
 @given(conditions, payloads)
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 def test_a_recognised_condition_comes_to_what_the_engine_says(source: str, payload: JSON) -> None:
     """Same answer or same error, quickly and with reasons; and the equalities hold whenever it passes."""
     condition = compile_condition(source)
@@ -290,7 +291,7 @@ def test_a_recognised_condition_comes_to_what_the_engine_says(source: str, paylo
 
 
 @given(st.text(alphabet="$.ab()[]'\"!=<>&|? \n01;-", max_size=20))
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_any_source_compiles_or_is_refused(source: str) -> None:
     try:
         condition = compile_condition(source)
@@ -356,7 +357,7 @@ def test_compare(operator: Any, constant: JSON, value: JSON, expected: bool) -> 
 
 
 @given(st.text(alphabet="ab*?.", max_size=10), st.text(alphabet="ab.\n", max_size=10), st.booleans())
-@settings(max_examples=1000)
+@examples(1000)
 def test_wildcard(pattern: str, text: str, fold: bool) -> None:
     expression = "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern)
     assert wildcard(pattern, fold=fold)(text) == (re.fullmatch(expression, text, re.DOTALL) is not None)

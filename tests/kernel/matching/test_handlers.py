@@ -4,8 +4,9 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome, Unanswered
 from pelton.kernel.expressions.javascript.equality import folded_key, index_key
@@ -322,7 +323,7 @@ made = st.builds(
 
 
 @given(st.lists(made, max_size=12), st.sampled_from(["order", "order.new", "mail", "x"]), payloads, st.data())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_the_index_comes_to_what_asking_everyone_does(
     definitions: list[tuple[list[str], str | Filter | None, bool]], event_type: str, payload: JSON, data: st.DataObject
 ) -> None:
@@ -350,7 +351,7 @@ def test_the_index_comes_to_what_asking_everyone_does(
 
 
 @given(neutral, payloads)
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_what_a_filter_says_of_itself_holds_whenever_it_passes(condition: TracedFilter, payload: JSON) -> None:
     assert condition.test(payload).passed == condition.passes(payload)
     if not condition.passes(payload):

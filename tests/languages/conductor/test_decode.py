@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import compile as compiling
@@ -59,7 +60,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(value=values, form=st.sampled_from(FORMS))
 def test_any_json_gives_a_form_or_an_error(value: Any, form: type[Any]) -> None:
     try:
@@ -72,7 +73,7 @@ def test_any_json_gives_a_form_or_an_error(value: Any, form: type[Any]) -> None:
     assert decode.decode(msgspec.json.encode(found), form) == found
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(data=st.binary(max_size=200), form=st.sampled_from(FORMS))
 def test_any_bytes_give_a_form_or_an_error(data: bytes, form: type[Any]) -> None:
     try:
@@ -116,7 +117,7 @@ tasks = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(tasks, min_size=1, max_size=5))
 def test_what_is_valid_compiles(given_tasks: list[Any]) -> None:
     definition = decode.convert({"name": "wf", "tasks": given_tasks}, WorkflowDef)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.matching.handlers import Handler, HandlerIndex, match
@@ -168,7 +169,7 @@ def moment(text: str) -> datetime | None:
 
 
 @given(trees, payloads, st.sampled_from([str, str.upper, str.lower, str.title]))
-@settings(max_examples=800, deadline=None)
+@examples(800)
 def test_a_printed_filter_means_what_its_tree_means(tree: Any, payload: JSON, spell: Any) -> None:
     condition = parse_filter(printed(tree, spell))
     expected = meant(tree, payload)
@@ -203,7 +204,7 @@ def index_agrees(condition: Condition, payload: JSON) -> None:
 
 
 @given(texts | st.text(max_size=5), texts | st.text(max_size=5))
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @example("\u0149", "\u02bcn")
 @example("ﬃx", "FF")
 def test_equal_values_share_a_key_and_beginnings_begin_it(value: str, constant: str) -> None:
@@ -230,7 +231,7 @@ def compiled_or_wrong(text: str) -> Condition | Invalid:
 
 
 @given(st.lists(pieces, max_size=25).map(" ".join) | st.lists(pieces, max_size=25).map("".join) | st.text(max_size=30))
-@settings(max_examples=600, deadline=None)
+@examples(600)
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     condition = compiled_or_wrong(text)
     if isinstance(condition, Invalid):

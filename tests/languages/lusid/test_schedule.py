@@ -11,8 +11,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.exploring import examples
 
 from pelton.languages.lusid.schedules.calendars import (
     ADJUSTMENTS,
@@ -304,7 +305,7 @@ def test_local_times(zone: str, day: date, clock: time, expected: str) -> None:
     assert printed(instant(day, clock, ZoneInfo(zone))) == expected
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.sampled_from(ZONES), st.dates(date(2010, 1, 1), date(2030, 12, 31)), st.integers(0, 95))
 @example("Europe/London", date(2026, 3, 29), 5)
 @example("Australia/Lord_Howe", date(2026, 10, 4), 9)
@@ -417,7 +418,7 @@ def all_of(rule: dict[str, Any], times: list[tuple[int, int]], zones: list[str],
     return sorted(found)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     rule=RULES,
     times=TIMES,

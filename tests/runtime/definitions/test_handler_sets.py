@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.runtime.events.test_ingest import event
 from tests.runtime.harness import Rig, Shapes, Wrapped, handles, rig
 
@@ -210,7 +211,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, HealthCheck.function_scoped_fixture)
 @given(story=steps)
 async def test_any_story_of_changes_leaves_what_a_fresh_look_finds(
     tmp_path_factory: Any, story: list[tuple[str, int, int]]

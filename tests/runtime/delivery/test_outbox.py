@@ -7,8 +7,9 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.runtime.wire import Wire
 from tests.runtime.world import World, settle
 
@@ -215,7 +216,7 @@ async def test_a_message_that_came_in_cannot_be_sent(post: Post) -> None:
         await post.outbox.redeliver("default", 7)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(
     messages=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["x", "y"])), max_size=60),
     failures=st.lists(st.sampled_from(["ok", "ok", "later", "never", "raise", "short"]), max_size=80),

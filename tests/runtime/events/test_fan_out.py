@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.exploring import examples
 from tests.runtime.world import World, settle
 
 from pelton.kernel.model.signals import EventArrived, Resume
@@ -159,7 +160,7 @@ async def test_no_slice_is_made_while_the_committer_is_behind(post: Post) -> Non
     assert [row.run for row in post.taken_up] == [1]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(counts=st.lists(st.integers(0, 200), min_size=1, max_size=4), stops=st.lists(st.integers(0, 40), max_size=6))
 def test_a_server_that_stops_at_any_moment_doubles_and_loses_nothing(counts: list[int], stops: list[int]) -> None:
     async def run() -> None:

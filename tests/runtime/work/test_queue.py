@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from copy import copy
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
+from tests.exploring import examples
 from tests.runtime.world import World, settle, work
 
 from pelton.kernel.model.signals import Report, Signal, TimerFired
@@ -602,4 +602,4 @@ class Handing(RuleBasedStateMachine):
 
 
 TestHanding = Handing.TestCase
-TestHanding.settings = settings(max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
+TestHanding.settings = examples(60, stateful_step_count=40)

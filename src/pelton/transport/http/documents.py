@@ -32,6 +32,8 @@ def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
     shape = data.translate(_BRACKETS, _OTHERS).replace(b'""', b"")
     if b'"' in shape:
         shape = b"".join(shape.split(b'"')[::2])
+    if b"[" not in shape:
+        return  # all of them stand in texts
     too_deep = b"[" * (limit + 1)
     for _ in range(limit):
         if too_deep in shape:
