@@ -60,7 +60,8 @@ KNOWN_CIRCLES = [
 # fmt: off
 KNOWN_DOUBLES = {
     "Action", "Answers", "Bound", "Committer", "Condition", "Constant", "Context", "Counts", "DeadLetters", "Decision",
-    "Definition", "Definitions", "Detected", "End", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job", "Limits", "Lost", "Metadata",
+    "Definition", "Definitions", "Detected", "End", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job",
+    "Limits", "Lost", "Metadata",
     "Named", "Outcome", "Page", "Parameter", "Path", "Place", "Problem", "ProblemBody", "Problems", "Queue", "Refused", "Request",
     "Resume", "Router", "Rule", "Runs", "Sink", "Source", "State", "Tasks", "Token", "Told", "Transition", "Trigger", "Turn",
     "Wire", "Work", "Worker",
