@@ -19,7 +19,7 @@ import uvloop
 
 from pelton.kernel.model.reads import NewestKey
 from pelton.kernel.model.state import END, START, OpenStep, Record, Run, RunStatus, State, Step
-from pelton.store.port import Group, RunWrite
+from pelton.store.group import Group, RunWrite
 from pelton.store.sqlite.store import SqliteStore
 
 INPUT = {"order": "A-10023", "customer": {"id": 4711, "name": "Somebody Somewhere"}, "amount": 129.95, "lines": list(range(10))}

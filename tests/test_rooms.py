@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
 # What stands directly in a room, in order: each may import those before it, and never one after it.
 LAYERS: dict[str, tuple[str, ...]] = {
     "kernel": ("expressions", "model", "machine", "matching"),
+    "store": ("rows", "group", "port", "sqlite"),
     "runtime": (
         "ids",
         "rows",
@@ -62,7 +63,7 @@ KNOWN_DOUBLES = {
     "Action", "Answers", "Bound", "Committer", "Condition", "Constant", "Context", "Counts", "DeadLetters", "Decision",
     "Definition", "Definitions", "Detected", "End", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job",
     "Limits", "Lost", "Metadata",
-    "Named", "Outcome", "Page", "Parameter", "Path", "Place", "Problem", "ProblemBody", "Problems", "Queue", "Refused", "Request",
+    "Named", "Outcome", "Parameter", "Path", "Place", "Problem", "ProblemBody", "Problems", "Queue", "Refused", "Request",
     "Resume", "Router", "Rule", "Runs", "Sink", "Source", "State", "Tasks", "Token", "Told", "Transition", "Trigger", "Turn",
     "Wire", "Work", "Worker",
 }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pelton.api.cloudevents import BATCHED, MAX_BATCH, STRUCTURED, from_request, to_json
 from pelton.api.problems import Problem
 from pelton.runtime.api import EventIn
-from pelton.store.port import EventRow
+from pelton.store.rows import EventRow
 from pelton.transport.http.errors import WebError
 
 GOOD = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}

@@ -19,7 +19,9 @@ from pelton.runtime.api import ActionContext, Applied, Command, EngineError
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.requests import KEY_KIND, StartJob
 from pelton.runtime.ids import IdCodec, KeyClock
-from pelton.store.port import Committed, DefinitionRow, Group, RunKeyRow, Store
+from pelton.store.group import Committed, Group
+from pelton.store.port import Store
+from pelton.store.rows import DefinitionRow, RunKeyRow
 from pelton.store.sqlite.store import SqliteStore
 
 

@@ -18,7 +18,8 @@ from pelton.runtime.api import ClaimRequest, EventIn, SignalCommand, StartComman
 from pelton.runtime.commit.group_builder import Building
 from pelton.runtime.commit.requests import SignalJob
 from pelton.runtime.events import fan_out
-from pelton.store.port import Committed, Group, Store, StoreFailed
+from pelton.store.group import Committed, Group
+from pelton.store.port import Store, StoreFailed
 
 
 def waits() -> Process:

@@ -22,7 +22,8 @@ from pelton.kernel.model.signals import Amend, Report, Retire, Signal, Trigger
 from pelton.kernel.model.state import Record, RunStatus, StartMeta
 from pelton.runtime.api import ActionContext, Command, EngineError, EventEffect, EventIn, MatchCommand, StartCommand
 from pelton.runtime.commit.requests import SignalJob
-from pelton.store.port import Group, Store
+from pelton.store.group import Group
+from pelton.store.port import Store
 from pelton.testing.losing_store import losing
 
 

@@ -11,7 +11,8 @@ from tests.runtime.wire import Line, Wire
 from pelton.connectors.port import EVENT_SUBJECT, EVENT_TIME, EVENT_TYPE, SEEN_NAME, SEEN_STATE, Incoming
 from pelton.connectors.registry import Connectors
 from pelton.runtime.engine import SEEN_PAGE, Engine
-from pelton.store.port import Group, SeenRow
+from pelton.store.group import Group
+from pelton.store.rows import SeenRow
 from pelton.store.sqlite.store import SqliteStore
 
 WATCHED = "wire:in"

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import Applied, EngineError
-from pelton.store.port import Committed, DeadLetter, Delivery, Group, HeldRow, InboxRow, TimerRow
+from pelton.store.group import Committed, Group
+from pelton.store.rows import DeadLetter, Delivery, HeldRow, InboxRow, TimerRow
 
 TURNS = 40  # of the loop, until everything that can go on has
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.kernel.model.state import OpenStep, Run, RunStatus, State, Step
-from pelton.store.port import Committed, DefinitionRow, Delivery, EventRow, Group, HeldRow, RunWrite, Store
+from pelton.store.group import Committed, Group, RunWrite
+from pelton.store.port import Store
+from pelton.store.rows import DefinitionRow, Delivery, EventRow, HeldRow
 
 BIG = "x" * 3000  # over what an open row keeps in itself
 HUGE = "y" * 20000  # over what an ended row keeps in itself

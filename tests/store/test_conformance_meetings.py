@@ -7,7 +7,9 @@ import asyncio
 from tests.store.conftest import Factory
 from tests.store.rows import definition, delivery, event, go, held, lost, put, start
 
-from pelton.store.port import DeadLetter, DefinitionRow, DefinitionWrite, Delivery, Group, InboxRow, Store, WaitKeyRow
+from pelton.store.group import DefinitionWrite, Group
+from pelton.store.port import Store
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, InboxRow, WaitKeyRow
 
 
 async def test_an_event_is_unique_by_source_and_id_in_its_namespace(store: Store) -> None:

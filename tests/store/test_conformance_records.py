@@ -10,7 +10,8 @@ from tests.store.rows import HUGE, go, lost, put, run, start
 
 from pelton.kernel.model.reads import RecordKey
 from pelton.kernel.model.state import Record, RunStatus
-from pelton.store.port import Group, RunWrite, Store
+from pelton.store.group import Group, RunWrite
+from pelton.store.port import Store
 
 
 def record(key: int, since: int, number: int = 1, *, live: bool = True, body: Any = None) -> Record:

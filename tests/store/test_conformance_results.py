@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.store.rows import held, lost, put
 
-from pelton.store.port import Group, ResultRow, Store, TimerRow, WaitKeyRow
+from pelton.store.group import Group
+from pelton.store.port import Store
+from pelton.store.rows import ResultRow, TimerRow, WaitKeyRow
 
 NOW = 1_790_000_000_000
 

@@ -24,7 +24,9 @@ from pelton.kernel.model.reads import (
 )
 from pelton.kernel.model.state import RunStatus, Thread
 from pelton.kernel.model.transition import UNSET
-from pelton.store.port import Group, LeaseWrite, LogRow, RunKeyRow, RunWrite, Store, TimerRow
+from pelton.store.group import Group, LeaseWrite, RunWrite
+from pelton.store.port import Store
+from pelton.store.rows import LogRow, RunKeyRow, TimerRow
 
 
 async def test_a_new_run_is_there_with_all_its_rows_after_reopening(store_factory: Factory) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.store.conftest import Factory
 from tests.store.rows import event, lost, put
 
-from pelton.store.port import Group, SeenRow, Store
+from pelton.store.group import Group
+from pelton.store.port import Store
+from pelton.store.rows import SeenRow
 
 
 def seen(name: str, state: bytes = b"1", source: str = "files:/in", ns: str = "a") -> SeenRow:

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from tests.store.rows import done, put, start
 
-from pelton.store.port import Group, StoreBusy, StoreFailed
+from pelton.store.group import Group
+from pelton.store.port import StoreBusy, StoreFailed
 from pelton.store.sqlite.store import SqliteStore
 
 LOAD = """
 import asyncio, sys
-from pelton.store.port import Group
+from pelton.store.group import Group
 from pelton.store.sqlite.store import SqliteStore
 from tests.store.rows import done, start
 

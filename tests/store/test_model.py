@@ -20,7 +20,8 @@ from tests.store.rows import HUGE, event, held, run
 from pelton.kernel.model.reads import NewestKey, OpenKey, RecordKey, VarsKey
 from pelton.kernel.model.state import OpenStep, Record, Step
 from pelton.kernel.model.transition import UNSET
-from pelton.store.port import Group, RunKeyRow, RunWrite, TimerRow
+from pelton.store.group import Group, RunWrite
+from pelton.store.rows import RunKeyRow, TimerRow
 from pelton.store.sqlite.store import SqliteStore
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

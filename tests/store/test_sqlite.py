@@ -10,7 +10,9 @@ import pytest
 from tests.store.conftest import Time
 from tests.store.rows import held, put, start
 
-from pelton.store.port import Group, StoreFailed, TimerRow
+from pelton.store.group import Group
+from pelton.store.port import StoreFailed
+from pelton.store.rows import TimerRow
 from pelton.store.sqlite import writer
 from pelton.store.sqlite.ops import OPS
 from pelton.store.sqlite.reader import Voids

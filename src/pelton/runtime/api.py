@@ -18,7 +18,8 @@ from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step
 from pelton.runtime.ids import IdCodec
-from pelton.store.port import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, Store, TimerRow
+from pelton.store.port import Store
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, TimerRow
 
 # ---- errors that callers see
 

@@ -56,18 +56,18 @@ from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
 from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.runner import Operations
-from pelton.store.port import (
+from pelton.store.group import Group
+from pelton.store.port import Store
+from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
     Delivery,
     EventRow,
-    Group,
     HeldRow,
     InboxRow,
     LogRow,
     ResultRow,
     SeenRow,
-    Store,
 )
 
 LOCAL = "pelton"  # scheme of the sink whose messages become events here

@@ -15,7 +15,7 @@ import structlog
 
 from pelton.kernel.model.signals import Signal
 from pelton.runtime.api import Applied, EngineError
-from pelton.store.port import Committed, Group
+from pelton.store.group import Committed, Group
 
 NEVER = 2**63 - 1  # a time that does not come, as a lease without an end is stored
 PASSING = frozenset({"busy", "stopping", "unavailable", "conflict"})  # codes of EngineError that may be gone in a moment

@@ -18,7 +18,7 @@ from pelton.runtime.scripting.pool import ScriptPool
 from pelton.server.access import Access
 from pelton.server.config import Config, watched
 from pelton.server.languages import modules
-from pelton.store.port import Committed, Group
+from pelton.store.group import Committed, Group
 from pelton.store.sqlite.store import SqliteStore
 from pelton.transport.caller import Users
 from pelton.transport.http.mounts import Mount

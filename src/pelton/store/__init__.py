@@ -1,1 +1,4 @@
-"""Durable state: the `Store` protocol (base) and its implementations. Kept empty: the writer process imports this package too."""
+"""Durable state: the rows, the commit group that writes them, the `Store` protocol (port), and its implementations.
+
+Called by the runtime and the server; imports the kernel. Kept empty: the writer process imports this package too.
+"""

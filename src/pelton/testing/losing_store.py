@@ -6,7 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from pelton.store.port import Committed, Group, Store
+from pelton.store.group import Committed, Group
+from pelton.store.port import Store
 
 LOST = "run 0 (lost on purpose)"
 

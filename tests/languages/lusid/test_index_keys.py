@@ -17,7 +17,7 @@ from pelton.languages.lusid.filters.values import index_value
 from pelton.languages.lusid.task import attributes, basis, changed, read_definition
 from pelton.languages.lusid.times import EPOCH, parse_moment, print_moment
 from pelton.runtime.api import EventIn
-from pelton.store.port import Group
+from pelton.store.group import Group
 
 DEFINITION = read_definition(
     "acme/intake",

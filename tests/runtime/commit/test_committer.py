@@ -19,7 +19,8 @@ from pelton.kernel.model.signals import Report, Terminate
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
 from pelton.runtime.api import EngineError
 from pelton.runtime.commit.run_cache import RunEntry, free
-from pelton.store.port import Group, Store, StoreFailed
+from pelton.store.group import Group
+from pelton.store.port import Store, StoreFailed
 
 
 def chain() -> Process:
@@ -398,7 +399,7 @@ async def test_durable_signals_are_taken_up_again_after_a_crash(tmp_path: Path) 
 
         def fill(group: Group) -> None:
             from pelton.runtime.commit.unit_of_work import encode_signal
-            from pelton.store.port import InboxRow
+            from pelton.store.rows import InboxRow
 
             group.inbox.append(InboxRow(at.keys(), head.key, encode_signal(Report(slot="a", output=4, strict=False)), 0))
             group.inbox.append(InboxRow(at.keys(), 999, encode_signal(Terminate(strict=False)), 0))

@@ -15,7 +15,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.model.process import Process
 from pelton.runtime.api import EngineError
 from pelton.runtime.definitions.definitions import REFERENCES, Definitions
-from pelton.store.port import DefinitionRow
+from pelton.store.rows import DefinitionRow
 
 
 class Referring(Shapes):

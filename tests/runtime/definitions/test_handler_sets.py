@@ -20,7 +20,8 @@ from pelton.runtime.api import Posted
 from pelton.runtime.definitions import handler_sets
 from pelton.runtime.definitions.handler_sets import HandlerSet, HandlerSets
 from pelton.runtime.events.ingest import Router
-from pelton.store.port import DefinitionRow, HandlerChange, Store
+from pelton.store.port import HandlerChange, Store
+from pelton.store.rows import DefinitionRow
 
 
 class Many(Shapes):

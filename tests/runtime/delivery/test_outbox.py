@@ -18,7 +18,8 @@ from pelton.connectors.registry import Connectors
 from pelton.runtime.api import EngineError
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.services import Backoff
-from pelton.store.port import DeadLetter, Delivery, Group
+from pelton.store.group import Group
+from pelton.store.rows import DeadLetter, Delivery
 
 
 class Post(World):

@@ -19,7 +19,8 @@ from pelton.runtime.api import EngineError, EventIn
 from pelton.runtime.commit.unit_of_work import PostedFact
 from pelton.runtime.events.fan_out import SLICE, Fanout, Job, durable_job
 from pelton.runtime.services import Backoff
-from pelton.store.port import Group, InboxRow
+from pelton.store.group import Group
+from pelton.store.rows import InboxRow
 
 
 class Post(World):

@@ -15,7 +15,8 @@ from pelton.kernel.model.signals import Report, Signal, Terminate
 from pelton.kernel.model.state import RunStatus
 from pelton.runtime.api import ActionContext, Command, EngineError, EventIn, Posted, Problem, SignalCommand, StartCommand
 from pelton.runtime.events.ingest import Router
-from pelton.store.port import EventRow, Store, StoreFailed
+from pelton.store.port import Store, StoreFailed
+from pelton.store.rows import EventRow
 
 
 def single() -> Process:

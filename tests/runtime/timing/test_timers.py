@@ -12,7 +12,8 @@ from tests.runtime.world import World, settle
 from pelton.kernel.model.signals import Signal, TimerFired
 from pelton.runtime.api import EngineError
 from pelton.runtime.timing.timers import Expiry, Timers
-from pelton.store.port import Group, HeldRow, TimerRow
+from pelton.store.group import Group
+from pelton.store.rows import HeldRow, TimerRow
 
 
 @pytest.fixture

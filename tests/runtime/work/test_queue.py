@@ -19,7 +19,7 @@ from pelton.kernel.model.state import OpenStep, Run
 from pelton.runtime.api import ClaimRequest, EngineError
 from pelton.runtime.services import NEVER
 from pelton.runtime.work.queue import BUILT_IN_LEASE, WorkQueue
-from pelton.store.port import Group, RunWrite
+from pelton.store.group import Group, RunWrite
 
 
 class Place(World):

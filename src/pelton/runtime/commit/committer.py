@@ -47,7 +47,9 @@ from pelton.runtime.commit.search import Finder
 from pelton.runtime.commit.unit_of_work import NextBatch, PostedFact, Suspend, Turn, encode_signal
 from pelton.runtime.definitions.definitions import Definitions
 from pelton.runtime.ids import IdCodec, Instants
-from pelton.store.port import Committed, Group, InboxRow, Store, StoreFailed
+from pelton.store.group import Committed, Group
+from pelton.store.port import Store, StoreFailed
+from pelton.store.rows import InboxRow
 
 log = structlog.get_logger("pelton.runtime")
 

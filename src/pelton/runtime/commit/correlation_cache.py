@@ -16,7 +16,8 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from pelton.runtime.api import EngineError
-from pelton.store.port import HeldRow, Store, WaitKeyRow
+from pelton.store.port import Store
+from pelton.store.rows import HeldRow, WaitKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.group_builder import Building

@@ -32,7 +32,8 @@ from pelton.kernel.model.transition import (
 from pelton.runtime.commit.correlation_cache import Name, Place
 from pelton.runtime.commit.run_cache import RunEntry, purged, work_row
 from pelton.runtime.ids import IdCodec
-from pelton.store.port import Delivery, Group, HeldRow, InboxRow, RunWrite, TimerRow, WaitKeyRow
+from pelton.store.group import Group, RunWrite
+from pelton.store.rows import Delivery, HeldRow, InboxRow, TimerRow, WaitKeyRow
 
 GROUP_RUNS = 64
 GROUP_ROWS = 2_000

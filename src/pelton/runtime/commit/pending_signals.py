@@ -16,7 +16,8 @@ import structlog
 from pelton.runtime.api import EngineError
 from pelton.runtime.commit.requests import SignalJob
 from pelton.runtime.commit.unit_of_work import Durable, decode_signal
-from pelton.store.port import Group, InboxRow, ResultRow
+from pelton.store.group import Group
+from pelton.store.rows import InboxRow, ResultRow
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer

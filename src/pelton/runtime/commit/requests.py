@@ -28,7 +28,8 @@ from pelton.runtime.api import EngineError
 from pelton.runtime.commit.group_builder import FREES_KEYS, Building
 from pelton.runtime.commit.reads import Answers
 from pelton.runtime.commit.unit_of_work import LOG_TEXT, Turn, durable, not_begun, unchanged
-from pelton.store.port import Committed, Group, InboxRow, LogRow, ResultRow, RunKeyRow
+from pelton.store.group import Committed, Group
+from pelton.store.rows import InboxRow, LogRow, ResultRow, RunKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer

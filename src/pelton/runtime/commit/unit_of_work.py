@@ -41,7 +41,7 @@ from pelton.runtime.commit.correlation_cache import Name, Place
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, Building
 from pelton.runtime.commit.reads import Answers, RunFacts
 from pelton.runtime.commit.run_cache import RunEntry, Undo, revert
-from pelton.store.port import HeldRow, InboxRow, LogRow, WaitKeyRow
+from pelton.store.rows import HeldRow, InboxRow, LogRow, WaitKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer

@@ -20,7 +20,9 @@ from pelton.kernel.model.process import Process
 from pelton.runtime.api import EngineError, Language
 from pelton.runtime.definitions.handler_sets import HandlerSets
 from pelton.runtime.ids import Instants
-from pelton.store.port import Committed, DefinitionRow, DefinitionWrite, EventRow, Group, Store
+from pelton.store.group import Committed, DefinitionWrite, Group
+from pelton.store.port import Store
+from pelton.store.rows import DefinitionRow, EventRow
 
 PROCESSES_KEPT = 1_000
 BINDINGS_KEPT = 10_000

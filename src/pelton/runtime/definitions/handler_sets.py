@@ -24,7 +24,8 @@ import structlog
 from pelton.kernel.matching.filters import wildcard
 from pelton.kernel.matching.handlers import Handler, HandlerIndex
 from pelton.runtime.api import Language
-from pelton.store.port import DefinitionRow, Store
+from pelton.store.port import Store
+from pelton.store.rows import DefinitionRow
 
 log = structlog.get_logger("pelton.runtime")
 

@@ -22,7 +22,8 @@ from typing import Any, Protocol
 from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
 from pelton.runtime.api import EngineError
 from pelton.runtime.services import NEVER, Backoff, Clock, Committer, Handle, Tasks, final, log, say, sleep
-from pelton.store.port import DeadLetter, Delivery, Group
+from pelton.store.group import Group
+from pelton.store.rows import DeadLetter, Delivery
 
 BATCH = 10
 CALLS = 4  # sends at once to one sink

@@ -36,7 +36,8 @@ from pelton.connectors.port import (
 from pelton.kernel.expressions.base import JSON
 from pelton.runtime.api import EngineError, EventIn
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
-from pelton.store.port import DeadLetter, Group, SeenRow
+from pelton.store.group import Group
+from pelton.store.rows import DeadLetter, SeenRow
 
 MOST = 1_000  # addresses
 TRIES = 5

@@ -24,7 +24,7 @@ from pelton.runtime.commit.requests import Job
 from pelton.runtime.commit.unit_of_work import Suspend, Turn
 from pelton.runtime.events.fan_out import Job as ManyJob
 from pelton.runtime.events.fan_out import durable_job
-from pelton.store.port import HeldRow
+from pelton.store.rows import HeldRow
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer

@@ -26,7 +26,8 @@ from pelton.kernel.model.state import Run
 from pelton.runtime.api import EngineError, EventIn
 from pelton.runtime.commit.unit_of_work import PostedFact, durable
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
-from pelton.store.port import Group, InboxRow
+from pelton.store.group import Group
+from pelton.store.rows import InboxRow
 
 SLICE = 64
 BACKLOG = 1_000  # durable signals that the committer has yet to apply: beyond it no slice is made

@@ -53,7 +53,7 @@ from pelton.runtime.events.correlation import CHUNK, meet
 from pelton.runtime.events.fan_out import Job as ManyJob
 from pelton.runtime.events.fan_out import durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider
-from pelton.store.port import EventRow, ResultRow, RunKeyRow, SeenRow
+from pelton.store.rows import EventRow, ResultRow, RunKeyRow, SeenRow
 
 RECENT = 20_000  # events that are remembered with their outcome
 DIRECT = 32

@@ -11,7 +11,7 @@ from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
 from pelton.kernel.matching import handlers as kernel
 from pelton.kernel.matching.handlers import Handler, HandlerIndex
 from pelton.runtime.api import Decision
-from pelton.store.port import EventRow
+from pelton.store.rows import EventRow
 
 Views = Mapping[str, Callable[[EventRow], JSON]]
 """By language: what its handlers see as the payload, where that is not the event's body."""

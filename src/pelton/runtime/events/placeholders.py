@@ -22,7 +22,8 @@ from pelton.runtime.api import EngineError
 from pelton.runtime.commit.group_builder import Building
 from pelton.runtime.commit.requests import Job
 from pelton.runtime.commit.unit_of_work import EXPECTED, Suspend, Turn
-from pelton.store.port import RunKeyRow, Store
+from pelton.store.port import Store
+from pelton.store.rows import RunKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from pelton.kernel.model.signals import TimerFired
 from pelton.runtime.services import Clock, Committer, Tasks, log, say, sleep
 from pelton.runtime.timing.due_queue import FLIGHT, HORIZON, MOST, Agenda, Due
-from pelton.store.port import Group, HeldRow, TimerRow
+from pelton.store.group import Group
+from pelton.store.rows import HeldRow, TimerRow
 
 EXPIRY_INTERVAL = 1_000  # milliseconds
 EXPIRY_PAGE = 256

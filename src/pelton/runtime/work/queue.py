@@ -31,7 +31,7 @@ from pelton.runtime.services import NEVER, Clock, Committer, Handle, Tasks, log,
 from pelton.runtime.timing.due_queue import Agenda, Due
 from pelton.runtime.work.poller import Poller
 from pelton.runtime.work.ready_window import Key, Mirror
-from pelton.store.port import Committed, LeaseWrite
+from pelton.store.group import Committed, LeaseWrite
 
 MIRROR = 10_000  # rows kept in memory of one queue
 ROWS = 200_000  # rows kept in memory of all queues: beyond it, those that nobody polls are forgotten

@@ -15,7 +15,8 @@ from msgspec.msgpack import Encoder
 
 from pelton.kernel.model.state import OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
-from pelton.store.port import DefinitionWrite, EventRow, Group, RunWrite
+from pelton.store.group import DefinitionWrite, Group, RunWrite
+from pelton.store.rows import EventRow
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts, pack
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from pelton.kernel.model.state import OpenStep, Run, Step, Thread
-from pelton.store.port import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, InboxRow
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, InboxRow
 
 OPEN_INLINE = 1024  # bytes of an open row's part that stay in the row: it is rewritten until the step ends
 ENDED_INLINE = 8192  # bytes of a whole ended row: written once

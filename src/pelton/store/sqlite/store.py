@@ -18,21 +18,18 @@ import apsw
 from msgspec import msgpack
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
-from pelton.store.port import (
-    Committed,
-    Counts,
+from pelton.store.group import Committed, Group
+from pelton.store.port import Counts, HandlerChange, StoreFailed
+from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
     Delivery,
     EventRow,
-    Group,
-    HandlerChange,
     HeldRow,
     InboxRow,
     LogRow,
     ResultRow,
     SeenRow,
-    StoreFailed,
     TimerRow,
     WaitKeyRow,
 )

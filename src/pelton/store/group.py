@@ -1,0 +1,164 @@
+"""What is written: a commit group, the writes in it, and its outcome.
+
+A group is all or nothing. It says which revision of each run it was decided on (`runs`, `reads`); when one has moved, the group
+is lost and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import KeysView, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON
+from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
+from pelton.store.rows import (
+    DeadLetter,
+    DefinitionRow,
+    Delivery,
+    EventRow,
+    HeldRow,
+    InboxRow,
+    LogRow,
+    ResultRow,
+    RunKeyRow,
+    SeenRow,
+    TimerRow,
+    WaitKeyRow,
+)
+
+
+class RunWrite(Struct, gc=False):
+    """The net change of one run in one group: several transitions of it may have been folded into this.
+
+    `expected`: the revision that must be found; -1 = the run must not exist; an EXPECTED stub has its own revision.
+    """
+
+    run: Run
+    expected: int
+    opened: Sequence[OpenStep] = ()
+    # (row, whether its input, output or waits changed too). Slot, scope and iteration of a row never change; the lease columns
+    # are written as the row has them, so it must carry the leases given out since it was read.
+    changed: Sequence[tuple[OpenStep, bool]] = ()
+    closed: Sequence[int] = ()
+    ended: Sequence[Step] = ()
+    reopened: Sequence[int] = ()  # numbers of ended steps that go
+    threads: Sequence[Thread] = ()
+    variables: Sequence[tuple[int, str, Any]] = ()  # value UNSET (kernel.transition) removes
+    fragments: Sequence[tuple[int, str, JSON]] = ()
+    purges: Sequence[tuple[int, int, int, int]] = ()  # (low, high, scope, it) of kernel.transition.Purge
+    process: str = ""  # with a new run, and with a stub that becomes one: name of its process, for listing
+    # The run's document (a stub has none): its new current value; the values that this supersedes, oldest first, each with the
+    # microsecond that it was good until (one that was made and superseded in here is among them); whether there is none any
+    # more (`past` says what there was), which a `record` beside it outweighs. `past` comes with one of the two.
+    record: Record | None = None
+    past: Sequence[tuple[Record, int]] = ()
+    unrecorded: bool = False
+    # (name, value, True = add, False = remove): what the run is found by, net. Adding what is there changes nothing, nor does
+    # removing what is not.
+    attributes: Sequence[tuple[str, str, bool]] = ()
+
+
+class LeaseWrite(Struct, gc=False):
+    """Lease columns of an open row; touches no revision. Ignored when the row is gone."""
+
+    run: int
+    n: int
+    lease: int
+    worker: str
+    polls: int
+    started: int
+    due: int
+
+
+class DefinitionWrite(Struct):
+    """Closes the live row of (ns, kind, name, version) if there is one, then inserts `row` (None: only closes).
+
+    `expected`: the id of the live row that the writer saw (0: none, -1: any); another one = the group is lost.
+    """
+
+    ns: str
+    kind: str
+    name: str
+    version: int
+    row: DefinitionRow | None
+    at: int
+    expected: int = -1
+    counts: bool = False  # raises the namespace's counter of handlers, which remembers this change
+
+
+class Group:
+    """One commit group. `number` comes back in the result.
+
+    Most groups use few of the lists, so each is made when it is first asked for; `has` asks without making it.
+    """
+
+    number: int
+    runs: list[RunWrite]
+    reads: list[tuple[int, int]]  # (run key, revision) that must still hold; -1 = must not exist
+    handlers: list[tuple[str, int]]  # (ns, counter) that must still hold
+    rendezvous: list[tuple[str, str, str, int]]  # (ns, name, key, revision): must still hold, and is raised
+    timers: list[TimerRow]
+    clear_timers: list[tuple[int, int, str]]  # (run, n, arm), arm "" = all of the step
+    stale_timers: list[tuple[int, int, str, int]]  # (run, n, arm, epoch): goes only when it still has that epoch
+    held: list[HeldRow]
+    release: list[int]  # ids of held rows that go; one that is gone already = the group is lost
+    wait_keys: list[WaitKeyRow]
+    close_wait_keys: list[tuple[int, int]]  # (run, n)
+    run_keys: list[RunKeyRow]
+    free_run_keys: list[int]  # runs whose keys, unique or not, are live no more (before `run_keys` of this group)
+    events: list[EventRow]
+    event_updates: list[tuple[int, list[Any], list[Any], str]]  # (key, decisions, effects, state)
+    deliveries: list[Delivery]
+    delivered: list[int]  # numbers that go
+    retried: list[tuple[int, int, int, str]]  # (number, tries, due, error)
+    dead: list[DeadLetter]
+    dead_removed: list[int]
+    inbox: list[InboxRow]
+    inbox_done: list[int]
+    definitions: list[DefinitionWrite]
+    leases: list[LeaseWrite]
+    logs: list[LogRow]
+    results: list[ResultRow]
+    seen: list[SeenRow]
+    remove_runs: list[int]  # everything about these runs goes
+
+    def __init__(self, number: int, runs: list[RunWrite] | None = None, **rows: list[Any]) -> None:
+        self.number = number
+        if runs is not None:
+            self.runs = runs
+        if rows:
+            if unknown := rows.keys() - GROUP_LISTS:
+                raise TypeError(f"a group has no rows named {', '.join(sorted(unknown))}")
+            self.__dict__.update(rows)
+
+    def __getattr__(self, name: str) -> list[Any]:
+        if name not in GROUP_LISTS:
+            raise AttributeError(name)
+        made: list[Any] = []
+        self.__dict__[name] = made
+        return made
+
+    def has(self, name: str) -> bool:
+        """Whether there are rows of this name."""
+        return bool(self.__dict__.get(name))
+
+    @property
+    def filled(self) -> KeysView[str]:
+        """`number`, and the names of the lists that were made."""
+        return self.__dict__.keys()
+
+
+GROUP_LISTS = frozenset(Group.__annotations__) - {"number"}
+
+
+class Committed(Struct, gc=False):
+    """`lost` names what had moved: "run 12", "event", "handlers default", "key ...". `numbers`: those of the group's deliveries,
+    in order. `dead_numbers` likewise."""
+
+    number: int
+    ok: bool
+    lost: str = ""
+    numbers: list[int] = []
+    dead_numbers: list[int] = []

@@ -1,0 +1,175 @@
+"""The rows that the store keeps beside runs, steps and records, as they are written and read. Their shape is data: fields are
+added at the end only, each with a default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from pelton.kernel.expressions.base import JSON
+
+
+class TimerRow(Struct, array_like=True, gc=False):
+    run: int
+    n: int
+    arm: str
+    epoch: int
+    due: int
+
+
+class HeldRow(Struct, array_like=True):
+    """Something that arrived before anything could take it. `run` 0: held under the rendezvous (ns, name, key)."""
+
+    id: int
+    ns: str
+    run: int
+    name: str
+    key: str
+    body: JSON
+    thread: int
+    position: int
+    posted: int
+    expires: int
+    report: JSON
+    source: str
+
+
+class WaitKeyRow(Struct, array_like=True):
+    ns: str
+    name: str
+    key: str
+    run: int
+    n: int
+    opened: int = 0  # since when; who waits longest is served first
+
+
+class RunKeyRow(Struct, array_like=True, gc=False):
+    """Another name for a run. `unique`: no other run may have a live row of (ns, kind, process, text), else the group is lost."""
+
+    ns: str
+    kind: str
+    process: str
+    text: str
+    run: int
+    unique: bool
+
+
+class Delivery(Struct, array_like=True, gc=False):
+    """A message on its way out. `lane`: order is kept within one; `id` is the receiver's means to know a repeat."""
+
+    number: int  # assigned by the store in commit order; 0 when new
+    ns: str
+    lane: str
+    id: str
+    sink: str
+    body: bytes
+    content_type: str
+    headers: dict[str, str]
+    created: int
+    tries: int = 0
+    due: int = 0
+    error: str = ""
+    run: int = 0
+    n: int = 0
+    hops: int = 0
+
+
+class DeadLetter(Struct, array_like=True):
+    """A delivery that was given up (direction "out"), or a message that could not be taken ("in")."""
+
+    number: int
+    ns: str
+    direction: str
+    address: str
+    id: str
+    body: bytes
+    headers: dict[str, str]
+    reason: str
+    tries: int
+    at: int
+    delivery: Delivery | None = None
+
+
+class EventRow(Struct, array_like=True, gc=False):
+    """An event, with what its handlers made of it. Unique by (ns, source, event_id)."""
+
+    key: int
+    ns: str
+    source: str
+    event_id: str
+    type: str
+    subject: str
+    time: int  # when it happened, by its source; 0 = not said
+    received: int
+    body: JSON
+    attributes: dict[str, Any]  # further CloudEvents attributes
+    hash: bytes  # of type and body: the same id with another body is a conflict
+    handlers: int  # number of the handler set that it was matched against
+    decisions: list[Any]  # plain data, see runtime.base.Decision
+    effects: list[Any]  # what it caused, see runtime.base.EventEffect
+    state: str  # matched | unmatched | held | failed
+    hops: int = 0
+
+
+class DefinitionRow(Struct, array_like=True):
+    """One version, as it was from `since` until `until` (0 = still). Rows are never changed but for `until`.
+
+    kind: process | policy | handler | bound (what runs follow: a process with all that it refers to) | ...
+    """
+
+    id: int
+    ns: str
+    kind: str
+    language: str
+    name: str
+    version: int
+    body: bytes  # JSON text as the language keeps it
+    hash: bytes
+    since: int  # microseconds, strictly rising within (ns, kind, name, version)
+    until: int = 0
+    actor: str = ""
+
+
+class InboxRow(Struct, array_like=True, gc=False):
+    """A durable signal to a run, to be applied in a later commit; or a fan-out job with its cursor."""
+
+    id: int
+    run: int
+    signal: bytes  # msgpack of kernel.signals.AnySignal, or of the job
+    due: int
+    tries: int = 0
+    job: bool = False
+    parked: str = ""  # why it was put aside, "" = live
+
+
+class LogRow(Struct, array_like=True):
+    run: int
+    n: int
+    at: int
+    text: str
+
+
+class ResultRow(Struct, array_like=True, gc=False):
+    """What became of a job's signal to one run; kept for a week. (job, run, n) is there once: a second one loses its group.
+
+    The row with run 0 is the job's own: `n` says for how many runs it was.
+    """
+
+    job: int
+    run: int
+    n: int
+    at: int
+    outcome: str  # signalled | held | unchanged | failed
+    detail: str = ""
+
+
+class SeenRow(Struct, array_like=True, gc=False):
+    """What a source that looks for itself has told of something by name, so that it is not told again. A row of the same name
+    replaces the one before; `state` b"" removes it."""
+
+    ns: str
+    source: str
+    name: str
+    state: bytes
