@@ -15,6 +15,7 @@ import os
 import random
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def pytest_report_header(config: pytest.Config) -> str:
     if explores(config):
         return f"randomness: explores; {SEED}={os.environ[SEED]} repeats what is not hypothesis"
     return f"randomness: fixed; --hypothesis-profile={EXPLORE} looks elsewhere"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was skipped has not been tested: said last, in red, with the reasons."""
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
+    if reasons:
+        terminalreporter.section("NOT TESTED", red=True, bold=True)
+        for reason, count in reasons.items():
+            terminalreporter.line(f"{count} skipped: {reason}", red=True)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

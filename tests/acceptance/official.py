@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -19,22 +18,9 @@ from conductor.client.http.api_client import ApiClient
 from conductor.client.http.models import StartWorkflowRequest
 from conductor.client.http.rest import ApiException
 from conductor.client.orkes_clients import OrkesClients
+from tests.patience import PATIENCE, eventually
 
 ENDED = frozenset({"COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED"})
-PATIENCE = 20.0  # seconds for what takes milliseconds on a quiet machine
-LOOK = 0.02  # seconds between two looks at another process, which offers nothing to wait on
-
-
-def eventually(holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """What `holds` answers as soon as it is true. Fails with `what` and the last answer."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = holds()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}; last: {found!r}")
-        time.sleep(LOOK)
 
 
 def unique(word: str) -> str:
@@ -96,14 +82,17 @@ class Official:
 
     def until(self, run: str, holds: Callable[[Any], Any], what: str, seconds: float = PATIENCE) -> Any:
         """The run, as soon as it is so."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = self.get(run)
-            if holds(found):
-                return found
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds:g} s: {what}; the run is {summary(found)}")
-            time.sleep(LOOK)
+        last: list[Any] = []
+
+        def look() -> bool:
+            last[:] = [self.get(run)]
+            return bool(holds(last[0]))
+
+        try:
+            eventually(look, what, seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{late}; the run is {summary(last[0])}") from None
+        return last[0]
 
     def ended(self, run: str, status: str = "COMPLETED", seconds: float = PATIENCE) -> Any:
         found = self.until(run, lambda found: found.status in ENDED, f"the run {run} ends", seconds)
@@ -219,7 +208,7 @@ class Plain:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._client = httpx.Client(base_url=address, timeout=30.0)
+        self._client = httpx.Client(base_url=address, timeout=PATIENCE)
 
     def close(self) -> None:
         self._client.close()

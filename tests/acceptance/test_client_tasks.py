@@ -9,7 +9,6 @@ from typing import Any
 from tests.acceptance.official import (
     Official,
     Plain,
-    eventually,
     refused,
     result_of,
     simple,
@@ -18,6 +17,7 @@ from tests.acceptance.official import (
     unique,
     wait,
 )
+from tests.patience import PATIENCE, eventually, retried_when_slow, within
 
 
 def update_v2(official: Official, task: Any, status: str = "COMPLETED", output: Any = None, **more: Any) -> Any:
@@ -63,24 +63,23 @@ def test_a_batch_has_at_most_what_was_asked_for_and_each_task_once(official: Off
     assert {task.worker_id for task in second} == {"w2"}
 
 
+@retried_when_slow
 def test_a_long_poll_is_answered_when_a_task_comes(official: Official) -> None:
     kind = unique("long")
     name = official.register(unique("wf"), [simple("t", kind)])
-    with ThreadPoolExecutor(1) as pool:
-        began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool, within(4.5):
         polling = pool.submit(official.tasks.batch_poll_tasks, kind, "w1", 5, 5000)
         eventually(lambda: official.tasks.get_task_poll_data(kind), "the poll has come")
         run = official.start(name)
-        [task] = polling.result(10)
+        [task] = polling.result(PATIENCE)
     assert task.workflow_instance_id == run
-    assert time.monotonic() - began < 4.5
 
 
+@retried_when_slow
 def test_an_empty_poll_waits_as_long_as_it_is_told(official: Official) -> None:
     kind = unique("none")
-    began = time.monotonic()
-    assert official.tasks.batch_poll_tasks(kind, "w1", 5, 300) == []
-    assert 0.25 < time.monotonic() - began < 5
+    with within(4.5):
+        assert official.tasks.batch_poll_tasks(kind, "w1", 5, 300) == []
     error = refused(official.tasks.batch_poll_tasks, kind, "w1", 1, 5001)
     assert error.status == 400
     assert "timeout" in error.message
@@ -184,6 +183,7 @@ def test_updates_of_the_unknown_are_404(official: Official) -> None:
     assert official.get(run).status == "RUNNING"
 
 
+@retried_when_slow
 def test_in_progress_comes_back_after_its_time_with_what_it_had(official: Official) -> None:
     kind = unique("slowly")
     run = official.run([simple("t", kind)])
@@ -192,9 +192,8 @@ def test_in_progress_comes_back_after_its_time_with_what_it_had(official: Offici
     shown = task_of(official.get(run), "t")
     assert (shown.status, shown.output_data) == ("SCHEDULED", {"part": 1})
     assert official.idle(kind)
-    began = time.monotonic()
-    again = official.poll(kind)
-    assert time.monotonic() - began < 5
+    with within(5):
+        again = official.poll(kind)
     assert (again.task_id, again.poll_count, again.output_data) == (task.task_id, 2, {"part": 1})
     official.finish(again, output={"part": 2})
     assert official.ended(run).output == {"part": 2}
@@ -252,20 +251,22 @@ def test_the_executors_updates(official: Official) -> None:
 # ---- leases
 
 
+@retried_when_slow
 def test_a_lease_that_is_extended_keeps_the_task(official: Official) -> None:
     kind, other = unique("lease"), unique("lost")
     for name in (kind, other):
         official.task_def(name, responseTimeoutSeconds=1, retryCount=1, retryDelaySeconds=0)
     kept, lost = official.run([simple("t", kind)]), official.run([simple("t", other)])
-    task = official.poll(kind)
     stale = official.poll(other)
-    for _ in range(20):  # for about twice the time-out
-        official.tasks.update_task(result_of(task, "IN_PROGRESS", extend_lease=True))
-        if len(tasks_of(official.get(lost), "t")) == 2 and time.time() * 1000 > task.start_time + 2_000:
-            break
-        time.sleep(0.15)  # a worker's heartbeat
-    else:
-        raise AssertionError("the time-out never came")
+    task = official.poll(kind)
+
+    def timed_out() -> bool:
+        """A heartbeat, in time; whether twice the time-out is over, and the other one's task was taken back."""
+        with within(0.8):
+            official.tasks.update_task(result_of(task, "IN_PROGRESS", extend_lease=True))
+            return len(tasks_of(official.get(lost), "t")) == 2 and time.time() * 1000 > task.start_time + 2_000
+
+    eventually(timed_out, "the time-out comes", look=0.15)
     [only] = official.get(kept).tasks
     assert (only.status, only.poll_count) == ("IN_PROGRESS", 1)
     official.finish(task, output={"kept": True})

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.acceptance.official import Official, Plain, eventually, simple, statuses, step, task_of, unique, wait
+from tests.acceptance.official import Official, Plain, simple, statuses, step, task_of, unique, wait
+from tests.patience import eventually
 
 
 def post(plain: Plain, kind: str, data: Any, **more: Any) -> Any:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.official import Official, Plain, eventually, statuses, step, task_of, unique, wait
+from tests.acceptance.official import Official, Plain, statuses, step, task_of, unique, wait
 from tests.acceptance.pulse import Pulse
+from tests.patience import eventually
 from tests.server.running import fresh
 from tests.sqs_server import SqsServer, free_port
 
@@ -131,7 +132,7 @@ def away(tmp_path: Path) -> Iterator[SqsServer]:
 @pytest.fixture
 def cut_off(away: SqsServer, tmp_path: Path, aws: None) -> Iterator[tuple[Official, Plain, Pulse]]:
     process = fresh(tmp_path / "data", "--sqs-endpoint", away.url)
-    official, plain, pulse = Official(process.address), Plain(process.address), Pulse(process.address)
+    official, plain, pulse = Official(process.address), Plain(process.address), Pulse(process)
     yield official, plain, pulse
     pulse.stop()
     official.close()

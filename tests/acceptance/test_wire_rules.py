@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from tests.acceptance.official import Official, Plain, simple, step, unique, wait
+from tests.patience import PATIENCE
 
 
 def workflow(name: str, tasks: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def test_gzip_is_offered_and_a_connection_serves_many_requests(plain: Plain) -> 
         "Content-Type: application/json",
     ]
     request = "\r\n".join([*lines, "", ""]).encode()
-    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=PATIENCE) as connection:
         reader = connection.makefile("rb")
         for _ in range(20):
             connection.sendall(request)

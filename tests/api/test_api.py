@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from msgspec import msgpack
+from tests.patience import PATIENCE
 from tests.server.running import WAITING, WORKING, client, define, server, starter
 
 from pelton.cli.process import ServerProcess
@@ -24,7 +25,7 @@ __all__ = ["client", "server"]  # fixtures
 def raw(server: ServerProcess, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
     parts = urlsplit(server.address)
     assert parts.hostname
-    connection = HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
     connection.request(method, path, body or None, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     found = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
@@ -71,7 +72,7 @@ def test_many_posts_of_one_event_at_once_cause_one_run(client: Client, server: S
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert sorted(answer["outcome"] for answer in answers) == ["accepted", *["duplicate"] * 11]
     assert {answer["effects"][0]["run"] for answer in answers} == {answers[0]["effects"][0]["run"]}
 
@@ -158,14 +159,14 @@ def test_a_long_poll_is_answered_by_the_next_event(server: ServerProcess, client
     thread = threading.Thread(target=follow)
     thread.start()
     key = client.post_event("follow:type", "/f", {"n": 2})["key"]
-    thread.join(15)
+    thread.join(PATIENCE)
     assert [event["key"] for event in found[0]["events"]] == [key]
 
 
 def test_a_stream_goes_on(server: ServerProcess, client: Client) -> None:
     parts = urlsplit(server.address)
     assert parts.hostname
-    with socket.create_connection((parts.hostname, parts.port), timeout=15) as stream, stream.makefile("rb") as lines:
+    with socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE) as stream, stream.makefile("rb") as lines:
         stream.sendall(b"GET /v1/events?type=stream:type HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
         assert lines.readline().startswith(b"HTTP/1.1 200")
         while not lines.readline().startswith(b": following"):
@@ -227,7 +228,7 @@ def exchange(client: Client, packed: bool = False, **body: Any) -> Any:
 def raw_exchange(client: Client, body: bytes) -> bytes:
     parts = urlsplit(client.url)
     assert parts.hostname
-    connection = HTTPConnection(parts.hostname, parts.port, timeout=20)
+    connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
     connection.request("POST", "/v1/work", body, {"Content-Type": "application/msgpack"})
     answer = connection.getresponse()
     assert answer.status == 200
@@ -322,7 +323,7 @@ def test_bodies_are_bounded(server: ServerProcess) -> None:
     declared = head + b"Content-Length: 5000000\r\n\r\n "
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     for sent in (declared, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 65):
-        with socket.create_connection((parts.hostname, parts.port), timeout=15) as connection:
+        with socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE) as connection:
             # The server answers and closes while the rest is on its way, so sending may be cut off.
             with suppress(ConnectionError):
                 connection.sendall(sent)

@@ -21,7 +21,7 @@ def demo(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Comp
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=110,
         check=False,
     )
 

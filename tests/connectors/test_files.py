@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
+from tests.patience import PATIENCE
 
 from pelton.connectors.files.connector import FilesConnector, FileSubscription, iso
 from pelton.connectors.files.tree import Tree, temporary
@@ -47,7 +48,7 @@ class Desk:
         self.open()
 
     async def take(self) -> Sequence[Incoming]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             batch = await anext(self.batches)
         assert len(batch) <= 100
         self.well += not batch

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.patience import PATIENCE
 
 from pelton.connectors.health import HealthBook
 from pelton.connectors.registry import MAX_ADDRESS, AddressError, Connectors
@@ -85,7 +86,7 @@ async def test_one_that_fails_to_close_does_not_keep_the_others_open() -> None:
     connectors = Connectors([Stuck(), sqs])
     with pytest.raises(ExceptionGroup, match="did not close cleanly"):
         await connectors.close()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(Exception, match="closed"):
             await sqs.call("orders", "receive_message")
 

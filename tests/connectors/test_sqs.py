@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.patience import PATIENCE, happens
 from tests.sqs_server import SqsServer, start_sqs
 
 from pelton.connectors.port import Connector, Incoming, Outgoing, Permanent, Temporary
@@ -37,6 +38,9 @@ def connector(make: Make, sqs_endpoint: str) -> SqsConnector:
     return make(endpoint=sqs_endpoint)
 
 
+GENEROUS = 15.0  # seconds: shorter than the long polls and visibility timeouts that must not be waited for
+
+
 def message(number: int | str, body: str | bytes = "{}", key: str = "k", **headers: str) -> Outgoing:
     raw = body.encode() if isinstance(body, str) else body
     return Outgoing(f"id-{number}", raw, "application/json", headers, key)
@@ -50,7 +54,7 @@ async def within(seconds: float, awaitable: Awaitable[Any]) -> Any:
 async def pull(subscription: SqsSubscription, count: int) -> list[Incoming]:
     """The next `count` messages, not acknowledged."""
     got: list[Incoming] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async with contextlib.aclosing(subscription.batches()) as batches:  # type: ignore[type-var]
             async for batch in batches:
                 assert batch
@@ -64,7 +68,7 @@ async def received(client: Any, queue: str, count: int) -> list[dict[str, Any]]:
     """What an independent receiver finds."""
     url = (await client.get_queue_url(QueueName=queue))["QueueUrl"]
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while len(found) < count:
             reply = await client.receive_message(
                 QueueUrl=url,
@@ -288,7 +292,7 @@ class TestReceiving:
         subscription = connector.subscribe(sqs_queue)
         first = await pull(subscription, 11)
         await subscription.give_back(first)
-        again = await within(5, pull(subscription, 11))  # the visibility timeout is 60 s
+        again = await within(GENEROUS, pull(subscription, 11))  # the visibility timeout is 60 s
         assert {m.id for m in again} == {m.id for m in first}
         assert {m.deliveries for m in again} == {2}
 
@@ -297,7 +301,7 @@ class TestReceiving:
         waiting = asyncio.create_task(pull(connector.subscribe(sqs_queue), 1))
         await until(lambda: connector.knows(sqs_queue))
         await connector.send(sqs_queue, [message(1)])
-        assert len(await within(5, waiting)) == 1
+        assert len(await within(GENEROUS, waiting)) == 1
 
     async def test_a_missing_queue_is_created_by_a_receiver(
         self, connector: SqsConnector, sqs_client: Any, sqs_queue: str
@@ -306,7 +310,7 @@ class TestReceiving:
         await until(lambda: connector.knows(sqs_queue))
         url = (await sqs_client.get_queue_url(QueueName=sqs_queue))["QueueUrl"]
         await sqs_client.send_message(QueueUrl=url, MessageBody="from outside")
-        (got,) = await within(10, waiting)
+        (got,) = await within(GENEROUS, waiting)
         assert got.body == b"from outside"
         assert got.headers == {}
 
@@ -354,22 +358,22 @@ class TestStopping:
         subscription = connector.subscribe(sqs_queue)
         waiting = asyncio.create_task(drain(subscription))
         await until(lambda: connector.knows(sqs_queue))
-        await within(2, subscription.close())
-        assert await within(2, waiting) == []
-        await within(2, subscription.close())  # again: harmless
+        await within(GENEROUS, subscription.close())
+        assert await within(GENEROUS, waiting) == []
+        await within(GENEROUS, subscription.close())  # again: harmless
 
     async def test_close_gives_back_what_was_not_pulled(self, make: Make, sqs_endpoint: str, sqs_queue: str) -> None:
         connector = make(endpoint=sqs_endpoint, wait_seconds=20, receives=2)
         await connector.send(sqs_queue, [message(n) for n in range(15)])
         subscription = connector.subscribe(sqs_queue)
         batches = subscription.batches()
-        taken = await within(10, anext(batches))
+        taken = await within(GENEROUS, anext(batches))
         await until(lambda: all(poll.done() for poll in subscription._polls))
-        await within(6, subscription.close())
+        await within(GENEROUS, subscription.close())
         with pytest.raises(StopAsyncIteration):
-            await within(2, anext(batches))
+            await within(GENEROUS, anext(batches))
         other = connector.subscribe(sqs_queue)
-        rest = await within(5, pull(other, 15 - len(taken)))
+        rest = await within(GENEROUS, pull(other, 15 - len(taken)))
         assert {m.id for m in rest}.isdisjoint({m.id for m in taken})
         await other.acknowledge([*taken, *rest])
 
@@ -380,9 +384,9 @@ class TestStopping:
         await until(lambda: connector.knows(sqs_queue))
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await within(2, waiting)
+            await within(GENEROUS, waiting)
         await connector.send(sqs_queue, [message(1)])
-        (got,) = await within(5, pull(subscription, 1))
+        (got,) = await within(GENEROUS, pull(subscription, 1))
         assert got.deliveries == 1
 
     async def test_acknowledging_after_the_subscription_was_closed(
@@ -401,8 +405,8 @@ class TestStopping:
         subscription = connector.subscribe(sqs_queue)
         waiting = asyncio.create_task(drain(subscription))
         await until(lambda: connector.knows(sqs_queue))
-        await within(2, connector.close())
-        assert await within(2, waiting) == []
+        await within(GENEROUS, connector.close())
+        assert await within(GENEROUS, waiting) == []
         (outcome,) = await connector.send(sqs_queue, [message(1)])
         assert isinstance(outcome, Temporary)
         assert "closed" in str(outcome)
@@ -424,7 +428,7 @@ class TestTrouble:
             await until(lambda: bool(subscription._polls))
             await asyncio.to_thread(server.stop)
             with pytest.raises(Temporary, match="could not be reached"):
-                await within(10, waiting)
+                await within(GENEROUS, waiting)
             outcomes = await connector.send(sqs_queue, [message(n) for n in range(15)])
             assert {type(outcome) for outcome in outcomes} == {Temporary}
             down = connector.health()[sqs_queue]
@@ -491,9 +495,7 @@ async def test_anything_gets_an_outcome(contents: list[tuple[bytes, str, str]]) 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():  # noqa: ASYNC110 - it is in the server or in a client library, which signal nothing
-            await asyncio.sleep(0.01)
+    await happens(condition)  # it is in the server or in a client library, which signal nothing
 
 
 async def drain(subscription: SqsSubscription) -> list[Incoming]:

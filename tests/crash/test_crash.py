@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.crash.burst import Burst
 from tests.crash.campaign import QUICK_SQS, Campaign
+from tests.patience import PATIENCE
 from tests.sqs_server import SqsServer, start_sqs
 
 KILLS = int(os.environ.get("PELTON_TEST_KILLS", "6"))
@@ -46,7 +47,7 @@ async def test_a_server_that_loses_its_writer_recovers_or_ends_with_an_error(
     try:
         await campaign.victim.spawn()
         await campaign.victim.wait_ready()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             said = await campaign.without_writer()
         if said != "recovered":
             log = "\n".join(campaign.victim.log)

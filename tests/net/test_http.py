@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from tests.patience import PATIENCE
 
 from pelton.connectors.port import Permanent, Temporary
 from pelton.net.http import AddressRules, GuardedBackend, HttpPort
@@ -230,10 +231,10 @@ class TestLimits:
                 await writer.drain()
                 await asyncio.sleep(0.02)
 
-        async with raw(drip) as url, asyncio.timeout(5):
+        async with raw(drip) as url, asyncio.timeout(PATIENCE):
             with pytest.raises(Temporary, match="no complete reply in time"):
                 await port.request("GET", url, connect_timeout=0.2, read_timeout=0.1)
-            reply = await port.request("GET", url, connect_timeout=0.2, read_timeout=0.1, status_only=True)
+            reply = await port.request("GET", url, connect_timeout=0.5, read_timeout=0.5, status_only=True)
             assert reply.status == 200
             assert set(reply.body) <= {ord(".")}
 
@@ -259,7 +260,7 @@ class TestLimits:
             await reader.read()
 
         port = HttpPort(allow_private=True, max_per_host=1)
-        async with raw(silent) as url, asyncio.timeout(10):
+        async with raw(silent) as url, asyncio.timeout(PATIENCE):
             stuck = asyncio.create_task(port.request("GET", url))
             await began.wait()
             with pytest.raises(Temporary, match="1 requests to this host are under way"):

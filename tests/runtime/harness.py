@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import json
+from tests.patience import PATIENCE
 
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
@@ -181,7 +182,7 @@ class Gate(Wrapped):
         ]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Lets the loop turn until the condition holds."""
     end = asyncio.get_running_loop().time() + seconds
     while not condition():

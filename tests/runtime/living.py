@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import json
+from tests.patience import PATIENCE
 from tests.runtime.harness import Shapes
 
 from pelton.kernel.model.process import Process
@@ -30,7 +31,7 @@ class Living:
         self.shapes.processes[name] = build
         await self.engine.define("default", "process", "shapes", name, 1, json.encode(name))
 
-    async def ended(self, run: int, seconds: float = 20.0) -> Any:
+    async def ended(self, run: int, seconds: float = PATIENCE) -> Any:
         """The run's output, when it has ended."""
         with self.engine.watch(run) as watch:
             end = asyncio.get_running_loop().time() + seconds
@@ -42,20 +43,20 @@ class Living:
         assert view.end is not None
         return view.end.output
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         end = asyncio.get_running_loop().time() + seconds
         while not condition():
             assert asyncio.get_running_loop().time() < end, "the condition did not come about in time"
             await asyncio.sleep(0.001)
 
-    async def until_found(self, look: Callable[[], Awaitable[Sequence[T]]], seconds: float = 10.0) -> T:
+    async def until_found(self, look: Callable[[], Awaitable[Sequence[T]]], seconds: float = PATIENCE) -> T:
         end = asyncio.get_running_loop().time() + seconds
         while not (found := await look()):
             assert asyncio.get_running_loop().time() < end, "nothing was found in time"
             await asyncio.sleep(0.001)
         return found[0]
 
-    async def quiet(self, seconds: float = 10.0) -> None:
+    async def quiet(self, seconds: float = PATIENCE) -> None:
         """Returns when nothing durable is left to be done: no signals, jobs or deliveries."""
         end = asyncio.get_running_loop().time() + seconds
         while await self.store.inbox(1) or await self.store.deliveries(1) or not self.engine.committer.idle:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from tests.kernel.graphs import Graph, card, look, on_trigger
+from tests.patience import PATIENCE
 from tests.runtime.harness import Gate, handles, until
 from tests.runtime.living import Living, living
 
@@ -655,7 +656,7 @@ async def test_who_waits_for_what_comes_to_nothing_goes_on(tmp_path: Path) -> No
         gate.open_gate.set()
         outcomes = await asyncio.gather(first, second, return_exceptions=True)
         assert [error.code for error in outcomes if isinstance(error, EngineError)] == ["unavailable", "guard"]
-        await asyncio.wait_for(settled, 2)
+        await asyncio.wait_for(settled, PATIENCE)
 
 
 async def test_a_priority_is_no_freed_key(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import json
 from tests.kernel.graphs import Graph, after, look, on_event, outside
+from tests.patience import PATIENCE
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
@@ -123,14 +124,14 @@ async def slots(at: Living) -> list[str]:
 
 
 async def stands(at: Living, *places: str) -> None:
-    end = asyncio.get_running_loop().time() + 20
+    end = asyncio.get_running_loop().time() + PATIENCE
     while (found := await slots(at)) != sorted(places):
         assert asyncio.get_running_loop().time() < end, found
         await asyncio.sleep(0.005)
 
 
 async def pack(at: Living, count: int) -> None:
-    done, end = 0, asyncio.get_running_loop().time() + 20
+    done, end = 0, asyncio.get_running_loop().time() + PATIENCE
     while done < count:
         assert asyncio.get_running_loop().time() < end, f"{done} of {count} were packed"
         items = await at.engine.claim("default", ClaimRequest(queues=["pack"], count=min(3, count - done), wait=5000))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from tests.patience import PATIENCE
 from uvicorn.server import ServerState
 
 from pelton.server.http import Listener, bind
@@ -76,16 +77,16 @@ class Caller:
         self.writer.write("\r\n".join([f"{method} /{way} HTTP/1.1", "Host: x", *lines, "", ""]).encode() + body)
 
     async def head(self) -> bytes:
-        return await asyncio.wait_for(self.reader.readuntil(END_OF_HEAD), 10)
+        return await asyncio.wait_for(self.reader.readuntil(END_OF_HEAD), PATIENCE)
 
     async def answer(self) -> tuple[int, bytes]:
         """Status and body of an answer that declares its length."""
         head = await self.head()
         length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
-        return int(head.split(b" ")[1]), await asyncio.wait_for(self.reader.readexactly(length), 10)
+        return int(head.split(b" ")[1]), await asyncio.wait_for(self.reader.readexactly(length), PATIENCE)
 
     async def rest(self) -> bytes:
-        return await asyncio.wait_for(self.reader.read(), 10)
+        return await asyncio.wait_for(self.reader.read(), PATIENCE)
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ async def test_the_head_of_a_stream_is_not_kept_back(caller: Caller, ways: Ways)
     caller.ask("stream")
     assert b"transfer-encoding: chunked\r\n" in await caller.head()
     ways.go.set()
-    found = await asyncio.wait_for(caller.reader.readuntil(b"0\r\n\r\n"), 10)
+    found = await asyncio.wait_for(caller.reader.readuntil(b"0\r\n\r\n"), PATIENCE)
     assert found == b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
 
 
@@ -200,7 +201,7 @@ async def test_a_connection_that_is_to_end_ends(caller: Caller, line: str) -> No
 async def test_http_1_0_is_answered_and_ended(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /whole HTTP/1.0\r\n\r\n")
-    assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"hello")
+    assert (await asyncio.wait_for(reader.read(), PATIENCE)).endswith(b"hello")
     writer.close()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from tests.patience import PATIENCE
 from uvicorn.server import ServerState
 
 from pelton.server import protocol
@@ -38,7 +39,7 @@ async def exchange(port: int, data: bytes) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(data)
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
         return int(head.split(b" ")[1]), await reader.readexactly(length)
     finally:
@@ -124,7 +125,7 @@ async def test_a_connection_counts_anew_for_each_request(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(10):
         writer.write(head(f"X-Long: {'a' * (MAX_HEAD // 3)}"))
-        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert b" 200 " in answer
         assert await reader.readexactly(1) == b"2"
     writer.close()
@@ -190,7 +191,7 @@ async def test_a_byte_now_and_then_is_not_enough(reading: int) -> None:
 @pytest.mark.usefixtures("hurry")
 async def test_a_connection_that_says_nothing_is_closed(reading: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", reading)
-    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
     writer.close()
 
 
@@ -203,7 +204,7 @@ async def test_slow_lines_are_served(reading: int) -> None:
         for _ in range(20):
             writer.write(b"a" * 5_000)
             await asyncio.sleep(0.02)  # the line's pace
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         assert b" 200 " in head
         assert await reader.readexactly(6) == b"100000"
         await asyncio.sleep(0.3)
@@ -230,7 +231,7 @@ async def test_a_scope_says_whether_its_caller_has_hung_up() -> None:
     await listener.start()
     _, writer = await asyncio.open_connection("127.0.0.1", socket.getsockname()[1])
     writer.write(head())
-    assert not await asyncio.wait_for(seen.get(), 10)
+    assert not await asyncio.wait_for(seen.get(), PATIENCE)
     writer.close()
-    assert await asyncio.wait_for(seen.get(), 10)
+    assert await asyncio.wait_for(seen.get(), PATIENCE)
     await listener.stop()

@@ -7,10 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE, happens
 from tests.store.rows import done, put, start
 
 from pelton.store.group import Group
@@ -48,10 +48,7 @@ def alive(pid: int) -> bool:
 
 
 async def gone(pid: int) -> None:
-    end = time.monotonic() + 20
-    while alive(pid):
-        assert time.monotonic() < end, f"process {pid} is still there"
-        await asyncio.sleep(0.01)
+    await happens(lambda: not alive(pid), f"process {pid} is gone")
 
 
 async def test_a_killed_server_ends_its_writer_and_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -96,7 +93,7 @@ async def test_a_killed_writer_is_replaced_and_every_caller_is_answered_truly(tm
             if len(outcomes) in (50, 170, 290):
                 os.kill((await store.health())["writer_pid"], signal.SIGKILL)
 
-    await asyncio.wait_for(asyncio.gather(*(lane(first) for first in range(1, 5))), 60)
+    await asyncio.wait_for(asyncio.gather(*(lane(first) for first in range(1, 5))), PATIENCE)
     health = await store.health()
     assert (health["failure"], health["writer_restarts"]) == ("", 3)
     assert len(outcomes) == 400
@@ -119,9 +116,9 @@ async def test_a_writer_that_keeps_dying_is_given_up_with_a_reason(tmp_path: Pat
     monkeypatch.setattr("pelton.store.sqlite.link.PAUSE", 0.001)
     os.kill(old, signal.SIGKILL)
     commits = [asyncio.ensure_future(store.commit([Group(1, [start(key)])])) for key in range(2, 60)]
-    await asyncio.wait(commits, timeout=30)
+    await asyncio.wait(commits, timeout=PATIENCE)
     assert any(isinstance(commit.exception(), StoreFailed) for commit in commits)
-    reason = await asyncio.wait_for(lost, 5)
+    reason = await asyncio.wait_for(lost, PATIENCE)
     with pytest.raises(StoreFailed, match="times without writing"):
         await store.commit([Group(1)])
     assert await store.head(1) is not None  # reading goes on

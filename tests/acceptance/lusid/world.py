@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from tests.acceptance.official import LOOK, PATIENCE, unique
+from tests.acceptance.official import unique
+from tests.patience import PATIENCE, eventually
 from tests.server.running import fresh
 
 from pelton.cli.process import ServerProcess
@@ -133,11 +133,10 @@ class World:
         return found
 
     def wait(self, holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (found := holds()):
-            assert time.monotonic() < deadline, (what, found, "\n".join(self.server.log))
-            time.sleep(LOOK)
-        return found
+        try:
+            return eventually(holds, what, seconds)
+        except AssertionError as late:
+            raise AssertionError("\n".join([str(late), *self.server.log])) from None
 
     # ---- defining
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import msgspec
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.exploring import examples
+from tests.patience import at_most
 
 from pelton.kernel.expressions.base import JSON, Evaluation, ExpressionError, Invalid, Outcome, Unanswered
 from pelton.kernel.expressions.javascript.equality import index_key, number_to_text, text_to_number
@@ -366,8 +366,7 @@ def test_wildcard(pattern: str, text: str, fold: bool) -> None:
 
 
 def test_wildcard_does_not_backtrack_and_folds() -> None:
-    started = time.process_time()
-    assert not wildcard("*a" * 50 + "*b")("a" * 100_000)
-    assert time.process_time() - started < 1
+    with at_most(1):
+        assert not wildcard("*a" * 50 + "*b")("a" * 100_000)
     assert wildcard("STRASSE*", fold=True)("straße 1")
     assert not wildcard("a?", single=False)("ab")

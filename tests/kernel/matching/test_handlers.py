@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.exploring import examples
+from tests.patience import at_most
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome, Unanswered
 from pelton.kernel.expressions.javascript.equality import folded_key, index_key
@@ -406,10 +406,9 @@ def test_handlers_that_do_not_match_cost_nothing(by: str) -> None:
     assert 777 in asked
     assert len(asked) <= 2  # the first handler of a type may lie under the test that all share
     assert [d.handler.id for d in decisions if d.verdict == "fired"] == [777]
-    started = time.process_time()
-    for n in range(1000):
-        index.add(Handler(id=100_000 + n, ns="n", name="h", types=("order",), filter=Counting(n)))
-    assert time.process_time() - started < 1
+    with at_most(1):
+        for n in range(1000):
+            index.add(Handler(id=100_000 + n, ns="n", name="h", types=("order",), filter=Counting(n)))
 
 
 def test_a_view_is_not_made_where_nothing_looks_at_it() -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import msgspec
+from tests.patience import PATIENCE
 
 from pelton.connectors.port import Outgoing
 from pelton.connectors.registry import Connectors
@@ -180,7 +181,7 @@ class Api:
         result = {"workflowInstanceId": task["workflowInstanceId"], "taskId": task["taskId"], "status": status}
         return await self.call("POST", "/tasks", {**result, "outputData": output or {}, "workerId": "w1", **more})
 
-    async def until(self, run: str, holds: Callable[[Any], bool], seconds: float = 5.0) -> Any:
+    async def until(self, run: str, holds: Callable[[Any], bool], seconds: float = PATIENCE) -> Any:
         """The run, as soon as it is there and is so."""
         key = self.engine.codec.parse_run_id(run)
         assert key is not None
@@ -195,7 +196,7 @@ class Api:
                 assert left > 0, found
                 await watch.changed(min(left, 0.5))
 
-    async def ended(self, run: str, status: str = "COMPLETED", seconds: float = 5.0) -> Any:
+    async def ended(self, run: str, status: str = "COMPLETED", seconds: float = PATIENCE) -> Any:
         found = await self.until(run, lambda found: found["status"] in ENDED, seconds)
         assert found["status"] == status, found
         return found

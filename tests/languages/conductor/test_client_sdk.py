@@ -22,6 +22,7 @@ from conductor.client.workflow.task.simple_task import SimpleTask
 from conductor.client.workflow.task.switch_task import SwitchTask
 from conductor.client.workflow.task.wait_task import WaitTask
 from tests.languages.conductor import workers
+from tests.patience import PATIENCE
 from tests.server.running import server
 
 from pelton.cli.process import ServerProcess
@@ -45,7 +46,7 @@ def clients(configuration: Configuration) -> OrkesClients:
     return OrkesClients(configuration)
 
 
-def until(look: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What a look finds, as soon as it finds something. Each look is a call over HTTP, so this does not spin."""
     deadline = time.monotonic() + seconds
     while True:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import msgspec
 import pytest
 from tests.languages.conductor.api import Api, simple, step, task
+from tests.patience import happens
 
 from pelton.runtime.api import EventIn, Posted
 
@@ -68,9 +68,7 @@ async def test_an_event_task_is_over_when_the_start_is_answered(api: Api) -> Non
     run = await api.run([step("EVENT", "e", sink="sqs:${workflow.input.q}"), simple("t")], {"q": "orders"})
     found = await api.get(run)
     assert [each["status"] for each in found["tasks"]] == ["COMPLETED", "SCHEDULED"]
-    deadline = time.monotonic() + 5
-    while not api.queue.sent and time.monotonic() < deadline:
-        await api.poll("nothing", timeout=20)
+    await happens(lambda: api.queue.sent)
     [(address, message)] = api.queue.sent
     assert address == "orders"
     assert msgspec.json.decode(message.body) == found["tasks"][0]["outputData"]

@@ -6,23 +6,24 @@ import asyncio
 import time
 
 from tests.languages.conductor.api import Api, step
+from tests.patience import unsearched
 
 ITERATIONS = 5_000
-LONGEST = 0.25  # seconds that the loop may be held up at once, on a busy machine; it takes about a tenth of that
+LONGEST = 0.25  # seconds of work that may hold up the loop at once; it takes about a tenth of that
 
 
 class Stalls:
-    """The longest time for which nothing else ran."""
+    """The most work for which nothing else ran."""
 
     def __init__(self) -> None:
         self.longest = 0.0
         self.turns = 0
 
     async def measure(self) -> None:
-        before = time.monotonic()
+        before = time.thread_time()
         while True:
             await asyncio.sleep(0)
-            now = time.monotonic()
+            now = time.thread_time()
             self.longest, self.turns, before = max(self.longest, now - before), self.turns + 1, now
 
 
@@ -34,11 +35,12 @@ async def test_others_go_on_while_a_long_run_is_looked_at(api: Api) -> None:
             step("WAIT", "w", inputParameters={}),
         ]
     )
-    await api.until(run, lambda found: any(task["referenceTaskName"] == "w" for task in found["tasks"]), 30)
+    await api.until(run, lambda found: any(task["referenceTaskName"] == "w" for task in found["tasks"]))
     for path in (f"/workflow/{run}", f"/workflow/{run}/tasks?status=COMPLETED&start=4000", f"/tasks/{run}-1"):
         stalls = Stalls()
         measuring = asyncio.ensure_future(stalls.measure())
-        answer = await api.call("GET", path)
+        with unsearched():
+            answer = await api.call("GET", path)
         measuring.cancel()
         assert answer.status == 200
         assert stalls.turns >= 5, path

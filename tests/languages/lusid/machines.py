@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.languages.lusid.api import DEFINITIONS, WORKERS, Api
+from tests.patience import happens
 
 from pelton.languages.lusid.times import parse_moment, print_moment
 
@@ -198,12 +197,6 @@ def steady(task: Any) -> Any:
     return {name: value for name, value in task.items() if not name.startswith("openDuration")}
 
 
-async def until(look: Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+async def until(look: Callable[[], Awaitable[Any]]) -> Any:
     """What `look` finds, as soon as it finds something."""
-    end = time.monotonic() + seconds
-    while True:
-        found = await look()
-        if found:
-            return found
-        assert time.monotonic() < end, "it has not come about"
-        await asyncio.sleep(0.005)
+    return await happens(look)

@@ -11,6 +11,7 @@ import httpx
 import lusid_workflow as sdk
 import pytest
 from lusid_workflow import models
+from tests.patience import PATIENCE
 
 TOKEN = "any-token-will-do"
 
@@ -29,7 +30,7 @@ class Official:
         self.logs: Any = self._factory.build(sdk.ActionLogsApi)
         self.metadata: Any = self._factory.build(sdk.ApplicationMetadataApi)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json-patch+json"}
-        self.plain = httpx.Client(base_url=address, headers=headers, timeout=30)
+        self.plain = httpx.Client(base_url=address, headers=headers, timeout=PATIENCE)
 
     def close(self) -> None:
         self.plain.close()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.patience import at_most
 
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.matching.filters import Equality, Prefix
@@ -520,17 +520,14 @@ def test_handlers_are_found_by_it() -> None:
 )
 def test_parsing_is_linear(text: str) -> None:
     """The longest allowed text of the worst kind, in little time."""
-    started = time.process_time()
-    with contextlib.suppress(Invalid):
+    with at_most(0.5), contextlib.suppress(Invalid):
         parse_filter(text).passes({"x": "a"})
-    assert time.process_time() - started < 0.5
 
 
 def test_evaluating_is_linear() -> None:
     contains = parse_filter("x contains '" + "a" * 5000 + "b" + "a" * 5000 + "'")
     many = parse_filter(" or ".join(f"x {word} '{'b' * 10}{n}'" for n in range(200) for word in ("eq", "gt", "startswith")))
     payload = {"x": "a" * 1_000_000}
-    started = time.process_time()
-    assert not contains.passes(payload)
-    assert not many.passes(payload)
-    assert time.process_time() - started < 0.5
+    with at_most(0.5):
+        assert not contains.passes(payload)
+        assert not many.passes(payload)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from lusid_workflow import models
 from tests.languages.lusid.official import Official, refused, scope, state, trigger
-
-SECONDS = 20.0
+from tests.patience import eventually
 
 
 def until(look: Callable[[], Any]) -> Any:
     """What `look` finds, as soon as it finds something."""
-    end = time.monotonic() + SECONDS
-    while not (found := look()):
-        assert time.monotonic() < end, "it has not come about"
-        time.sleep(0.01)
-    return found
+    return eventually(look)
 
 
 def becomes(official: Official, task: Any, state: str) -> Any:

@@ -13,6 +13,7 @@ import pytest
 from lusid_workflow import models
 from tests.languages.lusid.official import Official, refused, scope
 from tests.languages.lusid.test_sdk_actions import action, becomes, create, define, until, way
+from tests.patience import PATIENCE
 
 from pelton.client.worker import Fail, Item, Worker
 
@@ -156,7 +157,7 @@ def working(official: Official, queue: str, function: Any) -> Iterator[None]:
         yield
     finally:
         worker.stop()
-        thread.join(20)
+        thread.join(PATIENCE)
 
 
 def test_rows_of_a_polling_worker_become_children(official: Official) -> None:

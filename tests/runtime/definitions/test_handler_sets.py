@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from tests.exploring import examples
+from tests.patience import PATIENCE
 from tests.runtime.events.test_ingest import event
 from tests.runtime.harness import Rig, Shapes, Wrapped, handles, rig
 
@@ -204,7 +205,7 @@ async def test_a_change_waits_for_events_that_go_first_but_not_for_ever(tmp_path
         await change
         monkeypatch.setattr(handler_sets, "PATIENCE", 0.01)
         sets.overtaken("default", "stuck")
-        await asyncio.wait_for(define(at, "i"), 10)
+        await asyncio.wait_for(define(at, "i"), PATIENCE)
 
 
 steps = st.lists(

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.patience import happens
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
 from pelton.runtime.scripting.pool import ScriptPool, ScriptsBusy, ScriptsClosed
@@ -29,14 +29,6 @@ def jq(source: str, argument: JSON = None, limit: int = 3000) -> Evaluation:
 
 def js(source: str, argument: JSON = None, limit: int = 3000) -> Evaluation:
     return jq(source, argument, limit)._replace(engine="javascript")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the condition did not come true within 20 seconds")
 
 
 def alive(pid: int) -> bool:
@@ -93,11 +85,9 @@ async def test_a_refused_word_is_refused_in_the_process_too(pool: ScriptPool) ->
 )
 async def test_endless(pool: ScriptPool, question: Evaluation) -> None:
     await pool.answer([jq("1")])
-    started = time.monotonic()
     (outcome,) = await pool.answer([question])
     assert outcome.failed
     assert outcome.timed_out or "its process" in outcome.error  # memory may run out before the time does
-    assert time.monotonic() - started < 10
     assert await pool.answer([jq(".", 5)]) == [Outcome([5])]
 
 
@@ -115,7 +105,7 @@ async def test_a_child_killed_from_outside_is_replaced_and_asked_again(pool: Scr
     await pool.answer([jq("1")])
     (first,) = pool.processes
     asked = asyncio.ensure_future(pool.answer([jq("last(range(3000000))", limit=20_000)]))
-    await until(lambda: pool.waiting == 1 and not pool._idle)
+    await happens(lambda: pool.waiting == 1 and not pool._idle)
     os.kill(first, signal.SIGKILL)
     assert await asked == [Outcome([2_999_999])]
     assert first not in pool.processes
@@ -125,7 +115,7 @@ async def test_a_child_that_died_while_idle_is_replaced(pool: ScriptPool) -> Non
     await pool.answer([jq("1")])
     (first,) = pool.processes
     os.kill(first, signal.SIGKILL)
-    await until(lambda: not alive(first))
+    await happens(lambda: not alive(first))
     assert await pool.answer([jq("2")]) == [Outcome([2])]
 
 
@@ -133,12 +123,12 @@ async def test_cancelling_frees_the_slot(pool: ScriptPool) -> None:
     await pool.answer([jq("1")])
     (first,) = pool.processes
     asked = asyncio.ensure_future(pool.answer([jq("def f: f; f", limit=60_000)]))
-    await until(lambda: pool.waiting == 1 and not pool._idle)
+    await happens(lambda: pool.waiting == 1 and not pool._idle)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert await pool.answer([jq("2")]) == [Outcome([2])]
-    await until(lambda: not alive(first))
+    await happens(lambda: not alive(first))
     assert pool.waiting == 0
 
 
@@ -154,18 +144,19 @@ async def test_questions_are_bounded_and_repeats_are_asked_once() -> None:
 
 
 async def test_scripts_that_do_not_end_do_not_keep_others_waiting() -> None:
-    """Eight would take both children for sixteen seconds."""
+    """Eight would take both children for eight seconds."""
     pool = ScriptPool(2)
-    endless = [asyncio.ensure_future(pool.answer([js(f"while (true) {{}} {number}", limit=4_000)])) for number in range(8)]
+    endless = [asyncio.ensure_future(pool.answer([js(f"while (true) {{}} {number}", limit=2_000)])) for number in range(8)]
     try:
-        [other] = await asyncio.wait_for(pool.answer([js("(function () { return $ + 1; })()", 1)]), 10)
+        [other] = await pool.answer([js("(function () { return $ + 1; })()", 1)])
         assert other == Outcome(2)
         assert not any(question.done() for question in endless)
-        [again] = await asyncio.wait_for(pool.answer([js("(function () { return $ + 2; })()", 1)]), 3)
+        [again] = await pool.answer([js("(function () { return $ + 2; })()", 1)])
         assert again == Outcome(3)
+        assert not any(question.done() for question in endless)
         [first] = await endless[0]
         assert first.timed_out
-        assert first.error == "the script was stopped after 4000 ms"
+        assert first.error == "the script was stopped after 2000 ms"
     finally:
         for question in endless:
             question.cancel()
@@ -184,12 +175,12 @@ async def test_close_ends_children_and_refuses() -> None:
     await pool.answer([jq("1"), jq("2")])
     children = pool.processes
     running = asyncio.ensure_future(pool.answer([jq("def f: f; f", limit=60_000)]))
-    await until(lambda: len(pool._idle) == 1)
+    await happens(lambda: len(pool._idle) == 1)
     await pool.close()
     await pool.close()
     (outcome,) = await running
     assert outcome.failed
-    await until(lambda: not any(alive(child) for child in children))
+    await happens(lambda: not any(alive(child) for child in children))
     with pytest.raises(ScriptsClosed):
         await pool.answer([jq("1")])
 
@@ -232,4 +223,4 @@ asyncio.run(main())
     process.kill()
     process.wait()
     process.stdout.close()
-    await until(lambda: not any(alive(child) for child in children))
+    await happens(lambda: not any(alive(child) for child in children))

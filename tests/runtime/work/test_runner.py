@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE
 from tests.runtime.work.test_queue import Place
 from tests.runtime.world import settle, work
 
@@ -94,7 +95,7 @@ async def test_an_operation_that_takes_too_long_has_failed(shop: Shop) -> None:
     reported = asyncio.Event()
     shop.committer.on_signal = lambda run, signal, group: reported.set
     shop.order(1, "wait")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await reported.wait()
     report = shop.reports()[1]
     assert report.reason == "the operation 'do' took longer than 0.2 seconds"
