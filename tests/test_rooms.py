@@ -51,6 +51,18 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "delivery",
         "engine",
     ),
+    "languages.conductor": (
+        "model",
+        "status_names",
+        "decode",
+        "expressions",
+        "definitions",
+        "runs",
+        "handlers",
+        "http",
+        "detect",
+        "language",
+    ),
 }
 
 # Circles and doubled class names that are left. An entry goes when its cause goes; none is added.
@@ -230,7 +242,10 @@ def test_an_import_upwards_is_found(module: str, source: str) -> None:
         ),
         ("pelton.store.sqlite", "from ..kernel import rows"),
         ("pelton.cli.main", "from pelton import __version__\nfrom pelton.server import app"),
-        ("pelton.languages.conductor.view", "from . import words\nfrom .. import registry\nfrom pelton.transport import errors"),
+        (
+            "pelton.languages.conductor.runs.view",
+            "from .. import model\nfrom ... import registry\nfrom pelton.transport import errors",
+        ),
     ],
 )
 def test_an_import_downwards_is_not(module: str, source: str) -> None:
@@ -250,7 +265,7 @@ def test_a_layer_may_not_import_a_later_one() -> None:
 
 
 def test_a_language_may_not_import_another() -> None:
-    assert len(crossing_complaints("from pelton.languages.lusid import model", "pelton.languages.conductor.view")) == 1
+    assert len(crossing_complaints("from pelton.languages.lusid import model", "pelton.languages.conductor.runs.view")) == 1
 
 
 def test_a_circle_is_found_through_type_hints_too() -> None:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from tests.exploring import examples
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.languages.conductor import compile as compiling
-from pelton.languages.conductor import decode, detect, validate
+from pelton.languages.conductor import decode, detect
+from pelton.languages.conductor.definitions import compile as compiling
+from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.definitions.definition_tree import SUPPORTED
 from pelton.languages.conductor.model import EventHandler, StartWorkflowRequest, TaskDef, TaskResult, Wire, WorkflowDef
-from pelton.languages.conductor.tree import SUPPORTED
 from pelton.transport.http.errors import WebError
 
 

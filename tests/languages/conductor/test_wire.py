@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.languages.conductor.api import Api, simple, step
 
-from pelton.languages.conductor.face import Settings
+from pelton.languages.conductor.http.api_context import Settings
 from pelton.languages.conductor.language import Conductor
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pelton.languages.conductor import decode, validate
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.model import EventHandler, TaskDef, WorkflowDef
 from pelton.transport.http.errors import WebError
 

@@ -10,16 +10,21 @@ import msgspec
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
-from pelton.languages.conductor import compile as compiling
-from pelton.languages.conductor import decode, handlers, http_task, payloads, sinks, validate
-from pelton.languages.conductor.errors import render
-from pelton.languages.conductor.face import Face, Ids, Settings
-from pelton.languages.conductor.model import TaskDef, WorkflowDef
-from pelton.languages.conductor.routes_events import Events
-from pelton.languages.conductor.routes_many import Many
-from pelton.languages.conductor.routes_metadata import Metadata
-from pelton.languages.conductor.routes_runs import Runs
-from pelton.languages.conductor.routes_tasks import Tasks
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.definitions import compile as compiling
+from pelton.languages.conductor.definitions import sinks, validate
+from pelton.languages.conductor.handlers import compile as handlers
+from pelton.languages.conductor.handlers import payloads
+from pelton.languages.conductor.http.api_context import Face, Settings
+from pelton.languages.conductor.http.bulk import Many
+from pelton.languages.conductor.http.errors import render
+from pelton.languages.conductor.http.events import Events
+from pelton.languages.conductor.http.metadata import Metadata
+from pelton.languages.conductor.http.runs import Runs
+from pelton.languages.conductor.http.tasks import Tasks
+from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
+from pelton.languages.conductor.runs import http_task
+from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine, EngineError, EventIn
 from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
@@ -37,7 +42,7 @@ LocalSink = Callable[[Delivery], Awaitable[None]]
 class Conductor:
     """The compiler. Pure."""
 
-    name = compiling.LANGUAGE
+    name = LANGUAGE
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

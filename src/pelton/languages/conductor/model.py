@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+LANGUAGE = "conductor"  # the name under which definitions are stored and processes compiled
+
 Text = str | UnsetType
 Whole = int | UnsetType
 Map = dict[str, Any]

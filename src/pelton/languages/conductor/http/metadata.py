@@ -7,10 +7,11 @@ import asyncio
 import msgspec
 from msgspec import UNSET
 
-from pelton.languages.conductor import decode, validate
-from pelton.languages.conductor.face import Face, bulk
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.definitions.definition_tree import walk
+from pelton.languages.conductor.http.api_context import Face, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
-from pelton.languages.conductor.tree import walk
 from pelton.runtime.api import EngineError
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response

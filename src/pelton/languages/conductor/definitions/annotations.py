@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from pelton.languages.conductor.expressions.references import Roots
 from pelton.languages.conductor.model import TaskDef, WorkflowDef, WorkflowTask
-from pelton.languages.conductor.roots import Roots
 
 
 class TaskFace(Struct, frozen=True):

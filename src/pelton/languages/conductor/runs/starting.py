@@ -8,12 +8,12 @@ import msgspec
 from msgspec import UNSET
 
 from pelton.kernel.model.state import Run, StartMeta
-from pelton.languages.conductor import validate
-from pelton.languages.conductor.face import CORRELATION, Face
-from pelton.languages.conductor.model import StartWorkflowRequest
-from pelton.runtime.api import EngineError, StartCommand
+from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.model import LANGUAGE, StartWorkflowRequest
+from pelton.runtime.api import Engine, EngineError, StartCommand
 from pelton.transport.http.errors import WebError
 
+CORRELATION = "correlation"  # kind of run key under which correlation ids are found
 MAX_TEXT = 1_000  # characters of ids that callers choose
 
 SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
@@ -23,7 +23,9 @@ SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
 }
 
 
-async def start(face: Face, request: StartWorkflowRequest, operation: str = "startWorkflow", *, by_path: bool = False) -> Run:
+async def start(
+    engine: Engine, ns: str, request: StartWorkflowRequest, operation: str = "startWorkflow", *, by_path: bool = False
+) -> Run:
     """Starts what the request asks for. `by_path`: an unknown name is told in other words. Raises WebError, EngineError."""
     _check(request, operation)
     inline = request.workflow_def
@@ -38,13 +40,13 @@ async def start(face: Face, request: StartWorkflowRequest, operation: str = "sta
         keys=keys_of(request.correlation_id),
     )
     if inline is not UNSET:
-        validate.check_workflow(inline, f"{operation}.arg0.workflowDef", face.engine.check_sink)
+        validate.check_workflow(inline, f"{operation}.arg0.workflowDef", engine.check_sink)
         inline.create_time = inline.update_time = UNSET
         body = msgspec.json.encode(inline)
-        process = await face.engine.bind_inline(face.ns, face.language, inline.name, inline.version, body)
+        process = await engine.bind_inline(ns, LANGUAGE, inline.name, inline.version, body)
         command.process, command.version, command.definition = inline.name, inline.version, process.definition
     try:
-        return await face.engine.start(face.ns, command)
+        return await engine.start(ns, command)
     except EngineError as error:
         if error.code == "unknown process":
             raise WebError(404, unknown(request.name, version, by_path)) from None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from pelton.languages.conductor import decode, validate
-from pelton.languages.conductor.face import Face
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.http.api_context import Face
 from pelton.languages.conductor.model import EventHandler
 from pelton.runtime.api import EngineError
 from pelton.runtime.rows import DefinitionRow

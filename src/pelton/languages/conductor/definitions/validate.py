@@ -14,9 +14,10 @@ from msgspec import UNSET
 
 from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
-from pelton.languages.conductor import decode, loops, scripts, times
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, Place, inner_lists, walk
+from pelton.languages.conductor.expressions import loops, scripts, times
 from pelton.languages.conductor.model import Action, EventHandler, TaskDef, WorkflowDef, WorkflowTask
-from pelton.languages.conductor.tree import SUPPORTED, Place, inner_lists, walk
 from pelton.transport.http.errors import FieldProblem, WebError
 
 MAX_TASKS = 5_000

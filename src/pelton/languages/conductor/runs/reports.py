@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from pelton.kernel.model.signals import Report
-from pelton.languages.conductor import words
+from pelton.languages.conductor import status_names
 from pelton.languages.conductor.model import TaskExecLog, TaskResult
 from pelton.transport.http.errors import FieldProblem, WebError
 
@@ -31,7 +31,7 @@ def check(result: TaskResult) -> None:
 
 
 def report_of(result: TaskResult, n: int) -> Report:
-    status = words.REPORTED["IN_PROGRESS" if result.status is UNSET else result.status]
+    status = status_names.REPORTED["IN_PROGRESS" if result.status is UNSET else result.status]
     return Report(
         n=n,
         status=status,
@@ -54,6 +54,6 @@ def logs_of(entries: list[TaskExecLog], now: int) -> list[tuple[int, str]]:
 
 def status_of(text: str) -> int | None:
     """What a status in a path means. Raises WebError 400."""
-    if text not in words.REPORTED:
-        raise WebError(400, f"status must be one of {', '.join(words.REPORTED)}, not {text[:100]!r}")
-    return words.REPORTED[text]
+    if text not in status_names.REPORTED:
+        raise WebError(400, f"status must be one of {', '.join(status_names.REPORTED)}, not {text[:100]!r}")
+    return status_names.REPORTED[text]

@@ -17,10 +17,11 @@ from pelton.kernel.model.process import Choice, Node, Process
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import BY_PARENT
 from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step
-from pelton.languages.conductor import loops, words
-from pelton.languages.conductor.faces import ProcessFace, TaskFace
+from pelton.languages.conductor import status_names
+from pelton.languages.conductor.definitions.annotations import ProcessFace, TaskFace
+from pelton.languages.conductor.expressions import loops
+from pelton.languages.conductor.expressions.references import with_defaults
 from pelton.languages.conductor.model import Map, Text, Whole, Wire
-from pelton.languages.conductor.roots import with_defaults
 from pelton.runtime.api import Engine, RunView, WorkItem
 
 PAGE = 500
@@ -167,12 +168,12 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
     domain, found, _ = step.queue.rpartition(":") if isinstance(step, OpenStep) else ("", "", "")
     retried = bool(step.bits & Bit.RETRIED)
     child = step.child if step.state == State.CALL else 0
-    iteration = words.iteration(step)
+    iteration = status_names.iteration(step)
     return Task(
         task_type=face.shown if face is not None else step.slot,
-        status=words.task_status(step),
+        status=status_names.task_status(step),
         input_data=_input(step, node),
-        reference_task_name=words.reference(step.slot, step.it),
+        reference_task_name=status_names.reference(step.slot, step.it),
         retry_count=step.attempt,
         seq=step.n,
         correlation_id=place.meta.correlation or UNSET,
@@ -182,7 +183,7 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
         start_time=step.started,
         end_time=ended,
         update_time=ended or (step.updated if isinstance(step, OpenStep) else 0),
-        start_delay_in_seconds=words.start_delay(step),
+        start_delay_in_seconds=status_names.start_delay(step),
         retried_task_id=place.codec.step_id(run.key, step.previous) if step.previous else UNSET,
         retried=retried,
         executed=bool(ended) and not retried,
@@ -191,8 +192,8 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
         workflow_instance_id=place.codec.run_id(run.key),
         workflow_type=process.name,
         task_id=place.codec.step_id(run.key, step.n),
-        reason_for_incompletion=words.reason(place.codec, step) or UNSET,
-        callback_after_seconds=words.callback_after(step, place.now),
+        reason_for_incompletion=status_names.reason(place.codec, step) or UNSET,
+        callback_after_seconds=status_names.callback_after(step, place.now),
         worker_id=step.worker or UNSET,
         output_data=_output(place, step, child, output, face),
         workflow_task=face.text if face is not None else _NO_FACE,
@@ -277,7 +278,7 @@ async def tasks_page(
     else:
         while True:
             steps = await engine.steps(ns, head.key, after, PAGE)
-            found = [step for step in steps if is_task(step) and (not wanted or words.task_status(step) in wanted)]
+            found = [step for step in steps if is_task(step) and (not wanted or status_names.task_status(step) in wanted)]
             page += found[max(0, start - total) : max(0, start + count - total)]
             total += len(found)
             if len(steps) < PAGE:
@@ -302,7 +303,7 @@ async def workflow_view(engine: Engine, ns: str, view: RunView, include_tasks: b
         create_time=run.created,
         update_time=run.updated,
         created_by=meta.actor or UNSET,
-        status=words.RUN_STATUS[status],
+        status=status_names.RUN_STATUS[status],
         end_time=run.ended,
         workflow_id=codec.run_id(run.key),
         parent_workflow_id=codec.run_id(run.parent) if run.parent else UNSET,
@@ -357,7 +358,7 @@ def run_answer(target: RunView, shown: Workflow, codec: Codec, strategy: str, re
     return Signalled(
         response_type=strategy,
         target_workflow_id=codec.run_id(target.run.key),
-        target_workflow_status=words.RUN_STATUS[RunStatus(target.run.status)],
+        target_workflow_status=status_names.RUN_STATUS[RunStatus(target.run.status)],
         request_id=request,
         workflow_id=shown.workflow_id,
         correlation_id=shown.correlation_id,
@@ -378,7 +379,7 @@ def task_answer(target: RunView, task: Task, codec: Codec, strategy: str, reques
     return Signalled(
         response_type=strategy,
         target_workflow_id=codec.run_id(target.run.key),
-        target_workflow_status=words.RUN_STATUS[RunStatus(target.run.status)],
+        target_workflow_status=status_names.RUN_STATUS[RunStatus(target.run.status)],
         request_id=request,
         workflow_id=task.workflow_instance_id,
         correlation_id=task.correlation_id,

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
-from pelton.languages.conductor import view
-from pelton.languages.conductor.compile import LANGUAGE
-from pelton.languages.conductor.model import Wire
+from pelton.languages.conductor.model import LANGUAGE, Wire
+from pelton.languages.conductor.runs import view
+from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.runtime.api import Applied, Engine, EngineError, RunView
 from pelton.transport.http.asgi import Response, json_response
 from pelton.transport.http.errors import WebError
-
-CORRELATION = "correlation"  # kind of run key under which correlation ids are found
-
-
-class Ids(Protocol):
-    """Public ids, read. What is not one of ours is None."""
-
-    def run_id(self, key: int) -> str: ...
-    def step_id(self, key: int, n: int) -> str: ...
-    def parse_run_id(self, text: str) -> int | None: ...
-    def parse_step_id(self, text: str) -> tuple[int, int] | None: ...
 
 
 class Settings(NamedTuple):
@@ -83,14 +72,6 @@ class Face:
         if step is None or not view.is_task(step):
             raise WebError(404, f"Task not found for taskId: {text[:200]}")
         return found, step
-
-
-def split_reference(reference: str, known: Container[str]) -> tuple[str, int]:
-    """Reference name and iteration of `ref` or `ref__3`; a task that is really called `ref__3` goes first."""
-    base, found, number = reference.rpartition("__")
-    if reference in known or not found or not number.isascii() or not number.isdigit() or len(number) > 9:
-        return reference, 0
-    return base, int(number)
 
 
 def no_run(text: str) -> WebError:

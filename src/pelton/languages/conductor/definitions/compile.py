@@ -12,16 +12,17 @@ from pelton.kernel.expressions.base import Constant, Expression, Invalid
 from pelton.kernel.expressions.template import compile_template
 from pelton.kernel.model.process import Body, Limit, Process
 from pelton.kernel.model.state import Failure, OpenStep, RunStatus, Step, StepStatus
-from pelton.languages.conductor import decode, loops, policies, words
-from pelton.languages.conductor.compile_tasks import Compiler, shown_type
-from pelton.languages.conductor.faces import ProcessFace, TaskFace
-from pelton.languages.conductor.model import TaskDef, WorkflowDef
-from pelton.languages.conductor.roots import Roots, TaskFacts
-from pelton.languages.conductor.sequels import sequels
-from pelton.languages.conductor.tree import all_tasks
+from pelton.languages.conductor import decode, status_names
+from pelton.languages.conductor.definitions import policies
+from pelton.languages.conductor.definitions.annotations import ProcessFace, TaskFace
+from pelton.languages.conductor.definitions.compile_tasks import Compiler, shown_type
+from pelton.languages.conductor.definitions.definition_tree import all_tasks
+from pelton.languages.conductor.definitions.follow_up import sequels
+from pelton.languages.conductor.expressions import loops
+from pelton.languages.conductor.expressions.references import Roots, TaskFacts
+from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.transport.http.errors import WebError
 
-LANGUAGE = "conductor"
 FINDS_POLICY = Callable[[str], TaskDef | None]
 FINDS_VERSION = Callable[[str], int]
 
@@ -103,9 +104,9 @@ def failed_reason(context: Any, step: OpenStep | Step | None, failure: Failure, 
     if step is None:
         return failure.message
     task = context.codec.step_id(context.run.key, step.n)
-    shown = words.RUN_STATUS[RunStatus(status)]
+    shown = status_names.RUN_STATUS[RunStatus(status)]
     node = context.process.nodes.get(step.slot)
     if node is not None and isinstance(node.face, TaskFace) and node.face.task.permissive:
-        shown = words.task_status(step)  # the run has gone on, and is only now ended by it
-    reason = words.reason(context.codec, step) or failure.message or "null"
+        shown = status_names.task_status(step)  # the run has gone on, and is only now ended by it
+    reason = status_names.reason(context.codec, step) or failure.message or "null"
     return f"Task {task} failed with status: {shown} and reason: '{reason}'"

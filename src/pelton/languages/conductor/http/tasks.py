@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import OpenStep, RunStatus
-from pelton.languages.conductor import decode, sync, updates, view
-from pelton.languages.conductor.face import Face, no_run, split_reference
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.http import waiting
+from pelton.languages.conductor.http.api_context import Face, no_run
 from pelton.languages.conductor.model import TaskResult
+from pelton.languages.conductor.runs import reports, view
+from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import ClaimRequest, EngineError, ReportResult, RunView, WorkItem
 from pelton.runtime.commit.unit_of_work import queue_of, shown_queue
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
@@ -129,7 +132,7 @@ class Tasks:
 
     async def _result(self, request: Request) -> TaskResult:
         result = decode.decode(await request.body(), TaskResult)
-        updates.check(result)
+        reports.check(result)
         return result
 
     def _place(self, result: TaskResult) -> tuple[int, int]:
@@ -144,7 +147,7 @@ class Tasks:
 
     async def _log(self, result: TaskResult, place: tuple[int, int]) -> None:
         if result.logs:
-            await self.engine.log(self.ns, *place, updates.logs_of(result.logs, self.engine.now()))
+            await self.engine.log(self.ns, *place, reports.logs_of(result.logs, self.engine.now()))
 
     async def _extend(self, place: tuple[int, int]) -> None:
         try:
@@ -170,7 +173,7 @@ class Tasks:
         if result.extend_lease:
             await self._extend(place)
             return text_response(result.task_id)
-        [done] = await self.engine.report(self.ns, [(place[0], updates.report_of(result, place[1]))])
+        [done] = await self.engine.report(self.ns, [(place[0], reports.report_of(result, place[1]))])
         self._check(done, result)
         await self._log(result, place)
         return text_response(result.task_id)
@@ -185,7 +188,7 @@ class Tasks:
             if result.extend_lease:
                 await self._extend(place)
                 return empty(204)
-            report = updates.report_of(result, place[1])
+            report = reports.report_of(result, place[1])
             if (lost := await self._given_before(place)) is not None:
                 return self._handing([], view.item_view(self.codec, lost, self.engine.now()))
             asked = await self._next(result, place) if report.status is not None else None
@@ -226,7 +229,7 @@ class Tasks:
 
     async def _report_slot(self, request: Request, found: RunView) -> str | None:
         """Reports on a task by its reference name; its id, or None when no such task is open."""
-        status = updates.status_of(request.path["status"])
+        status = reports.status_of(request.path["status"])
         output = decode.decode_map(await request.body(), "the task's output")
         slot, it = split_reference(request.path["ref"], found.process.nodes)
         worker = request.query.text("workerid")
@@ -242,7 +245,7 @@ class Tasks:
         return self.codec.step_id(found.run.key, done.n)
 
     async def update_by_reference(self, request: Request) -> Response:
-        updates.status_of(request.path["status"])
+        reports.status_of(request.path["status"])
         try:
             found = await self.face.view(request.path["wf"])
         except WebError as error:
@@ -263,12 +266,12 @@ class Tasks:
     # ---- signals
 
     async def _signal(self, request: Request) -> tuple[RunView, bool]:
-        status = updates.status_of(request.path["status"])
+        status = reports.status_of(request.path["status"])
         output = decode.decode_map(await request.body(), "the signal's output")
         found = await self.face.view(request.path["wf"])
         if RunStatus(found.run.status).ended:
             return found, False
-        blocked = await sync.waiting(self.face, found)
+        blocked = await waiting.waiting(self.face, found)
         if blocked is None:
             return found, False
         report = Report(n=blocked.step.n, status=status, output=output)
@@ -285,13 +288,13 @@ class Tasks:
 
     async def signal_sync(self, request: Request) -> Response:
         query = request.query
-        strategy = sync.strategy_of(query.text("returnStrategy", "TARGET_WORKFLOW"))
+        strategy = waiting.strategy_of(query.text("returnStrategy", "TARGET_WORKFLOW"))
         milliseconds = query.integer("timeoutMillis", 5_000, 0, 300_000)
         found, done = await self._signal(request)
         if not done:
             raise WebError(404, f"Found no blocked task in workflow {request.path['wf']} to signal")
-        seen = await request.unless_gone(sync.wait(self.face, found.run.key, (), milliseconds / 1000))
-        return await sync.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+        seen = await request.unless_gone(waiting.wait(self.face, found.run.key, (), milliseconds / 1000))
+        return await waiting.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
     # ---- looking
 
@@ -303,7 +306,7 @@ class Tasks:
     async def log(self, request: Request) -> Response:
         text = (await request.body()).decode("utf-8", "replace")
         _, step = await self.face.step(request.path["id"])
-        await self.engine.log(self.ns, step.run, step.n, [(self.engine.now(), log_text(text)[: updates.MAX_LOG])])
+        await self.engine.log(self.ns, step.run, step.n, [(self.engine.now(), log_text(text)[: reports.MAX_LOG])])
         return empty()
 
     async def logs(self, request: Request) -> Response:

@@ -1,5 +1,5 @@
 """What a name in `${...}` stands for: `workflow`, a task by its reference name (`ref`, or `ref__3` for its third iteration), and
-the system's own words. This module alone knows how the kernel's context is asked.
+the system's own status_names. This module alone knows how the kernel's context is asked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 from pelton.kernel.expressions.base import JSON, Bound, Read
 from pelton.kernel.machine.outputs import output_of
 from pelton.kernel.model.state import OpenStep, RunStatus, State, Step
-from pelton.languages.conductor import loops, words
+from pelton.languages.conductor import status_names
+from pelton.languages.conductor.expressions import loops
 
 _ITERATION = re.compile(r"(.+)__([1-9][0-9]{0,8})")
 NOTHING: frozenset[Read] = frozenset()
@@ -80,7 +81,7 @@ class Roots:
     def _members(self) -> dict[str, Get]:
         return {
             "workflowId": lambda context: context.codec.run_id(context.run.key),
-            "status": lambda context: words.RUN_STATUS[RunStatus(_status(context))],
+            "status": lambda context: status_names.RUN_STATUS[RunStatus(_status(context))],
             "output": lambda context: {},
             "parentWorkflowId": lambda context: context.codec.run_id(context.run.parent) if context.run.parent else None,
             "parentWorkflowTaskId": _parent_task,
@@ -157,8 +158,8 @@ MEMBERS: dict[str, TaskGet] = {
     "input": lambda context, step, slot, facts: step.input if step.input is not None else {},
     "output": lambda context, step, slot, facts: _output(context, step, facts),
     "taskType": lambda context, step, slot, facts: facts.shown,
-    "status": lambda context, step, slot, facts: words.task_status(step),
-    "referenceTaskName": lambda context, step, slot, facts: words.reference(slot, step.it),
+    "status": lambda context, step, slot, facts: status_names.task_status(step),
+    "referenceTaskName": lambda context, step, slot, facts: status_names.reference(slot, step.it),
     "retryCount": lambda context, step, slot, facts: step.attempt,
     "correlationId": lambda context, step, slot, facts: context.meta.correlation,
     "pollCount": lambda context, step, slot, facts: step.polls,
@@ -168,10 +169,10 @@ MEMBERS: dict[str, TaskGet] = {
     "endTime": lambda context, step, slot, facts: step.ended if isinstance(step, Step) else 0,
     "workflowInstanceId": lambda context, step, slot, facts: context.codec.run_id(context.run.key),
     "taskId": lambda context, step, slot, facts: context.codec.step_id(context.run.key, step.n),
-    "reasonForIncompletion": lambda context, step, slot, facts: words.reason(context.codec, step) or None,
-    "callbackAfterSeconds": lambda context, step, slot, facts: words.callback_after(step, context.now),
+    "reasonForIncompletion": lambda context, step, slot, facts: status_names.reason(context.codec, step) or None,
+    "callbackAfterSeconds": lambda context, step, slot, facts: status_names.callback_after(step, context.now),
     "workerId": lambda context, step, slot, facts: step.worker or None,
-    "iteration": lambda context, step, slot, facts: words.iteration(step),
+    "iteration": lambda context, step, slot, facts: status_names.iteration(step),
     "subWorkflowId": lambda context, step, slot, facts: context.codec.run_id(step.child) if step.child > 0 else None,
 }
 

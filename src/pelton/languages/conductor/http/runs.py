@@ -12,9 +12,11 @@ from msgspec import UNSET, structs
 
 from pelton.kernel.model.signals import HurryUp, Pause, Resume, Rewind, SetVars, Skip, Terminate
 from pelton.kernel.model.state import RunStatus, Step
-from pelton.languages.conductor import decode, starting, sync, view, words
-from pelton.languages.conductor.face import Face
+from pelton.languages.conductor import decode, status_names
+from pelton.languages.conductor.http import waiting
+from pelton.languages.conductor.http.api_context import Face
 from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
+from pelton.languages.conductor.runs import starting, view
 from pelton.runtime.api import EngineError, RunView
 from pelton.transport.http import documents
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
@@ -61,7 +63,7 @@ class Runs:
 
     async def start(self, request: Request) -> Response:
         asked = decode.decode(await request.body(), StartWorkflowRequest)
-        run = await starting.start(self.face, asked)
+        run = await starting.start(self.engine, self.ns, asked)
         return text_response(self.codec.run_id(run.key))
 
     async def start_named(self, request: Request) -> Response:
@@ -76,14 +78,14 @@ class Runs:
         if strategy:
             given = decode.convert({"idempotencyStrategy": strategy}, StartWorkflowRequest)
             asked.idempotency_strategy = given.idempotency_strategy
-        run = await starting.start(self.face, asked, by_path=True)
+        run = await starting.start(self.engine, self.ns, asked, by_path=True)
         return text_response(self.codec.run_id(run.key))
 
     async def execute(self, request: Request) -> Response:
         """Starts, then waits until the run has ended, something blocks it, or the time is up."""
         query = request.query
-        strategy = sync.strategy_of(query.text("returnStrategy", "TARGET_WORKFLOW"))
-        references = sync.references_of(query.text("waitUntilTaskRef"))
+        strategy = waiting.strategy_of(query.text("returnStrategy", "TARGET_WORKFLOW"))
+        references = waiting.references_of(query.text("waitUntilTaskRef"))
         seconds = query.integer("waitForSeconds", 10, 0, MAX_WAIT) or 10
         asked = decode.decode(await request.body() or b"{}", StartWorkflowRequest)
         version = request.path["version"]
@@ -92,9 +94,9 @@ class Runs:
         asked.name, asked.version = request.path["name"], int(version)
         if asked.workflow_def is not UNSET:
             asked.input = {**asked.input, "_systemMetadata": {"dynamic": True}}
-        run = await starting.start(self.face, asked, "executeWorkflow")
-        seen = await request.unless_gone(sync.wait(self.face, run.key, references, seconds))
-        return await sync.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+        run = await starting.start(self.engine, self.ns, asked, "executeWorkflow")
+        seen = await request.unless_gone(waiting.wait(self.face, run.key, references, seconds))
+        return await waiting.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
     # ---- looking
 
@@ -112,7 +114,7 @@ class Runs:
         query = request.query
         start, count = query.integer("start", 0), query.integer("count", 15, 0, MAX_PAGE)
         wanted = set(query.texts("status"))
-        known = {"SCHEDULED", "IN_PROGRESS", *words.STEP_STATUS.values()}
+        known = {"SCHEDULED", "IN_PROGRESS", *status_names.STEP_STATUS.values()}
         if wanted - known:
             raise WebError(400, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}")
         found = await self.face.view(request.path["id"])
@@ -124,7 +126,7 @@ class Runs:
         meta = view.meta_of(found.start)
         answer: dict[str, Any] = {
             "workflowId": self.codec.run_id(found.run.key),
-            "status": words.RUN_STATUS[RunStatus(found.run.status)],
+            "status": status_names.RUN_STATUS[RunStatus(found.run.status)],
         }
         if meta.correlation is not None:
             answer["correlationId"] = meta.correlation
@@ -163,7 +165,7 @@ class Runs:
     async def resume(self, request: Request) -> Response:
         found = await self.face.view(request.path["id"])
         if RunStatus(found.run.status) != RunStatus.PAUSED:
-            status = words.RUN_STATUS[RunStatus(found.run.status)]
+            status = status_names.RUN_STATUS[RunStatus(found.run.status)]
             raise WebError(409, f"The workflow {request.path['id']} is {status}, not PAUSED; only a paused one can be resumed")
         await self.face.signal(request.path["id"], Resume())
         return empty()
@@ -173,7 +175,7 @@ class Runs:
         found = await self.face.view(request.path["id"])
         status = RunStatus(found.run.status)
         if status == RunStatus.COMPLETED:
-            raise WebError(409, f"Cannot terminate a {words.RUN_STATUS[status]} workflow.")
+            raise WebError(409, f"Cannot terminate a {status_names.RUN_STATUS[status]} workflow.")
         if status.ended:  # nothing of it is under way, and how it ended stays on record
             return empty()
         sequel = query.boolean("triggerFailureWorkflow", False)
@@ -185,7 +187,7 @@ class Runs:
         status = RunStatus(found.run.status)
         if not status.ended:
             raise WebError(
-                409, f"Workflow: {request.path['id']} is {words.RUN_STATUS[status]}; only one that has ended can be {act}"
+                409, f"Workflow: {request.path['id']} is {status_names.RUN_STATUS[status]}; only one that has ended can be {act}"
             )
         return found
 
@@ -210,7 +212,7 @@ class Runs:
         found = await self.face.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
-            raise WebError(404, f"Workflow is still running.  status={words.RUN_STATUS[status]}")
+            raise WebError(404, f"Workflow is still running.  status={status_names.RUN_STATUS[status]}")
         nothing = "There are no retryable tasks! Use restart if you want to attempt entire workflow execution again."
         if status == RunStatus.COMPLETED:
             raise WebError(409, nothing)
@@ -247,7 +249,7 @@ class Runs:
         found = await self.face.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
-            raise WebError(400, f"Cannot archive workflow: {request.path['id']} with status: {words.RUN_STATUS[status]}")
+            raise WebError(400, f"Cannot archive workflow: {request.path['id']} with status: {status_names.RUN_STATUS[status]}")
         await self.engine.remove(self.ns, found.run.key)
         return empty()
 

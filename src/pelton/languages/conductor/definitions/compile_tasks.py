@@ -31,11 +31,12 @@ from pelton.kernel.model.process import (
 )
 from pelton.kernel.model.reads import ServedKey
 from pelton.kernel.model.state import RunStatus
-from pelton.languages.conductor import loops, policies, scripts, sinks, times
-from pelton.languages.conductor.faces import TaskFace
+from pelton.languages.conductor.definitions import policies, sinks
+from pelton.languages.conductor.definitions.annotations import TaskFace
+from pelton.languages.conductor.definitions.definition_tree import walk
+from pelton.languages.conductor.expressions import loops, scripts, times
+from pelton.languages.conductor.expressions.references import Roots
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
-from pelton.languages.conductor.roots import Roots
-from pelton.languages.conductor.tree import walk
 
 NO_DOMAIN = "NO_DOMAIN"
 ACTIVE = 10_000  # milliseconds for which a poll says that a domain has workers

@@ -21,8 +21,9 @@ from pelton.kernel.matching.filters import Filter, Parameter
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.signals import Report, SetVars, Signal, Terminate
 from pelton.kernel.model.state import StartMeta, StepStatus
-from pelton.languages.conductor import decode, validate
-from pelton.languages.conductor.face import Ids, split_reference
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.handlers.payloads import Rooted, expanded, roots
 from pelton.languages.conductor.model import (
     Action,
     EventHandler,
@@ -31,8 +32,8 @@ from pelton.languages.conductor.model import (
     TerminateAction,
     VariablesAction,
 )
-from pelton.languages.conductor.payloads import Rooted, expanded, roots
-from pelton.languages.conductor.starting import MAX_TEXT, SAME_KEY, keys_of
+from pelton.languages.conductor.runs.identifiers import Ids, split_reference
+from pelton.languages.conductor.runs.starting import MAX_TEXT, SAME_KEY, keys_of
 from pelton.runtime.api import SYSTEM_ID, ActionContext, Command, Problem, SignalCommand, StartCommand
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.errors import WebError

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from pelton.kernel.model.state import RunStatus
-from pelton.languages.conductor import decode, view
-from pelton.languages.conductor.errors import STATUS
-from pelton.languages.conductor.face import CORRELATION, Face, bulk
-from pelton.languages.conductor.routes_runs import Runs
+from pelton.languages.conductor import decode
+from pelton.languages.conductor.http.api_context import Face, bulk
+from pelton.languages.conductor.http.errors import STATUS
+from pelton.languages.conductor.http.runs import Runs
+from pelton.languages.conductor.runs import view
+from pelton.languages.conductor.runs.starting import CORRELATION
 from pelton.runtime.api import EngineError
 from pelton.transport.http.asgi import Handler, Request, Response, Router, json_response
 from pelton.transport.http.errors import WebError

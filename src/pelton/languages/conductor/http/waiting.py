@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
-from pelton.languages.conductor import view
-from pelton.languages.conductor.face import Face, split_reference
+from pelton.languages.conductor.http.api_context import Face
+from pelton.languages.conductor.runs import view
+from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import RunView
 from pelton.transport.http.asgi import Response, empty, raw_json
 from pelton.transport.http.errors import WebError

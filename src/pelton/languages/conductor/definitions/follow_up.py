@@ -14,10 +14,10 @@ from pelton.kernel.expressions.base import JSON, Source
 from pelton.kernel.model.process import Sequel
 from pelton.kernel.model.reads import EndedKey
 from pelton.kernel.model.state import END, Bit, RunStatus, Step, StepStatus
-from pelton.languages.conductor import words
-from pelton.languages.conductor.faces import ProcessFace, TaskFace
+from pelton.languages.conductor import status_names
+from pelton.languages.conductor.definitions.annotations import ProcessFace, TaskFace
+from pelton.languages.conductor.expressions.references import with_defaults
 from pelton.languages.conductor.model import WorkflowDef
-from pelton.languages.conductor.roots import with_defaults
 
 MOST_TASKS = 100
 BUDGET = 128 * 1024  # bytes of JSON text
@@ -60,7 +60,7 @@ def failure_input(context: Any) -> JSON:
         **_given(context),
         "workflowId": context.codec.run_id(run.key),
         "reason": end.reason,
-        "failureStatus": words.RUN_STATUS[RunStatus(end.status)],
+        "failureStatus": status_names.RUN_STATUS[RunStatus(end.status)],
         "failureTaskId": context.codec.step_id(run.key, failed.n) if unsuccessful else "",
         "failedWorkflow": failed_workflow(context),
     }
@@ -99,7 +99,7 @@ def failed_workflow(context: Any) -> dict[str, JSON]:
         "workflowName": process.name,
         "workflowType": process.name,
         "workflowVersion": process.version,
-        "status": words.RUN_STATUS[RunStatus(end.status)],
+        "status": status_names.RUN_STATUS[RunStatus(end.status)],
         "output": budget.fit(end.output),
         "input": budget.fit(_given(context)),
         "variables": budget.fit(context.variables()),
@@ -116,7 +116,7 @@ def failed_workflow(context: Any) -> dict[str, JSON]:
     }
     found = {name: value for name, value in found.items() if value is not None}
     failed = [step for step in steps if StepStatus(step.status) in _FAILED and not step.bits & Bit.RETRIED]
-    found["failedReferenceTaskNames"] = list(dict.fromkeys(words.reference(step.slot, step.it) for step in failed))
+    found["failedReferenceTaskNames"] = list(dict.fromkeys(status_names.reference(step.slot, step.it) for step in failed))
     found["failedTaskNames"] = list(dict.fromkeys(_name(process, step) for step in failed))
     # The newest tasks are the likeliest to be asked about: they come first where room is short.
     tasks = [_task(context, step, budget) for step in reversed(steps)]
@@ -157,14 +157,14 @@ def _task(context: Any, step: Step, budget: _Budget) -> dict[str, JSON]:
         "taskId": context.codec.step_id(context.run.key, step.n),
         "taskType": face.shown if face is not None else step.slot,
         "taskDefName": _name(context.process, step),
-        "referenceTaskName": words.reference(step.slot, step.it),
-        "status": words.task_status(step),
+        "referenceTaskName": status_names.reference(step.slot, step.it),
+        "status": status_names.task_status(step),
         "workflowInstanceId": context.codec.run_id(context.run.key),
         "workflowType": context.process.name,
         "retryCount": step.attempt,
         "retried": bool(step.bits & Bit.RETRIED),
         "seq": step.n,
-        "iteration": words.iteration(step),
+        "iteration": status_names.iteration(step),
         "pollCount": step.polls,
         "scheduledTime": step.opened,
         "startTime": step.started,
@@ -173,7 +173,7 @@ def _task(context: Any, step: Step, budget: _Budget) -> dict[str, JSON]:
         "outputData": budget.fit(step.output),
     }
     if step.reason:
-        found["reasonForIncompletion"] = words.reason(context.codec, step)
+        found["reasonForIncompletion"] = status_names.reason(context.codec, step)
     if step.worker:
         found["workerId"] = step.worker
     return found

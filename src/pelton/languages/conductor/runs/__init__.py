@@ -1,0 +1,1 @@
+"""Runs of workflows: how one is started, what workers report, and how runs and tasks are shown. Knows no route."""
