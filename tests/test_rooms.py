@@ -31,12 +31,17 @@ ROOMS: dict[str, set[str]] = {
     "testing": {"kernel", "store", "net", "connectors", "runtime", "transport", "api", "languages", "server", "client"},
 }
 
+# What rooms above the runtime may see of it; only the server puts its parts together.
+FACE = {"api", "ids", "names", "rows", "services"}
+FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
+
 # What stands directly in a room, in order: each may import those before it, and never one after it.
 LAYERS: dict[str, tuple[str, ...]] = {
     "kernel": ("expressions", "model", "machine", "matching"),
     "store": ("rows", "group", "port", "sqlite"),
     "runtime": (
         "ids",
+        "names",
         "rows",
         "api",
         "services",
@@ -101,6 +106,8 @@ def crossing_complaints(source: str, module: str, is_package: bool = False) -> l
             found.append(f"{module}:{line}: the kernel imports {name}; it may import no other part of pelton")
         elif other in ROOMS and other not in {room, "errors"} and other not in ROOMS[room]:
             found.append(f"{module}:{line}: {room} imports {name}; it may import {sorted(ROOMS[room]) or 'no other room'}")
+        elif room in FACE_ONLY and other == "runtime" and len(target) > 2 and target[2] not in FACE:
+            found.append(f"{module}:{line}: {room} imports {name}; of the runtime it may import only {sorted(FACE)}")
         elif room == other:
             found += [f"{module}:{line}: {text}" for text in inner_complaints(own, target)]
     return found
@@ -227,6 +234,9 @@ def test_every_folder_of_code_says_what_it_is() -> None:
         ("pelton.runtime.events.ingest", "from pelton.transport import limits"),
         ("pelton.transport.http.errors", "from pelton.languages.conductor import view"),
         ("pelton.client.worker", "from pelton.server import app"),
+        ("pelton.languages.conductor.view", "from pelton.runtime.commit.committer import Committer"),
+        ("pelton.api.runs", "from pelton.runtime import engine"),
+        ("pelton.transport.http.errors", "from pelton.runtime.watches import Watches"),
     ],
 )
 def test_an_import_upwards_is_found(module: str, source: str) -> None:
@@ -241,6 +251,8 @@ def test_an_import_upwards_is_found(module: str, source: str) -> None:
             "from . import rows\nfrom .rows import Head\nfrom pelton.kernel.model.state import Head",
         ),
         ("pelton.store.sqlite", "from ..kernel import rows"),
+        ("pelton.api.runs", "from pelton.runtime.api import Engine\nfrom pelton.runtime import rows"),
+        ("pelton.server.assembly", "from pelton.runtime.engine import Engine"),
         ("pelton.cli.main", "from pelton import __version__\nfrom pelton.server import app"),
         (
             "pelton.languages.conductor.runs.view",

@@ -18,8 +18,9 @@ from pelton.kernel.model.signals import Report, Start
 from pelton.kernel.model.state import OpenStep, Run, Step
 from pelton.runtime.api import ActionContext, Applied, Command, EngineError
 from pelton.runtime.commit.committer import Committer
-from pelton.runtime.commit.requests import KEY_KIND, StartJob
+from pelton.runtime.commit.requests import StartJob
 from pelton.runtime.ids import IdCodec, KeyClock
+from pelton.runtime.names import KEY_KIND
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store
 from pelton.store.rows import DefinitionRow, RunKeyRow

@@ -133,7 +133,7 @@ class Events:
         found: list[EventRow] = []
         forward = after >= 0
         for _ in range(10):
-            rows = await self._engine.store.events(
+            rows = await self._engine.events(
                 NS, type=type_, after=max(after, 1) if forward else 0, before=0 if forward else before, limit=limit
             )
             found += [row for row in rows if not state or row.state == state]
@@ -189,7 +189,7 @@ class Events:
         named, source = request.path["key"], request.query.text("source")
         row = None
         if source:
-            row = await self._engine.store.event_by_id(NS, source, named)
+            row = await self._engine.event_by_id(NS, source, named)
         elif (key := self._codec.parse_event_id(named)) is not None:
             row = await self._engine.event(NS, key)
         if row is None:

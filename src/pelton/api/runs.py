@@ -45,7 +45,7 @@ class Runs:
         process = request.query.text("process")
         if len(process) > 512:
             raise bad("process", "a name has at most 512 characters", "shorten it", process)
-        runs = await self._engine.store.runs(NS, process=process, live=live, before=before, limit=limit)
+        runs = await self._engine.runs(NS, process=process, live=live, before=before, limit=limit)
         heads = [await self._head(run) for run in runs]
         return answer(RunPage(heads, heads[-1].id if len(runs) == limit else ""))
 
@@ -71,7 +71,7 @@ class Runs:
         """Of a definition's row; rows never change, so what was read once stays right."""
         found = self._names.get(definition)
         if found is None:
-            row = await self._engine.store.definition(definition)
+            row = await self._engine.definition_row(definition)
             found = (row.name, row.version) if row is not None else ("", 0)
             self._names[definition] = found
             while len(self._names) > KNOWN_DEFINITIONS:
@@ -101,7 +101,7 @@ class Runs:
         text = request.path["id"]
         key = run_key(self._engine, text)
         limit = LIMIT.number(request)
-        if await self._engine.store.head(key) is None:
+        if await self._engine.head(NS, key) is None:
             raise no_run(text)
         rows = await self._engine.steps(NS, key, AFTER.number(request), limit)
         views = [self.step(row) for row in rows if row.n > 0 and row.slot != END]

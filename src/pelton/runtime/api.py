@@ -18,7 +18,6 @@ from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step
 from pelton.runtime.ids import IdCodec
-from pelton.store.port import Store
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, TimerRow
 
 # ---- errors that callers see
@@ -278,7 +277,6 @@ class Watch(Protocol):
 class Engine(Protocol):
     """The runtime's face."""
 
-    store: Store
     codec: IdCodec
 
     def now(self) -> int: ...
@@ -314,6 +312,10 @@ class Engine(Protocol):
 
     async def definitions(self, ns: str, kind: str, at: int = 0, *, after: str = "", limit: int = 0) -> list[DefinitionRow]:
         """By name. `after`: only names behind this one. limit 0 = all."""
+        ...
+
+    async def definition_row(self, definition: int) -> DefinitionRow | None:
+        """By its number, such as that of the bound definition that a run follows."""
         ...
 
     async def bind(self, ns: str, name: str, version: int = 0) -> Process:
@@ -353,9 +355,37 @@ class Engine(Protocol):
         """Raises EngineError "busy" when too much is held already, naming the bound."""
         ...
 
+    async def head(self, ns: str, run: int) -> Run | None:
+        """As of the last commit; None when the namespace has no such run."""
+        ...
+
+    async def runs(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        before: int = 0,
+        since: int = 0,
+        until: int = 0,
+        limit: int = 100,
+    ) -> list[Run]:
+        """Newest first, keys below `before` when given; created from `since` on, before `until`, in milliseconds. Runs that are
+        only expected are left out."""
+        ...
+
+    async def runs_named(self, ns: str, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
+        """Keys of the runs with that name (an idempotency key, a correlation id), newest first, at most 1000. process "" = any.
+        `live`: only those that hold the name now."""
+        ...
+
     async def view(self, ns: str, run: int) -> RunView | None: ...
     async def steps(self, ns: str, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
         """By number, ascending; step 0 and the last, internal one (slot END) included; open and ended together."""
+        ...
+
+    async def open_steps(self, run: Run) -> list[OpenStep]:
+        """Steps that have not ended, by number, internal ones included."""
         ...
 
     async def step(self, ns: str, run: int, n: int) -> OpenStep | Step | None: ...
@@ -434,10 +464,19 @@ class Engine(Protocol):
         """(queue, worker, time of its last poll), bounded."""
         ...
 
+    async def queue_sizes(self, ns: str, *, handed_out: bool = True) -> dict[str, int]:
+        """Work items not ended by queue, without the server's own; those that workers have at the moment only with
+        `handed_out`."""
+        ...
+
     # events
     async def post(self, events: Sequence[EventIn]) -> list[Posted]: ...
     async def event(self, ns: str, key: int) -> EventRow | None: ...
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]: ...
+    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None: ...
+    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
+        """Newest first; with `after`, oldest first from there."""
+        ...
+
     async def explain(self, ns: str, key: int, handler: str) -> Decision:
         """What that handler makes (made) of a stored event, whether or not the index selected it. Raises "not found"."""
         ...

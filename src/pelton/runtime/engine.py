@@ -39,8 +39,8 @@ from pelton.runtime.api import (
     WorkItem,
 )
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
-from pelton.runtime.commit.requests import KEY_KIND, SignalJob, StartJob
-from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, PostedFact, encode_signal, queue_of, shown_queue
+from pelton.runtime.commit.requests import SignalJob, StartJob
+from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, PostedFact, encode_signal
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.delivery.sources import Sources, described
 from pelton.runtime.derived import derived_output
@@ -51,6 +51,7 @@ from pelton.runtime.events.ingest import Router, key_rows
 from pelton.runtime.events.matching import EventContext, explain
 from pelton.runtime.events.placeholders import ExpireJob, NamedJob, ReleaseJob
 from pelton.runtime.ids import IdCodec, KeyClock
+from pelton.runtime.names import KEY_KIND, queue_of, shown_queue
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
@@ -236,6 +237,9 @@ class Engine:
     async def definitions(self, ns: str, kind: str, at: int = 0, *, after: str = "", limit: int = 0) -> list[DefinitionRow]:
         return await self.store.definitions(ns, kind, at=at, after=after, limit=limit)
 
+    async def definition_row(self, definition: int) -> DefinitionRow | None:
+        return await self.store.definition(definition)
+
     async def bind(self, ns: str, name: str, version: int = 0) -> Process:
         return await self.definition_cache.bind(ns, name, version)
 
@@ -396,6 +400,22 @@ class Engine:
         head = await self.store.head(run)
         return head if head is not None and head.ns == ns else None
 
+    async def runs(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        before: int = 0,
+        since: int = 0,
+        until: int = 0,
+        limit: int = 100,
+    ) -> list[Run]:
+        return await self.store.runs(ns, process=process, live=live, before=before, since=since, until=until, limit=limit)
+
+    async def runs_named(self, ns: str, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
+        return await self.store.run_keys(ns, kind, process, text, live)
+
     async def view(self, ns: str, run: int) -> RunView | None:
         head = await self.head(ns, run)
         if head is None or not head.definition:
@@ -410,6 +430,10 @@ class Engine:
     async def steps(self, ns: str, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
         head = await self.head(ns, run)
         return await self.store.steps(head, after, limit) if head is not None else []
+
+    async def open_steps(self, run: Run) -> list[OpenStep]:
+        rows: list[OpenStep] = (await self.store.facts(run, [OpenKey()]))[0]
+        return rows
 
     async def step(self, ns: str, run: int, n: int) -> OpenStep | Step | None:
         found: OpenStep | Step | None = await self._fact(ns, run, StepKey(n))
@@ -434,7 +458,7 @@ class Engine:
         head = await self.head(ns, run)
         if head is None:
             raise EngineError("unknown run", f"run {self.codec.run_id(run)} does not exist", "run")
-        rows: list[OpenStep] = (await self.store.facts(head, [OpenKey()]))[0]
+        rows = await self.open_steps(head)
         await self.committer.write(lambda group: group.remove_runs.append(run))
         for n in {0, *(row.n for row in rows)}:
             self.timers.clear(run, n, "")
@@ -596,6 +620,14 @@ class Engine:
     def polled(self) -> list[tuple[str, str, int]]:
         return [(shown_queue(queue), worker, at) for queue, worker, at in self.work.polled()]
 
+    async def queue_sizes(self, ns: str, *, handed_out: bool = True) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for queue, size in (await self.store.queue_sizes(handed_out)).items():
+            name = shown_queue(queue)
+            if not queue.startswith("@") and queue == queue_of(ns, name):
+                sizes[name] = size
+        return sizes
+
     # ---- events
 
     async def post(self, events: Sequence[EventIn]) -> list[Posted]:
@@ -612,6 +644,9 @@ class Engine:
 
     async def event(self, ns: str, key: int) -> EventRow | None:
         return await self.store.event(ns, key)
+
+    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
+        return await self.store.event_by_id(ns, source, event_id)
 
     async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
         return await self.store.events(ns, type=type, after=after, before=before, limit=limit)

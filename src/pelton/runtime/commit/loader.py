@@ -33,7 +33,8 @@ from pelton.runtime.commit.prefetch import prefetch
 from pelton.runtime.commit.reads import of_run
 from pelton.runtime.commit.requests import Job
 from pelton.runtime.commit.run_cache import RunEntry
-from pelton.runtime.commit.unit_of_work import STUB, Suspend, queue_of
+from pelton.runtime.commit.unit_of_work import STUB, Suspend
+from pelton.runtime.names import queue_of
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer

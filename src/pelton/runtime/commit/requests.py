@@ -34,8 +34,6 @@ from pelton.store.rows import InboxRow, LogRow, ResultRow, RunKeyRow
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer
 
-KEY_KIND = "key"  # of idempotency keys in run_key
-
 
 class Job:
     __slots__ = ("absent", "answers", "asked", "committed", "rounds", "tries")

@@ -41,6 +41,7 @@ from pelton.runtime.commit.correlation_cache import Name, Place
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, Building
 from pelton.runtime.commit.reads import Answers, RunFacts
 from pelton.runtime.commit.run_cache import RunEntry, Undo, revert
+from pelton.runtime.names import queue_of
 from pelton.store.rows import HeldRow, InboxRow, LogRow, WaitKeyRow
 
 if TYPE_CHECKING:
@@ -515,18 +516,6 @@ class Turn:
                         place.close(run.key, effect.n)  # type: ignore[union-attr]
                 elif kind is Claim and any(place.release(effect.id) for place in self.places.values()):  # type: ignore[union-attr]
                     places.used(run.ns, -1, 0)
-
-
-def queue_of(ns: str, queue: str) -> str:
-    """The queue's name in the store: those of namespaces other than the default one are apart; the server's own are shared."""
-    prefix = f"{ns}\x1f"
-    if ns == "default" or not queue or queue.startswith(("@", prefix)):
-        return queue
-    return prefix + queue
-
-
-def shown_queue(queue: str) -> str:
-    return queue.rpartition("\x1f")[2]
 
 
 def not_begun(detail: str) -> str:

@@ -47,12 +47,13 @@ from pelton.runtime.api import (
 )
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.group_builder import FREES_KEYS, Building, has_freed
-from pelton.runtime.commit.requests import KEY_KIND, Job
+from pelton.runtime.commit.requests import Job
 from pelton.runtime.commit.unit_of_work import NextBatch, Suspend, Turn, encode_signal, unchanged
 from pelton.runtime.events.correlation import CHUNK, meet
 from pelton.runtime.events.fan_out import Job as ManyJob
 from pelton.runtime.events.fan_out import durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider
+from pelton.runtime.names import KEY_KIND
 from pelton.store.rows import EventRow, ResultRow, RunKeyRow, SeenRow
 
 RECENT = 20_000  # events that are remembered with their outcome

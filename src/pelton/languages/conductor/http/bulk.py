@@ -81,7 +81,7 @@ class Many:
         closed = request.query.boolean("includeClosed", False)
         tasks = request.query.boolean("includeTasks", False)
         found: list[msgspec.Raw] = []
-        for key in await self.engine.store.run_keys(self.ns, CORRELATION, name, correlation, False):
+        for key in await self.engine.runs_named(self.ns, CORRELATION, name, correlation):
             run = await self.engine.view(self.ns, key)
             if run is None or run.process.language != self.face.language or run.run.status == RunStatus.EXPECTED:
                 continue

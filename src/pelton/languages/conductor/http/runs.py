@@ -139,7 +139,7 @@ class Runs:
     async def running(self, request: Request) -> Response:
         query = request.query
         version = query.integer("version", 1, 0, 2**31 - 1)
-        runs = await self.engine.store.runs(
+        runs = await self.engine.runs(
             self.ns,
             process=request.path["name"],
             live=True,
@@ -150,7 +150,7 @@ class Runs:
         versions: dict[int, int] = {}
         for run in runs:
             if run.definition not in versions:
-                row = await self.engine.store.definition(run.definition)
+                row = await self.engine.definition_row(run.definition)
                 versions[run.definition] = row.version if row is not None else 0
         return json_response([self.codec.run_id(run.key) for run in runs if version in (0, versions[run.definition])])
 

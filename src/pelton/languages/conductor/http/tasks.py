@@ -20,7 +20,6 @@ from pelton.languages.conductor.model import TaskResult
 from pelton.languages.conductor.runs import reports, view
 from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import ClaimRequest, EngineError, ReportResult, RunView, WorkItem
-from pelton.runtime.commit.unit_of_work import queue_of, shown_queue
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
 from pelton.transport.http.errors import WebError
 
@@ -318,12 +317,7 @@ class Tasks:
         return json_response([{"log": row.text, "taskId": identity, "createdTime": row.at} for row in rows])
 
     async def _sizes(self) -> dict[str, int]:
-        sizes = await self.engine.store.queue_sizes(handed_out=False)
-        return {
-            shown_queue(name): size
-            for name, size in sizes.items()
-            if not name.startswith("@") and name == queue_of(self.ns, shown_queue(name))
-        }
+        return await self.engine.queue_sizes(self.ns, handed_out=False)
 
     async def sizes(self, request: Request) -> Response:
         sizes = await self._sizes()

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection
 from typing import NamedTuple
 
-from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
 from pelton.languages.conductor.http.api_context import Face
 from pelton.languages.conductor.runs import view
@@ -85,8 +84,7 @@ async def blocking(face: Face, target: RunView, references: Collection[str]) -> 
 
 async def open_steps(face: Face, run: Run) -> list[OpenStep]:
     """Tasks that have not ended, by number."""
-    [rows] = await face.engine.store.facts(run, [OpenKey()])
-    return [row for row in rows if row.n > 0]
+    return [row for row in await face.engine.open_steps(run) if row.n > 0]
 
 
 async def answer(face: Face, seen: Seen, strategy: str, request: str) -> Response:

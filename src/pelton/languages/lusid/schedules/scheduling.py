@@ -33,7 +33,7 @@ from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
 from pelton.languages.lusid.schedules.zones import printed
 from pelton.runtime.api import Engine, EngineError, StartCommand
-from pelton.runtime.commit.requests import KEY_KIND
+from pelton.runtime.names import KEY_KIND
 from pelton.runtime.rows import DefinitionRow
 
 LANGUAGE = "lusid.schedule"
@@ -190,7 +190,7 @@ async def restore(engine: Engine, ns: str, patterns: Mapping[str, tuple[Pattern,
     handlers that are active and have one, by name. Raises the first error, when the others have been seen to."""
     before = 0
     while True:
-        runs = await engine.store.runs(ns, process=PROCESS, live=True, before=before, limit=PAGE)
+        runs = await engine.runs(ns, process=PROCESS, live=True, before=before, limit=PAGE)
         for run in runs:
             view = await engine.view(ns, run.key)
             if view is not None and view.start.output["followed"]["handler"] not in patterns:
@@ -218,7 +218,7 @@ async def next_due(engine: Engine, ns: str, handler: str) -> int | None:
 
 async def live(engine: Engine, ns: str, handler: str) -> int:
     """The run that follows the handler's schedule, 0 when there is none."""
-    runs = await engine.store.run_keys(ns, KEY_KIND, PROCESS, handler, True)
+    runs = await engine.runs_named(ns, KEY_KIND, PROCESS, handler, live=True)
     return runs[0] if runs else 0
 
 
