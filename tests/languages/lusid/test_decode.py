@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.languages.lusid import decode, model, times
+from pelton.languages.lusid import decode, forms, times
 from pelton.languages.lusid.errors import NAMES, Refused, render
 from pelton.runtime.api import EngineError
 from pelton.transport.http.errors import FieldProblem, WebError
 
-FORMS = [model.TaskDefinition, model.UpdateTaskDefinition, model.EventHandler, model.Worker, model.ManualEvent]
+FORMS = [forms.TaskDefinition, forms.UpdateTaskDefinition, forms.EventHandler, forms.Worker, forms.ManualEvent]
 KEYS = st.sampled_from(
     [
         "id",
@@ -70,7 +70,7 @@ def test_any_json_is_a_form_or_refused(value: Any, form: Any) -> None:
 
 
 def test_null_is_absent_and_nothing_is_added() -> None:
-    form = decode.convert(DEFINITION, model.TaskDefinition)
+    form = decode.convert(DEFINITION, forms.TaskDefinition)
     kept = dict(DEFINITION)
     del kept["description"]
     kept["states"] = [{"name": "New"}]
@@ -87,7 +87,7 @@ def test_every_field_that_is_wrong_is_named() -> None:
             "fieldSchema": [{"name": "f", "type": "Integer"}, {"name": "g", "type": "String", "containsUrl": "yes"}],
             "actions": [{"name": "a", "actionDetails": {"type": "Unheard"}}, {"name": "b", "actionDetails": {}}],
         },
-        model.TaskDefinition,
+        forms.TaskDefinition,
     )
     assert set(found) == {
         "id.scope", "id.code", "displayName", "states[1].name", "states[2]", "states[3].name", "initialState",
@@ -102,11 +102,11 @@ def test_whole_numbers_are_whole_numbers() -> None:
     action = {"type": "RunWorker", "workerId": {"scope": "s", "code": "c"}}
     for wrong in (1.0, "1", True, -1, 10**9):
         value = {**DEFINITION, "actions": [{"name": "a", "actionDetails": {**action, "workerTimeout": wrong}}]}
-        assert set(paths(value, model.TaskDefinition)) == {"actions[0].actionDetails.workerTimeout"}
+        assert set(paths(value, forms.TaskDefinition)) == {"actions[0].actionDetails.workerTimeout"}
 
 
 def test_the_list_of_problems_is_bounded() -> None:
-    assert len(paths({**DEFINITION, "states": [{}] * 10_000}, model.TaskDefinition)) == decode.MAX_PROBLEMS
+    assert len(paths({**DEFINITION, "states": [{}] * 10_000}, forms.TaskDefinition)) == decode.MAX_PROBLEMS
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_list_of_problems_is_bounded() -> None:
 )
 def test_what_is_no_object_is_refused(data: bytes) -> None:
     with pytest.raises(WebError) as caught:
-        decode.body(data, model.TaskDefinition)
+        decode.body(data, forms.TaskDefinition)
     assert caught.value.status == 400
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.languages.lusid.field_types import fitted
+from pelton.languages.lusid.definitions.field_types import fitted
 
 KINDS = st.sampled_from(["String", "LusidUserId", "Decimal", "Boolean", "DateTime"])
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, serving
 
+from pelton.languages.lusid.definitions.record import attributes, basis, changed, read_definition
 from pelton.languages.lusid.filters.values import index_value
-from pelton.languages.lusid.task import attributes, basis, changed, read_definition
 from pelton.languages.lusid.times import EPOCH, parse_moment, print_moment
 from pelton.runtime.api import EventIn
 from pelton.store.group import Group

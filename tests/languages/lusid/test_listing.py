@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, WORKERS, Api, named, update_of
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.languages.lusid import entities, listing
-from pelton.languages.lusid.listing import ordered, orders_of
-from pelton.languages.lusid.paths import split_path
+from pelton.languages.lusid.http import entities, listing
+from pelton.languages.lusid.http.listing import ordered, orders_of
+from pelton.languages.lusid.member_paths import split_path
 
 ROOTS = frozenset({"a", "b"})
 VALUES: st.SearchStrategy[Any] = (

@@ -10,7 +10,7 @@ import pytest
 from tests.languages.lusid.api import DEFINITIONS
 from tests.languages.lusid.machines import TASKS, Desk, before, fields, here, identity, machine, steady, values
 
-from pelton.languages.lusid.tasks import Tasks
+from pelton.languages.lusid.tasks.view import Tasks
 
 WAYS = "New go Doing, Doing finish Done, Doing back New"
 KINDS = {"text": "String", "who": "LusidUserId", "number": "Decimal", "when": "DateTime", "flag": "Boolean"}

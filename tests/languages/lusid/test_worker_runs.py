@@ -14,7 +14,7 @@ from tests.languages.lusid.machines import Desk, action, child, here, identity, 
 
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, StepStatus
-from pelton.languages.lusid.actions import MOST_CHILDREN
+from pelton.languages.lusid.definitions.actions import MOST_CHILDREN
 from pelton.runtime.api import ClaimRequest, WorkItem
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

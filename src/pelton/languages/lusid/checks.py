@@ -10,7 +10,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.decode import MAX_PROBLEMS, shown
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.filters import MAX_LENGTH, Condition, parse_filter
-from pelton.languages.lusid.model import FieldMapping, Mappings, Text
+from pelton.languages.lusid.forms import FieldMapping, Mappings, Text
 from pelton.languages.lusid.times import EXPECTED, parse_moment
 from pelton.transport.http.errors import FieldProblem
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.checks_definitions import check_definition
-from pelton.languages.lusid.checks_handlers import check_handler
-from pelton.languages.lusid.model import EventHandler, EventTypeEntry, TaskDefinition, Worker
-from pelton.languages.lusid.workers import read_worker
+from pelton.languages.lusid.definitions.checks import check_definition
+from pelton.languages.lusid.forms import EventHandler, EventTypeEntry, TaskDefinition, Worker
+from pelton.languages.lusid.handlers.checks import check_handler
+from pelton.languages.lusid.workers.configurations import read_worker
 from pelton.transport.caller import Users
 from pelton.transport.http.errors import WebError
 

@@ -8,24 +8,26 @@ from typing import Any
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
-from pelton.languages.lusid import notifications
-from pelton.languages.lusid.actions import OPERATION
-from pelton.languages.lusid.compile import bound
+from pelton.languages.lusid.definitions.actions import OPERATION
+from pelton.languages.lusid.definitions.compile import compile_definition
+from pelton.languages.lusid.definitions.versions import bound
 from pelton.languages.lusid.errors import render
-from pelton.languages.lusid.event_types import EventTypes
-from pelton.languages.lusid.face import LANGUAGE, Face
-from pelton.languages.lusid.graph import compile_definition
-from pelton.languages.lusid.handlers import compile_handler
-from pelton.languages.lusid.notifications import Notifications
-from pelton.languages.lusid.routes_calendars import Calendars
-from pelton.languages.lusid.routes_definitions import Definitions
-from pelton.languages.lusid.routes_handlers import Handlers
-from pelton.languages.lusid.routes_metadata import Metadata
-from pelton.languages.lusid.routes_runs import RunRoutes
-from pelton.languages.lusid.routes_tasks import TaskRoutes
-from pelton.languages.lusid.routes_workers import Workers
+from pelton.languages.lusid.handlers.compile import compile_handler
+from pelton.languages.lusid.http import notifications
+from pelton.languages.lusid.http.api_context import Face
+from pelton.languages.lusid.http.calendars import Calendars
+from pelton.languages.lusid.http.definitions import Definitions
+from pelton.languages.lusid.http.event_types import EventTypes
+from pelton.languages.lusid.http.handlers import Handlers
+from pelton.languages.lusid.http.metadata import Metadata
+from pelton.languages.lusid.http.notifications import Notifications
+from pelton.languages.lusid.http.runs import RunRoutes
+from pelton.languages.lusid.http.tasks import TaskRoutes
+from pelton.languages.lusid.http.workers import Workers
+from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules import scheduling
-from pelton.languages.lusid.work import operation
+from pelton.languages.lusid.workers.lone_run import is_lone_run, lone_process
+from pelton.languages.lusid.workers.operation import operation
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import DefinitionRow, EventRow
@@ -51,6 +53,8 @@ class Lusid:
         return bound(row)
 
     def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
+        if is_lone_run(body):
+            return lone_process(body, definition)
         return compile_definition(name, version, body, definition)
 
     def handler(self, row: DefinitionRow) -> Handler:

@@ -11,12 +11,13 @@ from msgspec import UNSET
 from pelton.kernel.model.signals import Amend, Retire, Trigger
 from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.entities import deleted
 from pelton.languages.lusid.errors import Refused, by_rules, invalid
-from pelton.languages.lusid.face import LANGUAGE, Caller, Face, as_at
-from pelton.languages.lusid.task_forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
-from pelton.languages.lusid.task_list import TaskList
-from pelton.languages.lusid.tasks import Tasks, changes_of
+from pelton.languages.lusid.http.api_context import Caller, Face, as_at
+from pelton.languages.lusid.http.entities import deleted
+from pelton.languages.lusid.http.task_list import TaskList
+from pelton.languages.lusid.names import LANGUAGE
+from pelton.languages.lusid.tasks.forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
+from pelton.languages.lusid.tasks.view import Tasks, changes_of
 from pelton.runtime.api import EngineError, StartCommand
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.errors import FieldProblem

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pelton.kernel.expressions.base import JSON
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.errors import Refused, invalid
-from pelton.languages.lusid.event_types import BUILT_IN, EventTypes, entry
-from pelton.languages.lusid.face import Face
-from pelton.languages.lusid.model import EventTypeEntry, ManualEvent
+from pelton.languages.lusid.forms import EventTypeEntry, ManualEvent
+from pelton.languages.lusid.http.api_context import Face
+from pelton.languages.lusid.http.event_types import BUILT_IN, EventTypes, entry
 from pelton.languages.lusid.times import print_milliseconds
 from pelton.runtime.api import EventIn
 from pelton.runtime.rows import EventRow

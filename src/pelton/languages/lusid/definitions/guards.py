@@ -14,10 +14,10 @@ from pelton.kernel.machine.records import COMING
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.state import Record
+from pelton.languages.lusid.definitions.record import PARENT, SEPARATOR
 from pelton.languages.lusid.filters import Condition, parse_filter
-from pelton.languages.lusid.task import PARENT, SEPARATOR
+from pelton.languages.lusid.member_names import CURRENT_USER, RIGHT_NAMES
 from pelton.languages.lusid.times import print_moment
-from pelton.languages.lusid.words import CURRENT_USER, RIGHT_NAMES
 
 MAX_GUARD = 1024
 

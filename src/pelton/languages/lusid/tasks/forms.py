@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, UnsetType
 
 from pelton.languages.lusid.errors import invalid
-from pelton.languages.lusid.model import Filled, ResourceId, Text, Wire
+from pelton.languages.lusid.forms import Filled, ResourceId, Text, Wire
 from pelton.transport.http.errors import FieldProblem
 
 Correlations = list[str] | UnsetType

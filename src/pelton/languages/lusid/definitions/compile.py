@@ -18,13 +18,11 @@ import msgspec
 from pelton.kernel.expressions.base import Invalid, Read
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import Arm, Assign, Edge, Fork, Node, OnTrigger, Process, Wait
-from pelton.languages.lusid import actions
-from pelton.languages.lusid.compile import LONE
-from pelton.languages.lusid.face import LANGUAGE
+from pelton.languages.lusid.definitions import actions
+from pelton.languages.lusid.definitions.guards import Guard, parse_guard
+from pelton.languages.lusid.definitions.record import Definition, read_definition, records
 from pelton.languages.lusid.filters import Condition
-from pelton.languages.lusid.guards import Guard, parse_guard
-from pelton.languages.lusid.task import Definition, read_definition, records
-from pelton.languages.lusid.work import lone_process
+from pelton.languages.lusid.names import LANGUAGE
 
 NO_READS: frozenset[Read] = frozenset()
 
@@ -94,8 +92,6 @@ class Named:
 def compile_definition(name: str, version: int, body: bytes, row: int) -> Process:
     """`body`: as `bind` made it. Raises Invalid."""
     bound = msgspec.json.decode(body)
-    if LONE in bound:
-        return lone_process(row, bound[LONE])
     value = bound["value"]
     definition = read_definition(name, value, bound["asAt"], row)
     transitions = tuple(value.get("transitions") or ())

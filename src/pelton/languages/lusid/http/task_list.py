@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from pelton.kernel.model.state import Record
-from pelton.languages.lusid import paging
+from pelton.languages.lusid.definitions.guards import view_of
+from pelton.languages.lusid.definitions.record import CORRELATIONS
 from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.face import Face, as_at
 from pelton.languages.lusid.filters import Condition
-from pelton.languages.lusid.guards import view_of
-from pelton.languages.lusid.listing import Order, condition_of, ordered, orders_of
-from pelton.languages.lusid.paging import Page
-from pelton.languages.lusid.task import CORRELATIONS
-from pelton.languages.lusid.tasks import Tasks
-from pelton.languages.lusid.words import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
+from pelton.languages.lusid.http import paging
+from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.http.listing import Order, condition_of, ordered, orders_of
+from pelton.languages.lusid.http.paging import Page
+from pelton.languages.lusid.member_names import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
+from pelton.languages.lusid.tasks.view import Tasks
 from pelton.transport.http.asgi import Request, Response, json_response
 
 MOST_SORTED = 200_000

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pelton.kernel.machine.draft import Moment, Refusal
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import Records
-from pelton.languages.lusid.field_types import fitted
+from pelton.languages.lusid.definitions.field_types import fitted
 from pelton.languages.lusid.filters import index_value
 
 CORRELATIONS, STACK = "correlationids", "stackingkey"

@@ -11,8 +11,8 @@ from msgspec import UNSET
 
 from pelton.languages.lusid.checks import FILTER_LENGTH, Problems
 from pelton.languages.lusid.decode import scalar, shown
-from pelton.languages.lusid.field_types import fitted
-from pelton.languages.lusid.model import (
+from pelton.languages.lusid.definitions.field_types import fitted
+from pelton.languages.lusid.forms import (
     Action,
     ChildTask,
     CreateChildTasks,
@@ -24,7 +24,7 @@ from pelton.languages.lusid.model import (
     TriggerNextTask,
     UpdateTaskDefinition,
 )
-from pelton.languages.lusid.words import RIGHT_NAMES
+from pelton.languages.lusid.member_names import RIGHT_NAMES
 
 DOMAIN = "TaskDefinition"
 

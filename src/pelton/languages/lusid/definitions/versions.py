@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
+from pelton.languages.lusid.names import LONE
 from pelton.runtime.rows import DefinitionRow
 
 
@@ -23,9 +24,6 @@ class Kept(Struct, rename="camel"):
 
 
 _kept = msgspec.json.Decoder(Kept).decode
-
-
-LONE = "worker run"  # the one member of the body of the process that a worker's run on its own follows
 
 
 def bound(row: DefinitionRow) -> bytes:

@@ -17,12 +17,12 @@ from pelton.kernel.matching.filters import folded_reader
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import Trigger
 from pelton.kernel.model.state import Record, StartMeta
+from pelton.languages.lusid.definitions.guards import view_of
+from pelton.languages.lusid.definitions.record import CORRELATIONS, FIELDS, STACK
 from pelton.languages.lusid.filters import Condition, parse_filter
-from pelton.languages.lusid.guards import view_of
-from pelton.languages.lusid.paths import EVENT_ROOTS, split_path
+from pelton.languages.lusid.member_paths import EVENT_ROOTS, split_path
 from pelton.languages.lusid.schedules.calendars import parse_calendar
 from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
-from pelton.languages.lusid.task import CORRELATIONS, FIELDS, STACK
 from pelton.languages.lusid.times import parse_moment
 from pelton.runtime.api import ActionContext, Command, MatchCommand, Problem, StartCommand
 from pelton.transport.caller import Users

@@ -6,12 +6,12 @@ from msgspec import DecodeError
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.matching.handlers import Handler
-from pelton.languages.lusid.activities import Activity
-from pelton.languages.lusid.entities import Entity
-from pelton.languages.lusid.face import LANGUAGE
+from pelton.languages.lusid.entity import Entity
 from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.handlers.activities import Activity
+from pelton.languages.lusid.member_names import EVENT_MEMBERS
+from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules import scheduling
-from pelton.languages.lusid.words import EVENT_MEMBERS
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.caller import Users
 

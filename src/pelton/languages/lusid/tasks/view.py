@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pelton.kernel.model.state import Record
+from pelton.languages.lusid.definitions.compile import Face
+from pelton.languages.lusid.definitions.guards import completion, identity, version_of
+from pelton.languages.lusid.definitions.record import PARENT, PREVIOUS, STACK
 from pelton.languages.lusid.filters import index_value
-from pelton.languages.lusid.graph import Face
-from pelton.languages.lusid.guards import completion, identity, version_of
-from pelton.languages.lusid.stacks import Stacked, stack_of
-from pelton.languages.lusid.task import PARENT, PREVIOUS, STACK
+from pelton.languages.lusid.tasks.stacks import Stacked, stack_of
 from pelton.languages.lusid.times import print_moment
 from pelton.runtime.api import Engine
 

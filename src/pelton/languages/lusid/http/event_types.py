@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pelton.languages.lusid.entities import EVENT_TYPES, Entities
+from pelton.languages.lusid.entity import EVENT_TYPES
 from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.face import Face
+from pelton.languages.lusid.http.api_context import Face
+from pelton.languages.lusid.http.entities import Entities
 
 Member = tuple[str, str]  # name and type
 HEADER: tuple[Member, ...] = (

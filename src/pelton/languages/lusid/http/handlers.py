@@ -7,16 +7,17 @@ from typing import Any
 from msgspec import UNSET
 
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.checks_handlers import check_against, check_handler
-from pelton.languages.lusid.entities import DEFINITIONS, HANDLERS, Entities, Entity, path_name
+from pelton.languages.lusid.entity import DEFINITIONS, HANDLERS, Entity
 from pelton.languages.lusid.errors import invalid
-from pelton.languages.lusid.event_types import EventTypes
-from pelton.languages.lusid.face import Face, as_at
-from pelton.languages.lusid.listing import listed
-from pelton.languages.lusid.model import EventHandler, UpdateEventHandler
+from pelton.languages.lusid.forms import EventHandler, UpdateEventHandler
+from pelton.languages.lusid.handlers.checks import check_against, check_handler
+from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.http.entities import Entities, path_name
+from pelton.languages.lusid.http.event_types import EventTypes
+from pelton.languages.lusid.http.listing import listed
+from pelton.languages.lusid.member_names import HANDLER_MEMBERS
 from pelton.languages.lusid.schedules import schedule, scheduling
 from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_moment
-from pelton.languages.lusid.words import HANDLER_MEMBERS
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.errors import FieldProblem
 

@@ -10,8 +10,8 @@ from msgspec import UNSET
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.checks import FILTER_LENGTH, Problems
 from pelton.languages.lusid.decode import scalar, shown
-from pelton.languages.lusid.field_types import fitted
-from pelton.languages.lusid.model import (
+from pelton.languages.lusid.definitions.field_types import fitted
+from pelton.languages.lusid.forms import (
     CreateNewTask,
     EventHandlerMapping,
     FieldMapping,
@@ -19,10 +19,10 @@ from pelton.languages.lusid.model import (
     UpdateEventHandler,
     UpdateMatchingTasks,
 )
-from pelton.languages.lusid.paths import split_path
+from pelton.languages.lusid.member_names import EVENT_MEMBERS, HEADER_MEMBERS, LINKED_MEMBERS, RECORD_MEMBERS
+from pelton.languages.lusid.member_paths import split_path
 from pelton.languages.lusid.schedules import schedule
 from pelton.languages.lusid.schedules.conversion import ScheduleError
-from pelton.languages.lusid.words import EVENT_MEMBERS, HEADER_MEMBERS, LINKED_MEMBERS, RECORD_MEMBERS
 from pelton.transport.caller import Users
 
 OWN_EVENT_TYPES = frozenset(

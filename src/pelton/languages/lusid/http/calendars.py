@@ -8,10 +8,12 @@ from __future__ import annotations
 import msgspec
 
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.entities import VERSION, path_name
+from pelton.languages.lusid.entity import VERSION
 from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.face import LANGUAGE, Face, as_at
-from pelton.languages.lusid.routes_handlers import Handlers
+from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.http.entities import path_name
+from pelton.languages.lusid.http.handlers import Handlers
+from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 

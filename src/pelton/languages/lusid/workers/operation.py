@@ -1,4 +1,4 @@
-"""What workers do: the built-in operation behind `RunWorker` actions and `$run`, and the process that a lone run follows.
+"""What workers do: the built-in operation behind `RunWorker` actions and `$run`.
 
 `Sleep` is a durable delay, `Fail` fails, `HealthCheck` and `Http` call out through the one way that guards addresses, `Queue`
 hands the work to whoever polls that queue (with Pelton's own worker client, say), and is reported from there. Every other kind
@@ -16,20 +16,18 @@ from typing import Any
 
 import msgspec
 
-from pelton.kernel.model.process import Choice, Edge, Limit, Limits, Process, Work
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, StepStatus
-from pelton.languages.lusid.actions import DEFAULT_TIMEOUT, FAILED_TO_START, QUEUE, Computed, handing_on
-from pelton.languages.lusid.field_types import fitted
+from pelton.languages.lusid.definitions.actions import FAILED_TO_START
+from pelton.languages.lusid.definitions.field_types import fitted
 from pelton.languages.lusid.times import parse_moment
-from pelton.languages.lusid.workers import SLEEP
+from pelton.languages.lusid.workers.configurations import SLEEP
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine, WorkItem
 
 MOST_SLEEP = 30 * 24 * 3600  # seconds
 HTTP_SECONDS = 30.0
 MOST_ROWS = 10_000
-RUN = "lusid.worker-run"  # name of the process of a worker's run on its own
 
 
 def failed_to_start(reason: str) -> Report:
@@ -148,30 +146,3 @@ async def _call(
 
 def _said(error: Exception) -> str:
     return " ".join(str(error).split())[:1000] or type(error).__name__
-
-
-# ---- a worker on its own
-
-
-def lone_process(definition: int, seconds: int) -> Process:
-    """The run of a worker that no task asked for: its input is what the operation gets. `seconds`: how long it may take, 0 = the
-    default."""
-
-    way, queue, handed_on = handing_on("work")
-    limits = Limits(
-        total=Limit((seconds or DEFAULT_TIMEOUT) * 1000, "fail", message="the worker did not end within {limit} seconds")
-    )
-    return Process(
-        name=RUN,
-        version=1,
-        entry="work",
-        nodes={
-            "work": Work(
-                name="work", queue=QUEUE, input=Computed(lambda scene: scene.input), limits=limits, next=(Edge("choose"),)
-            ),
-            "choose": Choice(name="choose", trace=False, select=way, cases={"elsewhere": "elsewhere"}, default=""),
-            "elsewhere": Work(name="elsewhere", queue=queue, input=handed_on, limits=limits),
-        },
-        language="lusid",
-        definition=definition,
-    ).finish()

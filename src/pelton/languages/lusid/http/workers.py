@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.entities import WORKERS, Entities, Entity, path_name
-from pelton.languages.lusid.face import Face, as_at
-from pelton.languages.lusid.listing import listed
-from pelton.languages.lusid.model import UpdateWorker, Worker
-from pelton.languages.lusid.words import WORKER_MEMBERS
-from pelton.languages.lusid.workers import OWN_KINDS, known_to_clients, parameters_of, read_worker, result_fields_of
+from pelton.languages.lusid.entity import WORKERS, Entity
+from pelton.languages.lusid.forms import UpdateWorker, Worker
+from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.http.entities import Entities, path_name
+from pelton.languages.lusid.http.listing import listed
+from pelton.languages.lusid.member_names import WORKER_MEMBERS
+from pelton.languages.lusid.workers.configurations import (
+    OWN_KINDS,
+    known_to_clients,
+    parameters_of,
+    read_worker,
+    result_fields_of,
+)
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 BASE = "/api/workers"

@@ -14,8 +14,6 @@ from pelton.transport.caller import Users, actor_of
 from pelton.transport.http.asgi import Request
 from pelton.transport.http.errors import FieldProblem
 
-LANGUAGE = "lusid"
-
 
 class Caller(NamedTuple):
     """`request`: the id under which what the request does is recorded."""

@@ -14,7 +14,7 @@ from pelton.languages.lusid import decode
 from pelton.languages.lusid.checks import Problems
 from pelton.languages.lusid.decode import scalar, shown
 from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.model import ResourceId, UpdateWorker
+from pelton.languages.lusid.forms import ResourceId, UpdateWorker
 
 CONFIGURATION = "workerConfiguration"
 SLEEP = "SleepTimeSeconds"  # the parameter of a Sleep worker; its name is not published

@@ -8,14 +8,15 @@ from typing import Any
 from msgspec import UNSET
 
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.checks_definitions import check_definition, property_problem
-from pelton.languages.lusid.entities import DEFINITIONS, Entities, Entity, path_name
+from pelton.languages.lusid.definitions.checks import check_definition, property_problem
+from pelton.languages.lusid.entity import DEFINITIONS, Entity
 from pelton.languages.lusid.errors import Refused, invalid
-from pelton.languages.lusid.face import Face, as_at
-from pelton.languages.lusid.listing import listed
-from pelton.languages.lusid.model import PerpetualProperty, TaskDefinition, UpdateTaskDefinition
+from pelton.languages.lusid.forms import PerpetualProperty, TaskDefinition, UpdateTaskDefinition
+from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.http.entities import Entities, path_name
+from pelton.languages.lusid.http.listing import listed
+from pelton.languages.lusid.member_names import DEFINITION_MEMBERS
 from pelton.languages.lusid.times import print_moment
-from pelton.languages.lusid.words import DEFINITION_MEMBERS
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.errors import FieldProblem, WebError
 

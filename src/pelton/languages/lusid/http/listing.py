@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.matching.filters import folded_reader
-from pelton.languages.lusid import paging
 from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.face import as_at
 from pelton.languages.lusid.filters import Condition, parse_filter
-from pelton.languages.lusid.paths import split_path
+from pelton.languages.lusid.http import paging
+from pelton.languages.lusid.http.api_context import as_at
+from pelton.languages.lusid.member_paths import split_path
 from pelton.transport.http.asgi import Request, Response, json_response
 from pelton.transport.http.errors import FieldProblem
 

@@ -9,13 +9,12 @@ from msgspec import UNSET
 
 from pelton.kernel.model.state import END, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.actions import FAILED_TO_START, action_of, rows_of
-from pelton.languages.lusid.compile import LONE
+from pelton.languages.lusid.definitions.actions import FAILED_TO_START, action_of, rows_of
 from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.face import LANGUAGE, Face, as_at
-from pelton.languages.lusid.task_forms import RunWorkerRequest, by_name
+from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.names import LANGUAGE, LONE, WORKER_RUN
+from pelton.languages.lusid.tasks.forms import RunWorkerRequest, by_name
 from pelton.languages.lusid.times import print_moment
-from pelton.languages.lusid.work import RUN
 from pelton.runtime.api import StartCommand
 from pelton.runtime.rows import LogRow
 from pelton.transport.http.asgi import Request, Response, Router, json_response
@@ -49,7 +48,7 @@ class RunRoutes:
         caller = self._face.caller(request)
         timeout = form.worker_timeout if form.worker_timeout is not UNSET else 0
         body = msgspec.json.encode({LONE: timeout})
-        process = await self._engine.bind_inline(self._ns, LANGUAGE, RUN, 1, body)
+        process = await self._engine.bind_inline(self._ns, LANGUAGE, WORKER_RUN, 1, body)
         run = await self._engine.start(
             self._ns,
             StartCommand(
@@ -65,7 +64,7 @@ class RunRoutes:
     async def result(self, request: Request) -> Response:
         key = self._engine.codec.parse_run_id(request.path["id"])
         view = await self._engine.view(self._ns, key) if key is not None else None
-        if key is None or view is None or view.process.name != RUN:
+        if key is None or view is None or view.process.name != WORKER_RUN:
             raise Refused("WorkerRunNotFound", f"there is no run {request.path['id'][:100]!r} of a worker")
         status, detail, rows = await self._outcome(key, RunStatus(view.run.status), view.end)
         return json_response({"workerStatus": status, "statusDetail": detail, "results": rows, "links": []})

@@ -30,11 +30,11 @@ from pelton.kernel.model.process import (
 )
 from pelton.kernel.model.signals import Trigger
 from pelton.kernel.model.state import StartMeta, Step
+from pelton.languages.lusid.definitions.guards import parse_guard, task_view, view_of
+from pelton.languages.lusid.definitions.record import PARENT, PREVIOUS
 from pelton.languages.lusid.filters import Condition, parse_filter
-from pelton.languages.lusid.guards import parse_guard, task_view, view_of
-from pelton.languages.lusid.task import PARENT, PREVIOUS
+from pelton.languages.lusid.member_names import CURRENT_USER
 from pelton.languages.lusid.times import pinned
-from pelton.languages.lusid.words import CURRENT_USER
 
 OPERATION = "lusid.worker"
 QUEUE = "@" + OPERATION

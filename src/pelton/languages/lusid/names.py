@@ -1,0 +1,9 @@
+"""What the engine and the store know this language's things by."""
+
+from __future__ import annotations
+
+LANGUAGE = "lusid"
+WORKER_RUN = "lusid.worker-run"
+"""The process that a worker's run without a task follows."""
+LONE = "worker run"
+"""The one member of that process's body: the seconds that the run may take, 0 = the default."""
