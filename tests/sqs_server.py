@@ -27,7 +27,6 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 # Below what systems give to clients and to those who bind port 0, so that nothing takes a port while its server is away.
 PORTS = range(20_000, 32_768)
-_RESERVED: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -43,7 +42,7 @@ def free_port() -> int:
         except OSError:
             mark.close()
             continue
-        _RESERVED.append(mark)
+        mark.detach()  # open until this process ends
         return port
     raise RuntimeError("no port is free")
 

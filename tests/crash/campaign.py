@@ -21,6 +21,7 @@ from tests.crash.ledger import Ledger
 from tests.crash.proof import ended, faults, seen
 from tests.crash.traffic import Traffic
 from tests.crash.victim import Broken, Victim
+from tests.patience import happens
 from tests.sqs_server import CREDENTIALS
 
 from pelton.client import AsyncClient
@@ -32,7 +33,8 @@ FRESH = 0.3  # seconds after the start in which a server counts as recovering
 LONGEST = 2.0  # seconds of life that a server is given at most
 QUICK_SQS = f"{Path(__file__).with_name('quick_sqs.py')}:app"  # for SqsServer
 USUAL_START = 1.0  # seconds, for kills while it starts
-EXIT_SECONDS = 20.0  # for a server without its writer to recover or to end
+ENOUGH = 6  # starts and events of each kind that are acknowledged at least
+EXIT_SECONDS = 60.0  # for a server without its writer to recover or to end
 
 
 class Kill(NamedTuple):
@@ -118,6 +120,7 @@ class Campaign:
         draining = self._kills - max(1, self._kills // 6)
         for number in range(self._kills):
             if number == draining:
+                await self._enough()
                 traffic.stop_asking()
             traffic.trouble()
             if number and self._rng.random() < STARTING:
@@ -131,6 +134,12 @@ class Campaign:
                 await self._kill(phase, "writer" if self._rng.random() < WRITER else "server")
         await self.victim.wait_ready()
         traffic.stop_asking()
+
+    async def _enough(self) -> None:
+        """However slow the machine is, some of each kind must have come to the server."""
+        await self.victim.wait_ready()
+        kinds = (self.ledger.started, self.ledger.keyed, self.ledger.events, self.ledger.paid)
+        await happens(lambda: all(len(each) > ENOUGH for each in kinds), "some of each kind are acknowledged")
 
     async def _kill(self, phase: str, target: str) -> None:
         """`phase` "": whatever the server is at, which is mostly starting."""

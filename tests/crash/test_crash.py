@@ -27,7 +27,7 @@ def quick_sqs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqsServer]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 10 * KILLS)
+@pytest.mark.timeout(180 + 20 * KILLS)
 async def test_nothing_is_lost_or_done_twice_when_the_server_is_killed(
     tmp_path: Path, quick_sqs: SqsServer, rng: random.Random
 ) -> None:

@@ -134,7 +134,7 @@ class Traffic:
         self._asking = self._working = False
         self._worker.stop()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await asyncio.gather(*self._asked, *self._served)
         finally:
             for task in (*self._asked, *self._served):

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.sqs_server import CREDENTIALS, free_port
 
 START_SECONDS = 60.0  # it needs about one; the machine may be busy
-WRITER_SECONDS = 15.0  # that a writer without its server may take to finish its last batch and end
+WRITER_SECONDS = 60.0  # that a writer without its server may take to finish its last batch and end
 
 
 class Broken(Exception):
@@ -124,7 +124,7 @@ class Victim:
         if self.process.returncode is None:
             self.process.terminate()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 code = await self.process.wait()
         except TimeoutError:
             self.process.kill()

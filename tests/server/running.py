@@ -69,8 +69,9 @@ def client(server: ServerProcess) -> Iterator[Client]:
         yield found
 
 
-def fresh(directory: Path, *arguments: str) -> ServerProcess:
-    """A server of the test's own. The caller stops it."""
-    process = ServerProcess(directory, *arguments)
+def fresh(directory: Path, *arguments: str, ahead: float = 0.0) -> ServerProcess:
+    """A server of the test's own. The caller stops it. `ahead`: seconds by which its clock is."""
+    environment = {"PYTHONPATH": str(Path(__file__).with_name("ahead")), "PELTON_TEST_AHEAD": str(ahead)} if ahead else {}
+    process = ServerProcess(directory, *arguments, environment=environment)
     process.wait_ready()
     return process

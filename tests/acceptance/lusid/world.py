@@ -222,12 +222,12 @@ def effects_of(posted: Mapping[str, Any], handler: str) -> list[Any]:
 
 
 @contextmanager
-def serving(directory: Path, *arguments: str, token: str = "any") -> Iterator[World]:
-    """A server of one's own that watches a folder."""
+def serving(directory: Path, *arguments: str, token: str = "any", ahead: float = 0.0) -> Iterator[World]:
+    """A server of one's own that watches a folder. `ahead`: seconds by which its clock is."""
     folder = directory / "drive"
     folder.mkdir(exist_ok=True)
     watch = ("--watch", f"{folder}=/acme", "--watch-settle", "50", "--allow-outgoing", "127.0.0.1")
-    process = fresh(directory / "data", *watch, *arguments)
+    process = fresh(directory / "data", *watch, *arguments, ahead=ahead)
     world = World(process, folder, token)
     try:
         yield world
