@@ -38,7 +38,7 @@ FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 # What stands directly in a room, in order: each may import those before it, and never one after it.
 LAYERS: dict[str, tuple[str, ...]] = {
     "kernel": ("expressions", "model", "machine", "matching"),
-    "store": ("rows", "group", "port", "sqlite"),
+    "store": ("rows", "group", "port", "packing", "voids", "memory", "sqlite"),
     "runtime": (
         "ids",
         "names",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from pelton.store.memory.store import MemoryStore
 from pelton.store.port import Store
 from pelton.store.sqlite.store import SqliteStore
 from pelton.testing.losing_store import losing
@@ -30,13 +31,14 @@ def time() -> Time:
     return Time()
 
 
-@pytest_asyncio.fixture(params=["sqlite", "sqlite, losing none"])
+@pytest_asyncio.fixture(params=["sqlite", "sqlite, losing none", "memory"])
 async def store_factory(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> AsyncIterator[Factory]:
     opened: list[Store] = []
+    memory = MemoryStore(clock=time)
 
     async def make() -> Store:
-        store: Store = SqliteStore(tmp_path / "test.db", clock=time)
-        if request.param != "sqlite":
+        store: Store = memory if request.param == "memory" else SqliteStore(tmp_path / "test.db", clock=time)
+        if request.param == "sqlite, losing none":
             store = losing(store, 1, 0.0)
         await store.open()
         opened.append(store)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.exploring import examples
@@ -21,6 +22,8 @@ from pelton.kernel.model.reads import NewestKey, OpenKey, RecordKey, VarsKey
 from pelton.kernel.model.state import OpenStep, Record, Step
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Group, RunWrite
+from pelton.store.memory.store import MemoryStore
+from pelton.store.port import Store
 from pelton.store.rows import RunKeyRow, TimerRow
 from pelton.store.sqlite.store import SqliteStore
 
@@ -213,7 +216,7 @@ def make_group(draw: Draw, model: Model, number: int) -> Group:
     return group
 
 
-async def compare(store: SqliteStore, model: Model) -> None:
+async def compare(store: Store, model: Model) -> None:
     for key in KEYS:
         head = await store.head(key)
         assert (-1 if head is None else head.rev) == model.revisions.get(key, -1)
@@ -232,6 +235,9 @@ async def compare(store: SqliteStore, model: Model) -> None:
     assert sorted(await store.timers(1 << 60, 99), key=lambda row: row.n) == sorted(model.timers.values(), key=lambda row: row.n)
     assert await store.rendezvous("a", "n", "k") == model.meetings.get("k", 0)
     await compare_documents(store, model)
+
+
+def compare_blobs(store: SqliteStore) -> None:
     blobs = set(store._reader.db.execute("SELECT run, n, part FROM blob"))
     said: set[Any] = set()
     for key, n, bits in store._reader.db.execute("SELECT run, n, parts FROM open UNION ALL SELECT run, n, parts FROM step"):
@@ -240,7 +246,7 @@ async def compare(store: SqliteStore, model: Model) -> None:
     assert blobs == said, "a blob without its row, or a row without its blob"
 
 
-async def compare_documents(store: SqliteStore, model: Model) -> None:
+async def compare_documents(store: Store, model: Model) -> None:
     edges = {value.since for values in model.past.values() for value, _ in values} | {
         until for values in model.past.values() for _, until in values
     }
@@ -265,12 +271,21 @@ async def compare_documents(store: SqliteStore, model: Model) -> None:
             assert await store.candidates("a", "", [[(name, value, True)]], 99) == begin
 
 
-@given(st.data())
+def new_sqlite(folder: str) -> Store:
+    return SqliteStore(Path(folder) / "model.db", "relaxed")
+
+
+def new_memory(folder: str) -> Store:
+    return MemoryStore()
+
+
+@pytest.mark.parametrize("make", [new_sqlite, new_memory])
+@given(data=st.data())
 @examples(60)
-def test_random_batches(data: st.DataObject) -> None:
+def test_random_batches(make: Callable[[str], Store], data: st.DataObject) -> None:
     async def example() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            store = SqliteStore(Path(folder) / "model.db", "relaxed")
+            store = make(folder)
             await store.open()
             try:
                 model = Model()
@@ -283,6 +298,8 @@ def test_random_batches(data: st.DataObject) -> None:
                     outcomes = await store.commit(groups)
                     assert [outcome.ok for outcome in outcomes] == expected, outcomes
                     await compare(store, model)
+                    if isinstance(store, SqliteStore):
+                        compare_blobs(store)
             finally:
                 await store.close()
 

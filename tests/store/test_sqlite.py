@@ -15,11 +15,11 @@ from pelton.store.port import StoreFailed
 from pelton.store.rows import TimerRow
 from pelton.store.sqlite import writer
 from pelton.store.sqlite.ops import OPS
-from pelton.store.sqlite.reader import Voids
 from pelton.store.sqlite.rows import OPEN_COLUMNS
 from pelton.store.sqlite.schema import migrate, migrations
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.store import SqliteStore
+from pelton.store.voids import Voids
 from pelton.testing.losing_store import LosingStore
 
 

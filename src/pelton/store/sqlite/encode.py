@@ -10,18 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from msgspec import MsgspecError
 from msgspec.msgpack import Encoder
 
 from pelton.kernel.model.state import OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
+from pelton.store.packing import UNFIT, pack
 from pelton.store.rows import EventRow
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
-from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts, pack
-
-UNFIT = (TypeError, ValueError, OverflowError, RecursionError, MsgspecError)
-"""What a group raises that holds what is not plain data, or a number beyond 64 bits where a column wants one."""
+from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts
 
 _encode = Encoder().encode
 NOTHING: list[Any] = []

@@ -11,8 +11,9 @@ from typing import Any
 import apsw
 
 from pelton.kernel.model.state import OpenStep, Step
+from pelton.store.packing import decode_any, decode_step
 from pelton.store.port import Counts
-from pelton.store.sqlite.rows import INPUT, OPEN_COLUMNS, OUTPUT, decode_any, decode_step, open_from
+from pelton.store.sqlite.rows import INPUT, OPEN_COLUMNS, OUTPUT, open_from
 from pelton.store.sqlite.sql import load
 
 TOP = (1 << 63) - 1
@@ -79,38 +80,3 @@ class Reader:
 
     def endeds(self, rows: Sequence[Any]) -> list[Step]:
         return [step for row in rows if (step := self.ended(row)) is not None]
-
-
-class Voids:
-    """The ranges of numbers that a rewind took back, sorted and merged."""
-
-    __slots__ = ("ranges",)
-
-    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        merged: list[tuple[int, int]] = []
-        for low, high in sorted((low, high) for low, high in ranges if low < high):
-            if merged and low <= merged[-1][1]:
-                merged[-1] = merged[-1][0], max(high, merged[-1][1])
-            else:
-                merged.append((low, high))
-        self.ranges = merged
-
-    def low(self, n: int) -> int | None:
-        """Where the range that holds n begins; None when n is not void."""
-        for low, high in self.ranges:
-            if low <= n < high:
-                return low
-        return None
-
-    def gaps(self, low: int, high: int) -> list[tuple[int, int]]:
-        """What is left of [low, high), ascending."""
-        left: list[tuple[int, int]] = []
-        for start, end in self.ranges:
-            if start > low:
-                left.append((low, min(start, high)))
-            low = max(low, end)
-            if low >= high:
-                break
-        if low < high:
-            left.append((low, high))
-        return [(start, end) for start, end in left if start < end]

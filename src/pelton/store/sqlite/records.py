@@ -17,8 +17,8 @@ from itertools import islice
 from typing import Any
 
 from pelton.kernel.model.state import Record
+from pelton.store.packing import decode_any
 from pelton.store.sqlite.reader import Reader
-from pelton.store.sqlite.rows import decode_any
 
 MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all records are scanned
 FIRST_LOOK = 64  # rows that each part of a condition is counted up to at first

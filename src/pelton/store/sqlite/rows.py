@@ -1,8 +1,7 @@
-"""Rows as bytes and back.
+"""Steps as rows of SQLite and back.
 
 An open row is cut up: what a worker's lease changes and what is searched are columns; input, output and waits are columns or,
-when large, rows of `blob`; the rest is one msgpack array. An ended row is one array, whole unless it is large. JSON may hold
-integers beyond 64 bits, which msgpack cannot: they go as an extension.
+when large, rows of `blob`; the rest is one msgpack array. An ended row is one array, whole unless it is large.
 """
 
 from __future__ import annotations
@@ -10,55 +9,12 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-import msgspec
-from msgspec.msgpack import Decoder, Encoder, Ext
-
-from pelton.kernel.model.state import OpenStep, Run, Step, Thread
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, InboxRow
+from pelton.kernel.model.state import OpenStep, Step
+from pelton.store.packing import decode_any, decode_open, pack
 
 OPEN_INLINE = 1024  # bytes of an open row's part that stay in the row: it is rewritten until the step ends
 ENDED_INLINE = 8192  # bytes of a whole ended row: written once
 INPUT, OUTPUT, WAITS = 0, 1, 2  # parts, as numbered in `blob` and as bits of `parts`
-BIG_INT = 1
-
-_encoder = Encoder()
-
-
-def _ext(code: int, data: memoryview) -> Any:
-    if code != BIG_INT:
-        raise ValueError(f"unknown extension {code} in a stored row: the file was written by a newer version")
-    return int(bytes(data))
-
-
-decode_any = Decoder(ext_hook=_ext).decode
-decode_run = Decoder(Run, ext_hook=_ext).decode
-decode_step = Decoder(Step, ext_hook=_ext).decode
-decode_thread = Decoder(Thread, ext_hook=_ext).decode
-decode_held = Decoder(HeldRow, ext_hook=_ext).decode
-decode_event = Decoder(EventRow, ext_hook=_ext).decode
-decode_delivery = Decoder(Delivery, ext_hook=_ext).decode
-decode_dead = Decoder(DeadLetter, ext_hook=_ext).decode
-decode_inbox = Decoder(InboxRow, ext_hook=_ext).decode
-decode_definition = Decoder(DefinitionRow, ext_hook=_ext).decode
-_decode_open = Decoder(OpenStep, ext_hook=_ext).decode
-
-
-def pack(value: Any) -> bytes:
-    """Raises TypeError or msgspec.EncodeError when the value is not plain data."""
-    try:
-        return _encoder.encode(value)
-    except OverflowError:
-        return _encoder.encode(_extend(msgspec.to_builtins(value, builtin_types=(bytes,))))
-
-
-def _extend(value: Any) -> Any:
-    if type(value) is int:
-        return value if -(1 << 63) <= value < 1 << 63 else Ext(BIG_INT, str(value).encode())
-    if isinstance(value, dict):
-        return {name: _extend(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_extend(member) for member in value]
-    return value
 
 
 def open_body(step: OpenStep) -> bytes:
@@ -118,7 +74,7 @@ OPEN_COLUMNS = "run, n, due, lease, started, polls, worker, body, parts, input, 
 
 def open_from(row: Any) -> tuple[OpenStep, int]:
     """An open row out of OPEN_COLUMNS, and the bits of what is still to be fetched from `blob`."""
-    step = _decode_open(row[7])
+    step = decode_open(row[7])
     step.due, step.lease, step.started, step.polls, step.worker = row[2:7]
     if row[9] is not None:
         step.input = decode_any(row[9])

@@ -30,9 +30,10 @@ from pelton.kernel.model.reads import (
     VarsKey,
 )
 from pelton.kernel.model.state import OpenStep, Run, Step
-from pelton.store.sqlite.reader import TOP, Reader, Voids
+from pelton.store.packing import decode_any, decode_held, decode_run, decode_thread
+from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
-from pelton.store.sqlite.rows import decode_any, decode_held, decode_run, decode_thread
+from pelton.store.voids import Voids
 
 HELD_LIMIT = 100
 MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all runs are scanned from the end

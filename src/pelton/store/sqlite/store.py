@@ -19,6 +19,16 @@ from msgspec import msgpack
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
 from pelton.store.group import Committed, Group
+from pelton.store.packing import (
+    UNFIT,
+    decode_any,
+    decode_dead,
+    decode_definition,
+    decode_delivery,
+    decode_event,
+    decode_held,
+    decode_inbox,
+)
 from pelton.store.port import Counts, HandlerChange, StoreFailed
 from pelton.store.rows import (
     DeadLetter,
@@ -33,21 +43,12 @@ from pelton.store.rows import (
     TimerRow,
     WaitKeyRow,
 )
-from pelton.store.sqlite.encode import UNFIT, Encoded, Numbers, Told, entangled
+from pelton.store.sqlite.encode import Encoded, Numbers, Told, entangled
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
-from pelton.store.sqlite.rows import (
-    decode_any,
-    decode_dead,
-    decode_definition,
-    decode_delivery,
-    decode_event,
-    decode_held,
-    decode_inbox,
-    event_ident,
-)
+from pelton.store.sqlite.rows import event_ident
 from pelton.store.sqlite.runs import RunReads
 from pelton.store.sqlite.schema import migrate
 

@@ -1,0 +1,211 @@
+"""Reading runs and their steps out of the tables: the answers to the kernel's keys, pages of steps, lists of runs.
+
+Ended steps inside a run's void ranges are passed over. Open rows are never void: a rewind closes or keeps them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from pelton.kernel.model.reads import (
+    EndedKey,
+    FragmentKey,
+    Held,
+    HeldKey,
+    IterationKey,
+    NewestBelowKey,
+    NewestKey,
+    OpenKey,
+    ParkedKey,
+    RecordKey,
+    SlotKey,
+    StepKey,
+    ThreadKey,
+    ThreadsKey,
+    VarKey,
+    VarsKey,
+)
+from pelton.kernel.model.state import OpenStep, Run, Step
+from pelton.store.memory.records import RecordReads
+from pelton.store.memory.table import LAST, PRIMARY
+from pelton.store.memory.tables import Tables
+from pelton.store.packing import decode_any, decode_held, decode_run, decode_step, decode_thread
+from pelton.store.port import Counts
+from pelton.store.voids import Voids
+
+HELD_LIMIT = 100
+PARKED_LIMIT = 1000
+NAMED_LIMIT = 1000
+TOP = (1 << 63) - 1
+
+
+class RunReads:
+    def __init__(self, tables: Tables, records: RecordReads, counts: Counts) -> None:
+        self._tables = tables
+        self._counts = counts
+        self._answers: dict[type, Callable[[Run, Any], Any]] = {
+            NewestKey: lambda run, key: self.newest(run, key.slot),
+            NewestBelowKey: lambda run, key: self._latest(run, "slot", (key.slot,), key.n),
+            ParkedKey: self._parked,
+            SlotKey: lambda run, key: self._latest(run, "place", (key.slot, key.it, key.scope)),
+            IterationKey: self._iteration,
+            StepKey: self._step,
+            OpenKey: lambda run, key: self.opens(tables.open.under(PRIMARY, run.key)),
+            EndedKey: self._ended,
+            VarKey: self._var,
+            VarsKey: self._vars,
+            ThreadKey: self._thread,
+            ThreadsKey: self._threads,
+            FragmentKey: self._fragments,
+            RecordKey: lambda run, key: records.record(run.key, 0),
+            HeldKey: self._held,
+        }
+
+    def answer(self, run: Run, key: Any) -> Any:
+        """Raises TypeError for a key that is not about one run."""
+        answer = self._answers.get(type(key))
+        if answer is None:
+            raise TypeError(f"{type(key).__name__} is not a question about one run: the runtime answers it")
+        return answer(run, key)
+
+    def head(self, key: int) -> Run | None:
+        row = self._tables.runs.get(key)
+        if row is None:
+            return None
+        self._counts.rows_read += 1
+        return decode_run(row.head)
+
+    def open(self, key: int, n: int) -> OpenStep | None:
+        row = self._tables.open.get((key, n))
+        if row is None:
+            return None
+        self._counts.rows_read += 1
+        step = copy.copy(row.step)
+        step.input, step.output, step.waits = map(decode_any, row.parts)
+        return step
+
+    def opens(self, keys: Any) -> list[OpenStep]:
+        return [step for key in keys if (step := self.open(*key)) is not None]
+
+    def ended(self, key: int, n: int) -> Step | None:
+        row = self._tables.steps.get((key, n))
+        if row is None:
+            return None
+        self._counts.rows_read += 1
+        return decode_step(row.body)
+
+    # ---- one key each
+
+    def newest(self, run: Run, slot: str) -> OpenStep | Step | None:
+        return self._latest(run, "slot", (slot,))
+
+    def _latest(self, run: Run, index: str, place: tuple[Any, ...], below: int = TOP) -> OpenStep | Step | None:
+        """The highest number below `below` at a place of an index of both tables, open or ended, not void."""
+        low, high = (run.key, *place), (run.key, *place, below)
+        opened = self._tables.open.last(index, low, high)
+        ended = self._not_void(run, lambda limit: self._tables.steps.last(index, low, (run.key, *place, min(limit, below))))
+        return self._later(run, opened[1] if opened is not None else None, ended)
+
+    def _iteration(self, run: Run, key: IterationKey) -> OpenStep | Step | None:
+        """Over all scopes: looks at as many rows as there are of that slot and iteration."""
+        place = (run.key, key.slot, key.it)
+        opened = max((n for _, n in self._tables.open.under("place", *place)), default=None)
+        voids = Voids(run.voids)
+        ended = max((n for _, n in self._tables.steps.under("place", *place) if voids.low(n) is None), default=None)
+        return self._later(run, opened, ended)
+
+    def _step(self, run: Run, key: StepKey) -> OpenStep | Step | None:
+        found = self.open(run.key, key.n)
+        if found is not None or Voids(run.voids).low(key.n) is not None:
+            return found
+        return self.ended(run.key, key.n)
+
+    def _ended(self, run: Run, key: EndedKey) -> list[Step]:
+        found: list[Step] = []
+        for low, high in reversed(Voids(run.voids).gaps(key.low, key.high)):
+            numbers = self._tables.steps.back(PRIMARY, (run.key, low), (run.key, high))
+            found += [step for place in islice(numbers, key.limit - len(found)) if (step := self.ended(*place)) is not None]
+        return found
+
+    def _parked(self, run: Run, key: ParkedKey) -> list[OpenStep]:
+        return self.opens(islice(self._tables.open.back(PRIMARY, (run.key,), (run.key, 0)), PARKED_LIMIT))
+
+    def _var(self, run: Run, key: VarKey) -> list[Any] | None:
+        value = self._tables.variables.get((run.key, key.thread, key.name))
+        if value is None:
+            return None
+        self._counts.rows_read += 1
+        return [decode_any(value)]
+
+    def _vars(self, run: Run, key: VarsKey) -> dict[str, Any]:
+        variables = self._tables.variables
+        found = {place[2]: decode_any(variables.rows[place]) for place in variables.under(PRIMARY, run.key, key.thread)}
+        self._counts.rows_read += len(found)
+        return found
+
+    def _thread(self, run: Run, key: ThreadKey) -> Any:
+        body = self._tables.threads.get((run.key, key.no))
+        return None if body is None else decode_thread(body)
+
+    def _threads(self, run: Run, key: ThreadsKey) -> Any:
+        threads = self._tables.threads
+        return [decode_thread(threads.rows[place]) for place in threads.under(PRIMARY, run.key)]
+
+    def _fragments(self, run: Run, key: FragmentKey) -> Any:
+        fragments = self._tables.fragments
+        return [(*place[1:], decode_any(fragments.rows[place])) for place in fragments.under(PRIMARY, run.key)]
+
+    def _held(self, run: Run, key: HeldKey) -> list[Held]:
+        held = self._tables.held
+        if key.key:
+            ids = held.under("key", run.ns, key.name, key.key)
+        else:
+            ids = (each for each in held.under("run", run.key) if not key.name or held.rows[each].name == key.name)
+        rows = [decode_held(held.rows[each].body) for each in islice(ids, HELD_LIMIT)]
+        self._counts.rows_read += len(rows)
+        return [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
+
+    def _not_void(self, run: Run, below: Callable[[int], tuple[int, int] | None]) -> int | None:
+        """The highest number that is not void. `below` gives the highest key under a number."""
+        voids = Voids(run.voids)
+        found = below(TOP)
+        while found is not None and (low := voids.low(found[1])) is not None:
+            found = below(low)
+        return None if found is None else found[1]
+
+    def _later(self, run: Run, opened: int | None, ended: int | None) -> OpenStep | Step | None:
+        if opened is not None and (ended is None or opened > ended):
+            return self.open(run.key, opened)
+        return None if ended is None else self.ended(run.key, ended)
+
+    # ---- lists
+
+    def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
+        found: list[OpenStep | Step] = []
+        for low, high in Voids(run.voids).gaps(after + 1, TOP):
+            numbers = self._tables.steps.keys(PRIMARY, (run.key, low), (run.key, high))
+            found += [step for place in islice(numbers, limit - len(found)) if (step := self.ended(*place)) is not None]
+        found += self.opens(islice(self._tables.open.keys(PRIMARY, (run.key, max(after + 1, 1)), (run.key, LAST)), limit))
+        found.sort(key=lambda step: step.n)
+        return found[:limit]
+
+    def runs(self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int) -> list[Run]:
+        rows = self._tables.runs.rows
+        index, place = ("process", (ns, process)) if process else ("all", (ns,))
+        keys = (
+            key
+            for key in self._tables.runs.back(index, place, (*place, before or TOP))
+            if since <= rows[key].created < (until or TOP) and (live is None or rows[key].live == live)
+        )
+        found = [decode_run(rows[key].head) for key in islice(keys, limit)]
+        self._counts.rows_read += len(found)
+        return found
+
+    def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
+        names = self._tables.names
+        place = (ns, kind, text, process) if process else (ns, kind, text)
+        found = {key[4] for key in names.under(PRIMARY, *place) if names.rows[key].live or not live}
+        return sorted(found, reverse=True)[:NAMED_LIMIT]

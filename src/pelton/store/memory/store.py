@@ -1,0 +1,329 @@
+"""MemoryStore: a `Store` in the memory of this process, for tests and trials.
+
+It keeps the whole of the port's contract but for durability: what was committed is there for as long as the object is, over a
+`close` and another `open` too. A commit takes effect at once, and gives others their turn before it answers.
+
+Cost: a few microseconds a row; memory for all that was ever written and not removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+from pelton.kernel.model.state import OpenStep, Record, Run, Step
+from pelton.store.group import Committed, Group
+from pelton.store.memory.records import RecordReads
+from pelton.store.memory.runs import TOP, RunReads
+from pelton.store.memory.table import LAST, PRIMARY
+from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody
+from pelton.store.memory.writes import Writes
+from pelton.store.packing import (
+    decode_any,
+    decode_dead,
+    decode_definition,
+    decode_delivery,
+    decode_event,
+    decode_held,
+    decode_inbox,
+)
+from pelton.store.port import Counts, HandlerChange, StoreFailed
+from pelton.store.rows import (
+    DeadLetter,
+    DefinitionRow,
+    Delivery,
+    EventRow,
+    HeldRow,
+    InboxRow,
+    LogRow,
+    ResultRow,
+    SeenRow,
+    TimerRow,
+    WaitKeyRow,
+)
+
+READS_LIMIT = 1000
+
+
+class MemoryStore:
+    """`clock`: epoch milliseconds; the system's by default."""
+
+    def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
+        self.counts = Counts()
+        self._clock = clock or _system_clock()
+        self._last = 0
+        self._secret = os.urandom(32)
+        self._writes = Writes()
+        self._tables = self._writes.tables
+        self._records = RecordReads(self._tables, self.counts)
+        self._runs = RunReads(self._tables, self._records, self.counts)
+        self._open = False
+        self._failure = asyncio.Event()  # never set: memory does not fail
+
+    # ---- life
+
+    async def open(self) -> None:
+        """Raises StoreFailed when it is open."""
+        if self._open:
+            raise StoreFailed("this memory store is open already")
+        self._open = True
+
+    async def close(self) -> None:
+        self._open = False
+
+    async def lost(self) -> str:
+        """Never returns."""
+        await self._failure.wait()
+        return ""
+
+    def now(self) -> int:
+        self._last = max(self._last, self._clock())
+        return self._last
+
+    @property
+    def secret(self) -> bytes:
+        return self._secret
+
+    # ---- writing
+
+    async def commit(self, groups: Sequence[Group]) -> list[Committed]:
+        """Raises StoreFailed when it is not open."""
+        if not self._open:
+            raise StoreFailed("the store is closed")
+        outcomes = [self._writes.apply(group) for group in groups]
+        self.counts.commits += 1 if groups else 0
+        self.counts.rows_written = self._writes.rows_written
+        if any(group.has("results") for group in groups):
+            self._writes.drop_results(self.now())
+        await asyncio.sleep(0)
+        return outcomes
+
+    # ---- runs
+
+    async def head(self, key: int) -> Run | None:
+        return self._runs.head(key)
+
+    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
+        return [self._runs.answer(run, key) for key in keys]
+
+    async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:
+        return self._runs.open(run.key, n), [self._runs.newest(run, slot) for slot in slots]
+
+    async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
+        return self._runs.steps(run, after, limit)
+
+    async def runs(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        before: int = 0,
+        since: int = 0,
+        until: int = 0,
+        limit: int = 100,
+    ) -> list[Run]:
+        return self._runs.runs(ns, process, live, before, since, until, limit)
+
+    async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
+        return self._runs.run_keys(ns, kind, process, text, live)
+
+    async def logs(self, run: int, n: int, limit: int) -> list[LogRow]:
+        logs = self._tables.logs
+        return [LogRow(run, n, *logs.rows[key]) for key in islice(logs.under(PRIMARY, run, n), limit)]
+
+    # ---- records
+
+    async def record(self, run: int, at: int = 0) -> Record | None:
+        return self._records.record(run, at)
+
+    async def past(self, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+        return self._records.past(run, after, limit)
+
+    async def records(
+        self,
+        ns: str,
+        *,
+        process: str = "",
+        at: int = 0,
+        live: bool | None = None,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[Record]:
+        return self._records.records(ns, process, at, live, after, limit)
+
+    async def candidates(
+        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+    ) -> list[int] | None:
+        return self._records.candidates(ns, process, conjuncts, most)
+
+    async def records_of(self, runs: Sequence[int]) -> list[Record]:
+        return [found for run in runs[:READS_LIMIT] if (found := self._records.record(run, 0)) is not None]
+
+    # ---- rendezvous
+
+    async def rendezvous(self, ns: str, name: str, key: str) -> int:
+        return self._tables.rendezvous.get((ns, name, key)) or 0
+
+    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]:
+        waits = self._tables.waits
+        return [WaitKeyRow(*place, waits.rows[place]) for place in islice(waits.under("since", ns, name, key), limit)]
+
+    async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]:
+        return self._held("key", (ns, name, key), limit)
+
+    async def held_for(self, run: int, limit: int) -> list[HeldRow]:
+        return self._held("run", (run,), limit)
+
+    async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
+        return self._held("ns", (ns,), limit)
+
+    async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
+        held = self._tables.held
+        ids = list(held.under("key", ns, name, key) if name or key else held.under("key", ns))
+        return len(ids), sum(len(held.rows[each].body) for each in ids)
+
+    async def results(self, job: int, after: tuple[int, int], limit: int) -> list[ResultRow]:
+        results, (run, n) = self._tables.results, after
+        keys = islice(results.keys(PRIMARY, (job, run, n + 1), (job, LAST)), limit)
+        return [ResultRow(*key, *results.rows[key]) for key in keys]
+
+    async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
+        held = self._tables.held
+        return [decode_held(held.rows[each].body) for each in islice(held.keys("expires", (), (now + 1,)), limit)]
+
+    def _held(self, index: str, place: tuple[Any, ...], limit: int) -> list[HeldRow]:
+        held = self._tables.held
+        return [decode_held(held.rows[each].body) for each in islice(held.under(index, *place), limit)]
+
+    # ---- work, timers, inbox, outbox
+
+    async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
+        low: tuple[Any, ...] = (queue,)
+        if after is not None:
+            priority, due, run, n = after
+            low = (queue, -priority, due, run, n + 1)
+        return self._runs.opens(islice(self._tables.open.keys("work", low, (queue, LAST)), limit))
+
+    async def queue_sizes(self, handed_out: bool = True) -> dict[str, int]:
+        rows = (row.step for row in self._tables.open.rows.values())
+        return dict(Counter(step.queue for step in rows if step.queue and (handed_out or not step.lease)))
+
+    async def leased(self, before: int, limit: int) -> list[OpenStep]:
+        return self._runs.opens(islice(self._tables.open.keys("lease", (), (before,)), limit))
+
+    async def timers(self, before: int, limit: int) -> list[TimerRow]:
+        timers = self._tables.timers
+        return [TimerRow(*key, *timers.rows[key]) for key in islice(timers.keys("due", (), (before,)), limit)]
+
+    async def inbox(self, limit: int) -> list[InboxRow]:
+        pending = self._tables.pending
+        return [decode_inbox(pending.rows[key].body) for key in islice(pending.under("due"), limit)]
+
+    async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]:
+        found: list[Delivery] = []
+        for number in islice(self._tables.deliveries.keys("number", (after + 1,), (LAST,)), limit):
+            kept = self._tables.deliveries.rows[number]
+            row = decode_delivery(kept.body)
+            row.number, row.tries, row.due, row.error = number, kept.tries, kept.due, kept.error
+            found.append(row)
+        return found
+
+    async def dead(self, ns: str, limit: int, after: int = 0) -> list[DeadLetter]:
+        letters = self._tables.dead
+        return [_dead(number, letters.rows[number]) for number in islice(letters.keys("ns", (ns, after + 1), (ns, LAST)), limit)]
+
+    async def dead_letter(self, number: int) -> DeadLetter | None:
+        row = self._tables.dead.get(number)
+        return None if row is None else _dead(number, row)
+
+    # ---- events
+
+    async def event(self, ns: str, key: int) -> EventRow | None:
+        row = self._tables.events.get(key)
+        return None if row is None or row.ns != ns else _event(row)
+
+    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
+        key = self._tables.event_ids.get((ns, source, event_id))
+        return None if key is None else _event(self._tables.events.rows[key])
+
+    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
+        events = self._tables.events
+        index, place = ("type", (ns, type)) if type else ("ns", (ns,))
+        low, high = (*place, after + 1 if after else -TOP), (*place, before or TOP)
+        keys = events.keys(index, low, high) if after else events.back(index, low, high)
+        return [_event(events.rows[key]) for key in islice(keys, limit)]
+
+    async def seen(self, ns: str, source: str, after: str, limit: int) -> list[SeenRow]:
+        seen = self._tables.seen
+        low = (ns, source, after + "\0") if after else (ns, source)
+        return [SeenRow(*key, seen.rows[key]) for key in islice(seen.keys(PRIMARY, low, (ns, source, LAST)), limit)]
+
+    # ---- definitions
+
+    async def definition(self, id: int) -> DefinitionRow | None:
+        row = self._tables.definitions.get(id)
+        return None if row is None else _definition(row)
+
+    async def definitions(
+        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
+    ) -> list[DefinitionRow]:
+        definitions = self._tables.definitions
+        low: tuple[Any, ...] = (ns, kind, name) if name else (ns, kind, after + "\0") if after else (ns, kind)
+        high = (ns, kind, name, LAST) if name else (ns, kind, LAST)
+        rows = (definitions.rows[key] for key in definitions.keys("time" if at else "live", low, high))
+        wanted = (
+            row
+            for row in rows
+            if version in (0, row.version) and (not at or (row.since <= at and (not row.until or row.until > at)))
+        )
+        return [_definition(row) for row in islice(wanted, limit or None)]
+
+    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
+        found = next(self._tables.definitions.under("bound", ns, hash), None)
+        return None if found is None else _definition(self._tables.definitions.rows[found])
+
+    async def live_definitions(self, ns: str, kind: str) -> list[int]:
+        return list(self._tables.definitions.under("live", ns, kind))
+
+    async def handler_counter(self, ns: str) -> int:
+        return self._tables.counters.get(ns) or 0
+
+    async def handler_changes(self, ns: str, after: int, limit: int) -> list[HandlerChange]:
+        found: list[HandlerChange] = []
+        for key in islice(self._tables.changes.keys(PRIMARY, (ns, after + 1), (ns, LAST)), limit):
+            gone, come = self._tables.changes.rows[key]
+            row = self._tables.definitions.get(come)
+            found.append(HandlerChange(key[1], gone, None if row is None else _definition(row)))
+        return found
+
+    async def health(self) -> dict[str, Any]:
+        return {"store": "memory", "runs": len(self._tables.runs.rows), "events": len(self._tables.events.rows)}
+
+
+def _system_clock() -> Callable[[], int]:
+    ahead = time.time_ns() - time.monotonic_ns()
+    return lambda: (time.monotonic_ns() + ahead) // 1_000_000
+
+
+def _dead(number: int, row: DeadBody) -> DeadLetter:
+    letter = decode_dead(row.body)
+    letter.number = number
+    return letter
+
+
+def _event(row: EventBody) -> EventRow:
+    event = decode_event(row.body)
+    event.decisions, event.effects, event.state = decode_any(row.outcome)
+    return event
+
+
+def _definition(row: DefinitionBody) -> DefinitionRow:
+    found = decode_definition(row.body)
+    found.until = row.until
+    return found

@@ -1,0 +1,217 @@
+"""The tables of the memory store: what each is keyed by, how its rows look, and in which orders it is read.
+
+What callers may change is kept packed, and unpacked anew for each reader, so that nobody holds a row of the store itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pelton.kernel.model.state import OpenStep
+from pelton.store.memory.table import Entry, Journal, Table
+
+
+class RunRow(NamedTuple):
+    """`listed`: whether it is in lists of runs; a placeholder is not."""
+
+    ns: str
+    process: str
+    listed: bool
+    live: bool
+    rev: int
+    created: int
+    head: bytes
+
+
+class OpenRow(NamedTuple):
+    """`step` is never changed and has no parts; `parts`: its input, output and waits."""
+
+    step: OpenStep
+    parts: tuple[bytes, bytes, bytes]
+
+
+class StepRow(NamedTuple):
+    slot: str
+    scope: int
+    it: int
+    body: bytes
+
+
+class RecordRow(NamedTuple):
+    """`born`: since when the run's first value was good. `body` None: there is no document any more."""
+
+    ns: str
+    process: str
+    listed: bool
+    born: int
+    since: int
+    number: int
+    live: bool
+    body: bytes | None
+
+
+class PastRow(NamedTuple):
+    until: int
+    number: int
+    live: bool
+    body: bytes
+
+
+class AttributeRow(NamedTuple):
+    ns: str
+    process: str
+    listed: bool
+
+
+class TimerValue(NamedTuple):
+    epoch: int
+    due: int
+
+
+class HeldBody(NamedTuple):
+    ns: str
+    run: int
+    name: str
+    key: str
+    posted: int
+    expires: int
+    body: bytes
+
+
+class NameRow(NamedTuple):
+    live: bool
+    unique: bool
+
+
+class EventBody(NamedTuple):
+    """`outcome`: decisions, effects and state, which may change later."""
+
+    ns: str
+    type: str
+    body: bytes
+    outcome: bytes
+
+
+class DeliveryBody(NamedTuple):
+    tries: int
+    due: int
+    error: str
+    body: bytes
+
+
+class DeadBody(NamedTuple):
+    ns: str
+    body: bytes
+
+
+class PendingBody(NamedTuple):
+    run: int
+    due: int
+    parked: bool
+    body: bytes
+
+
+class DefinitionBody(NamedTuple):
+    ns: str
+    kind: str
+    name: str
+    version: int
+    since: int
+    until: int
+    hash: bytes
+    body: bytes
+
+
+class ResultBody(NamedTuple):
+    at: int
+    outcome: str
+    detail: str
+
+
+class Tables:
+    def __init__(self, journal: Journal) -> None:
+        self.runs: Table[int, RunRow] = Table(
+            journal,
+            process=lambda key, row: (row.ns, row.process, key) if row.listed else None,
+            all=lambda key, row: (row.ns, key) if row.listed else None,
+        )
+        self.open: Table[tuple[int, int], OpenRow] = Table(
+            journal,
+            ordered=True,
+            slot=lambda key, row: (key[0], row.step.slot, key[1]) if key[1] >= 0 else None,
+            place=lambda key, row: (key[0], row.step.slot, row.step.it, row.step.scope, key[1]) if key[1] >= 0 else None,
+            work=_ready,
+            lease=_leased,
+        )
+        self.steps: Table[tuple[int, int], StepRow] = Table(
+            journal,
+            ordered=True,
+            slot=lambda key, row: (key[0], row.slot, key[1]),
+            place=lambda key, row: (key[0], row.slot, row.it, row.scope, key[1]),
+        )
+        self.threads: Table[tuple[int, int], bytes] = Table(journal, ordered=True)
+        self.variables: Table[tuple[int, int, str], bytes] = Table(journal, ordered=True)
+        self.fragments: Table[tuple[int, int, str], bytes] = Table(journal, ordered=True)
+        self.records: Table[int, RecordRow] = Table(
+            journal,
+            process=lambda key, row: (row.ns, row.process, key) if row.listed else None,
+            all=lambda key, row: (row.ns, key) if row.listed else None,
+        )
+        self.past: Table[tuple[int, int], PastRow] = Table(journal, ordered=True)
+        self.attributes: Table[tuple[int, str, str], AttributeRow] = Table(
+            journal,
+            ordered=True,
+            process=lambda key, row: (row.ns, row.process, key[1], key[2], key[0]) if row.listed else None,
+            all=lambda key, row: (row.ns, key[1], key[2], key[0]) if row.listed else None,
+        )
+        self.timers: Table[tuple[int, int, str], TimerValue] = Table(journal, ordered=True, due=lambda key, row: (row.due, *key))
+        self.rendezvous: Table[tuple[str, str, str], int] = Table(journal)
+        self.waits: Table[tuple[str, str, str, int, int], int] = Table(
+            journal, since=lambda key, opened: (*key[:3], opened, *key[3:]), step=lambda key, opened: key[3:]
+        )
+        self.held: Table[int, HeldBody] = Table(
+            journal,
+            key=lambda key, row: (row.ns, row.name, row.key, row.posted, key) if not row.run else None,
+            run=lambda key, row: (row.run, row.posted, key) if row.run else None,
+            ns=lambda key, row: (row.ns, row.posted, key),
+            expires=lambda key, row: (row.expires, key) if row.expires else None,
+        )
+        self.names: Table[tuple[str, str, str, str, int], NameRow] = Table(
+            journal, ordered=True, run=lambda key, row: (key[4], *key[:4])
+        )
+        self.events: Table[int, EventBody] = Table(
+            journal, ns=lambda key, row: (row.ns, key), type=lambda key, row: (row.ns, row.type, key)
+        )
+        self.event_ids: Table[tuple[str, str, str], int] = Table(journal)
+        self.deliveries: Table[int, DeliveryBody] = Table(journal, number=lambda key, row: (key,))
+        self.dead: Table[int, DeadBody] = Table(journal, ns=lambda key, row: (row.ns, key))
+        self.pending: Table[int, PendingBody] = Table(
+            journal, due=lambda key, row: None if row.parked else (row.due, key), run=lambda key, row: (row.run, key)
+        )
+        self.definitions: Table[int, DefinitionBody] = Table(
+            journal,
+            time=lambda key, row: (row.ns, row.kind, row.name, row.version, row.since),
+            live=lambda key, row: None if row.until else (row.ns, row.kind, row.name, row.version),
+            bound=lambda key, row: (row.ns, row.hash, key) if row.kind == "bound" else None,
+        )
+        self.counters: Table[str, int] = Table(journal)
+        self.changes: Table[tuple[str, int], tuple[int, int]] = Table(journal, ordered=True)
+        self.results: Table[tuple[int, int, int], ResultBody] = Table(journal, ordered=True, at=lambda key, row: (row.at,))
+        self.seen: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
+        self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True)
+
+    def live_definition(self, ns: str, kind: str, name: str, version: int) -> int:
+        """Its id; 0 when there is none."""
+        return next(self.definitions.under("live", ns, kind, name, version), 0)
+
+
+def _ready(key: tuple[int, int], row: OpenRow) -> Entry | None:
+    step = row.step
+    return (step.queue, -step.priority, step.due, *key) if step.queue and not step.lease else None
+
+
+def _leased(key: tuple[int, int], row: OpenRow) -> Entry | None:
+    step = row.step
+    if not step.queue or not step.lease:
+        return None
+    return (min(step.lease, step.started + step.limit) if step.limit > 0 else step.lease, *key)

@@ -1,0 +1,376 @@
+"""A commit group applied to the tables, or not at all.
+
+The order of the changes is the one that the port's users count on: conditions first; rows that replace one of the same number
+after it has gone; removals last.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from pelton.kernel.model.state import OpenStep, RunStatus
+from pelton.kernel.model.transition import UNSET
+from pelton.store.group import Committed, DefinitionWrite, Group, LeaseWrite, RunWrite
+from pelton.store.memory.table import LAST, PRIMARY, Journal
+from pelton.store.memory.tables import (
+    AttributeRow,
+    DeadBody,
+    DefinitionBody,
+    DeliveryBody,
+    EventBody,
+    HeldBody,
+    NameRow,
+    OpenRow,
+    PastRow,
+    PendingBody,
+    RecordRow,
+    ResultBody,
+    RunRow,
+    StepRow,
+    Tables,
+    TimerValue,
+)
+from pelton.store.packing import UNFIT, pack
+from pelton.store.rows import DeadLetter, Delivery, EventRow, RunKeyRow
+
+RESULTS = 7 * 86_400_000  # milliseconds for which results of jobs are kept
+
+
+class GroupLost(Exception):
+    """A condition of the group did not hold; the text says which."""
+
+
+class Writes:
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.tables = Tables(self.journal)
+        self.rows_written = 0
+        self._delivery = 0
+        self._dead = 0
+        self._line = 0
+        self._numbers: list[int] = []
+        self._dead_numbers: list[int] = []
+
+    def apply(self, group: Group) -> Committed:
+        self._numbers, self._dead_numbers = [], []
+        try:
+            self._check(group)
+            for write in group.runs:
+                self._run(write)
+            self._waiting(group)
+            self._names(group)
+            self._events(group)
+            self._leaving(group)
+            self._rest(group)
+            for run in group.remove_runs:
+                self._remove(run)
+        except GroupLost as lost:
+            self.journal.undo()
+            return Committed(group.number, False, str(lost))
+        except UNFIT as error:
+            self.journal.undo()
+            return Committed(group.number, False, f"invalid: {error}")
+        self.rows_written += self.journal.keep()
+        return Committed(group.number, True, "", self._numbers, self._dead_numbers)
+
+    def drop_results(self, now: int) -> None:
+        """Those that have been kept long enough."""
+        for key in list(self.tables.results.keys("at", (), (now - RESULTS,))):
+            self.tables.results.drop(key)
+        self.journal.keep()
+
+    def _check(self, group: Group) -> None:
+        t = self.tables
+        for key, revision in group.reads:
+            row = t.runs.get(key)
+            if (-1 if row is None else row.rev) != revision:
+                raise GroupLost(f"run {key}")
+        for ns, counter in group.handlers:
+            if (t.counters.get(ns) or 0) != counter:
+                raise GroupLost(f"handlers {ns}")
+        for definition in group.definitions:
+            ns, kind, name, version = definition.ns, definition.kind, definition.name, definition.version
+            if definition.expected >= 0 and t.live_definition(ns, kind, name, version) != definition.expected:
+                raise GroupLost(f"definition {kind} {name} of {ns}")
+        for ns, name, key_text, revision in group.rendezvous:
+            if (t.rendezvous.get((ns, name, key_text)) or 0) != revision:
+                raise GroupLost(f"rendezvous {name} {key_text} of {ns}")
+            t.rendezvous.put((ns, name, key_text), revision + 1)
+
+    # ---- runs
+
+    def _run(self, write: RunWrite) -> None:
+        t, key = self.tables, write.run.key
+        head = self._head(write)
+        self._steps(write)
+        for thread in write.threads:
+            t.threads.put((key, thread.no), pack(thread))
+        for no, name, value in write.variables:
+            if value is UNSET:
+                t.variables.drop((key, no, name))
+            else:
+                t.variables.put((key, no, name), pack(value))
+        for n, node, value in write.fragments:
+            t.fragments.put((key, n, node), pack(value))
+        self._record(write, head)
+        self._attributes(write, head)
+        for low, high, scope, it in write.purges:
+            for place in list(t.steps.keys(PRIMARY, (key, low), (key, high))):
+                step_row = t.steps.rows[place]
+                if not scope or (step_row.scope == scope and step_row.it < it):
+                    t.steps.drop(place)
+
+    def _steps(self, write: RunWrite) -> None:
+        t, key = self.tables, write.run.key
+        opened, ended = {step.n for step in write.opened}, {step.n for step in write.ended}
+        self._drop_open(key, opened.intersection(write.closed))
+        for n in ended.intersection(write.reopened):
+            t.steps.drop((key, n))
+        for step in write.ended:
+            if t.steps.get((key, step.n)) is not None:
+                raise GroupLost(f"step {step.n} of run {key}")
+            t.steps.put((key, step.n), StepRow(step.slot, step.scope, step.it, pack(step)))
+        for row in write.opened:
+            if t.open.get((key, row.n)) is not None:
+                raise GroupLost(f"open row {row.n} of run {key}")
+            t.open.put((key, row.n), _open_row(row))
+        for row, wide in write.changed:
+            before = t.open.get((key, row.n))
+            if before is not None:
+                t.open.put((key, row.n), _open_row(row) if wide else OpenRow(_bare(row), before.parts))
+        self._drop_open(key, set(write.closed) - opened)
+        for n in write.reopened:
+            if n not in ended:
+                t.steps.drop((key, n))
+
+    def _drop_open(self, key: int, numbers: Iterable[int]) -> None:
+        for n in numbers:
+            self.tables.open.drop((key, n))
+
+    def _head(self, write: RunWrite) -> RunRow:
+        run, runs = write.run, self.tables.runs
+        before = runs.get(run.key)
+        if (-1 if before is None else before.rev) != write.expected:
+            raise GroupLost(f"run {run.key}")
+        placeholder = run.status == RunStatus.EXPECTED
+        live = not placeholder and run.status < RunStatus.COMPLETED
+        process, listed, created = write.process, not placeholder, run.created
+        if before is not None and (placeholder or not write.process):
+            process, listed, created = before.process, before.listed, before.created
+        head = RunRow(run.ns, process, listed, live, run.rev, created, pack(run))
+        runs.put(run.key, head)
+        return head
+
+    def _record(self, write: RunWrite, head: RunRow) -> None:
+        t, key, record, past = self.tables, write.run.key, write.record, write.past
+        if record is not None or write.unrecorded:
+            before = t.records.get(key)
+            if before is not None:
+                born = before.born
+            elif past:
+                born = past[0][0].since
+            else:
+                born = 0 if record is None else record.since
+            where = (before.ns, before.process, before.listed) if before is not None else head[:3]
+            if record is not None:
+                row = RecordRow(*where, born, record.since, record.number, record.live, pack(record.body))
+            else:
+                row = RecordRow(*where, born, past[-1][1] if past else 0, 0, False, None)
+            t.records.put(key, row)
+            for was, until in past:
+                if t.past.get((key, was.since)) is not None:
+                    raise GroupLost(f"past value {was.since} of run {key}")
+                t.past.put((key, was.since), PastRow(until, was.number, was.live, pack(was.body)))
+
+    def _attributes(self, write: RunWrite, head: RunRow) -> None:
+        attributes, key = self.tables.attributes, write.run.key
+        for name, text, there in write.attributes:
+            if not there:
+                attributes.drop((key, name, text))
+        for name, text, there in write.attributes:
+            if there and attributes.get((key, name, text)) is None:
+                attributes.put((key, name, text), AttributeRow(*head[:3]))
+
+    # ---- timers, held events, waits and names
+
+    def _waiting(self, group: Group) -> None:
+        t = self.tables
+        for run, n, arm in group.clear_timers:
+            if arm:
+                t.timers.drop((run, n, arm))
+            else:
+                t.timers.drop_under(PRIMARY, run, n)
+        for run, n, arm, epoch in group.stale_timers:
+            timer = t.timers.get((run, n, arm))
+            if timer is not None and timer.epoch == epoch:
+                t.timers.drop((run, n, arm))
+        for row in group.timers:
+            t.timers.put((row.run, row.n, row.arm), TimerValue(row.epoch, row.due))
+        for held in group.held:
+            if t.held.get(held.id) is not None:
+                raise GroupLost(f"held {held.id}")
+            t.held.put(held.id, HeldBody(held.ns, held.run, held.name, held.key, held.posted, held.expires, pack(held)))
+        for number in group.release:
+            if not t.held.drop(number):
+                raise GroupLost(f"held {number}")
+        for run, n in group.close_wait_keys:
+            t.waits.drop_under("step", run, n)
+        for wait in group.wait_keys:
+            place = (wait.ns, wait.name, wait.key, wait.run, wait.n)
+            if t.waits.get(place) is None:
+                t.waits.put(place, wait.opened)
+
+    def _names(self, group: Group) -> None:
+        names = self.tables.names
+        for run in group.free_run_keys:
+            for key in list(names.under("run", run)):
+                names.put(key, names.rows[key]._replace(live=False))
+        for name in group.run_keys:
+            if not name.unique:
+                names.put(_name(name), NameRow(True, False))
+        for name in group.run_keys:
+            if name.unique:
+                *place, run = _name(name)
+                if any(names.rows[key].live and key[4] != run for key in names.under(PRIMARY, *place)):
+                    raise GroupLost(f"key {name.kind} {name.text} of {name.ns}")
+                names.put(_name(name), NameRow(True, True))
+
+    # ---- events, and what leaves
+
+    def _events(self, group: Group) -> None:
+        t = self.tables
+        for event in group.events:
+            ident = (event.ns, event.source, event.event_id)
+            if t.event_ids.get(ident) is not None or t.events.get(event.key) is not None:
+                raise GroupLost("event")
+            t.event_ids.put(ident, event.key)
+            t.events.put(event.key, EventBody(event.ns, event.type, _event(event), _outcome(event)))
+        for key, decisions, effects, state in group.event_updates:
+            row = t.events.get(key)
+            if row is not None:
+                t.events.put(key, row._replace(outcome=pack((decisions, effects, state))))
+
+    def _leaving(self, group: Group) -> None:
+        """Numbers are given out in the order of commits; those of a lost group stay unused."""
+        t = self.tables
+        deliveries: list[Delivery] = group.deliveries
+        letters: list[DeadLetter] = group.dead
+        for delivery in deliveries:
+            self._delivery += 1
+            self._numbers.append(self._delivery)
+            t.deliveries.put(self._delivery, DeliveryBody(delivery.tries, delivery.due, delivery.error, pack(delivery)))
+        for number in group.delivered:
+            t.deliveries.drop(number)
+        for number, tries, due, error in group.retried:
+            row = t.deliveries.get(number)
+            if row is not None:
+                t.deliveries.put(number, row._replace(tries=tries, due=due, error=error))
+        for letter in letters:
+            self._dead += 1
+            self._dead_numbers.append(self._dead)
+            t.dead.put(self._dead, DeadBody(letter.ns, pack(letter)))
+        for number in group.dead_removed:
+            t.dead.drop(number)
+
+    # ---- the rest
+
+    def _rest(self, group: Group) -> None:
+        t = self.tables
+        for row in group.inbox:
+            t.pending.put(row.id, PendingBody(row.run, row.due, bool(row.parked), pack(row)))
+        for number in group.inbox_done:
+            t.pending.drop(number)
+        self._definitions(group.definitions)
+        for lease in group.leases:
+            self._lease(lease)
+        for line in group.logs:
+            self._line += 1
+            t.logs.put((line.run, line.n, self._line), (line.at, line.text))
+        for result in group.results:
+            place = (result.job, result.run, result.n)
+            if t.results.get(place) is not None:
+                raise GroupLost(f"result of run {result.run} in job {result.job}")
+            t.results.put(place, ResultBody(result.at, result.outcome, result.detail))
+        for seen in group.seen:
+            name = (seen.ns, seen.source, seen.name)
+            if seen.state:
+                t.seen.put(name, bytes(seen.state))
+            else:
+                t.seen.drop(name)
+
+    def _lease(self, lease: LeaseWrite) -> None:
+        row = self.tables.open.get((lease.run, lease.n))
+        if row is None:
+            return
+        step = copy.copy(row.step)
+        step.lease, step.worker, step.polls, step.started, step.due = (
+            lease.lease, lease.worker, lease.polls, lease.started, lease.due,
+        )  # fmt: skip
+        self.tables.open.put((lease.run, lease.n), OpenRow(step, row.parts))
+
+    def _definitions(self, writes: Iterable[DefinitionWrite]) -> None:
+        t = self.tables
+        written = list(writes)
+        for write in written:
+            if write.counts:  # before anything is closed: what the next value of the counter replaces
+                last = t.changes.last(PRIMARY, (write.ns,), (write.ns, LAST))
+                counter = 1 + max(t.counters.get(write.ns) or 0, last[1] if last is not None else 0)
+                gone = t.live_definition(write.ns, write.kind, write.name, write.version)
+                t.changes.put((write.ns, counter), (gone, write.row.id if write.row is not None else 0))
+        for write in written:
+            live = t.live_definition(write.ns, write.kind, write.name, write.version)
+            if live:
+                t.definitions.put(live, t.definitions.rows[live]._replace(until=write.at))
+        for write in written:
+            self._definition(write)
+        for write in written:
+            if write.counts:
+                t.counters.put(write.ns, (t.counters.get(write.ns) or 0) + 1)
+
+    def _definition(self, write: DefinitionWrite) -> None:
+        row, definitions = write.row, self.tables.definitions
+        if row is None:
+            return
+        line = (write.ns, write.kind, write.name, write.version)
+        later = definitions.count("time", (*line, row.since), (*line, LAST))
+        live = self.tables.live_definition(*line) if not row.until else 0
+        if later or live or definitions.get(row.id) is not None:
+            raise GroupLost(f"definition {write.kind} {write.name} of {write.ns}")
+        definitions.put(row.id, DefinitionBody(*line, row.since, row.until, row.hash, pack(row)))
+
+    def _remove(self, run: int) -> None:
+        t = self.tables
+        t.runs.drop(run)
+        t.records.drop(run)
+        for table in (t.open, t.steps, t.threads, t.variables, t.fragments, t.timers, t.logs, t.past, t.attributes):
+            table.drop_under(PRIMARY, run)
+        t.waits.drop_under("step", run)
+        t.names.drop_under("run", run)
+        t.pending.drop_under("run", run)
+        if run:
+            t.held.drop_under("run", run)
+
+
+def _bare(row: OpenStep) -> OpenStep:
+    bare = copy.copy(row)
+    bare.input = bare.output = bare.waits = None
+    return bare
+
+
+def _open_row(row: OpenStep) -> OpenRow:
+    return OpenRow(_bare(row), (pack(row.input), pack(row.output), pack(row.waits)))
+
+
+def _name(row: RunKeyRow) -> tuple[str, str, str, str, int]:
+    return row.ns, row.kind, row.text, row.process, row.run
+
+
+def _event(event: EventRow) -> bytes:
+    bare = copy.copy(event)
+    bare.decisions, bare.effects = [], []
+    return pack(bare)
+
+
+def _outcome(event: EventRow) -> bytes:
+    return pack((event.decisions, event.effects, event.state))

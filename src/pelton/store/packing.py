@@ -1,0 +1,58 @@
+"""Rows as msgpack and back, as every store keeps them.
+
+JSON may hold integers beyond 64 bits, which msgpack cannot: they go as an extension.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec.msgpack import Decoder, Encoder, Ext
+
+from pelton.kernel.model.state import OpenStep, Run, Step, Thread
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, InboxRow
+
+UNFIT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+"""What a group raises that holds what is not plain data, or a number beyond 64 bits where a column wants one."""
+
+BIG_INT = 1
+
+_encoder = Encoder()
+
+
+def _ext(code: int, data: memoryview) -> Any:
+    if code != BIG_INT:
+        raise ValueError(f"unknown extension {code} in a stored row: the file was written by a newer version")
+    return int(bytes(data))
+
+
+decode_any = Decoder(ext_hook=_ext).decode
+decode_run = Decoder(Run, ext_hook=_ext).decode
+decode_step = Decoder(Step, ext_hook=_ext).decode
+decode_thread = Decoder(Thread, ext_hook=_ext).decode
+decode_held = Decoder(HeldRow, ext_hook=_ext).decode
+decode_event = Decoder(EventRow, ext_hook=_ext).decode
+decode_delivery = Decoder(Delivery, ext_hook=_ext).decode
+decode_dead = Decoder(DeadLetter, ext_hook=_ext).decode
+decode_inbox = Decoder(InboxRow, ext_hook=_ext).decode
+decode_definition = Decoder(DefinitionRow, ext_hook=_ext).decode
+decode_open = Decoder(OpenStep, ext_hook=_ext).decode
+
+
+def pack(value: Any) -> bytes:
+    """Raises TypeError or msgspec.EncodeError when the value is not plain data."""
+    try:
+        return _encoder.encode(value)
+    except OverflowError:
+        return _encoder.encode(_extend(msgspec.to_builtins(value, builtin_types=(bytes,))))
+
+
+def _extend(value: Any) -> Any:
+    if type(value) is int:
+        return value if -(1 << 63) <= value < 1 << 63 else Ext(BIG_INT, str(value).encode())
+    if isinstance(value, dict):
+        return {name: _extend(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_extend(member) for member in value]
+    return value
