@@ -15,7 +15,7 @@ from pelton.store.port import Counts
 Attribute = tuple[str, str, bool]  # name, value, whether the value is only how it begins
 
 
-class RecordReads:
+class MemoryRecords:
     def __init__(self, tables: Tables, counts: Counts) -> None:
         self._tables = tables
         self._counts = counts

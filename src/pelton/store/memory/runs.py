@@ -29,7 +29,7 @@ from pelton.kernel.model.reads import (
     VarsKey,
 )
 from pelton.kernel.model.state import OpenStep, Run, Step
-from pelton.store.memory.records import RecordReads
+from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import Tables
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_step, decode_thread
@@ -42,8 +42,8 @@ NAMED_LIMIT = 1000
 TOP = (1 << 63) - 1
 
 
-class RunReads:
-    def __init__(self, tables: Tables, records: RecordReads, counts: Counts) -> None:
+class MemoryRuns:
+    def __init__(self, tables: Tables, records: MemoryRecords, counts: Counts) -> None:
         self._tables = tables
         self._counts = counts
         self._answers: dict[type, Callable[[Run, Any], Any]] = {

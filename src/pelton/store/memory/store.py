@@ -18,8 +18,8 @@ from typing import Any
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
 from pelton.store.group import Committed, Group
-from pelton.store.memory.records import RecordReads
-from pelton.store.memory.runs import TOP, RunReads
+from pelton.store.memory.records import MemoryRecords
+from pelton.store.memory.runs import TOP, MemoryRuns
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody
 from pelton.store.memory.writes import Writes
@@ -60,8 +60,8 @@ class MemoryStore:
         self._secret = os.urandom(32)
         self._writes = Writes()
         self._tables = self._writes.tables
-        self._records = RecordReads(self._tables, self.counts)
-        self._runs = RunReads(self._tables, self._records, self.counts)
+        self._records = MemoryRecords(self._tables, self.counts)
+        self._runs = MemoryRuns(self._tables, self._records, self.counts)
         self._open = False
         self._failure = asyncio.Event()  # never set: memory does not fail
 
