@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What rooms above the runtime may see of it; only the server puts its parts together.
-FACE = {"api", "ids", "names", "rows", "services"}
+FACE = {"api", "ids", "names", "operations", "rows", "services"}
 FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 
 # What stands directly in a room, in order: each may import those before it, and never one after it.
@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "api",
         "services",
         "watches",
+        "operations",
         "scripting",
         "definitions",
         "commit",
@@ -68,6 +69,20 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "detect",
         "language",
     ),
+    "languages.conductor.expressions": ("times", "loops", "references", "scripts"),
+    "languages.conductor.definitions": (
+        "definition_tree",
+        "sinks",
+        "policies",
+        "annotations",
+        "follow_up",
+        "validate",
+        "compile_tasks",
+        "compile",
+    ),
+    "languages.conductor.runs": ("identifiers", "reports", "view", "starting", "http_task"),
+    "languages.conductor.handlers": ("payloads", "compile"),
+    "languages.conductor.http": ("errors", "api_context", "waiting", "metadata", "events", "runs", "bulk", "tasks"),
     "languages.lusid": (
         "names",
         "times",
