@@ -14,7 +14,6 @@ from bench.task_definitions import WORKFLOW
 from bench.workloads import Plan, posted, row, run_load, server, single
 
 from pelton.client import Client
-from pelton.client.asks import Ask
 
 RATE = Target("rate", 3_000, False)
 LOAD = "task_load"
@@ -28,7 +27,7 @@ def tasks(*kinds: dict[str, Any], handlers: Sequence[dict[str, Any]] = ()) -> It
         with Client(pelton.url) as client:
             for path, documents in (("taskdefinitions", kinds), ("eventhandlers", handlers)):
                 for document in documents:
-                    client.call(Ask("POST", f"{WORKFLOW}/{path}", json.dumps(document).encode()))
+                    client.request("POST", f"{WORKFLOW}/{path}", json.dumps(document).encode())
         yield pelton
 
 

@@ -22,7 +22,6 @@ from bench.table import Row, Target
 from bench.worker import QUEUES
 
 from pelton.client import Client
-from pelton.client.asks import Ask
 
 OFFICIAL = "bench_step"  # as in official_worker.py, whose imports take half a second
 SPARE = 120.0  # seconds beyond the load's own that a generator may take to prepare and check
@@ -89,9 +88,9 @@ def server(*workflows: dict[str, Any], handlers: Sequence[dict[str, Any]] = ()) 
         try:
             with Client(found.url) as client:
                 for workflow in workflows:
-                    client.call(Ask("POST", "/api/metadata/workflow", json.dumps(workflow).encode()))
+                    client.request("POST", "/api/metadata/workflow", json.dumps(workflow).encode())
                 for handler in handlers:
-                    client.call(Ask("POST", "/api/event", json.dumps(handler).encode()))
+                    client.request("POST", "/api/event", json.dumps(handler).encode())
             yield found
         finally:
             found.stop()
@@ -194,7 +193,7 @@ def polled(pelton: Pelton, workflow: str) -> bool:
     """Whether the worker asks for work already."""
     queue = OFFICIAL if workflow == "bench_official" else QUEUES[0]
     with Client(pelton.url) as client:
-        return bool(client.call(Ask("GET", f"/api/tasks/queue/polldata?taskType={queue}")))
+        return bool(client.request("GET", f"/api/tasks/queue/polldata?taskType={queue}"))
 
 
 def runs_made(pelton: Pelton) -> int:

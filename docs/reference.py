@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the program: docs/cli.md, and the table of options in docs/operations.md.
+"""Writes what is made from the program: docs/cli.md, the table of options in docs/operations.md, the reference in docs/client.md.
 
     uv run python docs/reference.py
 
@@ -7,18 +7,21 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
+import pelton
+from pelton import models
 from pelton.cli.main import main
 from pelton.server.config import OPTIONS
 
 DOCS = Path(__file__).resolve().parent
-BEGIN = "<!-- options: written by docs/reference.py -->\n"
-END = "<!-- end of options -->\n"
 
 
 def options_table() -> str:
@@ -31,11 +34,14 @@ def options_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def operations() -> str:
-    text = (DOCS / "operations.md").read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{options_table()}{END}{after}"
+def filled(page: Path, part: str, text: str) -> str:
+    """The page with what stands between the marks of that part replaced."""
+    begin, end = f"<!-- {part}: written by docs/reference.py -->\n", f"<!-- end of {part} -->\n"
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, other, after = rest.partition(end)
+    if not mark or not other:
+        sys.exit(f"{page.name} lacks the marks of the part {part!r}")
+    return f"{before}{begin}{text}{end}{after}"
 
 
 def commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
@@ -56,8 +62,91 @@ def cli() -> str:
     return "\n".join(parts)
 
 
+CLASSES = (pelton.Client, pelton.Worker, pelton.Item)
+ERRORS = (pelton.ClientError, pelton.RequestRefused, pelton.Unreachable, pelton.Fail, pelton.Later)
+
+
+def client() -> str:
+    parts = [text for cls in CLASSES for text in described(cls)]
+    parts.append("### `pelton.AsyncClient`\n\n" + paragraphs(pelton.AsyncClient) + "\n")
+    parts += [f"### `pelton.{error.__name__}`\n\n{signature(error)}{paragraphs(error)}\n" for error in ERRORS]
+    parts.append("### `pelton.models`\n\n" + paragraphs(models) + "\n")
+    parts += [struct(each) for each in vars(models).values() if is_struct(each)]
+    return "\n".join(parts)
+
+
+def described(cls: type) -> Iterator[str]:
+    """A class, then its public methods in the order in which they stand."""
+    yield f"### `pelton.{cls.__name__}`\n\n{signature(cls)}{paragraphs(cls)}\n"
+    if issubclass(cls, msgspec.Struct):
+        return
+    if text := inspect.getdoc(cls.__init__):
+        yield text + "\n"
+    for name, member in vars(cls).items():
+        if inspect.isfunction(member) and not name.startswith("_"):
+            yield f"#### `{cls.__name__}.{name}`\n\n```text\n{spelled(name, member)}\n```\n\n{paragraphs(member)}\n"
+
+
+def signature(cls: type) -> str:
+    return f"```text\n{spelled(cls.__name__, cls)}\n```\n\n" if "__init__" in vars(cls) or is_struct(cls) else ""
+
+
+def spelled(name: str, what: Any) -> str:
+    """A call as one would write it; parameters on lines of their own where one line is too short."""
+    found = inspect.signature(what)
+    parameters = [each for each in found.parameters.values() if each.name != "self"]
+    gives = (
+        ""
+        if found.return_annotation in {inspect.Signature.empty, "None"} or inspect.isclass(what)
+        else f" -> {found.return_annotation}"
+    )
+    texts: list[str] = []
+    for each in parameters:
+        if each.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in texts:
+            texts.append("*")
+        default = "" if each.default is inspect.Parameter.empty else f" = {each.default!r}".replace("'", '"')
+        texts.append(f"{each.name}: {each.annotation}{default}")
+    line = f"{name}({', '.join(texts)}){gives}"
+    if len(line) <= 100:
+        return line
+    inner = "".join(f"    {text},\n" for text in texts)
+    return f"{name}(\n{inner}){gives}"
+
+
+def paragraphs(what: Any) -> str:
+    return inspect.getdoc(what) or ""
+
+
+def is_struct(what: Any) -> bool:
+    return isinstance(what, type) and issubclass(what, msgspec.Struct)
+
+
+def struct(cls: type[msgspec.Struct]) -> str:
+    rows = []
+    for field in msgspec.structs.fields(cls):
+        default = "" if field.required else f"`{default_of(field)!r}`".replace("'", '"')
+        rows.append(f"| `{field.name}` | {type_name(cls, field.name)} | {default} |")
+    table = "\n".join(["| Field | Type | Default |", "|---|---|---|", *rows])
+    return f"#### `models.{cls.__name__}`\n\n{paragraphs(cls)}\n\n{table}\n"
+
+
+def default_of(field: Any) -> Any:
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
+def type_name(cls: type, name: str) -> str:
+    """As it is written in the source, without the bounds."""
+    written = str(cls.__annotations__[name])
+    bare = written.replace("Annotated[", "").split(", Meta(")[0] if written.startswith("Annotated") else written
+    return "`" + bare.replace("Name", "str").replace("|", "\\|") + "`"
+
+
 def pages() -> dict[Path, str]:
-    return {DOCS / "operations.md": operations(), DOCS / "cli.md": cli()}
+    return {
+        DOCS / "operations.md": filled(DOCS / "operations.md", "options", options_table()),
+        DOCS / "cli.md": cli(),
+        DOCS / "client.md": filled(DOCS / "client.md", "reference", client()),
+    }
 
 
 if __name__ == "__main__":

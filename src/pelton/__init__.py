@@ -1,3 +1,36 @@
-"""Pelton: events in, durable work, events out."""
+"""Pelton: events in, durable work, events out.
+
+For programs: `Client` and `AsyncClient` speak to a server, `Worker` does work for it; `pelton.models` has the types of what they
+send and get. Everything else is the server itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pelton.client import AsyncClient, Client, ClientError, Fail, Item, Later, RequestRefused, Unreachable, Worker
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "Fail",
+    "Item",
+    "Later",
+    "RequestRefused",
+    "Unreachable",
+    "Worker",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the client when it is first asked for: the server, its writer and its script processes have no use for it."""
+    if name in __all__:
+        from pelton import client  # noqa: PLC0415 - see above
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,13 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from msgspec import msgpack
 from tests.patience import PATIENCE
-from tests.server.running import WAITING, WORKING, client, define, server, starter
+from tests.server.running import WAITING, WORKING, define, server, starter, wire, wire_client
 
 from pelton.cli.process import ServerProcess
-from pelton.client import Client, Refused
-from pelton.client.asks import Ask
+from pelton.client import RequestRefused
 
-__all__ = ["client", "server"]  # fixtures
+__all__ = ["server", "wire"]  # fixtures
 
 
 def raw(server: ServerProcess, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -33,39 +32,39 @@ def raw(server: ServerProcess, method: str, path: str, body: bytes = b"", **head
     return found
 
 
-def problem(caught: pytest.ExceptionInfo[Refused]) -> tuple[int, str, str]:
+def problem(caught: pytest.ExceptionInfo[RequestRefused]) -> tuple[int, str, str]:
     return caught.value.status, caught.value.code, caught.value.field
 
 
 # ---- events
 
 
-def test_an_event_nobody_wants_is_kept_all_the_same(client: Client) -> None:
-    answer = client.post_event("lonely:type", "/s", {"a": [1, None, "ü"]}, id="n1", subject="sub", attributes={"ext": 5})
+def test_an_event_nobody_wants_is_kept_all_the_same(wire: Any) -> None:
+    answer = wire.post_event("lonely:type", "/s", {"a": [1, None, "ü"]}, id="n1", subject="sub", attributes={"ext": 5})
     assert (answer["outcome"], answer["state"]) == ("accepted", "unmatched")
-    event = client.event(answer["key"])
+    event = wire.event(answer["key"])
     assert (event["data"], event["subject"], event["attributes"]) == ({"a": [1, None, "ü"]}, "sub", {"ext": 5})
-    assert client.event("n1", "/s") == event
+    assert wire.event("n1", "/s") == event
 
 
-def test_a_repeat_is_answered_with_the_first_outcome_and_other_content_with_409(client: Client) -> None:
-    define(client, WAITING, starter("repeat_starter", "test:repeat", "waiting"))
-    first = client.post_event("test:repeat", "/s", {"number": 1}, id="r1")
-    again = client.post_event("test:repeat", "/s", {"number": 1}, id="r1")
+def test_a_repeat_is_answered_with_the_first_outcome_and_other_content_with_409(wire: Any) -> None:
+    define(wire, WAITING, starter("repeat_starter", "test:repeat", "waiting"))
+    first = wire.post_event("test:repeat", "/s", {"number": 1}, id="r1")
+    again = wire.post_event("test:repeat", "/s", {"number": 1}, id="r1")
     assert first["effects"][0]["outcome"] == "started"
     assert again == {**first, "outcome": "duplicate"}
-    with pytest.raises(Refused) as caught:
-        client.post_event("test:repeat", "/s", {"number": 2}, id="r1")
+    with pytest.raises(RequestRefused) as caught:
+        wire.post_event("test:repeat", "/s", {"number": 2}, id="r1")
     assert problem(caught) == (409, "conflict", "id")
-    assert client.post_event("test:repeat", "/other", {"number": 1}, id="r1")["outcome"] == "accepted"
+    assert wire.post_event("test:repeat", "/other", {"number": 1}, id="r1")["outcome"] == "accepted"
 
 
-def test_many_posts_of_one_event_at_once_cause_one_run(client: Client, server: ServerProcess) -> None:
-    define(client, WAITING, starter("once_starter", "test:once", "waiting"))
+def test_many_posts_of_one_event_at_once_cause_one_run(wire: Any, server: ServerProcess) -> None:
+    define(wire, WAITING, starter("once_starter", "test:once", "waiting"))
     answers: list[Any] = []
 
     def post() -> None:
-        with Client(server.address) as own:
+        with wire_client(server.address) as own:
             answers.append(own.post_event("test:once", "/s", {"number": 1}, id="once"))
 
     threads = [threading.Thread(target=post) for _ in range(12)]
@@ -77,31 +76,31 @@ def test_many_posts_of_one_event_at_once_cause_one_run(client: Client, server: S
     assert {answer["effects"][0]["run"] for answer in answers} == {answers[0]["effects"][0]["run"]}
 
 
-def test_a_batch_is_answered_one_by_one(client: Client) -> None:
+def test_a_batch_is_answered_one_by_one(wire: Any) -> None:
     batch = [{"id": f"b{number}", "source": "/b", "type": "batch:type", "data": number} for number in range(20)]
-    results = client.post_events(batch)["events"]
+    results = wire.post_events(batch)["events"]
     assert [result["id"] for result in results] == [event["id"] for event in batch]
-    results = client.post_events([*batch[:2], {**batch[2], "data": "other"}, {"id": "b99", "source": "/b", "type": "batch:type"}])
+    results = wire.post_events([*batch[:2], {**batch[2], "data": "other"}, {"id": "b99", "source": "/b", "type": "batch:type"}])
     assert [result["outcome"] for result in results["events"]] == ["duplicate", "duplicate", "conflict", "accepted"]
-    assert client.post_events([]) == {"events": []}
+    assert wire.post_events([]) == {"events": []}
 
 
-def test_the_same_event_twice_in_a_batch_counts_once(client: Client) -> None:
+def test_the_same_event_twice_in_a_batch_counts_once(wire: Any) -> None:
     event = {"id": "twin", "source": "/b", "type": "batch:type", "data": 1}
-    assert [result["outcome"] for result in client.post_events([event, event])["events"]] == ["accepted", "duplicate"]
+    assert [result["outcome"] for result in wire.post_events([event, event])["events"]] == ["accepted", "duplicate"]
 
 
-def test_a_batch_with_one_bad_event_changes_nothing(client: Client) -> None:
+def test_a_batch_with_one_bad_event_changes_nothing(wire: Any) -> None:
     good = {"id": "bad-batch", "source": "/b", "type": "batch:type"}
-    with pytest.raises(Refused) as caught:
-        client.post_events([good, {**good, "type": ""}])
+    with pytest.raises(RequestRefused) as caught:
+        wire.post_events([good, {**good, "type": ""}])
     assert problem(caught) == (400, "invalid", "[1].type")
-    with pytest.raises(Refused) as caught:
-        client.event("bad-batch", "/b")
+    with pytest.raises(RequestRefused) as caught:
+        wire.event("bad-batch", "/b")
     assert caught.value.status == 404
 
 
-def test_binary_mode(server: ServerProcess, client: Client) -> None:
+def test_binary_mode(server: ServerProcess, wire: Any) -> None:
     headers = {
         "ce_specversion": "1.0",
         "ce_id": "bin1",
@@ -111,19 +110,19 @@ def test_binary_mode(server: ServerProcess, client: Client) -> None:
     }
     status, answered, _ = raw(server, "POST", "/v1/events", b'{"x": 1}', **headers)
     assert status == 201
-    assert client.call(Ask("GET", answered["location"]))["data"] == {"x": 1}
+    assert wire.request("GET", answered["location"])["data"] == {"x": 1}
 
 
-def test_pages_go_both_ways(client: Client) -> None:
-    keys = [each["key"] for each in client.post_events([{"source": "/p", "type": "page:type"} for _ in range(7)])["events"]]
-    newest = [each["key"] for each in client.events(type="page:type", limit=3)["events"]]
+def test_pages_go_both_ways(wire: Any) -> None:
+    keys = [each["key"] for each in wire.post_events([{"source": "/p", "type": "page:type"} for _ in range(7)])["events"]]
+    newest = [each["key"] for each in wire.events(type="page:type", limit=3)["events"]]
     assert newest == keys[:3:-1]
-    older = [each["key"] for each in client.events(type="page:type", limit=3, before=newest[-1])["events"]]
+    older = [each["key"] for each in wire.events(type="page:type", limit=3, before=newest[-1])["events"]]
     assert older == keys[3:0:-1]
-    page = client.events(type="page:type", after=keys[1], limit=3)
+    page = wire.events(type="page:type", after=keys[1], limit=3)
     assert [each["key"] for each in page["events"]] == keys[2:5]
     assert page["after"] == keys[4]
-    assert client.events(type="page:type", state="failed")["events"] == []
+    assert wire.events(type="page:type", state="failed")["events"] == []
 
 
 @pytest.mark.parametrize(
@@ -140,30 +139,30 @@ def test_pages_go_both_ways(client: Client) -> None:
         ("/v1/nothing", 404, ""),
     ],
 )
-def test_what_cannot_be_is_a_problem(client: Client, path: str, status: int, field: str) -> None:
-    with pytest.raises(Refused) as caught:
-        client.call(Ask("GET", path))
+def test_what_cannot_be_is_a_problem(wire: Any, path: str, status: int, field: str) -> None:
+    with pytest.raises(RequestRefused) as caught:
+        wire.request("GET", path)
     assert (caught.value.status, caught.value.field) == (status, field)
     assert caught.value.problem["type"].startswith("urn:pelton:problem:")
     assert caught.value.problem["status"] == status
 
 
-def test_a_long_poll_is_answered_by_the_next_event(server: ServerProcess, client: Client) -> None:
-    after = client.post_event("follow:type", "/f")["key"]
+def test_a_long_poll_is_answered_by_the_next_event(server: ServerProcess, wire: Any) -> None:
+    after = wire.post_event("follow:type", "/f")["key"]
     found: list[Any] = []
 
     def follow() -> None:
-        with Client(server.address) as own:
+        with wire_client(server.address) as own:
             found.append(own.events(type="follow:type", after=after, wait=20_000))
 
     thread = threading.Thread(target=follow)
     thread.start()
-    key = client.post_event("follow:type", "/f", {"n": 2})["key"]
+    key = wire.post_event("follow:type", "/f", {"n": 2})["key"]
     thread.join(PATIENCE)
     assert [event["key"] for event in found[0]["events"]] == [key]
 
 
-def test_a_stream_goes_on(server: ServerProcess, client: Client) -> None:
+def test_a_stream_goes_on(server: ServerProcess, wire: Any) -> None:
     parts = urlsplit(server.address)
     assert parts.hostname
     with socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE) as stream, stream.makefile("rb") as lines:
@@ -171,7 +170,7 @@ def test_a_stream_goes_on(server: ServerProcess, client: Client) -> None:
         assert lines.readline().startswith(b"HTTP/1.1 200")
         while not lines.readline().startswith(b": following"):
             pass
-        keys = [client.post_event("stream:type", "/f", number)["key"] for number in range(3)]
+        keys = [wire.post_event("stream:type", "/f", number)["key"] for number in range(3)]
         seen: list[str] = []
         while len(seen) < 3:
             line = lines.readline()
@@ -184,49 +183,49 @@ def test_a_stream_goes_on(server: ServerProcess, client: Client) -> None:
 # ---- explanations
 
 
-def test_explain_shows_what_was_seen(client: Client) -> None:
-    define(client, WAITING, starter("small_starter", "test:explain", "waiting", "$.number > 10"))
-    answer = client.post_event("test:explain", "/s", {"number": 3})
-    [decision] = [each for each in client.explain(answer["key"])["decisions"] if each["handler"] == "small_starter"]
+def test_explain_shows_what_was_seen(wire: Any) -> None:
+    define(wire, WAITING, starter("small_starter", "test:explain", "waiting", "$.number > 10"))
+    answer = wire.post_event("test:explain", "/s", {"number": 3})
+    [decision] = [each for each in wire.explain(answer["key"])["decisions"] if each["handler"] == "small_starter"]
     assert decision["verdict"] == "false"
     assert "3" in json.dumps(decision["trace"])
-    define(client, starter("late_starter", "test:explain", "waiting"))
-    assert client.explain(answer["key"], handler="late_starter")["verdict"] != "type differs"
-    assert client.explain(answer["key"], handler="small_starter") == decision
-    with pytest.raises(Refused) as caught:
-        client.explain(answer["key"], handler="no such handler")
+    define(wire, starter("late_starter", "test:explain", "waiting"))
+    assert wire.decision(answer["key"], "late_starter")["verdict"] != "type differs"
+    assert wire.decision(answer["key"], "small_starter") == decision
+    with pytest.raises(RequestRefused) as caught:
+        wire.decision(answer["key"], "no such handler")
     assert caught.value.status == 404
 
 
 # ---- runs
 
 
-def test_a_run_can_be_read(client: Client) -> None:
-    define(client, WAITING, starter("read_starter", "test:read", "waiting"))
-    run = client.post_event("test:read", "/s", {"number": 7})["effects"][0]["run"]
-    detail = client.run(run)
+def test_a_run_can_be_read(wire: Any) -> None:
+    define(wire, WAITING, starter("read_starter", "test:read", "waiting"))
+    run = wire.post_event("test:read", "/s", {"number": 7})["effects"][0]["run"]
+    detail = wire.run(run)
     assert (detail["run"]["process"], detail["run"]["version"], detail["run"]["status"]) == ("waiting", 1, "RUNNING")
     assert detail["input"]["number"] == 7
-    [step] = client.steps(run)["steps"]
+    [step] = wire.steps(run)["steps"]
     assert (step["slot"], step["status"], step["waits_for"]) == ("pause_ref", "OPEN", "WAIT")
-    assert client.runs(process="waiting", limit=1)["runs"][0]["id"] == run
-    assert all(each["status"] != "COMPLETED" for each in client.runs(process="waiting", live=True)["runs"])
-    assert client.runs(process="no such process")["runs"] == []
+    assert wire.runs(process="waiting", limit=1)["runs"][0]["id"] == run
+    assert all(each["status"] != "COMPLETED" for each in wire.runs(process="waiting", live=True)["runs"])
+    assert wire.runs(process="no such process")["runs"] == []
 
 
 # ---- work
 
 
-def exchange(client: Client, packed: bool = False, **body: Any) -> Any:
+def exchange(wire: Any, packed: bool = False, **body: Any) -> Any:
     body = {"worker": "tester", **body}
     if packed:
-        answer = raw_exchange(client, msgpack.encode(body))
+        answer = raw_exchange(wire, msgpack.encode(body))
         return msgpack.decode(answer)
-    return client.call(Ask("POST", "/v1/work", json.dumps(body).encode(), seconds=20))
+    return wire.request("POST", "/v1/work", json.dumps(body).encode(), seconds=20)
 
 
-def raw_exchange(client: Client, body: bytes) -> bytes:
-    parts = urlsplit(client.url)
+def raw_exchange(wire: Any, body: bytes) -> bytes:
+    parts = urlsplit(wire.url)
     assert parts.hostname
     connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
     connection.request("POST", "/v1/work", body, {"Content-Type": "application/msgpack"})
@@ -239,24 +238,24 @@ def raw_exchange(client: Client, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_work_goes_out_and_comes_back(client: Client, packed: bool) -> None:
-    define(client, WORKING, starter("work_starter", "test:work", "working"))
-    run = client.post_event("test:work", "/s", {"number": 11})["effects"][0]["run"]
+def test_work_goes_out_and_comes_back(wire: Any, packed: bool) -> None:
+    define(wire, WORKING, starter("work_starter", "test:work", "working"))
+    run = wire.post_event("test:work", "/s", {"number": 11})["effects"][0]["run"]
     for name in ("one", "two", "three"):
-        answer = exchange(client, packed, claim={"queues": [f"step_{name}"], "count": 5, "wait": 5000})
+        answer = exchange(wire, packed, claim={"queues": [f"step_{name}"], "count": 5, "wait": 5000})
         [item] = answer["items"]
         assert (item["queue"], item["run"], item["process"], item["slot"]) == (f"step_{name}", run, "working", f"{name}_ref")
         assert item["input"] == {"number": 11}
         report = {"id": item["id"], "attempt": item["attempt"], "output": {"number": 12}}
-        assert exchange(client, packed, reports=[report])["results"] == [{"ok": True}]
-        [late] = exchange(client, packed, reports=[report])["results"]
+        assert exchange(wire, packed, reports=[report])["results"] == [{"ok": True}]
+        [late] = exchange(wire, packed, reports=[report])["results"]
         assert late["ok"] is True or late["code"]  # said again: nothing happens, and nobody is told to do it once more
-    detail = client.run(run)
+    detail = wire.run(run)
     assert (detail["run"]["status"], detail["output"]) == ("COMPLETED", {"number": 12})
 
 
-def test_reports_that_make_no_sense(client: Client) -> None:
-    answer = exchange(client, reports=[{"id": "no id"}, {"id": "00000000-0000-0000-0000-000000000000-1"}])
+def test_reports_that_make_no_sense(wire: Any) -> None:
+    answer = exchange(wire, reports=[{"id": "no id"}, {"id": "00000000-0000-0000-0000-000000000000-1"}])
     assert [result["code"] for result in answer["results"]] == ["no step", "no step"]
     cases: list[tuple[dict[str, Any], str]] = [
         ({"reports": [{"id": "x", "status": "ODD"}]}, "reports[0].status"),
@@ -266,42 +265,42 @@ def test_reports_that_make_no_sense(client: Client) -> None:
         ({"report": []}, ""),
     ]
     for body, field in cases:
-        with pytest.raises(Refused) as caught:
-            exchange(client, **body)
+        with pytest.raises(RequestRefused) as caught:
+            exchange(wire, **body)
         assert (caught.value.status, caught.value.field) == (400, field)
 
 
-def test_a_poller_that_hangs_up_takes_no_work_with_it(server: ServerProcess, client: Client) -> None:
-    define(client, WORKING, starter("gone_starter", "test:gone", "working"))
-    exchange(client, claim={"queues": ["step_one"], "count": 100})  # empties the queue
+def test_a_poller_that_hangs_up_takes_no_work_with_it(server: ServerProcess, wire: Any) -> None:
+    define(wire, WORKING, starter("gone_starter", "test:gone", "working"))
+    exchange(wire, claim={"queues": ["step_one"], "count": 100})  # empties the queue
     parts = urlsplit(server.address)
     assert parts.hostname
     body = json.dumps({"worker": "gone", "claim": {"queues": ["step_one"], "count": 1, "wait": 30_000}}).encode()
     with socket.create_connection((parts.hostname, parts.port)) as poller:
         poller.sendall(b"POST /v1/work HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    run = client.post_event("test:gone", "/s", {"number": 1})["effects"][0]["run"]
-    [item] = exchange(client, claim={"queues": ["step_one"], "count": 1, "wait": 10_000})["items"]
+    run = wire.post_event("test:gone", "/s", {"number": 1})["effects"][0]["run"]
+    [item] = exchange(wire, claim={"queues": ["step_one"], "count": 1, "wait": 10_000})["items"]
     assert item["run"] == run
 
 
 # ---- the rest
 
 
-def test_dead_letters_and_held_are_empty_at_first(client: Client) -> None:
-    assert client.dead_letters() == {"dead_letters": [], "after": 0}
-    assert client.held() == {"held": []}
-    with pytest.raises(Refused) as caught:
-        client.redeliver(5)
+def test_dead_letters_and_held_are_empty_at_first(wire: Any) -> None:
+    assert wire.dead_letters() == {"dead_letters": [], "after": 0}
+    assert wire.held() == {"held": []}
+    with pytest.raises(RequestRefused) as caught:
+        wire.redeliver(5)
     assert caught.value.status == 404
 
 
-def test_health_and_metrics(client: Client) -> None:
+def test_health_and_metrics(wire: Any) -> None:
     for path in ("/health", "/api/health"):
-        found = client.call(Ask("GET", path))
+        found = wire.request("GET", path)
         assert found["healthy"] is True
         assert found["healthResults"] == []
-    assert client.call(Ask("GET", "/v1/health"))["healthy"] is True
-    page = client.call(Ask("GET", "/metrics"))
+    assert wire.request("GET", "/v1/health")["healthy"] is True
+    page = wire.request("GET", "/metrics")
     assert 'pelton_http_requests_total{face="/v1",status="200"}' in page
     assert "pelton_process_resident_memory_bytes" in page
 

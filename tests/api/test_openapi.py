@@ -9,8 +9,7 @@ import pytest
 from tests.server.running import client, server
 
 from pelton.cli.process import ServerProcess
-from pelton.client import Client, Refused
-from pelton.client.asks import Ask
+from pelton.client import Client, RequestRefused
 
 __all__ = ["client", "server"]  # fixtures
 
@@ -23,7 +22,7 @@ def refs(value: Any) -> set[str]:
 
 
 def test_every_reference_leads_somewhere(client: Client) -> None:
-    found = client.call(Ask("GET", "/openapi.json"))
+    found = client.request("GET", "/openapi.json")
     assert found["openapi"].startswith("3.1")
     names = {ref.removeprefix("#/components/schemas/") for ref in refs(found)}
     assert names
@@ -31,7 +30,7 @@ def test_every_reference_leads_somewhere(client: Client) -> None:
 
 
 def test_operations_are_named_once_and_declare_their_parameters(client: Client) -> None:
-    found = client.call(Ask("GET", "/openapi.json"))
+    found = client.request("GET", "/openapi.json")
     ids = [operation["operationId"] for item in found["paths"].values() for operation in item.values()]
     assert len(ids) == len(set(ids))
     for path, item in found["paths"].items():
@@ -41,8 +40,8 @@ def test_operations_are_named_once_and_declare_their_parameters(client: Client) 
 
 
 def test_every_path_of_the_document_is_served(client: Client, server: ServerProcess) -> None:
-    found = client.call(Ask("GET", "/openapi.json"))
+    found = client.request("GET", "/openapi.json")
     for path in found["paths"]:
-        with pytest.raises(Refused) as caught:
-            client.call(Ask("DELETE", re.sub(r"{\w+}", "x", path)))
+        with pytest.raises(RequestRefused) as caught:
+            client.request("DELETE", re.sub(r"{\w+}", "x", path))
         assert caught.value.status == 405, path

@@ -31,8 +31,8 @@ def test_yaml_and_json_with_several_documents(server: ServerProcess, client: Cli
     done = pelton(server, "apply", both, array)
     assert done.exit_code == 0, done.output
     assert [word in done.output for word in ("waiting", "applied", "second")] == [True] * 3
-    assert client.post_event("test:applied", "/a", {"number": 1})["effects"][0]["outcome"] == "started"
-    assert client.post_event("test:second", "/a", {"number": 1})["effects"][0]["outcome"] == "started"
+    assert client.post_event("test:applied", "/a", {"number": 1}).effects[0].outcome == "started"
+    assert client.post_event("test:second", "/a", {"number": 1}).effects[0].outcome == "started"
 
 
 def test_applying_again_replaces(server: ServerProcess, client: Client, tmp_path: Path) -> None:
@@ -42,8 +42,8 @@ def test_applying_again_replaces(server: ServerProcess, client: Client, tmp_path
         done = pelton(server, "apply", file, "--json")
         assert done.exit_code == 0, done.output
         assert json.loads(done.output)["applied"] is True
-    effects = client.post_event("test:switched", "/a", {"number": 1})["effects"]
-    assert [effect["outcome"] for effect in effects] == ["started"]
+    effects = client.post_event("test:switched", "/a", {"number": 1}).effects
+    assert [effect.outcome for effect in effects] == ["started"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_is_not_understood_is_named_and_nothing_is_sent(
     assert str(bad) in done.stderr
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert client.post_event("test:never", "/a")["state"] == "unmatched"
+    assert client.post_event("test:never", "/a").state == "unmatched"
 
 
 def test_a_definition_that_is_refused_names_file_and_field(server: ServerProcess, tmp_path: Path) -> None:

@@ -36,13 +36,23 @@ def test_every_command_and_option_is_in_the_manual() -> None:
         assert option.variable in (DOCS / "operations.md").read_text()
 
 
+def test_every_piece_of_python_in_the_manual_compiles() -> None:
+    pages = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    found = [(page, text) for page in pages for kind, _, text in blocks(page) if kind == "python"]
+    assert found
+    for page, text in found:
+        if page.name != "client.md" or not text.lstrip().startswith(("*", "close", "request")):
+            compile(text, str(page), "exec")
+
+
 def blocks(page: Path) -> list[tuple[str, str, str]]:
     return [match.groups() for match in BLOCK.finditer(page.read_text())]  # type: ignore[misc]  # three groups
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "told"), [("quickstart.md", ("greet_newcomers", "fired")), ("tasks.md", ("Checking", "importer"))]
+    ("page", "told"),
+    [("quickstart.md", ("greet_newcomers", "fired")), ("tasks.md", ("Checking", "importer")), ("client.md", ("[]",))],
 )
 def test_the_page_works_as_written(tmp_path: Path, page: str, told: tuple[str, ...]) -> None:
     """Files are written, and commands run, in the order of the page; `pelton serve` runs beside them. `told`: what its last

@@ -28,27 +28,27 @@ def test_explain_tells_what_fired_and_what_did_not(server: ServerProcess, client
     big = starter("big_orders", "test:order", "waiting", "$.number > 10")
     define(client, WAITING, big, starter("all_orders", "test:order", "waiting"))
     answer = client.post_event("test:order", "/shop", {"number": 5}, id="o1")
-    run = answer["effects"][0]["run"]
-    for text in (pelton(server, "explain", answer["key"]).output, pelton(server, "explain", "o1", "--source", "/shop").output):
+    run = answer.effects[0].run
+    for text in (pelton(server, "explain", answer.key).output, pelton(server, "explain", "o1", "--source", "/shop").output):
         assert "handler big_orders: false" in text
         assert "5" in text
         assert "handler all_orders: fired" in text
         assert f"started run {run}" in text
         assert "pause_ref  OPEN" in text
-    only = pelton(server, "explain", answer["key"], "--handler", "big_orders").output
+    only = pelton(server, "explain", answer.key, "--handler", "big_orders").output
     assert "all_orders" not in only
-    found = json.loads(pelton(server, "explain", answer["key"], "--json").output)
+    found = json.loads(pelton(server, "explain", answer.key, "--json").output)
     assert {each["handler"]: each["verdict"] for each in found["decisions"]} == {"big_orders": "false", "all_orders": "fired"}
 
 
 def test_an_event_nobody_wants_is_explained_too(server: ServerProcess, client: Client) -> None:
-    key = client.post_event("test:unwanted", "/s")["key"]
+    key = client.post_event("test:unwanted", "/s").key
     assert "unmatched" in pelton(server, "explain", key).output
     assert "unmatched" in pelton(server, "events", "--type", "test:unwanted").output
 
 
 def test_events_are_listed_newest_last(server: ServerProcess, client: Client) -> None:
-    keys = [client.post_event("test:list", "/s", number)["key"] for number in range(3)]
+    keys = [client.post_event("test:list", "/s", number).key for number in range(3)]
     lines = pelton(server, "events", "--type", "test:list", "--json").output.splitlines()
     assert [json.loads(line)["key"] for line in lines] == keys
 
@@ -81,7 +81,7 @@ def test_following_prints_each_event_as_it_comes(server: ServerProcess, client: 
 
 def test_text_from_outside_cannot_draw_on_the_terminal(server: ServerProcess, client: Client) -> None:
     define(client, starter("odd_handler", "test:odd", "waiting", "$.number == '\u001b[31m'"))
-    key = client.post_event("test:odd", "/s", {"number": "\u001b[2J"})["key"]
+    key = client.post_event("test:odd", "/s", {"number": "\u001b[2J"}).key
     assert "\u001b" not in pelton(server, "explain", key).output
 
 

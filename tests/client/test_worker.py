@@ -12,7 +12,7 @@ from tests.patience import LOOK, PATIENCE, Slow, retried_when_slow
 from tests.server.running import WORKING, client, define, server, starter
 
 from pelton.cli.process import ServerProcess
-from pelton.client import AsyncClient, Client, Fail, Item, Later, Refused, Worker
+from pelton.client import AsyncClient, Client, Fail, Item, Later, RequestRefused, Worker
 
 __all__ = ["client", "server"]  # fixtures
 
@@ -79,7 +79,7 @@ async def start(client: AsyncClient, count: int, label: str) -> list[str]:
         {"id": f"{label}-{number}", "source": "/w", "type": "test:worker", "data": {"number": number}} for number in range(count)
     ]
     answer = await client.post_events(events)
-    return [each["effects"][0]["run"] for each in answer["events"]]
+    return [each.effects[0].run for each in answer]
 
 
 async def ended(client: AsyncClient, runs: list[str]) -> dict[str, int]:
@@ -88,7 +88,7 @@ async def ended(client: AsyncClient, runs: list[str]) -> dict[str, int]:
         while True:
             found: dict[str, int] = {}
             for run in runs:
-                status = (await client.run(run))["run"]["status"]
+                status = (await client.run(run)).run.status
                 found[status] = found.get(status, 0) + 1
             if "RUNNING" not in found:
                 return found
@@ -115,7 +115,7 @@ async def test_many_runs_of_three_steps(server: ServerProcess) -> None:
         async with working(worker):
             runs = await start(client, 100, "many")
             assert await ended(client, runs) == {"COMPLETED": 100}
-        assert (await client.run(runs[42]))["output"] == {"number": 42}
+        assert (await client.run(runs[42])).output == {"number": 42}
     assert worker.counts.taken == worker.counts.reported == 300
     assert worker.counts.refused == 0
 
@@ -153,7 +153,7 @@ async def test_failures_are_reported_as_what_they_are(server: ServerProcess) -> 
     async with AsyncClient(server.address) as client, working(worker):
         runs = await start(client, 4, "fail")
         assert await ended(client, runs) == {"FAILED": 3, "COMPLETED": 1}
-        reasons = [(await client.steps(run))["steps"][0].get("reason", "") for run in runs]
+        reasons = [(await client.steps(run)).steps[0].reason for run in runs]
     assert reasons[0] == "no stock"
     assert reasons[1] == "ValueError: a plain error"
     assert "cannot be sent" in reasons[2]
@@ -191,7 +191,7 @@ async def test_a_worker_keeps_what_it_works_at_by_signs_of_life(server: ServerPr
     worker = Worker(server.address, {name: slow}, wait=200)
     async with AsyncClient(server.address) as other, working(worker):
         answer = await other.post_event("test:leasing", "/w")
-        if await ended(other, [answer["effects"][0]["run"]]) != {"COMPLETED": 1}:
+        if await ended(other, [answer.effects[0].run]) != {"COMPLETED": 1}:
             raise Slow("no sign of life came within a second")
     assert worker.counts.taken == 1
 
@@ -214,8 +214,8 @@ async def test_a_stopping_worker_finishes_what_it_has(server: ServerProcess) -> 
             worker.stop()
             go.set()
             await task
-        steps = (await client.steps(run))["steps"]
-        assert [step["status"] for step in steps] == ["COMPLETED", "OPEN"]
+        steps = (await client.steps(run)).steps
+        assert [step.status for step in steps] == ["COMPLETED", "OPEN"]
 
 
 async def test_a_worker_that_is_not_wanted_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -223,7 +223,7 @@ async def test_a_worker_that_is_not_wanted_says_so(tmp_path_factory: pytest.Temp
     try:
         process.wait_ready()
         async with asyncio.timeout(PATIENCE):
-            with pytest.raises(Refused) as caught:
+            with pytest.raises(RequestRefused) as caught:
                 await Worker(process.address, {"q": echo}, key="wrong").run()
         assert caught.value.status == 401
     finally:

@@ -167,7 +167,7 @@ class Campaign:
                     return f"ended with {self.victim.process.returncode}"
                 with suppress(ClientError):
                     await client.post_event("crash:poke", "crash-writer")  # a new writer is started when it is needed
-                    if (await client.health())["healthy"] and self.victim.writer() not in {0, old}:
+                    if (await client.health()).healthy and self.victim.writer() not in {0, old}:
                         return "recovered"
                 await asyncio.sleep(0.02)  # another process's end: there is nothing to wait on
         raise Broken(self.victim.said(f"the server lost its writer {old}, and neither recovered nor ended"))
@@ -182,7 +182,7 @@ class Campaign:
             await self._delivered(client)
             await traffic.drained()
             found = await seen(client)
-        self.report.faults += [f"run {run['id']} of {run['process']} has not ended" for run in left]
+        self.report.faults += [f"run {run.id} of {run.process} has not ended" for run in left]
         self.report.faults += faults(self.ledger, found)
         ledger = self.ledger
         self.report.counts = {
@@ -193,7 +193,7 @@ class Campaign:
             "events and keyed starts sent again": ledger.repeats,
             "messages sent to the queue": len(ledger.sent),
             "updates of tasks acknowledged": sum(map(len, ledger.told.values())),
-            "attempts that timed out": sum(step["status"] == "TIMED_OUT" for steps in found.steps.values() for step in steps),
+            "attempts that timed out": sum(step.status == "TIMED_OUT" for steps in found.steps.values() for step in steps),
             "messages left": sum(sum(names.values()) for names in ledger.left.values()),
             "of them repeats": sum(sum(names.values()) - len(names) for names in ledger.left.values()),
             "answers of 429 or 5xx": sum(ledger.refusals.values()),
@@ -217,6 +217,6 @@ class Campaign:
 
 
 async def _outbox(client: AsyncClient) -> int:
-    health: dict[str, Any] = (await client.health())["details"]
+    health: dict[str, Any] = (await client.health()).details
     found: Any = health["outbox"]["kept"]
     return int(found)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pelton.cli.apply import detect, send
 from pelton.cli.process import ServerProcess
-from pelton.client import Client
+from pelton.client import Client, calls
+from pelton.client.calls import ApiCall
 
 WAITING = {
     "name": "waiting",
@@ -66,6 +68,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[Client]:
     with Client(server.address) as found:
+        yield found
+
+
+class WireClient(Client):
+    """A client whose answers stay JSON, as it came over the wire."""
+
+    def _call(self, call: ApiCall[Any]) -> Any:
+        return super()._call(call._replace(gives=Any))
+
+    def post_events(self, batch: Sequence[Mapping[str, Any]]) -> Any:
+        return self._call(calls.events(batch))
+
+    def held(self, limit: int = 100) -> Any:
+        return self._call(calls.held(limit))
+
+
+def wire_client(url: str, *, key: str = "") -> Any:
+    """A WireClient. Its type is no help: it says what the methods would give as structs."""
+    return WireClient(url, key=key)
+
+
+@pytest.fixture
+def wire(server: ServerProcess) -> Iterator[Any]:
+    with wire_client(server.address) as found:
         yield found
 
 

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 from tests.patience import eventually, retried_when_slow, within
-from tests.server.running import WAITING, define, fresh, starter
+from tests.server.running import WAITING, define, fresh, starter, wire_client
 
 from pelton.cli.process import ServerProcess
-from pelton.client import Client
-from pelton.client.asks import Ask
 
 SETTLE = "150"
 KINDS = {"FileCreated", "FileUpdated", "FileDeleted"}
@@ -32,14 +30,14 @@ class House:
         (self.folder / "mark0").touch()  # files that are there at first are told
         self.settle = settle
         self.server: ServerProcess
-        self.client: Client
+        self.client: Any
         self.marks = 0
         self.start()
         self.until(("FileCreated", "mark0"))
 
     def start(self) -> None:
         self.server = fresh(self.root / "data", "--watch", f"{self.folder}=/acme/in/", "--watch-settle", self.settle)
-        self.client = Client(self.server.address)
+        self.client = wire_client(self.server.address)
 
     def stop(self) -> None:
         self.client.close()
@@ -120,7 +118,7 @@ def test_a_file_comes_changes_and_goes(house: House) -> None:
     assert body["fileId"] == updated["data"]["fileId"] == deleted["data"]["fileId"]
     assert len({each["id"] for each in (created, updated, deleted)}) == 3
     assert house.health()["healthy"]
-    page = house.client.call(Ask("GET", "/metrics"))
+    page = house.client.request("GET", "/metrics")
     assert 'pelton_sources_healthy{of="files:/acme/in"} 1.0' in page
     assert 'pelton_sources_recorded_total{of="files:/acme/in"} 4.0' in page
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
 import socket
@@ -18,8 +17,8 @@ from tests.patience import PATIENCE, eventually, worked
 from tests.server.running import WAITING, define, fresh, starter
 
 from pelton.cli.process import ServerProcess
-from pelton.client import Client, Refused, Unreachable
-from pelton.client.asks import Ask
+from pelton.client import Client, RequestRefused, Unreachable
+from pelton.models import EventPage
 
 KEY = "a-key-of-some-length"
 
@@ -52,8 +51,7 @@ def test_a_signal_ends_it_with_0_whatever_is_open(tmp_path: Path, number: int) -
 
     def poll(path: str, body: object) -> None:
         with Client(process.address) as client:
-            ask = Ask("POST", path, json.dumps(body).encode(), seconds=60) if body else Ask("GET", path, seconds=60)
-            answers.append(client.call(ask))
+            answers.append(client.request("POST" if body else "GET", path, body, seconds=60))
 
     waiting = [
         threading.Thread(target=poll, args=("/v1/work", {"worker": "w", "claim": {"queues": ["q"], "count": 1, "wait": 60_000}})),
@@ -63,7 +61,7 @@ def test_a_signal_ends_it_with_0_whatever_is_open(tmp_path: Path, number: int) -
         thread.start()
     with Client(process.address) as client:
         # the two polls, the half request and this one
-        eventually(lambda: "pelton_http_under_way 4" in client.call(Ask("GET", "/metrics")), "all are under way")
+        eventually(lambda: "pelton_http_under_way 4" in client.request("GET", "/metrics"), "all are under way")
     os.kill(process.pid, number)
     code = process.stop()
     assert code == 0, "\n".join(process.log)
@@ -84,10 +82,10 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     try:
         with Client(process.address) as client:
             again = client.post_event("test:start", "/test", {"number": 1}, id="1")
-            assert again["outcome"] == "duplicate"
-            assert again["effects"] == answer["effects"]
-            assert client.run(answer["effects"][0]["run"])["run"]["status"] == "RUNNING"
-            assert len(client.runs(process="waiting")["runs"]) == 1
+            assert again.outcome == "duplicate"
+            assert again.effects == answer.effects
+            assert client.run(answer.effects[0].run).run.status == "RUNNING"
+            assert len(client.runs(process="waiting").runs) == 1
     finally:
         assert process.stop() == 0
 
@@ -133,14 +131,14 @@ def test_with_keys_only_their_holders_get_in(tmp_path: Path) -> None:
     process = fresh(tmp_path / "data", "--api-key", KEY)
     try:
         with Client(process.address) as stranger:
-            assert stranger.health()["healthy"] is True
-            assert "pelton_" in stranger.call(Ask("GET", "/metrics"))
+            assert stranger.health().healthy is True
+            assert "pelton_" in stranger.request("GET", "/metrics")
             for path in ("/v1/events", "/v1/runs", "/api/metadata/workflow", "/openapi.json", "/v1/health"):
-                with pytest.raises(Refused) as caught:
-                    stranger.call(Ask("GET", path))
+                with pytest.raises(RequestRefused) as caught:
+                    stranger.request("GET", path)
                 assert caught.value.status == 401
         with Client(process.address, key=KEY) as friend:
-            assert friend.events() == {"events": [], "after": "0"}
+            assert friend.events() == EventPage([], "0")
     finally:
         assert process.stop() == 0
     assert KEY not in "\n".join(process.log)

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import DecodeError, json
 
 from pelton.api.calls import NS, Parameter, Route, answer
-from pelton.api.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.api.problems import Problem
+from pelton.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import DeadLetter
 from pelton.transport.http.asgi import Request, Response

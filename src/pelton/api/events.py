@@ -11,9 +11,9 @@ from msgspec import convert, json, to_builtins
 from pelton.api.calls import NS, Parameter, Route, Stream, answer
 from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
-from pelton.api.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
 from pelton.api.notices import Notices
 from pelton.api.problems import Problem, bad
+from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
 from pelton.runtime.api import Decision, Engine, EventEffect, EventIn, Posted
 from pelton.runtime.rows import EventRow
 from pelton.transport.http.asgi import Request, Response

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pelton.api.calls import Parameter, Route, answer
-from pelton.api.models import JobResultPage, JobResultView
 from pelton.api.problems import Problem, bad
+from pelton.models import JobResultPage, JobResultView
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import ResultRow
 from pelton.transport.http.asgi import Request, Response

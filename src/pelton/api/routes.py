@@ -9,10 +9,10 @@ from pelton.api.calls import Route, answer, router
 from pelton.api.dead_letters import DeadLetters
 from pelton.api.events import Events
 from pelton.api.jobs import Jobs
-from pelton.api.models import HealthOut
 from pelton.api.notices import Notices
 from pelton.api.runs import Runs
 from pelton.api.work import Work
+from pelton.models import HealthOut
 from pelton.runtime.api import Engine
 from pelton.transport.http.asgi import Request, Response, Router
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from pelton.api.calls import NS, Route, answer, decoded, is_msgpack
-from pelton.api.models import ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
 from pelton.api.problems import bad
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, StepStatus
+from pelton.models import ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
 from pelton.runtime.api import ClaimRequest, Engine, EngineError, ReportResult, WorkItem
 from pelton.transport.http.asgi import Request, Response
 

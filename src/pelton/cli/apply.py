@@ -17,9 +17,8 @@ from msgspec import DecodeError, json
 from pelton.cli.look import connect
 from pelton.cli.options import remote
 from pelton.cli.output import MISUSED, clean, fail, fail_client, print_json
-from pelton.client.asks import Ask
 from pelton.client.client import Client
-from pelton.client.errors import ClientError, Refused
+from pelton.client.errors import ClientError, RequestRefused
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DOCUMENTS = 1_000
@@ -54,7 +53,7 @@ def apply(server: str, key: str, as_json: bool, files: tuple[Path, ...], dry_run
             try:
                 if not dry_run:
                     send(client, definition)
-            except Refused as error:
+            except RequestRefused as error:
                 fail(f"{definition.where}: {definition.kind} {clean(definition.name)}: {error}")
             except ClientError as error:
                 fail_client(error)
@@ -75,14 +74,14 @@ def send(client: Client, definition: Definition) -> None:
     *others, last = definition.requests
     for method, path, body in others:
         try:
-            client.call(Ask(method, path, json.encode(body)))
-        except Refused as error:
+            client.request(method, path, json.encode(body))
+        except RequestRefused as error:
             if error.status == 409:
                 continue
             raise
         return
     method, path, body = last
-    client.call(Ask(method, path, json.encode(body)))
+    client.request(method, path, json.encode(body))
 
 
 def read(file: Path) -> list[Definition]:

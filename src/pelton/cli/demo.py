@@ -122,58 +122,58 @@ class Walk:
     def start(self) -> tuple[str, str]:
         _say("\n2. An event comes in: an order of 25. A handler wants it, and starts a run.")
         answer = self._client.post_event(EVENT_TYPE, "/demo/shop", {"order": "A-17", "amount": 25}, id="order-A-17")
-        started = [effect for effect in answer.get("effects", []) if effect["outcome"] == "started"]
-        _check(len(started) == 1, f"one run should have been started, but the effects are {answer.get('effects')}")
-        run = str(started[0]["run"])
+        started = [effect for effect in answer.effects if effect.outcome == "started"]
+        _check(len(started) == 1, f"one run should have been started, but the effects are {answer.effects}")
+        run = str(started[0].run)
         _say(f"   run {run}")
         _check(self._status(run) == "RUNNING", "the run should be running")
-        return str(answer["key"]), run
+        return str(answer.key), run
 
     def finish(self, run: str) -> None:
         way = f"the queue {self._sink}" if self._sink else "the server's own queue"
         _say(f"\n3. Branch one waits. Branch two waits 2 s, and then sends an event through {way}.")
         _say("   The second handler takes it, and completes the step that branch one waits at.")
         began = time.monotonic()
-        after = str(self._client.events(limit=1)["after"])
+        after = str(self._client.events(limit=1).after)
         while self._status(run) == "RUNNING":
             _check(time.monotonic() - began < SECONDS, f"the run should have ended within {SECONDS:g} s")
             page = self._client.events(after=after, wait=200)
-            after = page["after"] if page["events"] else after
+            after = page.after if page.events else after
         _check(self._status(run) == "COMPLETED", f"the run should be COMPLETED, but is {self._status(run)}")
         detail = self._client.run(run)
-        _check(detail["output"]["order"] == "A-17", f"the run's output should hold the order, but is {detail['output']}")
-        _say(f"   COMPLETED after {time.monotonic() - began:.1f} s, output {json.encode(detail['output']).decode()}")
+        _check(detail.output["order"] == "A-17", f"the run's output should hold the order, but is {detail.output}")
+        _say(f"   COMPLETED after {time.monotonic() - began:.1f} s, output {json.encode(detail.output).decode()}")
 
     def explain(self, key: str, run: str) -> None:
         _say(f"\n4. pelton explain {key}")
         event = self._client.explain(key)
-        steps = self._client.steps(run)["steps"]
-        for line in explanation(event, {run: (self._client.run(run)["run"], steps)}):
+        steps = self._client.steps(run).steps
+        for line in explanation(event, {run: (self._client.run(run).run, steps)}):
             _say(f"   {line}")
-        states = {each["slot"]: each["status"] for each in steps}
+        states = {each.slot: each.status for each in steps}
         for slot in ("task_1_ref", "task_2_ref", "send_sqs_message_ref"):
             _check(states.get(slot) == "COMPLETED", f"the step {slot} should be COMPLETED, but the steps are {states}")
 
     def refuse(self) -> None:
         _say("\n5. A second order, of 5. Why did nothing happen?")
         answer = self._client.post_event(EVENT_TYPE, "/demo/shop", {"order": "A-18", "amount": 5}, id="order-A-18")
-        _check(not answer.get("effects"), f"the small order should cause nothing, but the effects are {answer.get('effects')}")
-        event = self._client.explain(answer["key"])
+        _check(not answer.effects, f"the small order should cause nothing, but the effects are {answer.effects}")
+        event = self._client.explain(answer.key)
         for line in explanation(event, {}):
             _say(f"   {line}")
-        verdicts = {each["handler"]: each["verdict"] for each in event["decisions"]}
+        verdicts = {each.handler: each.verdict for each in event.decisions}
         _check(verdicts.get("start_event_testing") == "false", f"the handler should say false, but the verdicts are {verdicts}")
 
     def repeat(self, key: str) -> None:
         _say("\n6. The first event is sent again, as sources do when they are not sure.")
         answer = self._client.post_event(EVENT_TYPE, "/demo/shop", {"order": "A-17", "amount": 25}, id="order-A-17")
-        _check(answer["outcome"] == "duplicate" and answer["key"] == key, f"it should be known, but the answer is {answer}")
-        runs = self._client.runs(process="event_testing")["runs"]
+        _check(answer.outcome == "duplicate" and answer.key == key, f"it should be known, but the answer is {answer}")
+        runs = self._client.runs(process="event_testing").runs
         _check(len(runs) == 1, f"there should still be one run, but there are {len(runs)}")
         _say("   It is known, and changed nothing: there is still one run.")
 
     def _status(self, run: str) -> str:
-        return str(self._client.run(run)["run"]["status"])
+        return str(self._client.run(run).run.status)
 
 
 def _check(holds: bool, otherwise: str) -> None:

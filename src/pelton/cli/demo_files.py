@@ -13,8 +13,8 @@ from msgspec import json
 
 from pelton.cli.apply import detect, send
 from pelton.cli.look import explanation
-from pelton.client.asks import Ask
 from pelton.client.client import Client
+from pelton.models import EventView
 
 SECONDS = 30.0  # for a file to be noticed
 PREFIX = "/pelton-demo"
@@ -68,10 +68,10 @@ class FileWalk:
         self._say("\n9. A file lands elsewhere. Why is there no task?")
         (self._folder / "notes.txt").write_text("nothing to import\n")
         event = self._event("notes.txt")
-        self._check(not event.get("effects"), f"the file should cause nothing, but the effects are {event.get('effects')}")
+        self._check(not event.effects, f"the file should cause nothing, but the effects are {event.effects}")
         for line in explanation(event, {}):
             self._say(f"   {line}")
-        verdicts = {each["handler"]: each["verdict"] for each in event["decisions"]}
+        verdicts = {each.handler: each.verdict for each in event.decisions}
         self._check(verdicts.get(HANDLER) == "false", f"the handler should say false, but the verdicts are {verdicts}")
 
     def work_off(self, task: dict[str, Any]) -> None:
@@ -92,17 +92,17 @@ class FileWalk:
 
     # ---- calls
 
-    def _event(self, name: str) -> dict[str, Any]:
+    def _event(self, name: str) -> EventView:
         """The event of the file, once it is there."""
         path = f"{PREFIX}/{name}"
         began = time.monotonic()
         after = "0"
         while True:
             page = self._client.events(type="FileCreated", after=after, wait=200)
-            for event in page["events"]:
-                if event["data"]["filePath"] == path:
-                    return dict(self._client.explain(event["key"]))
-            after = page["after"]
+            for event in page.events:
+                if event.data["filePath"] == path:
+                    return self._client.explain(event.key)
+            after = page.after
             self._check(time.monotonic() - began < SECONDS, f"the file {path} should have become an event within {SECONDS:g} s")
 
     def _until(self, member: str, task: str) -> list[Any]:
@@ -119,7 +119,7 @@ class FileWalk:
         return self._get(f"/workflow/api/tasks/{identity}")
 
     def _trigger(self, identity: str, trigger: str, fields: list[dict[str, Any]]) -> None:
-        self._client.call(Ask("POST", f"/workflow/api/tasks/{identity}?trigger={trigger}", json.encode({"fields": fields})))
+        self._client.request("POST", f"/workflow/api/tasks/{identity}?trigger={trigger}", json.encode({"fields": fields}))
 
     def _get(self, path: str) -> dict[str, Any]:
-        return dict(self._client.call(Ask("GET", path)))
+        return dict(self._client.request("GET", path))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
 from pelton.cli.options import remote
 from pelton.cli.output import MISUSED, clean, fail, fail_client, moment, print_json, table
 from pelton.client.client import Client
-from pelton.client.errors import ClientError, Refused
+from pelton.client.errors import ClientError, RequestRefused
+from pelton.models import DecisionView, EffectView, EventView, RunHead, StepView
 
 FOLLOW_WAIT = 20_000  # milliseconds of one long poll
 MAX_RUNS = 20  # runs of one event that are shown with their steps
+
+Touched = dict[str, tuple[RunHead, list[StepView]] | None]
+"""Runs by id, with their steps; None for one that has been removed since."""
 
 
 def connect(server: str, key: str) -> Client:
@@ -35,46 +38,46 @@ def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: 
     with connect(server, key) as client:
         try:
             page = client.events(type=type_, state=state, limit=limit)
-            found = page["events"][::-1]
+            found = page.events[::-1]
             for event in found:
                 _show(event, as_json)
             if follow:
                 after = _newest(client, found)
                 while True:
                     page = client.events(type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT)
-                    for event in page["events"]:
+                    for event in page.events:
                         _show(event, as_json)
-                    after = page["after"] if page["events"] else after
+                    after = page.after if page.events else after
         except ClientError as error:
             fail_client(error)
         except KeyboardInterrupt:
             return
 
 
-def _newest(client: Client, found: list[Any]) -> str:
+def _newest(client: Client, found: list[EventView]) -> str:
     """Where following begins: behind the newest event of all, whether or not it was shown."""
     if found:
-        return str(found[-1]["key"])
-    newest = client.events(limit=1)["events"]
-    return str(newest[0]["key"]) if newest else "0"
+        return str(found[-1].key)
+    newest = client.events(limit=1).events
+    return str(newest[0].key) if newest else "0"
 
 
-def _show(event: Any, as_json: bool) -> None:
+def _show(event: EventView, as_json: bool) -> None:
     if as_json:
         print_json(event)
         return
-    outcome = ", ".join(_effect(effect) for effect in event.get("effects", [])) or _decisions(event)
-    click.echo(f"{moment(event['received'])}  {event['key']}  {clean(event['type'])}  {event['state']}: {outcome}")
+    outcome = ", ".join(_effect(effect) for effect in event.effects) or _decisions(event)
+    click.echo(f"{moment(event.received)}  {event.key}  {clean(event.type)}  {event.state}: {outcome}")
 
 
-def _effect(effect: Any) -> str:
-    run = f" run {effect['run']}" if effect.get("run") else ""
-    detail = f" ({clean(effect['detail'])})" if effect.get("detail") else ""
-    return f"{clean(effect['handler'])} {effect['outcome']}{run}{detail}"
+def _effect(effect: EffectView) -> str:
+    run = f" run {effect.run}" if effect.run else ""
+    detail = f" ({clean(effect.detail)})" if effect.detail else ""
+    return f"{clean(effect.handler)} {effect.outcome}{run}{detail}"
 
 
-def _decisions(event: Any) -> str:
-    found = [f"{clean(each['handler'])} {each['verdict']}" for each in event.get("decisions", [])]
+def _decisions(event: EventView) -> str:
+    found = [f"{clean(each.handler)} {each.verdict}" for each in event.decisions]
     return ", ".join(found) or "no handler wants it"
 
 
@@ -89,8 +92,8 @@ def explain(server: str, key: str, as_json: bool, event_id: str, source: str, ha
         try:
             if handler:
                 event = client.event(event_id, source)
-                event["decisions"] = [client.explain(event_id, source=source, handler=handler)]
-                event["effects"] = [each for each in event.get("effects", []) if each["handler"] == handler]
+                event.decisions = [client.decision(event_id, handler, source=source)]
+                event.effects = [each for each in event.effects if each.handler == handler]
             else:
                 event = client.explain(event_id, source=source)
             runs = {} if as_json else _runs(client, event)
@@ -103,39 +106,39 @@ def explain(server: str, key: str, as_json: bool, event_id: str, source: str, ha
         click.echo(line)
 
 
-def _runs(client: Client, event: Any) -> dict[str, Any]:
+def _runs(client: Client, event: EventView) -> Touched:
     """Detail and steps of the runs that the event touched."""
-    found: dict[str, Any] = {}
-    for effect in event.get("effects", []):
-        run = effect.get("run", "")
+    found: Touched = {}
+    for effect in event.effects:
+        run = effect.run
         if run and run not in found and len(found) < MAX_RUNS:
             try:
-                found[run] = (client.run(run)["run"], client.steps(run, limit=100)["steps"])
-            except Refused as error:
+                found[run] = (client.run(run).run, client.steps(run, limit=100).steps)
+            except RequestRefused as error:
                 if error.status != 404:
                     raise
                 found[run] = None  # removed since
     return found
 
 
-def explanation(event: Any, runs: dict[str, Any]) -> Iterator[str]:
+def explanation(event: EventView, runs: Touched) -> Iterator[str]:
     """The lines of `pelton explain`."""
-    yield f"event {event['key']}"
-    yield f"  {clean(event['type'])} from {clean(event['source'])}, id {clean(event['id'])}, {moment(event['received'])}"
-    yield f"  {event['state']}"
-    if not event.get("decisions"):
+    yield f"event {event.key}"
+    yield f"  {clean(event.type)} from {clean(event.source)}, id {clean(event.id)}, {moment(event.received)}"
+    yield f"  {event.state}"
+    if not event.decisions:
         yield "no handler is for events of this type"
-    for decision in event.get("decisions", []):
+    for decision in event.decisions:
         yield from _decision(decision)
-        for effect in event.get("effects", []):
-            if effect["handler"] == decision["handler"]:
+        for effect in event.effects:
+            if effect.handler == decision.handler:
                 yield from _caused(effect, runs)
 
 
-def _decision(decision: Any) -> Iterator[str]:
-    detail = f": {clean(decision['detail'])}" if decision.get("detail") else ""
-    yield f"handler {clean(decision['handler'])}: {decision['verdict']}{detail}"
-    for part in decision.get("trace", []):
+def _decision(decision: DecisionView) -> Iterator[str]:
+    detail = f": {clean(decision.detail)}" if decision.detail else ""
+    yield f"handler {clean(decision.handler)}: {decision.verdict}{detail}"
+    for part in decision.trace:
         if isinstance(part, list) and len(part) >= 3:
             expression, value, result, *more = part
             depth = more[0] if more and isinstance(more[0], int) else 0
@@ -144,20 +147,20 @@ def _decision(decision: Any) -> Iterator[str]:
             yield f"    {clean(part)}"
 
 
-def _caused(effect: Any, runs: dict[str, Any]) -> Iterator[str]:
-    detail = f": {clean(effect['detail'])}" if effect.get("detail") else ""
-    step = f" step {effect['step']}" if effect.get("step") else ""
-    run = effect.get("run", "")
-    yield f"  {clean(effect['action'])} -> {effect['outcome']}{f' run {run}' if run else ''}{step}{detail}"
+def _caused(effect: EffectView, runs: Touched) -> Iterator[str]:
+    detail = f": {clean(effect.detail)}" if effect.detail else ""
+    step = f" step {effect.step}" if effect.step else ""
+    run = effect.run
+    yield f"  {clean(effect.action)} -> {effect.outcome}{f' run {run}' if run else ''}{step}{detail}"
     shown = runs.get(run)
     if shown is None:
         return
     head, steps = shown
-    yield f"    run of {clean(head['process'])} version {head['version']}: {head['status']}"
+    yield f"    run of {clean(head.process)} version {head.version}: {head.status}"
     for each in steps:
-        waits = f", waits for {each['waits_for']}" if each.get("waits_for") else ""
-        reason = f" ({clean(each['reason'])})" if each.get("reason") else ""
-        yield f"      {each['n']:>3}  {clean(each['slot'])}  {each['status']}{waits}{reason}"
+        waits = f", waits for {each.waits_for}" if each.waits_for else ""
+        reason = f" ({clean(each.reason)})" if each.reason else ""
+        yield f"      {each.n:>3}  {clean(each.slot)}  {each.status}{waits}{reason}"
 
 
 @click.command("dead-letters")
@@ -179,14 +182,11 @@ def dead_letters(server: str, key: str, as_json: bool, redeliver: int | None, li
     if as_json:
         print_json(page)
         return
-    letters = page["dead_letters"]
+    letters = page.dead_letters
     if not letters:
         click.echo("there are no dead letters")
         return
-    rows = [
-        [each["number"], moment(each["at"]), each["direction"], each["address"], each["tries"], each["reason"]]
-        for each in letters
-    ]
+    rows = [[each.number, moment(each.at), each.direction, each.address, each.tries, each.reason] for each in letters]
     table(["number", "when", "way", "address", "tries", "reason"], rows)
-    if page["after"]:
-        click.echo(f"more: --after {page['after']}")
+    if page.after:
+        click.echo(f"more: --after {page.after}")

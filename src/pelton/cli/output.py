@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import click
+from msgspec import to_builtins
 
-from pelton.client.errors import ClientError, Refused
+from pelton.client.errors import ClientError, RequestRefused
 
 FAILED = 1  # exit code: it was tried, and the answer is no
 MISUSED = 2  # exit code: what was asked for makes no sense (as click has it)
@@ -23,13 +24,14 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 
 
 def fail_client(error: ClientError) -> NoReturn:
-    if isinstance(error, Refused):
+    if isinstance(error, RequestRefused):
         fail(str(error), FAILED)
     fail(f"{error}; is the server running? (`pelton serve`, or --server URL)", UNREACHABLE)
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, sort_keys=False))
+    """A struct or plain data, as one line."""
+    click.echo(json.dumps(to_builtins(value), ensure_ascii=False, sort_keys=False))
 
 
 def moment(milliseconds: int) -> str:

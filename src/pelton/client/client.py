@@ -1,30 +1,63 @@
-"""The native API for programs: `Client` blocks, `AsyncClient` is for asyncio. Both have the same calls and give JSON.
+"""`Client` and `AsyncClient`: Pelton's own API, /v1, for Python programs.
 
-Every call raises Refused when the server says no, and Unreachable when no answer came.
+`Client` blocks; `AsyncClient` has the same methods as coroutines. Every method returns the structs of `pelton.models`, and raises
+RequestRefused when the server says no, and Unreachable when no answer came. Times are epoch milliseconds; ids and keys are texts.
 """
 
 from __future__ import annotations
 
 import http.client
+import os
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pelton.client import asks
-from pelton.client.asks import Ask
+from pelton.client import calls
+from pelton.client.calls import ApiCall
 from pelton.client.errors import Unreachable
 from pelton.client.http import Http
+from pelton.models import (
+    Accepted,
+    ClaimIn,
+    DeadLetterPage,
+    DecisionView,
+    EventPage,
+    EventView,
+    HealthOut,
+    HeldView,
+    JobResultPage,
+    Redelivered,
+    ReportIn,
+    RunDetail,
+    RunPage,
+    StepPage,
+    WorkOut,
+)
 
+URL_VARIABLE = "PELTON_SERVER"  # as for the command line
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+T = TypeVar("T")
+
+
+def server_url(given: str) -> str:
+    """The URL given, or the one that the environment or the defaults say."""
+    return given or os.environ.get(URL_VARIABLE, "") or DEFAULT_URL
 
 
 class Client:
-    """Not for several threads at once: one each. A connection that was lost between two calls is opened anew."""
+    """A connection to one server. Use it as a context manager, or close it.
 
-    def __init__(self, url: str = DEFAULT_URL, *, key: str = "", seconds: float = 30.0) -> None:
-        """`seconds`: patience with one answer. Raises ValueError for what is no URL of a server."""
+    Not for several threads at once: give each its own. A connection that was lost between two calls is opened again.
+    """
+
+    def __init__(self, url: str = "", *, key: str = "", seconds: float = 30.0) -> None:
+        """`url`: http://HOST:PORT or https://HOST, with a path when the server is behind one; "" = what PELTON_SERVER in the
+        environment says, else http://127.0.0.1:8080. `key`: an access key, or a user's token. `seconds`: how long to wait for an
+        answer. Raises ValueError when the URL is not one of a server."""
+        url = server_url(url)
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"{url!r} is not the URL of a server: write http://HOST:PORT")
@@ -43,30 +76,30 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Closes the connection. The next call would open it again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def call(self, ask: Ask) -> Any:
-        """Any request, also to paths outside the native API."""
-        headers = {**self._headers, **({"Content-Type": ask.content_type} if ask.body else {})}
+    def _call(self, call: ApiCall[T]) -> T:
+        headers = {**self._headers, **({"Content-Type": call.content_type} if call.body else {})}
         fresh = self._connection is None
         try:
             if self._connection is None:
                 self._connection = self._open()
-            self._connection.timeout = self._seconds + ask.seconds
+            self._connection.timeout = self._seconds + call.seconds
             if self._connection.sock is not None:
                 self._connection.sock.settimeout(self._connection.timeout)
-            self._connection.request(ask.method, self._prefix + ask.path, ask.body or None, headers)
+            self._connection.request(call.method, self._prefix + call.path, call.body or None, headers)
             answer = self._connection.getresponse()
             body = answer.read()
         except (http.client.HTTPException, OSError) as error:
             self.close()
-            if not fresh and ask.repeatable and isinstance(error, ConnectionResetError | BrokenPipeError):
-                return self.call(ask)  # most often an idle connection that the server has closed
+            if not fresh and call.repeatable and isinstance(error, ConnectionResetError | BrokenPipeError):
+                return self._call(call)  # most often an idle connection that the server has closed
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(f"{self.url} gave no answer: {why}") from None
-        return asks.answered(answer.status, answer.headers.get("content-type", ""), body)
+        return calls.read_answer(call, answer.status, answer.headers.get("content-type", ""), body)
 
     def _open(self) -> http.client.HTTPConnection:
         if self._tls:
@@ -75,56 +108,100 @@ class Client:
             )
         return http.client.HTTPConnection(self._host, self._port, timeout=self._seconds)
 
-    def health(self) -> Any:
-        return self.call(asks.health())
+    def request(
+        self, method: str, path: str, body: Any = None, *, content_type: str = calls.STRUCTURED, seconds: float = 0.0
+    ) -> Any:
+        """Any request, also outside /v1: `client.request("GET", "/api/metadata/workflow")`. `path`: encoded, with its query.
+        `body`: bytes as they are, anything else as JSON. `seconds`: how long the server may take on purpose. Returns JSON, or
+        content of another kind as text."""
+        return self._call(calls.plain(method, path, body, content_type, seconds))
+
+    def health(self) -> HealthOut:
+        """Whether the server can do its work, and how its parts are. A server that is unwell answers too (`healthy` is False)."""
+        return self._call(calls.health())
 
     def post_event(
         self, type: str, source: str, data: Any = None, *, id: str = "", subject: str = "", attributes: Mapping[str, Any] = {}
-    ) -> Any:
-        """Answers after the commit. Give an `id`, and a repeat is known and changes nothing."""
-        return self.call(asks.event(type, source, data, id, subject, attributes))
+    ) -> Accepted:
+        """Sends one event, and returns after the commit that holds it and everything that it caused.
 
-    def post_events(self, batch: Sequence[Mapping[str, Any]]) -> Any:
-        """CloudEvents, at most 1,000; one result each."""
-        return self.call(asks.events(batch))
+        `type`, `source`, `subject`: as in CloudEvents. `data`: anything JSON can hold. `id`: give one, and the same event sent
+        again is recognised and changes nothing (outcome "duplicate"); without one a random id is made. `attributes`: extension
+        attributes, lower-case names with texts, numbers or booleans.
+
+        Raises RequestRefused with code "conflict" when an event of that source and id is there with other content.
+        """
+        return self._call(calls.event(type, source, data, id, subject, attributes))
+
+    def post_events(self, batch: Sequence[Mapping[str, Any]]) -> list[Accepted]:
+        """Sends CloudEvents as mappings, at most 1,000, and returns one result each, in their order. `id` and `specversion` are
+        filled in where absent. A conflict is a result here, not an error."""
+        return self._call(calls.events(batch)).events
 
     def events(
         self, *, type: str = "", state: str = "", after: str = "", before: str = "", limit: int = 100, wait: int = 0
-    ) -> Any:
-        """A page, newest first; with `after` oldest first. `wait`: milliseconds to wait for the first one."""
-        return self.call(asks.event_page(type, state, after, before, limit, wait))
+    ) -> EventPage:
+        """A page of events, newest first; with `after` oldest first.
 
-    def event(self, key: str, source: str = "") -> Any:
-        return self.call(asks.one_event(key, source))
+        `state`: matched, unmatched, held or failed. `after`, `before`: keys; "0" is before all. `limit`: 1 to 1,000. `wait`: with
+        `after`, how many milliseconds (at most 60,000) the server may wait for a first event.
+        """
+        return self._call(calls.event_page(type, state, after, before, limit, wait))
 
-    def explain(self, key: str, *, source: str = "", handler: str = "") -> Any:
-        return self.call(asks.explain(key, source, handler))
+    def event(self, key: str, source: str = "") -> EventView:
+        """One event by its key, or by its id together with its `source`. Raises RequestRefused (404) when there is none."""
+        return self._call(calls.one_event(key, source))
 
-    def held(self, limit: int = 100) -> Any:
-        return self.call(asks.held(limit))
+    def explain(self, key: str, *, source: str = "") -> EventView:
+        """An event with what every handler made of it, those included that were ruled out without a look or were added later."""
+        return self._call(calls.explain(key, source))
 
-    def dead_letters(self, after: int = 0, limit: int = 100) -> Any:
-        return self.call(asks.dead_letters(after, limit))
+    def decision(self, key: str, handler: str, *, source: str = "") -> DecisionView:
+        """What one handler makes of an event: each part of its condition, with the value that it saw."""
+        return self._call(calls.decision(key, handler, source))
 
-    def redeliver(self, number: int) -> Any:
-        return self.call(asks.redeliver(number))
+    def held(self, limit: int = 100) -> list[HeldView]:
+        """What arrived before anything could take it, and is kept until then or until it expires."""
+        return self._call(calls.held(limit)).held
 
-    def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> Any:
-        return self.call(asks.runs(process, live, before, limit))
+    def dead_letters(self, after: int = 0, limit: int = 100) -> DeadLetterPage:
+        """Deliveries that were given up and messages that could not be taken, with numbers above `after`."""
+        return self._call(calls.dead_letters(after, limit))
 
-    def run(self, id: str) -> Any:
-        return self.call(asks.run(id))
+    def redeliver(self, number: int) -> Redelivered:
+        """Puts a delivery that was given up back at the end of its lane. Raises RequestRefused (404, or
+        409 for what is not a delivery)."""
+        return self._call(calls.redeliver(number))
 
-    def steps(self, id: str, after: int = -1, limit: int = 1_000) -> Any:
-        return self.call(asks.steps(id, after, limit))
+    def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> RunPage:
+        """A page of runs, newest first. `live`: True for those that have not ended, False for those that have."""
+        return self._call(calls.runs(process, live, before, limit))
+
+    def run(self, id: str) -> RunDetail:
+        """A run: where it stands, its input and output, its variables. Raises RequestRefused (404) when there is none."""
+        return self._call(calls.run(id))
+
+    def steps(self, id: str, after: int = -1, limit: int = 1_000) -> StepPage:
+        """A page of a run's steps by number, open and ended together; those with numbers above `after`."""
+        return self._call(calls.steps(id, after, limit))
+
+    def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
+        """Results so far of a signal that goes to many runs. `job`: its number, as the effect of the event has it."""
+        return self._call(calls.job_results(job, after, limit))
+
+    def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
+        """Reports finished work and asks for more, in one commit; see `Worker`, which does it well. At most 1,000 reports; with
+        an item's `attempt` in it, a report that is sent again changes nothing."""
+        return self._call(calls.work(worker, reports, claim))
 
 
 class AsyncClient:
-    """For one event loop; calls may overlap."""
+    """A connection to one server for one event loop; calls may overlap. Each method is that of `Client`, as a coroutine."""
 
-    def __init__(self, url: str = DEFAULT_URL, *, key: str = "", seconds: float = 30.0) -> None:
-        self.url = url
-        self._http = Http(url, key=key)
+    def __init__(self, url: str = "", *, key: str = "", seconds: float = 30.0) -> None:
+        """As `Client`."""
+        self.url = server_url(url)
+        self._http = Http(self.url, key=key)
         self._seconds = seconds
 
     async def __aenter__(self) -> AsyncClient:
@@ -134,49 +211,79 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
+        """Closes idle connections."""
         await self._http.close()
 
-    async def call(self, ask: Ask) -> Any:
-        """Any request, also to paths outside the native API."""
-        answer = await self._http.request(ask.method, ask.path, ask.body, ask.content_type, self._seconds + ask.seconds)
-        return asks.answered(answer.status, answer.content_type, answer.body)
+    async def _call(self, call: ApiCall[T]) -> T:
+        answer = await self._http.request(call.method, call.path, call.body, call.content_type, self._seconds + call.seconds)
+        return calls.read_answer(call, answer.status, answer.content_type, answer.body)
 
-    async def health(self) -> Any:
-        return await self.call(asks.health())
+    async def request(
+        self, method: str, path: str, body: Any = None, *, content_type: str = calls.STRUCTURED, seconds: float = 0.0
+    ) -> Any:
+        """As `Client.request`."""
+        return await self._call(calls.plain(method, path, body, content_type, seconds))
+
+    async def health(self) -> HealthOut:
+        """As `Client.health`."""
+        return await self._call(calls.health())
 
     async def post_event(
         self, type: str, source: str, data: Any = None, *, id: str = "", subject: str = "", attributes: Mapping[str, Any] = {}
-    ) -> Any:
-        return await self.call(asks.event(type, source, data, id, subject, attributes))
+    ) -> Accepted:
+        """As `Client.post_event`."""
+        return await self._call(calls.event(type, source, data, id, subject, attributes))
 
-    async def post_events(self, batch: Sequence[Mapping[str, Any]]) -> Any:
-        return await self.call(asks.events(batch))
+    async def post_events(self, batch: Sequence[Mapping[str, Any]]) -> list[Accepted]:
+        """As `Client.post_events`."""
+        return (await self._call(calls.events(batch))).events
 
     async def events(
         self, *, type: str = "", state: str = "", after: str = "", before: str = "", limit: int = 100, wait: int = 0
-    ) -> Any:
-        return await self.call(asks.event_page(type, state, after, before, limit, wait))
+    ) -> EventPage:
+        """As `Client.events`."""
+        return await self._call(calls.event_page(type, state, after, before, limit, wait))
 
-    async def event(self, key: str, source: str = "") -> Any:
-        return await self.call(asks.one_event(key, source))
+    async def event(self, key: str, source: str = "") -> EventView:
+        """As `Client.event`."""
+        return await self._call(calls.one_event(key, source))
 
-    async def explain(self, key: str, *, source: str = "", handler: str = "") -> Any:
-        return await self.call(asks.explain(key, source, handler))
+    async def explain(self, key: str, *, source: str = "") -> EventView:
+        """As `Client.explain`."""
+        return await self._call(calls.explain(key, source))
 
-    async def held(self, limit: int = 100) -> Any:
-        return await self.call(asks.held(limit))
+    async def decision(self, key: str, handler: str, *, source: str = "") -> DecisionView:
+        """As `Client.decision`."""
+        return await self._call(calls.decision(key, handler, source))
 
-    async def dead_letters(self, after: int = 0, limit: int = 100) -> Any:
-        return await self.call(asks.dead_letters(after, limit))
+    async def held(self, limit: int = 100) -> list[HeldView]:
+        """As `Client.held`."""
+        return (await self._call(calls.held(limit))).held
 
-    async def redeliver(self, number: int) -> Any:
-        return await self.call(asks.redeliver(number))
+    async def dead_letters(self, after: int = 0, limit: int = 100) -> DeadLetterPage:
+        """As `Client.dead_letters`."""
+        return await self._call(calls.dead_letters(after, limit))
 
-    async def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> Any:
-        return await self.call(asks.runs(process, live, before, limit))
+    async def redeliver(self, number: int) -> Redelivered:
+        """As `Client.redeliver`."""
+        return await self._call(calls.redeliver(number))
 
-    async def run(self, id: str) -> Any:
-        return await self.call(asks.run(id))
+    async def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> RunPage:
+        """As `Client.runs`."""
+        return await self._call(calls.runs(process, live, before, limit))
 
-    async def steps(self, id: str, after: int = -1, limit: int = 1_000) -> Any:
-        return await self.call(asks.steps(id, after, limit))
+    async def run(self, id: str) -> RunDetail:
+        """As `Client.run`."""
+        return await self._call(calls.run(id))
+
+    async def steps(self, id: str, after: int = -1, limit: int = 1_000) -> StepPage:
+        """As `Client.steps`."""
+        return await self._call(calls.steps(id, after, limit))
+
+    async def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
+        """As `Client.job_results`."""
+        return await self._call(calls.job_results(job, after, limit))
+
+    async def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
+        """As `Client.work`."""
+        return await self._call(calls.work(worker, reports, claim))

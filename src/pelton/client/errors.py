@@ -6,15 +6,20 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """The base of what the client raises."""
+    """The base of everything that the client raises."""
 
 
 class Unreachable(ClientError):
-    """No answer: the server is not there, or the connection was lost. What was asked may or may not have been done."""
+    """No answer: the server is not there, the connection was lost, or what answers is not Pelton. The request may or may not
+    have taken effect."""
 
 
-class Refused(ClientError):
-    """The server said no. `status` is HTTP's; `code` its stable word; `field` what it is about; `remedy` what to do."""
+class RequestRefused(ClientError):
+    """The server said no, and nothing changed.
+
+    `status`: of HTTP. `code`: the stable word for programs, such as "not found" or "conflict". `field`: what the refusal is
+    about. `detail`: why. `remedy`: what to do about it. `problem`: the whole answer.
+    """
 
     def __init__(self, status: int, problem: Any) -> None:
         found = problem if isinstance(problem, dict) else {}
@@ -26,13 +31,13 @@ class Refused(ClientError):
         self.problem = problem
         fields = found.get("validationErrors")
         if isinstance(fields, list):
-            said = [f"{each.get('path', '')}: {each.get('message', '')}" for each in fields[:10] if isinstance(each, dict)]
-            self.detail = "; ".join(said) or self.detail
+            named = [f"{each.get('path', '')}: {each.get('message', '')}" for each in fields[:10] if isinstance(each, dict)]
+            self.detail = "; ".join(named) or self.detail
         where = f"{self.field}: " if self.field else ""
         remedy = f" ({self.remedy})" if self.remedy else ""
         super().__init__(f"{where}{self.detail}{remedy}"[:2_000])
 
     @property
-    def passing(self) -> bool:
+    def retryable(self) -> bool:
         """Whether the same request may be accepted in a moment."""
         return self.status in {429, 502, 503, 504}

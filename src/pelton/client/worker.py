@@ -23,8 +23,8 @@ from typing import Any
 import structlog
 from msgspec import DecodeError, Raw, Struct, msgpack
 
-from pelton.client.asks import answered
-from pelton.client.errors import Refused, Unreachable
+from pelton.client.calls import refusal
+from pelton.client.errors import RequestRefused, Unreachable
 from pelton.client.http import Http
 
 PATH = "/v1/work"
@@ -250,10 +250,9 @@ class Worker:
                 answer = await self._http.request("POST", PATH, body, MSGPACK, wait + 30.0)
                 if answer.status == 200:
                     return self._decoder.decode(answer.body)
-                answered(answer.status, answer.content_type, answer.body)
-                raise Unreachable(f"an answer of status {answer.status}")
-            except Refused as error:
-                if not error.passing:
+                raise refusal(answer.status, answer.content_type, answer.body)
+            except RequestRefused as error:
+                if not error.retryable:
                     raise
                 why: Exception = error
             except (Unreachable, DecodeError) as error:

@@ -1,6 +1,7 @@
-"""What the native API says and takes, as types. The OpenAPI document is made from them.
+"""The types of the /v1 API: what requests hold and what answers look like.
 
-Keys and ids are texts, so that no client rounds them. Times are epoch milliseconds.
+The server checks requests against them, the clients read answers as them, and the OpenAPI document is made from them.
+Keys and ids are texts, so that no client rounds them. Times are epoch milliseconds; 0 stands for "not yet" or "never".
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ Name = Annotated[str, Meta(max_length=512)]
 
 
 class DecisionView(Struct, omit_defaults=True, gc=False):
-    """What one handler made of an event. verdict: fired, false, inactive, duplicate, failed, or "type differs".
+    """One handler's decision on an event. `verdict`: fired, false, inactive, duplicate, failed, or "type differs".
 
-    `trace`: the sub-expressions that were looked at, each with the value seen and what it came to.
+    `trace`: the parts of the condition that were evaluated, each as (expression, value seen, result).
     """
 
     handler: str
@@ -25,7 +26,7 @@ class DecisionView(Struct, omit_defaults=True, gc=False):
 
 
 class EffectView(Struct, omit_defaults=True, gc=False):
-    """What a handler that fired caused. outcome: started, signalled, held, unchanged or failed."""
+    """An effect of a handler that fired. `outcome`: started, signalled, held, unchanged or failed."""
 
     handler: str
     action: str
@@ -37,7 +38,7 @@ class EffectView(Struct, omit_defaults=True, gc=False):
 
 
 class EventView(Struct, omit_defaults=True):
-    """An event as it is kept. state: matched, unmatched, held or failed."""
+    """A stored event, with its handlers' decisions and effects. `state`: matched, unmatched, held or failed."""
 
     key: str
     id: str
@@ -54,14 +55,15 @@ class EventView(Struct, omit_defaults=True):
 
 
 class EventPage(Struct):
-    """`after`: pass it as the parameter of that name to go on from here."""
+    """Some events. `after`: pass it as the parameter of that name to continue from here."""
 
     events: list[EventView]
     after: str
 
 
 class Accepted(Struct, omit_defaults=True, gc=False):
-    """outcome: accepted, duplicate (it was there already; this is what it came to then) or conflict (same id, other content)."""
+    """The answer to an event that was sent. `outcome`: accepted; duplicate (it was there already: this is its outcome from then);
+    or conflict (an event of that source and id is there with other content)."""
 
     key: str
     id: str
@@ -73,13 +75,13 @@ class Accepted(Struct, omit_defaults=True, gc=False):
 
 
 class AcceptedBatch(Struct):
-    """One result an event, in the order sent."""
+    """One result for each event, in the order sent."""
 
     events: list[Accepted]
 
 
 class HeldView(Struct, omit_defaults=True):
-    """Something that arrived before anything could take it. It is used when a step that wants it opens, or expires."""
+    """Something that arrived before anything could take it. It is taken when a step that wants it opens, or it expires."""
 
     id: str
     name: str
@@ -92,6 +94,8 @@ class HeldView(Struct, omit_defaults=True):
 
 
 class HeldPage(Struct):
+    """What is held now."""
+
     held: list[HeldView]
 
 
@@ -117,12 +121,15 @@ class DeadLetterPage(Struct):
 
 
 class Redelivered(Struct):
+    """The answer to a request to deliver again."""
+
     number: int
     redelivered: bool
 
 
 class RunHead(Struct, omit_defaults=True):
-    """status: EXPECTED, RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT or TERMINATED."""
+    """Where a run stands. `status`: EXPECTED, RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT or TERMINATED. `era`: how often it
+    was taken back by a retry or restart."""
 
     id: str
     status: str
@@ -143,6 +150,8 @@ class RunPage(Struct):
 
 
 class RunDetail(Struct, omit_defaults=True):
+    """A run with its data. `reason`: why it failed. `event`: type of the event that started it."""
+
     run: RunHead
     input: Any = None
     output: Any = None
@@ -154,7 +163,7 @@ class RunDetail(Struct, omit_defaults=True):
 
 
 class StepView(Struct, omit_defaults=True):
-    """status: OPEN and what it waits for (`waits_for`), or how it ended."""
+    """A step. `status`: OPEN, with what it waits for in `waits_for`, or how it ended."""
 
     id: str
     n: int
@@ -182,7 +191,7 @@ class StepPage(Struct):
 
 
 class FailureIn(Struct, forbid_unknown_fields=True):
-    """kind: technical, business, cancelled or "timed out". `retriable` false: no further attempt."""
+    """How work failed. `kind`: technical, business, cancelled or "timed out". `retriable` False: no further attempt."""
 
     name: Name = "failed"
     kind: str = "technical"
@@ -192,9 +201,10 @@ class FailureIn(Struct, forbid_unknown_fields=True):
 
 
 class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
-    """What became of a work item. status: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (`again_after`: offer it again then).
+    """The outcome of a work item. `status`: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (a sign of life; with `again_after`
+    the item is given back, and offered again after so many milliseconds).
 
-    With the item's `attempt`, a report that is repeated changes nothing the second time.
+    With the item's `attempt` in it, a report that is repeated changes nothing the second time.
     """
 
     id: Name
@@ -207,7 +217,7 @@ class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class ClaimIn(Struct, forbid_unknown_fields=True):
-    """`wait`: milliseconds that the answer may be put off until there is work."""
+    """A request for work. `wait`: how many milliseconds the answer may be delayed until there is some."""
 
     queues: Annotated[list[Name], Meta(min_length=1, max_length=100)]
     count: Annotated[int, Meta(ge=1, le=1_000)] = 1
@@ -254,7 +264,7 @@ class WorkOut(Struct):
 
 
 class JobResultView(Struct, omit_defaults=True, gc=False):
-    """What became of a signal to one run. outcome: signalled, held, unchanged or failed. `at`: epoch milliseconds."""
+    """The outcome of a signal to one run. `outcome`: signalled, held, unchanged or failed. `at`: epoch milliseconds."""
 
     run: str
     outcome: str
@@ -264,8 +274,8 @@ class JobResultView(Struct, omit_defaults=True, gc=False):
 
 
 class JobResultPage(Struct, omit_defaults=True):
-    """By run. `runs`: for how many the job is; it is done when there are results of all. `last`: where the next page begins,
-    absent when there is none."""
+    """Results by run. `runs`: how many the job is for; it is done when there are results for all. `last`: where the next page
+    begins, absent when there is none."""
 
     job: str
     runs: int
@@ -274,5 +284,7 @@ class JobResultPage(Struct, omit_defaults=True):
 
 
 class HealthOut(Struct):
+    """Whether the server can do its work; `details` has a member for each of its parts."""
+
     healthy: bool
     details: dict[str, Any]

@@ -1,0 +1,179 @@
+"""The requests of the /v1 API as values, shared by both clients, so that the two cannot differ.
+
+A `ApiCall` says what is sent and the type that the answer is read as.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+from msgspec import DecodeError, ValidationError, json
+
+from pelton.client.errors import RequestRefused, Unreachable
+from pelton.models import (
+    Accepted,
+    AcceptedBatch,
+    ClaimIn,
+    DeadLetterPage,
+    DecisionView,
+    EventPage,
+    EventView,
+    HealthOut,
+    HeldPage,
+    JobResultPage,
+    Redelivered,
+    ReportIn,
+    RunDetail,
+    RunPage,
+    StepPage,
+    WorkIn,
+    WorkOut,
+)
+
+STRUCTURED = "application/json"
+BATCHED = "application/cloudevents-batch+json"
+
+T = TypeVar("T")
+
+
+class ApiCall(NamedTuple, Generic[T]):
+    """One request. `gives`: what a good answer is read as; `Any` leaves JSON as it is, and other content as text.
+
+    `seconds`: how long the server may take on purpose, on top of the client's own patience.
+    """
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = STRUCTURED
+    seconds: float = 0.0
+    gives: Any = Any
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice does what sending it once does. Events carry ids, so a repeated event is recognised."""
+        return self.method != "POST" or self.path == "/v1/events"
+
+
+def segment(text: str) -> str:
+    """One segment of a path, encoded."""
+    return quote(text, safe="")
+
+
+def _get(gives: type[T], path: str, *, seconds: float = 0.0, **query: Any) -> ApiCall[T]:
+    given = {name: value for name, value in query.items() if value not in {"", None}}
+    return ApiCall("GET", f"{path}?{urlencode(given)}" if given else path, seconds=seconds, gives=gives)
+
+
+def plain(method: str, path: str, body: Any, content_type: str, seconds: float) -> ApiCall[Any]:
+    """A request to any path. `body`: bytes as they are, None for no body, anything else as JSON."""
+    raw = body if isinstance(body, bytes) else b"" if body is None else json.encode(body)
+    return ApiCall(method, path, raw, content_type, seconds)
+
+
+def health() -> ApiCall[HealthOut]:
+    return _get(HealthOut, "/health")
+
+
+def event(type: str, source: str, data: Any, id: str, subject: str, attributes: Mapping[str, Any]) -> ApiCall[Accepted]:
+    found: dict[str, Any] = {**attributes, "specversion": "1.0", "type": type, "source": source, "data": data}
+    found["id"] = id or uuid4().hex
+    if subject:
+        found["subject"] = subject
+    return ApiCall("POST", "/v1/events", json.encode(found), gives=Accepted)
+
+
+def events(batch: Sequence[Mapping[str, Any]]) -> ApiCall[AcceptedBatch]:
+    body = json.encode([{"specversion": "1.0", "id": uuid4().hex, **each} for each in batch])
+    return ApiCall("POST", "/v1/events", body, BATCHED, gives=AcceptedBatch)
+
+
+def event_page(type: str, state: str, after: str, before: str, limit: int, wait: int) -> ApiCall[EventPage]:
+    return _get(
+        EventPage,
+        "/v1/events",
+        seconds=wait / 1000,
+        type=type,
+        state=state,
+        after=after,
+        before=before,
+        limit=limit,
+        wait=wait or None,
+    )
+
+
+def one_event(key: str, source: str) -> ApiCall[EventView]:
+    return _get(EventView, f"/v1/events/{segment(key)}", source=source)
+
+
+def explain(key: str, source: str) -> ApiCall[EventView]:
+    return _get(EventView, f"/v1/events/{segment(key)}/explain", source=source)
+
+
+def decision(key: str, handler: str, source: str) -> ApiCall[DecisionView]:
+    return _get(DecisionView, f"/v1/events/{segment(key)}/explain", source=source, handler=handler)
+
+
+def held(limit: int) -> ApiCall[HeldPage]:
+    return _get(HeldPage, "/v1/held", limit=limit)
+
+
+def dead_letters(after: int, limit: int) -> ApiCall[DeadLetterPage]:
+    return _get(DeadLetterPage, "/v1/dead-letters", after=after or None, limit=limit)
+
+
+def redeliver(number: int) -> ApiCall[Redelivered]:
+    return ApiCall("POST", f"/v1/dead-letters/{number}/redeliver", gives=Redelivered)
+
+
+def runs(process: str, live: bool | None, before: str, limit: int) -> ApiCall[RunPage]:
+    return _get(
+        RunPage, "/v1/runs", process=process, live=None if live is None else str(live).lower(), before=before, limit=limit
+    )
+
+
+def run(id: str) -> ApiCall[RunDetail]:
+    return _get(RunDetail, f"/v1/runs/{segment(id)}")
+
+
+def steps(id: str, after: int, limit: int) -> ApiCall[StepPage]:
+    return _get(StepPage, f"/v1/runs/{segment(id)}/steps", after=after if after >= 0 else None, limit=limit)
+
+
+def job_results(job: str, after: str, limit: int) -> ApiCall[JobResultPage]:
+    return _get(JobResultPage, f"/v1/jobs/{segment(job)}/results", after=after, limit=limit)
+
+
+def work(worker: str, reports: Sequence[ReportIn], claim: ClaimIn | None) -> ApiCall[WorkOut]:
+    wait = claim.wait / 1000 if claim is not None else 0.0
+    return ApiCall("POST", "/v1/work", json.encode(WorkIn(worker, list(reports), claim)), seconds=wait, gives=WorkOut)
+
+
+def read_answer(call: ApiCall[T], status: int, content_type: str, body: bytes) -> T:
+    """The value of a good answer. Raises RequestRefused for any other, Unreachable for what no Pelton server would send."""
+    good = status < 300 or (status == 503 and call.gives is HealthOut and b'"healthy"' in body)  # ill, and says so
+    if not good:
+        raise refusal(status, content_type, body)
+    if "json" not in content_type:
+        if call.gives is not Any:
+            raise Unreachable(f"the answer is {content_type or 'of no type'}, not JSON: is this the URL of a Pelton server?")
+        return cast(T, body.decode(errors="replace") if body else None)
+    try:
+        return cast(T, json.decode(body, type=call.gives))
+    except ValidationError as error:
+        raise Unreachable(f"the answer is not one of this version's API: {error}") from None
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise Unreachable(f"the answer is not JSON, though it says so: {error}") from None
+
+
+def refusal(status: int, content_type: str, body: bytes) -> RequestRefused:
+    """What the server said no with."""
+    problem: Any = body.decode(errors="replace")
+    if "json" in content_type:
+        with suppress(DecodeError, UnicodeDecodeError):  # a proxy between may send anything; the status is the answer
+            problem = json.decode(body)
+    return RequestRefused(status, problem)
