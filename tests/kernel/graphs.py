@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from pelton.errors import Code
 from pelton.kernel.expressions.base import Constant, Expression, Read, Source
 from pelton.kernel.machine.draft import Moment, Refusal
 from pelton.kernel.machine.scene import Scene
@@ -153,14 +154,14 @@ def card(changed: Callable[[Any, Mapping[str, Any], Any], Any] | None = None) ->
 
     def begin(scene: Scene) -> Any:
         if scene.input == "refused":
-            raise Refusal("invalid", "no record can be made of this")
+            raise Refusal(Code.INVALID, "no record can be made of this")
         return (
             {"by": scene.moment.actor, **(scene.input or {})} if isinstance(scene.input, dict | None) else {"value": scene.input}
         )
 
     def change(body: Any, changes: Mapping[str, Any], moment: Moment) -> Any:
         if "bad" in changes:
-            raise Refusal("invalid", f"bad is {changes['bad']!r}")
+            raise Refusal(Code.INVALID, f"bad is {changes['bad']!r}")
         return {**body, **changes}
 
     def attributes(body: Any) -> tuple[tuple[str, str], ...]:

@@ -17,6 +17,7 @@ import msgspec
 from tests.kernel.invariants import check_counters, check_run
 from tests.kernel.memory import AllFacts, Ids, NoFacts, Rows, encode
 
+from pelton.errors import Code
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.machine.advance import advance
 from pelton.kernel.machine.records import linked, never_begun
@@ -309,7 +310,7 @@ class World:
     def one(self, run: int, signal: Signal, group: deque[Pending]) -> Transition | Refused:
         signal = msgspec.convert(msgspec.to_builtins(signal), type(signal))  # as it comes out of a store
         if run not in self.runs and not isinstance(signal, Start):
-            return Refused("not found", f"run {run}")  # the child was never started, or the parent removed
+            return Refused(Code.NOT_FOUND, f"run {run}")  # the child was never started, or the parent removed
         answer, cost = self.decide(run, signal)
         self.costs.append(cost)
         if isinstance(answer, Refused):

@@ -11,12 +11,13 @@ from typing import Any
 from msgspec import json
 from tests.patience import PATIENCE
 
+from pelton.errors import PeltonError
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import Report, Start
 from pelton.kernel.model.state import OpenStep, Run, Step
-from pelton.runtime.api import ActionContext, Applied, Command, EngineError
+from pelton.runtime.api import ActionContext, Applied, Command
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.requests import StartJob
 from pelton.runtime.ids import IdCodec, KeyClock
@@ -195,6 +196,6 @@ async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> Non
 async def code_of(future: asyncio.Future[Any]) -> str:
     try:
         await future
-    except EngineError as error:
+    except PeltonError as error:
         return error.code
     return ""

@@ -13,11 +13,12 @@ from msgspec import json
 from tests.kernel.graphs import Graph, after, look, outside
 from tests.runtime.harness import Shapes, handles
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import Report, Terminate
 from pelton.kernel.model.state import RunStatus, Step
 from pelton.runtime import api
-from pelton.runtime.api import ClaimRequest, EngineError, EventIn, StartCommand, WorkItem
+from pelton.runtime.api import ClaimRequest, EventIn, StartCommand, WorkItem
 from pelton.runtime.engine import Engine
 from pelton.store.sqlite.store import SqliteStore
 
@@ -163,10 +164,10 @@ async def test_keys_of_starts(tmp_path: Path) -> None:
         same = StartCommand(process="work", key="k", on_same_key="return")
         heads = await asyncio.gather(*(at.start("default", same) for _ in range(5)))
         assert len({head.key for head in heads}) == 1
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await at.start("default", StartCommand(process="work", key="k"))
         assert error.value.code == "conflict"
-        with pytest.raises(EngineError) as unknown:
+        with pytest.raises(PeltonError) as unknown:
             await at.start("default", StartCommand(process="nothing"))
         assert unknown.value.code == "unknown process"
 
@@ -193,12 +194,12 @@ async def test_a_run_can_be_removed(tmp_path: Path) -> None:
     async with engine(tmp_path, shapes) as at:
         await define(at, shapes, work)
         head = await at.start("default", StartCommand(process="work"))
-        with pytest.raises(EngineError):
+        with pytest.raises(PeltonError):
             await at.remove("other", head.key)
         await at.remove("default", head.key)
         assert await at.view("default", head.key) is None
         assert await at.claim("default", ClaimRequest(queues=["q"])) == []
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await at.signal("default", head.key, Terminate())
         assert error.value.code == "unknown run"
 
@@ -211,7 +212,7 @@ async def test_explain_and_logs_and_health(tmp_path: Path) -> None:
         shapes.handlers["h"] = handles("other")
         await at.define("default", "handler", "shapes", "h", 1, b'"h"')
         assert (await at.explain("default", posted.key, "h")).verdict == "type differs"
-        with pytest.raises(EngineError):
+        with pytest.raises(PeltonError):
             await at.explain("default", posted.key, "nobody")
         head = await at.start("default", StartCommand(process="work"))
         await at.log("default", head.key, 1, [(0, "hello")])

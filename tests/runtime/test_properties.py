@@ -17,11 +17,12 @@ from tests.kernel.graphs import Graph, look, on_event, out, outside
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
-from pelton.runtime.api import EngineError, EventIn, PostCommand, StartCommand
+from pelton.runtime.api import EventIn, PostCommand, StartCommand
 from pelton.store.port import Store
 from pelton.testing.losing_store import losing
 
@@ -107,7 +108,7 @@ class Story:
                 run = self.runs[what % len(self.runs)]
                 signal: Any = Terminate() if kind == "end" else Report(slot="w", output=-1)
                 await engine.signal("default", run, signal)
-        except EngineError as error:
+        except PeltonError as error:
             if error.code not in EXPECTED_CODES:
                 raise
 

@@ -20,8 +20,9 @@ from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 from tests.runtime.test_records import NOTE, PROCESSES, event, hit, matching, values
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Amend, Retire, Trigger
-from pelton.runtime.api import EngineError, StartCommand
+from pelton.runtime.api import StartCommand
 from pelton.testing.losing_store import losing
 
 RULES = card(hit)
@@ -80,10 +81,10 @@ class Story:
 
 class suppress_refusals(suppress):  # noqa: N801 - used like `suppress`
     def __init__(self) -> None:
-        super().__init__(EngineError)
+        super().__init__(PeltonError)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        return isinstance(error, EngineError) and error.code in REFUSALS
+        return isinstance(error, PeltonError) and error.code in REFUSALS
 
 
 async def check(at: Living, story: Story, path: Path) -> None:

@@ -17,11 +17,12 @@ from tests.patience import PATIENCE
 from tests.runtime.harness import Gate, handles, until
 from tests.runtime.living import Living, living
 
+from pelton.errors import PeltonError
 from pelton.kernel.machine.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import Begin, Process, Tell
 from pelton.kernel.model.signals import Amend, Report, Retire, Signal, Trigger
 from pelton.kernel.model.state import Record, RunStatus, StartMeta
-from pelton.runtime.api import ActionContext, Command, EngineError, EventEffect, EventIn, MatchCommand, StartCommand
+from pelton.runtime.api import ActionContext, Command, EventEffect, EventIn, MatchCommand, StartCommand
 from pelton.runtime.commit.requests import SignalJob
 from pelton.store.group import Group
 from pelton.store.port import Store
@@ -215,7 +216,7 @@ async def test_a_lost_group_leaves_no_value_behind(tmp_path: Path) -> None:
 
 async def test_a_refused_start_leaves_nothing(tmp_path: Path) -> None:
     async with records(tmp_path) as at:
-        with pytest.raises(EngineError) as refused:
+        with pytest.raises(PeltonError) as refused:
             await start(at, trigger=Trigger(name="close", changes={"done": 1}), key="k")
         assert refused.value.code == "guard"
         assert await at.engine.records("default") == []
@@ -655,7 +656,7 @@ async def test_who_waits_for_what_comes_to_nothing_goes_on(tmp_path: Path) -> No
         await asyncio.sleep(0)
         gate.open_gate.set()
         outcomes = await asyncio.gather(first, second, return_exceptions=True)
-        assert [error.code for error in outcomes if isinstance(error, EngineError)] == ["unavailable", "guard"]
+        assert [error.code for error in outcomes if isinstance(error, PeltonError)] == ["unavailable", "guard"]
         await asyncio.wait_for(settled, PATIENCE)
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, Run, State
-from pelton.runtime.api import Applied, EngineError
+from pelton.runtime.api import Applied
 from pelton.store.group import Committed, Group
 from pelton.store.rows import DeadLetter, Delivery, HeldRow, InboxRow, TimerRow
 
@@ -260,7 +261,7 @@ class MemoryCommitter:
             for _ in range(self.turns):
                 await asyncio.sleep(0)
             self.commits += 1
-            down = EngineError("unavailable", "the store could not write: disk full") if self.down else None
+            down = PeltonError(Code.UNAVAILABLE, "the store could not write: disk full") if self.down else None
             results = [down or self.store.write(group) for group, _ in batch]
             for _ in range(self.turns):
                 await asyncio.sleep(0)

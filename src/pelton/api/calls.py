@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from msgspec import DecodeError, Struct, ValidationError, json, msgpack
 
 from pelton.api.problems import CONTENT_TYPE, Problem, bad, of_engine
-from pelton.runtime.api import EngineError
+from pelton.errors import PeltonError
 from pelton.transport.http import documents
 from pelton.transport.http.asgi import Handler, Request, Response, Router, Send
 from pelton.transport.http.errors import WebError
@@ -111,7 +111,7 @@ class Stream(Response):
 
 def render(error: Exception) -> Response | None:
     """Errors as problem bodies; None for what nobody foresaw."""
-    if isinstance(error, EngineError):
+    if isinstance(error, PeltonError):
         error = of_engine(error)
     elif isinstance(error, WebError):
         error = of_web(error)

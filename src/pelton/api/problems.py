@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, json
 
-from pelton.runtime.api import EngineError
+from pelton.errors import PeltonError
 
 CONTENT_TYPE = "application/problem+json"
 MAX_VALUE = 200  # characters of a refused value that are shown
@@ -99,7 +99,7 @@ class Problem(Exception):
         return json.encode(self.body, enc_hook=str)
 
 
-def of_engine(error: EngineError) -> Problem:
+def of_engine(error: PeltonError) -> Problem:
     status = _STATUS.get(error.code, 409)
     return Problem(
         status,

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from pelton.api.calls import NS, Route, answer, decoded, is_msgpack
 from pelton.api.problems import bad
+from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, StepStatus
 from pelton.models import ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
-from pelton.runtime.api import ClaimRequest, Engine, EngineError, ReportResult, WorkItem
+from pelton.runtime.api import ClaimRequest, Engine, ReportResult, WorkItem
 from pelton.transport.http.asgi import Request, Response
 
 _STATUS: dict[str, int | None] = {
@@ -69,7 +70,7 @@ class Work:
         """A sign of life only: the lease counts from now."""
         try:
             await self._engine.extend(NS, run, n)
-        except EngineError as error:
+        except PeltonError as error:
             return ReportOut(False, error.code, error.message)
         return ReportOut(True)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
@@ -19,27 +20,6 @@ from pelton.kernel.model.signals import Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step
 from pelton.runtime.ids import IdCodec
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, TimerRow
-
-# ---- errors that callers see
-
-
-class EngineError(Exception):
-    """Something a caller asked for cannot be done; nothing changed. `code` is a word of kernel.transition.Refused, or one of:
-    unknown process | unknown run | unknown step | exists | conflict | too large | busy | stopping | expression | unavailable |
-    internal."""
-
-    def __init__(self, code: str, message: str, field: str = "", trace: Sequence[Any] = ()) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.field = field
-        self.trace = list(trace)
-
-
-class Stopping(EngineError):
-    def __init__(self) -> None:
-        super().__init__("stopping", "the server is stopping; try again on another node or in a moment")
-
 
 # ---- commands: what an action of a handler, or a caller, wants done. Neutral words only.
 
@@ -213,7 +193,7 @@ class ClaimRequest(Struct, kw_only=True):
 class ReportResult(Struct):
     """`error` set: refused. `run` is the head after the commit."""
 
-    error: EngineError | None
+    error: PeltonError | None
     run: Run | None
     n: int = 0
 
@@ -235,7 +215,7 @@ class Applied(Struct):
     """`notes`: (code, detail) of what could not be done for a tolerant signal."""
 
     run: Run
-    notes: list[tuple[str, str]] = []
+    notes: list[tuple[Code, str]] = []
 
 
 # ---- what a language gives to the runtime
@@ -331,7 +311,7 @@ class Engine(Protocol):
     # runs
     async def start(self, ns: str, command: StartCommand) -> Run: ...
     async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
-        """Raises EngineError with the code of the refusal, "unknown run" included."""
+        """Raises PeltonError with the code of the refusal, "unknown run" included."""
         ...
 
     async def signal_named(
@@ -352,7 +332,7 @@ class Engine(Protocol):
         ...
 
     async def post_keyed(self, ns: str, command: PostCommand) -> Met:
-        """Raises EngineError "busy" when too much is held already, naming the bound."""
+        """Raises PeltonError "busy" when too much is held already, naming the bound."""
         ...
 
     async def head(self, ns: str, run: int) -> Run | None:

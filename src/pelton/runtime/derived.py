@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.draft import Turn
 from pelton.kernel.machine.outputs import body_slots, output_of
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Missing, SlotKey
 from pelton.kernel.model.state import OpenStep, Run, State, Step
-from pelton.runtime.api import EngineError
 from pelton.runtime.commit.reads import Answers, RunFacts
 from pelton.runtime.commit.run_cache import RunEntry
 from pelton.store.port import Store
@@ -20,7 +20,7 @@ ROUNDS = 2_000
 
 
 async def derived_output(store: Store, codec: Codec, process: Process, head: Run, step: OpenStep | Step, now: int) -> Any:
-    """Raises EngineError "too large" when it takes too many reads."""
+    """Raises PeltonError "too large" when it takes too many reads."""
     entry = RunEntry(head.key)
     entry.head, entry.process = head, process
     answers = Answers()
@@ -34,7 +34,7 @@ async def derived_output(store: Store, codec: Codec, process: Process, head: Run
             if not entry.learn(key, answer):
                 answers.keep(head.key, head.rev, key, answer)
         await asyncio.sleep(0)  # reads do not wait: without this a long loop would hold everybody up
-    raise EngineError("too large", f"the output of step {step.n} is put together from too many others")
+    raise PeltonError(Code.TOO_LARGE, f"the output of step {step.n} is put together from too many others")
 
 
 def ahead(process: Process, keys: tuple[Any, ...], step: OpenStep | Step) -> list[Any]:

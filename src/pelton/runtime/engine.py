@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from pelton.connectors.port import OWN_ID, Incoming, Permanent
 from pelton.connectors.registry import Connectors
+from pelton.errors import Code, PeltonError, Stopping
 from pelton.kernel.expressions.base import Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import Process
@@ -24,7 +25,6 @@ from pelton.runtime.api import (
     Applied,
     ClaimRequest,
     Decision,
-    EngineError,
     EventIn,
     Language,
     Met,
@@ -34,7 +34,6 @@ from pelton.runtime.api import (
     ReportResult,
     RunView,
     StartCommand,
-    Stopping,
     Watch,
     WorkItem,
 )
@@ -78,11 +77,11 @@ SEEN_PAGE = 2_000  # rows
 HELD_EXPIRED = "held.expired"  # the fact of an event that was held by key and not taken in time
 
 
-def told() -> tuple[asyncio.Future[None], Callable[[EngineError | None], None]]:
+def told() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], None]]:
     """A future, and what ends it."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def done(error: EngineError | None) -> None:
+    def done(error: PeltonError | None) -> None:
         if future.done():
             return
         if error is not None:
@@ -265,10 +264,12 @@ class Engine:
                 stub = known.key if known is not None else 0
             try:
                 return await self._begin(ns, process, command, stub)
-            except EngineError as error:
-                if error.code != "exists" or not command.key:
+            except PeltonError as error:
+                if error.code is not Code.EXISTS or not command.key:
                     raise
-        raise EngineError("busy", f"others are starting runs with the key {command.key!r} at the same moment; try again", "key")
+        raise PeltonError(
+            Code.BUSY, f"others are starting runs with the key {command.key!r} at the same moment; try again", "key"
+        )
 
     async def _begin(self, ns: str, process: Process, command: StartCommand, stub: int = 0) -> Run:
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
@@ -308,7 +309,7 @@ class Engine:
         if head is not None and (command.on_same_key == "return" or head.status == RunStatus.EXPECTED):
             return head
         detail = f"run {self.codec.run_id(runs[0])} of {process.name!r} has the key {command.key!r}"
-        raise EngineError("conflict", detail, "key")
+        raise PeltonError(Code.CONFLICT, detail, "key")
 
     async def signal_named(
         self, ns: str, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = KEY_KIND, hops: int = 0
@@ -357,7 +358,7 @@ class Engine:
 
     async def signal_many(self, ns: str, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
         if len(runs) > MOST_RUNS:
-            raise EngineError("too large", f"a job is for at most {MOST_RUNS} runs, not {len(runs)}", "runs")
+            raise PeltonError(Code.TOO_LARGE, f"a job is for at most {MOST_RUNS} runs, not {len(runs)}", "runs")
         keys = list(dict.fromkeys(runs))
         number = self.keys()
         whole_signal: Any = replace(signal, strict=True)  # so that a refusal is told
@@ -457,7 +458,7 @@ class Engine:
     async def remove(self, ns: str, run: int) -> None:
         head = await self.head(ns, run)
         if head is None:
-            raise EngineError("unknown run", f"run {self.codec.run_id(run)} does not exist", "run")
+            raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         rows = await self.open_steps(head)
         await self.committer.write(lambda group: group.remove_runs.append(run))
         for n in {0, *(row.n for row in rows)}:
@@ -522,7 +523,7 @@ class Engine:
     def _in_namespace(self, ns: str, request: ClaimRequest) -> ClaimRequest:
         for queue in request.queues:
             if queue.startswith("@"):
-                raise EngineError("invalid", f"queue {queue!r} is the server's own", "queues")
+                raise PeltonError(Code.INVALID, f"queue {queue!r} is the server's own", "queues")
         return replace(request, queues=[queue_of(ns, queue) for queue in request.queues])
 
     async def _items(self, rows: Sequence[OpenStep]) -> list[WorkItem]:
@@ -542,7 +543,7 @@ class Engine:
     async def _cold_item(self, row: OpenStep) -> WorkItem:
         head = await self.store.head(row.run)
         if head is None:
-            raise EngineError("unknown run", f"run {self.codec.run_id(row.run)} was removed", "run")
+            raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(row.run)} was removed", "run")
         start = (await self.store.facts(head, [StepKey(0)]))[0]
         return WorkItem(row, head, await self.definition_cache.process(head.definition), start)
 
@@ -572,7 +573,7 @@ class Engine:
             job = SignalJob(run, report, ended(index), ns)
             try:
                 self.committer.enqueue(job)
-            except EngineError as error:
+            except PeltonError as error:
                 job.failed(error)
         return results, future
 
@@ -605,12 +606,12 @@ class Engine:
         row = entry.open.get(n) if entry is not None and not entry.stale else None
         head = entry.head if entry is not None and row is not None else await self.store.head(run)
         if head is None or head.ns != ns:
-            raise EngineError("unknown run", f"run {self.codec.run_id(run)} does not exist", "run")
+            raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         await self.work.extend(run, n, row)
 
     async def log(self, ns: str, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None:
         if await self.head(ns, run) is None:
-            raise EngineError("unknown run", f"run {self.codec.run_id(run)} does not exist", "run")
+            raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         rows = [LogRow(run, n, at or self.now(), text[:LOG_TEXT]) for at, text in texts]
         await self.committer.write(lambda group: group.logs.extend(rows))
 
@@ -634,13 +635,13 @@ class Engine:
         """Raises the first error; the events before and after it may be recorded all the same: posting again is harmless."""
         posted: list[Posted] = []
         for outcome in await self.router.post(events):
-            if isinstance(outcome, EngineError):
+            if isinstance(outcome, PeltonError):
                 raise outcome
             posted.append(outcome)
         return posted
 
     async def _post_facts(self, events: Sequence[EventIn]) -> list[Exception | None]:
-        return [outcome if isinstance(outcome, EngineError) else None for outcome in await self.router.post(events)]
+        return [outcome if isinstance(outcome, PeltonError) else None for outcome in await self.router.post(events)]
 
     async def event(self, ns: str, key: int) -> EventRow | None:
         return await self.store.event(ns, key)
@@ -654,10 +655,10 @@ class Engine:
     async def explain(self, ns: str, key: int, handler: str) -> Decision:
         event = await self.store.event(ns, key)
         if event is None:
-            raise EngineError("not found", f"event {self.codec.event_id(key)} does not exist", "event")
+            raise PeltonError(Code.NOT_FOUND, f"event {self.codec.event_id(key)} does not exist", "event")
         row = await self.definition_cache.find(ns, "handler", handler)
         if row is None:
-            raise EngineError("not found", f"there is no handler {handler!r}", "handler")
+            raise PeltonError(Code.NOT_FOUND, f"there is no handler {handler!r}", "handler")
         compiled = self.definition_cache.language(row.language).handler(row)
         answers: dict[Any, Any] = {}
         for _ in range(16):
@@ -667,7 +668,7 @@ class Engine:
             except Unanswered as unanswered:
                 questions = list(unanswered.questions)
                 answers.update(zip(questions, await self.committer.needs.ask(questions), strict=True))
-        raise EngineError("too large", f"the filter of handler {handler!r} asks too many questions", "handler")
+        raise PeltonError(Code.TOO_LARGE, f"the filter of handler {handler!r} asks too many questions", "handler")
 
     async def held(self, ns: str, limit: int = 100) -> list[HeldRow]:
         return await self.store.held_all(ns, limit)
@@ -731,7 +732,7 @@ class Engine:
                 places.append(index)
         again: list[SeenRow] = []
         for index, event, outcome in zip(places, events, await self.router.post(events), strict=True):
-            if isinstance(outcome, EngineError):
+            if isinstance(outcome, PeltonError):
                 outcomes[index] = outcome
             elif outcome.duplicate and event.seen is not None:
                 again.append(SeenRow(event.ns, event.source, *event.seen))
@@ -746,8 +747,8 @@ class Engine:
             source=LOCAL, type=kind, ns=delivery.ns, id=delivery.id, body=json.decode(delivery.body), hops=delivery.hops
         )
         (outcome,) = await self.router.post([event])
-        if isinstance(outcome, EngineError):
-            raise Permanent(outcome.message) if outcome.code == "too large" else outcome
+        if isinstance(outcome, PeltonError):
+            raise Permanent(outcome.message) if outcome.code is Code.TOO_LARGE else outcome
 
     # ---- outside
 
@@ -779,7 +780,7 @@ class Engine:
         }
 
     async def write(self, fill: Callable[[Group], None]) -> None:
-        """Rows of a service's own. Raises EngineError "conflict" when they could not all be written."""
+        """Rows of a service's own. Raises PeltonError "conflict" when they could not all be written."""
         done = await self.committer.write(fill)
         if not done.ok:
-            raise EngineError("conflict", f"what was to be written has changed meanwhile ({done.lost}); look again")
+            raise PeltonError(Code.CONFLICT, f"what was to be written has changed meanwhile ({done.lost}); look again")

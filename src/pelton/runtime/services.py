@@ -13,12 +13,13 @@ from typing import Any, Protocol
 
 import structlog
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Signal
-from pelton.runtime.api import Applied, EngineError
+from pelton.runtime.api import Applied
 from pelton.store.group import Committed, Group
 
 NEVER = 2**63 - 1  # a time that does not come, as a lease without an end is stored
-PASSING = frozenset({"busy", "stopping", "unavailable", "conflict"})  # codes of EngineError that may be gone in a moment
+PASSING = frozenset({Code.BUSY, Code.STOPPING, Code.UNAVAILABLE, Code.CONFLICT})  # may be gone in a moment
 MAX_DELAY = 86_400_000  # milliseconds that the loop is asked to wait at most: a far alarm is set again from nearer by
 
 log = structlog.get_logger("pelton.runtime")
@@ -54,7 +55,7 @@ class Committer(Protocol):
         ...
 
     def submit(self, run: int, signal: Signal, inbox: int = 0) -> asyncio.Future[Applied]:
-        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with EngineError."""
+        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
         ...
 
 
@@ -129,7 +130,7 @@ def outcome(future: asyncio.Future[Any]) -> BaseException | None:
 
 def final(error: BaseException) -> bool:
     """Whether trying again is of no use: the caller was told why not, and waiting will not change it."""
-    return isinstance(error, EngineError) and error.code not in PASSING
+    return isinstance(error, PeltonError) and error.code not in PASSING
 
 
 def say(error: BaseException) -> str:

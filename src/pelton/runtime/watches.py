@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-from pelton.runtime.api import EngineError, Stopping
+from pelton.errors import Code, PeltonError, Stopping
 from pelton.runtime.services import Clock
 
 MOST = 100_000
@@ -102,7 +102,7 @@ class Watches:
         if self.stopping:
             raise Stopping
         if self._count >= self._most:
-            raise EngineError("busy", f"{self._count} callers are waiting for runs already: try again later, or poll the run")
+            raise PeltonError(Code.BUSY, f"{self._count} callers are waiting for runs already: try again later, or poll the run")
         self._count += 1
         self._by_root.setdefault(watch.root, set()).add(watch)
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pelton.errors import Code, PeltonError
 from pelton.languages.lusid import decode, forms, times
 from pelton.languages.lusid.errors import NAMES, Refused, render
-from pelton.runtime.api import EngineError
 from pelton.transport.http.errors import FieldProblem, WebError
 
 FORMS = [forms.TaskDefinition, forms.UpdateTaskDefinition, forms.EventHandler, forms.Worker, forms.ManualEvent]
@@ -179,18 +179,22 @@ def test_problem_bodies() -> None:
 
 
 def test_only_those_who_may_try_again_are_told_when() -> None:
-    for error in (WebError(400, "x", headers={"Retry-After": "9"}), EngineError("exists", "x"), EngineError("not found", "x")):
+    for error in (
+        WebError(400, "x", headers={"Retry-After": "9"}),
+        PeltonError(Code.EXISTS, "x"),
+        PeltonError(Code.NOT_FOUND, "x"),
+    ):
         assert "retry-after" not in {name.lower() for name in body(error)[1]}
-    assert body(EngineError("busy", "x"))[1]["retry-after"] == "1"
+    assert body(PeltonError(Code.BUSY, "x"))[1]["retry-after"] == "1"
     assert body(WebError(429, "x", headers={"retry-after": "7"}))[1]["retry-after"] == "7"
 
 
 def test_the_rules_say_their_own_names() -> None:
-    refusal = EngineError("invalid", "m", trace=[{"name": "FieldReadOnly", "field": "fields[x]"}])
+    refusal = PeltonError(Code.INVALID, "m", trace=[{"name": "FieldReadOnly", "field": "fields[x]"}])
     status, _, found = body(refusal)
     assert (status, found["name"], found["errors"]) == (400, "FieldReadOnly", {"fields[x]": ["m"]})
     for trace in ([], ["text"], [{"name": "Unheard"}], [{"name": ["x"], "field": 5}]):
-        assert body(EngineError("guard", "m", trace=trace))[2]["name"] == "GuardConditionNotMet"
+        assert body(PeltonError(Code.GUARD, "m", trace=trace))[2]["name"] == "GuardConditionNotMet"
 
 
 def test_every_name_has_a_number_of_its_own() -> None:

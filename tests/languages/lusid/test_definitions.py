@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.languages.lusid.api import DEFINITIONS, INTAKE, WORKERS, Api, changed, named, update_of
 
-from pelton.runtime.api import EngineError
+from pelton.errors import Code, PeltonError
 
 ONE = f"{DEFINITIONS}/acme/intake"
 
@@ -225,7 +225,7 @@ async def test_paths_that_cannot_be(api: Api) -> None:
 
 async def test_what_the_engine_refuses_is_said_in_this_language(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(*arguments: Any, **more: Any) -> Any:
-        raise EngineError("busy", "too much at once")
+        raise PeltonError(Code.BUSY, "too much at once")
 
     monkeypatch.setattr(api.engine, "define", busy)
     answer = await api.call("POST", DEFINITIONS, INTAKE)

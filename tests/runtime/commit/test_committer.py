@@ -12,12 +12,12 @@ import pytest
 from tests.kernel.graphs import Graph, look, out, output
 from tests.runtime.harness import Gate, Rig, code_of, rig, until
 
+from pelton.errors import PeltonError
 from pelton.kernel.expressions.base import Evaluation, Outcome, Unanswered
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import Report, Terminate
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
-from pelton.runtime.api import EngineError
 from pelton.runtime.commit.run_cache import RunEntry, free
 from pelton.store.group import Group
 from pelton.store.port import Store, StoreFailed
@@ -195,7 +195,7 @@ async def test_a_lost_group_runs_again_from_the_store_with_all_that_was_built_on
         await until(lambda: bool(at.committer.open_batch.groups))
         gate.open_gate.set()
         await asyncio.gather(first, private, second)
-        with pytest.raises(EngineError):
+        with pytest.raises(PeltonError):
             await refused
         assert lost
         assert at.committer.stats["lost"] == 1
@@ -208,7 +208,7 @@ async def test_who_always_loses_is_told_that_it_is_busy(tmp_path: Path) -> None:
         process = await at.define(chain)
         head, other = await asyncio.gather(at.begin(process), at.begin(process))
         gate_of(at).lose = lambda group: "run" if any(write.run.key == head.key for write in group.runs) else ""
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await at.report(head.key, "a")
         assert error.value.code == "busy"
         gate_of(at).lose = lambda group: ""
@@ -222,7 +222,7 @@ async def test_a_store_that_cannot_write_fails_its_callers_and_nothing_stays_in_
         process = await at.define(chain)
         head = await at.begin(process)
         gate_of(at).fail.append(StoreFailed("disk full"))
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await at.report(head.key, "a", 1)
         assert error.value.code == "unavailable"
         assert "disk full" in error.value.message
@@ -245,7 +245,7 @@ async def test_a_refusal_waits_for_the_state_that_it_was_decided_on(tmp_path: Pa
         gate.fail.append(StoreFailed("disk full"))
         gate.open_gate.set()
         assert await code_of(ended) == "unavailable"
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await late  # it shared the fate of what it was decided on
         assert error.value.code == "unavailable"
 
@@ -323,8 +323,8 @@ async def test_a_poison_signal_stops_itself_and_nothing_else(tmp_path: Path) -> 
             *(at.report(head.key, "a", "poison" if number == 2 else number) for number, head in enumerate(heads)),
             return_exceptions=True,
         )
-        assert [type(outcome) is EngineError for outcome in outcomes] == [False, False, True, False, False]
-        assert cast(EngineError, outcomes[2]).code == "internal"
+        assert [type(outcome) is PeltonError for outcome in outcomes] == [False, False, True, False, False]
+        assert cast(PeltonError, outcomes[2]).code == "internal"
         assert (await at.report(heads[2].key, "a", "good")).run.open == 1
 
 
@@ -342,7 +342,7 @@ async def test_a_queue_that_is_full_says_so(tmp_path: Path) -> None:
     async with rig(tmp_path, gated, queue=50) as at:
         process = await at.define(chain)
         futures = [at.begin(process) for _ in range(50)]
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             at.begin(process)
         assert error.value.code == "busy"
         assert len(await asyncio.gather(*futures)) == 50
@@ -451,7 +451,7 @@ async def test_lost_races_and_cold_caches_at_random_change_no_story(tmp_path: Pa
                             at.committer.cache.drop(entry)
                 reports = [at.report(child, slot, number) for _ in range(2)]
                 done = await asyncio.gather(*reports, return_exceptions=True)
-                assert [type(outcome) for outcome in done].count(EngineError) == 1
+                assert [type(outcome) for outcome in done].count(PeltonError) == 1
             await at.report(head.key, "after", number)
             stored = await at.store.head(head.key)
             assert stored is not None

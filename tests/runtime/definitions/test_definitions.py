@@ -11,9 +11,9 @@ from msgspec import json
 from tests.kernel.graphs import Graph
 from tests.runtime.harness import Rig, Shapes, handles, rig
 
+from pelton.errors import PeltonError
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.model.process import Process
-from pelton.runtime.api import EngineError
 from pelton.runtime.definitions.definitions import REFERENCES, Definitions
 from pelton.store.rows import DefinitionRow
 
@@ -50,12 +50,12 @@ async def test_the_same_again_changes_nothing_and_versions_stay_readable(tmp_pat
         old = await cache.find("default", "policy", "p", at=one.since)
         assert old is not None
         assert old.body == b"1"
-        with pytest.raises(EngineError) as exists:
+        with pytest.raises(PeltonError) as exists:
             await cache.define("default", "policy", "shapes", "p", 1, b"3", must_be_new=True)
         assert exists.value.code == "exists"
         await cache.undefine("default", "policy", "p", 1)
         assert await cache.find("default", "policy", "p") is None
-        with pytest.raises(EngineError) as missing:
+        with pytest.raises(PeltonError) as missing:
             await cache.undefine("default", "policy", "p", 1)
         assert missing.value.code == "not found"
 
@@ -74,7 +74,7 @@ async def test_who_has_seen_another_row_changes_nothing(tmp_path: Path) -> None:
         first = await cache.define("default", "policy", "shapes", "p", 1, b"0")
         changes = (cache.define("default", "policy", "shapes", "p", 1, str(n).encode(), seen=first.id) for n in range(1, 6))
         found = await asyncio.gather(*changes, return_exceptions=True)
-        assert [each.code for each in found if isinstance(each, EngineError)] == ["conflict"] * 4
+        assert [each.code for each in found if isinstance(each, PeltonError)] == ["conflict"] * 4
         live = await cache.find("default", "policy", "p")
         assert live in found
         assert live is not None
@@ -82,7 +82,7 @@ async def test_who_has_seen_another_row_changes_nothing(tmp_path: Path) -> None:
         assert gone > live.since
         assert await cache.find("default", "policy", "p", at=gone - 1) is not None
         assert await cache.find("default", "policy", "p", at=gone) is None
-        with pytest.raises(EngineError) as late:
+        with pytest.raises(PeltonError) as late:
             await cache.define("default", "policy", "shapes", "p", 1, b"late", seen=live.id)
         assert late.value.code == "conflict"
 
@@ -115,7 +115,7 @@ async def test_those_who_bind_together_make_one_row(tmp_path: Path) -> None:
 
 async def test_what_does_not_compile_is_refused_and_not_kept(tmp_path: Path) -> None:
     async with rig(tmp_path, shapes=Referring()) as at:
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await definitions_of(at).bind_inline("default", "shapes", "bad", 1, b"{}")
         assert (error.value.code, error.value.message) == ("invalid", "process 'bad': no good")
         assert await at.store.definitions("default", "bound") == []

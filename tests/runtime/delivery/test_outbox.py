@@ -15,7 +15,7 @@ from tests.runtime.world import World, settle
 
 from pelton.connectors.port import Outgoing, Permanent, Temporary
 from pelton.connectors.registry import Connectors
-from pelton.runtime.api import EngineError
+from pelton.errors import Code, PeltonError
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.services import Backoff
 from pelton.store.group import Group
@@ -85,7 +85,7 @@ async def test_what_will_never_be_accepted_is_a_dead_letter_at_once_and_can_be_s
     (number, letter), *rest = post.store.dead_rows.items()
     assert not rest
     assert (letter.direction, letter.reason, letter.tries, letter.address) == ("out", "no such thing", 1, "wire:a")
-    with pytest.raises(EngineError, match="no dead letter"):
+    with pytest.raises(PeltonError, match="no dead letter"):
         await post.outbox.redeliver("other", number)
     await post.outbox.redeliver("default", number)
     await settle(200)
@@ -192,9 +192,9 @@ async def test_local_sinks_get_deliveries_and_may_refuse(post: Post) -> None:
 
     async def take(delivery: Delivery) -> None:
         if delivery.id == "never":
-            raise EngineError("too large", "the body is too large")
+            raise PeltonError(Code.TOO_LARGE, "the body is too large")
         if delivery.id == "later" and post.clock.now() < 1_000_100:
-            raise EngineError("busy", "not now")
+            raise PeltonError(Code.BUSY, "not now")
         taken.append(delivery.id)
 
     post.outbox.add_local("inside", take)
@@ -213,7 +213,7 @@ async def test_local_sinks_get_deliveries_and_may_refuse(post: Post) -> None:
 
 async def test_a_message_that_came_in_cannot_be_sent(post: Post) -> None:
     post.store.dead_rows[7] = DeadLetter(7, "default", "in", "wire:a", "x", b"", {}, "bad", 5, 0)
-    with pytest.raises(EngineError, match="cannot be sent"):
+    with pytest.raises(PeltonError, match="cannot be sent"):
         await post.outbox.redeliver("default", 7)
 
 

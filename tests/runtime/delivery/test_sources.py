@@ -11,7 +11,7 @@ from tests.runtime.world import World, settle
 
 from pelton.connectors.port import Absent, Incoming, Permanent, Temporary
 from pelton.connectors.registry import Connectors
-from pelton.runtime.api import EngineError
+from pelton.errors import Code, PeltonError
 from pelton.runtime.delivery.sources import Sources
 from pelton.runtime.services import Backoff
 
@@ -74,7 +74,7 @@ async def test_addresses_come_and_go_at_once(desk: Desk) -> None:
 
 
 async def test_a_poison_message_is_kept_as_a_dead_letter_after_its_tries_and_the_rest_goes_through(desk: Desk) -> None:
-    desk.fail = lambda message: EngineError("invalid", "not JSON") if message.id == "bad" else None
+    desk.fail = lambda message: PeltonError(Code.INVALID, "not JSON") if message.id == "bad" else None
     for _ in range(3):
         await desk.bring("a", "bad", "good")
     assert desk.tried["bad"] == 3
@@ -84,7 +84,7 @@ async def test_a_poison_message_is_kept_as_a_dead_letter_after_its_tries_and_the
     (number, letter), *rest = desk.store.dead_rows.items()
     assert not rest
     assert (letter.direction, letter.address, letter.id, letter.reason, letter.tries) == ("in", "wire:a", "bad", "not JSON", 3)
-    with pytest.raises(EngineError, match="not JSON"):
+    with pytest.raises(PeltonError, match="not JSON"):
         await desk.sources.redeliver("default", number)
     desk.fail = lambda message: None
     await desk.sources.redeliver("default", number)
@@ -113,9 +113,9 @@ async def test_a_batch_that_fails_as_a_whole_is_posted_one_by_one(desk: Desk) ->
     assert len(desk.store.dead_rows) == 1
 
 
-@pytest.mark.parametrize("code", ["busy", "unavailable", "stopping"])
-async def test_a_busy_server_gives_back_and_waits_and_gives_up_nothing(desk: Desk, code: str) -> None:
-    desk.fail = lambda message: EngineError(code, "not now")
+@pytest.mark.parametrize("code", [Code.BUSY, Code.UNAVAILABLE, Code.STOPPING])
+async def test_a_busy_server_gives_back_and_waits_and_gives_up_nothing(desk: Desk, code: Code) -> None:
+    desk.fail = lambda message: PeltonError(code, "not now")
     await desk.bring("a", "1", deliveries=99)
     await desk.bring("a", "2")
     assert desk.wire.given_back["a"] == ["1"], "the second waits until the pause is over"

@@ -11,10 +11,11 @@ from tests.kernel.graphs import Graph, look, on_event, outside
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import Terminate
 from pelton.kernel.model.state import RunStatus
-from pelton.runtime.api import EngineError, EventIn, Met, PostCommand, StartCommand
+from pelton.runtime.api import EventIn, Met, PostCommand, StartCommand
 from pelton.runtime.commit import correlation_cache
 from pelton.runtime.events import correlation
 from pelton.testing.losing_store import LosingStore, losing
@@ -168,11 +169,11 @@ async def test_bounds_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for key in ("a", "a", "b"):
             await at.engine.post_keyed("default", paid(key, hold=HOUR))
         for key, said in (("a", "2 events"), ("c", "namespace 'default' holds 3 events")):
-            with pytest.raises(EngineError, match=said) as error:
+            with pytest.raises(PeltonError, match=said) as error:
                 await at.engine.post_keyed("default", paid(key, hold=HOUR))
             assert (error.value.code, error.value.field) == ("busy", "key")
         for bad in (paid(""), paid("k" * 2000), paid("k", hold=-1), paid("k", "x" * (1 << 20))):
-            with pytest.raises(EngineError):
+            with pytest.raises(PeltonError):
                 await at.engine.post_keyed("default", bad)
         assert len(await at.engine.held("default")) == 3
 

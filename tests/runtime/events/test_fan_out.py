@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tests.exploring import examples
 from tests.runtime.world import World, settle
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived, Resume
 from pelton.kernel.model.state import Run
-from pelton.runtime.api import EngineError, EventIn
+from pelton.runtime.api import EventIn
 from pelton.runtime.commit.unit_of_work import PostedFact
 from pelton.runtime.events.fan_out import SLICE, Fanout, Job, durable_job
 from pelton.runtime.services import Backoff
@@ -108,7 +109,7 @@ async def test_a_job_that_never_works_is_parked_and_the_others_go_on(post: Post)
 
 async def test_facts_are_posted_in_order_and_a_bad_one_is_parked(post: Post) -> None:
     post.fail["bad"] = ValueError("cannot be")
-    post.fail["refused"] = EngineError("invalid", "no")
+    post.fail["refused"] = PeltonError(Code.INVALID, "no")
     for name in ("a", "bad", "b", "refused", "c"):
         post.write(post.fact(name))
     await post.clock.advance(5_000)
@@ -117,7 +118,7 @@ async def test_facts_are_posted_in_order_and_a_bad_one_is_parked(post: Post) -> 
 
 
 async def test_facts_wait_while_the_server_is_busy(post: Post) -> None:
-    post.fail["a"] = EngineError("busy", "later")
+    post.fail["a"] = PeltonError(Code.BUSY, "later")
     post.write(post.fact("a"))
     await settle(100)
     assert post.posted == []

@@ -10,10 +10,11 @@ from typing import Any, cast
 from tests.kernel.graphs import Graph
 from tests.runtime.harness import Gate, Rig, handles, rig, until
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import Report, Signal, Terminate
 from pelton.kernel.model.state import RunStatus
-from pelton.runtime.api import ActionContext, Command, EngineError, EventIn, Posted, Problem, SignalCommand, StartCommand
+from pelton.runtime.api import ActionContext, Command, EventIn, Posted, Problem, SignalCommand, StartCommand
 from pelton.runtime.events.ingest import Router
 from pelton.store.port import Store, StoreFailed
 from pelton.store.rows import EventRow
@@ -300,7 +301,7 @@ async def test_a_store_that_fails_forgets_the_event(tmp_path: Path) -> None:
         await one(router, event(0))
         cast(Gate, at.store).fail.append(StoreFailed("disk full"))
         (outcome,) = await router.post([event(1)])
-        assert isinstance(outcome, EngineError)
+        assert isinstance(outcome, PeltonError)
         assert outcome.code == "unavailable"
         assert not (await one(router, event(1))).duplicate
 
@@ -308,5 +309,5 @@ async def test_a_store_that_fails_forgets_the_event(tmp_path: Path) -> None:
 async def test_bad_events_are_refused_singly(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
         outcomes = await Router(at.committer).post([event(1), EventIn(source="s" * 2000, type="t"), event(2)])
-        assert [type(outcome) for outcome in outcomes] == [Posted, EngineError, Posted]
-        assert cast(EngineError, outcomes[1]).field == "source"
+        assert [type(outcome) for outcome in outcomes] == [Posted, PeltonError, Posted]
+        assert cast(PeltonError, outcomes[1]).field == "source"

@@ -10,10 +10,11 @@ from tests.kernel.graphs import Graph, on_event, outside
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import Run, RunStatus
-from pelton.runtime.api import Applied, EngineError, EventIn, StartCommand
+from pelton.runtime.api import Applied, EventIn, StartCommand
 from pelton.testing.losing_store import losing
 
 HOUR = 3_600_000
@@ -51,7 +52,7 @@ async def test_an_event_and_a_report_wait_for_the_start(tmp_path: Path) -> None:
         assert await at.ended(head.key) == "end"
         assert await at.store.timers(2**62, 9) == []
         assert [run.key for run in await at.store.runs("default", process="waits")] == [head.key]
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await start(at, "a")
         assert error.value.code == "conflict"
 
@@ -64,10 +65,10 @@ async def test_a_name_leads_to_the_run_when_it_is_there(tmp_path: Path) -> None:
         assert [row.slot for row in await at.engine.steps("default", head.key)] == ["$start", "w", "last"]
         await at.engine.signal("default", head.key, Terminate())
         assert (await send(at, "a")).run.key != head.key  # the name was freed at the end
-        with pytest.raises(EngineError) as error:
+        with pytest.raises(PeltonError) as error:
             await send(at, "b", hold=0)
         assert error.value.code == "unknown run"
-        with pytest.raises(EngineError) as refused:
+        with pytest.raises(PeltonError) as refused:
             await at.engine.signal_named("default", "waits", "c", Terminate(), hold=HOUR)
         assert refused.value.code == "unknown run"
         assert await at.store.run_keys("default", "key", "waits", "c", True) == []

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 from tests.runtime.world import World, settle
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Signal, TimerFired
-from pelton.runtime.api import EngineError
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.store.group import Group
 from pelton.store.rows import HeldRow, TimerRow
@@ -131,8 +131,8 @@ async def test_a_failure_is_tried_again_and_a_refusal_is_not(world: World) -> No
     def refuse(run: int, signal: Signal) -> Exception | None:
         tried.append(run)
         if run == 1 and tried.count(1) < 3:
-            return EngineError("unavailable", "not now")
-        return EngineError("unknown run", "gone") if run == 2 else None
+            return PeltonError(Code.UNAVAILABLE, "not now")
+        return PeltonError(Code.UNKNOWN_RUN, "gone") if run == 2 else None
 
     world.committer.refuse = refuse
     set_timer(world, timers, 1, world.clock.now() + 10)

@@ -14,9 +14,10 @@ from msgspec.structs import replace
 from tests.exploring import examples
 from tests.runtime.world import World, settle, work
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report, Signal, TimerFired
 from pelton.kernel.model.state import OpenStep, Run
-from pelton.runtime.api import ClaimRequest, EngineError
+from pelton.runtime.api import ClaimRequest
 from pelton.runtime.services import NEVER
 from pelton.runtime.work.queue import BUILT_IN_LEASE, WorkQueue
 from pelton.store.group import Group, RunWrite
@@ -225,7 +226,7 @@ async def test_a_sign_of_life_moves_the_lease(place: Place) -> None:
     assert not await place.work.extend(2, 1)
     await place.clock.advance(1_000)
     assert [run for run, _, _ in place.committer.signals] == [1]
-    with pytest.raises(EngineError, match="step 7 of the run has ended"):
+    with pytest.raises(PeltonError, match="step 7 of the run has ended"):
         await place.work.extend(1, 7)
 
 
@@ -326,7 +327,7 @@ async def test_a_write_that_fails_hands_out_nothing_and_loses_nothing(place: Pla
     await settle()
     assert await place.ask("empty") == []
     place.committer.down = True
-    with pytest.raises(EngineError, match="disk full") as caught:
+    with pytest.raises(PeltonError, match="disk full") as caught:
         await place.ask(wait=1_000)
     assert caught.value.code == "unavailable"
     place.committer.down = False
@@ -337,7 +338,7 @@ async def test_a_store_that_cannot_be_read_is_said_and_asked_again(place: Place)
     place.offer(work(1))
     await settle()
     place.store.broken = True
-    with pytest.raises(EngineError, match="disk on fire"):
+    with pytest.raises(PeltonError, match="disk on fire"):
         await place.ask(wait=1_000)
     place.store.broken = False
     assert keys(await place.ask()) == [1]
@@ -355,7 +356,7 @@ async def test_a_store_that_cannot_be_read_is_said_and_asked_again(place: Place)
     ],
 )
 async def test_a_request_out_of_bounds_is_refused(place: Place, request_: ClaimRequest, field: str) -> None:
-    with pytest.raises(EngineError, match="must be between") as caught:
+    with pytest.raises(PeltonError, match="must be between") as caught:
         await place.work.claim(request_)
     assert (caught.value.code, caught.value.field) == ("invalid", field)
 
@@ -364,7 +365,7 @@ async def test_there_are_at_most_so_many_pollers() -> None:
     place = Place(pollers=2)
     asked = [place.ask(wait=1_000) for _ in range(3)]
     await settle()
-    with pytest.raises(EngineError, match="2 pollers are waiting"):
+    with pytest.raises(PeltonError, match="2 pollers are waiting"):
         asked[2].result()
     await place.work.stop()
     assert await asyncio.gather(*asked[:2]) == [[], []]

@@ -11,9 +11,10 @@ from tests.runtime.work.test_queue import Place
 from tests.runtime.world import settle, work
 
 from pelton.connectors.port import Permanent
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Report, Signal
 from pelton.kernel.model.state import Run, Step, StepStatus
-from pelton.runtime.api import ClaimRequest, EngineError, WorkItem
+from pelton.runtime.api import ClaimRequest, WorkItem
 from pelton.runtime.work.queue import BUILT_IN_LEASE
 from pelton.runtime.work.runner import Operations
 
@@ -79,8 +80,8 @@ async def test_what_an_operation_returns_is_reported_for_its_step_and_attempt(sh
         (ValueError("no\n such  host"), StepStatus.FAILED, "no such host"),
         (KeyError(), StepStatus.FAILED, "the operation 'do' failed: KeyError"),
         (Permanent("refused"), StepStatus.FAILED_FOR_GOOD, "refused"),
-        (EngineError("invalid", "bad input"), StepStatus.FAILED_FOR_GOOD, "bad input"),
-        (EngineError("busy", "later"), StepStatus.FAILED, "later"),
+        (PeltonError(Code.INVALID, "bad input"), StepStatus.FAILED_FOR_GOOD, "bad input"),
+        (PeltonError(Code.BUSY, "later"), StepStatus.FAILED, "later"),
     ],
 )
 async def test_a_failure_is_a_report_that_people_can_read(shop: Shop, error: Exception, status: StepStatus, reason: str) -> None:
@@ -163,14 +164,14 @@ async def test_a_report_that_cannot_be_committed_is_tried_again_and_then_the_wor
     def refuse(run: int, signal: Signal) -> Exception | None:
         nonlocal tried
         tried += 1
-        return EngineError("unavailable", "disk full") if run == 1 and tried < 4 else None
+        return PeltonError(Code.UNAVAILABLE, "disk full") if run == 1 and tried < 4 else None
 
     shop.committer.refuse = refuse
     shop.order(1, "x")
     await shop.clock.advance(10_000)
     assert tried == 4
     assert shop.reports()[1].output == {"did": "x"}
-    shop.committer.refuse = lambda run, signal: EngineError("unknown run", "gone")
+    shop.committer.refuse = lambda run, signal: PeltonError(Code.UNKNOWN_RUN, "gone")
     shop.order(2, "x")
     await shop.clock.advance(1_000)
     assert shop.operations.stats()["running"] == 0

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
+from pelton.errors import Code
 from pelton.kernel.machine import operator
 from pelton.kernel.machine.draft import Broken, Emptied, Failed, Lost, Parked, Refusal, Spawn, StepFailure, Token, Turn
 from pelton.kernel.machine.failures import broken, fail, lose
@@ -95,7 +96,7 @@ def advance(process: Process, facts: Facts, signal: AnySignal, now: int) -> Tran
         else:
             head = facts.head()
             if head is None:
-                raise Refusal("not found", "there is no such run")
+                raise Refusal(Code.NOT_FOUND, "there is no such run")
             turn = Turn(process, facts, copy(head), now)
             HANDLERS[type(signal)](turn, signal)
         drain(turn)
@@ -105,12 +106,12 @@ def advance(process: Process, facts: Facts, signal: AnySignal, now: int) -> Tran
     except Missing as missing:
         return Need(missing.keys)
     except StepFailure as failure:
-        return refuse(facts, signal, "expression", failure.failure.message, [], now)
+        return refuse(facts, signal, Code.EXPRESSION, failure.failure.message, [], now)
     except Refusal as refusal:
         return refuse(facts, signal, refusal.code, refusal.detail, refusal.trace, now)
 
 
-def refuse(facts: Facts, signal: AnySignal, code: str, detail: str, trace: list[Any], now: int) -> Transition | Refused:
+def refuse(facts: Facts, signal: AnySignal, code: Code, detail: str, trace: list[Any], now: int) -> Transition | Refused:
     head = facts.head()
     if signal.strict or head is None:
         return Refused(code, detail, trace)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any, NamedTuple
 
+from pelton.errors import Code
 from pelton.kernel.model.process import Fragment, Node, Process
 from pelton.kernel.model.reads import Facts, FragmentKey, NewestBelowKey, OpenKey
 from pelton.kernel.model.state import Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
@@ -110,7 +111,7 @@ class StepFailure(Exception):
 class Refusal(Exception):
     """The signal cannot be applied: the whole turn is dropped."""
 
-    def __init__(self, code: str, detail: str, trace: list[Any] | None = None) -> None:
+    def __init__(self, code: Code, detail: str, trace: list[Any] | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
@@ -282,7 +283,7 @@ class Turn:
         if node is None and self.head.flags & FRAGMENTS:
             node = self.acquired(name)
         if node is None:
-            raise Refusal("invalid", f"{name!r} is not part of version {self.process.version} of {self.process.name!r}")
+            raise Refusal(Code.INVALID, f"{name!r} is not part of version {self.process.version} of {self.process.name!r}")
         return node
 
     def acquired(self, name: str) -> Node | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import convert, json, to_builtins
 
+from pelton.errors import Code
 from pelton.kernel.machine.draft import DEADLINE, PRIORITY, Refusal, StepFailure, Token, Turn
 from pelton.kernel.machine.flow import cancel
 from pelton.kernel.machine.outputs import output_of
@@ -25,10 +26,10 @@ def begin(process: Process, facts: Facts, signal: Start, now: int) -> Turn:
     """The turn of a start: step 0 is recorded, variables are set, the first token waits to enter."""
     existing = facts.head()
     if existing is not None and existing.status != RunStatus.EXPECTED:
-        raise Refusal("exists", "a run of this key has been started already")
+        raise Refusal(Code.EXISTS, "a run of this key has been started already")
     if signal.hops > MOST_HOPS:
         raise Refusal(
-            "invalid", f"{signal.hops} runs have started one another in a row; at most {MOST_HOPS} may. Is it a circle?"
+            Code.INVALID, f"{signal.hops} runs have started one another in a row; at most {MOST_HOPS} may. Is it a circle?"
         )
     head = Run(
         signal.key,

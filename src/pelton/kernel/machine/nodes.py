@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import convert
 
+from pelton.errors import Code
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.machine.draft import FRAGMENTS, PRIORITY, SKIPS, Failed, Refusal, StepFailure, Token, Turn
 from pelton.kernel.machine.flow import assign, complete_join, count_join, finish, fresh, leave, needed, retire
@@ -203,7 +204,7 @@ def acquire(turn: Turn, node: Fork, row: OpenStep, value: Any) -> tuple[str, ...
     """Compiles what a dynamic fork was given; the run keeps it, so that every later transition sees the same graph."""
     make = turn.process.fragment
     if make is None:
-        raise Refusal("invalid", f"process {turn.process.name!r} cannot fork dynamically")
+        raise Refusal(Code.INVALID, f"process {turn.process.name!r} cannot fork dynamically")
     try:
         fragment = make(node.name, value)
     except Invalid as error:
@@ -281,7 +282,7 @@ def enter_call(turn: Turn, token: Token, node: Call, row: OpenStep) -> None:
 
 def start_child(turn: Turn, node: Call, row: OpenStep, scene: Scene, given: Any) -> None:
     if node.target is None:
-        raise Refusal("invalid", f"call {node.name!r} has neither a target nor a thread")
+        raise Refusal(Code.INVALID, f"call {node.name!r} has neither a target nor a thread")
     definition = find_definition(turn, evaluate(node.target, scene))
     if isinstance(definition, str):
         raise StepFailure(Failure("unknown process", "technical", definition, None, False))

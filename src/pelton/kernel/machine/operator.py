@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pelton.errors import Code
 from pelton.kernel.machine.draft import FUEL, SKIPS, Failed, Moment, Refusal, Turn
 from pelton.kernel.machine.flow import finish, leave, settle
 from pelton.kernel.machine.lifecycle import end_run
@@ -42,13 +43,13 @@ OPERATOR = (int(Halt.OPERATOR), 0)
 def must_run(turn: Turn) -> None:
     status = RunStatus(turn.head.status)
     if status >= RunStatus.COMPLETED:
-        raise Refusal("ended", f"the run has ended ({status.name.lower()})")
+        raise Refusal(Code.ENDED, f"the run has ended ({status.name.lower()})")
     must_be_begun(turn)
 
 
 def must_be_begun(turn: Turn) -> None:
     if turn.head.status == RunStatus.EXPECTED:
-        raise Refusal("not found", "the run has not been started")
+        raise Refusal(Code.NOT_FOUND, "the run has not been started")
 
 
 def pause(turn: Turn, signal: Pause) -> None:
@@ -62,7 +63,7 @@ def go_on(turn: Turn, signal: Resume) -> None:
     must_run(turn)
     thread = turn.thread(signal.thread)
     if thread is None or OPERATOR not in thread.reasons:
-        raise Refusal("not paused", "the run is not paused")
+        raise Refusal(Code.NOT_PAUSED, "the run is not paused")
     if signal.thread == 0:
         turn.head.status = int(RunStatus.RUNNING)
     resume(turn, signal.thread, OPERATOR)
@@ -78,9 +79,9 @@ def terminate(turn: Turn, signal: Terminate) -> None:
 def skip(turn: Turn, signal: Skip) -> None:
     must_run(turn)
     if signal.slot not in turn.process.nodes:
-        raise Refusal("no step", f"process {turn.process.name!r} has no step {signal.slot!r}")
+        raise Refusal(Code.NO_STEP, f"process {turn.process.name!r} has no step {signal.slot!r}")
     if turn.newest(signal.slot) is not None:
-        raise Refusal("step ended", f"step {signal.slot!r} has begun already; only what has not can be skipped")
+        raise Refusal(Code.STEP_ENDED, f"step {signal.slot!r} has begun already; only what has not can be skipped")
     turn.head.flags |= SKIPS
     turn.variables[0, "skip:" + signal.slot] = {"input": signal.input, "output": signal.output}
 
@@ -97,10 +98,10 @@ def upgrade(turn: Turn, signal: Upgrade) -> None:
     must_run(turn)
     process = turn.facts.answer(ProcessKey(signal.definition))
     if process is None:
-        raise Refusal("not found", "the version to go on with does not exist")
+        raise Refusal(Code.NOT_FOUND, "the version to go on with does not exist")
     for row in turn.all_open():
         if row.slot not in process.nodes:
-            raise Refusal("invalid", f"version {process.version} of {process.name!r} has no step {row.slot!r}, which is open")
+            raise Refusal(Code.INVALID, f"version {process.version} of {process.name!r} has no step {row.slot!r}, which is open")
     turn.process = process
     turn.head.definition = signal.definition
 
@@ -126,7 +127,7 @@ def extend(turn: Turn, signal: Extend) -> None:
     must_run(turn)
     row = turn.open(signal.n)
     if row is None:
-        raise Refusal("no step", f"step {signal.n} is not open")
+        raise Refusal(Code.NO_STEP, f"step {signal.n} is not open")
     row = turn.edit(row)
     row.updated = turn.now
     if row.lease and row.idle:
@@ -139,7 +140,7 @@ def extend(turn: Turn, signal: Extend) -> None:
 def event(turn: Turn, signal: EventArrived) -> None:
     """Interrupts first, then waits, by thread number; what nobody can take is held."""
     if turn.head.status >= RunStatus.COMPLETED:
-        raise Refusal("ended", "the run has ended")
+        raise Refusal(Code.ENDED, "the run has ended")
     if turn.head.status != RunStatus.EXPECTED:
         if not signal.key and interrupted(turn, signal):
             return
@@ -152,9 +153,9 @@ def event(turn: Turn, signal: EventArrived) -> None:
                     take(turn, node, row, index, signal.body)
                     return
     if signal.key:
-        raise Refusal("no step", f"nothing waits for {signal.name!r} with key {signal.key!r} here any more")
+        raise Refusal(Code.NO_STEP, f"nothing waits for {signal.name!r} with key {signal.key!r} here any more")
     if turn.head.held >= MOST_HELD:
-        raise Refusal("busy", f"{MOST_HELD} events are held for this run already")
+        raise Refusal(Code.BUSY, f"{MOST_HELD} events are held for this run already")
     turn.head.held += 1
     turn.effects.append(
         Hold(signal.name, "", signal.body, signal.thread, signal.position, signal.posted or turn.now, 0, None, str(signal.id))
@@ -223,7 +224,7 @@ def timer(turn: Turn, signal: TimerFired) -> None:
         return
     row = turn.open(signal.n)
     if row is None:
-        raise Refusal("step ended", f"step {signal.n} is not open any more")
+        raise Refusal(Code.STEP_ENDED, f"step {signal.n} is not open any more")
     node = turn.node(row.slot)
     if signal.arm.isdigit():
         arm_due(turn, row, node, signal)
@@ -231,7 +232,7 @@ def timer(turn: Turn, signal: TimerFired) -> None:
     limits = {"queue": node.limits.queue, "idle": node.limits.idle, "limit": node.limits.attempt, "total": node.limits.total}
     limit = limits.get(signal.arm)
     if limit is None or stale(row, signal):
-        raise Refusal("step ended", f"limit {signal.arm!r} of step {signal.n} does not hold any more")
+        raise Refusal(Code.STEP_ENDED, f"limit {signal.arm!r} of step {signal.n} does not hold any more")
     since = {"queue": row.opened, "idle": row.updated, "limit": row.started, "total": row.first}[signal.arm]
     exceed(turn, row, limit, since)
 
@@ -249,9 +250,9 @@ def stale(row: OpenStep, signal: TimerFired) -> bool:
 def arm_due(turn: Turn, row: OpenStep, node: Any, signal: TimerFired) -> None:
     index = int(signal.arm)
     if not isinstance(node, Wait) or index >= len(node.arms) or not isinstance(node.arms[index], AtTime) or signal.epoch != row.k:
-        raise Refusal("step ended", f"step {signal.n} does not wait for that time any more")
+        raise Refusal(Code.STEP_ENDED, f"step {signal.n} does not wait for that time any more")
     if turn.halted(row.thread) and node.on_halt == "stop":
-        raise Refusal("busy", "the thread is halted; the wait looks at the time again when it goes on")
+        raise Refusal(Code.BUSY, "the thread is halted; the wait looks at the time again when it goes on")
     take(turn, node, row, index, None)
 
 
@@ -283,7 +284,7 @@ def exceed(turn: Turn, row: OpenStep, limit: Limit, since: int) -> None:
 def deadline(turn: Turn, signal: TimerFired) -> None:
     limit = turn.process.deadline
     if limit is None or signal.epoch != turn.head.era:
-        raise Refusal("step ended", "the run has another deadline by now")
+        raise Refusal(Code.STEP_ENDED, "the run has another deadline by now")
     since = turn.head.retried or turn.head.created
     message = limit.message or "the run timed out after {elapsed} seconds; the limit is {limit}"
     message = message.replace("{elapsed}", str((turn.now - since) // 1000)).replace("{limit}", str(limit.after // 1000))
@@ -316,7 +317,7 @@ def child_ended(turn: Turn, signal: ChildEnded) -> None:
 def called(turn: Turn, n: int, child: int) -> OpenStep:
     row = turn.open(n)
     if row is None or row.state != State.CALL or row.child != child:
-        raise Refusal("step ended", f"step {n} does not wait for that child any more")
+        raise Refusal(Code.STEP_ENDED, f"step {n} does not wait for that child any more")
     return row
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from msgspec import json
 
+from pelton.errors import Code
 from pelton.kernel.machine.draft import Moment, Refusal, Turn
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import Records
@@ -39,7 +40,7 @@ class Loaded(NamedTuple):
 def rules_of(turn: Turn) -> Records:
     rules = turn.process.records
     if rules is None:
-        raise Refusal("invalid", f"runs of {turn.process.name!r} keep no record")
+        raise Refusal(Code.INVALID, f"runs of {turn.process.name!r} keep no record")
     return rules
 
 
@@ -85,7 +86,7 @@ def gone(turn: Turn) -> None:
     """There is no record from now on."""
     old = current(turn)
     if old is None:
-        raise Refusal("not found", "the run's record has been deleted")
+        raise Refusal(Code.NOT_FOUND, "the run's record has been deleted")
     book = turn.book = turn.book or Book(Loaded(old, rules_of(turn)))
     stamp = turn.moment.stamp if turn.moment is not None else turn.facts.stamp
     book.past.append((old, max(stamp, old.since + 1)))
@@ -97,7 +98,7 @@ def change(turn: Turn, changes: Mapping[str, Any], moment: Moment) -> None:
     rules = rules_of(turn)
     old = current(turn)
     if old is None:
-        raise Refusal("not found", "the run's record has been deleted")
+        raise Refusal(Code.NOT_FOUND, "the run's record has been deleted")
     write(turn, rules.change(old.body, changes, moment), moment)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import convert, to_builtins
 
+from pelton.errors import Code
 from pelton.kernel.machine.draft import Failed, Refusal, Turn
 from pelton.kernel.machine.flow import assign, finish
 from pelton.kernel.machine.scene import Scene
@@ -24,13 +25,13 @@ def report(turn: Turn, signal: Report) -> None:
     """Applies a report to the step that it names. Raises Refusal; a report that can be held is held."""
     head = turn.head
     if head.status >= RunStatus.COMPLETED:
-        raise Refusal("ended", f"the run has ended ({RunStatus(head.status).name.lower()})")
+        raise Refusal(Code.ENDED, f"the run has ended ({RunStatus(head.status).name.lower()})")
     row = find(turn, signal)
     if row is None:
         hold(turn, signal)
         return
     if isinstance(row, Step):
-        raise Refusal("step ended", f"step {row.slot!r} has ended already ({StepStatus(row.status).name.lower()})")
+        raise Refusal(Code.STEP_ENDED, f"step {row.slot!r} has ended already ({StepStatus(row.status).name.lower()})")
     apply(turn, row, signal)
 
 
@@ -38,7 +39,7 @@ def find(turn: Turn, signal: Report) -> OpenStep | Step | None:
     if signal.n:
         row = turn.open(signal.n) or turn.step(signal.n)
         if row is None:
-            raise Refusal("no step", f"the run has no step {signal.n}")
+            raise Refusal(Code.NO_STEP, f"the run has no step {signal.n}")
         return row
     newest = turn.newest(signal.slot)
     if newest is None or not signal.it or newest.it == signal.it:
@@ -50,11 +51,11 @@ def find(turn: Turn, signal: Report) -> OpenStep | Step | None:
 def hold(turn: Turn, signal: Report) -> None:
     """The slot is not open yet: the report waits for it, when its sender said for how long."""
     if not signal.hold or turn.head.status == RunStatus.EXPECTED:
-        raise Refusal("no step", f"no step {signal.slot!r} has been opened")
+        raise Refusal(Code.NO_STEP, f"no step {signal.slot!r} has been opened")
     if signal.slot not in turn.process.nodes and not turn.all_fragments():
-        raise Refusal("no step", f"process {turn.process.name!r} has no step {signal.slot!r}")
+        raise Refusal(Code.NO_STEP, f"process {turn.process.name!r} has no step {signal.slot!r}")
     if turn.head.held >= MOST_HELD:
-        raise Refusal("busy", f"{MOST_HELD} reports and events are held for this run already")
+        raise Refusal(Code.BUSY, f"{MOST_HELD} reports and events are held for this run already")
     turn.head.held += 1
     body = to_builtins(signal)
     turn.effects.append(Hold("slot:" + signal.slot, "", None, -1, -1, turn.now, turn.now + signal.hold, body, signal.source))
@@ -62,9 +63,11 @@ def hold(turn: Turn, signal: Report) -> None:
 
 def apply(turn: Turn, row: OpenStep, signal: Report) -> None:
     if row.state not in REPORTABLE or row.bits & Bit.AWAITS_THREADS:
-        raise Refusal("invalid", f"step {row.slot!r} cannot be reported on: it waits for other steps")
+        raise Refusal(Code.INVALID, f"step {row.slot!r} cannot be reported on: it waits for other steps")
     if signal.attempt not in (-1, row.attempt):
-        raise Refusal("step ended", f"attempt {signal.attempt} of step {row.slot!r} is over; attempt {row.attempt} is under way")
+        raise Refusal(
+            Code.STEP_ENDED, f"attempt {signal.attempt} of step {row.slot!r} is over; attempt {row.attempt} is under way"
+        )
     row = turn.edit(row)
     row.updated = turn.now
     if signal.worker:

@@ -14,6 +14,7 @@ from copy import copy
 
 from msgspec import to_builtins
 
+from pelton.errors import Code
 from pelton.kernel.machine.draft import Emptied, Refusal, Token, Turn
 from pelton.kernel.machine.flow import awaited, count_join, leave, look, needed
 from pelton.kernel.machine.lifecycle import enter_root, set_deadline
@@ -33,7 +34,7 @@ BAD = (StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT, Step
 def rewind(turn: Turn, signal: Rewind) -> None:
     head = turn.head
     if head.status < RunStatus.COMPLETED:
-        raise Refusal("not ended", f"the run is still {RunStatus(head.status).name.lower()}")
+        raise Refusal(Code.NOT_ENDED, f"the run is still {RunStatus(head.status).name.lower()}")
     if signal.to == "failed":
         retry_failed(turn, signal.children)
     elif signal.to == "start":
@@ -41,18 +42,18 @@ def rewind(turn: Turn, signal: Rewind) -> None:
     elif signal.to == "step":
         rerun(turn, signal)
     else:
-        raise Refusal("invalid", f'a rewind goes to "failed", "start" or "step", not to {signal.to!r}')
+        raise Refusal(Code.INVALID, f'a rewind goes to "failed", "start" or "step", not to {signal.to!r}')
 
 
 def reopen_run(turn: Turn, definition: int = 0) -> None:
     """The head of a finished run goes on, in a new era."""
     head = turn.head
     if turn.process.records is not None and current(turn) is None:
-        raise Refusal("not found", "the run's record has been deleted: it does not go on")
+        raise Refusal(Code.NOT_FOUND, "the run's record has been deleted: it does not go on")
     if definition and definition != head.definition:
         process = turn.facts.answer(ProcessKey(definition))
         if process is None:
-            raise Refusal("not found", "the version to go on with does not exist")
+            raise Refusal(Code.NOT_FOUND, "the version to go on with does not exist")
         turn.process = process
         head.definition = definition
     head.status, head.ended, head.deferred = int(RunStatus.RUNNING), 0, 0
@@ -118,14 +119,14 @@ def restart(turn: Turn, signal: Rewind) -> None:
 def rerun(turn: Turn, signal: Rewind) -> None:
     target = turn.step(signal.n) if signal.n else None
     if not isinstance(target, Step) or target.slot in (START, END):
-        raise Refusal("no step", f"the run has no step {signal.n}")
+        raise Refusal(Code.NO_STEP, f"the run has no step {signal.n}")
     steps = survivors(turn, 1, signal.n)
     frames = frames_of(turn, target)
     cut_off = cancelled(steps, frames)
     refuse_threads(cut_off)
     reopen_run(turn, signal.definition)
     if target.slot not in turn.process.nodes and not turn.all_fragments():
-        raise Refusal("invalid", f"version {turn.process.version} of {turn.process.name!r} has no step {target.slot!r}")
+        raise Refusal(Code.INVALID, f"version {turn.process.version} of {turn.process.name!r} has no step {target.slot!r}")
     turn.cut = signal.n
     replace_start(turn, signal)
     void(turn, signal.n + 1)
@@ -161,7 +162,7 @@ def survivors(turn: Turn, low: int, high: int) -> list[Step]:
     """Ended steps of those numbers, ascending. Raises Refusal when there are too many to look at."""
     steps: list[Step] = list(turn.facts.answer(EndedKey(low, high, MOST + 1)))
     if len(steps) > MOST:
-        raise Refusal("invalid", f"the run has more than {MOST} steps; start it anew instead")
+        raise Refusal(Code.INVALID, f"the run has more than {MOST} steps; start it anew instead")
     steps.sort(key=lambda step: step.n)
     turn.survivors = {(step.slot, step.scope, step.it): step for step in steps}
     return steps
@@ -174,11 +175,11 @@ def frames_of(turn: Turn, step: Step) -> list[tuple[Step, int]]:
     while scope > 0:
         above = turn.step(scope)
         if not isinstance(above, Step):
-            raise Refusal("no step", f"the iteration that step {step.n} was part of is not kept any more")
+            raise Refusal(Code.NO_STEP, f"the iteration that step {step.n} was part of is not kept any more")
         frames.append((above, it))
         scope, it = above.scope, above.it
     if scope < 0:
-        raise Refusal("invalid", "a step of a thread cannot be the place to go on from; name the step that started the thread")
+        raise Refusal(Code.INVALID, "a step of a thread cannot be the place to go on from; name the step that started the thread")
     return frames
 
 
@@ -233,7 +234,7 @@ def retry_failed(turn: Turn, children: bool) -> None:
             newest[step.slot, step.scope, step.it] = step
     bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
     if not bad:
-        raise Refusal("nothing to retry", "no step of the run has failed or was cancelled")
+        raise Refusal(Code.NOTHING_TO_RETRY, "no step of the run has failed or was cancelled")
     refuse_threads(bad)
     reopen_run(turn)
     turn.cut = turn.head.next_n
@@ -268,7 +269,7 @@ def refuse_threads(bad: list[Step]) -> None:
     for step in bad:
         if step.thread or step.bits & Bit.THREAD:
             raise Refusal(
-                "invalid",
+                Code.INVALID,
                 f"step {step.slot!r} was open in a thread when the run ended; start the run again, or from a step before",
             )
 
@@ -277,13 +278,13 @@ def revive(turn: Turn, signal: ChildReopened) -> None:
     """A child goes on: the call that had ended is open again, and with it this run."""
     step = turn.step(signal.n)
     if not isinstance(step, Step) or step.child != signal.child:
-        raise Refusal("step ended", "the calling step is open, or belongs to another child by now")
+        raise Refusal(Code.STEP_ENDED, "the calling step is open, or belongs to another child by now")
     steps = survivors(turn, 1, turn.head.next_n) if turn.head.status >= RunStatus.COMPLETED else []
     newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
     bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
     # A call that ended well, or was forgiven, has let its token go on: it cannot go a second time.
     if step.n not in {s.n for s in bad}:
-        raise Refusal("not ended", "the caller has gone on without this child")
+        raise Refusal(Code.NOT_ENDED, "the caller has gone on without this child")
     refuse_threads([step, *bad])
     reopen_run(turn)
     turn.cut = turn.head.next_n

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pelton.errors import Code
 from pelton.kernel.machine.draft import Refusal, Spawn, Turn
 from pelton.kernel.machine.flow import assign, finish, holds
 from pelton.kernel.machine.records import change
@@ -167,8 +168,8 @@ def trigger(turn: Turn, name: str, changes: dict[str, Any]) -> None:
             return
     if not known:
         places = ", ".join(repr(row.slot) for _, row in open_waits(turn)) or "nothing open"
-        raise Refusal("guard", f"trigger {name!r} leads nowhere from {places}", trace)
-    raise Refusal("guard", f"trigger {name!r} is not allowed as things are: {reasons(trace)}", trace)
+        raise Refusal(Code.GUARD, f"trigger {name!r} leads nowhere from {places}", trace)
+    raise Refusal(Code.GUARD, f"trigger {name!r} is not allowed as things are: {reasons(trace)}", trace)
 
 
 def reasons(trace: list[Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from pelton.errors import Code
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.signals import Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, Thread
@@ -103,7 +104,7 @@ class Withdraw(NamedTuple):
 class Note(NamedTuple):
     """What became of a tolerant signal that changed nothing, for the record of whoever sent it."""
 
-    code: str
+    code: Code
     detail: str
 
 
@@ -183,12 +184,9 @@ class Transition(Struct, gc=False):
 
 
 class Refused(Struct, gc=False):
-    """Nothing changed, and this is why. `code`: a short word that languages map to their own errors.
+    """Nothing changed, and this is why. Languages map the code to their own errors."""
 
-    not found | ended | not ended | exists | no step | step ended | nothing to retry | not paused | guard | invalid | busy
-    """
-
-    code: str
+    code: Code
     detail: str
     trace: list[Any] = []
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from pelton.errors import PeltonError
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
@@ -26,7 +27,7 @@ from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.languages.conductor.runs import http_task
 from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.net.outgoing import HttpPort
-from pelton.runtime.api import Engine, EngineError, EventIn
+from pelton.runtime.api import Engine, EventIn
 from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
 from pelton.transport.http.asgi import MAX_BODY, Request, Response, Router, json_response
 from pelton.transport.http.errors import WebError
@@ -125,7 +126,7 @@ def internal_sink(face: Face) -> LocalSink:
         )
         outcomes: list[Any] = list(await face.engine.post([event]))
         for outcome in outcomes:
-            if isinstance(outcome, EngineError):
+            if isinstance(outcome, PeltonError):
                 raise outcome
 
     return deliver

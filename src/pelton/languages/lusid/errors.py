@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from pelton.runtime.api import EngineError
+from pelton.errors import PeltonError
 from pelton.transport.http.asgi import Response
 from pelton.transport.http.errors import FieldProblem, WebError
 
@@ -138,7 +138,7 @@ def render(error: Exception) -> Response | None:
         name = error.name
     elif isinstance(error, WebError):
         name = "ValidationError" if error.problems and error.status == 400 else _BY_STATUS.get(error.status, "InternalError")
-    elif isinstance(error, EngineError):
+    elif isinstance(error, PeltonError):
         said = by_rules(error)
         name = said.name if said is not None else _ENGINE.get(error.code, "Conflict")
         problems = [FieldProblem(error.field, error.message)] if error.field and NAMES[name].status == 400 else []
@@ -148,7 +148,7 @@ def render(error: Exception) -> Response | None:
     return problem(name, error)
 
 
-def by_rules(error: EngineError) -> Refused | None:
+def by_rules(error: PeltonError) -> Refused | None:
     """The refusal of a task's rules, which say in the trace what it is called and which field it is about; None for any other."""
     said = error.trace[0] if error.trace and isinstance(error.trace[0], dict) else {}
     name, field = said.get("name"), said.get("field")

@@ -30,11 +30,12 @@ from typing import Any
 
 import structlog
 
+from pelton.errors import Code, PeltonError, Stopping
 from pelton.kernel.model.reads import EvaluationKey
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, Run
 from pelton.kernel.model.transition import Fact
-from pelton.runtime.api import Applied, EngineError, EventIn, OutboxHooks, Stopping, TimerHooks, WatchHooks, WorkHooks
+from pelton.runtime.api import Applied, EventIn, OutboxHooks, TimerHooks, WatchHooks, WorkHooks
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
 from pelton.runtime.commit.correlation_cache import Place, Places
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, Building, Translator
@@ -109,12 +110,12 @@ class Committer:
     # ---- the door
 
     def enqueue(self, job: Job) -> None:
-        """Raises EngineError when too much waits already, or the server stops."""
+        """Raises PeltonError when too much waits already, or the server stops."""
         if not job.internal:
             if self._stopping:
                 raise Stopping
             if len(self._pending) + self._away >= self._queue:
-                raise EngineError("busy", f"{self._queue} requests are waiting already; try again in a moment")
+                raise PeltonError(Code.BUSY, f"{self._queue} requests are waiting already; try again in a moment")
         self._pending.append(job)
         self._wake()
 
@@ -128,7 +129,7 @@ class Committer:
         return self._stopping
 
     def submit(self, run: int, signal: Signal, inbox: int = 0, ns: str = "") -> asyncio.Future[Applied]:
-        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with EngineError."""
+        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
 
         def done(job: SignalJob) -> None:
@@ -142,13 +143,13 @@ class Committer:
 
         try:
             self.enqueue(SignalJob(run, signal, done, ns, inbox))
-        except EngineError as error:
+        except PeltonError as error:
             future.set_exception(error)
         return future
 
     def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
         """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails. The answer says
-        whether the group was lost; EngineError "unavailable" when nothing could be written."""
+        whether the group was lost; PeltonError "unavailable" when nothing could be written."""
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self.enqueue(WriteJob(fill, future))
         return future
@@ -236,7 +237,7 @@ class Committer:
         except NextBatch:
             turn.revert()
             self._later.append(job)
-        except EngineError as error:
+        except PeltonError as error:
             turn.revert()
             self._give_up(job, error)
         except Exception as error:  # a poison signal: it must not take others with it
@@ -261,10 +262,10 @@ class Committer:
             "a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error
         )
         self._give_up(
-            job, EngineError("internal", f"the signal could not be applied: {type(error).__name__}; it has been recorded")
+            job, PeltonError(Code.INTERNAL, f"the signal could not be applied: {type(error).__name__}; it has been recorded")
         )
 
-    def _give_up(self, job: Job, error: EngineError) -> None:
+    def _give_up(self, job: Job, error: PeltonError) -> None:
         """The job ends with an error; what its durable signal comes to is for the inbox to say."""
         job.failed(error)
         if isinstance(job, SignalJob) and job.inbox:
@@ -430,7 +431,7 @@ class Committer:
             job.rounds = 0
             if job.tries >= self._tries:
                 what = f"others kept changing the same ({result.lost}); tried {job.tries} times, try again"
-                self._give_up(job, EngineError("busy", what))
+                self._give_up(job, PeltonError(Code.BUSY, what))
                 continue
             job.lost(result.lost)
             if job.tries < 2:
@@ -441,7 +442,7 @@ class Committer:
     def _unavailable(self, building: Building, reason: str) -> None:
         for member in building.jobs:
             job: Job = member  # type: ignore[assignment]
-            self._give_up(job, EngineError("unavailable", f"the store could not write: {reason}"))
+            self._give_up(job, PeltonError(Code.UNAVAILABLE, f"the store could not write: {reason}"))
 
     def wait(self, job: Job, delay: float) -> None:
         """The job is performed again after `delay` seconds."""
@@ -471,7 +472,7 @@ class Committer:
             if job.rounds > ROUNDS or len(suspend.keys) > KEYS:
                 what = f"more than {ROUNDS} rounds of facts" if job.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
                 self._give_up(
-                    job, EngineError("too large", f"the signal needs {what}; the definition reads too much in one step")
+                    job, PeltonError(Code.TOO_LARGE, f"the signal needs {what}; the definition reads too much in one step")
                 )
                 return
             if suspend.entry is not None and suspend.entry.busy:
@@ -489,13 +490,13 @@ class Committer:
     async def _fetch(self, job: Job, suspend: Suspend) -> None:
         try:
             await self.needs.fetch(job, suspend)
-        except EngineError as error:
+        except PeltonError as error:
             self._away -= 1
             self._give_up(job, error)
         except Exception as error:  # whatever the store, a pool or a language does, the job ends
             self._away -= 1
             log.error("facts could not be fetched", job=type(job).__name__, exc_info=error)
-            self._give_up(job, EngineError("unavailable", f"facts could not be fetched: {error}"))
+            self._give_up(job, PeltonError(Code.UNAVAILABLE, f"facts could not be fetched: {error}"))
         else:
             self._away -= 1
             if suspend.entry is not None:

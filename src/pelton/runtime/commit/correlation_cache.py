@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
-from pelton.runtime.api import EngineError
+from pelton.errors import Code, PeltonError
 from pelton.store.port import Store
 from pelton.store.rows import HeldRow, WaitKeyRow
 
@@ -149,15 +149,15 @@ class Places:
             self.drop(place)
 
     def check_room(self, place: Place, pending: int, size: int) -> None:
-        """Whether one more may be held there, besides `pending` rows of the same turn. Raises EngineError "busy"."""
+        """Whether one more may be held there, besides `pending` rows of the same turn. Raises PeltonError "busy"."""
         ns, name, key = place.name
         if place.count + pending >= KEY_COUNT or place.size + size > KEY_BYTES:
             what = f"{place.count + pending} events ({place.size} bytes) are held for {name!r} with key {key!r} already"
-            raise EngineError("busy", f"{what}; at most {KEY_COUNT} and {KEY_BYTES} bytes may wait for one key", "key")
+            raise PeltonError(Code.BUSY, f"{what}; at most {KEY_COUNT} and {KEY_BYTES} bytes may wait for one key", "key")
         usage = self._usage.get(ns)
         if usage is not None and (usage.count + pending >= NS_COUNT or usage.size + size > NS_BYTES):
             what = f"namespace {ns!r} holds {usage.count + pending} events ({usage.size} bytes) that nobody has taken"
-            raise EngineError("busy", f"{what}; at most {NS_COUNT} and {NS_BYTES} bytes may be held", "key")
+            raise PeltonError(Code.BUSY, f"{what}; at most {NS_COUNT} and {NS_BYTES} bytes may be held", "key")
 
     def used(self, ns: str, count: int, size: int) -> None:
         usage = self._usage.get(ns)

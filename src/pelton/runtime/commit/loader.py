@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.model.reads import (
     DefinitionKey,
@@ -27,7 +28,6 @@ from pelton.kernel.model.reads import (
     StepKey,
 )
 from pelton.kernel.model.state import Run
-from pelton.runtime.api import EngineError
 from pelton.runtime.commit.correlation_cache import Name
 from pelton.runtime.commit.prefetch import prefetch
 from pelton.runtime.commit.reads import of_run
@@ -53,7 +53,7 @@ class Needs:
         self._scripts = scripts
 
     async def fetch(self, job: Job, suspend: Suspend) -> None:
-        """All that the job was suspended for. Raises EngineError."""
+        """All that the job was suspended for. Raises PeltonError."""
         if suspend.loads:
             cache = self._committer.cache
             await asyncio.gather(*(self._load(job, run, cache.peek(run)) for run in suspend.loads))
@@ -75,7 +75,7 @@ class Needs:
         key = ("bind", ns, name, version)
         try:
             job.answers.outside[key] = await self._committer.definitions.bind(ns, name, version)
-        except EngineError as error:
+        except PeltonError as error:
             job.answers.outside[key] = error
 
     async def _load(self, job: Job, run: int, entry: RunEntry | None = None) -> None:
@@ -137,9 +137,9 @@ class Needs:
             await self._answer_outside(job, entry, key)
 
     async def ask(self, questions: list[Evaluation]) -> list[Outcome]:
-        """What scripts come to. Raises EngineError "unavailable" without a pool."""
+        """What scripts come to. Raises PeltonError "unavailable" without a pool."""
         if self._scripts is None:
-            raise EngineError("unavailable", "this server runs no scripts")
+            raise PeltonError(Code.UNAVAILABLE, "this server runs no scripts")
         return list(await self._scripts.answer(questions))
 
     async def _read_run(self, job: Job, entry: RunEntry, keys: list[Any]) -> None:
@@ -168,7 +168,7 @@ class Needs:
         if kind is ProcessKey:
             try:
                 job.answers.outside[key] = await self._committer.definitions.process(key.definition)
-            except EngineError:
+            except PeltonError:
                 if entry is None:
                     raise
                 job.answers.outside[key] = None

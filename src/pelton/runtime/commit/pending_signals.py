@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from pelton.runtime.api import EngineError
+from pelton.errors import Code, PeltonError
 from pelton.runtime.commit.requests import SignalJob
 from pelton.runtime.commit.unit_of_work import Durable, decode_signal
 from pelton.store.group import Group
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("pelton.runtime")
 
 PAGE = 10_000
-PASSING = frozenset({"busy", "unavailable", "stopping"})  # errors that time may cure
+PASSING = frozenset({Code.BUSY, Code.UNAVAILABLE, Code.STOPPING})  # errors that time may cure
 AGAIN = 1.0  # seconds after which a durable signal that could not be applied is tried again
 
 
@@ -91,7 +91,7 @@ class Inbox:
         for row in rows:
             self.take_up(row)
 
-    def given_up(self, job: SignalJob, error: EngineError) -> None:
+    def given_up(self, job: SignalJob, error: PeltonError) -> None:
         """Its signal stays in the store: it is tried again later when the trouble may pass, else it is parked there."""
         committer = self._committer
         if error.code in PASSING:

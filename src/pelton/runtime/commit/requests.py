@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.records import linked, never_begun
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import (
@@ -24,7 +25,6 @@ from pelton.kernel.model.signals import (
 )
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Note, Refused, Transition
-from pelton.runtime.api import EngineError
 from pelton.runtime.commit.group_builder import FREES_KEYS, Building
 from pelton.runtime.commit.reads import Answers
 from pelton.runtime.commit.unit_of_work import LOG_TEXT, Turn, durable, not_begun, unchanged
@@ -49,13 +49,13 @@ class Job:
         self.committed: Committed | None = None
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
-        """Joins the open batch and returns its group; None: nothing to write. Raises Suspend, NextBatch, EngineError."""
-        raise EngineError("invalid", f"{type(self).__name__} has nothing to perform")
+        """Joins the open batch and returns its group; None: nothing to write. Raises Suspend, NextBatch, PeltonError."""
+        raise PeltonError(Code.INVALID, f"{type(self).__name__} has nothing to perform")
 
     def settled(self) -> None:
         """Its group is committed, or its answer has become true."""
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         """It is given up; nothing changed."""
 
     def lost(self, reason: str) -> None:
@@ -107,7 +107,7 @@ class WriteJob(Job):
         if not self.future.done() and self.committed is not None:
             self.future.set_result(self.committed)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -141,8 +141,8 @@ class SignalJob(Job):
         self.hops = hops
         self.many = many
         self.head: Run | None = None
-        self.error: EngineError | None = None
-        self.notes: list[tuple[str, str]] = []
+        self.error: PeltonError | None = None
+        self.notes: list[tuple[Code, str]] = []
         self.why = ""  # it could not be applied
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
@@ -167,18 +167,18 @@ class SignalJob(Job):
             if isinstance(signal, Start):
                 answer = turn.start(signal, turn.process(signal.definition))
             else:
-                self.error = EngineError("unknown run", f"run {committer.codec.run_id(self.run)} does not exist", "run")
+                self.error = PeltonError(Code.UNKNOWN_RUN, f"run {committer.codec.run_id(self.run)} does not exist", "run")
                 self.why = self.error.message
                 return self._clean(committer, turn, gone=True)
         elif self.ns and entry.head.ns != self.ns:
-            self.error = EngineError(
-                "unknown run", f"run {committer.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
+            self.error = PeltonError(
+                Code.UNKNOWN_RUN, f"run {committer.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
             )
             return None
         else:
             answer = turn.signal(entry, signal)
         if type(answer) is Refused:
-            self.error = EngineError(answer.code, answer.detail, trace=answer.trace)
+            self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
             if entry is not None and entry.head is not None and any(run != self.run for run in turn.facts.reads):
                 turn.bump(entry)
             elif isinstance(signal, Start) and linked(signal.parent, signal.parent_n):
@@ -245,7 +245,7 @@ class SignalJob(Job):
     def settled(self) -> None:
         self.done(self)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         self.error = error
         self.done(self)
 
@@ -294,22 +294,24 @@ class StartJob(Job):
         self._flags = FREES_KEYS if frees else 0
         self.done = done
         self.head: Run | None = None
-        self.error: EngineError | None = None
+        self.error: PeltonError | None = None
         self.stub = False  # the key is that of a stub, and the run goes on from it
         self.lost_key = False  # another run has one of its unique names
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
         if self.lost_key:
-            raise EngineError("exists", "another run has this key", "key")
+            raise PeltonError(Code.EXISTS, "another run has this key", "key")
         self.error = None
         if self.tries or self.stub:  # an unknown outcome before: it may be there
             entry = turn.entry(self.signal.key)
             if self.stub and (entry is None or entry.head is None or entry.head.status != RunStatus.EXPECTED):
-                self.error = EngineError("exists", "what was kept for the run is gone, or another caller has started it", "key")
+                self.error = PeltonError(
+                    Code.EXISTS, "what was kept for the run is gone, or another caller has started it", "key"
+                )
                 return None  # the answer waits for what it was decided on
         answer = turn.start(self.signal, self._process, self._flags)
         if type(answer) is Refused:
-            raise EngineError(answer.code, answer.detail, trace=answer.trace)
+            raise PeltonError(answer.code, answer.detail, trace=answer.trace)
         self.head = answer.run  # type: ignore[union-attr]
         building = turn.finish()
         if self._keys:
@@ -329,6 +331,6 @@ class StartJob(Job):
     def settled(self) -> None:
         self.done(self)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         self.error = error
         self.done(self)

@@ -13,9 +13,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.state import Record
-from pelton.runtime.api import EngineError
 from pelton.store.port import Store
 
 MOST = 200_000
@@ -41,7 +41,7 @@ class Finder:
         self, ns: str, process: str, where: Callable[[Record], bool], conjuncts: Sequence[Alternatives]
     ) -> tuple[list[int], bool]:
         """Runs of a process whose record is live and passes, oldest first; and whether there are more than are told. Raises
-        EngineError "expression" when `where` fails."""
+        PeltonError "expression" when `where` fails."""
         await self._committer.settled()
         keys = await self._store.candidates(ns, process, conjuncts, CANDIDATES) if conjuncts else None
         found: list[int] = []
@@ -64,7 +64,7 @@ class Finder:
             return where(record)
         except Exception as error:  # its author's, or the record's: nobody else has to suffer for it
             what = f"the test failed for run {self._codec.run_id(record.run)}: {type(error).__name__}: {error}"
-            raise EngineError("expression", what) from error
+            raise PeltonError(Code.EXPRESSION, what) from error
 
     async def linked(self, ns: str, name: str, text: str) -> list[Record]:
         """Records of the runs that have an attribute, oldest run first, at most `LINKED`."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, msgpack
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.advance import advance
 from pelton.kernel.machine.lifecycle import MOST_HOPS
 from pelton.kernel.machine.records import linked, never_begun
@@ -36,7 +37,7 @@ from pelton.kernel.model.transition import (
     StartRun,
     Transition,
 )
-from pelton.runtime.api import EngineError, EventIn
+from pelton.runtime.api import EventIn
 from pelton.runtime.commit.correlation_cache import Name, Place
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, Building
 from pelton.runtime.commit.reads import Answers, RunFacts
@@ -138,7 +139,7 @@ class Turn:
         self.made: dict[int, RunEntry] = {}  # runs that begin here
         self.places: dict[Name, Place] = {}  # where something is opened, taken or held
         self.held: list[tuple[Place, HeldRow, int]] = []  # with their sizes
-        self.notes: list[tuple[str, str]] = []
+        self.notes: list[tuple[Code, str]] = []
         self.logs: list[LogRow] = []
         self.multiple = False  # more may follow after this signal: keep a way back
         self.rows = 0
@@ -391,7 +392,7 @@ class Turn:
         row = InboxRow(self._committer.keys(), run, durable(signal, hops), self.now)
         if hops > MOST_HOPS:
             row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
-            self.notes.append(("invalid", row.parked))
+            self.notes.append((Code.INVALID, row.parked))
             if type(signal) is Start and linked(signal.parent, signal.parent_n):
                 # With no way left to go: what follows from it would be the same circle.
                 known = InboxRow(self._committer.keys(), signal.parent, durable(never_begun(), MOST_HOPS), self.now)
@@ -402,7 +403,7 @@ class Turn:
         try:
             process = self.process(effect.definition)
             answer = self._step(self._new(effect.key), start_of(sender, effect), process)
-        except EngineError as error:
+        except PeltonError as error:
             answer = Refused(error.code, error.message)
         if isinstance(answer, Refused):
             self.made.pop(effect.key, None)
@@ -420,7 +421,7 @@ class Turn:
     def _signal_other(self, effect: SignalRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
         entry = self.entry(effect.key)
         if entry is None:
-            self.notes.append(("unknown run", f"run {self._committer.codec.run_id(effect.key)} does not exist any more"))
+            self.notes.append((Code.UNKNOWN_RUN, f"run {self._committer.codec.run_id(effect.key)} does not exist any more"))
             return
         answer = self._step(entry, effect.signal, None)
         if isinstance(answer, Refused):

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from msgspec import DecodeError, json
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.model.process import Process
-from pelton.runtime.api import EngineError, Language
+from pelton.runtime.api import Language
 from pelton.runtime.definitions.handler_sets import HandlerSets
 from pelton.runtime.ids import Instants
 from pelton.store.group import Committed, DefinitionWrite, Group
@@ -60,7 +61,7 @@ class Definitions:
         language = self._languages.get(name)
         if language is None:
             known = ", ".join(sorted(self._languages)) or "none"
-            raise EngineError("invalid", f"language {name!r} is not installed; there are: {known}", "language")
+            raise PeltonError(Code.INVALID, f"language {name!r} is not installed; there are: {known}", "language")
         return language
 
     # ---- rows
@@ -78,7 +79,7 @@ class Definitions:
         must_be_new: bool = False,
         seen: int = 0,
     ) -> DefinitionRow:
-        """Stores a version. The same content again changes nothing. Raises EngineError "exists" with `must_be_new`, "conflict"
+        """Stores a version. The same content again changes nothing. Raises PeltonError "exists" with `must_be_new`, "conflict"
         when the live row is not the one that was `seen`."""
         self.language(language)
         digest = content_hash(language, body)
@@ -86,29 +87,29 @@ class Definitions:
             live = await self.find(ns, kind, name, version, exact=True)
             if live is not None:
                 if must_be_new:
-                    raise EngineError("exists", f"{kind} {name!r} version {version} exists already", "name")
+                    raise PeltonError(Code.EXISTS, f"{kind} {name!r} version {version} exists already", "name")
                 if live.hash == digest:
                     return live
             if seen and (live is None or live.id != seen):
-                raise EngineError("conflict", f"{kind} {name!r} version {version} was changed by somebody else", "name")
+                raise PeltonError(Code.CONFLICT, f"{kind} {name!r} version {version} was changed by somebody else", "name")
             row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, 0, 0, actor)
             write = DefinitionWrite(ns, kind, name, version, row, 0, live.id if live else 0, kind == "handler")
             if await self._put(write, live):
                 await self._changed(ns, kind)
                 return row
-        raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
+        raise PeltonError(Code.BUSY, f"{kind} {name!r} is being changed by others; try again")
 
     async def undefine(self, ns: str, kind: str, name: str, version: int) -> int:
-        """The moment from which it is gone. Raises EngineError "not found"."""
+        """The moment from which it is gone. Raises PeltonError "not found"."""
         for _ in range(TRIES):
             live = await self.find(ns, kind, name, version, exact=True)
             if live is None:
-                raise EngineError("not found", f"there is no {kind} {name!r} version {version}", "name")
+                raise PeltonError(Code.NOT_FOUND, f"there is no {kind} {name!r} version {version}", "name")
             write = DefinitionWrite(ns, kind, name, version, None, 0, live.id, kind == "handler")
             if await self._put(write, live):
                 await self._changed(ns, kind)
                 return write.at
-        raise EngineError("busy", f"{kind} {name!r} is being changed by others; try again")
+        raise PeltonError(Code.BUSY, f"{kind} {name!r} is being changed by others; try again")
 
     async def find(
         self, ns: str, kind: str, name: str, version: int = 0, at: int = 0, exact: bool = False
@@ -153,7 +154,7 @@ class Definitions:
         return self._bindings.get((ns, name, version))
 
     async def bind(self, ns: str, name: str, version: int = 0) -> Process:
-        """The process that a run started now would follow. Raises EngineError "unknown process"."""
+        """The process that a run started now would follow. Raises PeltonError "unknown process"."""
         known = self._bindings.get((ns, name, version))
         if known is not None:
             return known
@@ -166,7 +167,9 @@ class Definitions:
         row = await self.find(ns, "process", name, version)
         if row is None:
             which = f"version {version} of process" if version else "process"
-            raise EngineError("unknown process", f"there is no {which} {name!r} in namespace {ns!r}; define it first", "process")
+            raise PeltonError(
+                Code.UNKNOWN_PROCESS, f"there is no {which} {name!r} in namespace {ns!r}; define it first", "process"
+            )
         process = await self._bind(row)
         if generation == self._generation.get(ns, 0):
             self._bindings[ns, name, version] = process
@@ -175,7 +178,7 @@ class Definitions:
         return process
 
     async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
-        """A definition that is given in full and kept for its runs only. Raises EngineError "invalid"."""
+        """A definition that is given in full and kept for its runs only. Raises PeltonError "invalid"."""
         digest = content_hash(language, body)
         row = DefinitionRow(0, ns, "process", language, name, version, body, digest, self._store.now() * 1000)
         return await self._once(("inline", ns, name, version, digest), lambda: self._bind(row))
@@ -195,14 +198,14 @@ class Definitions:
             body = language.bind(row, refer)
             while wanted:
                 if len(referred) + len(wanted) > REFERENCES:
-                    raise EngineError("too large", f"process {row.name!r} refers to more than {REFERENCES} definitions")
+                    raise PeltonError(Code.TOO_LARGE, f"process {row.name!r} refers to more than {REFERENCES} definitions")
                 for key in wanted:
                     referred[key] = await self.find(row.ns, *key)
                 wanted.clear()
                 body = language.bind(row, refer)
             return await self._bound(row, language, body)
         except Invalid as error:
-            raise EngineError("invalid", f"process {row.name!r}: {error.message}", "body") from None
+            raise PeltonError(Code.INVALID, f"process {row.name!r}: {error.message}", "body") from None
 
     async def _bound(self, row: DefinitionRow, language: Language, body: bytes) -> Process:
         digest = content_hash(f"{row.language}\n{row.name}\n{row.version}", body)
@@ -215,7 +218,7 @@ class Definitions:
         if await self._put(DefinitionWrite(row.ns, "bound", row.name, row.version, bound, 0)):
             self._keep(process)
             return process
-        raise EngineError("busy", f"process {row.name!r} is being changed by others; try again")
+        raise PeltonError(Code.BUSY, f"process {row.name!r} is being changed by others; try again")
 
     def cached(self, definition: int) -> Process | None:
         process = self._processes.get(definition)
@@ -224,20 +227,20 @@ class Definitions:
         return process
 
     async def process(self, definition: int) -> Process:
-        """The compiled process of a bound row. Raises EngineError "unknown process"."""
+        """The compiled process of a bound row. Raises PeltonError "unknown process"."""
         known = self.cached(definition)
         return known if known is not None else await self._once(("process", definition), lambda: self._load(definition))
 
     async def _load(self, definition: int) -> Process:
         row = await self._store.definition(definition)
         if row is None:
-            raise EngineError("unknown process", f"there is no definition number {definition}", "definition")
+            raise PeltonError(Code.UNKNOWN_PROCESS, f"there is no definition number {definition}", "definition")
         if row.kind != "bound":
             return await self._bind(row)
         try:
             process = await self._compile(self.language(row.language), row.name, row.version, row.body, row.id)
         except Invalid as error:
-            raise EngineError("invalid", f"process {row.name!r} does not compile any more: {error.message}", "body") from None
+            raise PeltonError(Code.INVALID, f"process {row.name!r} does not compile any more: {error.message}", "body") from None
         self._keep(process)
         return process
 
@@ -262,8 +265,8 @@ class Definitions:
                     then = await self.find(ns, kind, name, version, at)
                     return (await self.process(then.id)).definition if then is not None else 0
                 return (await self.bind(ns, name, version)).definition
-            except EngineError as error:
-                if error.code in {"unknown process", "invalid"}:
+            except PeltonError as error:
+                if error.code in {Code.UNKNOWN_PROCESS, Code.INVALID}:
                     return 0
                 raise
         row = await self.find(ns, kind, name, version, at)
@@ -286,7 +289,7 @@ class Definitions:
                 version if type(version) is int and version > 0 else 1,
                 body.encode(),
             )
-        except EngineError as error:
+        except PeltonError as error:
             return error.message
         return process.definition
 

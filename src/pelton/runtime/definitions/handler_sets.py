@@ -94,7 +94,7 @@ class HandlerSet:
 
 class HandlerSets:
     def __init__(self, store: Store, language: Callable[[str], Language]) -> None:
-        """`language` finds one by its name, or raises EngineError."""
+        """`language` finds one by its name, or raises PeltonError."""
         self._store = store
         self._language = language
         self._sets: dict[str, HandlerSet] = {}

@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
-from pelton.runtime.api import EngineError
+from pelton.errors import Code, PeltonError
 from pelton.runtime.services import NEVER, Backoff, Clock, Committer, Handle, Tasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, Delivery
@@ -201,13 +201,13 @@ class Outbox:
                 self._place(row)
 
     async def redeliver(self, ns: str, number: int) -> None:
-        """Sends a dead letter again, as a new delivery at the end of its lane, with its old id. Raises EngineError "not found",
+        """Sends a dead letter again, as a new delivery at the end of its lane, with its old id. Raises PeltonError "not found",
         "invalid", "unavailable"."""
         letter = await self._store.dead_letter(number)
         if letter is None or letter.ns != ns:
-            raise EngineError("not found", f"there is no dead letter {number}", "number")
+            raise PeltonError(Code.NOT_FOUND, f"there is no dead letter {number}", "number")
         if letter.delivery is None:
-            raise EngineError("invalid", f"dead letter {number} came in and was not taken: it cannot be sent", "number")
+            raise PeltonError(Code.INVALID, f"dead letter {number} came in and was not taken: it cannot be sent", "number")
         delivery = letter.delivery
         again = Delivery(
             0, delivery.ns, delivery.lane, delivery.id, delivery.sink, delivery.body, delivery.content_type, delivery.headers,
@@ -220,7 +220,7 @@ class Outbox:
 
         result = await self._committer.write(fill)
         if not result.ok or not result.numbers:
-            raise EngineError("conflict", f"dead letter {number} was changed by someone else at the same moment: look again")
+            raise PeltonError(Code.CONFLICT, f"dead letter {number} was changed by someone else at the same moment: look again")
         again.number = result.numbers[0]
         self.committed([again])
 

@@ -33,8 +33,9 @@ from pelton.connectors.port import (
     Subscription,
     Temporary,
 )
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
-from pelton.runtime.api import EngineError, EventIn
+from pelton.runtime.api import EventIn
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, SeenRow
@@ -47,7 +48,7 @@ REMEMBERED = 10_000  # messages that failed, for systems that do not count deliv
 Post = Callable[[str, Sequence[Incoming]], Awaitable[Sequence[Exception | None]]]
 """Records messages of an address as events. One outcome a message: None = it is recorded (or was before), after the commit.
 
-An EngineError or Temporary that may pass (busy, stopping, unavailable) gives the message back; anything else counts as a try."""
+An PeltonError or Temporary that may pass (busy, stopping, unavailable) gives the message back; anything else counts as a try."""
 
 
 Recall = Callable[[str, str], Awaitable[Sequence[SeenRow]]]
@@ -180,15 +181,15 @@ class Sources:
         }
 
     async def redeliver(self, ns: str, number: int) -> None:
-        """Posts a message that was given up once more. Raises EngineError "not found", "invalid", or what refuses it now."""
+        """Posts a message that was given up once more. Raises PeltonError "not found", "invalid", or what refuses it now."""
         letter = await self._store.dead_letter(number) if self._store is not None else None
         if letter is None or letter.ns != ns:
-            raise EngineError("not found", f"there is no dead letter {number}", "number")
+            raise PeltonError(Code.NOT_FOUND, f"there is no dead letter {number}", "number")
         if letter.direction != "in":
-            raise EngineError("invalid", f"dead letter {number} is on its way out: it is sent, not posted", "number")
+            raise PeltonError(Code.INVALID, f"dead letter {number} is on its way out: it is sent, not posted", "number")
         outcomes = await self._post(letter.address, [Incoming(letter.id, letter.body, letter.headers, None, letter.tries + 1)])
         if (refused := outcomes[0]) is not None:
-            raise refused if isinstance(refused, EngineError) else EngineError("invalid", say(refused), "body")
+            raise refused if isinstance(refused, PeltonError) else PeltonError(Code.INVALID, say(refused), "body")
         await self._committer.write(lambda group: group.dead_removed.append(number))
 
     # ---- one address
@@ -349,7 +350,9 @@ class Sources:
 
 def _passes(error: Exception) -> bool:
     """Whether the trouble is ours and may be gone in a moment, not the message's."""
-    return isinstance(error, Temporary) or (isinstance(error, EngineError) and not final(error) and error.code != "conflict")
+    return isinstance(error, Temporary) or (
+        isinstance(error, PeltonError) and not final(error) and error.code is not Code.CONFLICT
+    )
 
 
 def described(address: str, ns: str, message: Incoming, body: JSON) -> EventIn:

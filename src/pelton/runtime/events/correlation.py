@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import json
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived
 from pelton.kernel.model.transition import Refused
-from pelton.runtime.api import EngineError, Met, PostCommand
+from pelton.runtime.api import Met, PostCommand
 from pelton.runtime.commit.correlation_cache import Place
 from pelton.runtime.commit.group_builder import Building
 from pelton.runtime.commit.requests import Job
@@ -35,28 +36,28 @@ CHUNK = 2_000  # waiters a job: its row is written again after every slice
 BODY = 1 << 20  # bytes of JSON
 TEXT = 1_024  # characters of a name or key
 LONGEST_HOLD = 366 * 86_400_000  # milliseconds
-NOT_THERE = frozenset({"no step", "ended", "not found"})  # what a waiter says that waits no more, or not for this
+NOT_THERE = frozenset({Code.NO_STEP, Code.ENDED, Code.NOT_FOUND})  # what a waiter says that waits no more, or not for this
 
 _encode = json.Encoder(enc_hook=repr).encode
 
 
 def size_of(command: PostCommand) -> int:
-    """Bytes of the body. Raises EngineError when something of the command is out of bounds."""
+    """Bytes of the body. Raises PeltonError when something of the command is out of bounds."""
     for name in ("name", "key"):
         text = getattr(command, name)
         if not text or len(text) > TEXT:
-            raise EngineError("invalid", f"the event's {name} has {len(text)} characters; give 1 to {TEXT}", name)
+            raise PeltonError(Code.INVALID, f"the event's {name} has {len(text)} characters; give 1 to {TEXT}", name)
     if not 0 <= command.hold <= LONGEST_HOLD:
-        raise EngineError("invalid", f"an event can be held for 0 to {LONGEST_HOLD} milliseconds, not {command.hold}", "hold")
+        raise PeltonError(Code.INVALID, f"an event can be held for 0 to {LONGEST_HOLD} milliseconds, not {command.hold}", "hold")
     size = len(_encode(command.body))
     if size > BODY:
-        raise EngineError("too large", f"the event's body has {size} bytes of JSON; at most {BODY} are taken", "body")
+        raise PeltonError(Code.TOO_LARGE, f"the event's body has {size} bytes of JSON; at most {BODY} are taken", "body")
     return size
 
 
 def meet(turn: Turn, committer: Committer, ns: str, command: PostCommand, number: int, source: str = "") -> Met:
     """Gives the event to whom it is for, within a turn. `number`: of the event; `source`: what is recorded with it while it is
-    held. Raises EngineError, Suspend, NextBatch."""
+    held. Raises PeltonError, Suspend, NextBatch."""
     size = size_of(command)
     turn.multiple = True
     place = turn.place((ns, command.name, command.key))
@@ -90,7 +91,7 @@ def _give(turn: Turn, place: Place, run: int, n: int, command: PostCommand, numb
     if not isinstance(answer, Refused):
         return True
     if answer.code not in NOT_THERE:
-        raise EngineError(answer.code, answer.detail, trace=answer.trace)
+        raise PeltonError(answer.code, answer.detail, trace=answer.trace)
     turn.facts.reads[run] = before.rev
     return False
 
@@ -178,7 +179,7 @@ class PostJob(Job):
         self.hops = command.hops
         self.done = done
         self.met: Met | None = None
-        self.error: EngineError | None = None
+        self.error: PeltonError | None = None
 
     def perform(self, committer: Committer, turn: Turn) -> Building | None:
         self.met = meet(turn, committer, self._ns, self._command, self._number)
@@ -193,6 +194,6 @@ class PostJob(Job):
     def settled(self) -> None:
         self.done(self)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         self.error = error
         self.done(self)

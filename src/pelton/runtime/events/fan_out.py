@@ -21,9 +21,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import AnySignal, EventArrived
 from pelton.kernel.model.state import Run
-from pelton.runtime.api import EngineError, EventIn
+from pelton.runtime.api import EventIn
 from pelton.runtime.commit.unit_of_work import PostedFact, durable
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
 from pelton.store.group import Group
@@ -232,7 +233,7 @@ class Fanout:
                     if result is None:
                         continue
                     row.tries += 1
-                    if isinstance(result, EngineError) and not final(result):
+                    if isinstance(result, PeltonError) and not final(result):
                         failures = max(
                             failures, row.tries
                         )  # a trouble of all: wait; else this one's own, and it uses up its tries
@@ -255,7 +256,7 @@ class Fanout:
         try:
             outcomes = list(await self._post(events))
         except Exception as error:
-            if len(events) == 1 or (isinstance(error, EngineError) and not final(error)):
+            if len(events) == 1 or (isinstance(error, PeltonError) and not final(error)):
                 return [error] * len(events)
             return [(await self._posted([event]))[0] for event in events]
         return outcomes
@@ -327,7 +328,7 @@ class Fanout:
 
         result = await self._committer.write(fill)
         if not result.ok:
-            raise EngineError("conflict", f"the slice was not committed: {result.lost}")
+            raise PeltonError(Code.CONFLICT, f"the slice was not committed: {result.lost}")
         job.cursor = cursor
         row.signal = rest.signal
         self.slices += 1

@@ -21,6 +21,7 @@ from typing import Any
 
 from msgspec import convert, json, structs
 
+from pelton.errors import Code, PeltonError, Stopping
 from pelton.kernel.expressions.base import ExpressionError, Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.matching.handlers import Handler
@@ -34,7 +35,6 @@ from pelton.runtime.api import (
     ActionContext,
     Command,
     Decision,
-    EngineError,
     EventEffect,
     EventIn,
     MatchCommand,
@@ -43,7 +43,6 @@ from pelton.runtime.api import (
     Problem,
     SignalCommand,
     StartCommand,
-    Stopping,
 )
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.group_builder import FREES_KEYS, Building, has_freed
@@ -76,13 +75,13 @@ class Gathered:
     __slots__ = ("future", "left", "outcomes")
 
     def __init__(self, count: int) -> None:
-        self.outcomes: list[Posted | EngineError | None] = [None] * count
+        self.outcomes: list[Posted | PeltonError | None] = [None] * count
         self.left = count
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not count:
             self.future.set_result(None)
 
-    def put(self, index: int, outcome: Posted | EngineError) -> None:
+    def put(self, index: int, outcome: Posted | PeltonError) -> None:
         self.outcomes[index] = outcome
         self.left -= 1
         if not self.left and not self.future.done():
@@ -170,7 +169,7 @@ class EventJob(Job):
         assert self.posted is not None
         self._router.settled(self, self.posted)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         self._router.failed(self, error)
 
     async def find(self) -> None:
@@ -193,13 +192,13 @@ class Router:
 
     # ---- the door
 
-    async def post(self, events: Sequence[EventIn]) -> list[Posted | EngineError]:
-        """One outcome an event. Raises EngineError when nothing was taken (busy, stopping)."""
+    async def post(self, events: Sequence[EventIn]) -> list[Posted | PeltonError]:
+        """One outcome an event. Raises PeltonError when nothing was taken (busy, stopping)."""
         committer = self._committer
         if committer.room < len(events):
             if committer.stopping:
                 raise Stopping
-            raise EngineError("busy", f"there is no room for {len(events)} events now; try again in a moment")
+            raise PeltonError(Code.BUSY, f"there is no room for {len(events)} events now; try again in a moment")
         gathered = Gathered(len(events))
         for index, event in enumerate(events):
             error = self._post_one(gathered, index, event)
@@ -208,14 +207,16 @@ class Router:
         await gathered.future
         return gathered.outcomes  # type: ignore[return-value]
 
-    def _post_one(self, gathered: Gathered, index: int, event: EventIn) -> EngineError | None:
+    def _post_one(self, gathered: Gathered, index: int, event: EventIn) -> PeltonError | None:
         if len(event.source) + len(event.type) + len(event.id) + len(event.subject) > TEXT:
             for name in ("source", "type", "id", "subject"):
                 if len(getattr(event, name)) > TEXT:
-                    return EngineError("too large", f"the event's {name} is longer than {TEXT} characters", name)
+                    return PeltonError(Code.TOO_LARGE, f"the event's {name} is longer than {TEXT} characters", name)
         body = _encode(event.body)
         if len(body) > BODY:
-            return EngineError("too large", f"the event's body has {len(body)} bytes of JSON; at most {BODY} are taken", "body")
+            return PeltonError(
+                Code.TOO_LARGE, f"the event's body has {len(body)} bytes of JSON; at most {BODY} are taken", "body"
+            )
         body_hash = blake2b(b"%b\0%b" % (event.type.encode(), body), digest_size=16).digest()
         self.stats["events"] += 1
         if event.id:
@@ -235,7 +236,7 @@ class Router:
         job.followers.append((gathered, index, body_hash))
         try:
             self._committer.enqueue(job)
-        except EngineError as error:
+        except PeltonError as error:
             return error
         self._recent[event.ns, event.source, event.id] = job
         self._under_way.setdefault(event.ns, Ordered()).begin(key)
@@ -272,7 +273,7 @@ class Router:
             else:
                 gathered.put(index, posted)
 
-    def failed(self, job: EventJob, error: EngineError) -> None:
+    def failed(self, job: EventJob, error: PeltonError) -> None:
         self._over(job)
         event = job.event
         self._committer.definitions.handlers.through(event.ns, job)
@@ -384,7 +385,7 @@ class Acts:
             except Exception as error:  # one handler's trouble is its own
                 turn.back(mark)
                 self._back(*kept)
-                detail = error.message if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+                detail = error.message if isinstance(error, PeltonError) else f"{type(error).__name__}: {error}"
                 fail(decisions, match.handler, detail[:2000])
                 mine = [EventEffect(handler=match.handler.name, action="", outcome="failed", detail=detail[:2000])]
             if mine and all(effect.outcome == "failed" for effect in mine):
@@ -452,7 +453,7 @@ class Acts:
                         place = (match.handler.name, position, index)
                         if ("open", *place) not in known:
                             matches.append((place, command))
-                        elif not isinstance(found := known["open", *place], EngineError):
+                        elif not isinstance(found := known["open", *place], PeltonError):
                             runs += found[0][: max(DIRECT - len(runs), 0)]
         loads = self._turn.missing(runs)
         if loads or bindings or keyed or matches:
@@ -466,7 +467,7 @@ class Acts:
             found = self._committer.finder.open(self._event.ns, match.process, match.where, match.conjuncts)
             try:
                 self._job.answers.outside["open", *place] = await found
-            except EngineError as error:
+            except PeltonError as error:
                 self._job.answers.outside["open", *place] = error
         for command in commands:
             live = command.on_same_key == "fail if live"
@@ -566,8 +567,8 @@ class Acts:
             return found
         raise (
             found
-            if isinstance(found, EngineError)
-            else EngineError("unknown process", f"there is no process {command.process!r}")
+            if isinstance(found, PeltonError)
+            else PeltonError(Code.UNKNOWN_PROCESS, f"there is no process {command.process!r}")
         )
 
     def _signal(self, command: SignalCommand, effect: EventEffect) -> None:
@@ -591,7 +592,7 @@ class Acts:
     def _match(self, command: MatchCommand, effect: EventEffect, place: Place) -> list[EventEffect]:
         """One effect a run, for those that are told at once; one for all the others."""
         found = self._job.answers.outside["open", *place]
-        if isinstance(found, EngineError):
+        if isinstance(found, PeltonError):
             raise found
         runs, more = found
         effects: list[EventEffect] = []
@@ -643,7 +644,7 @@ class Acts:
         job.runs.append(command.run)
 
 
-def told(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[str, str]]) -> None:
+def told(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[Code, str]]) -> None:
     """What became of a signal."""
     if change.run is before or unchanged(change, before):
         effect.outcome = "unchanged"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.reports import MOST_HELD
 from pelton.kernel.model.signals import EventArrived, Report, Signal
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Fact, Hold, Refused, SetTimer, Transition
-from pelton.runtime.api import EngineError
 from pelton.runtime.commit.group_builder import Building
 from pelton.runtime.commit.requests import Job
 from pelton.runtime.commit.unit_of_work import EXPECTED, Suspend, Turn
@@ -58,8 +58,8 @@ class NamedJob(Job):
         self.expires = expires
         self.done = done
         self.head: Run | None = None
-        self.error: EngineError | None = None
-        self.notes: list[tuple[str, str]] = []
+        self.error: PeltonError | None = None
+        self.notes: list[tuple[Code, str]] = []
         self._kind = kind
         self._process = process
         self._text = text
@@ -86,7 +86,7 @@ class NamedJob(Job):
         else:
             answer = turn.signal(entry, self._signal)
             if isinstance(answer, Refused):
-                self.error = EngineError(answer.code, answer.detail, trace=answer.trace)
+                self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
                 return None  # the answer waits for what it was decided on
             self.head = answer.run
         self.notes = turn.notes
@@ -102,7 +102,9 @@ class NamedJob(Job):
 
     def _begin(self, committer: Committer, turn: Turn) -> Building:
         if not self.expires:
-            raise EngineError("unknown run", f"no live run of {self._process!r} has the {self._kind} {self._text!r}", self._kind)
+            raise PeltonError(
+                Code.UNKNOWN_RUN, f"no live run of {self._process!r} has the {self._kind} {self._text!r}", self._kind
+            )
         entry = turn.stub(self._stub)
         head = Run(self._stub, self.ns, 0, int(RunStatus.EXPECTED), created=turn.now, updated=turn.now, root=self._stub)
         change = held_for(head, self._signal, turn.now)
@@ -123,15 +125,15 @@ class NamedJob(Job):
     def settled(self) -> None:
         self.done(self)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         self.error = error
         self.done(self)
 
 
 def held_for(head: Run, signal: Signal, now: int) -> Transition:
-    """Holds a signal for a run that is not there yet. Raises EngineError for one that cannot be held."""
+    """Holds a signal for a run that is not there yet. Raises PeltonError for one that cannot be held."""
     if head.held >= MOST_HELD:
-        raise EngineError("busy", f"{MOST_HELD} events and reports are held for this run already")
+        raise PeltonError(Code.BUSY, f"{MOST_HELD} events and reports are held for this run already")
     mine = copy(head)
     mine.rev += 1
     mine.held += 1
@@ -143,7 +145,9 @@ def held_for(head: Run, signal: Signal, now: int) -> Transition:
         body = to_builtins(signal)
         hold = Hold("slot:" + signal.slot, "", None, -1, -1, now, now + signal.hold, body, signal.source)
     else:
-        raise EngineError("unknown run", f"the run has not been started, and a {type(signal).__name__} cannot wait for it", "run")
+        raise PeltonError(
+            Code.UNKNOWN_RUN, f"the run has not been started, and a {type(signal).__name__} cannot wait for it", "run"
+        )
     return Transition(mine, effects=[hold])
 
 
@@ -152,7 +156,7 @@ class ExpireJob(Job):
 
     __slots__ = ("_done", "_run")
 
-    def __init__(self, run: int, done: Callable[[EngineError | None], None]) -> None:
+    def __init__(self, run: int, done: Callable[[PeltonError | None], None]) -> None:
         super().__init__()
         self._run = run
         self._done = done
@@ -168,7 +172,7 @@ class ExpireJob(Job):
             return building
         if building.deltas:  # something more was held for it in this very batch: that goes first
             building.jobs.remove(self)
-            raise EngineError("busy", "the stub is being written")
+            raise PeltonError(Code.BUSY, "the stub is being written")
         building.read(self._run, head.rev)
         building.group.remove_runs.append(self._run)
         if committer.listens(head.ns, NOT_STARTED):
@@ -181,7 +185,7 @@ class ExpireJob(Job):
     def settled(self) -> None:
         self._done(None)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         self._done(error)
 
     @property
@@ -194,7 +198,7 @@ class ReleaseJob(Job):
 
     __slots__ = ("_done", "_held", "_run", "_taken")
 
-    def __init__(self, run: int, held: int, done: Callable[[EngineError | None], None]) -> None:
+    def __init__(self, run: int, held: int, done: Callable[[PeltonError | None], None]) -> None:
         super().__init__()
         self._taken = False  # by the run, at the same moment
         self._run = run
@@ -222,7 +226,7 @@ class ReleaseJob(Job):
     def settled(self) -> None:
         self._done(None)
 
-    def failed(self, error: EngineError) -> None:
+    def failed(self, error: PeltonError) -> None:
         self._done(error)
 
     @property

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.state import OpenStep
-from pelton.runtime.api import ClaimRequest, EngineError
+from pelton.runtime.api import ClaimRequest
 from pelton.runtime.services import Clock
 
 MOST_ITEMS = 1_000
@@ -31,7 +32,7 @@ class Dispenser(Protocol):
 
 class Poller:
     def __init__(self, work: Dispenser, request: ClaimRequest) -> None:
-        """Raises EngineError "invalid"."""
+        """Raises PeltonError "invalid"."""
         self.queues = tuple(dict.fromkeys(request.queues))
         for field, value, low, high in (
             ("queues", len(self.queues), 1, MOST_QUEUES),
@@ -39,7 +40,7 @@ class Poller:
             ("wait", request.wait, 0, MOST_WAIT),
         ):
             if not low <= value <= high:
-                raise EngineError("invalid", f"{field} is {value}: it must be between {low} and {high}", field)
+                raise PeltonError(Code.INVALID, f"{field} is {value}: it must be between {low} and {high}", field)
         self.worker = request.worker
         self.wanted = request.count
         self.pending = 0  # leases being written
@@ -61,7 +62,7 @@ class Poller:
         return not self._items and not self.pending and self.open
 
     async def result(self) -> list[OpenStep]:
-        """The items; the wait is counted from here. Raises EngineError "unavailable". Once only."""
+        """The items; the wait is counted from here. Raises PeltonError "unavailable". Once only."""
         alarm = None
         try:
             if self._wait and self.open:
@@ -81,7 +82,7 @@ class Poller:
         self.closed = True
         self._work.ended(self)
         if self._error and not self._items:
-            raise EngineError("unavailable", f"work could not be handed out: {self._error}; try again in a moment")
+            raise PeltonError(Code.UNAVAILABLE, f"work could not be handed out: {self._error}; try again in a moment")
         return self._items
 
     def cancel(self) -> None:

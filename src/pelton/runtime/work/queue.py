@@ -23,10 +23,11 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, Protocol
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.reads import StepKey
 from pelton.kernel.model.signals import TimerFired
 from pelton.kernel.model.state import OpenStep, Run, State
-from pelton.runtime.api import ClaimRequest, EngineError
+from pelton.runtime.api import ClaimRequest
 from pelton.runtime.services import NEVER, Clock, Committer, Handle, Tasks, log, outcome, say
 from pelton.runtime.timing.due_queue import Agenda, Due
 from pelton.runtime.work.poller import Poller
@@ -153,16 +154,18 @@ class WorkQueue:
     # ---- asking for work
 
     async def claim(self, request: ClaimRequest) -> list[OpenStep]:
-        """Leased rows, at most `count`; as soon as there is one, else empty after `wait`. Raises EngineError (invalid, busy,
+        """Leased rows, at most `count`; as soon as there is one, else empty after `wait`. Raises PeltonError (invalid, busy,
         unavailable)."""
         return await self.poll(request).result()
 
     def poll(self, request: ClaimRequest) -> Poller:
         """Stands in line at once, and takes what is ready; `result()` is asked for later, so that what is born of reports made in
-        between comes straight here. Must be ended by `result()` or `cancel()`. Raises EngineError (invalid, busy)."""
+        between comes straight here. Must be ended by `result()` or `cancel()`. Raises PeltonError (invalid, busy)."""
         poller = Poller(self, request)
         if len(self._pollers) >= self._most_pollers:
-            raise EngineError("busy", f"{self._most_pollers} pollers are waiting already: poll with fewer connections, or later")
+            raise PeltonError(
+                Code.BUSY, f"{self._most_pollers} pollers are waiting already: poll with fewer connections, or later"
+            )
         now = self.clock.now()
         if self.stopping:
             poller.expire()
@@ -197,12 +200,12 @@ class WorkQueue:
                 self._free(row, self._handed.pop(key, row.started))
 
     async def extend(self, run: int, n: int, row: OpenStep | None = None) -> bool:
-        """A sign of life: the lease counts from now. False when it has none that could end. Raises EngineError "no step"."""
+        """A sign of life: the lease counts from now. False when it has none that could end. Raises PeltonError "no step"."""
         if row is None:
             head = await self._store.head(run)
             found = (await self._store.facts(head, [StepKey(n)]))[0] if head is not None else None
             if not isinstance(found, OpenStep):
-                raise EngineError("no step", f"step {n} of the run has ended or never was: its lease cannot be extended", "n")
+                raise PeltonError(Code.NO_STEP, f"step {n} of the run has ended or never was: its lease cannot be extended", "n")
             row = found
         if not row.lease or row.lease == NEVER:
             return False
@@ -210,7 +213,7 @@ class WorkQueue:
         return True
 
     async def extend_all(self, rows: Sequence[OpenStep]) -> None:
-        """As `extend`, of leased rows as they were handed out. Raises EngineError "unavailable"."""
+        """As `extend`, of leased rows as they were handed out. Raises PeltonError "unavailable"."""
         now = self.clock.now()
         longer = [copy(row) for row in rows]
         for row in longer:

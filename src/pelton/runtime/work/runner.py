@@ -18,9 +18,10 @@ from typing import Protocol
 import msgspec
 
 from pelton.connectors.port import Permanent
+from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, OpenStep, StepStatus
-from pelton.runtime.api import ClaimRequest, EngineError, Operation, WorkItem
+from pelton.runtime.api import ClaimRequest, Operation, WorkItem
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
 
 CONCURRENCY = 32  # items of one operation at once
@@ -192,7 +193,7 @@ class Operations:
         except Exception as error:
             runner.failed += 1
             log.warning("operation failed", operation=runner.name, run=step.run, n=step.n, exc_info=error)
-            for_good = isinstance(error, Permanent) or (isinstance(error, EngineError) and final(error))
+            for_good = isinstance(error, Permanent) or (isinstance(error, PeltonError) and final(error))
             text = say(error)
             reason = text if text != type(error).__name__ else f"the operation {runner.name!r} failed: {text}"
             status = StepStatus.FAILED_FOR_GOOD if for_good else StepStatus.FAILED

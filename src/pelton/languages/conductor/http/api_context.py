@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
 from pelton.languages.conductor.model import LANGUAGE, Wire
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.identifiers import Ids
-from pelton.runtime.api import Applied, Engine, EngineError, RunView
+from pelton.runtime.api import Applied, Engine, RunView
 from pelton.transport.http.asgi import Response, json_response
 from pelton.transport.http.errors import WebError
 
@@ -46,8 +47,8 @@ class Face:
     async def signal(self, text: str, signal: Signal) -> Applied:
         try:
             return await self.engine.signal(self.ns, self.run_key(text), signal)
-        except EngineError as error:
-            if error.code in ("unknown run", "not found"):
+        except PeltonError as error:
+            if error.code in (Code.UNKNOWN_RUN, Code.NOT_FOUND):
                 raise no_run(text) from None
             raise
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pelton.errors import PeltonError
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.http.api_context import Face, bulk
@@ -14,7 +15,6 @@ from pelton.languages.conductor.http.errors import STATUS
 from pelton.languages.conductor.http.runs import Runs
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.starting import CORRELATION
-from pelton.runtime.api import EngineError
 from pelton.transport.http.asgi import Handler, Request, Response, Router, json_response
 from pelton.transport.http.errors import WebError
 
@@ -54,7 +54,7 @@ class Many:
                 await act(request.about({"id": identity}))
             except WebError as error:
                 return error.message
-            except EngineError as error:
+            except PeltonError as error:
                 if error.code not in STATUS:
                     raise
                 return error.message

@@ -6,8 +6,8 @@ import socket
 
 from msgspec import UNSET, UnsetType
 
+from pelton.errors import PeltonError
 from pelton.languages.conductor.model import Text, Wire
-from pelton.runtime.api import EngineError
 from pelton.transport.http.asgi import Response, json_response
 from pelton.transport.http.errors import WebError
 
@@ -54,7 +54,7 @@ def render(error: Exception) -> Response | None:
     """None for what is not an answer but a fault."""
     if isinstance(error, WebError):
         return _rendered(error)
-    if isinstance(error, EngineError):
+    if isinstance(error, PeltonError):
         status = STATUS.get(error.code, 500)
         message = f"{error.field}: {error.message}" if error.field and status == 400 else error.message
         return json_response(ErrorBody(status=status, message=message, instance=INSTANCE, retryable=status == 503), status)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from pelton.errors import Code, PeltonError
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.http.api_context import Face
 from pelton.languages.conductor.model import EventHandler
-from pelton.runtime.api import EngineError
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
 from pelton.transport.http.errors import WebError
@@ -41,8 +41,8 @@ class Events:
         validate.check_handler(handler, "addEventHandler")
         try:
             await self._put(handler, must_be_new=True)
-        except EngineError as error:
-            if error.code == "exists":
+        except PeltonError as error:
+            if error.code is Code.EXISTS:
                 raise WebError(409, f"EventHandler with name {handler.name} already exists!") from None
             raise
         return empty()
@@ -61,8 +61,8 @@ class Events:
             raise _unknown(name)
         try:
             await self.engine.undefine(self.ns, "handler", name, 1)
-        except EngineError as error:
-            if error.code == "not found":
+        except PeltonError as error:
+            if error.code is Code.NOT_FOUND:
                 raise _unknown(name) from None
             raise
         return empty()

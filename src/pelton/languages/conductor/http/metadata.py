@@ -7,12 +7,12 @@ import asyncio
 import msgspec
 from msgspec import UNSET
 
+from pelton.errors import Code, PeltonError
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.definitions.definition_tree import walk
 from pelton.languages.conductor.http.api_context import Face, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
-from pelton.runtime.api import EngineError
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
 from pelton.transport.http.errors import WebError
@@ -77,8 +77,8 @@ class Metadata:
         await self._check(definition, "registerWorkflowDef.arg0", len(body))
         try:
             await self._store(definition, not request.query.boolean("overwrite", False))
-        except EngineError as error:
-            if error.code == "exists":
+        except PeltonError as error:
+            if error.code is Code.EXISTS:
                 raise WebError(409, f"Workflow with {definition.name}.{definition.version} already exists!") from None
             raise
         return empty()
@@ -93,7 +93,7 @@ class Metadata:
         for definition in definitions:
             try:
                 await self._store(definition, must_be_new=False)
-            except (EngineError, WebError) as error:
+            except (PeltonError, WebError) as error:
                 failed[definition.name] = error.message
             else:
                 done.append(definition.name)
@@ -144,8 +144,8 @@ class Metadata:
             raise missing
         try:
             await self.engine.undefine(self.ns, "process", name, int(text))
-        except EngineError as error:
-            if error.code == "not found":
+        except PeltonError as error:
+            if error.code is Code.NOT_FOUND:
                 raise missing from None
             raise
         return empty()
@@ -191,8 +191,8 @@ class Metadata:
         await self._policy(name, "No such task definition")
         try:
             await self.engine.undefine(self.ns, "policy", name, 1)
-        except EngineError as error:
-            if error.code == "not found":
+        except PeltonError as error:
+            if error.code is Code.NOT_FOUND:
                 raise WebError(404, "No such task definition") from None
             raise
         return empty()

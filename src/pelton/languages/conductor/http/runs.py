@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import HurryUp, Pause, Resume, Rewind, SetVars, Skip, Terminate
 from pelton.kernel.model.state import RunStatus, Step
 from pelton.languages.conductor import decode, status_names
@@ -17,7 +18,7 @@ from pelton.languages.conductor.http import waiting
 from pelton.languages.conductor.http.api_context import Face
 from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
 from pelton.languages.conductor.runs import starting, view
-from pelton.runtime.api import EngineError, RunView
+from pelton.runtime.api import RunView
 from pelton.transport.http import documents
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
 from pelton.transport.http.errors import WebError
@@ -201,8 +202,8 @@ class Runs:
         if request.query.boolean("useLatestDefinitions", False):
             try:
                 row = (await self.engine.bind(self.ns, name)).definition
-            except EngineError as error:
-                if error.code == "unknown process":
+            except PeltonError as error:
+                if error.code is Code.UNKNOWN_PROCESS:
                     raise WebError(404, starting.unknown(name, 0, by_path=True)) from None
                 raise
         await self.face.signal(request.path["id"], Rewind(to="start", definition=row))
@@ -219,8 +220,8 @@ class Runs:
         children = request.query.boolean("resumeSubworkflowTasks", False)
         try:
             await self.face.signal(request.path["id"], Rewind(to="failed", children=children))
-        except EngineError as error:
-            if error.code == "nothing to retry":
+        except PeltonError as error:
+            if error.code is Code.NOTHING_TO_RETRY:
                 raise WebError(409, nothing) from None
             raise
         return empty(204)

@@ -11,6 +11,7 @@ import uuid
 from collections import OrderedDict
 from typing import NamedTuple
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import OpenStep, RunStatus
 from pelton.languages.conductor import decode
@@ -19,7 +20,7 @@ from pelton.languages.conductor.http.api_context import Face, no_run
 from pelton.languages.conductor.model import TaskResult
 from pelton.languages.conductor.runs import reports, view
 from pelton.languages.conductor.runs.identifiers import split_reference
-from pelton.runtime.api import ClaimRequest, EngineError, ReportResult, RunView, WorkItem
+from pelton.runtime.api import ClaimRequest, ReportResult, RunView, WorkItem
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
 from pelton.transport.http.errors import WebError
 
@@ -27,8 +28,8 @@ MAX_POLL = 5_000  # milliseconds
 MAX_BATCH = 1_000
 MAX_NAME = 1_000
 REMEMBERED = 20_000  # handed-out tasks whose queue is kept at hand, and answers to reports that had a task in them
-_OVER = frozenset({"ended", "step ended"})
-_ABSENT = frozenset({"not found", "unknown run", "unknown step", "no step"})
+_OVER = frozenset({Code.ENDED, Code.STEP_ENDED})
+_ABSENT = frozenset({Code.NOT_FOUND, Code.UNKNOWN_RUN, Code.UNKNOWN_STEP, Code.NO_STEP})
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
 _ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
@@ -151,7 +152,7 @@ class Tasks:
     async def _extend(self, place: tuple[int, int]) -> None:
         try:
             await self.engine.extend(self.ns, *place)
-        except EngineError as error:
+        except PeltonError as error:
             if error.code not in _OVER:
                 raise
 
@@ -160,7 +161,7 @@ class Tasks:
         error = done.error
         if error is None or error.code in _OVER:
             return
-        if error.code in ("not found", "unknown run"):
+        if error.code in (Code.NOT_FOUND, Code.UNKNOWN_RUN):
             raise no_run(result.workflow_instance_id)
         if error.code in _ABSENT:
             raise WebError(404, f"No such task found by id: {result.task_id[:200]}")

@@ -7,10 +7,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.state import Run, StartMeta
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.model import LANGUAGE, StartWorkflowRequest
-from pelton.runtime.api import Engine, EngineError, StartCommand
+from pelton.runtime.api import Engine, StartCommand
 from pelton.transport.http.errors import WebError
 
 CORRELATION = "correlation"  # kind of run key under which correlation ids are found
@@ -26,7 +27,7 @@ SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
 async def start(
     engine: Engine, ns: str, request: StartWorkflowRequest, operation: str = "startWorkflow", *, by_path: bool = False
 ) -> Run:
-    """Starts what the request asks for. `by_path`: an unknown name is told in other words. Raises WebError, EngineError."""
+    """Starts what the request asks for. `by_path`: an unknown name is told in other words. Raises WebError, PeltonError."""
     _check(request, operation)
     inline = request.workflow_def
     version = request.version or 0
@@ -47,8 +48,8 @@ async def start(
         command.process, command.version, command.definition = inline.name, inline.version, process.definition
     try:
         return await engine.start(ns, command)
-    except EngineError as error:
-        if error.code == "unknown process":
+    except PeltonError as error:
+        if error.code is Code.UNKNOWN_PROCESS:
             raise WebError(404, unknown(request.name, version, by_path)) from None
         raise
 

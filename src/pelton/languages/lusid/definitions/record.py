@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pelton.errors import Code
 from pelton.kernel.machine.draft import Moment, Refusal
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import Records
@@ -99,7 +100,7 @@ def _known(kind: str, value: Any) -> Any:
 
 
 def refused(name: str, field: str, message: str) -> Refusal:
-    return Refusal("invalid", message, [{"name": name, "field": field}])
+    return Refusal(Code.INVALID, message, [{"name": name, "field": field}])
 
 
 def checked(definition: Definition, name: str, value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from pelton.errors import Code, PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import VERSION, Entity, Envelope, Kind
 from pelton.languages.lusid.errors import Refused
@@ -22,7 +23,6 @@ from pelton.languages.lusid.forms import ResourceId
 from pelton.languages.lusid.http.api_context import Caller, Face
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.times import NEVER_BEFORE, print_moment
-from pelton.runtime.api import EngineError
 
 TRIES = 10
 AT_ONCE = 500  # rows that are read before others get their turn
@@ -78,8 +78,8 @@ class Entities:
         body = Envelope(_raw(value), request=caller.request, definition=definition)
         try:
             return await self._define(name, body, caller, must_be_new=True)
-        except EngineError as error:
-            if error.code != "exists":
+        except PeltonError as error:
+            if error.code is not Code.EXISTS:
                 raise
             message = f"{self.kind.words} {name[:200]!r} exists already; update it, or choose another code"
             raise Refused(f"{self.kind.noun}AlreadyExists", message) from None
@@ -103,18 +103,18 @@ class Entities:
             )
             try:
                 return await self._define(name, body, caller, seen=live.row.id)
-            except EngineError as error:
-                if error.code != "conflict":
+            except PeltonError as error:
+                if error.code is not Code.CONFLICT:
                     raise
-        raise EngineError("busy", f"{self.kind.words} {name!r} is being changed by others; try again")
+        raise PeltonError(Code.BUSY, f"{self.kind.words} {name!r} is being changed by others; try again")
 
     async def remove(self, name: str, caller: Caller) -> dict[str, Any]:
         """What a deletion answers. Raises Refused 404."""
         await self.get(name)
         try:
             at = await self._engine.undefine(self._ns, self.kind.row, name, VERSION, actor=caller.user)
-        except EngineError as error:
-            if error.code != "not found":
+        except PeltonError as error:
+            if error.code is not Code.NOT_FOUND:
                 raise
             raise Refused(f"{self.kind.noun}NotFound", f"there is no {self.kind.words} {name[:200]!r}") from None
         return deleted(at)

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Amend, Retire, Trigger
 from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid import decode
@@ -18,7 +19,7 @@ from pelton.languages.lusid.http.task_list import TaskList
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.tasks.forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
 from pelton.languages.lusid.tasks.view import Tasks, changes_of
-from pelton.runtime.api import EngineError, StartCommand
+from pelton.runtime.api import StartCommand
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.errors import FieldProblem
 
@@ -73,7 +74,7 @@ class TaskRoutes:
         )
         try:
             run = await self._engine.start(self._ns, command)
-        except EngineError as error:
+        except PeltonError as error:
             raise await self._said(error, name, trigger) from None
         made = await self._first(run.key, 0, number)
         return json_response(await self._tasks.shown(made), 201)
@@ -144,7 +145,7 @@ class TaskRoutes:
             signal = Amend(changes=changes, actor=actor, request=number)
         try:
             await self._engine.signal(self._ns, record.run, signal)
-        except EngineError as error:
+        except PeltonError as error:
             raise await self._said(error, record.body["definition"], trigger, record) from None
         return await self._first(record.run, record.since, number)
 
@@ -183,8 +184,8 @@ class TaskRoutes:
         """The instant from which on it is gone."""
         try:
             await self._engine.signal(self._ns, record.run, Retire(actor=caller.user, request=caller.request, reason="deleted"))
-        except EngineError as error:
-            if error.code in ("not found", "unknown run"):
+        except PeltonError as error:
+            if error.code in (Code.NOT_FOUND, Code.UNKNOWN_RUN):
                 raise Refused("TaskNotFound", "the task has been deleted already") from None
             raise
         versions = await self._engine.past(self._ns, record.run, record.since - 1)
@@ -192,13 +193,13 @@ class TaskRoutes:
 
     # ---- refusals
 
-    async def _said(self, error: EngineError, name: str, trigger: str, record: Record | None = None) -> Exception:
+    async def _said(self, error: PeltonError, name: str, trigger: str, record: Record | None = None) -> Exception:
         """A refusal in this API's words."""
-        if error.code == "unknown process":
+        if error.code is Code.UNKNOWN_PROCESS:
             return Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
-        if error.code == "not found":
+        if error.code is Code.NOT_FOUND:
             return Refused("TaskNotFound", "the task has been deleted")
-        if error.code in ("ended", "guard"):
+        if error.code in (Code.ENDED, Code.GUARD):
             process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(self._ns, name))
             face = process.face
             state = record.body["state"] if record else face.definition.initial
@@ -206,7 +207,7 @@ class TaskRoutes:
         return by_rules(error) or error
 
 
-def refusal(error: EngineError, trigger: str, state: str, declared: frozenset[str], terminal: bool) -> Refused:
+def refusal(error: PeltonError, trigger: str, state: str, declared: frozenset[str], terminal: bool) -> Refused:
     """Why a trigger led nowhere."""
     if trigger not in declared:
         known = ", ".join(sorted(declared)[:20]) or "none"

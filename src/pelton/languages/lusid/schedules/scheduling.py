@@ -22,6 +22,7 @@ from typing import Any
 
 from msgspec import json
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON, Constant, Expression, Invalid, Read, Source
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.matching.handlers import Handler
@@ -32,7 +33,7 @@ from pelton.languages.lusid.schedules.calendars import CALENDAR, Calendar, calen
 from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
 from pelton.languages.lusid.schedules.zones import printed
-from pelton.runtime.api import Engine, EngineError, StartCommand
+from pelton.runtime.api import Engine, StartCommand
 from pelton.runtime.names import KEY_KIND
 from pelton.runtime.rows import DefinitionRow
 
@@ -159,7 +160,7 @@ async def follow(engine: Engine, ns: str, handler: str, pattern: Pattern | None,
 
     Harmless when repeated: the same pattern with the same holidays changes nothing. To be called again when a calendar has
     changed. `order`: `since` of the handler's row; of changes that overtake one another the newest holds. Raises ScheduleError
-    for a calendar that is not there, and EngineError.
+    for a calendar that is not there, and PeltonError.
     """
     if pattern is None:
         run = await live(engine, ns, handler)
@@ -182,7 +183,7 @@ async def follow(engine: Engine, ns: str, handler: str, pattern: Pattern | None,
             done = pattern.next_after(since, lambda scope, code: calendar) is None or await begin(engine, ns, followed, since)
         if done:
             return
-    raise EngineError("busy", f"the schedule of handler {handler!r} is being changed by others at the same moment; try again")
+    raise PeltonError(Code.BUSY, f"the schedule of handler {handler!r} is being changed by others at the same moment; try again")
 
 
 async def restore(engine: Engine, ns: str, patterns: Mapping[str, tuple[Pattern, int]]) -> None:
@@ -202,7 +203,7 @@ async def restore(engine: Engine, ns: str, patterns: Mapping[str, tuple[Pattern,
     for handler, (pattern, order) in patterns.items():
         try:
             await follow(engine, ns, handler, pattern, order=order)
-        except (ScheduleError, EngineError) as error:
+        except (ScheduleError, PeltonError) as error:
             failed = failed or error
     if failed is not None:
         raise failed
@@ -234,8 +235,8 @@ async def begin(engine: Engine, ns: str, followed: dict[str, Any], since: int) -
     )
     try:
         await engine.start(ns, command)
-    except EngineError as error:
-        if error.code != "conflict":
+    except PeltonError as error:
+        if error.code is not Code.CONFLICT:
             raise
         return False
     return True
@@ -260,8 +261,8 @@ async def told(engine: Engine, ns: str, run: int, signal: EventArrived | Termina
     """False: it has ended already."""
     try:
         await engine.signal(ns, run, signal)
-    except EngineError as error:
-        if error.code not in ("ended", "unknown run"):
+    except PeltonError as error:
+        if error.code not in (Code.ENDED, Code.UNKNOWN_RUN):
             raise
         return False
     return True
