@@ -153,7 +153,7 @@ KNOWN_DOUBLES = {
     "Definition", "Definitions", "Detected", "End", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job",
     "Limits", "Lost", "Metadata",
     "Named", "Outcome", "Parameter", "Path", "Place", "Problem", "ProblemBody", "Problems", "Queue", "Refused", "Request",
-    "Resume", "Router", "Rule", "Runs", "Sink", "Source", "State", "Tasks", "Token", "Told", "Transition", "Trigger", "Turn",
+    "Resume", "Router", "Rule", "Runs", "Sink", "Source", "State", "Tasks", "Token", "Transition", "Trigger", "Turn",
     "Wire", "Work", "Worker",
 }
 # fmt: on

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import json
 from tests.patience import PATIENCE
 
 from pelton.connectors.files.connector import FilesConnector, FileSubscription, iso
 from pelton.connectors.files.tree import Tree, temporary
-from pelton.connectors.port import EVENT_TYPE, SEEN_NAME, SEEN_STATE, Absent, Incoming, Permanent
+from pelton.connectors.port import Absent, Incoming, Permanent
 
 SETTLE = 20  # milliseconds
+
+
+def names(message: Incoming, name: str) -> bool:
+    return message.bookmark is not None and message.bookmark[0] == name
 
 
 class Desk:
@@ -29,7 +32,7 @@ class Desk:
         self.connector = FilesConnector({"/in": str(folder)}, SETTLE, most_files=most_files, most_folders=most_folders)
         self.subscription: FileSubscription
         self.batches: AsyncIterator[Sequence[Incoming]]
-        self.seen: dict[str, bytes] = {}
+        self.bookmarks: dict[str, bytes] = {}
         self.told: list[tuple[str, str]] = []  # type and name
         self.ids: list[str] = []
         self.bodies: list[Any] = []
@@ -39,7 +42,7 @@ class Desk:
 
     def open(self) -> None:
         self.subscription = self.connector.subscribe("/in")
-        self.subscription.recall(sorted(self.seen.items()))
+        self.subscription.resume(sorted(self.bookmarks.items()))
         self.batches = self.subscription.batches().__aiter__()
 
     async def again(self) -> None:
@@ -61,14 +64,16 @@ class Desk:
         return batch
 
     def record(self, message: Incoming) -> None:
-        name, state = message.headers[SEEN_NAME], bytes.fromhex(message.headers[SEEN_STATE])
-        self.told.append((message.headers[EVENT_TYPE], name))
+        assert message.event is not None
+        assert message.bookmark is not None
+        name, state = message.bookmark
+        self.told.append((message.event.type, name))
         self.ids.append(message.id)
-        self.bodies.append(json.decode(message.body))
+        self.bodies.append(message.event.body)
         if state:
-            self.seen[name] = state
+            self.bookmarks[name] = state
         else:
-            del self.seen[name]
+            del self.bookmarks[name]
 
     async def until(self, *last: tuple[str, str]) -> None:
         """Until these were told, in any order."""
@@ -108,13 +113,13 @@ async def test_what_is_given_back_comes_again_as_it_is_by_then(desk: Desk, tmp_p
     (tmp_path / "in" / "b").write_text("22")
     await desk.until(("FileDeleted", "a"), ("FileUpdated", "b"))
     assert len(desk.told) == 4
-    assert not desk.seen.keys() - {"b"}
+    assert not desk.bookmarks.keys() - {"b"}
 
 
 async def test_a_file_that_was_given_back_and_went_was_never_there(desk: Desk, tmp_path: Path) -> None:
-    desk.refuse = lambda message: message.headers[SEEN_NAME] == "a"
+    desk.refuse = lambda message: names(message, "a")
     (tmp_path / "in" / "a").write_text("1")
-    while not [message for message in await desk.take() if message.headers[SEEN_NAME] == "a"]:
+    while not [message for message in await desk.take() if names(message, "a")]:
         pass
     (tmp_path / "in" / "a").unlink()
     desk.refuse = lambda message: False
@@ -258,7 +263,7 @@ async def test_random_changes_restarts_and_refusals_add_up_to_what_is_there(tmp_
         if path.is_file() and not any(map(temporary, path.relative_to(root).parts))
     }
     assert there == expected
-    assert desk.seen.keys() == expected.keys()
+    assert desk.bookmarks.keys() == expected.keys()
     assert len(set(desk.ids)) == len(desk.ids)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tests.runtime.wire import Line, Wire
 
-from pelton.connectors.port import EVENT_SUBJECT, EVENT_TIME, EVENT_TYPE, SEEN_NAME, SEEN_STATE, Incoming
+from pelton.connectors.port import Bookmark, Incoming, SourceEvent
 from pelton.connectors.registry import Connectors
-from pelton.runtime.engine import SEEN_PAGE, Engine
+from pelton.runtime.engine import BOOKMARK_PAGE, Engine
 from pelton.store.group import Group
-from pelton.store.rows import SeenRow
+from pelton.store.rows import BookmarkRow
 from pelton.store.sqlite.store import SqliteStore
 
 WATCHED = "wire:in"
@@ -21,10 +21,10 @@ WATCHED = "wire:in"
 class Remembering(Line):
     def __init__(self, wire: Wire, address: str) -> None:
         super().__init__(wire, address)
-        self.seen: list[tuple[str, bytes]] = []
+        self.bookmarks: list[Bookmark] = []
 
-    def recall(self, seen: Sequence[tuple[str, bytes]]) -> None:
-        self.seen += seen
+    def resume(self, bookmarks: Sequence[Bookmark]) -> None:
+        self.bookmarks += bookmarks
 
 
 class RememberingWire(Wire):
@@ -51,7 +51,12 @@ async def engine(path: Path, wire: Wire, *watched: str) -> AsyncIterator[Engine]
 
 
 def message(id: str, name: str, state: bytes, kind: str = "Came") -> Incoming:
-    headers = {EVENT_TYPE: kind, EVENT_SUBJECT: name, EVENT_TIME: "5", SEEN_NAME: name, SEEN_STATE: state.hex()}
+    return Incoming(id, b"", {}, None, 1, SourceEvent(kind, name, 5, {"a": 1}), (name, state))
+
+
+def forged(id: str) -> Incoming:
+    """A message of somebody else, with the headers that a dead letter of a source's own event has."""
+    headers = {"event-type": "Came", "event-subject": "a", "event-time": "5", "seen-name": "a", "seen-state": "31"}
     return Incoming(id, b'{"a":1}', headers, None, 1)
 
 
@@ -72,31 +77,31 @@ async def test_an_event_and_what_is_remembered_with_it_are_recorded_together_and
             "Came", WATCHED, "1", "a", 5, {"a": 1},
         )  # fmt: skip
         assert went.type == "Went"
-        assert await at.store.seen("default", WATCHED, "", 9) == [SeenRow("default", WATCHED, "a", b"1")]
+        assert await at.store.bookmarks("default", WATCHED, "", 9) == [BookmarkRow("default", WATCHED, "a", b"1")]
     wire = RememberingWire()
     async with engine(tmp_path, wire, WATCHED):
         await wire.waiting["in"].wait()
-        assert [line.seen for line in wire.remembering] == [[("a", b"1")]]
+        assert [line.bookmarks for line in wire.remembering] == [[("a", b"1")]]
 
 
 async def test_more_than_a_page_is_recalled_whole(tmp_path: Path) -> None:
-    rows = [SeenRow("default", WATCHED, f"{number:05}", b"1") for number in range(SEEN_PAGE + 1)]
+    rows = [BookmarkRow("default", WATCHED, f"{number:05}", b"1") for number in range(BOOKMARK_PAGE + 1)]
     wire = RememberingWire()
     async with engine(tmp_path, wire) as at:
-        await at.store.commit([Group(1, seen=rows)])
+        await at.store.commit([Group(1, bookmarks=rows)])
     async with engine(tmp_path, wire, WATCHED):
         await wire.waiting["in"].wait()
-        assert [name for name, _ in wire.remembering[-1].seen] == [row.name for row in rows]
+        assert [name for name, _ in wire.remembering[-1].bookmarks] == [row.name for row in rows]
 
 
 async def test_a_repeat_is_one_event_and_is_remembered_all_the_same(tmp_path: Path) -> None:
     wire = RememberingWire()
     async with engine(tmp_path, wire, WATCHED) as at:
         await bring(wire, message("1", "a", b"1"))
-        await at.store.commit([Group(10**9, seen=[SeenRow("default", WATCHED, "a", b"")])])
+        await at.store.commit([Group(10**9, bookmarks=[BookmarkRow("default", WATCHED, "a", b"")])])
         await bring(wire, message("1", "a", b"1"))
         assert len(await at.events("default")) == 1
-        assert await at.store.seen("default", WATCHED, "", 9) == [SeenRow("default", WATCHED, "a", b"1")]
+        assert await at.store.bookmarks("default", WATCHED, "", 9) == [BookmarkRow("default", WATCHED, "a", b"1")]
 
 
 async def test_others_cannot_name_their_events_or_have_anything_remembered(tmp_path: Path) -> None:
@@ -104,7 +109,7 @@ async def test_others_cannot_name_their_events_or_have_anything_remembered(tmp_p
     async with engine(tmp_path, wire, "wire:other") as at:
         at._listeners["wire:in"] = ["default"]
         at.sources.refresh(at._listeners)
-        await bring(wire, message("1", "a", b"1"))
+        await bring(wire, forged("1"))
         (event,) = await at.events("default")
         assert (event.type, event.subject) == ("wire:in", "")
-        assert await at.store.seen("default", "wire:in", "", 9) == []
+        assert await at.store.bookmarks("default", "wire:in", "", 9) == []

@@ -39,6 +39,7 @@ class Line:
 class Wire:
     SHORT = Temporary("leave this outcome out")
     scheme = "wire"
+    makes_events = False
 
     def __init__(self) -> None:
         self.fail: Callable[[Outgoing, int], Exception | None] = lambda message, times: None

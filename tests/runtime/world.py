@@ -19,7 +19,7 @@ from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import Applied
 from pelton.store.group import Committed, Group
-from pelton.store.rows import DeadLetter, Delivery, HeldRow, InboxRow, TimerRow
+from pelton.store.rows import BookmarkRow, DeadLetter, Delivery, HeldRow, InboxRow, TimerRow
 
 TURNS = 40  # of the loop, until everything that can go on has
 
@@ -74,6 +74,7 @@ class MemoryStore:
         self.timer_rows: dict[tuple[int, int, str], TimerRow] = {}
         self.delivery_rows: dict[int, Delivery] = {}
         self.dead_rows: dict[int, DeadLetter] = {}
+        self.bookmark_rows: list[BookmarkRow] = []
         self.inbox_rows: dict[int, InboxRow] = {}
         self.held_rows: dict[int, HeldRow] = {}
         self.run_rows: dict[int, Run] = {}
@@ -197,6 +198,7 @@ class MemoryStore:
         for number, tries, due, error in group.retried:
             if number in self.delivery_rows:
                 self.delivery_rows[number] = replace(self.delivery_rows[number], tries=tries, due=due, error=error)
+        self.bookmark_rows += group.bookmarks
         for letter in group.dead:
             self.number += 1
             self.dead_rows[self.number] = replace(letter, number=self.number)

@@ -10,10 +10,11 @@ from pelton.connectors.port import Connector, Health, Outgoing, Subscription
 
 class LazyConnector:
     """`load` imports and makes the connector; it runs once. `check` and `subscribe` load on the loop (a fraction of a second,
-    once), `send` beside it. `source`: whether messages can be received from it."""
+    once), `send` beside it. `source`, `makes_events`: as the connector will say, without loading it."""
 
-    def __init__(self, scheme: str, load: Callable[[], Connector], source: bool = True) -> None:
+    def __init__(self, scheme: str, load: Callable[[], Connector], *, source: bool = True, makes_events: bool = False) -> None:
         self.source = source
+        self.makes_events = makes_events
         self._scheme = scheme
         self._load = load
         self._loaded: Connector | None = None

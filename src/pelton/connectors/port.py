@@ -10,17 +10,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from pelton.kernel.expressions.base import JSON
 from pelton.net.faults import Absent, Permanent, Temporary
 
 OWN_ID = "pelton-id"  # the header or attribute in which a message carries its id, where the system has such
 
-# Headers of messages that a source of our own makes: which event it is (else its address is the type), and what the source is to
-# remember together with it: the state of something by name, as hexadecimal digits; "" = forget it.
-EVENT_TYPE = "event-type"
-EVENT_SUBJECT = "event-subject"
-EVENT_TIME = "event-time"  # epoch milliseconds
-SEEN_NAME = "seen-name"
-SEEN_STATE = "seen-state"
+Bookmark = tuple[str, bytes]
+"""Where a source has got to: a name that it chooses (a file, a partition), and its state there; b"" forgets the name."""
 
 
 class Outgoing(NamedTuple):
@@ -33,14 +29,28 @@ class Outgoing(NamedTuple):
     key: str  # order is kept among messages of one key
 
 
+class SourceEvent(Struct, frozen=True, gc=False):
+    """The event of a message whose source makes events itself, as a watched directory does. `time`: epoch milliseconds."""
+
+    type: str
+    subject: str = ""
+    time: int = 0
+    body: JSON = None
+
+
 class Incoming(NamedTuple):
-    """A message that came in. It is acknowledged by `handle` after the commit that contains its effects."""
+    """A message that came in. It is acknowledged by `handle` after the commit that contains its effects.
+
+    Its event has the address as its type and the body, which is JSON, as its own; unless `event` says which event it is.
+    """
 
     id: str  # the system's own id of the message, the same for each redelivery
     body: bytes
     headers: Mapping[str, str]
     handle: Any  # opaque to the runtime: what `acknowledge` needs
-    deliveries: int  # how often it has been delivered, this time included; 1 when the system does not say
+    deliveries: int = 1  # how often it has been delivered, this time included; 1 when the system does not say
+    event: SourceEvent | None = None  # with it, `body` is empty
+    bookmark: Bookmark | None = None  # written in the transaction of the event
 
 
 class Health(Struct):
@@ -69,16 +79,20 @@ class Subscription(Protocol):
 
 
 @runtime_checkable
-class Recalling(Protocol):
-    """A subscription that has to know what it said in an earlier life."""
+class Resuming(Protocol):
+    """A subscription that goes on where an earlier one of its address has got to."""
 
-    def recall(self, seen: Sequence[tuple[str, bytes]]) -> None:
-        """Called before `batches`, as often as it takes: names and states that were recorded."""
+    def resume(self, bookmarks: Sequence[Bookmark]) -> None:
+        """Called before `batches`, as often as it takes, with what was written with the events so far, by name."""
         ...
 
 
 class Connector(Protocol):
-    """One system. `scheme` is the word before the first colon of an address (`sqs:orders` is scheme `sqs`, address `orders`)."""
+    """One system. `scheme` is the word before the first colon of an address (`sqs:orders` is scheme `sqs`, address `orders`).
+
+    Two attributes may be left out: `source` (True), whether messages can be received from it; `makes_events` (False), whether
+    its messages say which events they are (`Incoming.event`).
+    """
 
     @property
     def scheme(self) -> str: ...
@@ -101,19 +115,16 @@ class Connector(Protocol):
 
 
 __all__ = [
-    "EVENT_SUBJECT",
-    "EVENT_TIME",
-    "EVENT_TYPE",
     "OWN_ID",
-    "SEEN_NAME",
-    "SEEN_STATE",
     "Absent",
+    "Bookmark",
     "Connector",
     "Health",
     "Incoming",
     "Outgoing",
     "Permanent",
-    "Recalling",
+    "Resuming",
+    "SourceEvent",
     "Subscription",
     "Temporary",
 ]

@@ -135,7 +135,7 @@ class EventIn(Struct, kw_only=True, gc=False):
     body: JSON = None
     attributes: dict[str, Any] = {}
     hops: int = 0
-    seen: tuple[str, bytes] | None = None  # name and state that its source is to remember with it; b"" = to forget
+    bookmark: tuple[str, bytes] | None = None  # of its source: name and state, written with it; b"" = the name is forgotten
 
 
 class Decision(Struct, omit_defaults=True, gc=False):

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import DecodeError, json
+from msgspec import json
 from msgspec.structs import replace
 
-from pelton.connectors.port import OWN_ID, Incoming, Permanent
+from pelton.connectors.port import Incoming, Permanent
 from pelton.connectors.registry import Connectors
 from pelton.errors import Code, PeltonError, Stopping
 from pelton.kernel.expressions.base import Unanswered
@@ -21,7 +21,6 @@ from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, StepKey,
 from pelton.kernel.model.signals import Report, Signal, Start
 from pelton.kernel.model.state import END, START, OpenStep, Record, Run, RunStatus, Step
 from pelton.runtime.api import (
-    SYSTEM_ID,
     Applied,
     ClaimRequest,
     Decision,
@@ -41,7 +40,7 @@ from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.commit.requests import SignalJob, StartJob
 from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, PostedFact, encode_signal
 from pelton.runtime.delivery.outbox import Outbox
-from pelton.runtime.delivery.sources import Sources, described
+from pelton.runtime.delivery.sources import Sources, incoming_events
 from pelton.runtime.derived import derived_output
 from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, PostJob
 from pelton.runtime.events.fan_out import Fanout, durable_job
@@ -59,6 +58,7 @@ from pelton.runtime.work.runner import Operations
 from pelton.store.group import Group
 from pelton.store.port import Store
 from pelton.store.rows import (
+    BookmarkRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -67,13 +67,12 @@ from pelton.store.rows import (
     InboxRow,
     LogRow,
     ResultRow,
-    SeenRow,
 )
 
 LOCAL = "pelton"  # scheme of the sink whose messages become events here
 KEY_TRIES = 4
 MOST_RUNS = 200_000  # of one job
-SEEN_PAGE = 2_000  # rows
+BOOKMARK_PAGE = 2_000  # rows
 HELD_EXPIRED = "held.expired"  # the fact of an event that was held by key and not taken in time
 
 
@@ -133,7 +132,7 @@ class Engine:
             self._record,
             store=store,
             namespace=self._namespace,
-            recall=lambda address, after: store.seen(self._namespace(address), address, after, SEEN_PAGE),
+            bookmarks=lambda address, after: store.bookmarks(self._namespace(address), address, after, BOOKMARK_PAGE),
         )
         self.fanout = Fanout(
             store,
@@ -716,28 +715,20 @@ class Engine:
         places: list[int] = []
         for index, message in enumerate(messages):
             try:
-                body = json.decode(message.body) if message.body else None
-            except (DecodeError, UnicodeDecodeError) as error:
-                outcomes[index] = Permanent(f"the message is not JSON: {error}")
+                made = incoming_events(address, namespaces, message, self.codec.is_message_id)
+            except Permanent as refused:
+                outcomes[index] = refused
                 continue
-            if address in self._watched:
-                events.append(described(address, namespaces[0], message, body))
-                places.append(index)
-                continue
-            # What we sent ourselves is known by the id that we gave it: the system's own id differs between two copies of it.
-            ours = message.headers.get(OWN_ID, "")
-            known, attributes = (ours, {SYSTEM_ID: message.id}) if self.codec.is_message_id(ours) else (message.id, {})
-            for ns in namespaces:
-                events.append(EventIn(source=address, type=address, ns=ns, id=known, body=body, attributes=attributes))
-                places.append(index)
-        again: list[SeenRow] = []
+            events += made
+            places += [index] * len(made)
+        again: list[BookmarkRow] = []
         for index, event, outcome in zip(places, events, await self.router.post(events), strict=True):
             if isinstance(outcome, PeltonError):
                 outcomes[index] = outcome
-            elif outcome.duplicate and event.seen is not None:
-                again.append(SeenRow(event.ns, event.source, *event.seen))
+            elif outcome.duplicate and event.bookmark is not None:
+                again.append(BookmarkRow(event.ns, event.source, *event.bookmark))
         if again:
-            await self.write(lambda group: group.seen.extend(again))
+            await self.write(lambda group: group.bookmarks.extend(again))
         return outcomes
 
     async def _deliver_here(self, delivery: Delivery) -> None:

@@ -166,7 +166,7 @@ def connectors(config: Config, http: LazyHttpPort) -> list[Connector]:
         return FilesConnector(watched(config), config.watch_settle)
 
     found: list[Connector] = [LazyConnector("sqs", sqs), LazyConnector("webhook", webhook, source=False)]
-    return [*found, LazyConnector("files", files)] if config.watch else found
+    return [*found, LazyConnector("files", files, makes_events=True)] if config.watch else found
 
 
 def serve_forever(config: Config) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
 from pelton.store.rows import (
+    BookmarkRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -23,7 +24,6 @@ from pelton.store.rows import (
     LogRow,
     ResultRow,
     RunKeyRow,
-    SeenRow,
     TimerRow,
     WaitKeyRow,
 )
@@ -121,7 +121,7 @@ class Group:
     leases: list[LeaseWrite]
     logs: list[LogRow]
     results: list[ResultRow]
-    seen: list[SeenRow]
+    bookmarks: list[BookmarkRow]
     remove_runs: list[int]  # everything about these runs goes
 
     def __init__(self, number: int, runs: list[RunWrite] | None = None, **rows: list[Any]) -> None:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
 from pelton.store.group import Committed, Group
 from pelton.store.rows import (
+    BookmarkRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -23,7 +24,6 @@ from pelton.store.rows import (
     InboxRow,
     LogRow,
     ResultRow,
-    SeenRow,
     TimerRow,
     WaitKeyRow,
 )
@@ -208,7 +208,7 @@ class Store(Protocol):
         """Newest first; with `after`, oldest first from there."""
         ...
 
-    async def seen(self, ns: str, source: str, after: str, limit: int) -> list[SeenRow]:
+    async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         """By name (in the order of its UTF-8), those after that one; "" = from the first."""
         ...
 

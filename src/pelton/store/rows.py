@@ -165,9 +165,9 @@ class ResultRow(Struct, array_like=True, gc=False):
     detail: str = ""
 
 
-class SeenRow(Struct, array_like=True, gc=False):
-    """What a source that looks for itself has told of something by name, so that it is not told again. A row of the same name
-    replaces the one before; `state` b"" removes it."""
+class BookmarkRow(Struct, array_like=True, gc=False):
+    """Where a source has got to, by a name that it chooses: written with the event that got it there, so that nothing is emitted
+    twice or left out. A row of the same name replaces the one before; `state` b"" removes it."""
 
     ns: str
     source: str

@@ -9,11 +9,12 @@ import pytest
 from tests.runtime.wire import Wire
 from tests.runtime.world import World, settle
 
-from pelton.connectors.port import Absent, Incoming, Permanent, Temporary
+from pelton.connectors.port import Absent, Incoming, Permanent, SourceEvent, Temporary
 from pelton.connectors.registry import Connectors
 from pelton.errors import Code, PeltonError
-from pelton.runtime.delivery.sources import Sources
+from pelton.runtime.delivery.sources import Sources, dead_letter, restored
 from pelton.runtime.services import Backoff
+from pelton.store.rows import BookmarkRow
 
 
 class Desk(World):
@@ -182,3 +183,32 @@ async def test_what_is_absent_is_looked_for_again_and_again_without_a_long_pause
     desk.wire.queues["a"].put_nowait([Incoming("1", b"", {}, 1, 1)])
     await desk.clock.advance(3_000)
     assert desk.posted == [("wire:a", "1")]
+
+
+def test_an_event_that_its_source_made_comes_back_from_its_dead_letter() -> None:
+    made = Incoming("1", b"", {}, "1", 1, SourceEvent("Came", "a", 5, {"n": 1}), ("a", b"1"))
+    letter = dead_letter("default", "wire:a", made, "why", 3, 9)
+    assert (letter.body, letter.headers) == (b'{"n":1}', {"event-type": "Came", "event-subject": "a", "event-time": "5"})
+    assert restored(letter, makes_events=True) == made._replace(handle=None, deliveries=4, bookmark=None)
+    plain = restored(letter, makes_events=False)  # headers of a stranger's message say nothing
+    assert (plain.event, plain.body) == (None, b'{"n":1}')
+
+
+async def test_only_a_source_that_makes_events_has_them_redelivered_as_such(desk: Desk) -> None:
+    made = Incoming("1", b"", {}, "1", 1, SourceEvent("Came", "a", 5, {"n": 1}))
+    seen: list[Incoming] = []
+    desk.fail = seen.append
+    for number, makes in enumerate((True, False), 1):
+        desk.wire.makes_events = makes
+        desk.store.dead_rows[number] = dead_letter("default", "wire:a", made, "why", 3, 9)
+        await desk.sources.redeliver("default", number)
+    assert [message.event for message in seen] == [made.event, None]
+    assert not desk.store.dead_rows
+
+
+async def test_the_bookmark_of_a_message_that_is_given_up_is_written_with_its_dead_letter(desk: Desk) -> None:
+    desk.fail = lambda message: PeltonError(Code.INVALID, "no")
+    desk.wire.queues["a"].put_nowait([Incoming("1", b"1", {}, "1", 3, bookmark=("partition 0", b"42"))])
+    await settle()
+    assert len(desk.store.dead_rows) == 1
+    assert desk.store.bookmark_rows == [BookmarkRow("default", "wire:a", "partition 0", b"42")]

@@ -1,8 +1,8 @@
 """Directories as sources: files that come, change and go, as the events FileCreated, FileUpdated and FileDeleted.
 
 Invariants:
-* What was told of a file is recorded in the commit of the event that tells it, so after any end each change is told once.
-* A file is told when nothing about it has changed for the settle time, and nobody has noticed anything either.
+* What was reported of a file is its bookmark, written in the commit of the event: after any end each change is reported once.
+* A file is reported once it has been unchanged for the settle time, and nothing was noticed of it meanwhile either.
 * A directory that is not there, or that cannot be read, says nothing about its files.
 
 The event's id is made from the name and from what was seen, so a repeat is known as one. Everything that waits does so by the
@@ -26,23 +26,11 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from msgspec import json
 
 from pelton.connectors.files.notices import FileNotices
-from pelton.connectors.files.tree import MOST_FILES, MOST_FOLDERS, Found, Look, Told, Tree, temporary, unchanged, unpack
+from pelton.connectors.files.tree import MOST_FILES, MOST_FOLDERS, FileBookmark, Found, Look, Tree, temporary, unchanged, unpack
 from pelton.connectors.health import HealthBook, epoch_milliseconds
-from pelton.connectors.port import (
-    EVENT_SUBJECT,
-    EVENT_TIME,
-    EVENT_TYPE,
-    SEEN_NAME,
-    SEEN_STATE,
-    Health,
-    Incoming,
-    Outgoing,
-    Permanent,
-    Temporary,
-)
+from pelton.connectors.port import Bookmark, Health, Incoming, Outgoing, Permanent, SourceEvent, Temporary
 
 BATCH = 100  # events posted at once
 LOOKED_AT = 1_000  # names looked at in one go, so that their events can leave meanwhile
@@ -63,6 +51,7 @@ class FilesConnector:
     """`folders`: directory by address, as `/prefix`. `settle`: milliseconds."""
 
     scheme: str = "files"
+    makes_events: bool = True
 
     def __init__(
         self,
@@ -123,7 +112,7 @@ class FileSubscription:
         self._health = health
         self._most_files = most_files
         self._most_folders = most_folders
-        self._told: dict[str, bytes] = {}
+        self._bookmarks: dict[str, bytes] = {}
         self._waiting: dict[str, Waiting] = {}
         self._ready: deque[tuple[str, Look | None]] = deque()
         self._folders: dict[str, int] = {}  # with their inodes
@@ -141,8 +130,8 @@ class FileSubscription:
 
     # ---- what the runtime calls
 
-    def recall(self, seen: Sequence[tuple[str, bytes]]) -> None:
-        self._told.update(seen)
+    def resume(self, bookmarks: Sequence[Bookmark]) -> None:
+        self._bookmarks.update(bookmarks)
 
     async def batches(self) -> AsyncIterator[Sequence[Incoming]]:
         try:
@@ -153,22 +142,22 @@ class FileSubscription:
                 if not self._ready and not self._waiting:
                     yield []
                 while self._ready:
-                    yield [self._tell(*self._ready.popleft()) for _ in range(min(BATCH, len(self._ready)))]
+                    yield [self._report(*self._ready.popleft()) for _ in range(min(BATCH, len(self._ready)))]
                 await self._rest()
         except (Temporary, Permanent) as trouble:
             self._health.bad(self._address, str(trouble))
             raise
 
     async def acknowledge(self, messages: Sequence[Incoming]) -> None:
-        """That it was told is in the store already."""
+        """That it was reported is in the store already."""
 
     async def give_back(self, messages: Sequence[Incoming]) -> None:
         for message in messages:
             name, before = message.handle
             if before is None:
-                self._told.pop(name, None)
+                self._bookmarks.pop(name, None)
             else:
-                self._told[name] = before
+                self._bookmarks[name] = before
             self._noticed.add(name)
         self._wake.set()
 
@@ -245,7 +234,7 @@ class FileSubscription:
         if began >= self._whole:
             self._noticed.clear()
             self._whole = NEVER
-            found = await beside(lambda: self._tree.all(self._told))
+            found = await beside(lambda: self._tree.all(self._bookmarks))
             self._folders = found.folders
             pause = WHOLE if self._notices else WHOLE_DEAF
             self._whole = min(self._whole, now() + max(pause, SHARE * (now() - began)))
@@ -254,7 +243,7 @@ class FileSubscription:
         else:
             noticed, self._noticed = self._noticed, set()
             due = [name for name in self._due(began) if name not in noticed]
-            found = await beside(lambda: self._tree.some([*sorted(noticed), *due], self._told, self._folders))
+            found = await beside(lambda: self._tree.some([*sorted(noticed), *due], self._bookmarks, self._folders))
             gone = tuple(f"{name}/" for name in found.gone)
             if gone:
                 self._folders = {name: inode for name, inode in self._folders.items() if not f"{name}/".startswith(gone)}
@@ -274,12 +263,12 @@ class FileSubscription:
         return found
 
     async def _take(self, found: Found, noticed: set[str], due: set[str]) -> None:
-        """What was seen either has lasted, and is ready to be told, or has to last from now on."""
+        """What was seen either has lasted, and is ready to be reported, or has to last from now on."""
         for place, (name, look) in enumerate(found.files.items()):
             if place % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             waiting = self._waiting.get(name)
-            if unchanged(self._told.get(name), look):
+            if unchanged(self._bookmarks.get(name), look):
                 self._waiting.pop(name, None)
             elif waiting is None or not alike(waiting.look, look) or name in noticed:
                 self._wait_for(name, look, self._settle)
@@ -294,7 +283,7 @@ class FileSubscription:
     def _wait_for(self, name: str, look: Look | None, seconds: float) -> None:
         """`_waiting` is in the order of being due: nearly all wait equally long, so whoever comes last is due last."""
         self._waiting.pop(name, None)
-        if len(self._waiting) >= self._most_files or (len(self._told) >= self._most_files and name not in self._told):
+        if len(self._waiting) >= self._most_files or (len(self._bookmarks) >= self._most_files and name not in self._bookmarks):
             raise self._tree.too_many()
         self._waiting[name] = Waiting(look, now() + seconds)
 
@@ -305,44 +294,38 @@ class FileSubscription:
             _log.warning("directories cannot be read", source=self._address, names=found.unreadable[:3])
         self._unspoken = found.unspoken
 
-    # ---- telling
+    # ---- reporting
 
-    def _tell(self, name: str, look: Look | None) -> Incoming:
-        """The event's message. From here on it counts as told, unless it is given back."""
-        before = self._told.get(name)
+    def _report(self, name: str, look: Look | None) -> Incoming:
+        """The event's message. From here on the change counts as reported, unless the message is given back."""
+        before = self._bookmarks.get(name)
         path = f"{self._address.rstrip('/')}/{name}"
-        kind, ident, told = self._event(path, before, look)
+        kind, ident, reached = self._event(path, before, look)
         body = {
             "filePath": path,
             "fileName": path.rpartition("/")[2],
-            "size": told.size,
-            "fileId": guid(told.file),
-            "modified": iso(told.modified),
+            "size": reached.size,
+            "fileId": guid(reached.file),
+            "modified": iso(reached.modified),
         }
-        state = b"" if look is None else told.pack()
-        headers = {
-            EVENT_TYPE: kind,
-            EVENT_SUBJECT: path if len(path) <= SUBJECT else "",
-            EVENT_TIME: str(self._clock()),
-            SEEN_NAME: name,
-            SEEN_STATE: state.hex(),
-        }
+        state = b"" if look is None else reached.pack()
         if look is None:
-            self._told.pop(name, None)
+            self._bookmarks.pop(name, None)
         else:
-            self._told[name] = state
-        return Incoming(ident, json.encode(body), headers, (name, before), 1)
+            self._bookmarks[name] = state
+        event = SourceEvent(kind, path if len(path) <= SUBJECT else "", self._clock(), body)
+        return Incoming(ident, b"", {}, (name, before), 1, event, (name, state))
 
-    def _event(self, path: str, before: bytes | None, look: Look | None) -> tuple[str, str, Told]:
-        """Type and id of the event, and what it tells. A file keeps its id for as long as there is a file of its name."""
+    def _event(self, path: str, before: bytes | None, look: Look | None) -> tuple[str, str, FileBookmark]:
+        """Type and id of the event, and what it reports. A file keeps its id for as long as there is a file of its name."""
         known = unpack(before) if before is not None else None
         if look is None:
-            assert known is not None, "what was never told is not told to be gone"
+            assert known is not None, "what was never reported is not reported to be gone"
             return "FileDeleted", guid(digest("FileDeleted", path, known)), known
         kind = "FileCreated" if known is None else "FileUpdated"
         ident = digest(kind, path, look)
-        told = Told(known.file if known is not None else ident, look.inode, look.size, look.modified, self._tree.home)
-        return kind, guid(ident), told
+        file = known.file if known is not None else ident
+        return kind, guid(ident), FileBookmark(file, look.inode, look.size, look.modified, self._tree.home)
 
 
 def digest(kind: str, path: str, seen: tuple[object, ...]) -> bytes:

@@ -1,4 +1,4 @@
-"""What is in a directory: looking at it, and what was told of each of its files. No asyncio here: `Tree` is used in a thread.
+"""What is in a directory: looking at it, and what was reported of each of its files. No asyncio here: `Tree` is used in a thread.
 
 Names are paths below the directory with "/" between their parts. Not looked at: symbolic links (they may lead anywhere, and what
 they lead to inside has a name of its own), temporary names, what is neither file nor directory, and names that are not UTF-8
@@ -24,7 +24,7 @@ MOST_FOLDERS = 10_000
 _TEMPORARY = (".tmp", ".part", ".crdownload", ".swp")
 _MASK = 2**64 - 1
 _SAME = struct.Struct("<QQq")
-_TOLD = struct.Struct("<16sQQqQ")
+_BOOKMARK = struct.Struct("<16sQQqQ")
 
 
 class Look(NamedTuple):
@@ -37,12 +37,12 @@ class Look(NamedTuple):
 
     @property
     def same(self) -> bytes:
-        """What makes a file the one that was told of: while it stays, nothing is told."""
+        """What makes a file the one that was reported: while it stays, nothing is reported."""
         return _SAME.pack(self.inode, self.size, self.modified)
 
 
-class Told(NamedTuple):
-    """What was told of a file last, as it is kept with the event. `home`: inode of the watched directory then."""
+class FileBookmark(NamedTuple):
+    """What was reported of a file last, as it is kept with the event. `home`: inode of the watched directory then."""
 
     file: bytes  # 16 bytes: the file's id
     inode: int
@@ -51,16 +51,16 @@ class Told(NamedTuple):
     home: int
 
     def pack(self) -> bytes:
-        return _TOLD.pack(*self)
+        return _BOOKMARK.pack(*self)
 
 
-def unpack(row: bytes) -> Told:
+def unpack(row: bytes) -> FileBookmark:
     """Raises struct.error."""
-    return Told(*_TOLD.unpack(row))
+    return FileBookmark(*_BOOKMARK.unpack(row))
 
 
 def unchanged(row: bytes | None, look: Look | None) -> bool:
-    """Whether there is nothing to be told. `row`: a packed `Told`; None = nothing was told, or that it is gone."""
+    """Whether there is nothing to report. `row`: a packed bookmark; None = nothing was reported, or that it is gone."""
     if row is None or look is None:
         return row is None and look is None
     return row[16:40] == look.same
@@ -72,7 +72,7 @@ def temporary(name: str) -> bool:
 
 
 class Found:
-    """What a look found. `files`: those seen that are not as they were told, and those that are gone (None)."""
+    """What a look found. `files`: those seen that are not as they were reported, and those that are gone (None)."""
 
     __slots__ = ("count", "files", "folders", "gone", "unreadable", "unspoken")
 
@@ -122,19 +122,19 @@ class Tree:
 
     # ---- looking
 
-    def all(self, told: Mapping[str, bytes]) -> Found:
+    def all(self, bookmarks: Mapping[str, bytes]) -> Found:
         """Raises Absent; Permanent when there is too much."""
         found = Found()
-        self._folders([""], told, found)
-        if not found.count and told and not any(unpack(row).home == self.home for row in told.values()):
+        self._folders([""], bookmarks, found)
+        if not found.count and bookmarks and not any(unpack(row).home == self.home for row in bookmarks.values()):
             raise Absent(
-                f"the directory {self.given} is empty, and is another than the one that {len(told)} known files were in; "
+                f"the directory {self.given} is empty, and is another than the one that {len(bookmarks)} known files were in; "
                 "mount it again, or put a file into it to say that it is the right one"
             )
         self.check()
         return found
 
-    def some(self, names: Iterable[str], told: Mapping[str, bytes], folders: Mapping[str, int]) -> Found:
+    def some(self, names: Iterable[str], bookmarks: Mapping[str, bytes], folders: Mapping[str, int]) -> Found:
         """Looks at these names; at directories with all that is in them. `folders`: those known so far."""
         found = Found()
         fresh: list[str] = []
@@ -152,8 +152,8 @@ class Tree:
                 found.gone.append(name)
         lost = tuple(f"{name}/" for name in found.gone)
         if lost:
-            found.files.update((name, None) for name in told if name.startswith(lost))
-        self._folders(_outermost(fresh), told, found)
+            found.files.update((name, None) for name in bookmarks if name.startswith(lost))
+        self._folders(_outermost(fresh), bookmarks, found)
         self.check()
         return found
 
@@ -169,7 +169,7 @@ class Tree:
             return look_of(found)
         return "folder" if stat.S_ISDIR(found.st_mode) else None
 
-    def _folders(self, names: list[str], told: Mapping[str, bytes], found: Found) -> None:
+    def _folders(self, names: list[str], bookmarks: Mapping[str, bytes], found: Found) -> None:
         if not names:
             return
         seen: set[str] = set()
@@ -178,7 +178,7 @@ class Tree:
             folder = stack.pop()
             try:
                 inode = os.lstat(self.path(folder)).st_ino & _MASK
-                inside = self._folder(folder, told, found, seen)
+                inside = self._folder(folder, bookmarks, found, seen)
             except (FileNotFoundError, NotADirectoryError):
                 if not folder:
                     raise Absent(f"the directory {self.given} is not there; create or mount it again") from None
@@ -196,11 +196,11 @@ class Tree:
                 )
         below = tuple(f"{name}/" if name else "" for name in names)
         unknown = tuple(f"{name}/" for name in found.unreadable)
-        for name in told:
+        for name in bookmarks:
             if name not in seen and name.startswith(below) and not (unknown and name.startswith(unknown)):
                 found.files[name] = None
 
-    def _folder(self, folder: str, told: Mapping[str, bytes], found: Found, seen: set[str]) -> list[str]:
+    def _folder(self, folder: str, bookmarks: Mapping[str, bytes], found: Found, seen: set[str]) -> list[str]:
         """The directories in it. Raises OSError; then what was found of it so far is true all the same."""
         inside: list[str] = []
         start = f"{folder}/" if folder else ""
@@ -222,7 +222,7 @@ class Tree:
                         continue
                     seen.add(name)
                     found.count += 1
-                    if not unchanged(told.get(name), look):
+                    if not unchanged(bookmarks.get(name), look):
                         found.files[name] = look
                     if found.count > self._most_files:
                         raise self.too_many()

@@ -6,6 +6,7 @@ Invariants:
   holds up nothing for longer. A batch that fails as a whole is posted message by message, so the others get through.
 * An address that fails hurts itself only: it backs off, says why in `health`, and tries again for as long as it is wanted.
 * Messages of one address are posted in the order in which they came.
+* A bookmark is written in the transaction of its event, or of the dead letter that the message became.
 
 Cost: one task an address; acknowledgements go out beside the next batch, a few at a time.
 """
@@ -17,28 +18,24 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from msgspec import Struct
+from msgspec import DecodeError, Struct, json
 
 from pelton.connectors.port import (
-    EVENT_SUBJECT,
-    EVENT_TIME,
-    EVENT_TYPE,
-    SEEN_NAME,
-    SEEN_STATE,
+    OWN_ID,
     Absent,
     Connector,
     Incoming,
     Permanent,
-    Recalling,
+    Resuming,
+    SourceEvent,
     Subscription,
     Temporary,
 )
 from pelton.errors import Code, PeltonError
-from pelton.kernel.expressions.base import JSON
-from pelton.runtime.api import EventIn
+from pelton.runtime.api import SYSTEM_ID, EventIn
 from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
 from pelton.store.group import Group
-from pelton.store.rows import DeadLetter, SeenRow
+from pelton.store.rows import BookmarkRow, DeadLetter
 
 MOST = 1_000  # addresses
 TRIES = 5
@@ -48,11 +45,11 @@ REMEMBERED = 10_000  # messages that failed, for systems that do not count deliv
 Post = Callable[[str, Sequence[Incoming]], Awaitable[Sequence[Exception | None]]]
 """Records messages of an address as events. One outcome a message: None = it is recorded (or was before), after the commit.
 
-An PeltonError or Temporary that may pass (busy, stopping, unavailable) gives the message back; anything else counts as a try."""
+A PeltonError or Temporary that may pass (busy, stopping, unavailable) gives the message back; anything else counts as a try."""
 
 
-Recall = Callable[[str, str], Awaitable[Sequence[SeenRow]]]
-"""What a source is to remember (address, after a name): a page of it, by name; an empty one at the end."""
+Bookmarks = Callable[[str, str], Awaitable[Sequence[BookmarkRow]]]
+"""The bookmarks of a source (its address, after a name): a page of them, by name; an empty one at the end."""
 
 
 class Finds(Protocol):
@@ -113,7 +110,7 @@ class Sources:
         most: int = MOST,
         backoff: Backoff | None = None,
         permanent: Backoff | None = None,
-        recall: Recall | None = None,
+        bookmarks: Bookmarks | None = None,
     ) -> None:
         self._committer = committer
         self._clock = clock
@@ -126,7 +123,7 @@ class Sources:
         self._backoff = backoff or Backoff(1_000, 60_000)
         self._permanent = permanent or Backoff(30_000, 300_000)  # the address may come into being
         self._absent = Backoff(1_000, 3_000)
-        self._recall = recall
+        self._bookmarks = bookmarks
         self._wanted: set[str] = set()
         self._refused = 0
         self._sources: dict[str, Source] = {}
@@ -187,10 +184,17 @@ class Sources:
             raise PeltonError(Code.NOT_FOUND, f"there is no dead letter {number}", "number")
         if letter.direction != "in":
             raise PeltonError(Code.INVALID, f"dead letter {number} is on its way out: it is sent, not posted", "number")
-        outcomes = await self._post(letter.address, [Incoming(letter.id, letter.body, letter.headers, None, letter.tries + 1)])
+        outcomes = await self._post(letter.address, [restored(letter, self._makes_events(letter.address))])
         if (refused := outcomes[0]) is not None:
             raise refused if isinstance(refused, PeltonError) else PeltonError(Code.INVALID, say(refused), "body")
         await self._committer.write(lambda group: group.dead_removed.append(number))
+
+    def _makes_events(self, address: str) -> bool:
+        try:
+            connector, _ = self._connectors.find(address)
+        except ValueError:  # nothing is listened to there any more: whoever posts says so
+            return False
+        return bool(getattr(connector, "makes_events", False))
 
     # ---- one address
 
@@ -224,10 +228,10 @@ class Sources:
         connector, rest = self._connectors.find(source.address)
         subscription = connector.subscribe(rest)
         try:
-            if isinstance(subscription, Recalling) and self._recall is not None:
+            if isinstance(subscription, Resuming) and self._bookmarks is not None:
                 name = ""
-                while page := await self._recall(source.address, name):
-                    subscription.recall([(row.name, row.state) for row in page])
+                while page := await self._bookmarks(source.address, name):
+                    subscription.resume([(row.name, row.state) for row in page])
                     name = page[-1].name
             batches = subscription.batches().__aiter__()
             while not source.over():
@@ -305,13 +309,12 @@ class Sources:
             if len(self._tried) > REMEMBERED:
                 self._tried.popitem(last=False)
             return False
-        letter = DeadLetter(
-            0, self._namespace(source.address), "in", source.address, message.id, message.body, dict(message.headers),
-            say(error), tried, self._clock.now(),
-        )  # fmt: skip
+        letter = dead_letter(self._namespace(source.address), source.address, message, say(error), tried, self._clock.now())
 
         def fill(group: Group) -> None:
             group.dead.append(letter)
+            if message.bookmark is not None:
+                group.bookmarks.append(BookmarkRow(letter.ns, source.address, *message.bookmark))
 
         try:
             if not (await self._committer.write(fill)).ok:
@@ -355,18 +358,54 @@ def _passes(error: Exception) -> bool:
     )
 
 
-def described(address: str, ns: str, message: Incoming, body: JSON) -> EventIn:
-    """The event of a message that says itself which event it is, and what its source is to remember."""
-    headers = message.headers
-    event = EventIn(
-        source=address,
-        type=headers.get(EVENT_TYPE, address),
-        ns=ns,
-        id=message.id,
-        subject=headers.get(EVENT_SUBJECT, ""),
-        time=int(headers.get(EVENT_TIME, "0")),
-        body=body,
+def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, ours: Callable[[str], bool]) -> list[EventIn]:
+    """The events of a message, one for each namespace that listens. `ours`: whether an id is one that we give to what we send.
+
+    Raises Permanent when the message is not JSON."""
+    if (made := message.event) is not None:
+        return [
+            EventIn(
+                source=address, type=made.type, ns=ns, id=message.id, subject=made.subject, time=made.time, body=made.body,
+                bookmark=message.bookmark,
+            )
+            for ns in namespaces
+        ]  # fmt: skip
+    try:
+        body = json.decode(message.body) if message.body else None
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise Permanent(f"the message is not JSON: {error}") from None
+    # What we sent ourselves is known by the id that we gave it: the system's own id differs between two copies of it.
+    known, attributes = message.id, {}
+    if (own := message.headers.get(OWN_ID, "")) and ours(own):
+        known, attributes = own, {SYSTEM_ID: message.id}
+    return [
+        EventIn(source=address, type=address, ns=ns, id=known, body=body, attributes=attributes, bookmark=message.bookmark)
+        for ns in namespaces
+    ]
+
+
+# A message as a dead letter: a row has nothing but a body and headers, so an event that its source made goes into headers of
+# these names. They are read back for sources that make events only: elsewhere headers are the sender's. The bookmark is not part
+# of the letter: it is written with it, since the source has got past the message.
+EVENT_TYPE = "event-type"
+EVENT_SUBJECT = "event-subject"
+EVENT_TIME = "event-time"  # epoch milliseconds
+
+
+def dead_letter(ns: str, address: str, message: Incoming, reason: str, tries: int, now: int) -> DeadLetter:
+    body, headers = message.body, dict(message.headers)
+    if (event := message.event) is not None:
+        body = json.encode(event.body)
+        headers |= {EVENT_TYPE: event.type, EVENT_SUBJECT: event.subject, EVENT_TIME: str(event.time)}
+    return DeadLetter(0, ns, "in", address, message.id, body, headers, reason, tries, now)
+
+
+def restored(letter: DeadLetter, makes_events: bool) -> Incoming:
+    """The message of a dead letter, without its bookmark. `makes_events`: whether its source makes events itself."""
+    headers = letter.headers
+    if not makes_events or EVENT_TYPE not in headers:
+        return Incoming(letter.id, letter.body, headers, None, letter.tries + 1)
+    event = SourceEvent(
+        headers[EVENT_TYPE], headers.get(EVENT_SUBJECT, ""), int(headers.get(EVENT_TIME, "0")), json.decode(letter.body)
     )
-    if name := headers.get(SEEN_NAME, ""):
-        event.seen = name, bytes.fromhex(headers.get(SEEN_STATE, ""))
-    return event
+    return Incoming(letter.id, b"", {}, None, letter.tries + 1, event)

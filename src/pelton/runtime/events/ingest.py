@@ -53,7 +53,7 @@ from pelton.runtime.events.fan_out import Job as ManyJob
 from pelton.runtime.events.fan_out import durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider
 from pelton.runtime.names import KEY_KIND
-from pelton.store.rows import EventRow, ResultRow, RunKeyRow, SeenRow
+from pelton.store.rows import BookmarkRow, EventRow, ResultRow, RunKeyRow
 
 RECENT = 20_000  # events that are remembered with their outcome
 DIRECT = 32
@@ -336,8 +336,8 @@ class Router:
         building = turn.finish()
         building.group.events.append(row)
         building.group.handlers.append((event.ns, handlers.counter))
-        if event.seen is not None:
-            building.group.seen.append(SeenRow(event.ns, event.source, *event.seen))
+        if event.bookmark is not None:
+            building.group.bookmarks.append(BookmarkRow(event.ns, event.source, *event.bookmark))
         if acts.run_keys:
             building.group.run_keys.extend(acts.run_keys)
         if acts.jobs:

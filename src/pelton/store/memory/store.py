@@ -34,6 +34,7 @@ from pelton.store.packing import (
 )
 from pelton.store.port import Counts, HandlerChange, StoreFailed
 from pelton.store.rows import (
+    BookmarkRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -42,7 +43,6 @@ from pelton.store.rows import (
     InboxRow,
     LogRow,
     ResultRow,
-    SeenRow,
     TimerRow,
     WaitKeyRow,
 )
@@ -259,10 +259,10 @@ class MemoryStore:
         keys = events.keys(index, low, high) if after else events.back(index, low, high)
         return [_event(events.rows[key]) for key in islice(keys, limit)]
 
-    async def seen(self, ns: str, source: str, after: str, limit: int) -> list[SeenRow]:
-        seen = self._tables.seen
+    async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
+        bookmarks = self._tables.bookmarks
         low = (ns, source, after + "\0") if after else (ns, source)
-        return [SeenRow(*key, seen.rows[key]) for key in islice(seen.keys(PRIMARY, low, (ns, source, LAST)), limit)]
+        return [BookmarkRow(*key, bookmarks.rows[key]) for key in islice(bookmarks.keys(PRIMARY, low, (ns, source, LAST)), limit)]
 
     # ---- definitions
 

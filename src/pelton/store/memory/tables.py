@@ -197,7 +197,7 @@ class Tables:
         self.counters: Table[str, int] = Table(journal)
         self.changes: Table[tuple[str, int], tuple[int, int]] = Table(journal, ordered=True)
         self.results: Table[tuple[int, int, int], ResultBody] = Table(journal, ordered=True, at=lambda key, row: (row.at,))
-        self.seen: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
+        self.bookmarks: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
         self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True)
 
     def live_definition(self, ns: str, kind: str, name: str, version: int) -> int:

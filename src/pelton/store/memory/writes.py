@@ -292,12 +292,12 @@ class Writes:
             if t.results.get(place) is not None:
                 raise GroupLost(f"result of run {result.run} in job {result.job}")
             t.results.put(place, ResultBody(result.at, result.outcome, result.detail))
-        for seen in group.seen:
-            name = (seen.ns, seen.source, seen.name)
-            if seen.state:
-                t.seen.put(name, bytes(seen.state))
+        for bookmark in group.bookmarks:
+            name = (bookmark.ns, bookmark.source, bookmark.name)
+            if bookmark.state:
+                t.bookmarks.put(name, bytes(bookmark.state))
             else:
-                t.seen.drop(name)
+                t.bookmarks.drop(name)
 
     def _lease(self, lease: LeaseWrite) -> None:
         row = self.tables.open.get((lease.run, lease.n))

@@ -48,8 +48,8 @@ class Numbers:
         return number
 
 
-class Told:
-    """What the caller of a group is to be told when it is in."""
+class Assigned:
+    """What a group was given while it was encoded: the caller learns of it once the group is in."""
 
     __slots__ = ("dead_numbers", "lines", "numbers")
 
@@ -62,13 +62,13 @@ class Told:
 class Encoded:
     """A batch under construction. `groups`: how many have a place in it. Add with `begin`, then `put`."""
 
-    __slots__ = ("groups", "owners", "rows", "told")
+    __slots__ = ("assigned", "groups", "owners", "rows")
 
     def __init__(self) -> None:
         self.groups = 0
         self.rows: defaultdict[int, list[Row]] = defaultdict(list)
         self.owners: defaultdict[int, list[int]] = defaultdict(list)
-        self.told = Told()  # of the group at hand
+        self.assigned = Assigned()  # of the group at hand
 
     def put(self, op: int, row: Row) -> None:
         self.rows[op].append(row)
@@ -77,9 +77,9 @@ class Encoded:
     def add(self, op: str, row: Row) -> None:
         self.put(NUMBER[op], row)
 
-    def take(self, group: Group, numbers: Numbers, now: int) -> Told:
+    def take(self, group: Group, numbers: Numbers, now: int) -> Assigned:
         """Raises one of UNFIT when a row holds what cannot be written; then the group left no trace, and no number is lost."""
-        told = self.told = Told()
+        assigned = self.assigned = Assigned()
         try:
             _group(self, group, numbers, now)
         except UNFIT:
@@ -89,7 +89,7 @@ class Encoded:
                     self.rows[op].pop()
             raise
         self.groups += 1
-        return told
+        return assigned
 
     def ops(self) -> BatchOps:
         return {op: (rows, self.owners[op]) for op, rows in self.rows.items() if rows}
@@ -156,11 +156,11 @@ def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
         out.add("log_new", (line.run, line.n, line.at, line.text))
     for result in group.results:
         out.add("result_new", (result.job, result.run, result.n, result.at, result.outcome, result.detail))
-    for seen in {(row.ns, row.source, row.name): row for row in group.seen}.values():
-        if seen.state:
-            out.add("seen_put", (seen.ns, seen.source, seen.name, seen.state))
+    for bookmark in {(row.ns, row.source, row.name): row for row in group.bookmarks}.values():
+        if bookmark.state:
+            out.add("seen_put", (bookmark.ns, bookmark.source, bookmark.name, bookmark.state))
         else:
-            out.add("seen_gone", (seen.ns, seen.source, seen.name))
+            out.add("seen_gone", (bookmark.ns, bookmark.source, bookmark.name))
     for run in group.remove_runs:
         for removal in REMOVALS:
             out.put(removal, (run,))
@@ -243,7 +243,7 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
     if not stub and (write.process or write.expected < 0):
         line = numbers.line(run.ns, write.process)
         if (run.ns, write.process) in numbers.unsaved:
-            out.told.lines.append((run.ns, write.process))
+            out.assigned.lines.append((run.ns, write.process))
             out.add("line_new", (line, run.ns, write.process))
     if write.expected < 0:
         out.put(RUN_NEW, (run.key, line, live, run.rev, run.created, head))
@@ -305,11 +305,11 @@ def _leaving(out: Encoded, group: Group, numbers: Numbers) -> None:
     letters = [pack(letter) for letter in group.dead]
     for delivery, body in zip(group.deliveries, bodies, strict=True):
         numbers.delivery += 1
-        out.told.numbers.append(numbers.delivery)
+        out.assigned.numbers.append(numbers.delivery)
         out.add("delivery_new", (numbers.delivery, delivery.tries, delivery.due, delivery.error, body))
     for letter, body in zip(group.dead, letters, strict=True):
         numbers.dead += 1
-        out.told.dead_numbers.append(numbers.dead)
+        out.assigned.dead_numbers.append(numbers.dead)
         out.add("dead_new", (numbers.dead, letter.ns, body))
     for number in group.delivered:
         out.add("delivery_gone", (number,))
@@ -381,5 +381,5 @@ def _places(group: Group) -> set[object]:
     mine.update(("key", run) for run in group.free_run_keys)
     mine.update(("timer", timer.run, timer.n) for timer in group.timers)
     mine.update(("timer", run, n) for run, n, _ in group.clear_timers)
-    mine.update(("seen", row.ns, row.source, row.name) for row in group.seen)
+    mine.update(("bookmark", row.ns, row.source, row.name) for row in group.bookmarks)
     return mine

@@ -31,6 +31,7 @@ from pelton.store.packing import (
 )
 from pelton.store.port import Counts, HandlerChange, StoreFailed
 from pelton.store.rows import (
+    BookmarkRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -39,11 +40,10 @@ from pelton.store.rows import (
     InboxRow,
     LogRow,
     ResultRow,
-    SeenRow,
     TimerRow,
     WaitKeyRow,
 )
-from pelton.store.sqlite.encode import Encoded, Numbers, Told, entangled
+from pelton.store.sqlite.encode import Assigned, Encoded, Numbers, entangled
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.reader import TOP, Reader
@@ -192,20 +192,20 @@ class SqliteStore:
             raise StoreFailed(self._link.failure)
         now = self.now()
         batch = Encoded()
-        told: list[Told | Committed] = []  # by group: what it is told when it is in, or what is wrong with it
+        assigned: list[Assigned | Committed] = []  # by group: what it was given, or what is wrong with it
         for group in groups:
             try:
-                told.append(batch.take(group, self._numbers, now))
+                assigned.append(batch.take(group, self._numbers, now))
             except UNFIT as error:
-                told.append(Committed(group.number, False, f"invalid: {error}"))
+                assigned.append(Committed(group.number, False, f"invalid: {error}"))
         if not batch.groups:
-            return [answer for answer in told if isinstance(answer, Committed)]
+            return [answer for answer in assigned if isinstance(answer, Committed)]
         written = batch.count
         self._save(batch, now)
         try:
             answer = self._link.send(entangled(groups), now, batch.groups + 1, batch.ops())
         except UNFIT:
-            return await self._commit_fit(groups, batch, told)
+            return await self._commit_fit(groups, batch, assigned)
         _, lost, trouble, *_ = await answer
         if lost is None:
             raise StoreFailed(f"{self.path} could not be written: {trouble}")
@@ -214,7 +214,7 @@ class SqliteStore:
         self.counts.rows_written += written
         results: list[Committed] = []
         place = 0
-        for group, each in zip(groups, told, strict=True):
+        for group, each in zip(groups, assigned, strict=True):
             if isinstance(each, Committed):
                 results.append(each)
                 continue
@@ -222,13 +222,13 @@ class SqliteStore:
             place += 1
         return results
 
-    async def _commit_fit(self, groups: Sequence[Group], batch: Encoded, told: list[Told | Committed]) -> list[Committed]:
+    async def _commit_fit(self, groups: Sequence[Group], batch: Encoded, assigned: list[Assigned | Committed]) -> list[Committed]:
         """A number beyond 64 bits in a column is its group's trouble alone: the others go without it."""
         unfit = batch.unfit()
         results: dict[int, Committed] = {}
         fit: list[Group] = []
         place = 0
-        for group, each in zip(groups, told, strict=True):
+        for group, each in zip(groups, assigned, strict=True):
             if isinstance(each, Committed):
                 results[group.number] = each
                 continue
@@ -241,12 +241,12 @@ class SqliteStore:
             results.update((done.number, done) for done in await self._commit(fit))
         return [results[group.number] for group in groups]
 
-    def _outcome(self, number: int, told: Told, lost: str) -> Committed:
+    def _outcome(self, number: int, assigned: Assigned, lost: str) -> Committed:
         if lost:
             return Committed(number, False, lost)
-        for pair in told.lines:
+        for pair in assigned.lines:
             self._numbers.unsaved.discard(pair)
-        return Committed(number, True, "", told.numbers, told.dead_numbers)
+        return Committed(number, True, "", assigned.numbers, assigned.dead_numbers)
 
     def _save(self, batch: Encoded, now: int) -> None:
         """What the next start must not fall behind: saved ahead, so that few batches need it. A group of its own, the last."""
@@ -407,8 +407,8 @@ class SqliteStore:
             return [_event(row) for row in self._reader.all(f"events_type_{way}", *bounds, type)]
         return [_event(row) for row in self._reader.all(f"events_{way}", *bounds)]
 
-    async def seen(self, ns: str, source: str, after: str, limit: int) -> list[SeenRow]:
-        return [SeenRow(ns, source, name, state) for name, state in self._reader.all("seen", ns, source, after, limit)]
+    async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
+        return [BookmarkRow(ns, source, name, state) for name, state in self._reader.all("seen", ns, source, after, limit)]
 
     # ---- definitions
 
