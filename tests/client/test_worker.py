@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from tests.patience import LOOK, PATIENCE, Slow, retried_when_slow
+from tests.patience import LOOK, PATIENCE, Slow, happens, retried_when_slow
 from tests.server.running import WORKING, client, define, server, starter
 
 from pelton.cli.process import ServerProcess
@@ -84,15 +85,13 @@ async def start(client: AsyncClient, count: int, label: str) -> list[str]:
 
 async def ended(client: AsyncClient, runs: list[str]) -> dict[str, int]:
     """How many of the runs have which status, once none is running."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            found: dict[str, int] = {}
-            for run in runs:
-                status = (await client.run(run)).run.status
-                found[status] = found.get(status, 0) + 1
-            if "RUNNING" not in found:
-                return found
-            await asyncio.sleep(LOOK)
+
+    async def look() -> dict[str, int] | None:
+        found = Counter([(await client.run(run)).run.status for run in runs])
+        return None if found["RUNNING"] else dict(found)
+
+    found: dict[str, int] = await happens(look, "no run is running", look=LOOK)
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import json
-from tests.patience import PATIENCE
+from tests.patience import happens
 
 from pelton.errors import PeltonError
 from pelton.kernel.matching.handlers import Handler
@@ -184,13 +184,9 @@ class Gate(Wrapped):
         ]
 
 
-async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """Lets the loop turn until the condition holds."""
-    end = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        if asyncio.get_running_loop().time() > end:
-            raise AssertionError("the condition did not come about in time")
-        await asyncio.sleep(0)
+    await happens(condition, look=0)
 
 
 async def code_of(future: asyncio.Future[Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from msgspec import json
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, happens
 from tests.runtime.harness import Shapes
 
 from pelton.kernel.model.process import Process
@@ -31,10 +31,10 @@ class Living:
         self.shapes.processes[name] = build
         await self.engine.define("default", "process", "shapes", name, 1, json.encode(name))
 
-    async def ended(self, run: int, seconds: float = PATIENCE) -> Any:
+    async def ended(self, run: int) -> Any:
         """The run's output, when it has ended."""
         with self.engine.watch(run) as watch:
-            end = asyncio.get_running_loop().time() + seconds
+            end = asyncio.get_running_loop().time() + PATIENCE
             while (view := await self.engine.view("default", run)) is None or not view.run.ended:
                 assert asyncio.get_running_loop().time() < end, (
                     f"run {run} does not end: {await self.engine.steps('default', run)}"
@@ -43,25 +43,20 @@ class Living:
         assert view.end is not None
         return view.end.output
 
-    async def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-        end = asyncio.get_running_loop().time() + seconds
-        while not condition():
-            assert asyncio.get_running_loop().time() < end, "the condition did not come about in time"
-            await asyncio.sleep(0.001)
+    async def until(self, condition: Callable[[], bool]) -> None:
+        await happens(condition)
 
-    async def until_found(self, look: Callable[[], Awaitable[Sequence[T]]], seconds: float = PATIENCE) -> T:
-        end = asyncio.get_running_loop().time() + seconds
-        while not (found := await look()):
-            assert asyncio.get_running_loop().time() < end, "nothing was found in time"
-            await asyncio.sleep(0.001)
+    async def until_found(self, look: Callable[[], Awaitable[Sequence[T]]]) -> T:
+        found: Sequence[T] = await happens(look)
         return found[0]
 
-    async def quiet(self, seconds: float = PATIENCE) -> None:
+    async def quiet(self) -> None:
         """Returns when nothing durable is left to be done: no signals, jobs or deliveries."""
-        end = asyncio.get_running_loop().time() + seconds
-        while await self.store.inbox(1) or await self.store.deliveries(1) or not self.engine.committer.idle:
-            assert asyncio.get_running_loop().time() < end, f"left: {await self.store.inbox(9)}"
-            await asyncio.sleep(0.001)
+
+        async def done() -> bool:
+            return not (await self.store.inbox(1) or await self.store.deliveries(1)) and self.engine.committer.idle
+
+        await happens(done, "nothing is left")
 
     def forget(self) -> None:
         """What is not pinned, as if another server had the store."""

@@ -186,11 +186,11 @@ class Old:
             steps = await self.engine.steps("default", RUNS[name])
             return [step for step in steps if isinstance(step, OpenStep) and step.slot == slot]
 
-        return await self.at.until_found(look_for, 60.0)
+        return await self.at.until_found(look_for)
 
     async def ended(self, name: str | int, status: RunStatus = RunStatus.COMPLETED) -> Any:
         """The output, as soon as it has ended."""
-        output = await self.at.ended(RUNS[name] if isinstance(name, str) else name, 60.0)
+        output = await self.at.ended(RUNS[name] if isinstance(name, str) else name)
         assert (await self.head(name)).status == status
         return output
 
@@ -199,7 +199,7 @@ class Old:
             head = await self.head(name)
             return [head] if head.status == status else []
 
-        await self.at.until_found(look_at, 60.0)
+        await self.at.until_found(look_at)
 
     async def outputs(self, name: str) -> dict[str, Any]:
         return {step.slot: step.output for step in await self.engine.steps("default", RUNS[name])}
@@ -335,7 +335,7 @@ async def test_signals_of_families_and_records(old: Old) -> None:
     async def counted() -> list[bool]:
         return [True] if await old.counts("family") == {"#closed": 2} else []
 
-    await old.at.until_found(counted, 60.0)
+    await old.at.until_found(counted)
     await old.engine.signal("default", RUNS["family"], Trigger(name="finish"))
     await old.ended("family")
 
@@ -343,7 +343,7 @@ async def test_signals_of_families_and_records(old: Old) -> None:
         record = await old.engine.record("default", RUNS["ticket_told"])
         return [True] if record is not None and record.body.get("tags") == ["told"] else []
 
-    await old.at.until_found(told, 60.0)
+    await old.at.until_found(told)
     await old.at.quiet()
     amended = await old.engine.record("default", RUNS["ticket_amended"])
     assert amended is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import json
 from tests.kernel.graphs import Graph, after, look, on_event, outside
-from tests.patience import PATIENCE
+from tests.patience import happens
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
@@ -124,16 +124,15 @@ async def slots(at: Living) -> list[str]:
 
 
 async def stands(at: Living, *places: str) -> None:
-    end = asyncio.get_running_loop().time() + PATIENCE
-    while (found := await slots(at)) != sorted(places):
-        assert asyncio.get_running_loop().time() < end, found
-        await asyncio.sleep(0.005)
+    async def so() -> bool:
+        return await slots(at) == sorted(places)
+
+    await happens(so, f"the orders stand at {places}")
 
 
 async def pack(at: Living, count: int) -> None:
-    done, end = 0, asyncio.get_running_loop().time() + PATIENCE
+    done = 0
     while done < count:
-        assert asyncio.get_running_loop().time() < end, f"{done} of {count} were packed"
         items = await at.engine.claim("default", ClaimRequest(queues=["pack"], count=min(3, count - done), wait=5000))
         results = await at.engine.report("default", [(item.run.key, Report(n=item.step.n)) for item in items])
         assert [result.error for result in results] == [None] * len(items)

@@ -28,8 +28,8 @@ from typing import Any
 
 import httpx
 import pytest
-
-from pelton.cli.process import ServerProcess
+from tests.patience import PATIENCE, eventually
+from tests.server.running import fresh
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 FILE = gzip.decompress((DATA / "server.db.gz").read_bytes())
@@ -37,12 +37,10 @@ TOLD = json.loads((DATA / "server.json").read_text("utf-8"))
 IDS: dict[str, Any] = TOLD["ids"]
 ANN, BEN = "token-of-ann-123456", "token-of-ben-123456"
 LUSID = "/workflow/api"
-PATIENCE = 60.0  # seconds that anything may take
 MINUTE = 60_000
 LATER = 15 * MINUTE  # after the file was closed: timers are due, leases and held events are not over
 ENDED = {"COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"}
 WORK = ("pack", "ship", "turn", "right", "inner", "inlined", "way_a", "gate", "first", "second", "fragile", "clean")
-CLOCK = "import time\n_now = time.time_ns\ntime.time_ns = lambda: _now() + {ahead}\n"  # a module that Python loads when it starts
 REPEATED = {"workflowDefinition", "workflowTask", "callbackAfterSeconds"}
 
 
@@ -77,7 +75,7 @@ class Old:
         self.receiver = receiver
         self.folder = directory / "drive"
         self.data = directory / "data"
-        for each in (self.folder, self.data, directory / "site"):
+        for each in (self.folder, self.data):
             each.mkdir()
         # The receiver of then had a port of its own; one of the same length takes its place.
         port, now = str(TOLD["port"]).encode(), receiver.port.encode()
@@ -87,13 +85,10 @@ class Old:
                 for number, body in file.execute(f"SELECT number, body FROM {table}").fetchall():
                     file.execute(f"UPDATE {table} SET body = ? WHERE number = ?", (body.replace(port, now), number))
         file.close()
-        ahead = (TOLD["closed"] + later) * 1_000_000 - time.time_ns()
-        (directory / "site" / "sitecustomize.py").write_text(CLOCK.format(ahead=ahead))
-        self.server = ServerProcess(
+        self.server = fresh(
             self.data, "--watch", f"{self.folder}=/acme", "--watch-settle", "50", "--allow-outgoing", "127.0.0.1",
-            "--user", f"ann={ANN}", "--user", f"ben={BEN}", environment={"PYTHONPATH": str(directory / "site")},
+            "--user", f"ann={ANN}", "--user", f"ben={BEN}", ahead=(TOLD["closed"] + later) / 1000 - time.time(),
         )  # fmt: skip
-        self.server.wait_ready()
         self.http = httpx.Client(base_url=self.server.address, headers={"authorization": f"Bearer {ANN}"}, timeout=PATIENCE)
 
     def ask(self, method: str, path: str, body: Any = None, status: int = 0, **query: Any) -> Any:
@@ -109,11 +104,10 @@ class Old:
         return self.ask("GET", path, **query)
 
     def wait(self, look: Callable[[], Any], what: str) -> Any:
-        end = time.monotonic() + PATIENCE
-        while not (found := look()):
-            assert time.monotonic() < end, (what, found, "\n".join(self.server.log))
-            time.sleep(0.02)
-        return found
+        try:
+            return eventually(look, what)
+        except AssertionError as late:
+            raise AssertionError("\n".join([str(late), *self.server.log])) from None
 
     def post(self, kind: str, id: str, body: Any, **more: Any) -> Any:
         event = {"specversion": "1.0", "id": id, "source": "/shop", "type": kind, "data": body, **more}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -174,30 +173,30 @@ class Api:
         return found
 
     async def one(self, kind: str, **query: Any) -> Any:
-        [task] = await self.poll(kind, **{"timeout": 2000, **query})
+        [task] = await self.poll(kind, **{"timeout": 5000, **query})
         return task
 
     async def update(self, task: Any, status: str = "COMPLETED", output: Any = None, **more: Any) -> Answer:
         result = {"workflowInstanceId": task["workflowInstanceId"], "taskId": task["taskId"], "status": status}
         return await self.call("POST", "/tasks", {**result, "outputData": output or {}, "workerId": "w1", **more})
 
-    async def until(self, run: str, holds: Callable[[Any], bool], seconds: float = PATIENCE) -> Any:
+    async def until(self, run: str, holds: Callable[[Any], bool]) -> Any:
         """The run, as soon as it is there and is so."""
         key = self.engine.codec.parse_run_id(run)
         assert key is not None
-        deadline = time.monotonic() + seconds
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         with self.engine.watch(key) as watch:
             while True:
                 answer = await self.call("GET", f"/workflow/{run}")
                 found = answer.json
                 if answer.status == 200 and holds(found):
                     return found
-                left = deadline - time.monotonic()
+                left = deadline - asyncio.get_running_loop().time()
                 assert left > 0, found
                 await watch.changed(min(left, 0.5))
 
-    async def ended(self, run: str, status: str = "COMPLETED", seconds: float = PATIENCE) -> Any:
-        found = await self.until(run, lambda found: found["status"] in ENDED, seconds)
+    async def ended(self, run: str, status: str = "COMPLETED") -> Any:
+        found = await self.until(run, lambda found: found["status"] in ENDED)
         assert found["status"] == status, found
         return found
 

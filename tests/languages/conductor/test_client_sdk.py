@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +21,7 @@ from conductor.client.workflow.task.simple_task import SimpleTask
 from conductor.client.workflow.task.switch_task import SwitchTask
 from conductor.client.workflow.task.wait_task import WaitTask
 from tests.languages.conductor import workers
-from tests.patience import PATIENCE
+from tests.patience import eventually
 from tests.server.running import server
 
 from pelton.cli.process import ServerProcess
@@ -46,13 +45,9 @@ def clients(configuration: Configuration) -> OrkesClients:
     return OrkesClients(configuration)
 
 
-def until(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+def until(look: Callable[[], Any]) -> Any:
     """What a look finds, as soon as it finds something. Each look is a call over HTTP, so this does not spin."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found or time.monotonic() > deadline:
-            return found
+    return eventually(look)
 
 
 def test_register_start_and_see_the_end(clients: OrkesClients) -> None:
@@ -124,5 +119,5 @@ def test_the_clients_own_worker_loop(clients: OrkesClients, configuration: Confi
     with TaskHandler(configuration=configuration, scan_for_annotated_workers=True) as handler:
         handler.start_processes()
         run = runs.start_workflow_by_name(name, {"name": "abc"})
-        until(lambda: runs.get_workflow(run, False).status == "COMPLETED", 40)
+        until(lambda: runs.get_workflow(run, False).status == "COMPLETED")
     assert runs.get_workflow(run, True).output == {"say": "Hi abc"}

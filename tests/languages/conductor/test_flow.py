@@ -269,7 +269,7 @@ async def test_what_a_loop_goes_through_must_be_a_list(api: Api) -> None:
 async def test_five_hundred_iterations(api: Api) -> None:
     inner = [step("INLINE", "x", inputParameters={"expression": "1"})]
     run = await api.run([step("DO_WHILE", "loop", loopCondition="$.loop.iteration < 500", loopOver=inner)])
-    found = await api.ended(run, seconds=20)
+    found = await api.ended(run)
     assert task(found, "loop")["outputData"]["iteration"] == 500
 
 

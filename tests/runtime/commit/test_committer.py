@@ -434,8 +434,8 @@ async def test_every_row_of_a_fork_wider_than_a_group(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_lost_races_and_cold_caches_at_random_change_no_story(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
+async def test_lost_races_and_cold_caches_at_random_change_no_story(tmp_path: Path, seed: int, rng: random.Random) -> None:
+    chance = random.Random(seed + rng.getrandbits(32))
     async with rig(tmp_path, gated, tries=1000) as at:
         await at.define(chain)
         process = await at.define(parent)
