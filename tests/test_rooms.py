@@ -150,10 +150,10 @@ KNOWN_CIRCLES = [
 # fmt: off
 KNOWN_DOUBLES = {
     "Action", "Answers", "Bound", "Committer", "Condition", "Constant", "Context", "Counts", "DeadLetters", "Decision",
-    "Definition", "Definitions", "Detected", "End", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job",
-    "Limits", "Lost", "Metadata",
-    "Named", "Outcome", "Parameter", "Path", "Place", "Problem", "ProblemBody", "Problems", "Queue", "Refused", "Request",
-    "Resume", "Router", "Rule", "Runs", "Sink", "Source", "State", "Tasks", "Token", "Transition", "Trigger", "Turn",
+    "Definition", "Definitions", "Detected", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job",
+    "Metadata",
+    "Named", "Outcome", "Path", "Place", "Problem", "ProblemBody", "Problems", "Queue", "Refused", "Request",
+    "Router", "Rule", "Runs", "Sink", "State", "Tasks", "Transition", "Trigger",
     "Wire", "Work", "Worker",
 }
 # fmt: on

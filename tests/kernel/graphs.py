@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pelton.errors import Code
-from pelton.kernel.expressions.base import Constant, Expression, Read, Source
+from pelton.kernel.expressions.base import BoundValue, Constant, Expression, Read
 from pelton.kernel.machine.draft import Moment, Refusal
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import (
@@ -52,7 +52,7 @@ To = str | Edge | Sequence[Edge]
 
 def look(get: Get, *reads: str) -> Expression:
     """An expression out of a function. `reads`: names of slots; those of variables start with "$"."""
-    return Source(get, frozenset(Read("var", name[1:]) if name.startswith("$") else Read("slot", name) for name in reads))
+    return BoundValue(get, frozenset(Read("var", name[1:]) if name.startswith("$") else Read("slot", name) for name in reads))
 
 
 def say(value: Any) -> Expression:

@@ -14,7 +14,7 @@ from msgspec import json
 from pelton.kernel.model.process import AtTime, Join, Node, OnEvent, Scope, Wait
 from pelton.kernel.model.signals import Continue, Start
 from pelton.kernel.model.state import Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
-from pelton.kernel.model.transition import Resume, Transition
+from pelton.kernel.model.transition import ContinueLater, Transition
 
 if TYPE_CHECKING:
     from tests.kernel.memory import Rows
@@ -31,7 +31,7 @@ def check_run(world: World, rows: Rows, change: Transition) -> None:
     if ended:
         assert not rows.timers, f"an ended run has timers: {rows.timers}"
         assert not rows.keys, f"an ended run has wait keys: {rows.keys}"
-        assert not any(isinstance(effect, Resume) for effect in change.effects), "an ended run is to be resumed"
+        assert not any(isinstance(effect, ContinueLater) for effect in change.effects), "an ended run is to be resumed"
     assert len(head.voids) <= 8
     if world.thorough:
         touched = list(rows.open.values())

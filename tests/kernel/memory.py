@@ -11,14 +11,14 @@ import msgspec
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.model import reads as f
 from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
-from pelton.kernel.model.transition import UNSET, Book
+from pelton.kernel.model.transition import UNSET, RecordChange
 
 if TYPE_CHECKING:
     from tests.kernel.world import World
 
 
 def plain(value: Any) -> Any:
-    if isinstance(value, Book):
+    if isinstance(value, RecordChange):
         return [value.loaded, value.record, value.past, value.gone, value.attributes]
     return "UNSET" if value is UNSET else repr(value)
 

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from tests.kernel.graphs import Graph, after, card, look, on_event, on_merge, on_trigger, outside, when
 from tests.kernel.world import World
 
-from pelton.kernel.model.process import Begin, Limit, Limits, Process, Retry, Rule, Tell
+from pelton.kernel.model.process import Limit, Limits, NewRun, Process, Retry, Rule, RunSignal
 from pelton.kernel.model.signals import (
     Amend,
-    HurryUp,
     Merge,
     Pause,
     Report,
     Resume,
     Retire,
     Rewind,
+    RunNow,
     SetVars,
     Skip,
     Terminate,
@@ -221,12 +221,12 @@ class Compiler:
 setattr(Compiler, "raise", Compiler.raise_)
 
 
-def sent(scene: Any, kind: str) -> Begin | Tell:
+def sent(scene: Any, kind: str) -> NewRun | RunSignal:
     if kind == "tell":
-        return Tell(scene.run.key, Amend(changes={"told": scene.counts()}, strict=False))
+        return RunSignal(scene.run.key, Amend(changes={"told": scene.counts()}, strict=False))
     target = {"name": "nobody" if kind == "nobody" else "card"}
     trigger = {"drop": Trigger(name="drop"), "refused": Trigger(name="none")}.get(kind)
-    return Begin(target, None, trigger=trigger, linked=kind != "apart")
+    return NewRun(target, None, trigger=trigger, linked=kind != "apart")
 
 
 def compile_program(blocks: Spec, *, interrupts: bool = False, recorded: bool = False) -> Process:
@@ -249,7 +249,7 @@ def card_process() -> Process:
         "open", on_trigger("drop", "close"), on_trigger("note", stays=True), outside("close")
     )
     graph.assign("close", "tell", record=look(lambda c: {**c.record, "state": "closed"}))
-    told = look(lambda c: [Tell(c.run.parent or c.run.key, Trigger(name="sum", changes={"x": 9}, strict=False))])
+    told = look(lambda c: [RunSignal(c.run.parent or c.run.key, Trigger(name="sum", changes={"x": 9}, strict=False))])
     return graph.send("tell", told, "after").wait("after", outside()).build()
 
 
@@ -316,7 +316,7 @@ def act(world: World, top: int, kind: int, pick: int) -> None:  # noqa: C901 - a
     elif kind == 37:
         send(world, run, Merge(changes={"n": pick % 4}))
     elif kind == 38:
-        send(world, run, HurryUp())
+        send(world, run, RunNow())
     elif kind == 39 and row is not None:
         send(world, row.run, Report(slot=row.slot, hold=10_000, output="by slot"))
     elif kind in {40, 41}:

@@ -10,7 +10,7 @@ from tests.kernel.world import World
 
 from pelton.kernel.expressions.base import ExpressionError
 from pelton.kernel.model.process import Limit, Limits, Retry, Rule
-from pelton.kernel.model.signals import EventArrived, HurryUp, Report, SetVars, Start, Terminate, TimerFired
+from pelton.kernel.model.signals import EventArrived, Report, RunNow, SetVars, Start, Terminate, TimerFired
 from pelton.kernel.model.state import END, START, Failure, RunStatus, StartMeta, State, StepStatus
 from pelton.kernel.model.transition import Note
 
@@ -92,7 +92,7 @@ def test_still_at_it_keeps_the_step_and_offers_it_again() -> None:
     row = world.opened(run, "a")
     assert (row.lease, row.due, row.output, row.attempt) == (0, world.now + 5_000, {"seen": 1}, 0)
     assert not world.claimable(run)
-    world.do(run, HurryUp())
+    world.do(run, RunNow())
     assert world.claimable(run)
     world.report(run, "a", keep_output=True)
     assert world.output(run) == {"seen": 1}

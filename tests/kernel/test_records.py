@@ -12,7 +12,7 @@ from tests.kernel.world import World
 
 from pelton.kernel.machine.advance import advance
 from pelton.kernel.machine.lifecycle import MOST_HOPS
-from pelton.kernel.model.process import Begin, Process, Tell
+from pelton.kernel.model.process import NewRun, Process, RunSignal
 from pelton.kernel.model.reads import RecordKey
 from pelton.kernel.model.signals import Amend, Count, Pause, Retire, Rewind, Terminate, Trigger
 from pelton.kernel.model.state import Record, RunStatus, StartMeta
@@ -137,7 +137,7 @@ def test_a_value_that_was_never_seen_is_none() -> None:
     world.now += 1
     change = world.do(run, Trigger(name="go", changes={"x": 2}))
     assert world.values(run) == [{"by": "", "x": 1}]
-    assert change.book is None
+    assert change.record_change is None
 
 
 def test_attributes_follow_the_value() -> None:
@@ -263,8 +263,8 @@ def test_runs_that_keep_no_record_say_so() -> None:
 def family(children: int, *, trigger: Trigger | None = None, linked: bool = True) -> Process:
     """Begins children, then waits until all that it has are closed."""
 
-    def begun(scene: Any) -> list[Begin]:
-        return [Begin({"name": "ticket"}, {"of": i}, trigger=trigger, linked=linked) for i in range(children)]
+    def begun(scene: Any) -> list[NewRun]:
+        return [NewRun({"name": "ticket"}, {"of": i}, trigger=trigger, linked=linked) for i in range(children)]
 
     graph = Graph("family", records=card()).send("send", look(begun), "w")
     graph.wait("w", on_trigger("finish", "end", guard=look(lambda scene: set(scene.counts()) <= {"closed"})))
@@ -316,7 +316,7 @@ def test_a_child_whose_trigger_is_refused_is_not_begun() -> None:
 
 
 def test_a_process_that_does_not_exist_stops_nothing_else() -> None:
-    what = [Begin({"name": "nobody"}, None), Begin({"name": "ticket"}, None)]
+    what = [NewRun({"name": "nobody"}, None), NewRun({"name": "ticket"}, None)]
     world = World(Graph("p", records=card()).send("send", look(lambda scene: what), "w").wait("w", outside()).build(), ticket())
     run = world.start("p")
     assert world.ended(run, "send").output == [{"error": "there is no process named 'nobody'"}, {"run": run + 1}]
@@ -324,8 +324,11 @@ def test_a_process_that_does_not_exist_stops_nothing_else() -> None:
 
 
 def test_signals_are_told_in_commits_of_their_own() -> None:
-    def told(scene: Any) -> list[Tell]:
-        return [Tell(scene.input["to"], Trigger(name="note", changes={"x": 1}, strict=False)), Tell(10_000, Retire(strict=False))]
+    def told(scene: Any) -> list[RunSignal]:
+        return [
+            RunSignal(scene.input["to"], Trigger(name="note", changes={"x": 1}, strict=False)),
+            RunSignal(10_000, Retire(strict=False)),
+        ]
 
     world = World(ticket(), Graph("teller").send("send", look(told)).build())
     run = world.start("ticket")
@@ -339,7 +342,7 @@ def closer() -> Process:
     """A child that tells its parent when it is closed."""
     graph = Graph("ticket", records=card()).wait("open", on_trigger("drop", "closing"))
     graph.assign("closing", "tell", record=look(lambda scene: {**scene.record, "state": "closed"}))
-    graph.send("tell", look(lambda scene: [Tell(scene.run.parent, Trigger(name="finish", strict=False))]))
+    graph.send("tell", look(lambda scene: [RunSignal(scene.run.parent, Trigger(name="finish", strict=False))]))
     return graph.build()
 
 
@@ -367,7 +370,7 @@ def test_of_two_children_that_close_at_once_exactly_the_last_one_lets_the_parent
 
 
 def test_a_condition_over_the_counters_is_looked_at_when_they_change() -> None:
-    graph = Graph("family", records=card()).send("send", [Begin({"name": "ticket"}, None)] * 2, "w")
+    graph = Graph("family", records=card()).send("send", [NewRun({"name": "ticket"}, None)] * 2, "w")
     graph.wait("w", when(lambda scene: scene.counts() == {"closed": 2}, "$#closed", "$#open", to="end"))
     world = World(graph.end("end").build(), ticket())
     run = world.start("family")
@@ -439,7 +442,7 @@ def test_children_that_have_not_begun_are_not_overlooked() -> None:
 
 
 def test_children_without_records_begin_too() -> None:
-    world = World(Graph("p").send("s", [Begin({"name": "plain"}, None)] * 60, "w").wait("w", outside()).build(), ticket())
+    world = World(Graph("p").send("s", [NewRun({"name": "plain"}, None)] * 60, "w").wait("w", outside()).build(), ticket())
     world.define(Graph("plain").wait("w", outside()).build())
     run = world.start("p", settle=False)
     assert world.counts(run) == {"": 10}
@@ -448,7 +451,7 @@ def test_children_without_records_begin_too() -> None:
 
 
 def test_runs_that_begin_one_another_come_to_an_end() -> None:
-    world = World(Graph("ticket", records=card()).send("s", [Begin({"name": "ticket"}, None)], "w").wait("w", outside()).build())
+    world = World(Graph("ticket", records=card()).send("s", [NewRun({"name": "ticket"}, None)], "w").wait("w", outside()).build())
     run = world.start("ticket")
     assert len(world.runs) == MOST_HOPS + 1
     assert all(world.head(key).root == run for key in world.runs)

@@ -9,7 +9,7 @@ from tests.kernel.graphs import Graph, look, out, output
 from tests.kernel.world import World
 
 from pelton.kernel.machine.outputs import output_of
-from pelton.kernel.model.process import Fragment, Limit, Process, Retry, Rule, Sequel
+from pelton.kernel.model.process import FollowUp, Fragment, Limit, Process, Retry, Rule
 from pelton.kernel.model.signals import Report, Rewind, Terminate
 from pelton.kernel.model.state import RunStatus, State, StepStatus
 
@@ -170,7 +170,7 @@ def test_a_join_of_joins() -> None:
 def test_a_joins_output_is_put_together_when_it_is_read() -> None:
     def joined(scene: Any) -> Any:
         row = scene.newest("j")
-        return output_of(scene.turn, row) if row is not None else None
+        return output_of(scene.draft, row) if row is not None else None
 
     graph = (
         Graph().fork("f", "x", "y", "j").work("x").work("y").join("j", "x", "y", to="end").work("end", input=look(joined, "j"))
@@ -559,12 +559,12 @@ def test_runs_that_call_themselves_come_to_an_end() -> None:
 
 
 def test_sequels_start_another_process_with_this_end() -> None:
-    sequel = Sequel(
+    sequel = FollowUp(
         frozenset({RunStatus.FAILED}),
         look(lambda c: {"name": "mourn", "version": None}),
         look(lambda c: {"why": c.end.reason if c.end else "", "of": c.run.key}),
     )
-    world = World(Graph(sequels=(sequel,)).work("a").build(), Graph("mourn").work("m").build())
+    world = World(Graph(follow_ups=(sequel,)).work("a").build(), Graph("mourn").work("m").build())
     run = world.start("p")
     world.report(run, "a", status=FAILED, reason="bad luck")
     other = max(world.runs)

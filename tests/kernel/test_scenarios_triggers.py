@@ -97,7 +97,7 @@ def test_a_guard_that_looks_at_the_children() -> None:
         heads: list[Run | None] = []
         for slot in ("c1", "c2"):
             row = scene.newest(slot)
-            heads.append(scene.turn.facts.answer(RunKey(row.output)))
+            heads.append(scene.draft.reads.answer(RunKey(row.output)))
         return all(head is not None and RunStatus(head.status).ended for head in heads)
 
     graph = Graph().call("c1", "child", "c2", awaits="nothing").call("c2", "child", "w", awaits="nothing")

@@ -20,7 +20,7 @@ from tests.kernel.memory import AllFacts, Ids, NoFacts, Rows, encode
 from pelton.errors import Code
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.machine.advance import advance
-from pelton.kernel.machine.records import linked, never_begun
+from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.model import reads as f
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import (
@@ -41,19 +41,19 @@ from pelton.kernel.model.signals import (
 from pelton.kernel.model.state import END, OpenStep, Record, Run, RunStatus, StartMeta, State, Step
 from pelton.kernel.model.transition import (
     UNSET,
-    Book,
+    Announcement,
     Claim,
     ClearTimers,
-    CloseWaitKeys,
-    Fact,
+    CloseCorrelations,
+    ContinueLater,
     Hold,
     Need,
     Note,
-    OpenWaitKey,
+    OpenCorrelation,
     Publish,
     Purge,
+    RecordChange,
     Refused,
-    Resume,
     SetTimer,
     SignalRun,
     StartRun,
@@ -112,7 +112,7 @@ class World:
         self.holds = 0
         self.sent: list[Sent] = []
         self.notes: list[tuple[int, Note]] = []
-        self.facts: list[tuple[int, Fact]] = []
+        self.facts: list[tuple[int, Announcement]] = []
         self.withdrawn: list[tuple[int, Withdraw]] = []
         self.later: deque[Pending] = deque()
         self.costs: list[Cost] = []
@@ -287,8 +287,10 @@ class World:
                     answer.fragments,
                 )
             )
-            written += 0 if answer.book is None else 1 + len(answer.book.past) + len(answer.book.attributes)
-            written += sum(not isinstance(effect, Fact | Note | Resume) for effect in answer.effects)
+            written += (
+                0 if answer.record_change is None else 1 + len(answer.record_change.past) + len(answer.record_change.attributes)
+            )
+            written += sum(not isinstance(effect, Announcement | Note | ContinueLater) for effect in answer.effects)
         return answer, Cost(facts.read + 1, written, rounds)
 
     def send(self, run: int, signal: Signal) -> Transition | Refused:
@@ -320,8 +322,8 @@ class World:
             if isinstance(signal, Start) and signal.parent_n:
                 why = ChildEnded(n=signal.parent_n, child=run, era=0, status=int(RunStatus.FAILED), reason=answer.detail)
                 group.append((signal.parent, why))
-            elif isinstance(signal, Start) and linked(signal.parent, signal.parent_n):
-                group.append((signal.parent, never_begun()))
+            elif isinstance(signal, Start) and is_linked(signal.parent, signal.parent_n):
+                group.append((signal.parent, never_started()))
             return answer
         used = {effect.key for effect in answer.effects if isinstance(effect, StartRun)}
         self.keys = max([self.keys, *used])
@@ -359,7 +361,7 @@ class World:
                 if touched or new.status != old.status:
                     assert isinstance(signal, Rewind | ChildReopened), f"{signal!r} changed a finished run"
                     assert new.era > old.era
-                if change.book is not None:
+                if change.record_change is not None:
                     assert isinstance(signal, Amend | Retire | Rewind), f"{signal!r} changed the record of a finished run"
                     assert new.era > old.era
             if new.era > old.era and not isinstance(signal, Amend | Retire):  # those two give out no numbers again
@@ -404,16 +406,16 @@ class World:
                 rows.vars[no, name] = value
         for n, node, value in change.fragments:
             rows.fragments[n] = (n, node, value)
-        if change.book is not None:
-            self.apply_book(rows, change.book)
+        if change.record_change is not None:
+            self.apply_book(rows, change.record_change)
         if any(isinstance(effect, Note) for effect in change.effects):
             parts = (change.opened, change.changed, change.closed, change.ended, change.reopened, change.threads)
             assert not any(bool(part) for part in parts), "a signal that was noted as refused has changed rows"
             assert not change.variables, "a signal that was noted as refused has changed variables"
-            assert change.book is None, "a signal that was noted as refused has changed the record"
+            assert change.record_change is None, "a signal that was noted as refused has changed the record"
             assert len(change.effects) == 1
 
-    def apply_book(self, rows: Rows, book: Book) -> None:
+    def apply_book(self, rows: Rows, book: RecordChange) -> None:
         assert (book.record is None) == book.gone
         assert book.loaded.record == rows.record, "the book does not begin where the store stands"
         if book.record is not None and book.record is not rows.record:
@@ -447,17 +449,17 @@ class World:
                 case Claim(number, _):
                     assert number in self.held, f"held row {number} is claimed but not there"
                     del self.held[number]
-                case OpenWaitKey(n, name, key):
+                case OpenCorrelation(n, name, key):
                     rows.keys.add((n, name, key))
-                case CloseWaitKeys(n):
+                case CloseCorrelations(n):
                     rows.keys = {place for place in rows.keys if place[0] != n}
                 case Withdraw():
                     self.withdrawn.append((run.key, effect))
                 case Note():
                     self.notes.append((run.key, effect))
-                case Fact():
+                case Announcement():
                     self.facts.append((run.key, effect))
-                case Resume():
+                case ContinueLater():
                     self.later.append((run.key, Continue()))
                 case Purge():
                     self.purge(rows, effect)

@@ -26,7 +26,7 @@ from tests.kernel.graphs import Graph, after, card, look, on_event, on_merge, on
 from tests.runtime.harness import Shapes, handles
 from tests.runtime.living import Living, living
 
-from pelton.kernel.model.process import Begin, Fragment, Limit, Limits, Process, Rule, Tell
+from pelton.kernel.model.process import Fragment, Limit, Limits, NewRun, Process, Rule, RunSignal
 from pelton.kernel.model.signals import EventArrived, Report, Resume, Trigger
 from pelton.kernel.model.state import OpenStep, Run, RunStatus
 from pelton.runtime.api import ActionContext, ClaimRequest, PostCommand, StartCommand
@@ -129,12 +129,12 @@ def ticket() -> Process:
 
 
 def family() -> Process:
-    def begun(scene: Any) -> list[Begin]:
-        return [Begin({"name": "ticket"}, {"of": number}) for number in range(scene.input["children"])]
+    def begun(scene: Any) -> list[NewRun]:
+        return [NewRun({"name": "ticket"}, {"of": number}) for number in range(scene.input["children"])]
 
     graph = Graph("family", records=card()).send("send", look(begun), "w")
     graph.wait("w", on_trigger("finish", "tell", guard=look(lambda scene: scene.counts() == {"closed": scene.input["children"]})))
-    told = look(lambda scene: [Tell(scene.input["to"], Trigger(name="note", changes={"tags": ["told"]}, strict=False))])
+    told = look(lambda scene: [RunSignal(scene.input["to"], Trigger(name="note", changes={"tags": ["told"]}, strict=False))])
     return graph.send("tell", told).build()
 
 

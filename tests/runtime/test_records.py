@@ -19,7 +19,7 @@ from tests.runtime.living import Living, living
 
 from pelton.errors import PeltonError
 from pelton.kernel.machine.lifecycle import MOST_HOPS
-from pelton.kernel.model.process import Begin, Process, Tell
+from pelton.kernel.model.process import NewRun, Process, RunSignal
 from pelton.kernel.model.signals import Amend, Report, Retire, Signal, Trigger
 from pelton.kernel.model.state import Record, RunStatus, StartMeta
 from pelton.runtime.api import ActionContext, Command, EventEffect, EventIn, MatchCommand, StartCommand
@@ -54,12 +54,12 @@ def told() -> Process:
     """A child that tells its parent when it is closed."""
     graph = Graph("told", records=card(hit)).wait("open", on_trigger("drop", "closing"))
     graph.assign("closing", "tell", record=look(closed))
-    return graph.send("tell", look(lambda scene: [Tell(scene.run.parent, Trigger(name="finish", strict=False))])).build()
+    return graph.send("tell", look(lambda scene: [RunSignal(scene.run.parent, Trigger(name="finish", strict=False))])).build()
 
 
 def family() -> Process:
-    def begun(scene: Any) -> list[Begin]:
-        return [Begin({"name": scene.input["child"]}, {"of": i}) for i in range(scene.input["children"])]
+    def begun(scene: Any) -> list[NewRun]:
+        return [NewRun({"name": scene.input["child"]}, {"of": i}) for i in range(scene.input["children"])]
 
     graph = Graph("family", records=card(hit)).send("send", look(begun), "w")
     # Nothing passes while the children are still on their way.
@@ -71,7 +71,9 @@ def echo() -> Process:
     """Tells another run the same thing that it was told, for ever."""
     graph = Graph("echo", records=card(hit)).wait("w", on_trigger("ping", "tell"))
     return graph.send(
-        "tell", look(lambda scene: [Tell(scene.record["other"], Trigger(name="ping", changes={"other": scene.run.key}))]), "w"
+        "tell",
+        look(lambda scene: [RunSignal(scene.record["other"], Trigger(name="ping", changes={"other": scene.run.key}))]),
+        "w",
     ).build()
 
 
@@ -300,7 +302,7 @@ def brood() -> Process:
     """Begins sixty children at a time, by the trigger that it is told."""
     graph = Graph("brood", records=card(hit)).wait("w", on_trigger("go", "send"), on_trigger("ready", guard=look(nobody_comes)))
     return graph.send(
-        "send", look(lambda scene: [Begin({"name": "ticket"}, None, trigger=Trigger(name=scene.record["by"]))] * 60), "w"
+        "send", look(lambda scene: [NewRun({"name": "ticket"}, None, trigger=Trigger(name=scene.record["by"]))] * 60), "w"
     ).build()
 
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from pelton.errors import Code, PeltonError
-from pelton.kernel.machine.draft import Turn
+from pelton.kernel.machine.draft import Draft
 from pelton.kernel.machine.outputs import body_slots, output_of
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Missing, SlotKey
@@ -27,7 +27,7 @@ async def derived_output(store: Store, codec: Codec, process: Process, head: Run
     facts = RunFacts(codec, lambda: 0, lambda key: None, lambda key: [], lambda: 0)
     for _ in range(ROUNDS):
         try:
-            return output_of(Turn(process, facts.of(entry, answers), head, now), step)
+            return output_of(Draft(process, facts.of(entry, answers), head, now), step)
         except Missing as missing:
             keys = ahead(process, missing.keys, step)
         for key, answer in zip(keys, await store.facts(head, keys), strict=True):

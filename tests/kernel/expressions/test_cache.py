@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.expressions.cache import LARGE, LARGE_KEPT, SMALL_KEPT, kept
+from pelton.kernel.expressions.cache import LARGE, LARGE_KEPT, SMALL_KEPT, remembered
 from pelton.kernel.matching.conditions import compile_condition
 
 
 def test_the_latest_are_remembered_and_large_ones_drive_out_no_small_ones() -> None:
     made: list[str] = []
 
-    @kept
+    @remembered
     def make(source: str) -> list[str]:
         made.append(source)
         return [source]
@@ -34,7 +34,7 @@ def test_the_latest_are_remembered_and_large_ones_drive_out_no_small_ones() -> N
 
 
 def test_what_fails_fails_again() -> None:
-    @kept
+    @remembered
     def make(source: str) -> Any:
         raise Invalid(source)
 

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from tests.exploring import examples
 from tests.patience import at_most
 
-from pelton.kernel.expressions.base import JSON, Constant, Evaluation, ExpressionError, Invalid, Outcome, Read, Source, Unanswered
+from pelton.kernel.expressions.base import (
+    JSON,
+    BoundValue,
+    Constant,
+    Evaluation,
+    ExpressionError,
+    Invalid,
+    Outcome,
+    Read,
+    Unanswered,
+)
 from pelton.kernel.expressions.javascript import script as javascript
 from pelton.kernel.expressions.javascript.bounded import is_tame
 from pelton.kernel.expressions.javascript.lexer import tokens
@@ -155,7 +165,9 @@ def test_time_limit() -> None:
 
 def test_what_is_not_tame_is_asked_for_and_the_answer_used() -> None:
     facts = Facts()
-    script = Script("$.list.map(x => x + 1)", Source(lambda context: {"list": [1]}, frozenset({Read("var", "v")})), limit_ms=77)
+    script = Script(
+        "$.list.map(x => x + 1)", BoundValue(lambda context: {"list": [1]}, frozenset({Read("var", "v")})), limit_ms=77
+    )
     with pytest.raises(Unanswered) as asked:
         script.evaluate(facts)
     question = asked.value.question

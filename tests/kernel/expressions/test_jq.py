@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.kernel.expressions.base import Constant, Evaluation, ExpressionError, Invalid, Outcome, Read, Source, Unanswered
+from pelton.kernel.expressions.base import BoundValue, Constant, Evaluation, ExpressionError, Invalid, Outcome, Read, Unanswered
 from pelton.kernel.expressions.jq import JqScript, check, names
 
 
@@ -107,7 +107,7 @@ class Facts:
 
 
 def test_always_asks() -> None:
-    script = JqScript(".a", Source(lambda context: {"a": 1}, frozenset({Read("slot", "s")})), limit_ms=9)
+    script = JqScript(".a", BoundValue(lambda context: {"a": 1}, frozenset({Read("slot", "s")})), limit_ms=9)
     assert script.reads == {Read("slot", "s")}
     with pytest.raises(Unanswered) as asked:
         script.evaluate(Facts(None))

@@ -23,7 +23,7 @@ from pelton.kernel.matching.filters import (
     Matches,
     Not,
     Or,
-    Parameter,
+    ParameterTest,
     ScriptFilter,
     TracedFilter,
     wildcard,
@@ -302,11 +302,11 @@ def test_any_source_compiles_or_is_refused(source: str) -> None:
 
 
 def test_parameter() -> None:
-    assert Parameter("go").passes({"go": True})
-    assert Parameter("go").passes({"go": 2})
+    assert ParameterTest("go").passes({"go": True})
+    assert ParameterTest("go").passes({"go": 2})
     for payload in [{"go": "true"}, {"go": None}, {}, [], "go", None]:
-        assert not Parameter("go").passes(payload)
-    assert Parameter("go").test({"go": "true"}).trace == (("go", "true", False, 0),)
+        assert not ParameterTest("go").passes(payload)
+    assert ParameterTest("go").test({"go": "true"}).trace == (("go", "true", False, 0),)
 
 
 def test_combinators() -> None:

@@ -20,7 +20,7 @@ from pelton.kernel.matching.filters import (
     Matches,
     Not,
     Or,
-    Parameter,
+    ParameterTest,
     Prefix,
     TracedFilter,
     folded_reader,
@@ -228,7 +228,7 @@ def test_neutral_filters_are_indexed_too() -> None:
     for number in range(100):
         parts: list[Any] = [Compare(("state",), "=", "open"), Compare(("owner", "id"), "=", number), Matches(("name",), "a*")]
         index.add(Handler(id=number, ns="n", name="h", types=("task",), filter=And(parts)))
-    index.add(Handler(id=100, ns="n", name="p", types=("task",), filter=Parameter("go")))
+    index.add(Handler(id=100, ns="n", name="p", types=("task",), filter=ParameterTest("go")))
     payload = {"state": "open", "owner": {"id": 7}, "name": "abc", "go": 1}
     found = verdicts(index, "task", payload)
     assert {number for number, verdict in found.items() if verdict == "fired"} == {7, 100}

@@ -31,7 +31,7 @@ class Referring(Shapes):
         if bound[0] == "bad":
             raise Invalid("no good")
         process = Graph(name).work("a", queue=str(bound[1])).build()
-        process.face = bound
+        process.annotations = bound
         return process
 
 
@@ -92,16 +92,16 @@ async def test_a_binding_follows_what_it_refers_to(tmp_path: Path) -> None:
         cache = definitions_of(at)
         await cache.define("default", "process", "shapes", "x", 1, b"{}")
         plain = await cache.bind("default", "x")
-        assert plain.face == ["x", None, None]
+        assert plain.annotations == ["x", None, None]
         assert await cache.bind("default", "x") is plain
         await cache.define("default", "policy", "shapes", "x", 1, b"y")
         await cache.define("default", "policy", "shapes", "y", 1, b"z")
         changed = await cache.bind("default", "x")
-        assert changed.face == ["x", "y", "z"]
+        assert changed.annotations == ["x", "y", "z"]
         assert changed.definition != plain.definition
         await cache.undefine("default", "policy", "x", 1)
         assert (await cache.bind("default", "x")).definition == plain.definition
-        assert (await cache.process(changed.definition)).face == ["x", "y", "z"]
+        assert (await cache.process(changed.definition)).annotations == ["x", "y", "z"]
 
 
 async def test_those_who_bind_together_make_one_row(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ class Constant:
         return self.value
 
 
-class Source:
+class BoundValue:
     """An expression that is one bound value, for example the input of the step at hand."""
 
     __slots__ = ("_get", "reads")

@@ -18,7 +18,7 @@ SMALL_KEPT = 4_096
 LARGE_KEPT = 64
 
 
-def kept(make: Callable[[str], V], large_from: int = LARGE) -> Callable[[str], V]:
+def remembered(make: Callable[[str], V], large_from: int = LARGE) -> Callable[[str], V]:
     """`make`, remembering its latest answers by their source. What it raises is not remembered. `large_from`: characters beyond
     which a source is a large one."""
     small, large = lru_cache(SMALL_KEPT)(make), lru_cache(LARGE_KEPT)(make)

@@ -14,7 +14,7 @@ A template is compiled once per definition version. Each distinct reference is e
 often it occurs; sub-trees without references are shared by all results, so results must not be changed in place.
 
 Invariants: keys are never templated; the result of a value without references is that value. A result is bounded: the
-text of one string, and the JSON text of the whole (`Limits`), so that references to a large value cannot multiply it.
+text of one string, and the JSON text of the whole (`RenderLimits`), so that references to a large value cannot multiply it.
 
 Cost: about 0.3 us a plain reference, plus what its source costs. A reference whose path contains another is parsed again
 for each new path (the 4,096 latest are remembered).
@@ -34,7 +34,7 @@ Getter = Callable[[Any], JSON]
 Builder = Callable[[list[JSON]], JSON]
 
 
-class Limits(NamedTuple):
+class RenderLimits(NamedTuple):
     """What one template may come to."""
 
     text: int = 1_000_000  # characters of one spliced string
@@ -45,7 +45,7 @@ class Limits(NamedTuple):
     nesting: int = 16  # of references in references
 
 
-DEFAULT = Limits()
+DEFAULT = RenderLimits()
 
 
 class Reference(NamedTuple):
@@ -120,7 +120,7 @@ class _Whole:
         self.dynamic = dynamic
 
 
-def compile_template(value: JSON, resolver: Resolver, *, limits: Limits = DEFAULT) -> Expression:
+def compile_template(value: JSON, resolver: Resolver, *, limits: RenderLimits = DEFAULT) -> Expression:
     """Compiles a JSON value with references in it. Raises Invalid when it exceeds a limit; a path that is not one is
     compiled to None, and `lint` tells of it."""
     compiler = _Compiler(resolver, limits)
@@ -133,7 +133,7 @@ def compile_template(value: JSON, resolver: Resolver, *, limits: Limits = DEFAUL
 
 
 class _Compiler:
-    def __init__(self, resolver: Resolver, limits: Limits) -> None:
+    def __init__(self, resolver: Resolver, limits: RenderLimits) -> None:
         self.resolver = resolver
         self.limits = limits
         self.getters: list[Getter] = []
@@ -301,12 +301,12 @@ def _join(pieces: list[str], limit: int) -> str:
     return "".join(pieces)
 
 
-def _parse(text: str, limits: Limits) -> _Parts:
+def _parse(text: str, limits: RenderLimits) -> _Parts:
     """Splits a string into text and references; literal text comes without its escapes."""
     return _scan(text, 0, 0, limits)[0]
 
 
-def _scan(text: str, at: int, nesting: int, limits: Limits) -> tuple[_Parts, int]:
+def _scan(text: str, at: int, nesting: int, limits: RenderLimits) -> tuple[_Parts, int]:
     """The parts from `at` to the brace that closes them (to the end at nesting 0), and where they end: at that brace, or
     -1 when it is missing. Inside brackets, quoted braces are text."""
     if nesting > limits.nesting:
@@ -375,7 +375,7 @@ def _merged(parts: list[str | _Ref]) -> Iterator[str | _Ref]:
         yield pending
 
 
-def references(value: JSON, *, limits: Limits = DEFAULT) -> list[Reference]:
+def references(value: JSON, *, limits: RenderLimits = DEFAULT) -> list[Reference]:
     """Every reference in a value, inner ones after the one they are in. Raises Invalid above a limit."""
     found: list[Reference] = []
     for location, text in strings(value, limits):
@@ -408,7 +408,7 @@ def _collect(location: str, reference: _Ref, found: list[Reference]) -> None:
             _collect(location, part, found)
 
 
-def lint(value: JSON, *, limits: Limits = DEFAULT) -> list[Problem]:
+def lint(value: JSON, *, limits: RenderLimits = DEFAULT) -> list[Problem]:
     """What is wrong with the references of a value, without evaluating it. A limit that is exceeded is a problem too."""
     found: list[Problem] = []
     try:
@@ -456,7 +456,7 @@ def _lint_reference(location: str, reference: _Ref, found: list[Problem]) -> Non
         found.append(Problem(location, reference.text, problem))
 
 
-def strings(value: JSON, limits: Limits = DEFAULT) -> Iterator[tuple[str, str]]:
+def strings(value: JSON, limits: RenderLimits = DEFAULT) -> Iterator[tuple[str, str]]:
     """The strings of a value that may hold references, each with its location. Raises Invalid above a limit."""
     stack: list[tuple[str, JSON, int]] = [("", value, 0)]
     nodes = 0

@@ -6,7 +6,7 @@ It reads nothing but its arguments and changes nothing: the answer is a delta wi
 or the keys of facts that are missing, with which the caller comes again. It may be called several times for one signal, so it
 counts nothing, looks at no clock and makes no ids. The same facts, signal and time give the same answer, byte for byte.
 
-A call takes the signal to a `Turn`, whose agenda then runs empty: tokens enter nodes, leave them, are counted out of scopes;
+A call takes the signal to a `Draft`, whose agenda then runs empty: tokens enter nodes, leave them, are counted out of scopes;
 failures climb. After FUEL activations the rest parks and a `Resume` effect asks for a Continue, so no call is long.
 """
 
@@ -18,18 +18,29 @@ from typing import Any
 
 from pelton.errors import Code
 from pelton.kernel.machine import operator
-from pelton.kernel.machine.draft import Broken, Emptied, Failed, Lost, Parked, Refusal, Spawn, StepFailure, Token, Turn
-from pelton.kernel.machine.failures import broken, fail, lose
-from pelton.kernel.machine.lifecycle import begin, complete, end_run
+from pelton.kernel.machine.draft import (
+    Draft,
+    FailureEscaped,
+    Refusal,
+    RowDropped,
+    ScopeEmptied,
+    Spawn,
+    StepFailed,
+    StepFailure,
+    ThreadParked,
+    Token,
+)
+from pelton.kernel.machine.failures import drop_row, escape, fail
+from pelton.kernel.machine.lifecycle import complete, end_run, start_run
 from pelton.kernel.machine.nodes import enter
-from pelton.kernel.machine.records import close_book, count
+from pelton.kernel.machine.records import apply_count, settle_record
 from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind import revive, rewind
-from pelton.kernel.machine.scopes import emptied
-from pelton.kernel.machine.threads import parked, start_thread, thread_over
+from pelton.kernel.machine.scopes import scope_emptied
+from pelton.kernel.machine.threads import end_thread, settle_halt, start_thread
 from pelton.kernel.machine.waits import look_at_conditions
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import Facts, Missing
+from pelton.kernel.model.reads import Missing, RunReads
 from pelton.kernel.model.signals import (
     Amend,
     AnySignal,
@@ -40,13 +51,13 @@ from pelton.kernel.model.signals import (
     Count,
     EventArrived,
     Extend,
-    HurryUp,
     Merge,
     Pause,
     Report,
     Resume,
     Retire,
     Rewind,
+    RunNow,
     SetVars,
     Skip,
     Start,
@@ -58,7 +69,7 @@ from pelton.kernel.model.signals import (
 from pelton.kernel.model.state import Failure, RunStatus, StepStatus, ThreadStatus
 from pelton.kernel.model.transition import Need, Note, Refused, Transition
 
-HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     Report: report,
     Extend: operator.extend,
     EventArrived: operator.event,
@@ -66,53 +77,53 @@ HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     Merge: operator.merge,
     Amend: operator.amend,
     Retire: operator.retire,
-    Count: count,
+    Count: apply_count,
     TimerFired: operator.timer,
     ChildEnded: operator.child_ended,
     ChildReopened: revive,
     ChildReplied: operator.child_replied,
-    Continue: operator.carry_on,
+    Continue: operator.continue_after_fuel,
     Pause: operator.pause,
-    Resume: operator.go_on,
+    Resume: operator.resume_run,
     Terminate: operator.terminate,
     Rewind: rewind,
     Skip: operator.skip,
     SetVars: operator.set_vars,
     Upgrade: operator.upgrade,
-    HurryUp: operator.hurry_up,
+    RunNow: operator.run_now,
 }
 MOST_KEYS = 5_000  # asked for at once
 MOST_LOOKS = 64  # rounds in which written variables may make conditions true that write variables
 
 
-def advance(process: Process, facts: Facts, signal: AnySignal, now: int) -> Transition | Refused | Need:
+def advance(process: Process, reads: RunReads, signal: AnySignal, now: int) -> Transition | Refused | Need:
     """The transition that a signal causes. A tolerant signal that cannot be applied gives a transition with a Note alone."""
     try:
         if isinstance(signal, Start):
-            turn = begin(process, facts, signal, now)
+            draft = start_run(process, reads, signal, now)
             if signal.trigger is not None:
-                drain(turn)
-                operator.fire_trigger(turn, signal.trigger)
+                drain(draft)
+                operator.fire_trigger(draft, signal.trigger)
         else:
-            head = facts.head()
+            head = reads.head()
             if head is None:
                 raise Refusal(Code.NOT_FOUND, "there is no such run")
-            turn = Turn(process, facts, copy(head), now)
-            HANDLERS[type(signal)](turn, signal)
-        drain(turn)
-        if turn.book is not None or turn.created:
-            close_book(turn)
-        return turn.transition()
+            draft = Draft(process, reads, copy(head), now)
+            HANDLERS[type(signal)](draft, signal)
+        drain(draft)
+        if draft.record_change is not None or draft.created:
+            settle_record(draft)
+        return draft.transition()
     except Missing as missing:
         return Need(missing.keys)
     except StepFailure as failure:
-        return refuse(facts, signal, Code.EXPRESSION, failure.failure.message, [], now)
+        return refuse(reads, signal, Code.EXPRESSION, failure.failure.message, [], now)
     except Refusal as refusal:
-        return refuse(facts, signal, refusal.code, refusal.detail, refusal.trace, now)
+        return refuse(reads, signal, refusal.code, refusal.detail, refusal.trace, now)
 
 
-def refuse(facts: Facts, signal: AnySignal, code: Code, detail: str, trace: list[Any], now: int) -> Transition | Refused:
-    head = facts.head()
+def refuse(reads: RunReads, signal: AnySignal, code: Code, detail: str, trace: list[Any], now: int) -> Transition | Refused:
+    head = reads.head()
     if signal.strict or head is None:
         return Refused(code, detail, trace)
     # The revision rises all the same: a decision that was made by looking at other runs must not be made twice side by side.
@@ -121,25 +132,25 @@ def refuse(facts: Facts, signal: AnySignal, code: Code, detail: str, trace: list
     return Transition(head, effects=[Note(code, detail)])
 
 
-def drain(turn: Turn) -> None:
+def drain(draft: Draft) -> None:
     """Runs the agenda empty, then ends the run when its last token is gone."""
     looks = 0
     written = 0
     while True:
-        run_agenda(turn)
-        if not turn.process.conditions or len(turn.variables) == written or looks >= MOST_LOOKS:
+        run_worklist(draft)
+        if not draft.process.conditions or len(draft.variables) == written or looks >= MOST_LOOKS:
             break
-        written = len(turn.variables)
+        written = len(draft.variables)
         looks += 1
-        look_at_conditions(turn)
-        if not turn.agenda:
+        look_at_conditions(draft)
+        if not draft.worklist:
             break
-    head = turn.head
+    head = draft.head
     if head.open == 0 and head.status in (RunStatus.RUNNING, RunStatus.PAUSED):
-        complete(turn)
+        complete(draft)
 
 
-def run_agenda(turn: Turn) -> None:
+def run_worklist(draft: Draft) -> None:
     """Runs the agenda empty. Where a fact is missing the rest is tried all the same: what is missing is asked for at once.
 
     What such a trial comes to means nothing, its errors included: the turn is dropped.
@@ -147,11 +158,11 @@ def run_agenda(turn: Turn) -> None:
     missing: list[Any] = []
     while True:
         try:
-            run_items(turn)
+            run_items(draft)
             break
         except Missing as more:
             missing += more.keys
-            if len(missing) > MOST_KEYS or turn.stranded:
+            if len(missing) > MOST_KEYS or draft.stranded:
                 break
         except Exception:
             if not missing:
@@ -161,56 +172,56 @@ def run_agenda(turn: Turn) -> None:
         raise Missing(*dict.fromkeys(missing))
 
 
-def run_items(turn: Turn) -> None:
-    agenda = turn.agenda
-    while agenda:
-        if turn.fuel <= 0:
-            if turn.process.out_of_fuel == "fail":
+def run_items(draft: Draft) -> None:
+    worklist = draft.worklist
+    while worklist:
+        if draft.fuel <= 0:
+            if draft.process.out_of_fuel == "fail":
                 reason = "too many steps followed one another without a wait"
-                end_run(turn, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))
+                end_run(draft, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))
                 return
-            turn.strand()
-            if not agenda:
+            draft.strand()
+            if not worklist:
                 return
-        item = agenda.popleft()
+        item = worklist.popleft()
         if type(item) is Token:
-            if turn.process.most_transitions and circles(turn, item.node):
+            if draft.process.most_transitions and circles(draft, item.node):
                 return
-            enter(turn, item)
+            enter(draft, item)
         else:
-            follow(turn, item)
+            follow(draft, item)
 
 
-def circles(turn: Turn, node: str) -> bool:
+def circles(draft: Draft, node: str) -> bool:
     """Counts that a token enters a node. Once too often without a wait in between, the run fails: True."""
-    visits = turn.visits[node] = turn.visits.get(node, 0) + 1
-    most = turn.process.most_transitions
+    visits = draft.visits[node] = draft.visits.get(node, 0) + 1
+    most = draft.process.most_transitions
     if visits <= most:
         return False
     reason = f"{node!r} was entered more than {most} times without a wait"
-    end_run(turn, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))
+    end_run(draft, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))
     return True
 
 
-def follow(turn: Turn, item: Any) -> None:
+def follow(draft: Draft, item: Any) -> None:
     try:
-        if isinstance(item, Failed):
-            fail(turn, item)
-        elif isinstance(item, Emptied):
+        if isinstance(item, StepFailed):
+            fail(draft, item)
+        elif isinstance(item, ScopeEmptied):
             if item.scope > 0:
-                emptied(turn, item.scope)
+                scope_emptied(draft, item.scope)
             else:
-                thread_over(turn, -item.scope)
-        elif isinstance(item, Broken):
-            broken(turn, item)
-        elif isinstance(item, Parked):
-            parked(turn, item)
-        elif isinstance(item, Lost):
-            lose(turn, item)
+                end_thread(draft, -item.scope)
+        elif isinstance(item, FailureEscaped):
+            escape(draft, item)
+        elif isinstance(item, ThreadParked):
+            settle_halt(draft, item)
+        elif isinstance(item, RowDropped):
+            drop_row(draft, item)
         elif isinstance(item, Spawn):
-            above = turn.thread(item.parent)
+            above = draft.thread(item.parent)
             if above is None or above.status < ThreadStatus.COMPLETED:
-                start_thread(turn, item.entry, item.parent, 0, variables=item.variables)
+                start_thread(draft, item.entry, item.parent, 0, variables=item.variables)
     except StepFailure as error:
         # Nothing is left that could fail in place of this: the run does.
-        turn.agenda.append(Broken(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))
+        draft.worklist.append(FailureEscaped(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))

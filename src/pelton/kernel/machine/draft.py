@@ -14,9 +14,18 @@ from typing import Any, NamedTuple
 
 from pelton.errors import Code
 from pelton.kernel.model.process import Fragment, Node, Process
-from pelton.kernel.model.reads import Facts, FragmentKey, NewestBelowKey, OpenKey
+from pelton.kernel.model.reads import FragmentKey, NewestBelowKey, OpenKey, RunReads
 from pelton.kernel.model.state import Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
-from pelton.kernel.model.transition import UNSET, Book, ClearTimers, CloseWaitKeys, Effect, Fact, Resume, Transition
+from pelton.kernel.model.transition import (
+    UNSET,
+    Announcement,
+    ClearTimers,
+    CloseCorrelations,
+    ContinueLater,
+    Effect,
+    RecordChange,
+    Transition,
+)
 
 FUEL = 512  # activations in one transition; the rest follows in the next commit
 
@@ -51,13 +60,13 @@ class Token(NamedTuple):
     branch: int = 0  # fork: the next branch to open, when fuel ran out in between
 
 
-class Emptied(NamedTuple):
+class ScopeEmptied(NamedTuple):
     """The last token of an owner (as Token.scope; never 0) is gone."""
 
     scope: int
 
 
-class Broken(NamedTuple):
+class FailureEscaped(NamedTuple):
     """A failure reaches the owner `scope` (as Token.scope; 0 = the run). `n`: the step that failed."""
 
     scope: int
@@ -67,7 +76,7 @@ class Broken(NamedTuple):
     status: int
 
 
-class Failed(NamedTuple):
+class StepFailed(NamedTuple):
     """An open row has failed; whether it is tried again, and what follows, is still to be seen."""
 
     n: int
@@ -76,7 +85,7 @@ class Failed(NamedTuple):
     output: Any = None
 
 
-class Parked(NamedTuple):
+class ThreadParked(NamedTuple):
     """A token of a halting thread has parked: perhaps the thread stands still now."""
 
     thread: int
@@ -90,14 +99,14 @@ class Spawn(NamedTuple):
     variables: dict[str, Any]
 
 
-class Lost(NamedTuple):
+class RowDropped(NamedTuple):
     """An open row is not wanted any more: it goes, with all that is inside it."""
 
     n: int
     reason: str
 
 
-Item = Token | Emptied | Broken | Failed | Parked | Spawn | Lost
+Item = Token | ScopeEmptied | FailureEscaped | StepFailed | ThreadParked | Spawn | RowDropped
 
 
 class StepFailure(Exception):
@@ -118,19 +127,16 @@ class Refusal(Exception):
         self.trace = trace or []
 
 
-class Turn:
+class Draft:
     __slots__ = (
         "acquisitions",
-        "agenda",
-        "book",
+        "all_rows_read",
+        "all_threads_read",
         "closed",
         "created",
         "cut",
         "effects",
         "ended",
-        "every_open",
-        "every_thread",
-        "facts",
         "first",
         "first_thread",
         "fragments",
@@ -145,6 +151,8 @@ class Turn:
         "open_rows",
         "places",
         "process",
+        "reads",
+        "record_change",
         "reopened",
         "reuse",
         "stranded",
@@ -152,19 +160,20 @@ class Turn:
         "threads",
         "variables",
         "visits",
+        "worklist",
     )
 
-    def __init__(self, process: Process, facts: Facts, head: Run, now: int, created: bool = False) -> None:
+    def __init__(self, process: Process, reads: RunReads, head: Run, now: int, created: bool = False) -> None:
         self.process = process
-        self.facts = facts
+        self.reads = reads
         self.head = head
         self.first = head.next_n  # numbers from here on are given out in this turn: the store knows nothing of them
         self.first_thread = head.threads  # likewise
-        self.every_open: dict[int, OpenStep] | None = None  # all that the store has, once it was asked for all
-        self.every_thread: dict[int, Thread] | None = None
+        self.all_rows_read: dict[int, OpenStep] | None = None  # all that the store has, once it was asked for all
+        self.all_threads_read: dict[int, Thread] | None = None
         self.now = now
         self.created = created
-        self.agenda: deque[Item] = deque()
+        self.worklist: deque[Item] = deque()
         self.open_rows: dict[int, OpenStep] = {}  # new or changed, still open
         self.known: set[int] = set()  # of those: the ones that the store has already
         self.closed: set[int] = set()  # rows of the store that go
@@ -185,7 +194,7 @@ class Turn:
         self.given: Any = None  # and this input, when there is one
         self.last: Step | None = None  # the step that ended last
         self.stranded = False  # fuel ran out
-        self.book: Book | None = None  # what became of the run's record
+        self.record_change: RecordChange | None = None  # what became of the run's record
         self.moment: Moment | None = None  # when and by whom, where somebody has said so
 
     # ---- reading
@@ -196,7 +205,7 @@ class Turn:
             return row
         if n in self.closed or self.created or n >= self.first or (self.cut and n > 0):
             return None
-        return self.facts.open(n) if self.every_open is None else self.every_open.get(n)
+        return self.reads.open(n) if self.all_rows_read is None else self.all_rows_read.get(n)
 
     def edit(self, row: OpenStep) -> OpenStep:
         """A copy of the row that may be changed; the same one for the rest of the turn."""
@@ -218,7 +227,7 @@ class Turn:
         if self.created or (mine is not None and mine.n >= self.first):
             return mine
         found: OpenStep | Step | None
-        found = self.facts.answer(NewestBelowKey(slot, self.cut)) if self.cut else self.facts.newest(slot)
+        found = self.reads.answer(NewestBelowKey(slot, self.cut)) if self.cut else self.reads.newest(slot)
         # What was touched here may be an older row of the slot than one that the store has.
         if mine is None or (found is not None and found.n > mine.n):
             return found
@@ -231,7 +240,7 @@ class Turn:
             return mine
         if self.created or scope >= self.first or -scope >= self.first_thread:
             return None
-        return self.survivors.get((slot, scope, it)) if self.cut else self.facts.at(slot, scope, it)
+        return self.survivors.get((slot, scope, it)) if self.cut else self.reads.at(slot, scope, it)
 
     def of_iteration(self, slot: str, it: int) -> OpenStep | Step | None:
         """The newest step of a slot in iteration `it` of any scope, among those touched here."""
@@ -244,16 +253,16 @@ class Turn:
             return row
         if n in self.closed or n in self.reopened or n >= self.first or (self.cut and n >= self.cut):
             return None
-        row = self.every_open.get(n) if self.every_open is not None else None
-        return row or self.facts.step(n)
+        row = self.all_rows_read.get(n) if self.all_rows_read is not None else None
+        return row or self.reads.step(n)
 
     def all_open(self) -> list[OpenStep]:
         """Every open row, parked ones included, by number. Costs as many reads as the run has open rows."""
         if self.created or self.cut:
             return [self.open_rows[n] for n in sorted(self.open_rows)]
-        if self.every_open is None:
-            self.every_open = {row.n: row for row in self.facts.answer(OpenKey())}
-        rows = {n: row for n, row in self.every_open.items() if n not in self.closed}
+        if self.all_rows_read is None:
+            self.all_rows_read = {row.n: row for row in self.reads.answer(OpenKey())}
+        rows = {n: row for n, row in self.all_rows_read.items() if n not in self.closed}
         rows.update(self.open_rows)
         return [rows[n] for n in sorted(rows)]
 
@@ -261,7 +270,7 @@ class Turn:
         mine = self.threads.get(no)
         if mine is not None or self.created or no >= self.first_thread or not self.head.flags & THREADED:
             return mine
-        return self.facts.thread(no) if self.every_thread is None else self.every_thread.get(no)
+        return self.reads.thread(no) if self.all_threads_read is None else self.all_threads_read.get(no)
 
     def edit_thread(self, no: int) -> Thread:
         mine = self.threads.get(no)
@@ -298,7 +307,7 @@ class Turn:
             self.fragments = {}
             make = self.process.fragment
             if make is not None and not self.created and self.head.flags & FRAGMENTS:
-                for _, fork, value in self.facts.answer(FragmentKey()):
+                for _, fork, value in self.reads.answer(FragmentKey()):
                     self.fragments[fork] = make(fork, value)
         return self.fragments
 
@@ -318,7 +327,7 @@ class Turn:
                 if value is not UNSET:
                     return [value]
             elif not self.created and no < self.first_thread:
-                found = self.facts.var(no, name)
+                found = self.reads.var(no, name)
                 if found is not None:
                     return found
             if no <= 0:
@@ -327,7 +336,7 @@ class Turn:
             no = above.parent if above is not None else 0
 
     def stored(self, no: int, name: str) -> bool:
-        return not self.created and no < self.first_thread and self.facts.var(no, name) is not None
+        return not self.created and no < self.first_thread and self.reads.var(no, name) is not None
 
     def set_var(self, thread: int, name: str, value: Any) -> None:
         """Sets the variable where it is declared, seen from a thread upwards; else in the root thread."""
@@ -369,7 +378,7 @@ class Turn:
         if row.bits & Bit.TIMED:
             self.effects.append(ClearTimers(row.n))
         if row.bits & Bit.KEYED:
-            self.effects.append(CloseWaitKeys(row.n))
+            self.effects.append(CloseCorrelations(row.n))
 
     def end(self, row: OpenStep, status: StepStatus, output: Any, reason: str = "", failure: str = "", bits: int = 0) -> Step:
         """An open row becomes an ended step."""
@@ -441,25 +450,25 @@ class Turn:
 
     def forget(self, gone: Callable[[Token], bool]) -> None:
         """Tokens on their way into what is taken back go with it."""
-        items = [item for item in self.agenda if not (isinstance(item, Token) and gone(item))]
-        self.agenda.clear()
-        self.agenda.extend(items)
+        items = [item for item in self.worklist if not (isinstance(item, Token) and gone(item))]
+        self.worklist.clear()
+        self.worklist.extend(items)
 
     def strand(self) -> None:
         """Fuel has run out: what is on the agenda is parked, and a Continue is asked for."""
-        rest = [item for item in self.agenda if isinstance(item, Token)]
-        others = [item for item in self.agenda if not isinstance(item, Token)]
-        self.agenda.clear()
-        self.agenda.extend(others)
+        rest = [item for item in self.worklist if isinstance(item, Token)]
+        others = [item for item in self.worklist if not isinstance(item, Token)]
+        self.worklist.clear()
+        self.worklist.extend(others)
         for token in rest:
             self.park(token)
-        self.come_again()
+        self.ask_to_continue()
 
-    def come_again(self) -> None:
+    def ask_to_continue(self) -> None:
         """Asks for a Continue, in the next commit."""
         if not self.stranded:
             self.stranded = True
-            self.effects.append(Resume())
+            self.effects.append(ContinueLater())
 
     def grow(self, scope: int, by: int = 1) -> None:
         """Counts tokens into (or out of) an owner."""
@@ -470,8 +479,8 @@ class Turn:
         elif scope < 0:
             self.edit_thread(-scope).open += by
 
-    def fact(self, kind: str, n: int, data: Any = None) -> None:
-        self.effects.append(Fact(kind, n, data))
+    def announce(self, kind: str, n: int, data: Any = None) -> None:
+        self.effects.append(Announcement(kind, n, data))
 
     def transition(self) -> Transition:
         head = self.head
@@ -492,5 +501,5 @@ class Turn:
             [(no, name, value) for (no, name), value in self.variables.items()],
             self.acquisitions,
             self.effects,
-            self.book,
+            self.record_change,
         )

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.kernel.machine.draft import Broken, Emptied, Failed, Lost, Parked, StepFailure, Token, Turn
+from pelton.kernel.machine.draft import (
+    Draft,
+    FailureEscaped,
+    RowDropped,
+    ScopeEmptied,
+    StepFailed,
+    StepFailure,
+    ThreadParked,
+    Token,
+)
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.model.process import Assignment, Edge, Join, Node
 from pelton.kernel.model.reads import Missing
@@ -24,12 +33,12 @@ def holds(value: Any) -> bool:
     return isinstance(value, int | float) and value > 0
 
 
-def fresh(turn: Turn, token: Token, node: Node, state: State) -> OpenStep:
+def fresh(draft: Draft, token: Token, node: Node, state: State) -> OpenStep:
     """A numbered row for a token that enters a node. Not open yet."""
-    now = turn.now
+    now = draft.now
     return OpenStep(
-        turn.head.key,
-        turn.number(),
+        draft.head.key,
+        draft.number(),
         node.name,
         state,
         token.scope,
@@ -43,11 +52,11 @@ def fresh(turn: Turn, token: Token, node: Node, state: State) -> OpenStep:
     )
 
 
-def assign(turn: Turn, assigns: tuple[Assignment, ...], scene: Scene) -> None:
+def assign(draft: Draft, assigns: tuple[Assignment, ...], scene: Scene) -> None:
     """All or none: every value is computed before the first is set."""
     values = [(change.name, evaluate(change.value, scene)) for change in assigns]
     for name, value in values:
-        turn.set_var(scene.thread, name, value)
+        draft.set_var(scene.thread, name, value)
 
 
 def choose(node: Node, scene: Scene) -> Edge | None:
@@ -57,72 +66,72 @@ def choose(node: Node, scene: Scene) -> Edge | None:
     return None
 
 
-def leave(turn: Turn, node: Node, row: OpenStep | Step | Token, *, to: str | None = None, skip_assigns: bool = False) -> None:
+def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | None = None, skip_assigns: bool = False) -> None:
     """The token that was at `node` goes on: to the first open edge's target, or to `to`; it parks while its thread is halted."""
     place = Token(node.name if to is None else to, row.thread, row.scope, row.it)
-    if turn.halted(row.thread):
+    if draft.halted(row.thread):
         bits = (Bit.VIA_LEAVE | (Bit.SKIPS_ASSIGNS if skip_assigns else 0)) if to is None else 0
         if to == "":
-            retire(turn, row.scope)
+            retire_token(draft, row.scope)
         else:
-            turn.park(place, int(bits))
-        thread = turn.thread(row.thread)
+            draft.park(place, int(bits))
+        thread = draft.thread(row.thread)
         if thread is not None and thread.status == ThreadStatus.HALTING:
-            turn.agenda.append(Parked(row.thread))
+            draft.worklist.append(ThreadParked(row.thread))
         return
     if to is None:
         step = None if isinstance(row, Token) else row
-        scene = Scene(turn, step, step.output if step is not None else None, row.thread)
+        scene = Scene(draft, step, step.output if step is not None else None, row.thread)
         edge = choose(node, scene)
         if edge is not None and edge.assigns and not skip_assigns:
-            assign(turn, edge.assigns, scene)
+            assign(draft, edge.assigns, scene)
         to = edge.to if edge is not None else ""
     if to:
-        turn.agenda.append(place._replace(node=to))
+        draft.worklist.append(place._replace(node=to))
     else:
-        retire(turn, row.scope)
+        retire_token(draft, row.scope)
 
 
-def retire(turn: Turn, scope: int) -> None:
+def retire_token(draft: Draft, scope: int) -> None:
     """A token has come to its end and is counted out of its owner."""
     if scope == 0:
         return
-    turn.grow(scope, -1)
+    draft.grow(scope, -1)
     if scope > 0:
-        row = turn.open(scope)
+        row = draft.open(scope)
         if row is not None and row.left == 0:
-            turn.agenda.append(Emptied(scope))
+            draft.worklist.append(ScopeEmptied(scope))
     else:
-        thread = turn.thread(-scope)
+        thread = draft.thread(-scope)
         if thread is not None and thread.open == 0 and thread.status < ThreadStatus.COMPLETED:
-            turn.agenda.append(Emptied(scope))
+            draft.worklist.append(ScopeEmptied(scope))
 
 
 def finish(
-    turn: Turn, row: OpenStep, output: Any, status: StepStatus = StepStatus.COMPLETED, reason: str = "", to: str | None = None
+    draft: Draft, row: OpenStep, output: Any, status: StepStatus = StepStatus.COMPLETED, reason: str = "", to: str | None = None
 ) -> Step:
     """A step has ended well (or is treated so): joins hear of it and its token goes on."""
-    node = turn.node(row.slot)
-    step = turn.end(row, status, output, reason)
-    settle(turn, step)
+    node = draft.node(row.slot)
+    step = draft.end(row, status, output, reason)
+    settle(draft, step)
     try:
-        leave(turn, node, step, to=to)
+        leave(draft, node, step, to=to)
     except StepFailure as error:
         # The way on cannot be found: a guard or an assignment failed. What owns the step is broken by it.
-        turn.agenda.append(Broken(step.scope, step.thread, error.failure, step.n, int(StepStatus.FAILED_FOR_GOOD)))
+        draft.worklist.append(FailureEscaped(step.scope, step.thread, error.failure, step.n, int(StepStatus.FAILED_FOR_GOOD)))
     return step
 
 
 # ---- joins
 
 
-def look(turn: Turn, places: list[tuple[str, int, int]]) -> list[OpenStep | Step | None]:
+def steps_at(draft: Draft, places: list[tuple[str, int, int]]) -> list[OpenStep | Step | None]:
     """Many slots at once: what is missing is asked for in one need."""
     found: list[OpenStep | Step | None] = []
     missing: list[Any] = []
     for slot, scope, it in places:
         try:
-            found.append(turn.at(slot, scope, it))
+            found.append(draft.at(slot, scope, it))
         except Missing as more:
             missing += more.keys
     if missing:
@@ -130,16 +139,16 @@ def look(turn: Turn, places: list[tuple[str, int, int]]) -> list[OpenStep | Step
     return found
 
 
-def awaited(turn: Turn, join: Join) -> tuple[str, ...]:
+def awaited(draft: Draft, join: Join) -> tuple[str, ...]:
     """The slots that a join waits for: its own, or those of the fragment that was made for it."""
-    if turn.head.flags:
-        for fragment in turn.all_fragments().values():
+    if draft.head.flags:
+        for fragment in draft.all_fragments().values():
             if join.name in fragment.joins:
                 return fragment.joins[join.name]
     return join.on
 
 
-def verdict_bits(step: Step) -> int:
+def outcome_bits(step: Step) -> int:
     if step.status == StepStatus.COMPLETED_WITH_ERRORS:
         return int(Bit.OPTIONAL_FAILED)
     if step.bits & Bit.HANDLED:
@@ -147,50 +156,50 @@ def verdict_bits(step: Step) -> int:
     return 0 if StepStatus(step.status).successful else int(Bit.DEFERRED_FAILED)
 
 
-def settle(turn: Turn, step: Step) -> None:
+def settle(draft: Draft, step: Step) -> None:
     """A step has ended for good: the joins that await its slot, in its own scope and iteration, are counted down."""
-    for name in turn.joins_of(step.slot):
-        row = turn.at(name, step.scope, step.it)
+    for name in draft.joins_of(step.slot):
+        row = draft.at(name, step.scope, step.it)
         if isinstance(row, OpenStep) and row.state == State.JOIN and row.left > 0:
-            row = turn.edit(row)
+            row = draft.edit(row)
             row.left -= 1
-            row.bits |= verdict_bits(step)
+            row.bits |= outcome_bits(step)
             if row.left == 0:
-                complete_join(turn, row)
+                complete_join(draft, row)
 
 
-def complete_join(turn: Turn, row: OpenStep) -> None:
-    node = turn.node(row.slot)
+def complete_join(draft: Draft, row: OpenStep) -> None:
+    node = draft.node(row.slot)
     assert isinstance(node, Join)
     if node.losers == "halt" and node.rule != "all":
-        for other in look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)]):
+        for other in steps_at(draft, [(slot, row.scope, row.it) for slot in awaited(draft, node)]):
             if isinstance(other, OpenStep):
-                turn.agenda.append(Lost(other.n, "lost to another branch"))
+                draft.worklist.append(RowDropped(other.n, "lost to another branch"))
     if row.bits & Bit.DEFERRED_FAILED:
-        steps = look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)])
+        steps = steps_at(draft, [(slot, row.scope, row.it) for slot in awaited(draft, node)])
         reasons = [text for step in steps if (text := reason_of(step))]
         failure = Failure("join", "technical", ", ".join(reasons), None, False)
-        turn.agenda.append(Failed(row.n, failure, int(StepStatus.FAILED)))
+        draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.FAILED)))
         return
     forgiven = row.bits & Bit.OPTIONAL_FAILED
-    finish(turn, row, None, StepStatus.COMPLETED_WITH_ERRORS if forgiven else StepStatus.COMPLETED)
+    finish(draft, row, None, StepStatus.COMPLETED_WITH_ERRORS if forgiven else StepStatus.COMPLETED)
 
 
 def reason_of(step: OpenStep | Step | None) -> str:
     return step.reason if isinstance(step, Step) and not StepStatus(step.status).successful else ""
 
 
-def count_join(turn: Turn, node: Join, row: OpenStep) -> None:
+def count_join(draft: Draft, node: Join, row: OpenStep) -> None:
     """Sets what a join that opens still waits for; completes it when that is nothing."""
-    slots = awaited(turn, node)
+    slots = awaited(draft, node)
     ended = 0
-    for step in look(turn, [(slot, row.scope, row.it) for slot in slots]):
+    for step in steps_at(draft, [(slot, row.scope, row.it) for slot in slots]):
         if isinstance(step, Step) and not step.bits & Bit.RETRIED:
             ended += 1
-            row.bits |= verdict_bits(step)
+            row.bits |= outcome_bits(step)
     row.left = needed(node, len(slots), ended)
     if row.left == 0:
-        complete_join(turn, row)
+        complete_join(draft, row)
 
 
 def needed(node: Join, total: int, ended: int) -> int:
@@ -204,13 +213,13 @@ def needed(node: Join, total: int, ended: int) -> int:
 # ---- taking back
 
 
-def cancel(turn: Turn, row: OpenStep, reason: str) -> None:
+def cancel(draft: Draft, row: OpenStep, reason: str) -> None:
     """An open row ends without having come to anything. Its token is not counted out of its owner."""
     if row.state == State.PARKED:
-        turn.close(row)
+        draft.close(row)
         return
     calls_run = row.state == State.CALL and not row.bits & Bit.THREAD
-    turn.effects.append(Withdraw(row.n, row.child if calls_run else 0))
+    draft.effects.append(Withdraw(row.n, row.child if calls_run else 0))
     if calls_run and row.child:
-        turn.effects.append(SignalRun(row.child, Terminate(reason=reason, by_parent=True, strict=False)))
-    turn.end(row, StepStatus.CANCELED, row.output, reason)
+        draft.effects.append(SignalRun(row.child, Terminate(reason=reason, by_parent=True, strict=False)))
+    draft.end(row, StepStatus.CANCELED, row.output, reason)

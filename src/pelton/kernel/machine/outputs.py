@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.kernel.machine.draft import StepFailure, Turn
-from pelton.kernel.machine.flow import awaited, look
+from pelton.kernel.machine.draft import Draft, StepFailure
+from pelton.kernel.machine.flow import awaited, steps_at
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.model.process import Join, Process, Scope, targets
 from pelton.kernel.model.state import OpenStep, State, Step
@@ -16,54 +16,54 @@ from pelton.kernel.model.state import OpenStep, State, Step
 MOST = 10_000
 
 
-def output_of(turn: Turn, row: OpenStep | Step) -> Any:
+def output_of(draft: Draft, row: OpenStep | Step) -> Any:
     """The output of any step."""
     if row.state == State.JOIN:
-        return join_output(turn, row)
+        return join_output(draft, row)
     if row.state == State.SCOPE:
-        return scope_output(turn, row)
+        return scope_output(draft, row)
     return row.output
 
 
-def join_output(turn: Turn, row: OpenStep | Step) -> dict[str, Any]:
+def join_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
     """What each awaited step left behind; those that left nothing are not in it."""
-    node = turn.node(row.slot)
+    node = draft.node(row.slot)
     output: dict[str, Any] = {}
     if not isinstance(node, Join):
         return output
     for slot, step in zip(
-        awaited(turn, node), look(turn, [(slot, row.scope, row.it) for slot in awaited(turn, node)]), strict=True
+        awaited(draft, node), steps_at(draft, [(slot, row.scope, row.it) for slot in awaited(draft, node)]), strict=True
     ):
         if step is not None:
-            value = output_of(turn, step)
+            value = output_of(draft, step)
             if value:
                 output[slot] = value
     return output
 
 
-def scope_output(turn: Turn, row: OpenStep | Step) -> dict[str, Any]:
+def scope_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
     """{"iteration": k, "1": {slot: output}, ...}; what `keep_last` dropped is not in it."""
-    slots = body_slots(turn.process, row.slot)
+    slots = body_slots(draft.process, row.slot)
     output: dict[str, Any] = {"iteration": row.k}
     try:
-        keep = kept_iterations(turn, row)
+        keep = kept_iterations(draft, row)
     except StepFailure:
         keep = 0  # nothing was dropped either
     first = max(1, row.k - MOST // max(len(slots), 1), row.k - keep + 1 if keep else 1)
     for it in range(first, row.k + 1):
-        found = look(turn, [(slot, row.n, it) for slot in slots])
-        members = {slot: output_of(turn, step) for slot, step in zip(slots, found, strict=True) if step is not None}
+        found = steps_at(draft, [(slot, row.n, it) for slot in slots])
+        members = {slot: output_of(draft, step) for slot, step in zip(slots, found, strict=True) if step is not None}
         if members:
             output[str(it)] = members
     return output
 
 
-def kept_iterations(turn: Turn, row: OpenStep | Step) -> int:
+def kept_iterations(draft: Draft, row: OpenStep | Step) -> int:
     """How many of a scope's newest iterations are kept; 0 = all. Raises StepFailure for an error of the author."""
-    node = turn.node(row.slot)
+    node = draft.node(row.slot)
     if not isinstance(node, Scope) or node.keep_last is None:
         return 0
-    keep = evaluate(node.keep_last, Scene(turn, row, row.input, row.thread, row.k))
+    keep = evaluate(node.keep_last, Scene(draft, row, row.input, row.thread, row.k))
     return keep if isinstance(keep, int) and keep > 0 else 0
 
 

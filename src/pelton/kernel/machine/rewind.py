@@ -15,10 +15,10 @@ from copy import copy
 from msgspec import to_builtins
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Emptied, Refusal, Token, Turn
-from pelton.kernel.machine.flow import awaited, count_join, leave, look, needed
+from pelton.kernel.machine.draft import Draft, Refusal, ScopeEmptied, Token
+from pelton.kernel.machine.flow import awaited, count_join, leave, needed, steps_at
 from pelton.kernel.machine.lifecycle import enter_root, set_deadline
-from pelton.kernel.machine.records import current
+from pelton.kernel.machine.records import current_record
 from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Node, Raise, targets
 from pelton.kernel.model.reads import EndedKey, ProcessKey
 from pelton.kernel.model.signals import ChildReopened, Rewind
@@ -31,45 +31,45 @@ DEALT_WITH = int(Bit.RETRIED | Bit.HANDLED)
 BAD = (StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT, StepStatus.CANCELED)
 
 
-def rewind(turn: Turn, signal: Rewind) -> None:
-    head = turn.head
+def rewind(draft: Draft, signal: Rewind) -> None:
+    head = draft.head
     if head.status < RunStatus.COMPLETED:
         raise Refusal(Code.NOT_ENDED, f"the run is still {RunStatus(head.status).name.lower()}")
     if signal.to == "failed":
-        retry_failed(turn, signal.children)
+        retry_failed(draft, signal.children)
     elif signal.to == "start":
-        restart(turn, signal)
+        restart(draft, signal)
     elif signal.to == "step":
-        rerun(turn, signal)
+        rerun(draft, signal)
     else:
         raise Refusal(Code.INVALID, f'a rewind goes to "failed", "start" or "step", not to {signal.to!r}')
 
 
-def reopen_run(turn: Turn, definition: int = 0) -> None:
+def reopen_run(draft: Draft, definition: int = 0) -> None:
     """The head of a finished run goes on, in a new era."""
-    head = turn.head
-    if turn.process.records is not None and current(turn) is None:
+    head = draft.head
+    if draft.process.records is not None and current_record(draft) is None:
         raise Refusal(Code.NOT_FOUND, "the run's record has been deleted: it does not go on")
     if definition and definition != head.definition:
-        process = turn.facts.answer(ProcessKey(definition))
+        process = draft.reads.answer(ProcessKey(definition))
         if process is None:
             raise Refusal(Code.NOT_FOUND, "the version to go on with does not exist")
-        turn.process = process
+        draft.process = process
         head.definition = definition
     head.status, head.ended, head.deferred = int(RunStatus.RUNNING), 0, 0
     head.era += 1
-    head.retried = turn.now
+    head.retried = draft.now
     if head.parent and head.parent_n:
-        turn.effects.append(SignalRun(head.parent, ChildReopened(n=head.parent_n, child=head.key, era=head.era)))
-    root = turn.thread(0)
+        draft.effects.append(SignalRun(head.parent, ChildReopened(n=head.parent_n, child=head.key, era=head.era)))
+    root = draft.thread(0)
     if root is not None:
-        root = turn.edit_thread(0)
+        root = draft.edit_thread(0)
         root.reasons, root.status, root.children = (), ThreadStatus.RUNNING, 0
 
 
-def void(turn: Turn, low: int) -> None:
+def void(draft: Draft, low: int) -> None:
     """Numbers from `low` on are taken back."""
-    head = turn.head
+    head = draft.head
     high = head.next_n
     kept = [(a, min(b, low)) for a, b in head.voids if a < low]
     if kept and kept[-1][1] == low:
@@ -78,69 +78,69 @@ def void(turn: Turn, low: int) -> None:
         kept.append((low, high))
     while len(kept) > MOST_VOIDS:
         a, b = kept.pop(0)
-        turn.effects.append(Purge(a, b))
+        draft.effects.append(Purge(a, b))
     head.voids = tuple(kept)
 
 
-def replace_start(turn: Turn, signal: Rewind) -> None:
+def replace_start(draft: Draft, signal: Rewind) -> None:
     if signal.input is None and signal.meta is None:
         return
-    start = turn.newest(START)
+    start = draft.newest(START)
     assert isinstance(start, Step)
     start = copy(start)
     if signal.input is not None:
         start.output = signal.input
     if signal.meta is not None:
         start.input = to_builtins(signal.meta) or None
-    rewrite(turn, start)
+    rewrite(draft, start)
 
 
-def rewrite(turn: Turn, step: Step) -> None:
+def rewrite(draft: Draft, step: Step) -> None:
     """An ended step of the store is replaced."""
-    turn.reopened.add(step.n)
-    last = turn.last
-    turn.record(step)
-    turn.last = last
+    draft.reopened.add(step.n)
+    last = draft.last
+    draft.record(step)
+    draft.last = last
 
 
-def restart(turn: Turn, signal: Rewind) -> None:
-    reopen_run(turn, signal.definition)
-    turn.cut = 1
-    replace_start(turn, signal)
-    void(turn, 1)
-    turn.first = turn.head.next_n
-    turn.last = None
-    enter_root(turn)
+def restart(draft: Draft, signal: Rewind) -> None:
+    reopen_run(draft, signal.definition)
+    draft.cut = 1
+    replace_start(draft, signal)
+    void(draft, 1)
+    draft.first = draft.head.next_n
+    draft.last = None
+    enter_root(draft)
 
 
 # ---- from one step
 
 
-def rerun(turn: Turn, signal: Rewind) -> None:
-    target = turn.step(signal.n) if signal.n else None
+def rerun(draft: Draft, signal: Rewind) -> None:
+    target = draft.step(signal.n) if signal.n else None
     if not isinstance(target, Step) or target.slot in (START, END):
         raise Refusal(Code.NO_STEP, f"the run has no step {signal.n}")
-    steps = survivors(turn, 1, signal.n)
-    frames = frames_of(turn, target)
+    steps = survivors(draft, 1, signal.n)
+    frames = frames_of(draft, target)
     cut_off = cancelled(steps, frames)
     refuse_threads(cut_off)
-    reopen_run(turn, signal.definition)
-    if target.slot not in turn.process.nodes and not turn.all_fragments():
-        raise Refusal(Code.INVALID, f"version {turn.process.version} of {turn.process.name!r} has no step {target.slot!r}")
-    turn.cut = signal.n
-    replace_start(turn, signal)
-    void(turn, signal.n + 1)
-    set_deadline(turn)
+    reopen_run(draft, signal.definition)
+    if target.slot not in draft.process.nodes and not draft.all_fragments():
+        raise Refusal(Code.INVALID, f"version {draft.process.version} of {draft.process.name!r} has no step {target.slot!r}")
+    draft.cut = signal.n
+    replace_start(draft, signal)
+    void(draft, signal.n + 1)
+    set_deadline(draft)
     for frame, it in reversed(frames):
-        reopen_row(turn, frame, k=it)
-    again(turn, target, signal)
+        reopen_row(draft, frame, k=it)
+    again(draft, target, signal)
     for step in cut_off:
         if step.state in (State.JOIN, State.SCOPE):
-            reopen_row(turn, step)
+            reopen_row(draft, step)
         else:
-            new_attempt(turn, step)
-    regrow(turn, [s for s in steps if s.n not in turn.reopened], target)
-    recount(turn)
+            new_attempt(draft, step)
+    regrow(draft, [s for s in steps if s.n not in draft.reopened], target)
+    recount(draft)
 
 
 def cancelled(steps: list[Step], frames: list[tuple[Step, int]]) -> list[Step]:
@@ -158,22 +158,22 @@ def cancelled(steps: list[Step], frames: list[tuple[Step, int]]) -> list[Step]:
     return sorted(found, key=lambda step: step.n)
 
 
-def survivors(turn: Turn, low: int, high: int) -> list[Step]:
+def survivors(draft: Draft, low: int, high: int) -> list[Step]:
     """Ended steps of those numbers, ascending. Raises Refusal when there are too many to look at."""
-    steps: list[Step] = list(turn.facts.answer(EndedKey(low, high, MOST + 1)))
+    steps: list[Step] = list(draft.reads.answer(EndedKey(low, high, MOST + 1)))
     if len(steps) > MOST:
         raise Refusal(Code.INVALID, f"the run has more than {MOST} steps; start it anew instead")
     steps.sort(key=lambda step: step.n)
-    turn.survivors = {(step.slot, step.scope, step.it): step for step in steps}
+    draft.survivors = {(step.slot, step.scope, step.it): step for step in steps}
     return steps
 
 
-def frames_of(turn: Turn, step: Step) -> list[tuple[Step, int]]:
+def frames_of(draft: Draft, step: Step) -> list[tuple[Step, int]]:
     """The scope steps that contain a step, innermost first, each with the iteration that the step belongs to."""
     frames: list[tuple[Step, int]] = []
     scope, it = step.scope, step.it
     while scope > 0:
-        above = turn.step(scope)
+        above = draft.step(scope)
         if not isinstance(above, Step):
             raise Refusal(Code.NO_STEP, f"the iteration that step {step.n} was part of is not kept any more")
         frames.append((above, it))
@@ -183,7 +183,7 @@ def frames_of(turn: Turn, step: Step) -> list[tuple[Step, int]]:
     return frames
 
 
-def reopen_row(turn: Turn, step: Step, k: int | None = None) -> OpenStep:
+def reopen_row(draft: Draft, step: Step, k: int | None = None) -> OpenStep:
     """An ended step is open again under its own number; the token counts in its owner."""
     row = OpenStep(
         step.run,
@@ -196,7 +196,7 @@ def reopen_row(turn: Turn, step: Step, k: int | None = None) -> OpenStep:
         step.attempt,
         step.previous,
         step.opened,
-        turn.now,
+        draft.now,
         step.first,
         step.input,
         step.output if step.state == State.SCOPE else None,
@@ -205,29 +205,29 @@ def reopen_row(turn: Turn, step: Step, k: int | None = None) -> OpenStep:
         started=step.started,
         bits=step.bits & int(Bit.THREAD | Bit.BUILT_IN),
     )
-    turn.reopened.add(step.n)
-    turn.ended.pop(step.n, None)
-    turn.add(row)
-    turn.grow(step.scope)
+    draft.reopened.add(step.n)
+    draft.ended.pop(step.n, None)
+    draft.add(row)
+    draft.grow(step.scope)
     return row
 
 
-def again(turn: Turn, target: Step, signal: Rewind) -> None:
+def again(draft: Draft, target: Step, signal: Rewind) -> None:
     """The step that was named is entered anew, under its own number."""
-    turn.reopened.add(target.n)
-    turn.grow(target.scope)
-    turn.reuse = target.n
-    turn.given = signal.step_input
+    draft.reopened.add(target.n)
+    draft.grow(target.scope)
+    draft.reuse = target.n
+    draft.given = signal.step_input
     # What it publishes must not look like a repeat of what it published before.
     attempt = target.attempt + 1 if target.state == State.EMIT else 0
-    turn.agenda.append(Token(target.slot, target.thread, target.scope, target.it, attempt))
+    draft.worklist.append(Token(target.slot, target.thread, target.scope, target.it, attempt))
 
 
 # ---- what failed
 
 
-def retry_failed(turn: Turn, children: bool) -> None:
-    steps = survivors(turn, 1, turn.head.next_n)
+def retry_failed(draft: Draft, children: bool) -> None:
+    steps = survivors(draft, 1, draft.head.next_n)
     newest: dict[tuple[str, int, int], Step] = {}
     for step in steps:
         if step.slot != END:
@@ -236,23 +236,23 @@ def retry_failed(turn: Turn, children: bool) -> None:
     if not bad:
         raise Refusal(Code.NOTHING_TO_RETRY, "no step of the run has failed or was cancelled")
     refuse_threads(bad)
-    reopen_run(turn)
-    turn.cut = turn.head.next_n
-    set_deadline(turn)
-    drop_end(turn, steps)
+    reopen_run(draft)
+    draft.cut = draft.head.next_n
+    set_deadline(draft)
+    drop_end(draft, steps)
     owners = [s for s in bad if s.state in (State.JOIN, State.SCOPE)]
     for step in sorted(owners, key=lambda s: s.n):
-        reopen_row(turn, step)
+        reopen_row(draft, step)
     for step in sorted(bad, key=lambda s: s.n):
         if step in owners:
             continue
         if step.state == State.CALL and children and step.child and not step.bits & Bit.THREAD:
-            reopen_row(turn, step)
-            turn.effects.append(SignalRun(step.child, Rewind(to="failed", children=True, strict=False)))
+            reopen_row(draft, step)
+            draft.effects.append(SignalRun(step.child, Rewind(to="failed", children=True, strict=False)))
         else:
-            new_attempt(turn, step)
-    regrow(turn, [s for s in steps if s.n not in turn.reopened], None)
-    recount(turn)
+            new_attempt(draft, step)
+    regrow(draft, [s for s in steps if s.n not in draft.reopened], None)
+    recount(draft)
 
 
 def unforgiven(bad: list[Step]) -> list[Step]:
@@ -274,120 +274,120 @@ def refuse_threads(bad: list[Step]) -> None:
             )
 
 
-def revive(turn: Turn, signal: ChildReopened) -> None:
+def revive(draft: Draft, signal: ChildReopened) -> None:
     """A child goes on: the call that had ended is open again, and with it this run."""
-    step = turn.step(signal.n)
+    step = draft.step(signal.n)
     if not isinstance(step, Step) or step.child != signal.child:
         raise Refusal(Code.STEP_ENDED, "the calling step is open, or belongs to another child by now")
-    steps = survivors(turn, 1, turn.head.next_n) if turn.head.status >= RunStatus.COMPLETED else []
+    steps = survivors(draft, 1, draft.head.next_n) if draft.head.status >= RunStatus.COMPLETED else []
     newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
     bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
     # A call that ended well, or was forgiven, has let its token go on: it cannot go a second time.
     if step.n not in {s.n for s in bad}:
         raise Refusal(Code.NOT_ENDED, "the caller has gone on without this child")
     refuse_threads([step, *bad])
-    reopen_run(turn)
-    turn.cut = turn.head.next_n
-    set_deadline(turn)
-    drop_end(turn, steps)
+    reopen_run(draft)
+    draft.cut = draft.head.next_n
+    set_deadline(draft)
+    drop_end(draft, steps)
     bad = [s for s in bad if s.n != step.n]
     for other in bad:
         if other.state in (State.JOIN, State.SCOPE):
-            reopen_row(turn, other)
-    reopen_row(turn, step)
+            reopen_row(draft, other)
+    reopen_row(draft, step)
     for other in bad:
-        if other.n not in turn.reopened:
-            new_attempt(turn, other)
-    regrow(turn, [s for s in steps if s.n not in turn.reopened], None)
-    recount(turn)
+        if other.n not in draft.reopened:
+            new_attempt(draft, other)
+    regrow(draft, [s for s in steps if s.n not in draft.reopened], None)
+    recount(draft)
 
 
-def drop_end(turn: Turn, steps: list[Step]) -> None:
+def drop_end(draft: Draft, steps: list[Step]) -> None:
     """The step that recorded the run's end is taken back."""
     for step in steps:
         if step.slot == END:
-            turn.reopened.add(step.n)
+            draft.reopened.add(step.n)
             steps.remove(step)
             return
 
 
-def new_attempt(turn: Turn, step: Step) -> None:
+def new_attempt(draft: Draft, step: Step) -> None:
     old = copy(step)
     old.bits |= int(Bit.RETRIED)
-    rewrite(turn, old)
-    turn.grow(step.scope)
-    turn.agenda.append(Token(step.slot, step.thread, step.scope, step.it, step.attempt + 1, step.n, step.first))
+    rewrite(draft, old)
+    draft.grow(step.scope)
+    draft.worklist.append(Token(step.slot, step.thread, step.scope, step.it, step.attempt + 1, step.n, step.first))
 
 
-def recount(turn: Turn) -> None:
+def recount(draft: Draft) -> None:
     """Joins that were reopened count anew; scopes that hold no token look whether they go on."""
-    for row in list(turn.open_rows.values()):
+    for row in list(draft.open_rows.values()):
         if row.state == State.JOIN and not row.left:
-            node = turn.node(row.slot)
+            node = draft.node(row.slot)
             if isinstance(node, Join):
                 row.bits &= ~int(Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED)
-                count_join(turn, node, row)
+                count_join(draft, node, row)
         elif row.state == State.SCOPE and not row.left:
-            turn.agenda.append(Emptied(row.n))
+            draft.worklist.append(ScopeEmptied(row.n))
 
 
 # ---- lost tokens
 
 
-def regrow(turn: Turn, steps: list[Step], target: Step | None) -> None:
+def regrow(draft: Draft, steps: list[Step], target: Step | None) -> None:
     """Finds successful steps whose token went on to something that was taken back, and sends it on its way again."""
     places: dict[tuple[str, int, int], int] = {}
     for step in steps:
         places[step.slot, step.scope, step.it] = step.n
-    for row in turn.open_rows.values():
+    for row in draft.open_rows.values():
         places[row.slot, row.scope, row.it] = max(row.n, places.get((row.slot, row.scope, row.it), 0))
     if target is not None:
         places[target.slot, target.scope, target.it] = target.n
-    for item in turn.agenda:
+    for item in draft.worklist:
         if isinstance(item, Token):
-            places[item.node, item.scope, item.it] = turn.head.next_n
-    live = {0, *(row.n for row in turn.open_rows.values() if row.state == State.SCOPE)}
+            places[item.node, item.scope, item.it] = draft.head.next_n
+    live = {0, *(row.n for row in draft.open_rows.values() if row.state == State.SCOPE)}
     for step in steps:
-        if step.n in turn.reopened or step.status in BAD or step.scope not in live:
+        if step.n in draft.reopened or step.status in BAD or step.scope not in live:
             continue
-        if step.scope > 0 and step.it != turn.open_rows[step.scope].k:
+        if step.scope > 0 and step.it != draft.open_rows[step.scope].k:
             continue
-        node = turn.node(step.slot)
+        node = draft.node(step.slot)
         if isinstance(node, Fork):
-            regrow_fork(turn, node, step, places)
-        elif isinstance(node, Join) and missing(turn, node, step):
-            reopen_join(turn, node, step)
-        elif not reached(turn, node, step, places):
-            turn.grow(step.scope)
-            leave(turn, node, step)
+            regrow_fork(draft, node, step, places)
+        elif isinstance(node, Join) and missing(draft, node, step):
+            reopen_join(draft, node, step)
+        elif not reached(draft, node, step, places):
+            draft.grow(step.scope)
+            leave(draft, node, step)
 
 
-def regrow_fork(turn: Turn, node: Fork, step: Step, places: dict[tuple[str, int, int], int]) -> None:
-    branches = node.branches or (turn.all_fragments()[node.name].branches if node.name in turn.all_fragments() else ())
+def regrow_fork(draft: Draft, node: Fork, step: Step, places: dict[tuple[str, int, int], int]) -> None:
+    branches = node.branches or (draft.all_fragments()[node.name].branches if node.name in draft.all_fragments() else ())
     for name in branches:
-        if not any(places.get((slot, step.scope, step.it), -1) > step.n for slot in first_traced(turn, name)):
-            turn.grow(step.scope)
-            turn.agenda.append(Token(name, step.thread, step.scope, step.it))
+        if not any(places.get((slot, step.scope, step.it), -1) > step.n for slot in first_traced(draft, name)):
+            draft.grow(step.scope)
+            draft.worklist.append(Token(name, step.thread, step.scope, step.it))
 
 
-def missing(turn: Turn, node: Join, step: Step) -> bool:
+def missing(draft: Draft, node: Join, step: Step) -> bool:
     """Whether a finished join has not enough ends any more, with what was taken back."""
-    slots = awaited(turn, node)
-    found = look(turn, [(slot, step.scope, step.it) for slot in slots])
+    slots = awaited(draft, node)
+    found = steps_at(draft, [(slot, step.scope, step.it) for slot in slots])
     ended = sum(isinstance(other, Step) and not other.bits & Bit.RETRIED for other in found)
     return needed(node, len(slots), ended) > 0
 
 
-def reopen_join(turn: Turn, node: Join, step: Step) -> None:
-    row = reopen_row(turn, step)
-    count_join(turn, node, row)
+def reopen_join(draft: Draft, node: Join, step: Step) -> None:
+    row = reopen_row(draft, step)
+    count_join(draft, node, row)
 
 
-def reached(turn: Turn, node: Node, step: Step, places: dict[tuple[str, int, int], int]) -> bool:
+def reached(draft: Draft, node: Node, step: Step, places: dict[tuple[str, int, int], int]) -> bool:
     """Whether the way on from a step leads to a step that is still there."""
     if isinstance(node, End | Raise):
         return True
-    names = {slot for name in ways(node) for slot in first_traced(turn, name)}
+    names = {slot for name in ways(node) for slot in first_traced(draft, name)}
     if not names:
         return True
     return any(places.get((slot, step.scope, step.it), -1) > step.n for slot in names)
@@ -399,7 +399,7 @@ def ways(node: Node) -> list[str]:
     return [edge.to for edge in node.next if edge.to] + [rule.to for rule in node.on_failure if rule.action == "edge"]
 
 
-def first_traced(turn: Turn, name: str) -> set[str]:
+def first_traced(draft: Draft, name: str) -> set[str]:
     """The traced nodes that a token at `name` may come to next, through silent ones."""
     found: set[str] = set()
     seen: set[str] = set()
@@ -409,7 +409,7 @@ def first_traced(turn: Turn, name: str) -> set[str]:
         if name in seen:
             continue
         seen.add(name)
-        node = turn.node(name)
+        node = draft.node(name)
         if node.trace or not isinstance(node, Choice | Assign | Fork):
             found.add(name)
         else:

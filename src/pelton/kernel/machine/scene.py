@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import convert
 
 from pelton.kernel.expressions.base import Evaluation, Expression, ExpressionError, Outcome, Unanswered
-from pelton.kernel.machine.draft import Moment, StepFailure, Turn
+from pelton.kernel.machine.draft import Draft, Moment, StepFailure
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, EvaluationKey, FoundKey, IterationKey, Missing, RecordKey, VarsKey
 from pelton.kernel.model.state import START, Failure, OpenStep, Record, Run, StartMeta, Step
@@ -19,7 +19,7 @@ from pelton.kernel.model.transition import UNSET
 MASK = (1 << 53) - 1
 
 
-class End:
+class RunEnd:
     """How the run ends, for the expressions that are evaluated then."""
 
     __slots__ = ("failure", "output", "reason", "status")
@@ -32,18 +32,18 @@ class End:
 
 
 class Scene:
-    __slots__ = ("end", "iteration", "step", "thread", "turn", "value")
+    __slots__ = ("draft", "end", "iteration", "step", "thread", "value")
 
     def __init__(
         self,
-        turn: Turn,
+        draft: Draft,
         step: OpenStep | Step | None = None,
         value: Any = None,
         thread: int = 0,
         iteration: int = 0,
-        end: End | None = None,
+        end: RunEnd | None = None,
     ) -> None:
-        self.turn = turn
+        self.draft = draft
         self.step = step  # the step at hand
         self.value = value  # its evaluated input; the selected text; what was reported
         self.thread = thread
@@ -52,56 +52,56 @@ class Scene:
 
     @property
     def now(self) -> int:
-        return self.turn.now
+        return self.draft.now
 
     @property
     def seed(self) -> int:
         step = self.step
-        return mix(self.turn.head.key, step.n if step is not None else 0, step.attempt if step is not None else 0)
+        return mix(self.draft.head.key, step.n if step is not None else 0, step.attempt if step is not None else 0)
 
     @property
     def run(self) -> Run:
-        return self.turn.head
+        return self.draft.head
 
     @property
     def process(self) -> Process:
-        return self.turn.process
+        return self.draft.process
 
     @property
     def codec(self) -> Codec:
-        return self.turn.facts.codec
+        return self.draft.reads.codec
 
     @property
     def moment(self) -> Moment:
         """When this happens, and by whom: who gave the signal, else who started the run."""
-        turn = self.turn
-        if turn.moment is None:
+        draft = self.draft
+        if draft.moment is None:
             meta = self.meta
-            turn.moment = Moment(turn.now, turn.facts.stamp, meta.actor or "", str(meta.extra.get("request", "")))
-        return turn.moment
+            draft.moment = Moment(draft.now, draft.reads.stamp, meta.actor or "", str(meta.extra.get("request", "")))
+        return draft.moment
 
     @property
     def record(self) -> Any:
         """The body of the run's record; None when it has none."""
-        turn = self.turn
-        if turn.book is not None:
-            return turn.book.record.body if turn.book.record is not None else None
-        found: Record | None = None if turn.created else turn.facts.answer(RecordKey())
+        draft = self.draft
+        if draft.record_change is not None:
+            return draft.record_change.record.body if draft.record_change.record is not None else None
+        found: Record | None = None if draft.created else draft.reads.answer(RecordKey())
         return found.body if found is not None else None
 
     @property
     def standing(self) -> Record | None:
         """The run's record as this turn found it; None when the turn begins the run."""
-        turn = self.turn
-        if turn.book is not None:
-            loaded: Record | None = turn.book.loaded.record
+        draft = self.draft
+        if draft.record_change is not None:
+            loaded: Record | None = draft.record_change.loaded.record
             return loaded
-        found: Record | None = None if turn.created else turn.facts.answer(RecordKey())
+        found: Record | None = None if draft.created else draft.reads.answer(RecordKey())
         return found
 
     def found(self, name: str, text: str) -> list[Record]:
         """Records of other runs that have this attribute, oldest run first, at most 2,000; as they are in the store."""
-        return [] if self.turn.created else list(self.turn.facts.answer(FoundKey(name, text)))
+        return [] if self.draft.created else list(self.draft.reads.answer(FoundKey(name, text)))
 
     def counts(self) -> dict[str, int]:
         """How many children there are of each kind that they are counted as; "": of those that are to begin and have not yet."""
@@ -110,56 +110,56 @@ class Scene:
     @property
     def meta(self) -> StartMeta:
         """What was said about the run when it was started."""
-        start = self.turn.newest(START)
+        start = self.draft.newest(START)
         return meta_of(start)
 
     @property
     def input(self) -> Any:
         """The run's input."""
-        start = self.turn.newest(START)
+        start = self.draft.newest(START)
         return start.output if start is not None else None
 
     def newest(self, slot: str, it: int | None = None) -> OpenStep | Step | None:
         """The newest step of a slot; of iteration `it` when given."""
         if it is None:
-            return self.turn.newest(slot)
-        mine = self.turn.of_iteration(slot, it)
-        if mine is not None or self.turn.created:
+            return self.draft.newest(slot)
+        mine = self.draft.of_iteration(slot, it)
+        if mine is not None or self.draft.created:
             return mine
-        found: OpenStep | Step | None = self.turn.facts.answer(IterationKey(slot, it))
+        found: OpenStep | Step | None = self.draft.reads.answer(IterationKey(slot, it))
         return found
 
     def just_ended(self, *slots: str) -> Step | None:
         """The step of these slots that ended in this turn: of several tokens that pass there, the one that goes on now."""
-        found = [step for step in self.turn.ended.values() if step.slot in slots]
+        found = [step for step in self.draft.ended.values() if step.slot in slots]
         return max(found, key=lambda step: step.n, default=None)
 
     def var(self, name: str) -> Any:
-        found = self.turn.var(self.thread, name)
+        found = self.draft.var(self.thread, name)
         return found[0] if found else None
 
     def variables(self) -> dict[str, Any]:
         """All variables of the root thread."""
-        known: dict[str, Any] = {} if self.turn.created else dict(self.turn.facts.answer(VarsKey(0)))
-        for (no, name), value in self.turn.variables.items():
+        known: dict[str, Any] = {} if self.draft.created else dict(self.draft.reads.answer(VarsKey(0)))
+        for (no, name), value in self.draft.variables.items():
             if no == 0:
                 known[name] = value
         return {name: value for name, value in known.items() if value is not UNSET}
 
     def loop(self, slot: str) -> int:
         """The current iteration of a scope; 0 when it has not begun."""
-        row = self.turn.newest(slot)
+        row = self.draft.newest(slot)
         return row.k if row is not None else 0
 
     def item(self, slot: str) -> Any:
         """The item of a scope's current iteration; None when it has none."""
-        row = self.turn.newest(slot)
+        row = self.draft.newest(slot)
         if not isinstance(row, OpenStep) or not isinstance(row.waits, list) or not 0 < row.k <= len(row.waits):
             return None
         return row.waits[row.k - 1]
 
     def evaluated(self, question: Evaluation) -> Outcome | None:
-        return self.turn.facts.evaluated(question)
+        return self.draft.reads.evaluated(question)
 
 
 def meta_of(start: OpenStep | Step | None) -> StartMeta:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.kernel.machine.draft import THREADED, Broken, Failed, Parked, Token, Turn
-from pelton.kernel.machine.flow import cancel, finish, leave, look, retire
+from pelton.kernel.machine.draft import THREADED, Draft, FailureEscaped, StepFailed, ThreadParked, Token
+from pelton.kernel.machine.flow import cancel, finish, leave, retire_token, steps_at
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.waits import rearm
 from pelton.kernel.model.process import Join, Node
@@ -20,22 +20,22 @@ from pelton.kernel.model.state import Bit, Failure, Halt, OpenStep, State, Step,
 HANDLERS = (int(Halt.INTERRUPTED), int(Halt.HANDLING))
 
 
-def all_threads(turn: Turn) -> list[Thread]:
+def all_threads(draft: Draft) -> list[Thread]:
     """Every thread that has a row, by number."""
-    if not turn.head.flags & THREADED:
+    if not draft.head.flags & THREADED:
         return []
-    if turn.every_thread is None:
-        turn.every_thread = {} if turn.created else {t.no: t for t in turn.facts.answer(ThreadsKey())}
-    known = turn.every_thread | turn.threads
+    if draft.all_threads_read is None:
+        draft.all_threads_read = {} if draft.created else {t.no: t for t in draft.reads.answer(ThreadsKey())}
+    known = draft.all_threads_read | draft.threads
     return [known[no] for no in sorted(known)]
 
 
-def children(turn: Turn, no: int) -> list[Thread]:
-    return [t for t in all_threads(turn) if t.parent == no and t.no != no and t.status < ThreadStatus.COMPLETED]
+def children(draft: Draft, no: int) -> list[Thread]:
+    return [t for t in all_threads(draft) if t.parent == no and t.no != no and t.status < ThreadStatus.COMPLETED]
 
 
 def start_thread(
-    turn: Turn,
+    draft: Draft,
     entry: str,
     parent: int,
     owner: int,
@@ -45,10 +45,10 @@ def start_thread(
     variables: dict[str, Any] | None = None,
 ) -> Thread:
     """A new thread at node `entry`. With `handles` it waits until its parent stands still."""
-    head = turn.head
+    head = draft.head
     no = head.threads
     head.threads += 1
-    above = turn.edit_thread(parent)
+    above = draft.edit_thread(parent)
     above.children += 1
     reasons: tuple[tuple[int, int], ...] = ()
     if handles in ("interrupt", "failure"):
@@ -67,55 +67,55 @@ def start_thread(
         reasons=reasons,
         handles=handles,
         handled=handled,
-        opened=turn.now,
+        opened=draft.now,
     )
-    turn.threads[no] = thread
+    draft.threads[no] = thread
     head.flags |= THREADED
     for name, value in (variables or {}).items():
-        turn.variables[no, name] = value
-    body = turn.process.bodies.get(entry)
+        draft.variables[no, name] = value
+    body = draft.process.bodies.get(entry)
     if body is not None:
-        scene = Scene(turn, thread=no)
+        scene = Scene(draft, thread=no)
         for name, expression in body.variables.items():
-            if (no, name) not in turn.variables:
-                turn.variables[no, name] = evaluate(expression, scene)
-    turn.agenda.append(Token(entry, no, -no, 0))
+            if (no, name) not in draft.variables:
+                draft.variables[no, name] = evaluate(expression, scene)
+    draft.worklist.append(Token(entry, no, -no, 0))
     return thread
 
 
-def inside(turn: Turn, row: OpenStep | Token, scope: int) -> bool:
+def inside(draft: Draft, row: OpenStep | Token, scope: int) -> bool:
     """Whether a row is in the body of scope step `scope`, at any depth, child threads included."""
     owner = row.scope
     while owner > 0:
         if owner == scope:
             return True
-        above = turn.open(owner)
+        above = draft.open(owner)
         owner = above.scope if above is not None else 0
-    thread = turn.thread(-owner) if owner else None
-    return thread is not None and belongs(turn, thread, scope)
+    thread = draft.thread(-owner) if owner else None
+    return thread is not None and belongs(draft, thread, scope)
 
 
-def belongs(turn: Turn, thread: Thread, scope: int) -> bool:
+def belongs(draft: Draft, thread: Thread, scope: int) -> bool:
     """Whether a thread was started by a step, by one inside it, or by a thread that was."""
     if not thread.owner:
-        above = turn.thread(thread.parent) if thread.parent > 0 else None
-        return above is not None and belongs(turn, above, scope)
-    owner = turn.open(thread.owner)
-    return thread.owner == scope or (owner is not None and inside(turn, owner, scope))
+        above = draft.thread(thread.parent) if thread.parent > 0 else None
+        return above is not None and belongs(draft, above, scope)
+    owner = draft.open(thread.owner)
+    return thread.owner == scope or (owner is not None and inside(draft, owner, scope))
 
 
-def empty(turn: Turn, scope: int, reason: str) -> None:
+def empty(draft: Draft, scope: int, reason: str) -> None:
     """All that is inside a step goes, rows and threads; the step itself stays."""
-    threads = [t for t in all_threads(turn) if t.no and t.status < ThreadStatus.COMPLETED and belongs(turn, t, scope)]
-    rows = [row for row in turn.all_open() if inside(turn, row, scope)]
-    turn.forget(lambda token: inside(turn, token, scope))
+    threads = [t for t in all_threads(draft) if t.no and t.status < ThreadStatus.COMPLETED and belongs(draft, t, scope)]
+    rows = [row for row in draft.all_open() if inside(draft, row, scope)]
+    draft.forget(lambda token: inside(draft, token, scope))
     for row in rows:
-        cancel(turn, row, reason)
+        cancel(draft, row, reason)
     for thread in threads:
-        mine = turn.edit_thread(thread.no)
-        mine.status, mine.ended, mine.open, mine.reasons, mine.reason = ThreadStatus.CANCELED, turn.now, 0, (), reason
+        mine = draft.edit_thread(thread.no)
+        mine.status, mine.ended, mine.open, mine.reasons, mine.reason = ThreadStatus.CANCELED, draft.now, 0, (), reason
     for thread in threads:
-        gone(turn, thread)
+        count_out_thread(draft, thread)
 
 
 # ---- halting
@@ -126,228 +126,228 @@ def applies(reason: tuple[int, int], child: Thread) -> bool:
     return not (child.handles and reason[0] in HANDLERS)
 
 
-def halt(turn: Turn, no: int, reason: tuple[int, int]) -> None:
-    thread = turn.edit_thread(no)
+def halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
+    thread = draft.edit_thread(no)
     if reason in thread.reasons or thread.status >= ThreadStatus.COMPLETED:
         return
     first = not thread.reasons
     thread.reasons += (reason,)
-    for child in children(turn, no):
+    for child in children(draft, no):
         if applies(reason, child):
-            halt(turn, child.no, (int(Halt.PARENT), no))
+            halt(draft, child.no, (int(Halt.PARENT), no))
     if first:
         thread.status = ThreadStatus.HALTING
-        for row in turn.all_open():
-            if row.thread == no and row.state != State.PARKED and turn.node(row.slot).on_halt == "cancel":
-                cancel(turn, row, "halted")
-                turn.park(Token(row.slot, row.thread, row.scope, row.it))
-    turn.agenda.append(Parked(no))
+        for row in draft.all_open():
+            if row.thread == no and row.state != State.PARKED and draft.node(row.slot).on_halt == "cancel":
+                cancel(draft, row, "halted")
+                draft.park(Token(row.slot, row.thread, row.scope, row.it))
+    draft.worklist.append(ThreadParked(no))
 
 
-def parked(turn: Turn, item: Parked) -> None:
+def settle_halt(draft: Draft, item: ThreadParked) -> None:
     """Looks whether a halting thread stands still now, and if so lets the handlers go that wait for that."""
-    thread = turn.thread(item.thread)
+    thread = draft.thread(item.thread)
     if thread is None or not thread.reasons or thread.status >= ThreadStatus.COMPLETED:
         return
-    if thread.status == ThreadStatus.HALTING and not any(unfinished(turn, row, thread.no) for row in turn.all_open()):
-        thread = turn.edit_thread(thread.no)
+    if thread.status == ThreadStatus.HALTING and not any(unfinished(draft, row, thread.no) for row in draft.all_open()):
+        thread = draft.edit_thread(thread.no)
         thread.status = ThreadStatus.HALTED
     if thread.status == ThreadStatus.HALTED:
-        release(turn, thread)
+        release(draft, thread)
 
 
-def unfinished(turn: Turn, row: OpenStep, no: int) -> bool:
-    return row.thread == no and row.state in (State.WORK, State.CALL, State.EMIT) and turn.node(row.slot).on_halt == "finish"
+def unfinished(draft: Draft, row: OpenStep, no: int) -> bool:
+    return row.thread == no and row.state in (State.WORK, State.CALL, State.EMIT) and draft.node(row.slot).on_halt == "finish"
 
 
-def still(turn: Turn, thread: Thread) -> bool:
+def still(draft: Draft, thread: Thread) -> bool:
     """Whether a thread and the children that it halted stand still."""
     if thread.status != ThreadStatus.HALTED:
         return False
-    return all(still(turn, child) for child in children(turn, thread.no) if not child.handles)
+    return all(still(draft, child) for child in children(draft, thread.no) if not child.handles)
 
 
-def release(turn: Turn, thread: Thread) -> None:
+def release(draft: Draft, thread: Thread) -> None:
     if any(kind == Halt.PARENT for kind, _ in thread.reasons):
-        above = turn.thread(thread.parent)
+        above = draft.thread(thread.parent)
         if above is not None:
-            release(turn, above)
-    if still(turn, thread):
+            release(draft, above)
+    if still(draft, thread):
         for kind, by in thread.reasons:
             if kind in HANDLERS:
-                resume(turn, by, (int(Halt.NOT_YET), thread.no))
+                resume(draft, by, (int(Halt.NOT_YET), thread.no))
 
 
-def resume(turn: Turn, no: int, reason: tuple[int, int]) -> None:
+def resume(draft: Draft, no: int, reason: tuple[int, int]) -> None:
     """Takes a reason away; with the last one the thread's tokens move again."""
-    thread = turn.thread(no)
+    thread = draft.thread(no)
     if thread is None or reason not in thread.reasons:
         return
-    thread = turn.edit_thread(no)
+    thread = draft.edit_thread(no)
     thread.reasons = tuple(other for other in thread.reasons if other != reason)
-    for child in children(turn, no):
+    for child in children(draft, no):
         if not any(applies(other, child) for other in thread.reasons):
-            resume(turn, child.no, (int(Halt.PARENT), no))
+            resume(draft, child.no, (int(Halt.PARENT), no))
     if thread.reasons:
         return
     if thread.status < ThreadStatus.COMPLETED:
         thread.status = ThreadStatus.RUNNING
-    for row in turn.all_open():
+    for row in draft.all_open():
         if row.thread == no and row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS:
-            rearm(turn, row)
-    unpark(turn, [row for row in turn.all_open() if row.state == State.PARKED and row.thread == no])
+            rearm(draft, row)
+    unpark(draft, [row for row in draft.all_open() if row.state == State.PARKED and row.thread == no])
 
 
-def unpark(turn: Turn, rows: list[OpenStep]) -> None:
+def unpark(draft: Draft, rows: list[OpenStep]) -> None:
     """Sends parked tokens on their way, in the order in which they parked."""
     left = [row for row in rows if row.bits & Bit.VIA_LEAVE]
-    steps = dict(zip((row.n for row in left), look(turn, [(row.slot, row.scope, row.it) for row in left]), strict=True))
+    steps = dict(zip((row.n for row in left), steps_at(draft, [(row.slot, row.scope, row.it) for row in left]), strict=True))
     for row in sorted(rows, key=lambda row: -row.n):
-        turn.close(row)
+        draft.close(row)
         if row.bits & Bit.VIA_LEAVE:
-            node = turn.node(row.slot)
+            node = draft.node(row.slot)
             step = steps[row.n]
             place = step if isinstance(step, Step) else Token(row.slot, row.thread, row.scope, row.it)
-            leave(turn, node, place, skip_assigns=bool(row.bits & Bit.SKIPS_ASSIGNS))
+            leave(draft, node, place, skip_assigns=bool(row.bits & Bit.SKIPS_ASSIGNS))
         else:
             token = Token(row.slot, row.thread, row.scope, row.it, row.attempt, row.previous, row.first, row.due, row.k)
-            turn.agenda.append(token)
+            draft.worklist.append(token)
 
 
 # ---- handlers
 
 
-def handle(turn: Turn, node: Node, step: Step, entry: str, failure: Failure) -> None:
+def handle(draft: Draft, node: Node, step: Step, entry: str, failure: Failure) -> None:
     """A handler thread for a failed step, whose thread is halted; when it completes, the token goes on without assignments."""
-    turn.park(Token(node.name, step.thread, step.scope, step.it), int(Bit.VIA_LEAVE | Bit.SKIPS_ASSIGNS))
+    draft.park(Token(node.name, step.thread, step.scope, step.it), int(Bit.VIA_LEAVE | Bit.SKIPS_ASSIGNS))
     given = {"INPUT": failure.content if failure.content is not None else failure.message}
-    thread = start_thread(turn, entry, step.thread, 0, handles="failure", handled=step.n, variables=given)
-    halt(turn, step.thread, (int(Halt.HANDLING), thread.no))
+    thread = start_thread(draft, entry, step.thread, 0, handles="failure", handled=step.n, variables=given)
+    halt(draft, step.thread, (int(Halt.HANDLING), thread.no))
 
 
-def interrupt(turn: Turn, no: int, entry: str, variable: str, body: Any) -> Thread:
+def interrupt(draft: Draft, no: int, entry: str, variable: str, body: Any) -> Thread:
     """Halts a thread and its children, and runs `entry` as a thread meanwhile."""
-    thread = start_thread(turn, entry, no, 0, handles="interrupt", variables={variable: body})
-    halt(turn, no, (int(Halt.INTERRUPTED), thread.no))
+    thread = start_thread(draft, entry, no, 0, handles="interrupt", variables={variable: body})
+    halt(draft, no, (int(Halt.INTERRUPTED), thread.no))
     return thread
 
 
 # ---- ends
 
 
-def thread_over(turn: Turn, no: int) -> None:
+def end_thread(draft: Draft, no: int) -> None:
     """The last token of a thread is gone."""
-    thread = turn.edit_thread(no)
+    thread = draft.edit_thread(no)
     if thread.status >= ThreadStatus.COMPLETED or thread.open:
         return
     if thread.failure:
-        break_thread(turn, no, Failure(thread.failure, "technical", thread.reason), 0)
+        break_thread(draft, no, Failure(thread.failure, "technical", thread.reason), 0)
         return
-    thread.status, thread.ended = ThreadStatus.COMPLETED, turn.now
-    gone(turn, thread)
+    thread.status, thread.ended = ThreadStatus.COMPLETED, draft.now
+    count_out_thread(draft, thread)
     reason = {"interrupt": Halt.INTERRUPTED, "failure": Halt.HANDLING}.get(thread.handles)
     if reason is not None:
-        resume(turn, thread.parent, (int(reason), no))
-    owner = turn.open(thread.owner) if thread.owner else None
+        resume(draft, thread.parent, (int(reason), no))
+    owner = draft.open(thread.owner) if thread.owner else None
     if owner is not None:
         if owner.state == State.SCOPE:
-            retire(turn, owner.n)
+            retire_token(draft, owner.n)
         elif owner.state == State.CALL:
-            finish(turn, turn.edit(owner), thread.output)
+            finish(draft, draft.edit(owner), thread.output)
     counted = thread.parent if thread.handles == "child" else no
-    count_thread(turn, counted, failed=None)
+    count_thread(draft, counted, failed=None)
 
 
-def gone(turn: Turn, thread: Thread) -> None:
+def count_out_thread(draft: Draft, thread: Thread) -> None:
     """A thread has ended: its parent has a child less, and an `end` that waits for the children may go on."""
-    above = turn.edit_thread(thread.parent)
+    above = draft.edit_thread(thread.parent)
     above.children -= 1
     if above.children == 0:
-        for row in turn.all_open():
+        for row in draft.all_open():
             if row.thread == above.no and row.bits & Bit.AWAITS_THREADS:
-                end_awaiting(turn, turn.edit(row))
+                end_awaiting(draft, draft.edit(row))
 
 
-def end_awaiting(turn: Turn, row: OpenStep) -> None:
+def end_awaiting(draft: Draft, row: OpenStep) -> None:
     """All child threads are over: one that failed unnoticed fails the thread that waited for it."""
-    for thread in all_threads(turn):
+    for thread in all_threads(draft):
         if thread.parent == row.thread and thread.no != row.thread and thread.status == ThreadStatus.FAILED:
             failure = Failure("child failed", "technical", thread.reason or f"thread {thread.no} failed", None, False)
-            turn.agenda.append(Failed(row.n, failure, int(StepStatus.FAILED)))
+            draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.FAILED)))
             return
-    finish(turn, row, row.output)
+    finish(draft, row, row.output)
 
 
-def count_thread(turn: Turn, no: int, failed: Failure | None) -> bool:
+def count_thread(draft: Draft, no: int, failed: Failure | None) -> bool:
     """Joins that wait for a thread are counted down. True when one did."""
     found = False
-    for seen in turn.all_open():
-        node = turn.node(seen.slot) if seen.state == State.JOIN else None
+    for seen in draft.all_open():
+        node = draft.node(seen.slot) if seen.state == State.JOIN else None
         if not isinstance(node, Join) or node.threads is None or no not in (seen.waits or ()):
             continue
         found = True
-        row = turn.edit(seen)
+        row = draft.edit(seen)
         if failed is not None:
             rule = next((rule for rule in node.per_thread if rule.matches(failed)), None)
             if rule is not None and rule.action == "body":
-                start_thread(turn, rule.to, no, 0, handles="child", variables={"INPUT": failed.content})
+                start_thread(draft, rule.to, no, 0, handles="child", variables={"INPUT": failed.content})
                 continue
             if rule is None or rule.action != "continue":
-                turn.agenda.append(Failed(row.n, failed, int(StepStatus.FAILED)))
+                draft.worklist.append(StepFailed(row.n, failed, int(StepStatus.FAILED)))
                 continue
         row.left -= 1
         if row.left <= 0:
-            complete_thread_join(turn, node, row)
+            complete_thread_join(draft, node, row)
     return found
 
 
-def complete_thread_join(turn: Turn, node: Join, row: OpenStep) -> None:
+def complete_thread_join(draft: Draft, node: Join, row: OpenStep) -> None:
     outputs: dict[str, Any] = {}
     for no in row.waits or ():
-        thread = turn.thread(no)
+        thread = draft.thread(no)
         if thread is None:
             continue
         if thread.status < ThreadStatus.COMPLETED and node.losers == "halt":
-            stop_thread(turn, thread, "lost to another thread", ThreadStatus.CANCELED)
-            gone(turn, thread)
+            stop_thread(draft, thread, "lost to another thread", ThreadStatus.CANCELED)
+            count_out_thread(draft, thread)
         elif thread.status == ThreadStatus.COMPLETED:
             outputs[str(no)] = thread.output
-    finish(turn, row, outputs)
+    finish(draft, row, outputs)
 
 
-def stop_thread(turn: Turn, thread: Thread, reason: str, status: ThreadStatus) -> None:
+def stop_thread(draft: Draft, thread: Thread, reason: str, status: ThreadStatus) -> None:
     """Everything open in a thread and below it goes."""
-    for child in children(turn, thread.no):
-        stop_thread(turn, child, reason, ThreadStatus.CANCELED)
-    turn.forget(lambda token: token.thread == thread.no)
-    for row in turn.all_open():
+    for child in children(draft, thread.no):
+        stop_thread(draft, child, reason, ThreadStatus.CANCELED)
+    draft.forget(lambda token: token.thread == thread.no)
+    for row in draft.all_open():
         if row.thread == thread.no:
-            cancel(turn, row, reason)
-    thread = turn.edit_thread(thread.no)
-    thread.status, thread.ended, thread.open, thread.reasons, thread.reason = status, turn.now, 0, (), reason
+            cancel(draft, row, reason)
+    thread = draft.edit_thread(thread.no)
+    thread.status, thread.ended, thread.open, thread.reasons, thread.reason = status, draft.now, 0, (), reason
 
 
-def break_thread(turn: Turn, no: int, failure: Failure, n: int) -> None:
+def break_thread(draft: Draft, no: int, failure: Failure, n: int) -> None:
     """A thread fails: whoever waits for it fails in its turn, or takes it as its rules say."""
-    thread = turn.edit_thread(no)
+    thread = draft.edit_thread(no)
     if thread.status >= ThreadStatus.COMPLETED:
         return
-    stop_thread(turn, thread, failure.message, ThreadStatus.FAILED)
-    thread = turn.edit_thread(no)
+    stop_thread(draft, thread, failure.message, ThreadStatus.FAILED)
+    thread = draft.edit_thread(no)
     thread.failure = failure.name
     if thread.handles in ("interrupt", "failure"):
-        above = turn.edit_thread(thread.parent)
+        above = draft.edit_thread(thread.parent)
         above.children -= 1
-        turn.agenda.append(Broken(-thread.parent, thread.parent, failure, n, int(StepStatus.FAILED)))
+        draft.worklist.append(FailureEscaped(-thread.parent, thread.parent, failure, n, int(StepStatus.FAILED)))
         return
-    owner = turn.open(thread.owner) if thread.owner else None
+    owner = draft.open(thread.owner) if thread.owner else None
     if owner is not None:
-        above = turn.edit_thread(thread.parent)
+        above = draft.edit_thread(thread.parent)
         above.children -= 1
         if owner.state == State.SCOPE:
-            turn.agenda.append(Broken(owner.n, owner.thread, failure, n, int(StepStatus.FAILED)))
+            draft.worklist.append(FailureEscaped(owner.n, owner.thread, failure, n, int(StepStatus.FAILED)))
         else:
-            turn.agenda.append(Failed(owner.n, failure, int(StepStatus.FAILED)))
+            draft.worklist.append(StepFailed(owner.n, failure, int(StepStatus.FAILED)))
         return
-    count_thread(turn, no, failure)
-    gone(turn, thread)
+    count_thread(draft, no, failure)
+    count_out_thread(draft, thread)

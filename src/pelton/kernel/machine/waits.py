@@ -9,150 +9,150 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Refusal, Spawn, Turn
+from pelton.kernel.machine.draft import Draft, Refusal, Spawn
 from pelton.kernel.machine.flow import assign, finish, holds
-from pelton.kernel.machine.records import change
+from pelton.kernel.machine.records import change_record
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.model.process import AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait
 from pelton.kernel.model.reads import Held, HeldKey
 from pelton.kernel.model.state import Bit, OpenStep, State
-from pelton.kernel.model.transition import Claim, CloseWaitKeys, OpenWaitKey, SetTimer
+from pelton.kernel.model.transition import Claim, CloseCorrelations, OpenCorrelation, SetTimer
 
 
-def open_wait(turn: Turn, node: Wait, row: OpenStep) -> None:
+def open_wait(draft: Draft, node: Wait, row: OpenStep) -> None:
     """Opens a wait whose input has been evaluated; takes an arm at once when one is due already."""
-    row.started = turn.now
-    turn.add(row)
-    arm_all(turn, node, row)
+    row.started = draft.now
+    draft.add(row)
+    arm_all(draft, node, row)
 
 
-def arm_all(turn: Turn, node: Wait, row: OpenStep, times: bool = True) -> None:
+def arm_all(draft: Draft, node: Wait, row: OpenStep, times: bool = True) -> None:
     for index, arm in enumerate(node.arms):
-        scene = Scene(turn, row, row.input, row.thread)
+        scene = Scene(draft, row, row.input, row.thread)
         if isinstance(arm, AtTime):
             if not times:
                 continue
             due = evaluate(arm.at, scene)
             if due is None:
                 continue
-            if due <= turn.now and not arm.stays:
-                take(turn, node, row, index, None)
+            if due <= draft.now and not arm.stays:
+                take_arm(draft, node, row, index, None)
                 return
-            set_timer(turn, row, index, int(due))
+            set_timer(draft, row, index, int(due))
         elif isinstance(arm, OnCondition):
             row.bits |= Bit.CONDITION
             if holds(evaluate(arm.when, scene)):
-                take(turn, node, row, index, None)
+                take_arm(draft, node, row, index, None)
                 return
-        elif isinstance(arm, OnEvent) and claim_event(turn, node, row, index, arm, scene):
+        elif isinstance(arm, OnEvent) and claim_event(draft, node, row, index, arm, scene):
             return
 
 
-def set_timer(turn: Turn, row: OpenStep, index: int, due: int) -> None:
+def set_timer(draft: Draft, row: OpenStep, index: int, due: int) -> None:
     row.bits |= Bit.TIMED
     row.due = min(row.due, due) if row.due else due
-    turn.effects.append(SetTimer(row.n, str(index), row.k, due))
+    draft.effects.append(SetTimer(row.n, str(index), row.k, due))
 
 
-def claim_event(turn: Turn, node: Wait, row: OpenStep, index: int, arm: OnEvent, scene: Scene) -> bool:
+def claim_event(draft: Draft, node: Wait, row: OpenStep, index: int, arm: OnEvent, scene: Scene) -> bool:
     """Looks for an event that came earlier. True when it was there and its arm leaves."""
     if arm.key is None:
-        if not turn.head.held:
+        if not draft.head.held:
             return False
         key = ""
     else:
         key = str(evaluate(arm.key, scene))
         row.bits |= Bit.KEYED
         row.waits = {**(row.waits or {}), str(index): key}
-        turn.effects.append(OpenWaitKey(row.n, arm.event, key))
-    for held in turn.facts.answer(HeldKey(arm.event, key)):
-        if claimed(turn, held) or not fits(held.thread, held.position, row):
+        draft.effects.append(OpenCorrelation(row.n, arm.event, key))
+    for held in draft.reads.answer(HeldKey(arm.event, key)):
+        if is_claimed(draft, held) or not addressed_to(held.thread, held.position, row):
             continue
-        claim(turn, held, row.n, counted=arm.key is None)
-        take(turn, node, row, index, held.body)
+        claim(draft, held, row.n, counted=arm.key is None)
+        take_arm(draft, node, row, index, held.body)
         if not arm.stays:
             return True
     return False
 
 
-def fits(thread: int, position: int, row: OpenStep) -> bool:
+def addressed_to(thread: int, position: int, row: OpenStep) -> bool:
     """Whether an event addressed to a thread and a place in it may go to this step."""
     return (thread < 0 or thread == row.thread) and (position < 0 or position == row.n)
 
 
-def claimed(turn: Turn, held: Held) -> bool:
-    return any(isinstance(effect, Claim) and effect.id == held.id for effect in turn.effects)
+def is_claimed(draft: Draft, held: Held) -> bool:
+    return any(isinstance(effect, Claim) and effect.id == held.id for effect in draft.effects)
 
 
-def claim(turn: Turn, held: Held, n: int, *, counted: bool) -> None:
-    turn.effects.append(Claim(held.id, n))
+def claim(draft: Draft, held: Held, n: int, *, counted: bool) -> None:
+    draft.effects.append(Claim(held.id, n))
     if counted:
-        turn.head.held -= 1
+        draft.head.held -= 1
 
 
-def rearm(turn: Turn, row: OpenStep) -> None:
+def rearm(draft: Draft, row: OpenStep) -> None:
     """A wait whose thread was halted looks again at what it waits for: nothing was taken meanwhile.
 
     Its times went on, and were taken, unless it stops on a halt: then they are computed anew.
     """
-    node = turn.node(row.slot)
+    node = draft.node(row.slot)
     if not isinstance(node, Wait) or node.on_halt == "cancel":
         return
     times = node.on_halt == "stop"
-    row = turn.edit(row)
+    row = draft.edit(row)
     if times:
         row.k += 1
         row.due = 0
     if row.bits & Bit.KEYED:
-        turn.effects.append(CloseWaitKeys(row.n))
-    arm_all(turn, node, row, times)
+        draft.effects.append(CloseCorrelations(row.n))
+    arm_all(draft, node, row, times)
 
 
-def take(turn: Turn, node: Wait, row: OpenStep, index: int, payload: Any) -> None:
+def take_arm(draft: Draft, node: Wait, row: OpenStep, index: int, payload: Any) -> None:
     """An arm is taken: its assignments are made, and the step ends unless the arm stays."""
     arm = node.arms[index]
-    row = turn.edit(row) if row.n not in turn.open_rows else row
-    scene = Scene(turn, row, payload, row.thread)
+    row = draft.edit(row) if row.n not in draft.open_rows else row
+    scene = Scene(draft, row, payload, row.thread)
     if arm.assigns:
-        assign(turn, arm.assigns, scene)
+        assign(draft, arm.assigns, scene)
     if not arm.stays:
-        finish(turn, row, payload, to=arm.to or None)
+        finish(draft, row, payload, to=arm.to or None)
         return
-    row.updated = turn.now
+    row.updated = draft.now
     if arm.body:
-        turn.agenda.append(Spawn(arm.body, row.thread, {"INPUT": payload}))
+        draft.worklist.append(Spawn(arm.body, row.thread, {"INPUT": payload}))
     if isinstance(arm, AtTime) and arm.every:
         row.due = 0
-        set_timer(turn, row, index, turn.now + arm.every)
+        set_timer(draft, row, index, draft.now + arm.every)
 
 
-def open_waits(turn: Turn) -> list[tuple[Wait, OpenStep]]:
+def open_waits(draft: Draft) -> list[tuple[Wait, OpenStep]]:
     """Waits that may be taken: open, in threads that are not halted."""
     found: list[tuple[Wait, OpenStep]] = []
-    for row in turn.all_open():
-        if row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS and not turn.halted(row.thread):
-            node = turn.node(row.slot)
+    for row in draft.all_open():
+        if row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS and not draft.halted(row.thread):
+            node = draft.node(row.slot)
             if isinstance(node, Wait):
                 found.append((node, row))
     return found
 
 
-def trigger(turn: Turn, name: str, changes: dict[str, Any]) -> None:
+def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
     """Tries a trigger: the changes are made, then the arms are tried in order. None holds: refused, with what was false."""
     trace: list[Any] = []
     known = False
-    if turn.process.records is not None:
-        assert turn.moment is not None
-        change(turn, changes, turn.moment)
+    if draft.process.records is not None:
+        assert draft.moment is not None
+        change_record(draft, changes, draft.moment)
     else:
         for variable, value in changes.items():
-            turn.set_var(0, variable, value)
-    for node, row in open_waits(turn):
+            draft.set_var(0, variable, value)
+    for node, row in open_waits(draft):
         for index, arm in enumerate(node.arms):
             if not isinstance(arm, OnTrigger) or arm.trigger != name:
                 continue
             known = True
-            scene = Scene(turn, row, changes, row.thread)
+            scene = Scene(draft, row, changes, row.thread)
             said = [text for check in arm.checks if (text := evaluate(check, scene))]
             if said:
                 trace += [{"arm": index, "check": text} for text in said]
@@ -164,10 +164,10 @@ def trigger(turn: Turn, name: str, changes: dict[str, Any]) -> None:
                     told = {"arm": index, "guard": getattr(arm.guard, "text", ""), "value": value}
                     trace.append(told if why is None else {**told, "why": why(scene)})
                     continue
-            take(turn, node, row, index, changes)
+            take_arm(draft, node, row, index, changes)
             return
     if not known:
-        places = ", ".join(repr(row.slot) for _, row in open_waits(turn)) or "nothing open"
+        places = ", ".join(repr(row.slot) for _, row in open_waits(draft)) or "nothing open"
         raise Refusal(Code.GUARD, f"trigger {name!r} leads nowhere from {places}", trace)
     raise Refusal(Code.GUARD, f"trigger {name!r} is not allowed as things are: {reasons(trace)}", trace)
 
@@ -185,25 +185,25 @@ def reasons(trace: list[Any]) -> str:
     return "; ".join(dict.fromkeys(found))[:1000]
 
 
-def look_at_conditions(turn: Turn) -> None:
+def look_at_conditions(draft: Draft) -> None:
     """Variables have been written: waits whose conditions read them look again."""
-    names = {slot for _, name in turn.variables for slot in turn.process.conditions.get(name, ())}
+    names = {slot for _, name in draft.variables for slot in draft.process.conditions.get(name, ())}
     if not names:
         return
-    for node, row in open_waits(turn):
-        if row.slot not in names or row.n in turn.ended:
+    for node, row in open_waits(draft):
+        if row.slot not in names or row.n in draft.ended:
             continue
         for index, arm in enumerate(node.arms):
-            if isinstance(arm, OnCondition) and holds(evaluate(arm.when, Scene(turn, row, None, row.thread))):
-                take(turn, node, row, index, None)
+            if isinstance(arm, OnCondition) and holds(evaluate(arm.when, Scene(draft, row, None, row.thread))):
+                take_arm(draft, node, row, index, None)
                 break
 
 
-def merged(turn: Turn, changes: dict[str, Any]) -> None:
-    for node, row in open_waits(turn):
+def take_merge_arms(draft: Draft, changes: dict[str, Any]) -> None:
+    for node, row in open_waits(draft):
         for index, arm in enumerate(node.arms):
             if isinstance(arm, OnMerge):
-                scene = Scene(turn, row, changes, row.thread)
+                scene = Scene(draft, row, changes, row.thread)
                 if arm.when is None or holds(evaluate(arm.when, scene)):
-                    take(turn, node, row, index, changes)
+                    take_arm(draft, node, row, index, changes)
                     break

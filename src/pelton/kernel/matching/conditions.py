@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.expressions.cache import kept
+from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.expressions.javascript.equality import (
     UNDEFINED,
     Unsure,
@@ -23,7 +23,7 @@ from pelton.kernel.expressions.javascript.equality import (
     strictly_equal,
     to_boolean,
 )
-from pelton.kernel.expressions.javascript.lexer import Token, tokens
+from pelton.kernel.expressions.javascript.lexer import Lexeme, tokens
 from pelton.kernel.expressions.javascript.script import check, truthy
 from pelton.kernel.matching.filters import Equality, Filter, ScriptFilter, Trace, Traced, Verdict, is_indexable
 
@@ -68,7 +68,7 @@ class _NotSimple(Exception):
 
 
 class Condition(Traced):
-    """A recognised condition. It holds its source and what an index asks for; see `kept` for the rest."""
+    """A recognised condition. It holds its source and what an index asks for; see `remembered` for the rest."""
 
     __slots__ = ("_limit_ms", "_source", "equalities")
 
@@ -108,7 +108,7 @@ def compile_condition(source: str, *, limit_ms: int = 4000) -> Filter:
         return script
 
 
-@kept
+@remembered
 def _parsed(source: str) -> _Node:
     return _Parser(source).condition()
 
@@ -234,7 +234,7 @@ class _Parser:
         return _access(steps, *self._from(start))
 
     def _bracketed(self) -> str | int:
-        token: Token = self.tokens[self.at]
+        token: Lexeme = self.tokens[self.at]
         if token.kind not in ("number", "string"):
             raise _NotSimple
         self.at += 1

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-from pelton.kernel.expressions.base import JSON, Expression, ExpressionError, Source
+from pelton.kernel.expressions.base import JSON, BoundValue, Expression, ExpressionError
 from pelton.kernel.expressions.javascript.equality import NULL_KEY, Key, index_key
 from pelton.kernel.expressions.javascript.script import Script, truthy
 
@@ -279,7 +279,7 @@ class Matches(Test):
         )
 
 
-class Parameter(Test):
+class ParameterTest(Test):
     """The payload's member of a fixed name, as a condition (see `javascript.truthy`)."""
 
     __slots__ = ()
@@ -296,7 +296,7 @@ class ScriptFilter(Traced):
     def __init__(self, source: str, *, limit_ms: int = 4000) -> None:
         """Raises Invalid when it is too long."""
         self._source = source
-        self._script: Expression = Script(source, Source(_payload), limit_ms=limit_ms)
+        self._script: Expression = Script(source, BoundValue(_payload), limit_ms=limit_ms)
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
         return truthy(self._script.evaluate(_View(payload, context)))

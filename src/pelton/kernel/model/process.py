@@ -1,8 +1,8 @@
 """The process graph: the one form that every definition is compiled to.
 
 Nodes are named; a traced node's name is the slot under which its steps are kept, so names must be the same from version to
-version. The kinds are few and general; everything that only one language knows stays in `face`, which the kernel carries and
-never opens. A path of tokens ends where a node has no way on ("" as target): the token is counted out of its scope or thread.
+version. The kinds are few and general; everything that only one language knows stays in `annotations`, which the kernel carries
+and never opens. A path of tokens ends where a node has no way on ("" as target): the token is counted out of its scope or thread.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Node(Struct, frozen=True, kw_only=True):
     on_halt: Literal["finish", "stop", "cancel"] = "finish"
     skippable: bool = True
     fuel: int = 1
-    face: Any = None
+    annotations: Any = None
 
 
 class Work(Node, frozen=True, kw_only=True):
@@ -220,7 +220,7 @@ class Assign(Node, frozen=True, kw_only=True):
     record: Expression | None = None  # yields the record's new value
 
 
-class Begin(NamedTuple):
+class NewRun(NamedTuple):
     """Another run to start. `target` as in Call, and its `at` (microseconds) for a version of the past. `linked`: it becomes a
     child, for which nobody waits. `after`: the member of its input that receives the key of the run begun before it in the same
     list, "" = none. `origin`: the step of this run in whose log it is said when the start is refused."""
@@ -234,7 +234,7 @@ class Begin(NamedTuple):
     origin: int = 0
 
 
-class Tell(NamedTuple):
+class RunSignal(NamedTuple):
     """A signal to a run, by key; this one included."""
 
     run: int
@@ -278,7 +278,7 @@ class Body(Struct, frozen=True):
     interrupts: tuple[ThreadArm, ...] = ()
 
 
-class Sequel(Struct, frozen=True):
+class FollowUp(Struct, frozen=True):
     """When the run ends so (from inside), another process is started. `target` as in Call; None = not this time."""
 
     statuses: frozenset[RunStatus]
@@ -322,7 +322,7 @@ class Process(Struct, kw_only=True):
     definition: int = 0  # the row it was compiled from
     deadline: Limit | None = None
     output: Expression | None = None  # None: the output of the last step that ended
-    sequels: tuple[Sequel, ...] = ()
+    follow_ups: tuple[FollowUp, ...] = ()
     out_of_fuel: Literal["continue", "fail"] = "continue"
     most_transitions: int = 0  # how often a node may be entered without a wait in between; 0 = no limit
     fragment: Callable[[str, Any], Fragment] | None = None  # (fork node, value) → Fragment; pure; raises Invalid
@@ -331,7 +331,7 @@ class Process(Struct, kw_only=True):
         None  # (context, step, failure, run status) → the run's reason
     )
     records: Records | None = None
-    face: Any = None
+    annotations: Any = None
     # derived by `finish`
     joins_of: dict[str, tuple[str, ...]] = {}
     conditions: dict[str, tuple[str, ...]] = {}  # variable → waits whose arms read it

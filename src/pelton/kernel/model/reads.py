@@ -186,7 +186,7 @@ class Codec(Protocol):
     def step_id(self, key: int, n: int) -> str: ...
 
 
-class Facts(Protocol):
+class RunReads(Protocol):
     """Each method returns the answer or raises Missing."""
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.state import Failure, StartMeta, StepStatus
@@ -179,7 +179,8 @@ BY_PARENT = "terminated by parent"  # name of the failure of a run that was ende
 
 class Terminate(Signal, frozen=True, kw_only=True):
     reason: str = ""
-    sequel: bool = False  # start the process's sequel for this end, if it has one
+    # start the process's follow-up for this end, if it has one
+    follow_up: bool = field(default=False, name="sequel")
     by_parent: bool = False
 
 
@@ -219,7 +220,7 @@ class Upgrade(Signal, frozen=True, kw_only=True):
     definition: int
 
 
-class HurryUp(Signal, frozen=True, kw_only=True):
+class RunNow(Signal, tag="HurryUp", frozen=True, kw_only=True):
     """Work that was put off is due now."""
 
 
@@ -245,5 +246,5 @@ AnySignal = (
     | Skip
     | SetVars
     | Upgrade
-    | HurryUp
+    | RunNow
 )

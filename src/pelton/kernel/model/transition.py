@@ -82,7 +82,7 @@ class Claim(NamedTuple):
     n: int
 
 
-class OpenWaitKey(NamedTuple):
+class OpenCorrelation(NamedTuple):
     """Step n waits for (name, key) in the namespace."""
 
     n: int
@@ -90,7 +90,7 @@ class OpenWaitKey(NamedTuple):
     key: str
 
 
-class CloseWaitKeys(NamedTuple):
+class CloseCorrelations(NamedTuple):
     n: int
 
 
@@ -108,7 +108,7 @@ class Note(NamedTuple):
     detail: str
 
 
-class Fact(NamedTuple):
+class Announcement(NamedTuple):
     """Something happened; published only if somebody listens. `type` is dotted: run.ended, step.failed."""
 
     type: str
@@ -116,7 +116,7 @@ class Fact(NamedTuple):
     data: JSON
 
 
-class Resume(NamedTuple):
+class ContinueLater(NamedTuple):
     """Fuel ran out: a Continue is to follow, in the next commit."""
 
 
@@ -137,19 +137,19 @@ Effect = (
     | SignalRun
     | Hold
     | Claim
-    | OpenWaitKey
-    | CloseWaitKeys
+    | OpenCorrelation
+    | CloseCorrelations
     | Withdraw
     | Note
-    | Fact
-    | Resume
+    | Announcement
+    | ContinueLater
     | Purge
 )
 
 # ---- answers
 
 
-class Book:
+class RecordChange:
     """What a turn did to the run's record. `loaded`: the record before it, and its rules. `past`: values that were
     superseded, and until when they held. `gone`: there is no record any more. `attributes`: (name, text, added), what has
     changed of them."""
@@ -180,7 +180,7 @@ class Transition(Struct, gc=False):
     variables: list[tuple[int, str, Any]] = []  # (thread, name, value); UNSET removes
     fragments: list[tuple[int, str, Any]] = []  # (step of the fork, node, value)
     effects: list[Effect] = []
-    book: Book | None = None  # None: the record is as it was
+    record_change: RecordChange | None = None  # None: the record is as it was
 
 
 class Refused(Struct, gc=False):

@@ -34,7 +34,7 @@ from pelton.errors import Code, PeltonError, Stopping
 from pelton.kernel.model.reads import EvaluationKey
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, Run
-from pelton.kernel.model.transition import Fact
+from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import Applied, EventIn, OutboxHooks, TimerHooks, WatchHooks, WorkHooks
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
 from pelton.runtime.commit.correlation_cache import Place, Places
@@ -154,7 +154,7 @@ class Committer:
         self.enqueue(WriteJob(fill, future))
         return future
 
-    def publish_fact(self, building: Building, head: Run, fact: Fact, now: int) -> None:
+    def publish_fact(self, building: Building, head: Run, fact: Announcement, now: int) -> None:
         """A fact that somebody listens to becomes an event, by way of a durable job of the same commit."""
         data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
         event = EventIn(

@@ -17,15 +17,15 @@ from msgspec import json
 
 from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus, Step, Thread
 from pelton.kernel.model.transition import (
-    Book,
+    Announcement,
     Claim,
     ClearTimers,
-    CloseWaitKeys,
-    Fact,
+    CloseCorrelations,
     Hold,
-    OpenWaitKey,
+    OpenCorrelation,
     Publish,
     Purge,
+    RecordChange,
     SetTimer,
     Transition,
 )
@@ -63,7 +63,7 @@ class BookDelta:
         self.gone = False
         self.attributes: dict[tuple[str, str], bool] = {}
 
-    def fold(self, book: Book) -> None:
+    def fold(self, book: RecordChange) -> None:
         self.record, self.gone = book.record, book.gone
         self.past += book.past
         for name, text, added in book.attributes:
@@ -125,12 +125,14 @@ class RunDelta:
             self.variables = self.variables or {}
             for no, name, value in change.variables:
                 self.variables[no, name] = value
-        if change.book is not None:
+        if change.record_change is not None:
             self.book = self.book or BookDelta()
-            self.book.fold(change.book)
+            self.book.fold(change.record_change)
         if change.fragments:
             self.fragments = [*(self.fragments or ()), *change.fragments]
-        booked = 1 + len(change.book.past) + len(change.book.attributes) if change.book is not None else 0
+        booked = (
+            1 + len(change.record_change.past) + len(change.record_change.attributes) if change.record_change is not None else 0
+        )
         return (
             booked + 1 + len(change.opened) + len(change.closed) + len(change.changed) + len(change.ended) + len(change.variables)
         )
@@ -318,16 +320,16 @@ class Translator:
 
     def add(
         self, building: Building, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
-    ) -> Iterable[Fact]:
+    ) -> Iterable[Announcement]:
         """Adds the rows of a transition's effects; returns the facts that somebody listens to (`listens(ns, type)`)."""
         head = change.run
         run = head.key
         group = building.group
-        facts: list[Fact] = []
+        facts: list[Announcement] = []
         effect: Any  # told apart by its type, which is quicker than a row of isinstance
         for effect in change.effects:
             kind = type(effect)
-            if kind is Fact:
+            if kind is Announcement:
                 if listens(head.ns, effect.type):
                     facts.append(effect)
                 continue
@@ -342,9 +344,9 @@ class Translator:
                 group.held.append(self._held(head, effect))
             elif kind is Claim:
                 group.release.append(effect.id)
-            elif kind is OpenWaitKey:
+            elif kind is OpenCorrelation:
                 group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, now))
-            elif kind is CloseWaitKeys:
+            elif kind is CloseCorrelations:
                 close_wait_keys(group, run, effect.n)
             elif kind is Purge:
                 delta.purge(effect)

@@ -69,7 +69,7 @@ def _reads(value: Any, depth: int = 0) -> Iterator[str]:
         return
     elif isinstance(value, Node | Struct):
         for name in value.__struct_fields__:
-            if name != "face":
+            if name != "annotations":
                 yield from _reads(getattr(value, name), depth + 1)
     elif isinstance(value, tuple | list):
         for item in value:

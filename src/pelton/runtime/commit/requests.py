@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pelton.errors import Code, PeltonError
-from pelton.kernel.machine.records import linked, never_begun
+from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import (
     ChildEnded,
@@ -181,8 +181,8 @@ class SignalJob(Job):
             self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
             if entry is not None and entry.head is not None and any(run != self.run for run in turn.facts.reads):
                 turn.bump(entry)
-            elif isinstance(signal, Start) and linked(signal.parent, signal.parent_n):
-                turn.post(signal.parent, never_begun())
+            elif isinstance(signal, Start) and is_linked(signal.parent, signal.parent_n):
+                turn.post(signal.parent, never_started())
         else:
             self.head = answer.run  # type: ignore[union-attr]
         self.why = why_not(answer)
@@ -268,7 +268,7 @@ def why_not(answer: Transition | Refused) -> str:
     if isinstance(answer, Refused):
         return answer.detail
     effects = answer.effects
-    alone = not (answer.opened or answer.changed or answer.closed or answer.ended or answer.book is not None)
+    alone = not (answer.opened or answer.changed or answer.closed or answer.ended or answer.record_change is not None)
     return effects[0].detail if alone and len(effects) == 1 and isinstance(effects[0], Note) else ""
 
 

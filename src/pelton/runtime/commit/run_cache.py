@@ -178,8 +178,8 @@ class RunEntry:
             _put(self.threads, thread.no, thread, undo)
         for no, name, value in change.variables:
             _put(self.variables, (no, name), None if value is UNSET else [value], undo)
-        if change.book is not None:
-            self.record = change.book.record
+        if change.record_change is not None:
+            self.record = change.record_change.record
             self.churn += 1
         for effect in change.effects:
             if type(effect) is Purge:

@@ -20,19 +20,19 @@ from msgspec import Struct, msgpack
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.advance import advance
 from pelton.kernel.machine.lifecycle import MOST_HOPS
-from pelton.kernel.machine.records import linked, never_begun
+from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Held, HeldKey, Missing, ProcessKey
 from pelton.kernel.model.signals import AnySignal, ChildEnded, Continue, Count, Signal, Start
 from pelton.kernel.model.state import OpenStep, Run, RunStatus
 from pelton.kernel.model.transition import (
     Claim,
-    CloseWaitKeys,
+    CloseCorrelations,
+    ContinueLater,
     Need,
     Note,
-    OpenWaitKey,
+    OpenCorrelation,
     Refused,
-    Resume,
     SignalRun,
     StartRun,
     Transition,
@@ -53,7 +53,7 @@ encode_signal = msgpack.Encoder(enc_hook=repr).encode
 
 EXPECTED = "expected"  # arm of the timer that ends a stub
 STUB = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
-CROSSING = frozenset({StartRun, SignalRun, Resume})
+CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
 
 
 LOG_TEXT = 32_768  # characters of one log entry
@@ -245,7 +245,7 @@ class Turn:
         for change in self.changes:
             if change.transition.run.ns == place.name[0]:
                 for effect in change.transition.effects:
-                    if type(effect) is OpenWaitKey and (effect.name, effect.key) == place.name[1:]:
+                    if type(effect) is OpenCorrelation and (effect.name, effect.key) == place.name[1:]:
                         found[change.entry.key, effect.n] = None
         return list(found)
 
@@ -377,7 +377,7 @@ class Turn:
                     self._post(head, effect)  # type: ignore[arg-type]
                 else:
                     todo.append((head, effect))  # type: ignore[arg-type]
-            elif kind is Resume:
+            elif kind is ContinueLater:
                 self.post(head.key, Continue())
 
     def _post(self, sender: Run, effect: StartRun | SignalRun) -> None:
@@ -393,9 +393,9 @@ class Turn:
         if hops > MOST_HOPS:
             row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
             self.notes.append((Code.INVALID, row.parked))
-            if type(signal) is Start and linked(signal.parent, signal.parent_n):
+            if type(signal) is Start and is_linked(signal.parent, signal.parent_n):
                 # With no way left to go: what follows from it would be the same circle.
-                known = InboxRow(self._committer.keys(), signal.parent, durable(never_begun(), MOST_HOPS), self.now)
+                known = InboxRow(self._committer.keys(), signal.parent, durable(never_started(), MOST_HOPS), self.now)
                 self.posts.append(known)
         self.posts.append(row)
 
@@ -414,7 +414,7 @@ class Turn:
                 failed = ChildEnded(n=effect.n, child=effect.key, era=0, status=int(RunStatus.FAILED), reason=answer.detail)
                 todo.append((sender, SignalRun(sender.key, failed)))
             elif effect.linked:
-                todo.append((sender, SignalRun(sender.key, never_begun())))
+                todo.append((sender, SignalRun(sender.key, never_started())))
         else:
             self._spread(answer, todo)
 
@@ -508,11 +508,11 @@ class Turn:
             run = change.transition.run
             for effect in change.transition.effects:
                 kind = type(effect)
-                if kind is OpenWaitKey:
+                if kind is OpenCorrelation:
                     at = self.places.get((run.ns, effect.name, effect.key))  # type: ignore[arg-type,union-attr]
                     if at is not None:
                         at.open(WaitKeyRow(*at.name, run.key, effect.n, self.now))  # type: ignore[union-attr]
-                elif kind is CloseWaitKeys:
+                elif kind is CloseCorrelations:
                     for place in self.places.values():
                         place.close(run.key, effect.n)  # type: ignore[union-attr]
                 elif kind is Claim and any(place.release(effect.id) for place in self.places.values()):  # type: ignore[union-attr]
@@ -547,7 +547,7 @@ def unchanged(change: Transition, before: Run) -> bool:
     if (
         change.reopened
         or change.fragments
-        or change.book is not None
+        or change.record_change is not None
         or any(type(effect) is not Note for effect in change.effects)
     ):
         return False

@@ -18,7 +18,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.reports import MOST_HELD
 from pelton.kernel.model.signals import EventArrived, Report, Signal
 from pelton.kernel.model.state import Run, RunStatus
-from pelton.kernel.model.transition import Fact, Hold, Refused, SetTimer, Transition
+from pelton.kernel.model.transition import Announcement, Hold, Refused, SetTimer, Transition
 from pelton.runtime.commit.group_builder import Building
 from pelton.runtime.commit.requests import Job
 from pelton.runtime.commit.unit_of_work import EXPECTED, Suspend, Turn
@@ -176,7 +176,7 @@ class ExpireJob(Job):
         building.read(self._run, head.rev)
         building.group.remove_runs.append(self._run)
         if committer.listens(head.ns, NOT_STARTED):
-            committer.publish_fact(building, head, Fact(NOT_STARTED, 0, {"held": head.held}), turn.now)
+            committer.publish_fact(building, head, Announcement(NOT_STARTED, 0, {"held": head.held}), turn.now)
             building.posts[-1].run = 0  # rows of the run itself go with it
         building.rows += 4
         committer.forget(self._run)

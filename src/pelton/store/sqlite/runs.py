@@ -39,7 +39,7 @@ HELD_LIMIT = 100
 MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all runs are scanned from the end
 
 
-class RunReads:
+class RunReader:
     def __init__(self, reader: Reader, lines: dict[tuple[str, str], int], records: RecordReads) -> None:
         self._reader = reader
         self._lines = lines

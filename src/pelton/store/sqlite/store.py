@@ -49,7 +49,7 @@ from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import event_ident
-from pelton.store.sqlite.runs import RunReads
+from pelton.store.sqlite.runs import RunReader
 from pelton.store.sqlite.schema import migrate
 
 CLOCK_AHEAD = 250  # milliseconds that the saved clock runs ahead of: saved no more often than that
@@ -131,7 +131,7 @@ class SqliteStore:
         numbers = self._numbers = Numbers()
         numbers.lines = {(ns, process): number for number, ns, process in self._reader.all("lines")}
         self._records = RecordReads(self._reader, numbers.lines)
-        self._runs = RunReads(self._reader, numbers.lines, self._records)
+        self._runs = RunReader(self._reader, numbers.lines, self._records)
         meta = dict(self._reader.all("meta"))
         self._secret = meta["secret"]
         self._last = self._clock_saved = max(self._last, meta.get("clock", 0))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.expressions.javascript.lexer import KEYWORDS, Token, tokens, words
+from pelton.kernel.expressions.javascript.lexer import KEYWORDS, Lexeme, tokens, words
 
 MAX_SOURCE = 4_000  # characters of a tame script
 MAX_WEIGHT = 200
@@ -63,7 +63,7 @@ def assigns(source: str) -> bool:
     return any(token.kind == "punctuator" and token.text in _ASSIGNMENTS for token in tokens(source))
 
 
-def _calls_are_tame(found: list[Token]) -> bool:
+def _calls_are_tame(found: list[Lexeme]) -> bool:
     partner = _partners(found)
     if partner is None:
         return False
@@ -93,7 +93,7 @@ def _calls_are_tame(found: list[Token]) -> bool:
     return True
 
 
-def _partners(found: list[Token]) -> dict[int, int] | None:
+def _partners(found: list[Lexeme]) -> dict[int, int] | None:
     """Where each bracket closes or opens; None when they do not match."""
     stack: list[int] = []
     partner: dict[int, int] = {}
@@ -110,7 +110,7 @@ def _partners(found: list[Token]) -> dict[int, int] | None:
     return None if stack else partner
 
 
-def _called_in_place(found: list[Token], partner: dict[int, int], at: int, inline: set[int]) -> bool:
+def _called_in_place(found: list[Lexeme], partner: dict[int, int], at: int, inline: set[int]) -> bool:
     """`(function () {...})()` and `(function () {...}())`, without a name and with no more than `$` as its parameter and
     argument. Judged once for the whole source, so that nothing inside can call it again."""
     if at == 0 or found[at - 1].text != "(" or found[at + 1].text != "(" or inline:
@@ -137,7 +137,7 @@ def _called_in_place(found: list[Token], partner: dict[int, int], at: int, inlin
     return True
 
 
-def _group_or_tame_call(found: list[Token], partner: dict[int, int], at: int) -> bool:
+def _group_or_tame_call(found: list[Lexeme], partner: dict[int, int], at: int) -> bool:
     before = found[at - 1] if at else None
     if before is None or (before.kind == "punctuator" and before.text not in (")", "]", "}", "?.")):
         return True
@@ -156,11 +156,11 @@ def _group_or_tame_call(found: list[Token], partner: dict[int, int], at: int) ->
     return before.text in _BEFORE_GROUP or before.text in _FUNCTIONS
 
 
-def _one_short_literal(found: list[Token], at: int, close: int) -> bool:
+def _one_short_literal(found: list[Lexeme], at: int, close: int) -> bool:
     return close == at + 2 and found[at + 1].kind in ("string", "number") and len(found[at + 1].text) <= 64
 
 
-def _assigns_a_name(found: list[Token], at: int) -> bool:
+def _assigns_a_name(found: list[Lexeme], at: int) -> bool:
     if at == 0 or found[at - 1].kind != "name" or found[at - 1].text in KEYWORDS | _FUNCTIONS | _CONSTRUCTORS:
         return False
     if at == 1:
@@ -169,13 +169,13 @@ def _assigns_a_name(found: list[Token], at: int) -> bool:
     return before.text in _BEFORE_ASSIGNED and before.kind in ("punctuator", "name")
 
 
-def _ends_operand(token: Token) -> bool:
+def _ends_operand(token: Lexeme) -> bool:
     if token.kind == "name":
         return token.text not in KEYWORDS or token.text in ("this", "null", "true", "false")
     return token.kind in ("string", "number", "template") or token.text in (")", "]", "}")
 
 
-def _weight(found: list[Token]) -> int:
+def _weight(found: list[Lexeme]) -> int:
     """How many times the argument can be touched. A tame script has no loops, so each assignment happens at most once and
     in the order of the text."""
     weights: dict[str, int] = {}
@@ -227,7 +227,7 @@ def _collect(source: str, members: set[tuple[str, str | None]]) -> bool:
     return computed
 
 
-def _member(found: list[Token], at: int) -> tuple[str | None, int]:
+def _member(found: list[Lexeme], at: int) -> tuple[str | None, int]:
     """The name of the member whose access begins at `at`, and where the tokens after it begin."""
     if found[at].text in (".", "?.") and found[at].kind == "punctuator" and found[at + 1].kind == "name":
         return found[at + 1].text, at + 2

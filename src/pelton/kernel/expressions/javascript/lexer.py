@@ -29,7 +29,7 @@ KEYWORDS = words(
 _BEFORE_OPERAND = words("return typeof case in instanceof new delete void throw do else")
 
 
-class Token(NamedTuple):
+class Lexeme(NamedTuple):
     """`value` is the number or text of a literal, or the sources inside a template's braces (a tuple of str)."""
 
     kind: Kind
@@ -54,50 +54,50 @@ _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|x([0-9a-fA
 _SIMPLE = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\n": "", "\r\n": "", "\r": ""}
 
 
-def tokens(source: str) -> list[Token]:
+def tokens(source: str) -> list[Lexeme]:
     """The tokens of a source, an "end" token last. Raises Invalid at a character that begins nothing."""
-    found: list[Token] = []
+    found: list[Lexeme] = []
     at, end = 0, len(source)
     while True:
         space = _SPACE.match(source, at)
         if space:
             at = space.end()
         if at >= end:
-            found.append(Token("end", "", None, end))
+            found.append(Lexeme("end", "", None, end))
             return found
         token = _token(source, at, found[-1] if found else None)
         found.append(token)
         at += len(token.text)
 
 
-def _token(source: str, at: int, before: Token | None) -> Token:
+def _token(source: str, at: int, before: Lexeme | None) -> Lexeme:
     char = source[at]
     if match := _NAME.match(source, at):
-        return Token("name", match[0], None, at)
+        return Lexeme("name", match[0], None, at)
     if match := _NUMBER.match(source, at):
         return _number(source, match, at)
     if char in "'\"":
         if match := _STRING.match(source, at):
-            return Token("string", match[0], _unescaped(match[0][1:-1], at), at)
+            return Lexeme("string", match[0], _unescaped(match[0][1:-1], at), at)
         raise Invalid("a string is never closed", at)
     if char == "`":
         return _template(source, at)
     if char == "/":
         return _slash(source, at, before)
     if match := _PUNCTUATOR.match(source, at):
-        return Token("punctuator", match[0], None, at)
+        return Lexeme("punctuator", match[0], None, at)
     raise Invalid(f"unexpected character {char!r}", at)
 
 
-def _number(source: str, match: re.Match[str], at: int) -> Token:
+def _number(source: str, match: re.Match[str], at: int) -> Lexeme:
     text = match[0]
     following = source[match.end() : match.end() + 1]
     if following and (following.isalnum() or following in "_$"):
         # A BigInt, a separator (1_000), or not JavaScript at all: not for the recognisers.
         rest = re.compile(r"[\w$]+").match(source, match.end())
-        return Token("unsure", text + (rest[0] if rest else following), None, at)
+        return Lexeme("unsure", text + (rest[0] if rest else following), None, at)
     if len(text) > 1 and text[0] == "0" and text[1].isdigit():
-        return Token("unsure", text, None, at)  # 010 is eight
+        return Lexeme("unsure", text, None, at)  # 010 is eight
     value: int | float
     if text[:2].lower() in ("0x", "0b", "0o"):
         value = int(text, 0)
@@ -107,10 +107,10 @@ def _number(source: str, match: re.Match[str], at: int) -> Token:
         value = float(text)
     if isinstance(value, int) and value > 2**53:
         value = float(value) if len(text) < 300 else float("inf")
-    return Token("number", text, value, at)
+    return Lexeme("number", text, value, at)
 
 
-def _slash(source: str, at: int, before: Token | None) -> Token:
+def _slash(source: str, at: int, before: Lexeme | None) -> Lexeme:
     operand = before is not None and (
         before.kind in ("number", "string", "template", "regex")
         or (before.kind == "name" and before.text not in _BEFORE_OPERAND)
@@ -119,13 +119,13 @@ def _slash(source: str, at: int, before: Token | None) -> Token:
     divides = "/=" if source.startswith("/=", at) else "/"
     match = _REGEX.match(source, at)
     if operand and before is not None and not (match and before.text in (")", "}")):
-        return Token("punctuator", divides, None, at)
+        return Lexeme("punctuator", divides, None, at)
     if operand:
-        return Token("unsure", divides, None, at)
-    return Token("regex", match[0], None, at) if match else Token("unsure", divides, None, at)
+        return Lexeme("unsure", divides, None, at)
+    return Lexeme("regex", match[0], None, at) if match else Lexeme("unsure", divides, None, at)
 
 
-def _template(source: str, at: int) -> Token:
+def _template(source: str, at: int) -> Lexeme:
     inner: list[str] = []
     start, end = at, len(source)
     at += 1
@@ -133,7 +133,7 @@ def _template(source: str, at: int) -> Token:
         if source[at] == "\\":
             at += 2
         elif source[at] == "`":
-            return Token("template", source[start : at + 1], tuple(inner), start)
+            return Lexeme("template", source[start : at + 1], tuple(inner), start)
         elif source.startswith("${", at):
             close = _closing_brace(source, at + 2)
             inner.append(source[at + 2 : close])

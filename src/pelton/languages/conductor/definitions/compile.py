@@ -71,10 +71,10 @@ def compile_process(definition: WorkflowDef, name: str, version: int, row: int, 
         definition=row,
         deadline=_deadline(definition),
         output=compile_template(definition.output_parameters, roots) if definition.output_parameters else None,
-        sequels=sequels(definition),
+        follow_ups=sequels(definition),
         failed_status=failed_status,
         failed_reason=failed_reason,
-        face=ProcessFace(definition, Raw(msgspec.json.encode(definition)), roots),
+        annotations=ProcessFace(definition, Raw(msgspec.json.encode(definition)), roots),
     )
     try:
         return process.finish()
@@ -106,7 +106,7 @@ def failed_reason(context: Any, step: OpenStep | Step | None, failure: Failure, 
     task = context.codec.step_id(context.run.key, step.n)
     shown = status_names.RUN_STATUS[RunStatus(status)]
     node = context.process.nodes.get(step.slot)
-    if node is not None and isinstance(node.face, TaskFace) and node.face.task.permissive:
+    if node is not None and isinstance(node.annotations, TaskFace) and node.annotations.task.permissive:
         shown = status_names.task_status(step)  # the run has gone on, and is only now ended by it
     reason = status_names.reason(context.codec, step) or failure.message or "null"
     return f"Task {task} failed with status: {shown} and reason: '{reason}'"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from pelton.kernel.expressions.base import JSON, Bound, Constant, Expression, ExpressionError, Read, Source
+from pelton.kernel.expressions.base import JSON, Bound, BoundValue, Constant, Expression, ExpressionError, Read
 from pelton.kernel.expressions.javascript import script as javascript
 from pelton.kernel.expressions.template import compile_template
 from pelton.kernel.model.process import (
@@ -79,7 +79,7 @@ class Compiler:
             "limits": policies.limits_of(task, policy),
             "on_failure": policies.rules_of(task),
             "input": self._input(task, policy),
-            "face": self._face(task, policy),
+            "annotations": self._face(task, policy),
         }
 
     def _face(self, task: WorkflowTask, policy: TaskDef) -> TaskFace:
@@ -115,7 +115,7 @@ class Compiler:
             select=scripts.Selected(task.evaluator_type or "", task.expression or ""),
             cases=cases,
             default=self.sequence(task.default_case, following),
-            output=Source(_choice_output),
+            output=BoundValue(_choice_output),
         )
 
     def _loop(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
@@ -126,7 +126,7 @@ class Compiler:
             condition = loop_condition(task, self.roots, member)
             again = scripts.Explained(condition, f"Unable to evaluate condition {task.loop_condition}")
         if member:
-            items = Source(lambda context: scripts.member(context.value, member))
+            items = BoundValue(lambda context: scripts.member(context.value, member))
         if member and task.items is not UNSET and task.items is not None:
             found = compile_template(task.items, self.roots)
             common["input"] = Mapped(
@@ -142,7 +142,7 @@ class Compiler:
 
     def _terminate(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         status = _END[str(task.input_parameters.get("terminationStatus"))]
-        return End(**common, run=True, status=Constant(status), output=Source(_end_output), reason=Source(_end_reason))
+        return End(**common, run=True, status=Constant(status), output=BoundValue(_end_output), reason=BoundValue(_end_reason))
 
     # ---- work
 
@@ -157,7 +157,7 @@ class Compiler:
     def _wait(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         values = task.input_parameters
         if any(values.get(name) is not None for name in ("duration", "until", "wait_until")):
-            return Wait(**common, arms=(Outside(), AtTime(at=Source(wait_until))))
+            return Wait(**common, arms=(Outside(), AtTime(at=BoundValue(wait_until))))
         return Wait(**common, arms=(Outside(),))
 
     def _event(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
@@ -171,8 +171,8 @@ class Compiler:
         common["input"] = Mapped(common["input"], extended, sink.reads)
         return Emit(
             **common,
-            sink=Source(address.evaluate),
-            body=Source(lambda context: event_body(context, address)),
+            sink=BoundValue(address.evaluate),
+            body=BoundValue(lambda context: event_body(context, address)),
             awaits="outside" if flag else "nothing",
         )
 
@@ -198,12 +198,12 @@ class Compiler:
             return {**found, "workflowInput": value}
 
         common["input"] = Mapped(common["input"], extended, parts.reads)
-        return Call(**common, target=Source(call_target), child_input=Source(_child_input), meta=Source(call_meta))
+        return Call(**common, target=BoundValue(call_target), child_input=BoundValue(_child_input), meta=BoundValue(call_meta))
 
     # ---- computations
 
     def _set_variable(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
-        return Assign(**common, merge=Source(_merged), output=Constant({}))
+        return Assign(**common, merge=BoundValue(_merged), output=Constant({}))
 
     def _inline(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         return Assign(**common, output=scripts.Inline())
@@ -250,7 +250,7 @@ class Queue:
         queues = [self._name if domain == NO_DOMAIN else f"{domain}:{self._name}" for domain in domains] or [self._name]
         if len(queues) == 1:
             return queues[0]
-        found: str = context.turn.facts.answer(ServedKey(tuple(queues), ACTIVE))
+        found: str = context.draft.reads.answer(ServedKey(tuple(queues), ACTIVE))
         return found
 
 

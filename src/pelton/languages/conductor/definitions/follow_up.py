@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from pelton.kernel.expressions.base import JSON, Source
-from pelton.kernel.model.process import Sequel
+from pelton.kernel.expressions.base import JSON, BoundValue
+from pelton.kernel.model.process import FollowUp
 from pelton.kernel.model.reads import EndedKey
 from pelton.kernel.model.state import END, Bit, RunStatus, Step, StepStatus
 from pelton.languages.conductor import status_names
@@ -26,7 +26,7 @@ _BAD_ENDS = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINAT
 _FAILED = frozenset({StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT})
 
 
-def sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
+def sequels(definition: WorkflowDef) -> tuple[FollowUp, ...]:
     name = definition.failure_workflow or ""
     if not name.strip():
         return ()
@@ -40,11 +40,11 @@ def sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
         return {"name": wanted, "version": version} if isinstance(wanted, str) and wanted else None
 
     return (
-        Sequel(
+        FollowUp(
             statuses=_BAD_ENDS,
-            target=Source(target),
-            input=Source(failure_input),
-            meta=Source(_failure_meta),
+            target=BoundValue(target),
+            input=BoundValue(failure_input),
+            meta=BoundValue(_failure_meta),
             note="conductor.failure_workflow",
             excuse="Error workflow {name} failed to start.  reason: {reason}",
         ),
@@ -54,7 +54,7 @@ def sequels(definition: WorkflowDef) -> tuple[Sequel, ...]:
 def failure_input(context: Any) -> JSON:
     """The failed run's input and what became of it."""
     end, run = context.end, context.run
-    failed = context.turn.last
+    failed = context.draft.last
     unsuccessful = isinstance(failed, Step) and not StepStatus(failed.status).successful
     return {
         **_given(context),
@@ -68,7 +68,7 @@ def failure_input(context: Any) -> JSON:
 
 def _given(context: Any) -> dict[str, JSON]:
     """The run's input as its tasks saw it."""
-    face = context.process.face
+    face = context.process.annotations
     found = with_defaults(context.input, face.defaults) if isinstance(face, ProcessFace) else context.input
     return found if isinstance(found, dict) else {}
 
@@ -121,8 +121,8 @@ def failed_workflow(context: Any) -> dict[str, JSON]:
     # The newest tasks are the likeliest to be asked about: they come first where room is short.
     tasks = [_task(context, step, budget) for step in reversed(steps)]
     found["tasks"] = tasks[::-1]
-    if isinstance(process.face, ProcessFace):
-        found["ownerApp"] = process.face.definition.owner_app or ""
+    if isinstance(process.annotations, ProcessFace):
+        found["ownerApp"] = process.annotations.definition.owner_app or ""
     if more or budget.spent:
         found["truncated"] = True
     return found
@@ -130,20 +130,20 @@ def failed_workflow(context: Any) -> dict[str, JSON]:
 
 def _steps(context: Any) -> tuple[list[Step], bool]:
     """The newest ended tasks, by number; whether there are more."""
-    turn = context.turn
+    draft = context.draft
     found: dict[int, Step] = {}
-    if not turn.created:
-        for step in turn.facts.answer(EndedKey(1, turn.head.next_n, MOST_TASKS + 1)):
-            if step.n not in turn.reopened and not (turn.cut and step.n >= turn.cut):
+    if not draft.created:
+        for step in draft.reads.answer(EndedKey(1, draft.head.next_n, MOST_TASKS + 1)):
+            if step.n not in draft.reopened and not (draft.cut and step.n >= draft.cut):
                 found[step.n] = step
-    found.update((n, step) for n, step in turn.ended.items() if n > 0)
+    found.update((n, step) for n, step in draft.ended.items() if n > 0)
     steps = sorted((step for step in found.values() if step.slot != END), key=lambda step: step.n)
     return steps[-MOST_TASKS:], len(steps) > MOST_TASKS
 
 
 def _face(process: Any, step: Step) -> TaskFace | None:
     node = process.nodes.get(step.slot)
-    return node.face if node is not None and isinstance(node.face, TaskFace) else None
+    return node.annotations if node is not None and isinstance(node.annotations, TaskFace) else None
 
 
 def _name(process: Any, step: Step) -> str:

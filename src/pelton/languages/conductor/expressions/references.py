@@ -178,7 +178,7 @@ MEMBERS: dict[str, TaskGet] = {
 
 
 def _output(context: Any, step: OpenStep | Step, facts: TaskFacts) -> JSON:
-    output = output_of(context.turn, step)
+    output = output_of(context.draft, step)
     if facts.items and isinstance(output, dict):
         return {**output, **loops.own_output(step, facts.items)}
     if step.state == State.CALL and step.child > 0:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from pelton.kernel.expressions.base import JSON, Expression, ExpressionError, Invalid, Read, Source
+from pelton.kernel.expressions.base import JSON, BoundValue, Expression, ExpressionError, Invalid, Read
 from pelton.kernel.expressions.javascript import script as javascript
 from pelton.kernel.expressions.template import to_text
 
@@ -27,7 +27,7 @@ def syntax_error(source: str) -> str | None:
 
 
 def script(source: str, argument: Callable[[Any], JSON], reads: frozenset[Read] = frozenset()) -> javascript.Script:
-    return javascript.Script(source, Source(argument, reads), limit_ms=LOAD_LIMIT)
+    return javascript.Script(source, BoundValue(argument, reads), limit_ms=LOAD_LIMIT)
 
 
 @lru_cache(maxsize=1024)

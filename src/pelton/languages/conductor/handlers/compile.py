@@ -14,10 +14,10 @@ import msgspec
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import JSON, Expression, Invalid
-from pelton.kernel.expressions.cache import kept
+from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.expressions.template import compile_template
 from pelton.kernel.matching.conditions import compile_condition
-from pelton.kernel.matching.filters import Filter, Parameter
+from pelton.kernel.matching.filters import Filter, ParameterTest
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.signals import Report, SetVars, Signal, Terminate
 from pelton.kernel.model.state import StartMeta, StepStatus
@@ -88,7 +88,7 @@ def _filter(form: EventHandler) -> Filter | None:
     if not form.condition:
         return None
     if form.evaluator_type == "value-param":
-        return Parameter(form.condition)
+        return ParameterTest(form.condition)
     return compile_condition(form.condition)
 
 
@@ -98,7 +98,7 @@ def _action(index: int, action: Action, expand: bool, hold: int) -> Planned:
     return Planned(name, msgspec.json.encode(action).decode(), expand or action.expand_inline_json, hold)
 
 
-@kept
+@remembered
 def _planner(text: str) -> Plan:
     action = decode.decode(text.encode(), Action)
     assert action.action is not UNSET  # checked with the handler

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import UNSET, structs
 
 from pelton.errors import Code, PeltonError
-from pelton.kernel.model.signals import HurryUp, Pause, Resume, Rewind, SetVars, Skip, Terminate
+from pelton.kernel.model.signals import Pause, Resume, Rewind, RunNow, SetVars, Skip, Terminate
 from pelton.kernel.model.state import RunStatus, Step
 from pelton.languages.conductor import decode, status_names
 from pelton.languages.conductor.http import waiting
@@ -180,7 +180,7 @@ class Runs:
         if status.ended:  # nothing of it is under way, and how it ended stays on record
             return empty()
         sequel = query.boolean("triggerFailureWorkflow", False)
-        await self.face.signal(request.path["id"], Terminate(reason=query.text("reason"), sequel=sequel))
+        await self.face.signal(request.path["id"], Terminate(reason=query.text("reason"), follow_up=sequel))
         return empty()
 
     async def _ended(self, request: Request, act: str) -> RunView:
@@ -261,7 +261,7 @@ class Runs:
     async def reset_callbacks(self, request: Request) -> Response:
         """Tasks that were put off may be handed out now."""
         await self.face.view(request.path["id"])
-        await self.face.signal(request.path["id"], HurryUp())
+        await self.face.signal(request.path["id"], RunNow())
         return empty(204)
 
     async def skip(self, request: Request) -> Response:

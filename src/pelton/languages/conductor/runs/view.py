@@ -149,7 +149,7 @@ def meta_of(start: Step) -> StartMeta:
 
 
 def face_of(process: Process) -> ProcessFace:
-    face = process.face
+    face = process.annotations
     if not isinstance(face, ProcessFace):
         raise TypeError(f"process {process.name!r} was compiled by another language")
     return face
@@ -162,7 +162,7 @@ def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
     """`output`: the assembled one, for a join or a loop."""
     run, process = place.run, place.process
     node = process.nodes.get(step.slot)
-    face = node.face if node is not None and isinstance(node.face, TaskFace) else None
+    face = node.annotations if node is not None and isinstance(node.annotations, TaskFace) else None
     ended = step.ended if isinstance(step, Step) else 0
     policy = face.policy if face is not None else None
     domain, found, _ = step.queue.rpartition(":") if isinstance(step, OpenStep) else ("", "", "")

@@ -14,17 +14,17 @@ from pelton.kernel.expressions.base import ExpressionError, Read
 from pelton.kernel.machine.records import COMING, COUNTER
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import (
-    Begin,
     Choice,
     Edge,
     Limit,
     Limits,
+    NewRun,
     Node,
     OnCondition,
     OnEvent,
     Rule,
+    RunSignal,
     Send,
-    Tell,
     Wait,
     Work,
 )
@@ -151,7 +151,7 @@ def _trigger(author: Author, scene: Scene, name: str, reply: str = "", origin: O
 def _parent(author: Author, trigger: str) -> Callable[[Scene], list[Any]]:
     def what(scene: Scene) -> list[Any]:
         parent = scene.record.get("parent")
-        return [Tell(parent, _trigger(author, scene, trigger))] if parent else []
+        return [RunSignal(parent, _trigger(author, scene, trigger))] if parent else []
 
     return what
 
@@ -162,7 +162,9 @@ def _to_children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene]
     def what(scene: Scene) -> list[Any]:
         signal = _trigger(author, scene, details["trigger"])
         children = scene.found(PARENT, str(scene.run.key))
-        return [Tell(each.run, signal) for each in children if condition is None or condition.passes(view_of(each, scene.codec))]
+        return [
+            RunSignal(each.run, signal) for each in children if condition is None or condition.passes(view_of(each, scene.codec))
+        ]
 
     return what
 
@@ -181,7 +183,7 @@ def _next(author: Author, details: Mapping[str, Any]) -> Path:
         following = scene.found(PREVIOUS, str(scene.run.key))
         if not trigger or not following:
             return []
-        return [Tell(following[0].run, _trigger(author, scene, trigger, reply if on_error else ""))]
+        return [RunSignal(following[0].run, _trigger(author, scene, trigger, reply if on_error else ""))]
 
     def way(scene: Scene) -> str:
         return "next" if scene.found(PREVIOUS, str(scene.run.key)) else "end"
@@ -282,7 +284,7 @@ def begun(origin: Origin, scene: Scene, wanted: Sequence[Asked], series: bool) -
             trigger = Trigger(name=first, actor=user, request=request)
         target = configuration["taskDefinitionId"]
         found.append(
-            Begin(
+            NewRun(
                 {
                     "name": f"{target['scope']}/{target['code']}",
                     "at": pinned(configuration.get("taskDefinitionAsAt") or "", scene.moment.stamp),
@@ -361,7 +363,7 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
         return Path(work, tuple(nodes))
 
     def started(scene: Scene) -> list[Any]:
-        return [Tell(scene.run.key, _trigger(author, scene, triggers["started"]))]
+        return [RunSignal(scene.run.key, _trigger(author, scene, triggers["started"]))]
 
     nodes.append(Send(name=start, what=Computed(started), next=(Edge(work),), skippable=False))
     return Path(start, tuple(nodes))
@@ -446,7 +448,7 @@ def _ended(author: Author, triggers: Mapping[str, Any], there: str) -> Callable[
     def what(scene: Scene) -> list[Any]:
         outcome = _done(scene, there).input
         name = triggers.get("completedWithResults" if outcome["rows"] else "completedNoResults")
-        return [Tell(scene.run.key, _trigger(author, scene, name, origin=Origin(**outcome["origin"])))] if name else []
+        return [RunSignal(scene.run.key, _trigger(author, scene, name, origin=Origin(**outcome["origin"])))] if name else []
 
     return what
 
@@ -455,6 +457,6 @@ def _broken(author: Author, triggers: Mapping[str, Any], work: str, elsewhere: s
     def what(scene: Scene) -> list[Any]:
         done = _done(scene, work, elsewhere)
         name = triggers.get("failedToStart" if done.failure == FAILED_TO_START else "failedToComplete")
-        return [Tell(scene.run.key, _trigger(author, scene, name, origin=Origin(**done.input["origin"])))] if name else []
+        return [RunSignal(scene.run.key, _trigger(author, scene, name, origin=Origin(**done.input["origin"])))] if name else []
 
     return what

@@ -129,7 +129,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
         records=records(definition),
         output=Outcome(),
         most_transitions=0,
-        face=face,
+        annotations=face,
     ).finish()
 
 

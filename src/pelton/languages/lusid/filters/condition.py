@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.expressions.cache import kept
+from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.expressions.javascript.equality import Key, folded_key, index_key
 from pelton.kernel.matching.filters import And, Equality, Not, Or, Prefix, Trace, Traced, TracedFilter, Verdict, folded_reader
 from pelton.kernel.matching.filters import Path as Place
@@ -107,7 +107,7 @@ class _Form:
         return self._members
 
 
-@kept
+@remembered
 def _form_of(text: str) -> _Form:
     return _Form(parse(text))
 
@@ -115,8 +115,8 @@ def _form_of(text: str) -> _Form:
 class Condition:
     """A compiled filter. `context` of `passes` and `test` is the map of what names on the right stand for.
 
-    There may be a hundred thousand, few of them at work: one holds its text and what an index asks for; see `kept` for the rest.
-    Only what its text does not say alone, because it has or had names, is held; it is compiled when it is used."""
+    There may be a hundred thousand, few of them at work: one holds its text and what an index asks for; see `remembered` for the
+    rest. Only what its text does not say alone, because it has or had names, is held; it is compiled when it is used."""
 
     __slots__ = ("_held", "_tests", "text")
 

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import json
 
 from pelton.kernel.expressions.base import JSON, Invalid
-from pelton.kernel.expressions.cache import kept
+from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.matching.filters import folded_reader
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import Trigger
@@ -147,7 +147,7 @@ class _Work:
         )
 
 
-_work_of = kept(_Work, 4_000)
+_work_of = remembered(_Work, 4_000)
 
 
 def is_indexed(name: str) -> bool:

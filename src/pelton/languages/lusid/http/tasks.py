@@ -201,7 +201,7 @@ class TaskRoutes:
             return Refused("TaskNotFound", "the task has been deleted")
         if error.code in (Code.ENDED, Code.GUARD):
             process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(self._ns, name))
-            face = process.face
+            face = process.annotations
             state = record.body["state"] if record else face.definition.initial
             return refusal(error, trigger, state, face.triggers, state in face.definition.terminal)
         return by_rules(error) or error

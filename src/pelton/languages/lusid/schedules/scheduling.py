@@ -23,7 +23,7 @@ from typing import Any
 from msgspec import json
 
 from pelton.errors import Code, PeltonError
-from pelton.kernel.expressions.base import JSON, Constant, Expression, Invalid, Read, Source
+from pelton.kernel.expressions.base import JSON, BoundValue, Constant, Expression, Invalid, Read
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Assign, Assignment, AtTime, Body, Choice, Edge, Emit, OnEvent, Process, Scope, Wait
@@ -59,7 +59,7 @@ FOLLOWED, LAST, DUE = "followed", "last", "due"
 
 def look(get: Callable[[Scene], JSON], *variables: str, slots: tuple[str, ...] = ()) -> Expression:
     reads = [Read("var", name) for name in variables] + [Read("slot", name) for name in slots]
-    return Source(get, frozenset(reads))
+    return BoundValue(get, frozenset(reads))
 
 
 def following(scene: Scene) -> int | None:

@@ -37,7 +37,7 @@ class Tasks:
 
     async def face(self, document: Mapping[str, Any]) -> Face:
         process = await self._engine.process(document["row"])
-        face: Face = process.face
+        face: Face = process.annotations
         return face
 
     async def shown(self, record: Record, at: int = 0, keys: Sequence[str] = ()) -> dict[str, Any]:
