@@ -150,10 +150,9 @@ KNOWN_CIRCLES = [
 # fmt: off
 KNOWN_DOUBLES = {
     "Action", "Answers", "Bound", "Committer", "Condition", "Constant", "Context", "Counts", "DeadLetters", "Decision",
-    "Definition", "Definitions", "Detected", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job",
-    "Metadata",
-    "Named", "Outcome", "Path", "Place", "Problem", "ProblemBody", "Problems", "Queue", "Refused", "Request",
-    "Router", "Rule", "Runs", "Sink", "State", "Tasks", "Transition", "Trigger",
+    "Definition", "Definitions", "Detected", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job", "Metadata",
+    "Named", "Outcome", "Path", "Place", "Problem", "ProblemBody", "Queue", "Refused", "Request", "Router", "Rule", "Runs",
+    "Sink", "State", "Tasks", "Transition", "Trigger",
     "Wire", "Work", "Worker",
 }
 # fmt: on

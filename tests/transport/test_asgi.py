@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pelton.transport.documents import check_depth, parse
 from pelton.transport.http.asgi import Application, Request, Response, Router, json_response, text_response
-from pelton.transport.http.documents import check_depth, parse
 from pelton.transport.http.errors import WebError
 from pelton.transport.http.query import Query
 

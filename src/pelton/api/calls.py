@@ -12,7 +12,7 @@ from msgspec import DecodeError, Struct, ValidationError, json, msgpack
 
 from pelton.api.problems import CONTENT_TYPE, Problem, bad, of_engine
 from pelton.errors import PeltonError
-from pelton.transport.http import documents
+from pelton.transport import documents
 from pelton.transport.http.asgi import Handler, Request, Response, Router, Send
 from pelton.transport.http.errors import WebError
 

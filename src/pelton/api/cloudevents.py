@@ -17,7 +17,7 @@ from pelton.api.calls import media_type
 from pelton.api.problems import Problem, bad
 from pelton.runtime.api import EventIn
 from pelton.runtime.rows import EventRow
-from pelton.transport.http.documents import parse
+from pelton.transport.documents import parse
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"

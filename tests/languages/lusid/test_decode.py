@@ -14,6 +14,7 @@ from pelton.errors import Code, PeltonError
 from pelton.languages.lusid import decode, forms, times
 from pelton.languages.lusid.errors import NAMES, Refused, render
 from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.validation import MAX_PROBLEMS
 
 FORMS = [forms.TaskDefinition, forms.UpdateTaskDefinition, forms.EventHandler, forms.Worker, forms.ManualEvent]
 KEYS = st.sampled_from(
@@ -50,7 +51,7 @@ DEFINITION: dict[str, Any] = {
 
 
 def paths(value: Any, form: Any) -> dict[str, str]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(WebError) as caught:
         decode.convert(value, form)
     return {each.path: each.message for each in caught.value.problems}
 
@@ -60,7 +61,7 @@ def test_any_json_is_a_form_or_refused(value: Any, form: Any) -> None:
     made = refused = None
     try:
         made = decode.convert(value, form)
-    except Refused as error:
+    except WebError as error:
         refused = error
     if refused is not None:
         assert refused.status == 400
@@ -94,7 +95,7 @@ def test_every_field_that_is_wrong_is_named() -> None:
         "fieldSchema[0].type", "fieldSchema[1].containsUrl", "actions[0].actionDetails.type", "actions[1].actionDetails.type",
     }  # fmt: skip
     assert found["displayName"] == "is required"
-    assert found["id.scope"] == 'must be 1 to 64 characters of letters, digits, - and _, not "a b"'
+    assert found["id.scope"] == "must be 1 to 64 characters of letters, digits, - and _, not 'a b'"
     assert found["fieldSchema[0].type"].startswith("must be one of String, Decimal")
 
 
@@ -106,7 +107,7 @@ def test_whole_numbers_are_whole_numbers() -> None:
 
 
 def test_the_list_of_problems_is_bounded() -> None:
-    assert len(paths({**DEFINITION, "states": [{}] * 10_000}, forms.TaskDefinition)) == decode.MAX_PROBLEMS
+    assert len(paths({**DEFINITION, "states": [{}] * 10_000}, forms.TaskDefinition)) == MAX_PROBLEMS
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_the_list_of_problems_is_bounded() -> None:
 )
 def test_what_is_no_object_is_refused(data: bytes) -> None:
     with pytest.raises(WebError) as caught:
-        decode.body(data, forms.TaskDefinition)
+        decode.decode(data, forms.TaskDefinition)
     assert caught.value.status == 400
 
 

@@ -1,36 +1,35 @@
-"""What checks of several kinds of things have in common: problems are collected, and told all at once."""
+"""What checks of several kinds of things have in common: names, filters, moments and mappings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.languages.lusid.decode import MAX_PROBLEMS, shown
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.filters import MAX_LENGTH, Condition, parse_filter
 from pelton.languages.lusid.forms import FieldMapping, Mappings, Text
 from pelton.languages.lusid.times import EXPECTED, parse_moment
-from pelton.transport.http.errors import FieldProblem
+from pelton.transport.validation import Problems, describe
 
 MAX_GUARD = 1024
 FILTER_LENGTH = MAX_LENGTH
 NAMED = 20  # names that an error lists
 
 
-class Problems:
-    """`raise_any` ends the request when there are any. `name`: of the first problem that has one of its own."""
+class Checks(Problems):
+    """Problems of things that authors write. `name`: what this API calls a problem, where it has a name for it."""
 
     def __init__(self) -> None:
-        self.found: list[FieldProblem] = []
-        self._name = ""
+        super().__init__()
+        self._name = ""  # of the first
 
-    def add(self, path: str, message: str, value: str | None = None, name: str = "") -> None:
-        if len(self.found) < MAX_PROBLEMS:
-            self.found.append(FieldProblem(path, message, value))
-            if len(self.found) == 1:
-                self._name = name
+    def add(self, path: str, message: str, value: Any = UNSET, name: str = "", *, remedy: str = "") -> None:
+        super().add(path, message, value, remedy=remedy)
+        if len(self.found) == 1:
+            self._name = name
 
     def raise_any(self) -> None:
         """Raises Refused. A single problem goes by its own name, several together are a ValidationError."""
@@ -44,7 +43,7 @@ class Problems:
         seen: set[str] = set()
         for index, name in enumerate(names):
             if name in seen:
-                self.add(path.format(index), f"is the name of an earlier {what} as well; names are unique", shown(name))
+                self.add(path.format(index), f"is the name of an earlier {what} as well; names are unique", name)
             seen.add(name)
 
     def declared(self, name: str, known: Iterable[str], path: str, what: str, problem: str = "") -> None:
@@ -53,8 +52,8 @@ class Problems:
             there = ", ".join(among[:NAMED]) + (", …" if len(among) > NAMED else "")
             self.add(
                 path,
-                f"is {shown(name)}, which is no {what} of the definition; there are: {there or 'none'}",
-                shown(name),
+                f"is {describe(name)}, which is no {what} of the definition; there are: {there or 'none'}",
+                name,
                 problem,
             )
 
@@ -74,7 +73,7 @@ class Problems:
         try:
             return parse_filter(str(text), limit=limit, roots=roots, right_names=right_names, right_roots=right_roots)
         except Invalid as error:
-            self.add(path, f"is no filter: {error.message}", shown(text), "InvalidFilter")
+            self.add(path, f"is no filter: {error.message}", text, "InvalidFilter")
             return None
 
     def moment(self, text: Text, path: str) -> int | None:
@@ -82,7 +81,7 @@ class Problems:
             return None
         at = parse_moment(str(text))
         if at is None:
-            self.add(path, f"must be {EXPECTED}, not {shown(text)}", shown(text), "InvalidAsAt")
+            self.add(path, f"must be {EXPECTED}, not {describe(text)}", text, "InvalidAsAt")
         return at
 
     def mappings(self, given: Mappings, path: str) -> None:

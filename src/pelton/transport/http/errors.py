@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 
 class FieldProblem(NamedTuple):
-    """One thing that is wrong with what was sent. `value` is what was found there, as text, None when it says nothing."""
+    """One thing that is wrong with what was sent. `value`: what was found there, as text; None when there is none to show.
+    `remedy`: what to do, where the message does not say it."""
 
     path: str
     message: str
     value: str | None = None
+    remedy: str = ""
 
 
 class WebError(Exception):

@@ -18,7 +18,8 @@ from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, Place, inner_lists, walk
 from pelton.languages.conductor.expressions import loops, scripts, times
 from pelton.languages.conductor.model import Action, EventHandler, TaskDef, WorkflowDef, WorkflowTask
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.http.errors import WebError
+from pelton.transport.validation import Problems, describe
 
 MAX_TASKS = 5_000
 MAX_NESTING = 40
@@ -35,20 +36,14 @@ _ITERATION = re.compile(r".__[0-9]+$")
 CheckSink = Callable[[str], str | None]
 
 
-class Problems:
-    """Collects what is wrong; `operation` is how paths begin in the answer."""
+class DefinitionProblems(Problems):
+    """`operation`: how paths begin in the answer."""
 
     def __init__(self, operation: str) -> None:
-        self.operation = operation
-        self.found: list[FieldProblem] = []
+        super().__init__(operation, most=decode.MAX_PROBLEMS)
 
-    def add(self, path: str, message: str, value: Any = UNSET) -> None:
-        if len(self.found) < decode.MAX_PROBLEMS:
-            self.found.append(FieldProblem(f"{self.operation}{path}", message, decode.scalar(value)))
-
-    def raise_any(self) -> None:
-        if self.found:
-            raise WebError(400, "Validation failed, check below errors for detail.", problems=self.found)
+    def summary(self) -> str:
+        return "Validation failed, check below errors for detail."
 
 
 # ---- workflow definitions
@@ -58,7 +53,7 @@ def check_workflow(
     definition: WorkflowDef, operation: str = "registerWorkflowDef.arg0", check_sink: CheckSink | None = None
 ) -> None:
     """Raises WebError 400 with every problem found."""
-    problems = Problems(operation + ".")
+    problems = DefinitionProblems(operation + ".")
     _check_workflow(definition, "", problems, check_sink, 0)
     problems.raise_any()
 
@@ -302,7 +297,7 @@ def _check_terminate(path: str, task: WorkflowTask, problems: Problems) -> None:
         problems.add(
             f"{path}.inputParameters.terminationStatus",
             f"terminate task must have an terminationStatus parameter: COMPLETED, FAILED or TERMINATED, not "
-            f"{decode.shown(status)}; taskName: {task.name}",
+            f"{describe(status)}; taskName: {task.name}",
             status,
         )
     if task.optional:
@@ -315,7 +310,7 @@ def _check_inline(path: str, task: WorkflowTask, problems: Problems) -> None:
         known = ", ".join(scripts.EVALUATORS)
         problems.add(
             f"{path}.inputParameters.evaluatorType",
-            f"Unknown evaluator {decode.shown(evaluator)} in INLINE task; use one of {known}",
+            f"Unknown evaluator {describe(evaluator)} in INLINE task; use one of {known}",
         )
 
 
@@ -340,8 +335,7 @@ def _check_sub_workflow(path: str, task: WorkflowTask, problems: Problems, check
         try:
             definition = decode.convert(inner, WorkflowDef)
         except WebError as error:
-            for each in error.problems:
-                problems.add(f"{here}.{each.path}", each.message, each.value)
+            problems.include(here, error.problems)
             return
         _check_workflow(definition, here + ".", problems, check_sink, inline + 1)
     elif not _templated(inner):
@@ -430,7 +424,7 @@ def _check_self_call(definition: WorkflowDef, at: str, problems: Problems) -> No
 
 
 def check_policies(policies: Sequence[TaskDef], operation: str = "registerTaskDef.arg0") -> None:
-    problems = Problems(operation)
+    problems = DefinitionProblems(operation)
     for index, policy in enumerate(policies):
         _check_policy(policy, f"[{index}]" if operation.startswith("register") else "", problems)
     problems.raise_any()
@@ -471,7 +465,7 @@ def _check_policy(policy: TaskDef, path: str, problems: Problems, embedded: bool
 
 def check_handler(handler: EventHandler, operation: str) -> None:
     """Raises WebError 400 with every problem found."""
-    problems = Problems(operation + ".arg0.")
+    problems = DefinitionProblems(operation + ".arg0.")
     _check_name(handler.name, "name", "Missing event handler name", problems)
     if not handler.event.strip():
         problems.add("event", "Missing event location", handler.event)

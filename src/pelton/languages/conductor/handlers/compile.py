@@ -37,6 +37,7 @@ from pelton.languages.conductor.runs.starting import MAX_TEXT, SAME_KEY, keys_of
 from pelton.runtime.api import SYSTEM_ID, ActionContext, Command, Problem, SignalCommand, StartCommand
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.errors import WebError
+from pelton.transport.validation import describe
 
 MESSAGE_ID, EVENT_NAME = "conductor.event.messageId", "conductor.event.name"
 
@@ -210,7 +211,7 @@ def _place(named: dict[str, JSON], ids: Ids) -> tuple[int, int, str, int] | Prob
     if not workflow or not reference:
         which = "workflowId" if not workflow else "taskRefName"
         told = f"reference name: {reference or 'null'}, workflowId: {workflow or 'null'}"
-        said = f"{which} comes to {decode.shown(named[which])}"
+        said = f"{which} comes to {describe(named[which])}"
         return Problem(detail=f"No task found with taskId: null, {told}: {said}", field=which)
     run = ids.parse_run_id(workflow)
     if run is None:
@@ -227,7 +228,7 @@ def _run_signal(workflow: Expression, signal: Callable[[Rooted], Signal]) -> Pla
         identity = workflow.evaluate(root)
         run = cast(Ids, context.codec).parse_run_id(identity) if isinstance(identity, str) else None
         if run is None:
-            return Problem(detail=f"No such workflow found by id: {decode.shown(identity)}", field="workflowId")
+            return Problem(detail=f"No such workflow found by id: {describe(identity)}", field="workflowId")
         return SignalCommand(run=run, signal=signal(root))
 
     return plan

@@ -19,7 +19,7 @@ from pelton.languages.conductor.http.api_context import Face
 from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
 from pelton.languages.conductor.runs import starting, view
 from pelton.runtime.api import RunView
-from pelton.transport.http import documents
+from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
 from pelton.transport.http.errors import WebError
 from pelton.transport.http.query import Query

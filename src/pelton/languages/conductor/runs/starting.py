@@ -75,7 +75,7 @@ def meta_of(request: StartWorkflowRequest) -> StartMeta:
 
 
 def _check(request: StartWorkflowRequest, operation: str) -> None:
-    problems = validate.Problems(f"{operation}.arg0.")
+    problems = validate.DefinitionProblems(f"{operation}.arg0.")
     if not request.name.strip() and request.workflow_def is UNSET:
         problems.add("name", "Workflow name cannot be null or empty", request.name)
     if request.version is not UNSET and not 0 <= request.version < 2**31:

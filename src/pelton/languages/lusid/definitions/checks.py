@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET
 
-from pelton.languages.lusid.checks import FILTER_LENGTH, Problems
-from pelton.languages.lusid.decode import scalar, shown
+from pelton.languages.lusid.checks import FILTER_LENGTH, Checks
 from pelton.languages.lusid.definitions.field_types import fitted
 from pelton.languages.lusid.forms import (
     Action,
@@ -25,13 +24,14 @@ from pelton.languages.lusid.forms import (
     UpdateTaskDefinition,
 )
 from pelton.languages.lusid.member_names import RIGHT_NAMES
+from pelton.transport.validation import describe
 
 DOMAIN = "TaskDefinition"
 
 
 def check_definition(given: UpdateTaskDefinition) -> None:
     """Raises Refused with every problem."""
-    problems = Problems()
+    problems = Checks()
     states = [each.name for each in given.states]
     fields = [each.name for each in given.field_schema or ()]
     triggers = [each.name for each in given.triggers or ()]
@@ -60,7 +60,7 @@ def check_definition(given: UpdateTaskDefinition) -> None:
     problems.raise_any()
 
 
-def _field(problems: Problems, field: FieldSchema, path: str, states: list[str]) -> None:
+def _field(problems: Checks, field: FieldSchema, path: str, states: list[str]) -> None:
     rule = field.read_only_states
     if rule is not UNSET:
         at = f"{path}.readOnlyStates.selectedStates"
@@ -80,11 +80,11 @@ def _field(problems: Problems, field: FieldSchema, path: str, states: list[str])
             try:
                 fitted(field.type, value)
             except ValueError as error:
-                message = f"must be {error}, as the field is of type {field.type}, not {shown(value)}"
-                problems.add(f"{at}[{index}]", message, scalar(value), "FieldTypeMismatch")
+                message = f"must be {error}, as the field is of type {field.type}, not {describe(value)}"
+                problems.add(f"{at}[{index}]", message, value, "FieldTypeMismatch")
 
 
-def _action(problems: Problems, action: Action, path: str, actions: list[str]) -> None:
+def _action(problems: Checks, action: Action, path: str, actions: list[str]) -> None:
     details = action.action_details
     if isinstance(details, RunWorker):
         problems.moment(details.worker_as_at, f"{path}.workerAsAt")
@@ -110,7 +110,7 @@ def _action(problems: Problems, action: Action, path: str, actions: list[str]) -
                 problems.declared(name, actions, f"{path}.fallbackActions.{member}", "action")
 
 
-def _circles(problems: Problems, actions: Sequence[Action]) -> None:
+def _circles(problems: Checks, actions: Sequence[Action]) -> None:
     """Actions that take over from each other must come to an end."""
     onward: dict[str, list[str]] = {}
     for action in actions:
@@ -124,7 +124,7 @@ def _circles(problems: Problems, actions: Sequence[Action]) -> None:
             name = todo.pop()
             if name == action.name:
                 problems.add(
-                    f"actions[{index}].actionDetails.fallbackActions", f"leads back to {shown(name)}: it would never end"
+                    f"actions[{index}].actionDetails.fallbackActions", f"leads back to {describe(name)}: it would never end"
                 )
                 break
             if name not in seen:
@@ -132,25 +132,25 @@ def _circles(problems: Problems, actions: Sequence[Action]) -> None:
                 todo += onward.get(name, ())
 
 
-def _child(problems: Problems, child: ChildTask | ResultantChildTask, path: str) -> None:
+def _child(problems: Checks, child: ChildTask | ResultantChildTask, path: str) -> None:
     problems.moment(child.task_definition_as_at, f"{path}.taskDefinitionAsAt")
     problems.mappings(child.child_task_fields or {}, f"{path}.childTaskFields")
 
 
-def check_properties(problems: Problems, given: Mapping[str, PerpetualProperty], path: str, domain: str = DOMAIN) -> None:
+def check_properties(problems: Checks, given: Mapping[str, PerpetualProperty], path: str, domain: str = DOMAIN) -> None:
     for key, each in given.items():
         problem = property_problem(key, each, domain)
         if problem:
-            problems.add(f"{path}[{key[:100]}]", problem, shown(key))
+            problems.add(f"{path}[{key[:100]}]", problem, key)
 
 
 def property_problem(key: str, given: PerpetualProperty, domain: str = DOMAIN) -> str:
     """What is wrong with a property, "" when nothing is."""
     parts = key.split("/")
     if len(parts) != 3 or parts[0] != domain or not all(parts):
-        return f"must have a key such as {domain}/scope/code, not {shown(key)}"
+        return f"must have a key such as {domain}/scope/code, not {describe(key)}"
     if given.key != key:
-        return f"has the key {shown(given.key)} inside; it must be the same as outside"
+        return f"has the key {describe(given.key)} inside; it must be the same as outside"
     if given.value is not UNSET:
         value = given.value
         there = [name for name in ("label_value", "metric_value", "label_value_set") if getattr(value, name) is not UNSET]

@@ -8,8 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import Invalid
-from pelton.languages.lusid.checks import FILTER_LENGTH, Problems
-from pelton.languages.lusid.decode import scalar, shown
+from pelton.languages.lusid.checks import FILTER_LENGTH, Checks
 from pelton.languages.lusid.definitions.field_types import fitted
 from pelton.languages.lusid.forms import (
     CreateNewTask,
@@ -24,6 +23,7 @@ from pelton.languages.lusid.member_paths import split_path
 from pelton.languages.lusid.schedules import schedule
 from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.transport.caller import Users
+from pelton.transport.validation import describe
 
 OWN_EVENT_TYPES = frozenset(
     {"TaskCreated", "TaskUpdated", "TaskDeleted", "TaskDefinitionCreated", "TaskDefinitionUpdated", "TaskDefinitionDeleted"}
@@ -36,7 +36,7 @@ USER_PATH = "header.userId"
 
 def check_handler(given: UpdateEventHandler, users: Users) -> None:
     """Raises Refused with every problem that the handler has whatever it is for."""
-    problems = Problems()
+    problems = Checks()
     scheduled = given.schedule_matching_pattern is not UNSET
     event = given.event_matching_pattern
     if scheduled == (event is not UNSET):
@@ -46,7 +46,7 @@ def check_handler(given: UpdateEventHandler, users: Users) -> None:
         own = _OWN_FOLDED.get(event.event_type.casefold())
         if own is not None:
             message = f"is {own}, an event of this service itself, which cannot be a trigger; choose another event type"
-            problems.add("eventMatchingPattern.eventType", message, shown(event.event_type), "UnsupportedEventType")
+            problems.add("eventMatchingPattern.eventType", message, event.event_type, "UnsupportedEventType")
         problems.condition(event.filter, "eventMatchingPattern.filter", FILTER_LENGTH, roots=EVENT_MEMBERS)
     if scheduled:
         try:
@@ -59,25 +59,25 @@ def check_handler(given: UpdateEventHandler, users: Users) -> None:
     problems.raise_any()
 
 
-def _schedule_problem(problems: Problems, error: ScheduleError) -> None:
-    said = f"is {shown(error.value)}; {error.remedy}" if error.value is not None else f"is required; {error.remedy}"
-    problems.add(error.path, said, None if error.value is None else shown(error.value))
+def _schedule_problem(problems: Checks, error: ScheduleError) -> None:
+    said = f"is {describe(error.value)}; {error.remedy}" if error.value is not None else f"is required; {error.remedy}"
+    problems.add(error.path, said, UNSET if error.value is None else error.value)
 
 
-def _run_as(problems: Problems, given: EventHandlerMapping, scheduled: bool, users: Users) -> None:
+def _run_as(problems: Checks, given: EventHandlerMapping, scheduled: bool, users: Users) -> None:
     if not _exactly_one(problems, given, "runAsUserId"):
         return
     if given.map_from:
         if scheduled:
             problems.add("runAsUserId.mapFrom", "needs an event; with a schedule give setTo")
         elif str(given.map_from).casefold() != USER_PATH.casefold():
-            problems.add("runAsUserId.mapFrom", f"must be {USER_PATH}, not {shown(given.map_from)}", shown(given.map_from))
+            problems.add("runAsUserId.mapFrom", f"must be {USER_PATH}, not {describe(given.map_from)}", given.map_from)
     elif not users.knows(str(given.set_to)):
-        message = f"is {shown(given.set_to)}, which is no user of this server; name one with a token, or a service user"
-        problems.add("runAsUserId.setTo", message, shown(given.set_to))
+        message = f"is {describe(given.set_to)}, which is no user of this server; name one with a token, or a service user"
+        problems.add("runAsUserId.setTo", message, given.set_to)
 
 
-def _exactly_one(problems: Problems, given: EventHandlerMapping, path: str) -> bool:
+def _exactly_one(problems: Checks, given: EventHandlerMapping, path: str) -> bool:
     if bool(given.map_from) == bool(given.set_to):
         both = "both are there" if given.map_from else "neither is there"
         problems.add(path, f"must have exactly one of mapFrom and setTo: {both}")
@@ -85,7 +85,7 @@ def _exactly_one(problems: Problems, given: EventHandlerMapping, path: str) -> b
     return True
 
 
-def _activity(problems: Problems, given: CreateNewTask | UpdateMatchingTasks, scheduled: bool) -> None:
+def _activity(problems: Checks, given: CreateNewTask | UpdateMatchingTasks, scheduled: bool) -> None:
     if isinstance(given, UpdateMatchingTasks):
         right = frozenset() if scheduled else EVENT_MEMBERS
         condition = problems.condition(
@@ -112,20 +112,20 @@ def _activity(problems: Problems, given: CreateNewTask | UpdateMatchingTasks, sc
             _schedule_problem(problems, error)
 
 
-def _source(problems: Problems, path: Any, at: str) -> None:
+def _source(problems: Checks, path: Any, at: str) -> None:
     """A path into the event."""
     if not path:
         return
     try:
         steps = split_path(path)
     except Invalid as error:
-        problems.add(at, error.message, shown(path))
+        problems.add(at, error.message, path)
         return
     root = steps[0].casefold()
     if root not in EVENT_MEMBERS or len(steps) < 2:
-        problems.add(at, f"must be a path such as header.userId or body.filePath, not {shown(path)}", shown(path))
+        problems.add(at, f"must be a path such as header.userId or body.filePath, not {describe(path)}", path)
     elif root == "header" and (len(steps) > 2 or steps[1].casefold() not in _HEADER_FOLDED):
-        problems.add(at, f"is {shown(path)}; headers have: {', '.join(HEADER_MEMBERS)}", shown(path))
+        problems.add(at, f"is {describe(path)}; headers have: {', '.join(HEADER_MEMBERS)}", path)
 
 
 # ---- against a task definition and an event type
@@ -134,7 +134,7 @@ def _source(problems: Problems, path: Any, at: str) -> None:
 def check_against(given: UpdateEventHandler, definition: Mapping[str, Any], body: Collection[tuple[str, str]]) -> None:
     """`definition`: the task definition's value in the version that the handler uses. `body`: name and type of what bodies of
     the event type have, when somebody has registered that; else empty. Raises Refused."""
-    problems = Problems()
+    problems = Checks()
     activity = given.task_activity
     fields = {each["name"]: each for each in definition.get("fieldSchema") or ()}
     triggers = [each["name"] for each in definition.get("triggers") or ()]
@@ -158,19 +158,19 @@ def check_against(given: UpdateEventHandler, definition: Mapping[str, Any], body
     problems.raise_any()
 
 
-def _constant(problems: Problems, mapping: FieldMapping, field: Mapping[str, Any], path: str) -> None:
+def _constant(problems: Checks, mapping: FieldMapping, field: Mapping[str, Any], path: str) -> None:
     try:
         kept = fitted(field["type"], mapping.set_to)
     except ValueError as error:
-        message = f"must be {error}, as the field is of type {field['type']}, not {shown(mapping.set_to)}"
-        problems.add(path, message, scalar(mapping.set_to), "FieldTypeMismatch")
+        message = f"must be {error}, as the field is of type {field['type']}, not {describe(mapping.set_to)}"
+        problems.add(path, message, mapping.set_to, "FieldTypeMismatch")
         return
     limits = field.get("valueConstraints")
     if limits and limits["constraintType"] == "Validated":
         acceptable = [fitted(field["type"], each) for each in limits["acceptableValues"]]
         if kept not in acceptable:
-            some = ", ".join(shown(each) for each in acceptable[:20])
-            problems.add(path, f"must be one of {some}, not {shown(kept)}", scalar(kept), "FieldValueNotAcceptable")
+            some = ", ".join(describe(each) for each in acceptable[:20])
+            problems.add(path, f"must be one of {some}, not {describe(kept)}", kept, "FieldValueNotAcceptable")
 
 
 # What a member of an event may become: by its type as schemas write it, the types of fields.
@@ -188,7 +188,7 @@ _COLLECTION = "collectionofidentifiers"
 
 
 def _sources_known(
-    problems: Problems, activity: CreateNewTask | UpdateMatchingTasks, fields: Mapping[str, Any], body: Mapping[str, str]
+    problems: Checks, activity: CreateNewTask | UpdateMatchingTasks, fields: Mapping[str, Any], body: Mapping[str, str]
 ) -> None:
     for index, each in enumerate(activity.correlation_ids or ()):
         _registered(problems, each.map_from, body, f"taskActivity.correlationIds[{index}].mapFrom")
@@ -197,18 +197,18 @@ def _sources_known(
         kind = _registered(problems, mapping.map_from, body, at)
         fits = _FITS.get(kind)
         if fits is not None and name in fields and fields[name]["type"] not in fits:
-            message = f"is of type {kind}, which does not fit field {shown(name)} of type {fields[name]['type']}"
-            problems.add(at, message, scalar(mapping.map_from), "FieldTypeMismatch")
+            message = f"is of type {kind}, which does not fit field {describe(name)} of type {fields[name]['type']}"
+            problems.add(at, message, mapping.map_from, "FieldTypeMismatch")
 
 
-def _registered(problems: Problems, path: Any, body: Mapping[str, str], at: str) -> str:
+def _registered(problems: Checks, path: Any, body: Mapping[str, str], at: str) -> str:
     """The type of what a path leads to, in small letters; "" when that is not known."""
     steps = split_path(path) if path else ["header"]
     if steps[0].casefold() != "body":
         return ""
     kind = body.get(steps[1].casefold())
     if kind is None:
-        problems.add(at, f"is {shown(path)}; bodies of this event type have: {', '.join(list(body)[:20])}", shown(path))
+        problems.add(at, f"is {describe(path)}; bodies of this event type have: {', '.join(list(body)[:20])}", path)
         return ""
     folded = kind.casefold()
     if folded == _COLLECTION:

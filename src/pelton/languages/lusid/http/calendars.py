@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import VERSION
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.http.api_context import Face, as_at
@@ -15,6 +14,7 @@ from pelton.languages.lusid.http.entities import path_name
 from pelton.languages.lusid.http.handlers import Handlers
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
+from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 ONE = "/api/calendars/{scope}/{code}"
@@ -39,7 +39,7 @@ class Calendars:
     async def put(self, request: Request) -> Response:
         """Schedules that look at the calendar follow it at once."""
         name = path_name(request.path)
-        body = calendar_body(parse_calendar(decode.parse(await request.body()), "calendar"))
+        body = calendar_body(parse_calendar(documents.parse(await request.body()), "calendar"))
         caller = self._face.caller(request)
         await self._face.engine.define(
             self._face.ns, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user

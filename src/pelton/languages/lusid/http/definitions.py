@@ -17,8 +17,10 @@ from pelton.languages.lusid.http.entities import Entities, path_name
 from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import DEFINITION_MEMBERS
 from pelton.languages.lusid.times import print_moment
+from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.validation import describe
 
 BASE = "/api/taskdefinitions"
 ONE = BASE + "/{scope}/{code}"
@@ -39,14 +41,14 @@ class Definitions:
         router.add("POST", ONE + "/properties", self.upsert_properties)
 
     async def create(self, request: Request) -> Response:
-        given = decode.body(await request.body(), TaskDefinition)
+        given = decode.decode(await request.body(), TaskDefinition)
         check_definition(given)
         made = await self.entities.create(given.id.name, _value(given), self.face.caller(request))
         return json_response(shown(made, None), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
-        given = decode.body(await request.body(), UpdateTaskDefinition)
+        given = decode.decode(await request.body(), UpdateTaskDefinition)
         check_definition(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         made = await self.entities.replace(name, {"id": identity, **_value(given)}, self.face.caller(request))
@@ -70,7 +72,7 @@ class Definitions:
         if mode not in (PARTIAL, ATOMIC):
             problem = FieldProblem("successMode", f"must be {PARTIAL} or {ATOMIC}, not {mode[:100]!r}", mode[:100])
             raise invalid([problem])
-        wanted, failed = read_properties(decode.parse(await request.body()))
+        wanted, failed = read_properties(documents.parse(await request.body()))
         if failed and mode == ATOMIC:
             raise invalid([FieldProblem(key, each["detail"]) for key, each in failed.items()])
         answer: dict[str, Any] = {"values": {key: decode.plain(each) for key, each in wanted.items()}, "failed": failed}
@@ -105,7 +107,7 @@ def shown(entity: Entity, keys: Collection[str] | None) -> dict[str, Any]:
 def read_properties(given: Any) -> tuple[dict[str, PerpetualProperty], dict[str, dict[str, Any]]]:
     """What can be set or deleted, and for each of the others what is wrong with it. Raises Refused."""
     if not isinstance(given, dict):
-        raise Refused("InvalidRequest", f"the body must be an object with a member for each property, not {decode.shown(given)}")
+        raise Refused("InvalidRequest", f"the body must be an object with a member for each property, not {describe(given)}")
     wanted: dict[str, PerpetualProperty] = {}
     failed: dict[str, dict[str, Any]] = {}
     for key, each in given.items():

@@ -40,7 +40,7 @@ class Handlers:
         router.add("DELETE", ONE, self.remove)
 
     async def create(self, request: Request) -> Response:
-        given = decode.body(await request.body(), EventHandler)
+        given = decode.decode(await request.body(), EventHandler)
         tied = await self._check(given)
         made = await self.entities.create(given.id.name, value_of(given), self.face.caller(request), tied)
         await self._follow(made)
@@ -48,7 +48,7 @@ class Handlers:
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
-        given = decode.body(await request.body(), UpdateEventHandler)
+        given = decode.decode(await request.body(), UpdateEventHandler)
         await self.entities.get(name)
         tied = await self._check(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}

@@ -14,6 +14,7 @@ from pelton.languages.lusid.http.event_types import BUILT_IN, EventTypes, entry
 from pelton.languages.lusid.times import print_milliseconds
 from pelton.runtime.api import EventIn
 from pelton.runtime.rows import EventRow
+from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.errors import FieldProblem
 
@@ -52,7 +53,7 @@ class Notifications:
         router.add("DELETE", ONE, self.remove)
 
     async def raise_event(self, request: Request) -> Response:
-        given = decode.body(await request.body(), ManualEvent)
+        given = decode.decode(await request.body(), ManualEvent)
         caller = self.face.caller(request)
         now = self.face.engine.now()
         body = decode.plain(given)
@@ -84,7 +85,7 @@ class Notifications:
 
     async def register(self, request: Request) -> Response:
         """Not in the original: lets operators describe events of their own."""
-        given = decode.body(await request.body(), EventTypeEntry)
+        given = decode.decode(await request.body(), EventTypeEntry)
         if given.id in BUILT_IN:
             raise Refused("EventTypeAlreadyExists", f"event type {given.id!r} comes with the service; register another")
         made = await self.types.entities.create(given.id, decode.plain(given), self.face.caller(request))
@@ -92,7 +93,7 @@ class Notifications:
 
     async def update(self, request: Request) -> Response:
         name = request.path["eventType"]
-        given = decode.parse(await request.body())
+        given = documents.parse(await request.body())
         form = decode.convert({"id": name, **given} if isinstance(given, dict) else given, EventTypeEntry)
         if form.id != name:
             raise invalid([FieldProblem("id", f"must be {name[:100]!r}, as in the path, or absent", form.id)])

@@ -37,7 +37,7 @@ class RunRoutes:
 
     async def run(self, request: Request) -> Response:
         data = await request.body()
-        form = decode.body(data, RunWorkerRequest) if data.strip() else RunWorkerRequest()
+        form = decode.decode(data, RunWorkerRequest) if data.strip() else RunWorkerRequest()
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         name = f"{identity['scope']}/{identity['code']}"
         at = as_at(request)

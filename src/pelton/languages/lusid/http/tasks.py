@@ -49,7 +49,7 @@ class TaskRoutes:
     # ---- making
 
     async def create(self, request: Request) -> Response:
-        form = decode.body(await request.body(), CreateTask)
+        form = decode.decode(await request.body(), CreateTask)
         if form.workflow_id:
             raise invalid([FieldProblem("workflowId", "is not known here: give taskDefinitionId")])
         if not form.task_definition_id:
@@ -131,7 +131,7 @@ class TaskRoutes:
 
     async def update(self, request: Request) -> Response:
         data = await request.body()
-        form = decode.body(data, UpdateTask) if data.strip() else UpdateTask()
+        form = decode.decode(data, UpdateTask) if data.strip() else UpdateTask()
         record = await self._found(request.path["id"])
         changed = await self._change(record, request.query.text("trigger"), changes_in(form), self._face.caller(request))
         return json_response(await self._tasks.shown(changed))
@@ -150,7 +150,7 @@ class TaskRoutes:
         return await self._first(record.run, record.since, number)
 
     async def update_many(self, request: Request) -> Response:
-        form = decode.body(await request.body(), BatchUpdate)
+        form = decode.decode(await request.body(), BatchUpdate)
         if len(form.update_tasks) > MOST_IN_BATCH:
             raise invalid(
                 [FieldProblem("updateTasks", f"has {len(form.update_tasks)} entries; at most {MOST_IN_BATCH} are taken")]
@@ -172,7 +172,7 @@ class TaskRoutes:
         return json_response(deleted(at))
 
     async def delete_many(self, request: Request) -> Response:
-        form = decode.body(await request.body(), DeleteTasks)
+        form = decode.decode(await request.body(), DeleteTasks)
         if len(form.task_ids) > MOST_IN_BATCH:
             raise invalid([FieldProblem("taskIds", f"has {len(form.task_ids)} entries; at most {MOST_IN_BATCH} are taken")])
         caller = self._face.caller(request)

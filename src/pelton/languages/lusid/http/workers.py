@@ -18,6 +18,7 @@ from pelton.languages.lusid.workers.configurations import (
     read_worker,
     result_fields_of,
 )
+from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 BASE = "/api/workers"
@@ -37,13 +38,13 @@ class Workers:
         router.add("DELETE", ONE, self.remove)
 
     async def create(self, request: Request) -> Response:
-        given = read_worker(decode.parse(await request.body()), Worker)
+        given = read_worker(documents.parse(await request.body()), Worker)
         made = await self.entities.create(given.id.name, decode.plain(given), self.face.caller(request))
         return json_response(shown(made), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
-        given = read_worker(decode.parse(await request.body()), UpdateWorker)
+        given = read_worker(documents.parse(await request.body()), UpdateWorker)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         made = await self.entities.replace(name, {"id": identity, **decode.plain(given)}, self.face.caller(request))
         return json_response(shown(made))

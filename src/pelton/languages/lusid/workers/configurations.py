@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.checks import Problems
-from pelton.languages.lusid.decode import scalar, shown
-from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.checks import Checks
 from pelton.languages.lusid.forms import ResourceId, UpdateWorker
+from pelton.transport.http.errors import WebError
+from pelton.transport.validation import describe
 
 CONFIGURATION = "workerConfiguration"
 SLEEP = "SleepTimeSeconds"  # the parameter of a Sleep worker; its name is not published
@@ -44,7 +44,7 @@ W = TypeVar("W", bound=UpdateWorker)
 
 
 def read_worker(value: Any, form: type[W]) -> W:
-    """A worker's form, its configuration checked. Raises Refused."""
+    """A worker's form, its configuration checked. Raises WebError 400."""
     if isinstance(value, dict):
         value = {**value, CONFIGURATION: unwrapped(value.get(CONFIGURATION))}
     worker = decode.convert(value, form)
@@ -71,23 +71,23 @@ def _camel(name: str) -> str:
 
 def check_configuration(given: Any) -> None:
     """Raises Refused."""
-    problems = Problems()
+    problems = Checks()
     kind = given.get("type") if isinstance(given, dict) else None
     if not isinstance(given, dict):
-        problems.add(CONFIGURATION, f"must be an object, not {shown(given)}", scalar(given))
+        problems.add(CONFIGURATION, f"must be an object, not {describe(given)}", given)
     elif kind not in (*KINDS, *OWN_KINDS):
         found = (
-            f"must be one of {', '.join(KINDS)}, not {shown(kind)}"
+            f"must be one of {', '.join(KINDS)}, not {describe(kind)}"
             if kind is not None
             else f"is required: one of {', '.join(KINDS)}"
         )
-        problems.add(f"{CONFIGURATION}.type", found, scalar(kind))
+        problems.add(f"{CONFIGURATION}.type", found, kind)
     else:
         _check_kind(problems, kind, given)
     problems.raise_any()
 
 
-def _check_kind(problems: Problems, kind: str, given: Mapping[str, Any]) -> None:
+def _check_kind(problems: Checks, kind: str, given: Mapping[str, Any]) -> None:
     if kind == "HealthCheck":
         _check_url(problems, given.get("url"))
     elif kind == "Http":
@@ -96,40 +96,37 @@ def _check_kind(problems: Problems, kind: str, given: Mapping[str, Any]) -> None
         queue = given.get("queue")
         if not isinstance(queue, str) or not 0 < len(queue) <= MAX_QUEUE or queue.startswith("@"):
             expected = f"must be a text of 1 to {MAX_QUEUE} characters that does not begin with @"
-            problems.add(f"{CONFIGURATION}.queue", f"{expected}, not {shown(queue)}", scalar(queue))
+            problems.add(f"{CONFIGURATION}.queue", f"{expected}, not {describe(queue)}", queue)
     elif kind == "LuminesceView":
         name = given.get("name")
         if not isinstance(name, str) or not 0 < len(name) <= MAX_VIEW:
-            problems.add(
-                f"{CONFIGURATION}.name", f"must be a text of 1 to {MAX_VIEW} characters, not {shown(name)}", scalar(name)
-            )
+            problems.add(f"{CONFIGURATION}.name", f"must be a text of 1 to {MAX_VIEW} characters, not {describe(name)}", name)
     elif kind == "HorizonIntegration":
         instance = given.get("integrationInstanceId")
         if not isinstance(instance, str) or not instance:
             problems.add(
                 f"{CONFIGURATION}.integrationInstanceId",
-                f"must be a text that is not empty, not {shown(instance)}",
-                scalar(instance),
+                f"must be a text that is not empty, not {describe(instance)}",
+                instance,
             )
     elif kind == "SchedulerJob":
         try:
             decode.convert(given.get("jobId"), ResourceId)
-        except Refused as error:
-            for each in error.problems:
-                problems.add(f"{CONFIGURATION}.jobId{'.' if each.path else ''}{each.path}", each.message, each.value)
+        except WebError as error:
+            problems.include(f"{CONFIGURATION}.jobId", error.problems)
 
 
-def _check_url(problems: Problems, url: Any) -> None:
+def _check_url(problems: Checks, url: Any) -> None:
     if not isinstance(url, str) or len(url) > MAX_URL or not _is_url(url):
         expected = f"must be an http or https URL of at most {MAX_URL} characters"
-        problems.add(f"{CONFIGURATION}.url", f"{expected}, not {shown(url)}", scalar(url))
+        problems.add(f"{CONFIGURATION}.url", f"{expected}, not {describe(url)}", url)
 
 
-def _check_http(problems: Problems, given: Mapping[str, Any]) -> None:
+def _check_http(problems: Checks, given: Mapping[str, Any]) -> None:
     method, headers = given.get("method", "POST"), given.get("headers", {})
     _check_url(problems, given.get("url"))
     if method not in METHODS:
-        problems.add(f"{CONFIGURATION}.method", f"must be one of {', '.join(METHODS)}, not {shown(method)}", scalar(method))
+        problems.add(f"{CONFIGURATION}.method", f"must be one of {', '.join(METHODS)}, not {describe(method)}", method)
     if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):
         problems.add(f"{CONFIGURATION}.headers", "must be an object of texts")
 
