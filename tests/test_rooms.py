@@ -149,11 +149,10 @@ KNOWN_CIRCLES = [
 ]
 # fmt: off
 KNOWN_DOUBLES = {
-    "Action", "Answers", "Bound", "Committer", "Condition", "Constant", "Context", "Counts", "DeadLetters", "Decision",
-    "Definition", "Definitions", "Detected", "Engine", "EventHandler", "Events", "Face", "HttpPort", "Job", "Metadata",
-    "Named", "Outcome", "Path", "Place", "Problem", "ProblemBody", "Queue", "Refused", "Request", "Router", "Rule", "Runs",
-    "Sink", "State", "Tasks", "Transition", "Trigger",
-    "Wire", "Work", "Worker",
+    "Action", "Bound", "Condition", "Constant", "Context", "Counts", "DeadLetters", "Definition", "Detected",
+    "EventHandler", "Events", "Face", "HttpPort", "Metadata", "Named", "Outcome", "Path", "Place", "Problem",
+    "ProblemBody", "Refused", "Request", "Rule", "Runs", "State", "Tasks", "Transition", "Trigger", "Wire", "Work",
+    "Worker",
 }
 # fmt: on
 

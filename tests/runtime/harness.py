@@ -19,7 +19,7 @@ from pelton.kernel.model.signals import Report, Start
 from pelton.kernel.model.state import OpenStep, Run, Step
 from pelton.runtime.api import ActionContext, Applied, Command
 from pelton.runtime.commit.committer import Committer
-from pelton.runtime.commit.requests import StartJob
+from pelton.runtime.commit.requests import StartRequest
 from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.names import KEY_KIND
 from pelton.store.group import Committed, Group
@@ -73,7 +73,7 @@ class Rig:
         """`alone`: a name that it has while it lives."""
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
-        def done(job: StartJob) -> None:
+        def done(job: StartRequest) -> None:
             if job.error is not None:
                 future.set_exception(job.error)
             else:
@@ -82,7 +82,7 @@ class Rig:
 
         signal = Start(key=key or self.keys(), ns="default", definition=process.definition, input=value)
         names = [RunKeyRow("default", KEY_KIND, process.name, alone, signal.key, True)] if alone else []
-        self.committer.enqueue(StartJob(signal, process, names, done, frees=bool(alone)))
+        self.committer.enqueue(StartRequest(signal, process, names, done, frees=bool(alone)))
         return future
 
     async def open_rows(self, run: int) -> list[OpenStep]:

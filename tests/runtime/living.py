@@ -13,7 +13,7 @@ from tests.patience import PATIENCE, happens
 from tests.runtime.harness import Shapes
 
 from pelton.kernel.model.process import Process
-from pelton.runtime.engine import Engine
+from pelton.runtime.engine import LocalEngine
 from pelton.store.port import Store
 from pelton.store.sqlite.store import SqliteStore
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Living:
-    def __init__(self, store: Store, engine: Engine, shapes: Shapes) -> None:
+    def __init__(self, store: Store, engine: LocalEngine, shapes: Shapes) -> None:
         self.store = store
         self.engine = engine
         self.shapes = shapes
@@ -73,14 +73,14 @@ async def living(
     *processes: Callable[[], Process],
     shapes: Shapes | None = None,
     wrap: Callable[[Store], Store] | None = None,
-    prepare: Callable[[Engine], None] | None = None,
+    prepare: Callable[[LocalEngine], None] | None = None,
     **options: Any,
 ) -> AsyncIterator[Living]:
     """Opened on `path`, with the processes defined; closed at the end, so that the next one goes on."""
     store: Store = SqliteStore(path / "pelton.db", "relaxed")
     await store.open()
     given = wrap(store) if wrap is not None else store
-    engine = Engine(given, **options)
+    engine = LocalEngine(given, **options)
     at = Living(given, engine, shapes or Shapes())
     engine.add_language(at.shapes)
     for build in processes:

@@ -19,15 +19,15 @@ from pelton.kernel.model.signals import Report, Terminate
 from pelton.kernel.model.state import RunStatus, Step
 from pelton.runtime import api
 from pelton.runtime.api import ClaimRequest, EventIn, StartCommand, WorkItem
-from pelton.runtime.engine import Engine
+from pelton.runtime.engine import LocalEngine
 from pelton.store.sqlite.store import SqliteStore
 
 
 @asynccontextmanager
-async def engine(path: Path, shapes: Shapes) -> AsyncIterator[Engine]:
+async def engine(path: Path, shapes: Shapes) -> AsyncIterator[LocalEngine]:
     store = SqliteStore(path / "pelton.db", "relaxed")
     await store.open()
-    made = Engine(store)
+    made = LocalEngine(store)
     made.add_language(shapes)
     await made.open()
     try:
@@ -37,7 +37,7 @@ async def engine(path: Path, shapes: Shapes) -> AsyncIterator[Engine]:
         await store.close()
 
 
-async def define(at: Engine, shapes: Shapes, build: Any) -> None:
+async def define(at: LocalEngine, shapes: Shapes, build: Any) -> None:
     process: Process = build()
     shapes.processes[process.name] = build
     await at.define("default", "process", "shapes", process.name, 1, json.encode(process.name))
@@ -48,7 +48,7 @@ def work() -> Process:
 
 
 def test_the_engine_is_what_the_rooms_above_expect() -> None:
-    def face(made: Engine) -> api.Engine:
+    def face(made: LocalEngine) -> api.Engine:
         return made
 
     assert callable(face)

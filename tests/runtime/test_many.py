@@ -15,8 +15,8 @@ from pelton.kernel.model.process import Limit, Limits, Process
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import RunStatus, Step
 from pelton.runtime.api import ClaimRequest, EventIn, SignalCommand, StartCommand
-from pelton.runtime.commit.group_builder import Building
-from pelton.runtime.commit.requests import SignalJob
+from pelton.runtime.commit.group_builder import GroupBuilder
+from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.events import fan_out
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store, StoreFailed
@@ -108,16 +108,16 @@ async def ended(at: Living) -> list[str]:
     return [str(row.effects) for row in await at.store.events("default", limit=1) if row.state == "failed"]
 
 
-class Sends(SignalJob):
+class Sends(SignalRequest):
     """Sends a durable signal to another run besides."""
 
     __slots__ = ("to",)
     to: int
 
-    def perform(self, committer: Any, turn: Any) -> Building | None:
+    def perform(self, committer: Any, turn: Any) -> GroupBuilder | None:
         turn.post(self.to, Terminate())
         self.notes = turn.notes
-        building: Building = turn.finish()
+        building: GroupBuilder = turn.finish()
         building.jobs.append(self)
         return building
 
@@ -127,7 +127,7 @@ async def test_a_signal_that_has_come_too_far_is_put_aside(tmp_path: Path, hops:
     async with rig(tmp_path) as at:
         process = await at.define(waits)
         head = await at.begin(process)
-        done: list[SignalJob] = []
+        done: list[SignalRequest] = []
         job = Sends(head.key, Terminate(), done.append, hops=hops)
         job.to = head.key
         at.committer.enqueue(job)

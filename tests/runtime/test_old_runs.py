@@ -29,7 +29,7 @@ from tests.runtime.living import Living, living
 from pelton.kernel.model.process import Fragment, Limit, Limits, NewRun, Process, Rule, RunSignal
 from pelton.kernel.model.signals import EventArrived, Report, Resume, Trigger
 from pelton.kernel.model.state import OpenStep, Run, RunStatus
-from pelton.runtime.api import ActionContext, ClaimRequest, PostCommand, StartCommand
+from pelton.runtime.api import ActionContext, ClaimRequest, CorrelateCommand, StartCommand
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 FILE = gzip.decompress((DATA / "engine.db.gz").read_bytes())
@@ -258,7 +258,7 @@ async def test_runs_and_records_read_as_they_did(old: Old) -> None:
 
 
 async def test_a_keyed_event_finds_the_wait_that_was_there(old: Old) -> None:
-    met = await old.engine.post_keyed("default", PostCommand(name="paid", key="k1", body={"sum": 5}))
+    met = await old.engine.post_keyed("default", CorrelateCommand(name="paid", key="k1", body={"sum": 5}))
     assert [run for run, _ in met.taken] == [RUNS["keyed"]]
     assert await old.ended("keyed") == {"sum": 5}
 

@@ -22,7 +22,7 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
-from pelton.runtime.api import EventIn, PostCommand, StartCommand
+from pelton.runtime.api import CorrelateCommand, EventIn, StartCommand
 from pelton.store.port import Store
 from pelton.testing.losing_store import losing
 
@@ -82,7 +82,7 @@ class Story:
         self.runs: list[int] = []
         self.shapes = Shapes()
         self.shapes.handlers["h"] = handles(
-            "t", lambda context: [PostCommand(name="e", key=context.payload["key"], body=context.payload["id"], hold=HOUR)]
+            "t", lambda context: [CorrelateCommand(name="e", key=context.payload["key"], body=context.payload["id"], hold=HOUR)]
         )
 
     async def do(self, at: Living, operation: tuple[Any, ...]) -> None:
@@ -96,7 +96,7 @@ class Story:
                 body = 1000 + self.posts
                 if what == "all":
                     self.copies.add(body)
-                await engine.post_keyed("default", PostCommand(name="e", key=key, body=body, hold=HOUR, mode=what))
+                await engine.post_keyed("default", CorrelateCommand(name="e", key=key, body=body, hold=HOUR, mode=what))
             elif kind == "event":
                 await engine.post([EventIn(source="s", type="t", id=f"{what}-{key}", body={"key": key, "id": f"{what}-{key}"})])
             elif kind == "send":

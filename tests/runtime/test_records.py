@@ -23,7 +23,7 @@ from pelton.kernel.model.process import NewRun, Process, RunSignal
 from pelton.kernel.model.signals import Amend, Report, Retire, Signal, Trigger
 from pelton.kernel.model.state import Record, RunStatus, StartMeta
 from pelton.runtime.api import ActionContext, Command, EventEffect, EventIn, MatchCommand, StartCommand
-from pelton.runtime.commit.requests import SignalJob
+from pelton.runtime.commit.requests import SignalRequest
 from pelton.store.group import Group
 from pelton.store.port import Store
 from pelton.testing.losing_store import losing
@@ -328,7 +328,7 @@ async def test_children_that_are_cut_short_are_not_waited_for(tmp_path: Path) ->
         await at.define(brood)
         run = await start(at, "brood", {"by": "note"})
         over = asyncio.Event()
-        at.engine.committer.enqueue(SignalJob(run, Trigger(name="go"), lambda job: over.set(), hops=MOST_HOPS))
+        at.engine.committer.enqueue(SignalRequest(run, Trigger(name="go"), lambda job: over.set(), hops=MOST_HOPS))
         await over.wait()
         await at.quiet()
         assert await counts(at, run) == {"open": 50}

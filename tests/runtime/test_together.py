@@ -20,8 +20,8 @@ from pelton.connectors.registry import Connectors
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import OpenStep, RunStatus
-from pelton.runtime.api import ClaimRequest, PostCommand, StartCommand, WorkItem
-from pelton.runtime.engine import Engine
+from pelton.runtime.api import ClaimRequest, CorrelateCommand, StartCommand, WorkItem
+from pelton.runtime.engine import LocalEngine
 
 ORDERS = 8
 HOUR = 3_600_000
@@ -110,7 +110,7 @@ async def price(item: WorkItem) -> Report:
     return Report(n=item.step.n, output=10 * value["number"])
 
 
-def prepare(engine: Engine) -> None:
+def prepare(engine: LocalEngine) -> None:
     engine.add_operation("price", price)
 
 
@@ -166,7 +166,7 @@ async def test_orders_come_in_and_go_out_once(tmp_path: Path) -> None:
         await pack(at, ORDERS - 2)
         await stands(at, *["told"] * ORDERS)
         shelf.put("orders", "m1.late", json.encode({"number": 1}))  # known still, after a restart
-        await at.engine.post_keyed("default", PostCommand(name="paid", key="99", hold=1))
+        await at.engine.post_keyed("default", CorrelateCommand(name="paid", key="99", hold=1))
         await at.until_found(lambda: at.store.events("default", type="held.expired"))
         runs = [run.key for run in await at.store.runs("default", process="order")]
         assert len(runs) == ORDERS
@@ -183,7 +183,7 @@ async def test_orders_come_in_and_go_out_once(tmp_path: Path) -> None:
 
 
 async def pay(at: Living, number: int) -> int:
-    met = await at.engine.post_keyed("default", PostCommand(name="paid", key=str(number), hold=HOUR))
+    met = await at.engine.post_keyed("default", CorrelateCommand(name="paid", key=str(number), hold=HOUR))
     return len(met.taken)
 
 
@@ -220,7 +220,7 @@ async def test_what_is_kept_for_a_run_and_what_ends_early(tmp_path: Path) -> Non
         await at.engine.signal_named("default", "caller", "n", go, hold=HOUR)
         second = await at.engine.start("default", start)
         assert second.key != first.key
-        met = await at.engine.post_keyed("default", PostCommand(name="wake", key="k"))
+        met = await at.engine.post_keyed("default", CorrelateCommand(name="wake", key="k"))
         assert len(met.taken) == 1
         assert await at.ended(second.key) == "went"
         assert await at.store.held_for(second.key, 9) == []

@@ -10,7 +10,7 @@ from tests.runtime.wire import Line, Wire
 
 from pelton.connectors.port import Bookmark, Incoming, SourceEvent
 from pelton.connectors.registry import Connectors
-from pelton.runtime.engine import BOOKMARK_PAGE, Engine
+from pelton.runtime.engine import BOOKMARK_PAGE, LocalEngine
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow
 from pelton.store.sqlite.store import SqliteStore
@@ -38,10 +38,10 @@ class RememberingWire(Wire):
 
 
 @asynccontextmanager
-async def engine(path: Path, wire: Wire, *watched: str) -> AsyncIterator[Engine]:
+async def engine(path: Path, wire: Wire, *watched: str) -> AsyncIterator[LocalEngine]:
     store = SqliteStore(path / "pelton.db", "relaxed")
     await store.open()
-    made = Engine(store, connectors=Connectors([wire]), watched=watched)
+    made = LocalEngine(store, connectors=Connectors([wire]), watched=watched)
     await made.open()
     try:
         yield made

@@ -14,7 +14,7 @@ from pelton.api.ids import event_place
 from pelton.api.notices import Notices
 from pelton.api.problems import Problem, bad
 from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
-from pelton.runtime.api import Decision, Engine, EventEffect, EventIn, Posted
+from pelton.runtime.api import Engine, EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.rows import EventRow
 from pelton.transport.http.asgi import Request, Response
 
@@ -84,7 +84,7 @@ class Events:
         new = result.outcome == "accepted"
         return answer(result, 201 if new else 200, headers=((b"location", f"/v1/events/{result.key}".encode()),))
 
-    def _accepted(self, event: EventIn, posted: Posted) -> Accepted:
+    def _accepted(self, event: EventIn, posted: Ingested) -> Accepted:
         outcome = "conflict" if posted.conflict else "duplicate" if posted.duplicate else "accepted"
         return Accepted(
             key=self._codec.event_id(posted.key),
@@ -242,7 +242,7 @@ class Events:
 
 def decision_view(decision: Any) -> DecisionView:
     """Of a Decision, or of the plain data that it is stored as."""
-    found = convert(decision, Decision) if isinstance(decision, dict) else cast(Decision, decision)
+    found = convert(decision, HandlerDecision) if isinstance(decision, dict) else cast(HandlerDecision, decision)
     trace = to_builtins(found.trace, enc_hook=str) if found.trace else []
     return DecisionView(found.handler, found.verdict, found.detail, trace)
 

@@ -59,7 +59,7 @@ class MatchCommand(Struct, kw_only=True):
     signal: Signal
 
 
-class PostCommand(Struct, kw_only=True):
+class CorrelateCommand(Struct, kw_only=True):
     """An event by key: for whoever waits for (name, key) in the namespace.
 
     mode "one": for the wait that is the oldest; "all": for every wait there is now. `thread`, `position` (number of the step):
@@ -77,7 +77,7 @@ class PostCommand(Struct, kw_only=True):
     hops: int = 0
 
 
-class Met(Struct):
+class Correlated(Struct):
     """What became of a keyed event. `taken`: by whom, (run, n). `later`: how many more get it in commits of their own; by a job
     when there are very many. `held`: number of the held row, 0 = it is not held."""
 
@@ -87,14 +87,14 @@ class Met(Struct):
     job: int = 0
 
 
-class Problem(Struct, kw_only=True):
+class PlanProblem(Struct, kw_only=True):
     """An action could not be planned: the decision is "failed" with this text."""
 
     detail: str
     field: str = ""
 
 
-Command = StartCommand | SignalCommand | MatchCommand | PostCommand | Problem
+Command = StartCommand | SignalCommand | MatchCommand | CorrelateCommand | PlanProblem
 
 
 class ActionContext(NamedTuple):
@@ -109,7 +109,7 @@ class ActionContext(NamedTuple):
     evaluated: Callable[[Any], Any]
 
 
-class Action(Protocol):
+class HandlerAction(Protocol):
     """One action of a handler; pure. May raise ExpressionError, Unanswered."""
 
     @property
@@ -138,7 +138,7 @@ class EventIn(Struct, kw_only=True, gc=False):
     bookmark: tuple[str, bytes] | None = None  # of its source: name and state, written with it; b"" = the name is forgotten
 
 
-class Decision(Struct, omit_defaults=True, gc=False):
+class HandlerDecision(Struct, omit_defaults=True, gc=False):
     """What one handler made of one event."""
 
     handler: str
@@ -160,14 +160,14 @@ class EventEffect(Struct, omit_defaults=True, gc=False):
     output: JSON = None
 
 
-class Posted(Struct, gc=False):
+class Ingested(Struct, gc=False):
     """`duplicate`: the same event was there already, and this is its outcome. `conflict`: same id, other content."""
 
     key: int
     duplicate: bool
     conflict: bool
     state: str
-    decisions: list[Decision]
+    decisions: list[HandlerDecision]
     effects: list[EventEffect]
 
 
@@ -235,7 +235,7 @@ class Language(Protocol):
         ...
 
     def handler(self, row: DefinitionRow) -> Handler:
-        """Compiles a handler; its actions are `Action`s."""
+        """Compiles a handler; its actions are `HandlerAction`s."""
         ...
 
 
@@ -331,7 +331,7 @@ class Engine(Protocol):
         there are in all."""
         ...
 
-    async def post_keyed(self, ns: str, command: PostCommand) -> Met:
+    async def post_keyed(self, ns: str, command: CorrelateCommand) -> Correlated:
         """Raises PeltonError "busy" when too much is held already, naming the bound."""
         ...
 
@@ -450,14 +450,14 @@ class Engine(Protocol):
         ...
 
     # events
-    async def post(self, events: Sequence[EventIn]) -> list[Posted]: ...
+    async def post(self, events: Sequence[EventIn]) -> list[Ingested]: ...
     async def event(self, ns: str, key: int) -> EventRow | None: ...
     async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None: ...
     async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
         """Newest first; with `after`, oldest first from there."""
         ...
 
-    async def explain(self, ns: str, key: int, handler: str) -> Decision:
+    async def explain(self, ns: str, key: int, handler: str) -> HandlerDecision:
         """What that handler makes (made) of a stored event, whether or not the index selected it. Raises "not found"."""
         ...
 

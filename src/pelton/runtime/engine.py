@@ -23,13 +23,13 @@ from pelton.kernel.model.state import END, START, OpenStep, Record, Run, RunStat
 from pelton.runtime.api import (
     Applied,
     ClaimRequest,
-    Decision,
+    CorrelateCommand,
+    Correlated,
     EventIn,
+    HandlerDecision,
+    Ingested,
     Language,
-    Met,
     Operation,
-    PostCommand,
-    Posted,
     ReportResult,
     RunView,
     StartCommand,
@@ -37,17 +37,16 @@ from pelton.runtime.api import (
     WorkItem,
 )
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
-from pelton.runtime.commit.requests import SignalJob, StartJob
-from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, PostedFact, encode_signal
+from pelton.runtime.commit.requests import SignalRequest, StartRequest
+from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, DurableFact, encode_signal
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.delivery.sources import Sources, incoming_events
 from pelton.runtime.derived import derived_output
-from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, PostJob
-from pelton.runtime.events.fan_out import Fanout, durable_job
-from pelton.runtime.events.fan_out import Job as ManyJob
-from pelton.runtime.events.ingest import Router, key_rows
+from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, CorrelationRequest
+from pelton.runtime.events.fan_out import DurableJobs, FanOut, durable_job
+from pelton.runtime.events.ingest import EventIngester, key_rows
 from pelton.runtime.events.matching import EventContext, explain
-from pelton.runtime.events.placeholders import ExpireJob, NamedJob, ReleaseJob
+from pelton.runtime.events.placeholders import ExpiryRequest, NamedSignalRequest, ReleaseRequest
 from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.names import KEY_KIND, queue_of, shown_queue
 from pelton.runtime.services import Clock, LoopClock, log
@@ -91,7 +90,7 @@ def told() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], None]]:
     return future, done
 
 
-class Engine:
+class LocalEngine:
     """Services are made here, on the store and clock given; the store is opened and closed by its owner."""
 
     def __init__(
@@ -117,7 +116,7 @@ class Engine:
         self.committer = Committer(store, self.codec, self.keys, scripts=scripts, cache_bytes=cache_bytes)
         committer = self.committer
         self.definition_cache = committer.definitions
-        self.router = Router(committer)
+        self.router = EventIngester(committer)
         self.watches = Watches(self.clock)
         self.work = WorkQueue(store, committer, self.clock, instance=instance)
         self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_stub(row.run)})
@@ -134,7 +133,7 @@ class Engine:
             namespace=self._namespace,
             bookmarks=lambda address, after: store.bookmarks(self._namespace(address), address, after, BOOKMARK_PAGE),
         )
-        self.fanout = Fanout(
+        self.fanout = DurableJobs(
             store,
             committer,
             self.clock,
@@ -273,7 +272,7 @@ class Engine:
     async def _begin(self, ns: str, process: Process, command: StartCommand, stub: int = 0) -> Run:
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
-        def done(job: StartJob) -> None:
+        def done(job: StartRequest) -> None:
             if future.done():
                 return
             if job.error is not None:
@@ -293,7 +292,7 @@ class Engine:
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
         names = [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
-        job = StartJob(signal, process, names, done, frees)
+        job = StartRequest(signal, process, names, done, frees)
         job.stub = bool(stub)
         self.committer.enqueue(job)
         return await future
@@ -315,7 +314,7 @@ class Engine:
     ) -> Applied:
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
 
-        def done(job: NamedJob) -> None:
+        def done(job: NamedSignalRequest) -> None:
             if future.done():
                 return
             if job.error is not None:
@@ -324,19 +323,19 @@ class Engine:
                 future.set_result(Applied(job.head, job.notes))
 
         expires = self.now() + min(hold, LONGEST_HOLD) if hold > 0 else 0
-        job = NamedJob(ns, kind, process, text, signal, key=self.keys(), expires=expires, done=done)
+        job = NamedSignalRequest(ns, kind, process, text, signal, key=self.keys(), expires=expires, done=done)
         job.hops = hops
         self.committer.enqueue(job)
         return await future
 
     def _end_stub(self, run: int) -> asyncio.Future[None]:
         future, done = told()
-        self.committer.enqueue(ExpireJob(run, done))
+        self.committer.enqueue(ExpiryRequest(run, done))
         return future
 
     async def _release_held(self, row: HeldRow) -> None:
         future, done = told()
-        self.committer.enqueue(ReleaseJob(row.run, row.id, done))
+        self.committer.enqueue(ReleaseRequest(row.run, row.id, done))
         await future
 
     def _note_expiry(self, group: Group, row: HeldRow) -> Callable[[], None] | None:
@@ -351,7 +350,7 @@ class Engine:
             time=self.now(),
             body={"name": row.name, "key": row.key, "event": row.source},
         )
-        fact = InboxRow(self.keys(), 0, encode_signal(PostedFact(event)), self.now(), job=True)
+        fact = InboxRow(self.keys(), 0, encode_signal(DurableFact(event)), self.now(), job=True)
         group.inbox.append(fact)
         return lambda: self.committer.inbox.take_up(fact)
 
@@ -363,7 +362,7 @@ class Engine:
         whole_signal: Any = replace(signal, strict=True)  # so that a refusal is told
         rows: list[InboxRow] = []
         for start in range(0, len(keys), CHUNK):
-            job = ManyJob(ns, whole_signal, keys[start : start + CHUNK], results=number, hops=hops + 1)
+            job = FanOut(ns, whole_signal, keys[start : start + CHUNK], results=number, hops=hops + 1)
             rows.append(durable_job(self.keys(), job, self.now()))
         whole = ResultRow(number, 0, len(keys), self.now(), "job")
 
@@ -379,10 +378,10 @@ class Engine:
     async def results(self, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
         return await self.store.results(job, after, min(limit, 1000))
 
-    async def post_keyed(self, ns: str, command: PostCommand) -> Met:
-        future: asyncio.Future[Met] = asyncio.get_running_loop().create_future()
+    async def post_keyed(self, ns: str, command: CorrelateCommand) -> Correlated:
+        future: asyncio.Future[Correlated] = asyncio.get_running_loop().create_future()
 
-        def done(job: PostJob) -> None:
+        def done(job: CorrelationRequest) -> None:
             if future.done():
                 return
             if job.error is not None:
@@ -390,7 +389,7 @@ class Engine:
             elif job.met is not None:
                 future.set_result(job.met)
 
-        self.committer.enqueue(PostJob(ns, command, self.keys(), done))
+        self.committer.enqueue(CorrelationRequest(ns, command, self.keys(), done))
         return await future
 
     async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
@@ -558,8 +557,8 @@ class Engine:
         if not left:
             future.set_result(None)
 
-        def ended(index: int) -> Callable[[SignalJob], None]:
-            def done(job: SignalJob) -> None:
+        def ended(index: int) -> Callable[[SignalRequest], None]:
+            def done(job: SignalRequest) -> None:
                 nonlocal left
                 results[index] = ReportResult(job.error, job.head, reports[index][1].n)
                 left -= 1
@@ -569,7 +568,7 @@ class Engine:
             return done
 
         for index, (run, report) in enumerate(reports):
-            job = SignalJob(run, report, ended(index), ns)
+            job = SignalRequest(run, report, ended(index), ns)
             try:
                 self.committer.enqueue(job)
             except PeltonError as error:
@@ -630,9 +629,9 @@ class Engine:
 
     # ---- events
 
-    async def post(self, events: Sequence[EventIn]) -> list[Posted]:
+    async def post(self, events: Sequence[EventIn]) -> list[Ingested]:
         """Raises the first error; the events before and after it may be recorded all the same: posting again is harmless."""
-        posted: list[Posted] = []
+        posted: list[Ingested] = []
         for outcome in await self.router.post(events):
             if isinstance(outcome, PeltonError):
                 raise outcome
@@ -651,7 +650,7 @@ class Engine:
     async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
         return await self.store.events(ns, type=type, after=after, before=before, limit=limit)
 
-    async def explain(self, ns: str, key: int, handler: str) -> Decision:
+    async def explain(self, ns: str, key: int, handler: str) -> HandlerDecision:
         event = await self.store.event(ns, key)
         if event is None:
             raise PeltonError(Code.NOT_FOUND, f"event {self.codec.event_id(key)} does not exist", "event")

@@ -47,7 +47,7 @@ class LoopClock:
         return asyncio.get_running_loop().call_later(delay / 1000, callback)
 
 
-class Committer(Protocol):
+class CommitPort(Protocol):
     """The part of the committer that services use."""
 
     def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
@@ -86,7 +86,7 @@ class Backoff:
         return full // 2 + self._chance.randint(0, full - full // 2)
 
 
-class Tasks:
+class OwnedTasks:
     """Tasks with an owner: none is left behind, and none fails unseen."""
 
     def __init__(self, owner: str) -> None:

@@ -13,7 +13,7 @@ import structlog
 from pelton.api.notices import Notices
 from pelton.connectors.registry import Connectors
 from pelton.net.lazy import LazyHttpPort
-from pelton.runtime.engine import Engine
+from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.server.access import Access
 from pelton.server.config import Config, watched
@@ -45,7 +45,7 @@ class NoticedStore(SqliteStore):
 class Parts:
     """What was started, and how it is ended."""
 
-    def __init__(self, store: SqliteStore, engine: Engine, scripts: ScriptPool, http: LazyHttpPort) -> None:
+    def __init__(self, store: SqliteStore, engine: LocalEngine, scripts: ScriptPool, http: LazyHttpPort) -> None:
         self.store = store
         self.engine = engine
         self.mounts: list[Mount] = []
@@ -123,7 +123,7 @@ async def start(config: Config, connectors: Connectors, http: LazyHttpPort, acce
     try:
         scripts = ScriptPool()
         sources = [f"files:{prefix}" for prefix in watched(config)]
-        engine = Engine(store, connectors=connectors, scripts=scripts, instance=uuid4().hex, watched=sources)
+        engine = LocalEngine(store, connectors=connectors, scripts=scripts, instance=uuid4().hex, watched=sources)
         parts = Parts(store, engine, scripts, http)
         for _, module in modules("language"):
             registered = module.register(

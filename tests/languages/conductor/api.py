@@ -15,7 +15,7 @@ from tests.patience import PATIENCE
 from pelton.connectors.port import Outgoing
 from pelton.connectors.registry import Connectors
 from pelton.languages.conductor.language import register
-from pelton.runtime.engine import Engine
+from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
 from pelton.transport.http.asgi import GONE, Application
@@ -86,7 +86,7 @@ class Queue:
 
 
 class Api:
-    def __init__(self, engine: Engine, application: Application, web: Web, queue: Queue) -> None:
+    def __init__(self, engine: LocalEngine, application: Application, web: Web, queue: Queue) -> None:
         self.engine = engine
         self.application = application
         self.web = web
@@ -223,7 +223,7 @@ async def serving(path: Path, **options: Any) -> AsyncIterator[Api]:
     await store.open()
     web, queue = Web(), Queue()
     scripts = ScriptPool(1)
-    engine = Engine(store, connectors=Connectors([queue]), scripts=scripts)  # type: ignore[list-item]
+    engine = LocalEngine(store, connectors=Connectors([queue]), scripts=scripts)  # type: ignore[list-item]
     registered = register(engine, http=web, add_local=engine.add_local, schemes=["sqs"], **options)
     application = Application([(mount.prefix, mount.router) for mount in registered.mounts])
     await engine.open()

@@ -10,10 +10,10 @@ import pytest
 from tests.languages.conductor.api import Api, simple, step, task
 from tests.patience import happens
 
-from pelton.runtime.api import EventIn, Posted
+from pelton.runtime.api import EventIn, Ingested
 
 
-async def post(api: Api, kind: str, body: Any, identity: str = "") -> Posted:
+async def post(api: Api, kind: str, body: Any, identity: str = "") -> Ingested:
     [posted] = await api.engine.post([EventIn(source="test", type=kind, id=identity, body=body)])
     return posted
 

@@ -14,7 +14,7 @@ import msgspec
 from pelton.connectors.registry import Connectors
 from pelton.languages.lusid.language import register
 from pelton.net.http import HttpPort
-from pelton.runtime.engine import Engine
+from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
 from pelton.transport.caller import Users, set_actor
@@ -116,7 +116,7 @@ class Answer(NamedTuple):
 
 
 class Api:
-    def __init__(self, engine: Engine, application: Application) -> None:
+    def __init__(self, engine: LocalEngine, application: Application) -> None:
         self.engine = engine
         self.application = application
 
@@ -173,7 +173,7 @@ async def serving(path: Path, users: Users | None = None) -> AsyncIterator[Api]:
     store = SqliteStore(path / "pelton.db", "relaxed")
     await store.open()
     scripts = ScriptPool(1)
-    engine = Engine(store, connectors=Connectors([]), scripts=scripts)
+    engine = LocalEngine(store, connectors=Connectors([]), scripts=scripts)
     http = HttpPort(allow=["127.0.0.1"])
     registered = register(engine, http=http, users=users)
     application = Application([(mount.prefix, mount.router) for mount in registered.mounts])

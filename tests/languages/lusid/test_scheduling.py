@@ -19,7 +19,7 @@ from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.schedules.calendars import CALENDAR
 from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import Pattern, parse_pattern
-from pelton.runtime.engine import Engine
+from pelton.runtime.engine import LocalEngine
 from pelton.runtime.rows import DefinitionRow
 from pelton.runtime.services import LoopClock
 from pelton.store.sqlite.store import SqliteStore
@@ -82,7 +82,7 @@ class Alarm:
 
 
 class World:
-    def __init__(self, engine: Engine, time: Time, clock: Skipping) -> None:
+    def __init__(self, engine: LocalEngine, time: Time, clock: Skipping) -> None:
         self.engine = engine
         self.time = time
         self.clock = clock
@@ -137,7 +137,7 @@ async def world(path: Path, now: str) -> AsyncIterator[World]:
     store = SqliteStore(path / "pelton.db", "relaxed", clock=time.now)
     await store.open()
     clock = Skipping(time)
-    engine = Engine(store, clock=clock)
+    engine = LocalEngine(store, clock=clock)
     scheduling.register(engine)
     try:
         await engine.open()

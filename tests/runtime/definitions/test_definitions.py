@@ -14,7 +14,7 @@ from tests.runtime.harness import Rig, Shapes, handles, rig
 from pelton.errors import PeltonError
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.model.process import Process
-from pelton.runtime.definitions.definitions import REFERENCES, Definitions
+from pelton.runtime.definitions.definitions import REFERENCES, DefinitionCache
 from pelton.store.rows import DefinitionRow
 
 
@@ -35,7 +35,7 @@ class Referring(Shapes):
         return process
 
 
-def definitions_of(at: Rig) -> Definitions:
+def definitions_of(at: Rig) -> DefinitionCache:
     return at.committer.definitions
 
 

@@ -17,10 +17,10 @@ from tests.runtime.harness import Rig, Shapes, Wrapped, handles, rig
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.matching.handlers import Handler
-from pelton.runtime.api import Posted
+from pelton.runtime.api import Ingested
 from pelton.runtime.definitions import handler_sets
 from pelton.runtime.definitions.handler_sets import HandlerSet, HandlerSets
-from pelton.runtime.events.ingest import Router
+from pelton.runtime.events.ingest import EventIngester
 from pelton.store.port import HandlerChange, Store
 from pelton.store.rows import DefinitionRow
 
@@ -166,7 +166,7 @@ async def test_what_changes_while_a_set_is_read_is_in_it(tmp_path: Path) -> None
 
 async def test_a_stream_of_changes_does_not_keep_events_from_being_recorded(tmp_path: Path) -> None:
     async with rig(tmp_path, shapes=Many()) as at:
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         over = asyncio.Event()
 
         async def registering(number: int) -> int:
@@ -183,7 +183,7 @@ async def test_a_stream_of_changes_does_not_keep_events_from_being_recorded(tmp_
         outcomes = await asyncio.gather(*map(posting, range(16)))
         over.set()
         made = await asyncio.gather(*changing)
-        assert [outcome for each in outcomes for outcome in each if not isinstance(outcome, Posted)] == []
+        assert [outcome for each in outcomes for outcome in each if not isinstance(outcome, Ingested)] == []
         assert min(made) > 0
         assert at.committer.stats["lost"] > 0  # they did meet
         known = await at.committer.definitions.handlers.refresh("default")

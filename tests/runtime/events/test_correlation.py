@@ -15,7 +15,7 @@ from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import Terminate
 from pelton.kernel.model.state import RunStatus
-from pelton.runtime.api import EventIn, Met, PostCommand, StartCommand
+from pelton.runtime.api import CorrelateCommand, Correlated, EventIn, StartCommand
 from pelton.runtime.commit import correlation_cache
 from pelton.runtime.events import correlation
 from pelton.testing.losing_store import LosingStore, losing
@@ -40,8 +40,8 @@ def both() -> Process:
     return graph.build()
 
 
-def paid(key: str, body: Any = None, **more: Any) -> PostCommand:
-    return PostCommand(name="paid", key=key, body=body, **more)
+def paid(key: str, body: Any = None, **more: Any) -> CorrelateCommand:
+    return CorrelateCommand(name="paid", key=key, body=body, **more)
 
 
 async def start(at: Living, name: str, value: Any = None) -> int:
@@ -60,8 +60,10 @@ async def test_an_event_goes_to_the_wait_or_waits_for_it(tmp_path: Path) -> None
         second = await start(at, "waits", "k2")
         assert await at.ended(second) == 7
         assert await at.engine.held("default") == []
-        assert await at.engine.post_keyed("default", paid("k3")) == Met([])
-        assert await at.engine.post_keyed("other", paid("k2", hold=HOUR)) == Met([], held=(await at.engine.held("other"))[0].id)
+        assert await at.engine.post_keyed("default", paid("k3")) == Correlated([])
+        assert await at.engine.post_keyed("other", paid("k2", hold=HOUR)) == Correlated(
+            [], held=(await at.engine.held("other"))[0].id
+        )
 
 
 async def test_the_wait_that_is_oldest_gets_it_and_what_is_oldest_is_taken(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ async def test_all_who_wait_get_a_copy_and_each_wait_of_a_run_one(tmp_path: Path
         assert (len(met.taken), met.later, met.held) == (correlation.DIRECT, 7, 0)
         assert [await at.ended(each) for each in runs] == ["copy"] * len(runs)
         await at.ended(run)
-        assert await at.engine.post_keyed("default", paid("k", mode="all")) == Met([])
+        assert await at.engine.post_keyed("default", paid("k", mode="all")) == Correlated([])
 
 
 async def test_very_many_are_served_by_a_job_that_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +111,7 @@ async def test_very_many_are_served_by_a_job_that_survives_a_stop(tmp_path: Path
 async def test_a_run_that_waits_no_more_is_passed_over(tmp_path: Path) -> None:
     async with living(tmp_path, waits) as at:
         first, second = await start(at, "waits", "k"), await start(at, "waits", "k")
-        assert (await at.engine.post_keyed("default", paid("k", position=99))) == Met([])  # the place is in memory
+        assert (await at.engine.post_keyed("default", paid("k", position=99))) == Correlated([])  # the place is in memory
         await at.engine.signal("default", first, Terminate())
         await at.engine.remove("default", first)
         assert (await at.engine.post_keyed("default", paid("k", 1))).taken[0][0] == second
@@ -117,7 +119,7 @@ async def test_a_run_that_waits_no_more_is_passed_over(tmp_path: Path) -> None:
 
 async def test_a_queue_is_worked_off_and_nothing_is_taken_twice(tmp_path: Path) -> None:
     async with living(tmp_path, queue, wrap=lambda inner: losing(inner, 3, 0.2)) as at:
-        posts = [PostCommand(name="job", key="q", body=number, hold=HOUR) for number in range(60)]
+        posts = [CorrelateCommand(name="job", key="q", body=number, hold=HOUR) for number in range(60)]
         takers = [start(at, "queue") for _ in range(3)]
         await asyncio.gather(*takers, *(at.engine.post_keyed("default", post) for post in posts[:20]))
         for first in range(20, 60, 4):

@@ -17,8 +17,8 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived, Resume
 from pelton.kernel.model.state import Run
 from pelton.runtime.api import EventIn
-from pelton.runtime.commit.unit_of_work import PostedFact
-from pelton.runtime.events.fan_out import SLICE, Fanout, Job, durable_job
+from pelton.runtime.commit.unit_of_work import DurableFact
+from pelton.runtime.events.fan_out import SLICE, DurableJobs, FanOut, durable_job
 from pelton.runtime.services import Backoff
 from pelton.store.group import Group
 from pelton.store.rows import InboxRow
@@ -35,8 +35,8 @@ class Post(World):
         self.fail: dict[str, Exception] = {}
         self.fanout = self.new()
 
-    def new(self, most: int = 1_000) -> Fanout:
-        return Fanout(
+    def new(self, most: int = 1_000) -> DurableJobs:
+        return DurableJobs(
             self.store, self.committer, self.clock, self.key, self.taken_up.append, self.post, backoff=Backoff(10, 100), most=most
         )
 
@@ -61,7 +61,7 @@ class Post(World):
 
     def fact(self, name: str) -> InboxRow:
         event = EventIn(source="pelton", type="run.ended", id=name)
-        return InboxRow(self.key(), 1, msgspec.msgpack.encode(PostedFact(event)), 0, job=True)
+        return InboxRow(self.key(), 1, msgspec.msgpack.encode(DurableFact(event)), 0, job=True)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def test_a_job_for_many_runs_goes_in_slices_and_each_run_gets_the_signal_o
     sizes: list[int] = []
     post.committer.before.append(lambda group: sizes.append(sum(1 for row in group.inbox if not row.job)))
     runs = list(range(1, 301))
-    post.write(durable_job(1, Job("default", EventArrived(id=5, name="e", body={"x": 1}), runs)))
+    post.write(durable_job(1, FanOut("default", EventArrived(id=5, name="e", body={"x": 1}), runs)))
     await settle(300)
     assert post.applied() == Counter(runs)
     assert max(sizes) == SLICE
@@ -86,15 +86,15 @@ async def test_a_job_for_many_runs_goes_in_slices_and_each_run_gets_the_signal_o
 
 async def test_a_job_for_a_process_reaches_its_live_runs_newest_first(post: Post) -> None:
     post.store.run_rows = {key: Run(key, "default" if key % 2 else "other", 1) for key in range(1, 401)}
-    post.write(durable_job(1, Job("default", Resume(), process="p", cursor=10_000)))
+    post.write(durable_job(1, FanOut("default", Resume(), process="p", cursor=10_000)))
     await settle(300)
     assert [row.run for row in post.taken_up] == list(range(399, 0, -2))
 
 
 async def test_a_job_that_never_works_is_parked_and_the_others_go_on(post: Post) -> None:
     post.store.lose = lambda group: any(row.run == 13 for row in group.inbox)
-    post.write(durable_job(1, Job("default", Resume(), [12, 13])))
-    post.write(durable_job(2, Job("default", Resume(), [14])))
+    post.write(durable_job(1, FanOut("default", Resume(), [12, 13])))
+    post.write(durable_job(2, FanOut("default", Resume(), [14])))
     post.write(InboxRow(3, 0, b"\xc1 not msgpack", 0, job=True))
     await post.clock.advance(5_000)
     assert post.applied() == Counter([14])
@@ -154,7 +154,7 @@ async def test_a_job_that_is_done_while_the_store_is_read_is_not_done_again(post
 async def test_no_slice_is_made_while_the_committer_is_behind(post: Post) -> None:
     behind = 2_000
     post.fanout._backlog = lambda: behind
-    post.write(durable_job(1, Job("default", Resume(), [1])))
+    post.write(durable_job(1, FanOut("default", Resume(), [1])))
     await post.clock.advance(1_000)
     assert not post.taken_up
     behind = 0
@@ -169,7 +169,7 @@ def test_a_server_that_stops_at_any_moment_doubles_and_loses_nothing(counts: lis
         post = Post()
         jobs = [list(range(1_000 * n + 1, 1_000 * n + count + 1)) for n, count in enumerate(counts)]
         for number, runs in enumerate(jobs):
-            post.store.inbox_rows[number + 1] = durable_job(number + 1, Job("default", Resume(), runs or [999_999]))
+            post.store.inbox_rows[number + 1] = durable_job(number + 1, FanOut("default", Resume(), runs or [999_999]))
         for turns in stops:
             post.fanout = post.new()
             starting = asyncio.get_running_loop().create_task(post.fanout.start())

@@ -14,8 +14,8 @@ from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import Report, Signal, Terminate
 from pelton.kernel.model.state import RunStatus
-from pelton.runtime.api import ActionContext, Command, EventIn, Posted, Problem, SignalCommand, StartCommand
-from pelton.runtime.events.ingest import Router
+from pelton.runtime.api import ActionContext, Command, EventIn, Ingested, PlanProblem, SignalCommand, StartCommand
+from pelton.runtime.events.ingest import EventIngester
 from pelton.store.port import Store, StoreFailed
 from pelton.store.rows import EventRow
 
@@ -40,13 +40,13 @@ def event(number: int | str = "", body: Any = None, kind: str = "order") -> Even
     return EventIn(source="test", type=kind, id=f"e{number}" if number != "" else "", body=body)
 
 
-async def one(router: Router, given: EventIn) -> Posted:
+async def one(router: EventIngester, given: EventIn) -> Ingested:
     (outcome,) = await router.post([given])
-    assert isinstance(outcome, Posted)
+    assert isinstance(outcome, Ingested)
     return outcome
 
 
-async def stored(at: Rig, posted: Posted) -> EventRow:
+async def stored(at: Rig, posted: Ingested) -> EventRow:
     row = await at.store.event("default", posted.key)
     assert row is not None
     return row
@@ -54,7 +54,7 @@ async def stored(at: Rig, posted: Posted) -> EventRow:
 
 async def test_an_event_starts_a_run_in_its_own_group(tmp_path: Path) -> None:
     async with rig(tmp_path, gated) as at:
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         await at.define(single)
         await at.handle("h", handles("order", starts))
         gate = cast(Gate, at.store)
@@ -73,7 +73,7 @@ async def test_an_event_starts_a_run_in_its_own_group(tmp_path: Path) -> None:
 
 async def test_an_event_that_nobody_handles_is_kept(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         posted = await one(router, event())
         assert (posted.state, posted.decisions, posted.effects) == ("unmatched", [], [])
         assert (await stored(at, posted)).event_id == at.codec.event_id(posted.key)
@@ -83,13 +83,13 @@ async def test_repeats_are_answered_with_the_first_outcome(tmp_path: Path) -> No
     async with rig(tmp_path) as at:
         await at.define(single)
         await at.handle("h", handles("order", starts))
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         together = await router.post([event(1, 5), event(1, 5), event(1, 6)])
-        firsts = [outcome for outcome in together if isinstance(outcome, Posted)]
+        firsts = [outcome for outcome in together if isinstance(outcome, Ingested)]
         assert [(outcome.duplicate, outcome.conflict) for outcome in firsts] == [(False, False), (True, False), (True, True)]
         later = await one(router, event(1, 5))
-        forgotten = await one(Router(at.committer), event(1, 5))
-        conflict = await one(Router(at.committer), event(1, 7))
+        forgotten = await one(EventIngester(at.committer), event(1, 5))
+        conflict = await one(EventIngester(at.committer), event(1, 7))
         for repeat in (*firsts[1:], later, forgotten, conflict):
             assert repeat.duplicate
             assert repeat.key == firsts[0].key
@@ -101,7 +101,7 @@ async def test_repeats_are_answered_with_the_first_outcome(tmp_path: Path) -> No
 
 async def test_the_memory_of_recent_events_is_bounded(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
-        router = Router(at.committer, recent=10)
+        router = EventIngester(at.committer, recent=10)
         await router.post([event(number) for number in range(50)])
         assert len(router._recent) == 10
         assert (await one(router, event(0))).duplicate
@@ -110,7 +110,7 @@ async def test_the_memory_of_recent_events_is_bounded(tmp_path: Path) -> None:
 async def test_a_handler_that_arrives_between_match_and_commit_is_seen(tmp_path: Path) -> None:
     async with rig(tmp_path, gated) as at:
         await at.define(single)
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         await one(router, event(0))
         gate = cast(Gate, at.store)
         definitions = at.committer.definitions
@@ -151,9 +151,9 @@ async def test_a_failing_handler_takes_back_its_own_and_leaves_the_others(tmp_pa
         await at.handle("b mixed", handles("order", mixed))
         await at.handle("c broken", handles("order", broken))
         await at.handle("d unknown", handles("order", lambda context: [StartCommand(process="nowhere")]))
-        await at.handle("e problem", handles("order", lambda context: [Problem(detail="no such field", field="x")]))
+        await at.handle("e problem", handles("order", lambda context: [PlanProblem(detail="no such field", field="x")]))
         await at.handle("f good too", handles("order", starts))
-        posted = await one(Router(at.committer), event(1))
+        posted = await one(EventIngester(at.committer), event(1))
         assert {decision.handler: decision.verdict for decision in posted.decisions} == {
             "a good one": "fired",
             "b mixed": "failed",
@@ -182,7 +182,7 @@ async def test_signals_to_runs_known_unknown_and_over(tmp_path: Path) -> None:
         await at.committer.submit(over.key, Terminate())
         at.cold()
         await at.handle("h", handles("order", signals([live.key, over.key, 77], Report(slot="a", output=1, strict=False))))
-        posted = await one(Router(at.committer), event(1))
+        posted = await one(EventIngester(at.committer), event(1))
         assert [effect.outcome for effect in posted.effects] == ["signalled", "unchanged", "failed"]
         assert "unknown run" in posted.effects[2].detail
         head = await at.store.head(live.key)
@@ -197,11 +197,11 @@ async def test_many_events_to_one_run_fold(tmp_path: Path) -> None:
         process = await at.define(single)
         head = await at.begin(process)
         await at.handle("h", handles("order", signals([head.key], Report(slot="a", status=None, output={"k": 1}, strict=False))))
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         gate = cast(Gate, at.store)
         gate.batches.clear()
         outcomes = await router.post([event(number) for number in range(100)])
-        assert all(isinstance(outcome, Posted) and outcome.state == "matched" for outcome in outcomes)
+        assert all(isinstance(outcome, Ingested) and outcome.state == "matched" for outcome in outcomes)
         assert len(gate.batches) <= 2
         assert sum(len(group.events) for batch in gate.batches for group in batch) == 100
         assert [len(group.runs) for batch in gate.batches for group in batch] == [1] * len(gate.batches)
@@ -212,7 +212,7 @@ async def test_an_event_for_many_runs_is_carried_on_in_later_commits(tmp_path: P
         process = await at.define(single)
         heads = await asyncio.gather(*(at.begin(process) for _ in range(200)))
         await at.handle("h", handles("order", signals([head.key for head in heads], Report(slot="a", strict=False))))
-        posted = await one(Router(at.committer), event(1))
+        posted = await one(EventIngester(at.committer), event(1))
         assert len(posted.effects) == 200
         await until(lambda: at.committer.idle)
         for head in heads:
@@ -229,8 +229,8 @@ async def test_a_key_lets_one_run_be_started(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
         await at.define(single)
         await at.handle("h", handles("order", keyed("return")))
-        router = Router(at.committer)
-        outcomes = [outcome for outcome in await router.post([event(n, 1) for n in range(5)]) if isinstance(outcome, Posted)]
+        router = EventIngester(at.committer)
+        outcomes = [outcome for outcome in await router.post([event(n, 1) for n in range(5)]) if isinstance(outcome, Ingested)]
         effects = [outcome.effects[0] for outcome in outcomes]
         assert sorted(effect.outcome for effect in effects) == ["started", "unchanged", "unchanged", "unchanged", "unchanged"]
         assert len({effect.run for effect in effects}) == 1
@@ -256,7 +256,7 @@ async def test_a_run_that_is_over_in_the_commit_that_begins_it_leaves_its_key_fr
     async with rig(tmp_path) as at:
         await at.define(brief)
         await at.define(calls)
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         for number, process in enumerate(("brief", "calls")):
             await at.handle("h", handles("order", key_of(process)))
             for again in (0, 10):
@@ -289,7 +289,7 @@ async def test_circles_of_events_end(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
         await at.define(single)
         await at.handle("h", handles("order", starts))
-        posted = await one(Router(at.committer), EventIn(source="test", type="order", hops=65))
+        posted = await one(EventIngester(at.committer), EventIn(source="test", type="order", hops=65))
         assert posted.state == "failed"
         assert "circle" in posted.effects[0].detail
         assert await at.store.runs("default") == []
@@ -297,7 +297,7 @@ async def test_circles_of_events_end(tmp_path: Path) -> None:
 
 async def test_a_store_that_fails_forgets_the_event(tmp_path: Path) -> None:
     async with rig(tmp_path, gated) as at:
-        router = Router(at.committer)
+        router = EventIngester(at.committer)
         await one(router, event(0))
         cast(Gate, at.store).fail.append(StoreFailed("disk full"))
         (outcome,) = await router.post([event(1)])
@@ -308,6 +308,6 @@ async def test_a_store_that_fails_forgets_the_event(tmp_path: Path) -> None:
 
 async def test_bad_events_are_refused_singly(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
-        outcomes = await Router(at.committer).post([event(1), EventIn(source="s" * 2000, type="t"), event(2)])
-        assert [type(outcome) for outcome in outcomes] == [Posted, PeltonError, Posted]
+        outcomes = await EventIngester(at.committer).post([event(1), EventIn(source="s" * 2000, type="t"), event(2)])
+        assert [type(outcome) for outcome in outcomes] == [Ingested, PeltonError, Ingested]
         assert cast(PeltonError, outcomes[1]).field == "source"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.runtime.world import work
 
 from pelton.kernel.model.state import OpenStep
-from pelton.runtime.work.ready_window import Mirror, Place, place
+from pelton.runtime.work.ready_window import Rank, ReadyWindow, rank
 
 STEP = st.one_of(
     st.tuples(st.just("offer"), st.integers(0, 2), st.integers(-5, 30)),
@@ -20,18 +20,18 @@ STEP = st.one_of(
 )
 
 
-def load(mirror: Mirror, store: dict[int, OpenStep], limit: int, now: int) -> None:
-    mark: Place | None = mirror.mark
-    page = sorted((row for row in store.values() if mark is None or place(row) > mark), key=place)[:limit]
+def load(mirror: ReadyWindow, store: dict[int, OpenStep], limit: int, now: int) -> None:
+    mark: Rank | None = mirror.mark
+    page = sorted((row for row in store.values() if mark is None or rank(row) > mark), key=rank)[:limit]
     for row in page:
         if (row.run, row.n) not in mirror and row.due < mirror.blind:
             mirror.add(row, now)
-    mirror.advance(place(page[-1]) if len(page) == limit else None)
+    mirror.advance(rank(page[-1]) if len(page) == limit else None)
 
 
 @given(most=st.integers(2, 6), steps=st.lists(STEP, max_size=80))
 def test_everything_up_to_the_mark_is_there_and_goes_in_order(most: int, steps: list[tuple[str, int, int]]) -> None:
-    mirror, store, now = Mirror(most), dict[int, OpenStep](), 1_000
+    mirror, store, now = ReadyWindow(most), dict[int, OpenStep](), 1_000
     for number, (what, a, b) in enumerate(steps, start=1):
         if what in {"offer", "force"}:
             row = store[number] = work(number, priority=a, due=now + b)
@@ -42,7 +42,7 @@ def test_everything_up_to_the_mark_is_there_and_goes_in_order(most: int, steps: 
         elif what == "take":
             known = [row for row in store.values() if (row.run, 1) in mirror and row.due <= now]
             taken = mirror.take(now)
-            assert taken is (min(known, key=place) if known else None)
+            assert taken is (min(known, key=rank) if known else None)
             if taken is not None:
                 del store[taken.run]
         elif what == "time":
@@ -57,7 +57,7 @@ def test_everything_up_to_the_mark_is_there_and_goes_in_order(most: int, steps: 
             del store[gone]
             mirror.discard((gone, 1))
         for row in store.values():
-            within = mirror.complete or (mirror.mark is not None and place(row) <= mirror.mark)
+            within = mirror.complete or (mirror.mark is not None and rank(row) <= mirror.mark)
             if mirror.loaded and within and row.due < mirror.blind:
                 assert (row.run, 1) in mirror
                 assert mirror.next_due() <= row.due or row.due <= now

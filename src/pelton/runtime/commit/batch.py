@@ -6,8 +6,8 @@ larger, so that a batch of any shape costs n log n moves.
 
 from __future__ import annotations
 
-from pelton.runtime.commit.correlation_cache import Place
-from pelton.runtime.commit.group_builder import Building
+from pelton.runtime.commit.correlation_cache import CorrelationPoint
+from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.run_cache import RunEntry
 
 BATCH_JOBS = 1_000
@@ -22,7 +22,7 @@ class Batch:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.groups: dict[int, Building] = {}
+        self.groups: dict[int, GroupBuilder] = {}
         self.count = 0
         self.instant = 0  # everything that was decided up to then is in this batch, or in one before
         self.rows = 0
@@ -35,12 +35,12 @@ class Batch:
     def early(self) -> bool:
         return len(self.groups) >= EARLY_JOBS or self.rows >= BATCH_ROWS // 2
 
-    def new(self) -> Building:
+    def new(self) -> GroupBuilder:
         self.count += 1
-        building = self.groups[self.count] = Building(self, self.count)
+        building = self.groups[self.count] = GroupBuilder(self, self.count)
         return building
 
-    def joined(self, building: Building | None, entry: RunEntry | Place) -> Building | None:
+    def joined(self, building: GroupBuilder | None, entry: RunEntry | CorrelationPoint) -> GroupBuilder | None:
         """The group that holds all of `building` and the run or place; None when there is none yet."""
         other = entry.group
         if other is None or other.batch is not self or other is building:

@@ -37,16 +37,16 @@ from pelton.kernel.model.state import OpenStep, Run
 from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import Applied, EventIn, OutboxHooks, TimerHooks, WatchHooks, WorkHooks
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
-from pelton.runtime.commit.correlation_cache import Place, Places
-from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, Building, Translator
-from pelton.runtime.commit.loader import Needs, Scripts
-from pelton.runtime.commit.pending_signals import Inbox
+from pelton.runtime.commit.correlation_cache import CorrelationCache, CorrelationPoint
+from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, EffectRows, GroupBuilder
+from pelton.runtime.commit.loader import ReadLoader, Scripts
+from pelton.runtime.commit.pending_signals import PendingSignals
 from pelton.runtime.commit.reads import of_run
-from pelton.runtime.commit.requests import Job, SignalJob, WriteJob
+from pelton.runtime.commit.requests import CommitRequest, SignalRequest, WriteRequest
 from pelton.runtime.commit.run_cache import RunCache, RunEntry, work_row
 from pelton.runtime.commit.search import Finder
-from pelton.runtime.commit.unit_of_work import NextBatch, PostedFact, Suspend, Turn, encode_signal
-from pelton.runtime.definitions.definitions import Definitions
+from pelton.runtime.commit.unit_of_work import DurableFact, NextBatch, Suspend, UnitOfWork, encode_signal
+from pelton.runtime.definitions.definitions import DefinitionCache
 from pelton.runtime.ids import IdCodec, Instants
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store, StoreFailed
@@ -81,13 +81,13 @@ class Committer:
         self.keys = keys
         self.cache = RunCache(cache_bytes)
         self.instants = Instants(store.now)
-        self.definitions = Definitions(store, keys, self.write, self.instants)
-        self.translator = Translator(codec, keys)
+        self.definitions = DefinitionCache(store, keys, self.write, self.instants)
+        self.translator = EffectRows(codec, keys)
         self.open_batch = Batch(1)
-        self.places = Places(store)
-        self.needs = Needs(self, scripts)
-        self.inbox = Inbox(self)
-        self.finder = Finder(store, self, codec)
+        self.places = CorrelationCache(store)
+        self.needs = ReadLoader(self, scripts)
+        self.inbox = PendingSignals(self)
+        self.finder = Finder(store, self.settled, codec)
         self.work: WorkHooks | None = None
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
@@ -96,9 +96,9 @@ class Committer:
         self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
         self._queue = queue
         self._tries = tries
-        self._turn = Turn(self)
-        self._pending: deque[Job] = deque()
-        self._later: list[Job] = []  # for the next batch: their group is full
+        self._turn = UnitOfWork(self)
+        self._pending: deque[CommitRequest] = deque()
+        self._later: list[CommitRequest] = []  # for the next batch: their group is full
         self._flight: list[Batch] = []
         self._away = 0  # jobs that are having something fetched, or wait for a run or for their next try
         self._scheduled = False
@@ -109,7 +109,7 @@ class Committer:
 
     # ---- the door
 
-    def enqueue(self, job: Job) -> None:
+    def enqueue(self, job: CommitRequest) -> None:
         """Raises PeltonError when too much waits already, or the server stops."""
         if not job.internal:
             if self._stopping:
@@ -132,7 +132,7 @@ class Committer:
         """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
 
-        def done(job: SignalJob) -> None:
+        def done(job: SignalRequest) -> None:
             if future.done():
                 return
             if job.error is not None:
@@ -142,7 +142,7 @@ class Committer:
                 future.set_result(Applied(job.head, job.notes))
 
         try:
-            self.enqueue(SignalJob(run, signal, done, ns, inbox))
+            self.enqueue(SignalRequest(run, signal, done, ns, inbox))
         except PeltonError as error:
             future.set_exception(error)
         return future
@@ -151,10 +151,10 @@ class Committer:
         """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails. The answer says
         whether the group was lost; PeltonError "unavailable" when nothing could be written."""
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self.enqueue(WriteJob(fill, future))
+        self.enqueue(WriteRequest(fill, future))
         return future
 
-    def publish_fact(self, building: Building, head: Run, fact: Announcement, now: int) -> None:
+    def publish_fact(self, building: GroupBuilder, head: Run, fact: Announcement, now: int) -> None:
         """A fact that somebody listens to becomes an event, by way of a durable job of the same commit."""
         data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
         event = EventIn(
@@ -167,7 +167,7 @@ class Committer:
             body=data,
             hops=max(head.hops, self._turn.hops) + 1,
         )
-        building.post(InboxRow(self.keys(), head.key, encode_signal(PostedFact(event)), now, job=True))
+        building.post(InboxRow(self.keys(), head.key, encode_signal(DurableFact(event)), now, job=True))
 
     def instant(self) -> int:
         """The latest instant up to which all that was decided is committed (microseconds): what the store says of it holds."""
@@ -225,7 +225,7 @@ class Committer:
         if self._quiet:
             self._quieten()
 
-    def _perform(self, job: Job, now: int) -> None:
+    def _perform(self, job: CommitRequest, now: int) -> None:
         turn = self._turn
         turn.begin(job, job.asked or now)
         self.stats["jobs"] += 1
@@ -247,7 +247,7 @@ class Committer:
             if building is None:
                 self._answer(job, turn)
 
-    def _answer(self, job: Job, turn: Turn) -> None:
+    def _answer(self, job: CommitRequest, turn: UnitOfWork) -> None:
         """Nothing to write: the answer waits for what it was decided on."""
         run = getattr(job, "run", 0)
         entry = self.cache.peek(run) if run else None
@@ -256,7 +256,7 @@ class Committer:
         else:
             job.settled()
 
-    def _poisoned(self, job: Job, error: Exception) -> None:
+    def _poisoned(self, job: CommitRequest, error: Exception) -> None:
         self.stats["poisoned"] += 1
         log.error(
             "a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error
@@ -265,10 +265,10 @@ class Committer:
             job, PeltonError(Code.INTERNAL, f"the signal could not be applied: {type(error).__name__}; it has been recorded")
         )
 
-    def _give_up(self, job: Job, error: PeltonError) -> None:
+    def _give_up(self, job: CommitRequest, error: PeltonError) -> None:
         """The job ends with an error; what its durable signal comes to is for the inbox to say."""
         job.failed(error)
-        if isinstance(job, SignalJob) and job.inbox:
+        if isinstance(job, SignalRequest) and job.inbox:
             self.inbox.given_up(job, error)
 
     # ---- writing
@@ -339,7 +339,7 @@ class Committer:
         self.cache.trim()
         self._run()
 
-    def _unpin(self, building: Building) -> None:
+    def _unpin(self, building: GroupBuilder) -> None:
         for place in building.places.values():
             place.pins -= 1
             if place.pins == 0:
@@ -363,7 +363,7 @@ class Committer:
                         quiet.set_result(None)
                 entry.quiet.clear()
 
-    def _committed(self, building: Building, result: Committed) -> None:
+    def _committed(self, building: GroupBuilder, result: Committed) -> None:
         group = building.group
         self._tell_services(building)
         if self.outbox is not None and group.has("deliveries"):
@@ -379,7 +379,7 @@ class Committer:
             job.committed = result  # type: ignore[attr-defined]
             job.settled()
 
-    def _tell_services(self, building: Building) -> None:
+    def _tell_services(self, building: GroupBuilder) -> None:
         work, timers = self.work, self.timers
         if work is not None:
             for delta in building.deltas.values():
@@ -398,7 +398,7 @@ class Committer:
                 else:
                     timers.set(timer)
 
-    def _undone(self, building: Building) -> None:
+    def _undone(self, building: GroupBuilder) -> None:
         """What the group said did not happen: its runs are forgotten, and what the open batch built on them is built again."""
         for place in building.places.values():
             place.stale = True
@@ -420,10 +420,10 @@ class Committer:
             self._undone(other)
         self._unpin(building)
 
-    def _lost(self, building: Building, result: Committed) -> None:
+    def _lost(self, building: GroupBuilder, result: Committed) -> None:
         for member in reversed(building.jobs):  # they go before all that came after them
-            job: Job = member  # type: ignore[assignment]
-            if isinstance(job, WriteJob):
+            job: CommitRequest = member  # type: ignore[assignment]
+            if isinstance(job, WriteRequest):
                 job.committed = result
                 job.settled()
                 continue
@@ -439,12 +439,12 @@ class Committer:
             else:
                 self.wait(job, min(WAIT_MOST, WAIT * 2 ** (job.tries - 2)) * random.uniform(0.5, 1.0))
 
-    def _unavailable(self, building: Building, reason: str) -> None:
+    def _unavailable(self, building: GroupBuilder, reason: str) -> None:
         for member in building.jobs:
-            job: Job = member  # type: ignore[assignment]
+            job: CommitRequest = member  # type: ignore[assignment]
             self._give_up(job, PeltonError(Code.UNAVAILABLE, f"the store could not write: {reason}"))
 
-    def wait(self, job: Job, delay: float) -> None:
+    def wait(self, job: CommitRequest, delay: float) -> None:
         """The job is performed again after `delay` seconds."""
         self._away += 1
 
@@ -457,7 +457,7 @@ class Committer:
 
     # ---- fetching what a job lacks
 
-    def _suspend(self, job: Job, suspend: Suspend) -> None:
+    def _suspend(self, job: CommitRequest, suspend: Suspend) -> None:
         self.stats["suspended"] += 1
         if suspend.wait is not None:
             self._away += 1
@@ -487,7 +487,7 @@ class Committer:
             self.needs.begin_run(run)  # now, so that those behind wait for it in their order
         self.spawn(self._fetch(job, suspend))
 
-    async def _fetch(self, job: Job, suspend: Suspend) -> None:
+    async def _fetch(self, job: CommitRequest, suspend: Suspend) -> None:
         try:
             await self.needs.fetch(job, suspend)
         except PeltonError as error:
@@ -506,7 +506,7 @@ class Committer:
             self.release(suspend.entry)
         self._wake()
 
-    def release(self, entry: RunEntry | Place) -> None:
+    def release(self, entry: RunEntry | CorrelationPoint) -> None:
         """Those who waited for the run or place come next, in their order."""
         if entry.waiting and not entry.busy:
             self._away -= len(entry.waiting)

@@ -20,7 +20,7 @@ from pelton.store.port import Store
 from pelton.store.rows import HeldRow, WaitKeyRow
 
 if TYPE_CHECKING:
-    from pelton.runtime.commit.group_builder import Building
+    from pelton.runtime.commit.group_builder import GroupBuilder
 
 WAITERS = 200  # more than these are served by a durable job
 HELD = 100  # the oldest of what is held: more than any one wait can look at
@@ -29,7 +29,7 @@ KEY_COUNT, KEY_BYTES = 1_000, 16 << 20  # held under one key
 NS_COUNT, NS_BYTES = 100_000, 256 << 20  # held under all keys of a namespace
 USAGE_AGE = 5_000  # milliseconds that a namespace's figures are used before the store is asked again
 
-Name = tuple[str, str, str]
+PointName = tuple[str, str, str]
 
 
 class Usage:
@@ -43,13 +43,13 @@ class Usage:
         self.at = at
 
 
-class Place:
+class CorrelationPoint:
     __slots__ = (
         "busy", "count", "group", "held", "more_held", "more_waits", "name", "pins", "revision", "size", "stale",
         "waiting", "waits",
     )  # fmt: skip
 
-    def __init__(self, name: Name) -> None:
+    def __init__(self, name: PointName) -> None:
         self.name = name
         self.revision = 0
         self.waits: dict[tuple[int, int], WaitKeyRow] = {}  # who waits longest first
@@ -62,7 +62,7 @@ class Place:
         self.busy = True  # being read
         self.stale = False
         self.waiting: deque[Any] = deque()
-        self.group: Building | None = None
+        self.group: GroupBuilder | None = None
 
     def open(self, row: WaitKeyRow) -> None:
         """Those beyond the first so many stay in the store."""
@@ -93,29 +93,29 @@ class Place:
         return (self.more_waits and not self.waits) or (self.more_held and not self.held)
 
 
-class Places:
+class CorrelationCache:
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: OrderedDict[Name, Place] = OrderedDict()
+        self._known: OrderedDict[PointName, CorrelationPoint] = OrderedDict()
         self._usage: dict[str, Usage] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, name: Name) -> Place | None:
+    def get(self, name: PointName) -> CorrelationPoint | None:
         place = self._known.get(name)
         if place is not None:
             self._known.move_to_end(name)
         return place
 
-    def begin(self, name: Name) -> Place | None:
+    def begin(self, name: PointName) -> CorrelationPoint | None:
         """A place that is to be read; None when it is known, or somebody else is at it."""
         if name in self._known:
             return None
-        place = self._known[name] = Place(name)
+        place = self._known[name] = CorrelationPoint(name)
         return place
 
-    async def read(self, place: Place) -> None:
+    async def read(self, place: CorrelationPoint) -> None:
         """Raises what the store raises; then the place is not known."""
         store, name = self._store, place.name
         try:
@@ -139,16 +139,16 @@ class Places:
             if not (old.pins or old.busy or old.waiting):
                 self.drop(old)
 
-    def drop(self, place: Place) -> None:
+    def drop(self, place: CorrelationPoint) -> None:
         if self._known.get(place.name) is place:
             del self._known[place.name]
 
-    def settle(self, place: Place) -> None:
+    def settle(self, place: CorrelationPoint) -> None:
         """Nobody has it in a batch any more."""
         if place.stale or place.dry:
             self.drop(place)
 
-    def check_room(self, place: Place, pending: int, size: int) -> None:
+    def check_room(self, place: CorrelationPoint, pending: int, size: int) -> None:
         """Whether one more may be held there, besides `pending` rows of the same turn. Raises PeltonError "busy"."""
         ns, name, key = place.name
         if place.count + pending >= KEY_COUNT or place.size + size > KEY_BYTES:

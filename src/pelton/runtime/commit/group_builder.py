@@ -29,7 +29,7 @@ from pelton.kernel.model.transition import (
     SetTimer,
     Transition,
 )
-from pelton.runtime.commit.correlation_cache import Name, Place
+from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
 from pelton.runtime.commit.run_cache import RunEntry, purged, work_row
 from pelton.runtime.ids import IdCodec
 from pelton.store.group import Group, RunWrite
@@ -52,7 +52,7 @@ class Member(Protocol):
     def settled(self) -> None: ...
 
 
-class BookDelta:
+class RecordDelta:
     """What becomes of a run's record in one group. Every value that was superseded is kept; attributes are netted."""
 
     __slots__ = ("attributes", "gone", "past", "record")
@@ -98,7 +98,7 @@ class RunDelta:
         self.variables: dict[tuple[int, str], Any] = NONE
         self.fragments: list[tuple[int, str, Any]] | None = None
         self.purges: list[tuple[int, int, int, int]] | None = None
-        self.book: BookDelta | None = None
+        self.book: RecordDelta | None = None
         self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
 
     def fold(self, change: Transition, before: dict[int, OpenStep]) -> int:
@@ -126,7 +126,7 @@ class RunDelta:
             for no, name, value in change.variables:
                 self.variables[no, name] = value
         if change.record_change is not None:
-            self.book = self.book or BookDelta()
+            self.book = self.book or RecordDelta()
             self.book.fold(change.record_change)
         if change.fragments:
             self.fragments = [*(self.fragments or ()), *change.fragments]
@@ -197,7 +197,7 @@ class RunDelta:
         return write
 
 
-class Building:
+class GroupBuilder:
     """A group of the open batch. `rows`: an estimate of what it writes."""
 
     __slots__ = ("batch", "deltas", "group", "jobs", "places", "posts", "reads", "rows", "timers")
@@ -209,7 +209,7 @@ class Building:
         self.jobs: list[Member] = []
         self.reads: dict[int, int] = {}  # runs that were only looked at
         self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
-        self.places: dict[Name, Place] = {}
+        self.places: dict[PointName, CorrelationPoint] = {}
         self.posts: list[InboxRow] = []  # to be taken up at once after the commit
         self.rows = 0
 
@@ -237,7 +237,7 @@ class Building:
         if run not in self.deltas:
             self.reads.setdefault(run, revision)
 
-    def meet(self, place: Place) -> None:
+    def meet(self, place: CorrelationPoint) -> None:
         """What the group does rests on this place, and moves it on."""
         if place.name not in self.places:
             self.places[place.name] = place
@@ -260,7 +260,7 @@ class Building:
         self.posts.append(row)
         self.rows += 1
 
-    def join(self, other: Building) -> None:
+    def join(self, other: GroupBuilder) -> None:
         """Takes over all of another group of the same batch; their runs are different ones."""
         self.deltas.update(other.deltas)
         for delta in other.deltas.values():
@@ -308,7 +308,7 @@ class Building:
 FINISHED = frozenset({"number", "runs", "reads", "timers", "clear_timers"})  # made when the group is finished
 
 
-class Translator:
+class EffectRows:
     """Turns effects into rows. Signals to other runs are the committer's; everything else is here."""
 
     __slots__ = ("_codec", "_keys", "hops")
@@ -319,7 +319,7 @@ class Translator:
         self.hops = 0  # signals and events that led to what is being translated
 
     def add(
-        self, building: Building, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
+        self, building: GroupBuilder, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
     ) -> Iterable[Announcement]:
         """Adds the rows of a transition's effects; returns the facts that somebody listens to (`listens(ns, type)`)."""
         head = change.run

@@ -28,12 +28,12 @@ from pelton.kernel.model.reads import (
     StepKey,
 )
 from pelton.kernel.model.state import Run
-from pelton.runtime.commit.correlation_cache import Name
+from pelton.runtime.commit.correlation_cache import PointName
 from pelton.runtime.commit.prefetch import prefetch
 from pelton.runtime.commit.reads import of_run
-from pelton.runtime.commit.requests import Job
+from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.run_cache import RunEntry
-from pelton.runtime.commit.unit_of_work import STUB, Suspend
+from pelton.runtime.commit.unit_of_work import PLACEHOLDER, Suspend
 from pelton.runtime.names import queue_of
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ class Scripts(Protocol):
     async def answer(self, questions: Sequence[Evaluation]) -> Sequence[Outcome]: ...
 
 
-class Needs:
+class ReadLoader:
     def __init__(self, committer: Committer, scripts: Scripts | None = None) -> None:
         self._committer = committer
         self._scripts = scripts
 
-    async def fetch(self, job: Job, suspend: Suspend) -> None:
+    async def fetch(self, job: CommitRequest, suspend: Suspend) -> None:
         """All that the job was suspended for. Raises PeltonError."""
         if suspend.loads:
             cache = self._committer.cache
@@ -71,14 +71,14 @@ class Needs:
         self._committer.cache.add(entry)
         return entry
 
-    async def _bind(self, job: Job, ns: str, name: str, version: int) -> None:
+    async def _bind(self, job: CommitRequest, ns: str, name: str, version: int) -> None:
         key = ("bind", ns, name, version)
         try:
             job.answers.outside[key] = await self._committer.definitions.bind(ns, name, version)
         except PeltonError as error:
             job.answers.outside[key] = error
 
-    async def _load(self, job: Job, run: int, entry: RunEntry | None = None) -> None:
+    async def _load(self, job: CommitRequest, run: int, entry: RunEntry | None = None) -> None:
         """Reads a run that is not in the cache: head, process, and what the signal will probably look at."""
         if entry is None and self._committer.cache.peek(run) is not None:
             return  # somebody else is at it, or was
@@ -89,7 +89,7 @@ class Needs:
             if head is None:
                 job.absent.add(run)
                 return
-            entry.process = await self._committer.definitions.process(head.definition) if head.definition else STUB
+            entry.process = await self._committer.definitions.process(head.definition) if head.definition else PLACEHOLDER
             entry.head = head
             loaded = True
             of, n = job.hint()
@@ -117,7 +117,7 @@ class Needs:
         for key, answer in zip(keys, await self._committer.store.facts(head, keys), strict=True):
             entry.learn(key, answer)
 
-    async def _answer_keys(self, job: Job, suspend: Suspend) -> None:
+    async def _answer_keys(self, job: CommitRequest, suspend: Suspend) -> None:
         rows: list[Any] = []
         questions: list[Evaluation] = []
         outside: list[Any] = []
@@ -142,7 +142,7 @@ class Needs:
             raise PeltonError(Code.UNAVAILABLE, "this server runs no scripts")
         return list(await self._scripts.answer(questions))
 
-    async def _read_run(self, job: Job, entry: RunEntry, keys: list[Any]) -> None:
+    async def _read_run(self, job: CommitRequest, entry: RunEntry, keys: list[Any]) -> None:
         entry.busy = True
         try:
             while entry.pins:
@@ -163,7 +163,7 @@ class Needs:
         finally:
             entry.busy = False
 
-    async def _answer_outside(self, job: Job, entry: RunEntry | None, key: Any) -> None:
+    async def _answer_outside(self, job: CommitRequest, entry: RunEntry | None, key: Any) -> None:
         kind = type(key)
         if kind is ProcessKey:
             try:
@@ -194,7 +194,7 @@ class Needs:
                 return queue
         return key.queues[-1]
 
-    def _home(self, job: Job, entry: RunEntry | None) -> tuple[str, str]:
+    def _home(self, job: CommitRequest, entry: RunEntry | None) -> tuple[str, str]:
         """Namespace and language in which a run's questions are answered; a run that begins has no head yet."""
         head = entry.head if entry is not None else None
         process = entry.process if entry is not None else None
@@ -205,7 +205,7 @@ class Needs:
         process = self._committer.definitions.cached(started) if started else None
         return getattr(signal, "ns", "") or getattr(job, "ns", ""), process.language if process is not None else ""
 
-    async def load_place(self, name: Name) -> None:
+    async def load_place(self, name: PointName) -> None:
         """Reads a meeting point that is not in memory."""
         place = self._committer.places.begin(name)
         if place is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from pelton.errors import Code, PeltonError
-from pelton.runtime.commit.requests import SignalJob
+from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.commit.unit_of_work import Durable, decode_signal
 from pelton.store.group import Group
 from pelton.store.rows import InboxRow, ResultRow
@@ -37,7 +37,7 @@ class JobHooks(Protocol):
         ...
 
 
-class Inbox:
+class PendingSignals:
     def __init__(self, committer: Committer) -> None:
         self.jobs: JobHooks | None = None
         self._committer = committer
@@ -74,9 +74,9 @@ class Inbox:
             log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
             self._replace(row.id, parked)
             return
-        self._committer.enqueue(SignalJob(row.run, kept.signal, self._done, "", row.id, kept.hops, kept.many))
+        self._committer.enqueue(SignalRequest(row.run, kept.signal, self._done, "", row.id, kept.hops, kept.many))
 
-    def _done(self, job: SignalJob) -> None:
+    def _done(self, job: SignalRequest) -> None:
         if job.error is None or job.committed is not None:
             self._underway.discard(job.inbox)
             if job.error is not None:
@@ -91,12 +91,12 @@ class Inbox:
         for row in rows:
             self.take_up(row)
 
-    def given_up(self, job: SignalJob, error: PeltonError) -> None:
+    def given_up(self, job: SignalRequest, error: PeltonError) -> None:
         """Its signal stays in the store: it is tried again later when the trouble may pass, else it is parked there."""
         committer = self._committer
         if error.code in PASSING:
             if not committer.stopping:
-                again = SignalJob(job.run, job.signal, self._done, "", job.inbox, job.hops, job.many)
+                again = SignalRequest(job.run, job.signal, self._done, "", job.inbox, job.hops, job.many)
                 committer.wait(again, AGAIN)
             return
         inbox, row = job.inbox, job.parked(committer.keys(), committer.store.now(), f"{error.code}: {error.message}")

@@ -25,9 +25,9 @@ from pelton.kernel.model.signals import (
 )
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Note, Refused, Transition
-from pelton.runtime.commit.group_builder import FREES_KEYS, Building
+from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder
 from pelton.runtime.commit.reads import Answers
-from pelton.runtime.commit.unit_of_work import LOG_TEXT, Turn, durable, not_begun, unchanged
+from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, durable, not_begun, unchanged
 from pelton.store.group import Committed, Group
 from pelton.store.rows import InboxRow, LogRow, ResultRow, RunKeyRow
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer
 
 
-class Job:
+class CommitRequest:
     __slots__ = ("absent", "answers", "asked", "committed", "rounds", "tries")
 
     hops = 0  # signals and events that led to this one
@@ -48,7 +48,7 @@ class Job:
         self.tries = 0  # groups that were lost
         self.committed: Committed | None = None
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         """Joins the open batch and returns its group; None: nothing to write. Raises Suspend, NextBatch, PeltonError."""
         raise PeltonError(Code.INVALID, f"{type(self).__name__} has nothing to perform")
 
@@ -74,7 +74,7 @@ class Job:
         return False
 
 
-class WriteJob(Job):
+class WriteRequest(CommitRequest):
     """Rows that belong to no run's revision, in a group of their own."""
 
     __slots__ = ("_fill", "future")
@@ -84,7 +84,7 @@ class WriteJob(Job):
         self._fill = fill
         self.future = future
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         building = committer.open_batch.new()
         group = building.group
         try:
@@ -116,7 +116,7 @@ class WriteJob(Job):
         return True
 
 
-class SignalJob(Job):
+class SignalRequest(CommitRequest):
     """A signal to one run. `ns` "" = not checked. `inbox`: the durable row that it comes from, removed with its effect. `many`:
     the job that has this signal for many runs, and is told what became of it."""
 
@@ -126,7 +126,7 @@ class SignalJob(Job):
         self,
         run: int,
         signal: Signal,
-        done: Callable[[SignalJob], None],
+        done: Callable[[SignalRequest], None],
         ns: str = "",
         inbox: int = 0,
         hops: int = 0,
@@ -145,7 +145,7 @@ class SignalJob(Job):
         self.notes: list[tuple[Code, str]] = []
         self.why = ""  # it could not be applied
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         building = self._perform(committer, turn)
         if self.many and building is not None:
             changed = any(each.before is None or not unchanged(each.transition, each.before) for each in turn.changes)
@@ -159,7 +159,7 @@ class SignalJob(Job):
         detail = self.notes[0][1][:1000] if self.notes else ""
         return ResultRow(self.many, self.run, max(n, 0), now, "signalled" if changed else "unchanged", detail)
 
-    def _perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def _perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         self.error = None
         entry = turn.entry(self.run)
         signal = self.signal
@@ -201,7 +201,7 @@ class SignalJob(Job):
         building.jobs.append(self)
         return building
 
-    def _tell_origin(self, committer: Committer, building: Building, now: int) -> None:
+    def _tell_origin(self, committer: Committer, building: GroupBuilder, now: int) -> None:
         """Whoever sent this from another run hears what became of it: in its log when nothing did, by a reply if it wants one."""
         signal = self.signal
         if not isinstance(signal, Trigger | Start) or not signal.origin[0]:
@@ -221,7 +221,7 @@ class SignalJob(Job):
             event = EventArrived(id=key, name=signal.reply, body=body, strict=False)
             building.post(InboxRow(key, run, durable(event, self.hops + 1), now))
 
-    def _clean(self, committer: Committer, turn: Turn, gone: bool) -> Building | None:
+    def _clean(self, committer: Committer, turn: UnitOfWork, gone: bool) -> GroupBuilder | None:
         """Nothing has changed; but what brought the signal may have to go."""
         clear = type(self.signal) is TimerFired
         if not self.inbox and not clear:
@@ -279,13 +279,13 @@ def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) 
     return n != 0 and complete and n not in rows
 
 
-class StartJob(Job):
+class StartRequest(CommitRequest):
     """Starts a run under a key chosen beforehand, with its other names."""
 
     __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "signal", "stub")
 
     def __init__(
-        self, signal: Start, process: Process, keys: list[RunKeyRow], done: Callable[[StartJob], None], frees: bool = False
+        self, signal: Start, process: Process, keys: list[RunKeyRow], done: Callable[[StartRequest], None], frees: bool = False
     ) -> None:
         super().__init__()
         self.signal = signal
@@ -298,7 +298,7 @@ class StartJob(Job):
         self.stub = False  # the key is that of a stub, and the run goes on from it
         self.lost_key = False  # another run has one of its unique names
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         if self.lost_key:
             raise PeltonError(Code.EXISTS, "another run has this key", "key")
         self.error = None

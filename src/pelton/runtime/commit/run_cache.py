@@ -24,7 +24,7 @@ from pelton.kernel.model.transition import UNSET, Purge, Transition
 from pelton.store.group import LeaseWrite
 
 if TYPE_CHECKING:
-    from pelton.runtime.commit.group_builder import Building
+    from pelton.runtime.commit.group_builder import GroupBuilder
 
 ENTRY_BYTES = 1_500
 ROW_BYTES = 900
@@ -77,7 +77,7 @@ class RunEntry:
         self.stale = False
         self.waiting: list[Any] = []  # jobs
         self.quiet: list[Any] = []  # futures of those that wait for pins == 0
-        self.group: Building | None = None  # the last group that it was part of
+        self.group: GroupBuilder | None = None  # the last group that it was part of
         self.size = ENTRY_BYTES
         self.churn = 0
 

@@ -10,8 +10,7 @@ Cost: with an index, one read per candidate; without, one per record of the proc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.reads import Codec
@@ -27,14 +26,11 @@ Alternatives = Sequence[tuple[str, str, bool]]
 """(attribute, text, whether it is how the text begins): one of them is enough."""
 
 
-class Committer(Protocol):
-    async def settled(self) -> None: ...
-
-
 class Finder:
-    def __init__(self, store: Store, committer: Committer, codec: Codec) -> None:
+    def __init__(self, store: Store, settled: Callable[[], Awaitable[None]], codec: Codec) -> None:
+        """`settled` returns when all that has been decided so far is committed."""
         self._store = store
-        self._committer = committer
+        self._settled = settled
         self._codec = codec
 
     async def open(
@@ -42,7 +38,7 @@ class Finder:
     ) -> tuple[list[int], bool]:
         """Runs of a process whose record is live and passes, oldest first; and whether there are more than are told. Raises
         PeltonError "expression" when `where` fails."""
-        await self._committer.settled()
+        await self._settled()
         keys = await self._store.candidates(ns, process, conjuncts, CANDIDATES) if conjuncts else None
         found: list[int] = []
         if keys is not None:

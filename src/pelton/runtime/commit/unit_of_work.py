@@ -38,8 +38,8 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 from pelton.runtime.api import EventIn
-from pelton.runtime.commit.correlation_cache import Name, Place
-from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, Building
+from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
+from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
 from pelton.runtime.commit.reads import Answers, RunFacts
 from pelton.runtime.commit.run_cache import RunEntry, Undo, revert
 from pelton.runtime.names import queue_of
@@ -47,12 +47,12 @@ from pelton.store.rows import HeldRow, InboxRow, LogRow, WaitKeyRow
 
 if TYPE_CHECKING:
     from pelton.runtime.commit.committer import Committer
-    from pelton.runtime.commit.requests import Job
+    from pelton.runtime.commit.requests import CommitRequest
 
 encode_signal = msgpack.Encoder(enc_hook=repr).encode
 
 EXPECTED = "expected"  # arm of the timer that ends a stub
-STUB = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
+PLACEHOLDER = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
 CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
 
 
@@ -67,7 +67,7 @@ class Durable(Struct, tag="durable", omit_defaults=True):
     many: int = 0
 
 
-class PostedFact(Struct, tag="fact"):
+class DurableFact(Struct, tag="fact"):
     """A fact on its way to becoming an event, as a durable job."""
 
     event: EventIn
@@ -91,7 +91,7 @@ class Suspend(Exception):
         keys: tuple[Any, ...] = (),
         loads: tuple[int, ...] = (),
         bindings: tuple[tuple[str, str, int], ...] = (),
-        wait: RunEntry | Place | None = None,
+        wait: RunEntry | CorrelationPoint | None = None,
         fetch: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class Mark(NamedTuple):
     held: int
 
 
-class Turn:
+class UnitOfWork:
     """Made once; `begin` readies it for the next job."""
 
     __slots__ = (
@@ -137,8 +137,8 @@ class Turn:
         self.undo: Undo = []
         self.posts: list[InboxRow] = []
         self.made: dict[int, RunEntry] = {}  # runs that begin here
-        self.places: dict[Name, Place] = {}  # where something is opened, taken or held
-        self.held: list[tuple[Place, HeldRow, int]] = []  # with their sizes
+        self.places: dict[PointName, CorrelationPoint] = {}  # where something is opened, taken or held
+        self.held: list[tuple[CorrelationPoint, HeldRow, int]] = []  # with their sizes
         self.notes: list[tuple[Code, str]] = []
         self.logs: list[LogRow] = []
         self.multiple = False  # more may follow after this signal: keep a way back
@@ -146,10 +146,10 @@ class Turn:
         self.now = 0
         self.hops = 0
         self._signal: Any = None  # the one being applied
-        self.job: Job
+        self.job: CommitRequest
         self.answers: Answers
 
-    def begin(self, job: Job, now: int) -> None:
+    def begin(self, job: CommitRequest, now: int) -> None:
         self.job = job
         self.answers = job.answers
         self.now = now
@@ -206,7 +206,7 @@ class Turn:
         self._usable(entry)
         return entry
 
-    def place(self, name: Name) -> Place:
+    def place(self, name: PointName) -> CorrelationPoint:
         """Raises Suspend when it must be read first, NextBatch when its group is full."""
         committer = self._committer
         place = committer.places.get(name)
@@ -231,7 +231,7 @@ class Turn:
         rows = self.held_at(self.place(name))
         return [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
 
-    def held_at(self, place: Place) -> list[HeldRow]:
+    def held_at(self, place: CorrelationPoint) -> list[HeldRow]:
         """Oldest first, with what this turn has added and without what it has taken."""
         rows = [*place.held.values(), *(row for at, row, _ in self.held if at is place)]
         if not rows:
@@ -239,7 +239,7 @@ class Turn:
         taken = {effect.id for change in self.changes for effect in change.transition.effects if type(effect) is Claim}
         return [row for row in rows if row.id not in taken]
 
-    def waiters(self, place: Place) -> list[tuple[int, int]]:
+    def waiters(self, place: CorrelationPoint) -> list[tuple[int, int]]:
         """(run, n) of who may wait there, longest first, with those of this turn."""
         found = dict.fromkeys(place.waits)
         for change in self.changes:
@@ -249,7 +249,7 @@ class Turn:
                         found[change.entry.key, effect.n] = None
         return list(found)
 
-    def _usable(self, entry: RunEntry | Place) -> None:
+    def _usable(self, entry: RunEntry | CorrelationPoint) -> None:
         if entry.busy or entry.stale or entry.waiting:
             raise Suspend(wait=entry)
         group = entry.group
@@ -356,7 +356,7 @@ class Turn:
     def _process_of(self, entry: RunEntry) -> Process:
         if entry.head is None:
             raise Suspend(loads=(entry.key,))
-        process = entry.process = self.process(entry.head.definition) if entry.head.definition else STUB
+        process = entry.process = self.process(entry.head.definition) if entry.head.definition else PLACEHOLDER
         return process
 
     def _looked_elsewhere(self, entry: RunEntry) -> bool:
@@ -447,12 +447,12 @@ class Turn:
     def stub(self, key: int) -> RunEntry:
         """The entry of a run that is expected, and not there yet."""
         entry = self.made[key] = RunEntry(key, complete=True)
-        entry.process = STUB
+        entry.process = PLACEHOLDER
         return entry
 
     # ---- into the batch
 
-    def finish(self) -> Building:
+    def finish(self) -> GroupBuilder:
         """Adds all that the turn came to to the open batch; the groups of all runs that it touched become one."""
         committer = self._committer
         batch = committer.open_batch
@@ -482,10 +482,10 @@ class Turn:
         batch.rows += self.rows
         return building
 
-    def _group(self) -> Building:
+    def _group(self) -> GroupBuilder:
         """The one group of the open batch that has every run and place of this turn."""
         batch = self._committer.open_batch
-        building: Building | None = None
+        building: GroupBuilder | None = None
         for change in self.changes:
             building = batch.joined(building, change.entry)
         for run in self.facts.reads:
@@ -496,7 +496,7 @@ class Turn:
             building = batch.joined(building, place)
         return building or batch.new()
 
-    def _meet(self, building: Building) -> None:
+    def _meet(self, building: GroupBuilder) -> None:
         places = self._committer.places
         for place in self.places.values():
             building.meet(place)
@@ -554,6 +554,3 @@ def unchanged(change: Transition, before: Run) -> bool:
     head = copy(change.run)
     head.rev, head.updated = before.rev, before.updated
     return head == before
-
-
-__all__ = ["Change", "Missing", "NextBatch", "PostedFact", "Suspend", "Turn", "decode_signal", "encode_signal", "unchanged"]

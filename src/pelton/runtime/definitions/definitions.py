@@ -35,7 +35,7 @@ Write = Callable[[Callable[[Group], None]], Awaitable[Committed]]
 V = TypeVar("V")
 
 
-class Definitions:
+class DefinitionCache:
     def __init__(self, store: Store, keys: Callable[[], int], write: Write, instants: Instants) -> None:
         self._store = store
         self._keys = keys

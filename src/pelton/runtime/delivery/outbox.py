@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
 from pelton.errors import Code, PeltonError
-from pelton.runtime.services import NEVER, Backoff, Clock, Committer, Handle, Tasks, final, log, say, sleep
+from pelton.runtime.services import NEVER, Backoff, Clock, CommitPort, Handle, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, Delivery
 
@@ -62,7 +62,7 @@ class Lane:
         self.rows: deque[Delivery] = deque()  # one that is on its way stays the first until it is done with
 
 
-class Late:
+class LatePage:
     """What was committed while a page of the store was being read: newer than the page, and to follow it."""
 
     __slots__ = ("full", "rows")
@@ -81,7 +81,7 @@ class Late:
             self.full = True
 
 
-class Sink:
+class SinkState:
     __slots__ = (
         "address", "alarm", "alarm_at", "calls", "dead", "edge", "error", "failures", "held", "lanes", "late", "ready", "sent",
         "since", "waiting",
@@ -94,7 +94,7 @@ class Sink:
         self.waiting: dict[str, int] = {}  # lanes whose first row is to go later, and when
         self.held = 0  # rows in memory
         self.edge = -1  # rows with higher numbers are in the store only; -1 = all are here
-        self.late: Late | None = None  # set while the store is read for this sink
+        self.late: LatePage | None = None  # set while the store is read for this sink
         self.failures = 0  # reads in a row that failed
         self.calls = 0
         self.alarm: Handle | None = None
@@ -111,7 +111,7 @@ class Outbox:
     def __init__(
         self,
         store: OutboxStore,
-        committer: Committer,
+        committer: CommitPort,
         clock: Clock,
         connectors: Sinks,
         *,
@@ -141,18 +141,18 @@ class Outbox:
         self._most_calls = calls
         self._send_seconds = send_seconds
         self._local: dict[str, LocalHandler] = {}
-        self._sinks: dict[str, Sink] = {}
+        self._sinks: dict[str, SinkState] = {}
         self._known: dict[int, int] = {}  # number → bytes, of what is in memory
         self._bytes = 0
-        self._late: Late | None = None  # set while the first scan runs
+        self._late: LatePage | None = None  # set while the first scan runs
         self._running = False
-        self._tasks = Tasks("outbox")
+        self._tasks = OwnedTasks("outbox")
 
     # ---- life
 
     async def start(self) -> None:
         """Returns when everything undelivered is in memory, or known to be behind a sink's edge."""
-        self._late = Late()
+        self._late = LatePage()
         try:
             await self._scan(0, None, self._late)
         finally:
@@ -260,7 +260,7 @@ class Outbox:
             return
         sink = self._sinks.get(row.sink)
         if sink is None:
-            sink = self._sinks[row.sink] = Sink(row.sink)
+            sink = self._sinks[row.sink] = SinkState(row.sink)
             sink.since = self._clock.now()
         if sink.edge >= 0 and row.number > sink.edge:
             return
@@ -282,7 +282,7 @@ class Outbox:
     def _allowance(self) -> int:
         return self._share if len(self._known) < self._most and self._bytes < self._most_bytes else 1
 
-    async def _scan(self, after: int, sink: Sink | None, late: Late) -> None:
+    async def _scan(self, after: int, sink: SinkState | None, late: LatePage) -> None:
         """Pages of the store, from `after`: of one sink until it has its share, or of all. Raises what the store raises."""
         cursor = after
         try:
@@ -305,16 +305,16 @@ class Outbox:
                 sink.edge = cursor
             raise
 
-    def _forget(self, sink: Sink, row: Delivery) -> None:
+    def _forget(self, sink: SinkState, row: Delivery) -> None:
         """The row is out of the store."""
         self._bytes -= self._known.pop(row.number)
         sink.held -= 1
         if sink.edge >= 0 and sink.late is None and sink.held <= self._allowance() // 2 and self._running:
-            sink.late = Late()
+            sink.late = LatePage()
             self._tasks.spawn(self._refill(sink, sink.late), f"refill of {sink.address}")
         self._tidy(sink)
 
-    async def _refill(self, sink: Sink, late: Late) -> None:
+    async def _refill(self, sink: SinkState, late: LatePage) -> None:
         try:
             while True:
                 edge, sink.edge = sink.edge, -1
@@ -331,14 +331,14 @@ class Outbox:
         self._pump(sink)
         self._tidy(sink)
 
-    def _tidy(self, sink: Sink) -> None:
+    def _tidy(self, sink: SinkState) -> None:
         """Sinks without anything to do are kept for their health, up to a number."""
         if len(self._sinks) > SINKS_SHOWN and not sink.held and not sink.calls and sink.edge < 0 and sink.late is None:
             self._sinks.pop(sink.address, None)
 
     # ---- sending
 
-    def _line_up(self, sink: Sink, name: str, lane: Lane) -> None:
+    def _line_up(self, sink: SinkState, name: str, lane: Lane) -> None:
         if not lane.rows:
             sink.lanes.pop(name, None)
         elif lane.rows[0].due <= self._clock.now():
@@ -347,7 +347,7 @@ class Outbox:
             sink.waiting[name] = lane.rows[0].due
             self._set_alarm(sink)
 
-    def _set_alarm(self, sink: Sink) -> None:
+    def _set_alarm(self, sink: SinkState) -> None:
         when = min(sink.waiting.values(), default=NEVER)
         if sink.alarm is not None:
             if sink.alarm_at <= when:
@@ -356,7 +356,7 @@ class Outbox:
         sink.alarm = self._clock.call_at(when, lambda: self._ring(sink)) if when != NEVER else None
         sink.alarm_at = when
 
-    def _ring(self, sink: Sink) -> None:
+    def _ring(self, sink: SinkState) -> None:
         sink.alarm = None
         now = self._clock.now()
         for name in [name for name, due in sink.waiting.items() if due <= now]:
@@ -365,7 +365,7 @@ class Outbox:
         self._set_alarm(sink)
         self._pump(sink)
 
-    def _pump(self, sink: Sink) -> None:
+    def _pump(self, sink: SinkState) -> None:
         while self._running and sink.ready and sink.calls < self._most_calls:
             batch: list[tuple[str, Lane, Delivery]] = []
             while sink.ready and len(batch) < BATCH:
@@ -374,7 +374,7 @@ class Outbox:
             sink.calls += 1
             self._tasks.spawn(self._send(sink, batch), f"send to {sink.address}")
 
-    async def _send(self, sink: Sink, batch: list[tuple[str, Lane, Delivery]]) -> None:
+    async def _send(self, sink: SinkState, batch: list[tuple[str, Lane, Delivery]]) -> None:
         try:
             self.calls += 1
             outcomes = await self._deliver(sink.address, [row for _, _, row in batch])
@@ -411,13 +411,13 @@ class Outbox:
             self._pump(sink)
             self._tidy(sink)
 
-    def _step(self, sink: Sink, name: str, lane: Lane, sent: bool) -> None:
+    def _step(self, sink: SinkState, name: str, lane: Lane, sent: bool) -> None:
         """The lane's first row is done with, or waits for its next try."""
         if sent:
             lane.rows.popleft()
         self._line_up(sink, name, lane)
 
-    def _count(self, sink: Sink, sent: int, retried: int) -> None:
+    def _count(self, sink: SinkState, sent: int, retried: int) -> None:
         sink.sent += sent
         self.sent += sent
         self.retried += retried
@@ -428,7 +428,7 @@ class Outbox:
             0, row.ns, "out", row.sink, row.id, row.body, row.headers, why, row.tries + 1, self._clock.now(), delivery=row
         )
 
-    def _note(self, sink: Sink, outcomes: Sequence[Exception | None]) -> None:
+    def _note(self, sink: SinkState, outcomes: Sequence[Exception | None]) -> None:
         bad = next((result for result in outcomes if result is not None), None)
         error = say(bad) if bad is not None else ""
         if bool(error) != bool(sink.error):

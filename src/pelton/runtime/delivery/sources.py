@@ -33,7 +33,7 @@ from pelton.connectors.port import (
 )
 from pelton.errors import Code, PeltonError
 from pelton.runtime.api import SYSTEM_ID, EventIn
-from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
+from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow, DeadLetter
 
@@ -99,7 +99,7 @@ class Sources:
 
     def __init__(
         self,
-        committer: Committer,
+        committer: CommitPort,
         clock: Clock,
         connectors: Finds,
         post: Post,
@@ -129,7 +129,7 @@ class Sources:
         self._sources: dict[str, Source] = {}
         self._tried: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._running = False
-        self._tasks = Tasks("sources")
+        self._tasks = OwnedTasks("sources")
 
     # ---- life
 

@@ -18,13 +18,12 @@ from msgspec import json
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived
 from pelton.kernel.model.transition import Refused
-from pelton.runtime.api import Met, PostCommand
-from pelton.runtime.commit.correlation_cache import Place
-from pelton.runtime.commit.group_builder import Building
-from pelton.runtime.commit.requests import Job
-from pelton.runtime.commit.unit_of_work import Suspend, Turn
-from pelton.runtime.events.fan_out import Job as ManyJob
-from pelton.runtime.events.fan_out import durable_job
+from pelton.runtime.api import CorrelateCommand, Correlated
+from pelton.runtime.commit.correlation_cache import CorrelationPoint
+from pelton.runtime.commit.group_builder import GroupBuilder
+from pelton.runtime.commit.requests import CommitRequest
+from pelton.runtime.commit.unit_of_work import Suspend, UnitOfWork
+from pelton.runtime.events.fan_out import FanOut, durable_job
 from pelton.store.rows import HeldRow
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ NOT_THERE = frozenset({Code.NO_STEP, Code.ENDED, Code.NOT_FOUND})  # what a wait
 _encode = json.Encoder(enc_hook=repr).encode
 
 
-def size_of(command: PostCommand) -> int:
+def size_of(command: CorrelateCommand) -> int:
     """Bytes of the body. Raises PeltonError when something of the command is out of bounds."""
     for name in ("name", "key"):
         text = getattr(command, name)
@@ -55,7 +54,9 @@ def size_of(command: PostCommand) -> int:
     return size
 
 
-def meet(turn: Turn, committer: Committer, ns: str, command: PostCommand, number: int, source: str = "") -> Met:
+def correlate(
+    turn: UnitOfWork, committer: Committer, ns: str, command: CorrelateCommand, number: int, source: str = ""
+) -> Correlated:
     """Gives the event to whom it is for, within a turn. `number`: of the event; `source`: what is recorded with it while it is
     held. Raises PeltonError, Suspend, NextBatch."""
     size = size_of(command)
@@ -73,14 +74,14 @@ def meet(turn: Turn, committer: Committer, ns: str, command: PostCommand, number
     return met
 
 
-def _one(turn: Turn, place: Place, command: PostCommand, number: int) -> Met:
+def _one(turn: UnitOfWork, place: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
     for run, n in turn.waiters(place):
         if command.position in (-1, n) and _give(turn, place, run, n, command, number):
-            return Met([(run, n)])
-    return Met([])
+            return Correlated([(run, n)])
+    return Correlated([])
 
 
-def _give(turn: Turn, place: Place, run: int, n: int, command: PostCommand, number: int) -> bool:
+def _give(turn: UnitOfWork, place: CorrelationPoint, run: int, n: int, command: CorrelateCommand, number: int) -> bool:
     entry = turn.entry(run)
     if entry is None or entry.head is None:
         turn.facts.reads[run] = -1
@@ -96,7 +97,7 @@ def _give(turn: Turn, place: Place, run: int, n: int, command: PostCommand, numb
     return False
 
 
-def signal_of(command: PostCommand, number: int, n: int, now: int, *, strict: bool) -> EventArrived:
+def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, strict: bool) -> EventArrived:
     return EventArrived(
         strict=strict,
         id=number,
@@ -109,18 +110,20 @@ def signal_of(command: PostCommand, number: int, n: int, now: int, *, strict: bo
     )
 
 
-def _copies(turn: Turn, committer: Committer, place: Place, command: PostCommand, number: int) -> Met:
+def _copies(
+    turn: UnitOfWork, committer: Committer, place: CorrelationPoint, command: CorrelateCommand, number: int
+) -> Correlated:
     waiters = turn.waiters(place)
     if place.more_waits:
         waiters = list(dict.fromkeys([*_all(turn, committer, place), *waiters]))
     if command.position >= 0:
         waiters = [(run, n) for run, n in waiters if n == command.position]
     if place.more_waits:
-        return Met([], len(waiters), job=_jobs(turn, committer, place, command, number, waiters))
+        return Correlated([], len(waiters), job=_jobs(turn, committer, place, command, number, waiters))
     missing = turn.missing([run for run, _ in waiters[:DIRECT]])
     if missing:
         raise Suspend(loads=missing)
-    met = Met([])
+    met = Correlated([])
     for place_in_line, (run, n) in enumerate(waiters):
         if place_in_line < DIRECT:
             if _give(turn, place, run, n, command, number):
@@ -131,7 +134,7 @@ def _copies(turn: Turn, committer: Committer, place: Place, command: PostCommand
     return met
 
 
-def _all(turn: Turn, committer: Committer, place: Place) -> Sequence[tuple[int, int]]:
+def _all(turn: UnitOfWork, committer: Committer, place: CorrelationPoint) -> Sequence[tuple[int, int]]:
     """Everybody who waits there, by the store, at the revision that the place has now."""
     if place.pins:
         raise Suspend(wait=place)
@@ -151,14 +154,19 @@ def _all(turn: Turn, committer: Committer, place: Place) -> Sequence[tuple[int, 
 
 
 def _jobs(
-    turn: Turn, committer: Committer, place: Place, command: PostCommand, number: int, waiters: list[tuple[int, int]]
+    turn: UnitOfWork,
+    committer: Committer,
+    place: CorrelationPoint,
+    command: CorrelateCommand,
+    number: int,
+    waiters: list[tuple[int, int]],
 ) -> int:
     """The number under which is kept what became of each."""
     number_of_job = committer.keys()
     signal = signal_of(command, number, -1, turn.now, strict=False)
     for start in range(0, len(waiters), CHUNK):
         some = waiters[start : start + CHUNK]
-        job = ManyJob(
+        job = FanOut(
             ns=place.name[0], signal=signal, runs=[run for run, _ in some], positions=[n for _, n in some],
             results=number_of_job, hops=turn.hops + 1,
         )  # fmt: skip
@@ -166,23 +174,23 @@ def _jobs(
     return number_of_job
 
 
-class PostJob(Job):
+class CorrelationRequest(CommitRequest):
     """A keyed event from a caller."""
 
     __slots__ = ("_command", "_ns", "_number", "done", "error", "hops", "met")
 
-    def __init__(self, ns: str, command: PostCommand, number: int, done: Callable[[PostJob], None]) -> None:
+    def __init__(self, ns: str, command: CorrelateCommand, number: int, done: Callable[[CorrelationRequest], None]) -> None:
         super().__init__()
         self._ns = ns
         self._command = command
         self._number = number
         self.hops = command.hops
         self.done = done
-        self.met: Met | None = None
+        self.met: Correlated | None = None
         self.error: PeltonError | None = None
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
-        self.met = meet(turn, committer, self._ns, self._command, self._number)
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
+        self.met = correlate(turn, committer, self._ns, self._command, self._number)
         building = turn.finish()
         building.jobs.append(self)
         return building

@@ -25,8 +25,8 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import AnySignal, EventArrived
 from pelton.kernel.model.state import Run
 from pelton.runtime.api import EventIn
-from pelton.runtime.commit.unit_of_work import PostedFact, durable
-from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
+from pelton.runtime.commit.unit_of_work import DurableFact, durable
+from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import InboxRow
 
@@ -42,7 +42,7 @@ PAUSE = 20  # milliseconds between looks at the backlog
 LOOK = 1_000  # milliseconds between reads of a store that has more
 
 
-class Job(Struct, tag="many", omit_defaults=True):
+class FanOut(Struct, tag="many", omit_defaults=True):
     """One signal for many runs. With `runs`: those keys, and the cursor is a position. Without: the live runs of `process` (""
     = any) in the namespace whose key is below the cursor, newest first; the first cursor is the key of the newest plus one.
 
@@ -74,22 +74,22 @@ class InboxStore(Protocol):
     ) -> list[Run]: ...
 
 
-_DECODER: msgspec.msgpack.Decoder[PostedFact | Job] = msgspec.msgpack.Decoder(PostedFact | Job)
+_DECODER: msgspec.msgpack.Decoder[DurableFact | FanOut] = msgspec.msgpack.Decoder(DurableFact | FanOut)
 
 
-def durable_job(number: int, job: Job, due: int = 0) -> InboxRow:
+def durable_job(number: int, job: FanOut, due: int = 0) -> InboxRow:
     """The row of a job, to be put into the group of the commit that causes it."""
     return InboxRow(number, 0, msgspec.msgpack.encode(job), due, job=True)
 
 
-class Fanout:
+class DurableJobs:
     """`take_up(row)` has the committer apply a durable signal that is committed. `post(events)` records events; it answers after
     the commit, one outcome an event (an exception = not recorded). `keys` makes the numbers of rows, rising."""
 
     def __init__(
         self,
         store: InboxStore,
-        committer: Committer,
+        committer: CommitPort,
         clock: Clock,
         keys: Callable[[], int],
         take_up: Callable[[InboxRow], None],
@@ -117,14 +117,14 @@ class Fanout:
         self._known: dict[int, InboxRow] = {}
         self._facts: dict[int, tuple[InboxRow, EventIn]] = {}  # to be posted, in order
         self._posting = False
-        self._many: dict[int, tuple[InboxRow, Job]] = {}  # to be begun, in order
+        self._many: dict[int, tuple[InboxRow, FanOut]] = {}  # to be begun, in order
         self._active = 0
         self._more = False  # the store has jobs that are not here
         self._done_lately: set[int] | None = None  # while the store is read
         self._parked: dict[int, str] = {}
         self._parked_count = 0
         self._running = False
-        self._tasks = Tasks("fanout")
+        self._tasks = OwnedTasks("fanout")
 
     # ---- life
 
@@ -175,7 +175,7 @@ class Fanout:
         except msgspec.MsgspecError as error:
             self._tasks.spawn(self._park(row, f"unreadable: {say(error)}"), "parking")
             return
-        if isinstance(body, PostedFact):
+        if isinstance(body, DurableFact):
             self._facts[row.id] = (row, body.event)
             if not self._posting:
                 self._posting = True
@@ -273,7 +273,7 @@ class Fanout:
 
     # ---- many runs
 
-    async def _carry_out(self, row: InboxRow, job: Job) -> None:
+    async def _carry_out(self, row: InboxRow, job: FanOut) -> None:
         try:
             if row.due > self._clock.now():
                 await sleep(self._clock, row.due - self._clock.now())
@@ -295,7 +295,7 @@ class Fanout:
             self._active -= 1
             self._begin()
 
-    async def _slice(self, row: InboxRow, job: Job) -> bool:
+    async def _slice(self, row: InboxRow, job: FanOut) -> bool:
         """One commit: the next runs' signals and the cursor. True when the job is done."""
         while self._backlog() > BACKLOG:
             await sleep(self._clock, PAUSE)

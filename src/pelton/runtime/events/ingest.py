@@ -31,26 +31,25 @@ from pelton.kernel.model.signals import Start
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Hold, Refused, Transition
 from pelton.runtime.api import (
-    Action,
     ActionContext,
     Command,
-    Decision,
+    CorrelateCommand,
     EventEffect,
     EventIn,
+    HandlerAction,
+    HandlerDecision,
+    Ingested,
     MatchCommand,
-    PostCommand,
-    Posted,
-    Problem,
+    PlanProblem,
     SignalCommand,
     StartCommand,
 )
 from pelton.runtime.commit.committer import Committer
-from pelton.runtime.commit.group_builder import FREES_KEYS, Building, has_freed
-from pelton.runtime.commit.requests import Job
-from pelton.runtime.commit.unit_of_work import NextBatch, Suspend, Turn, encode_signal, unchanged
-from pelton.runtime.events.correlation import CHUNK, meet
-from pelton.runtime.events.fan_out import Job as ManyJob
-from pelton.runtime.events.fan_out import durable_job
+from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder, has_freed
+from pelton.runtime.commit.requests import CommitRequest
+from pelton.runtime.commit.unit_of_work import NextBatch, Suspend, UnitOfWork, encode_signal, unchanged
+from pelton.runtime.events.correlation import CHUNK, correlate
+from pelton.runtime.events.fan_out import FanOut, durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider
 from pelton.runtime.names import KEY_KIND
 from pelton.store.rows import BookmarkRow, EventRow, ResultRow, RunKeyRow
@@ -64,31 +63,31 @@ MOST_HOPS = 64
 PATIENCE = 1.0  # seconds that an event waits for those before it, so that it finds what they have changed
 FIRED = frozenset({"fired", "failed"})
 
-Place = tuple[str, int, int]  # handler, number of its action, number of the action's command
+CommandPlace = tuple[str, int, int]  # handler, number of its action, number of the action's command
 
 _encode = json.Encoder(order="sorted", enc_hook=repr).encode
 
 
-class Gathered:
+class IngestOutcomes:
     """The outcomes of one call, in the order of its events."""
 
     __slots__ = ("future", "left", "outcomes")
 
     def __init__(self, count: int) -> None:
-        self.outcomes: list[Posted | PeltonError | None] = [None] * count
+        self.outcomes: list[Ingested | PeltonError | None] = [None] * count
         self.left = count
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not count:
             self.future.set_result(None)
 
-    def put(self, index: int, outcome: Posted | PeltonError) -> None:
+    def put(self, index: int, outcome: Ingested | PeltonError) -> None:
         self.outcomes[index] = outcome
         self.left -= 1
         if not self.left and not self.future.done():
             self.future.set_result(None)
 
 
-class Ordered:
+class ArrivalOrder:
     """Events that are under way, in the order in which they came. Cost: constant, for one that waits the logarithm of those."""
 
     __slots__ = ("_keys", "_waiting")
@@ -121,7 +120,7 @@ class Ordered:
             await asyncio.wait_for(future, PATIENCE)
 
 
-class EventJob(Job):
+class EventRequest(CommitRequest):
     __slots__ = (
         "_router",
         "body_hash",
@@ -138,7 +137,7 @@ class EventJob(Job):
         "set_used",
     )
 
-    def __init__(self, router: Router, event: EventIn, key: int, body_hash: bytes) -> None:
+    def __init__(self, router: EventIngester, event: EventIn, key: int, body_hash: bytes) -> None:
         super().__init__()
         self._router = router
         self.event = event
@@ -146,14 +145,14 @@ class EventJob(Job):
         self.key = key
         self.body_hash = body_hash
         self.hops = event.hops
-        self.followers: list[tuple[Gathered, int, bytes]] = []  # the first is the event itself
-        self.keys: dict[Place, int] = {}  # keys of runs to be started, the same in every try
+        self.followers: list[tuple[IngestOutcomes, int, bytes]] = []  # the first is the event itself
+        self.keys: dict[CommandPlace, int] = {}  # keys of runs to be started, the same in every try
         self.repeat = False  # the store has it already
         self.found: EventRow | None = None
         self.outdated = False
-        self.posted: Posted | None = None
+        self.posted: Ingested | None = None
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         return self._router.perform(self, committer, turn)
 
     def lost(self, reason: str) -> None:
@@ -179,27 +178,27 @@ class EventJob(Job):
             self.repeat = False
 
 
-class Router:
+class EventIngester:
     def __init__(self, committer: Committer, recent: int = RECENT) -> None:
         self._committer = committer
         self._most = recent
-        self._recent: OrderedDict[tuple[str, str, str], EventJob | tuple[bytes, Posted]] = OrderedDict()
-        self._under_way: dict[str, Ordered] = {}  # by namespace
+        self._recent: OrderedDict[tuple[str, str, str], EventRequest | tuple[bytes, Ingested]] = OrderedDict()
+        self._under_way: dict[str, ArrivalOrder] = {}  # by namespace
         self.stats = {"events": 0, "repeats": 0, "unmatched": 0}
 
-    def overtaken(self, job: EventJob) -> None:
+    def overtaken(self, job: EventRequest) -> None:
         self._committer.definitions.handlers.overtaken(job.ns, job)
 
     # ---- the door
 
-    async def post(self, events: Sequence[EventIn]) -> list[Posted | PeltonError]:
+    async def post(self, events: Sequence[EventIn]) -> list[Ingested | PeltonError]:
         """One outcome an event. Raises PeltonError when nothing was taken (busy, stopping)."""
         committer = self._committer
         if committer.room < len(events):
             if committer.stopping:
                 raise Stopping
             raise PeltonError(Code.BUSY, f"there is no room for {len(events)} events now; try again in a moment")
-        gathered = Gathered(len(events))
+        gathered = IngestOutcomes(len(events))
         for index, event in enumerate(events):
             error = self._post_one(gathered, index, event)
             if error is not None:
@@ -207,7 +206,7 @@ class Router:
         await gathered.future
         return gathered.outcomes  # type: ignore[return-value]
 
-    def _post_one(self, gathered: Gathered, index: int, event: EventIn) -> PeltonError | None:
+    def _post_one(self, gathered: IngestOutcomes, index: int, event: EventIn) -> PeltonError | None:
         if len(event.source) + len(event.type) + len(event.id) + len(event.subject) > TEXT:
             for name in ("source", "type", "id", "subject"):
                 if len(getattr(event, name)) > TEXT:
@@ -223,7 +222,7 @@ class Router:
             known = self._recent.get((event.ns, event.source, event.id))
             if known is not None:
                 self.stats["repeats"] += 1
-                if type(known) is EventJob:
+                if type(known) is EventRequest:
                     known.followers.append((gathered, index, body_hash))
                 else:
                     first, posted = known  # type: ignore[misc]
@@ -232,26 +231,26 @@ class Router:
         key = self._committer.keys()
         if not event.id:
             event = structs.replace(event, id=self._committer.codec.event_id(key))
-        job = EventJob(self, event, key, body_hash)
+        job = EventRequest(self, event, key, body_hash)
         job.followers.append((gathered, index, body_hash))
         try:
             self._committer.enqueue(job)
         except PeltonError as error:
             return error
         self._recent[event.ns, event.source, event.id] = job
-        self._under_way.setdefault(event.ns, Ordered()).begin(key)
+        self._under_way.setdefault(event.ns, ArrivalOrder()).begin(key)
         return None
 
-    async def earlier(self, job: EventJob) -> None:
+    async def earlier(self, job: EventRequest) -> None:
         """Returns when the events of the namespace that came before this one are over, or have taken too long."""
         await self._under_way[job.ns].first(job.key)
 
-    def _over(self, job: EventJob) -> None:
+    def _over(self, job: EventRequest) -> None:
         ordered = self._under_way.get(job.ns)
         if ordered is not None and ordered.end(job.key):
             del self._under_way[job.ns]
 
-    def settled(self, job: EventJob, posted: Posted) -> None:
+    def settled(self, job: EventRequest, posted: Ingested) -> None:
         self._over(job)
         event = job.event
         self._committer.definitions.handlers.through(event.ns, job)
@@ -262,7 +261,7 @@ class Router:
         self._recent.move_to_end(identity)
         while len(self._recent) > self._most:
             name, oldest = next(iter(self._recent.items()))
-            if type(oldest) is EventJob:
+            if type(oldest) is EventRequest:
                 break
             del self._recent[name]
         if posted.state == "unmatched":
@@ -273,7 +272,7 @@ class Router:
             else:
                 gathered.put(index, posted)
 
-    def failed(self, job: EventJob, error: PeltonError) -> None:
+    def failed(self, job: EventRequest, error: PeltonError) -> None:
         self._over(job)
         event = job.event
         self._committer.definitions.handlers.through(event.ns, job)
@@ -287,7 +286,7 @@ class Router:
 
     # ---- one event
 
-    def perform(self, job: EventJob, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, job: EventRequest, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         if job.repeat:
             if job.found is None:
                 raise Suspend(fetch=job.find)
@@ -317,8 +316,8 @@ class Router:
             event.hops,
         )
         effects: list[EventEffect] = []
-        decisions: list[Decision] = []
-        acts = Acts(self, job, committer, turn, row)
+        decisions: list[HandlerDecision] = []
+        acts = HandlerActions(self, job, committer, turn, row)
         if event.hops > MOST_HOPS:
             detail = f"{event.hops} runs and events led here; at most {MOST_HOPS} may. Is it a circle?"
             effects.append(EventEffect(handler="", action="", outcome="failed", detail=detail))
@@ -332,7 +331,7 @@ class Router:
             acts.carry_out(fired, decisions, effects)
             row.state = state_of(decisions, effects)
         row.decisions, row.effects = decisions, effects
-        job.posted = Posted(job.key, False, False, row.state, decisions, effects)
+        job.posted = Ingested(job.key, False, False, row.state, decisions, effects)
         building = turn.finish()
         building.group.events.append(row)
         building.group.handlers.append((event.ns, handlers.counter))
@@ -350,24 +349,24 @@ class Router:
         return building
 
 
-class Acts:
+class HandlerActions:
     """The actions of the handlers that one event fired."""
 
     __slots__ = ("_committer", "_event", "_job", "_planned", "_router", "_turn", "done", "jobs", "many", "run_keys")
 
-    def __init__(self, router: Router, job: EventJob, committer: Committer, turn: Turn, event: EventRow) -> None:
+    def __init__(self, router: EventIngester, job: EventRequest, committer: Committer, turn: UnitOfWork, event: EventRow) -> None:
         self._router = router
         self._job = job
         self._committer = committer
         self._turn = turn
         self._event = event
-        self._planned: list[tuple[Fired, list[tuple[Action, list[Command]]]]] = []
+        self._planned: list[tuple[Fired, list[tuple[HandlerAction, list[Command]]]]] = []
         self.done = 0
         self.run_keys: list[RunKeyRow] = []
-        self.many: dict[bytes, ManyJob] = {}
+        self.many: dict[bytes, FanOut] = {}
         self.jobs: list[ResultRow] = []
 
-    def carry_out(self, fired: Sequence[Fired], decisions: list[Decision], effects: list[EventEffect]) -> None:
+    def carry_out(self, fired: Sequence[Fired], decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
         """Raises Suspend with everything that the commands lack, in one go."""
         self._plan(fired, decisions)
         self._prepare()
@@ -402,7 +401,7 @@ class Acts:
         for name, count in many.items():
             del self.many[name].runs[count:]
 
-    def _plan(self, fired: Sequence[Fired], decisions: list[Decision]) -> None:
+    def _plan(self, fired: Sequence[Fired], decisions: list[HandlerDecision]) -> None:
         scripts = self._job.answers.scripts
         questions: list[Any] = []
         for match in fired:
@@ -415,7 +414,7 @@ class Acts:
                 self._committer.codec,
                 scripts.get,
             )
-            acts: list[tuple[Action, list[Command]]]
+            acts: list[tuple[HandlerAction, list[Command]]]
             try:
                 acts = [(action, list(action.plan(context))) for action in match.actions]
             except Unanswered as unanswered:
@@ -437,7 +436,7 @@ class Acts:
         runs: list[int] = []
         keyed: list[StartCommand] = []
         definitions = self._committer.definitions
-        matches: list[tuple[Place, MatchCommand]] = []
+        matches: list[tuple[CommandPlace, MatchCommand]] = []
         for match, acts in self._planned:
             for position, (_, commands) in enumerate(acts):
                 for index, command in enumerate(commands):
@@ -460,7 +459,7 @@ class Acts:
             fetch = (lambda: self._look_up(keyed, matches)) if keyed or matches else None
             raise Suspend(loads=loads, bindings=tuple(bindings), fetch=fetch)
 
-    async def _look_up(self, commands: Sequence[StartCommand], matches: Sequence[tuple[Place, MatchCommand]]) -> None:
+    async def _look_up(self, commands: Sequence[StartCommand], matches: Sequence[tuple[CommandPlace, MatchCommand]]) -> None:
         if matches:
             await self._router.earlier(self._job)
         for place, match in matches:
@@ -477,15 +476,15 @@ class Acts:
             self._job.answers.outside[key_name(command)] = 0 if stub or not runs else runs[0]
             self._job.answers.outside["stub", *key_name(command)] = runs[0] if stub else 0
 
-    def _act(self, handler: Handler, action: Action, commands: list[Command], position: int) -> list[EventEffect]:
+    def _act(self, handler: Handler, action: HandlerAction, commands: list[Command], position: int) -> list[EventEffect]:
         effects: list[EventEffect] = []
         for index, command in enumerate(commands):
             effect = EventEffect(handler=handler.name, action=action.name, outcome="failed")
-            if isinstance(command, Problem):
+            if isinstance(command, PlanProblem):
                 effect.detail = command.detail
             elif isinstance(command, StartCommand):
                 self._start(command, effect, (handler.name, position, index))
-            elif isinstance(command, PostCommand):
+            elif isinstance(command, CorrelateCommand):
                 self._post(command, effect)
             elif isinstance(command, MatchCommand):
                 effects += self._match(command, effect, (handler.name, position, index))
@@ -496,7 +495,7 @@ class Acts:
             effects.append(effect)
         return effects
 
-    def _start(self, command: StartCommand, effect: EventEffect, place: Place) -> None:
+    def _start(self, command: StartCommand, effect: EventEffect, place: CommandPlace) -> None:
         process = self._process(command)
         if command.key:
             other = self._job.answers.outside[key_name(command)] or self._begun(process.name, command.key)
@@ -589,7 +588,7 @@ class Acts:
         else:
             told(effect, answer, before, turn.notes[notes:])  # type: ignore[arg-type]
 
-    def _match(self, command: MatchCommand, effect: EventEffect, place: Place) -> list[EventEffect]:
+    def _match(self, command: MatchCommand, effect: EventEffect, place: CommandPlace) -> list[EventEffect]:
         """One effect a run, for those that are told at once; one for all the others."""
         found = self._job.answers.outside["open", *place]
         if isinstance(found, PeltonError):
@@ -609,7 +608,7 @@ class Acts:
             number = self._committer.keys()
             signal: Any = command.signal  # tolerant: what it comes to is told in the results
             for at in range(0, len(rest), CHUNK):
-                job = ManyJob(self._event.ns, signal, rest[at : at + CHUNK], results=number, hops=self._event.hops + 1)
+                job = FanOut(self._event.ns, signal, rest[at : at + CHUNK], results=number, hops=self._event.hops + 1)
                 self.many[b"%d-%d" % (number, at)] = job
             self.jobs.append(ResultRow(number, 0, len(rest), self._turn.now, "job"))
             effect.outcome = "signalled"
@@ -622,8 +621,8 @@ class Acts:
             effects.append(effect)
         return effects
 
-    def _post(self, command: PostCommand, effect: EventEffect) -> None:
-        met = meet(self._turn, self._committer, self._event.ns, command, self._event.key)
+    def _post(self, command: CorrelateCommand, effect: EventEffect) -> None:
+        met = correlate(self._turn, self._committer, self._event.ns, command, self._event.key)
         if met.taken:
             effect.outcome, (effect.run, effect.n) = "signalled", met.taken[0]
         else:
@@ -640,7 +639,7 @@ class Acts:
         encoded = encode_signal(command.signal)
         job = self.many.get(encoded)
         if job is None:
-            job = self.many[encoded] = ManyJob(ns=self._event.ns, signal=command.signal, runs=[])  # type: ignore[arg-type]
+            job = self.many[encoded] = FanOut(ns=self._event.ns, signal=command.signal, runs=[])  # type: ignore[arg-type]
         job.runs.append(command.run)
 
 
@@ -669,24 +668,24 @@ def key_rows(ns: str, process: str, command: StartCommand, run: int) -> list[Run
     return rows
 
 
-def repeated(posted: Posted, conflict: bool) -> Posted:
+def repeated(posted: Ingested, conflict: bool) -> Ingested:
     return structs.replace(posted, duplicate=True, conflict=conflict)
 
 
-def posted_of(row: EventRow) -> Posted:
-    return Posted(
-        row.key, True, False, row.state, convert(row.decisions, list[Decision]), convert(row.effects, list[EventEffect])
+def posted_of(row: EventRow) -> Ingested:
+    return Ingested(
+        row.key, True, False, row.state, convert(row.decisions, list[HandlerDecision]), convert(row.effects, list[EventEffect])
     )
 
 
-def fail(decisions: list[Decision], handler: Handler, detail: str) -> None:
+def fail(decisions: list[HandlerDecision], handler: Handler, detail: str) -> None:
     for index, decision in enumerate(decisions):
         if decision.id == handler.id and decision.verdict == "fired":
             decisions[index] = structs.replace(decision, verdict="failed", detail=detail)
             return
 
 
-def state_of(decisions: list[Decision], effects: list[EventEffect]) -> str:
+def state_of(decisions: list[HandlerDecision], effects: list[EventEffect]) -> str:
     fired = [decision for decision in decisions if decision.verdict in FIRED]
     if not fired:
         return "unmatched"

@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
 from pelton.kernel.matching import handlers as kernel
 from pelton.kernel.matching.handlers import Handler, HandlerIndex
-from pelton.runtime.api import Decision
+from pelton.runtime.api import HandlerDecision
 from pelton.store.rows import EventRow
 
 Views = Mapping[str, Callable[[EventRow], JSON]]
@@ -31,10 +31,12 @@ class Fired(NamedTuple):
     actions: tuple[Any, ...]
 
 
-def consider(index: HandlerIndex, event: EventRow, context: EventContext, views: Views) -> tuple[list[Decision], list[Fired]]:
+def consider(
+    index: HandlerIndex, event: EventRow, context: EventContext, views: Views
+) -> tuple[list[HandlerDecision], list[Fired]]:
     """The decisions of the handlers that the index selects, and those that fired. Raises Unanswered."""
     view = seen_by(event, views) if views else None
-    decisions: list[Decision] = []
+    decisions: list[HandlerDecision] = []
     fired: list[Fired] = []
     for decision in kernel.match(index, event.type, event.body, context, view):
         decisions.append(kept(decision))
@@ -44,7 +46,7 @@ def consider(index: HandlerIndex, event: EventRow, context: EventContext, views:
     return decisions, fired
 
 
-def explain(handler: Handler, event: EventRow, context: EventContext, views: Views) -> Decision:
+def explain(handler: Handler, event: EventRow, context: EventContext, views: Views) -> HandlerDecision:
     """What one handler makes of a stored event. Raises Unanswered."""
     return kept(kernel.explain(handler, event.type, seen_by(event, views)(handler.language), context))
 
@@ -63,6 +65,6 @@ def seen_by(event: EventRow, views: Views) -> Callable[[str], JSON]:
     return view
 
 
-def kept(decision: kernel.Decision) -> Decision:
+def kept(decision: kernel.Decision) -> HandlerDecision:
     trace = to_builtins(decision.trace) if decision.trace else ()
-    return Decision(decision.handler.name, decision.handler.id, decision.verdict, decision.detail, list(trace))
+    return HandlerDecision(decision.handler.name, decision.handler.id, decision.verdict, decision.detail, list(trace))

@@ -19,9 +19,9 @@ from pelton.kernel.machine.reports import MOST_HELD
 from pelton.kernel.model.signals import EventArrived, Report, Signal
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Announcement, Hold, Refused, SetTimer, Transition
-from pelton.runtime.commit.group_builder import Building
-from pelton.runtime.commit.requests import Job
-from pelton.runtime.commit.unit_of_work import EXPECTED, Suspend, Turn
+from pelton.runtime.commit.group_builder import GroupBuilder
+from pelton.runtime.commit.requests import CommitRequest
+from pelton.runtime.commit.unit_of_work import EXPECTED, Suspend, UnitOfWork
 from pelton.store.port import Store
 from pelton.store.rows import RunKeyRow
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NOT_STARTED = "run.not_started"  # the fact of a stub that has expired
 
 
-class NamedJob(Job):
+class NamedSignalRequest(CommitRequest):
     """A signal to the live run that has a unique name. When there is none, a stub waits for it until `expires`."""
 
     __slots__ = (
@@ -49,7 +49,7 @@ class NamedJob(Job):
         *,
         key: int,
         expires: int,
-        done: Callable[[NamedJob], None],
+        done: Callable[[NamedSignalRequest], None],
     ) -> None:
         """`key`: the stub's, when one is made; `expires`: 0 = no stub is made."""
         super().__init__()
@@ -68,7 +68,7 @@ class NamedJob(Job):
         self._looked = False
         self.run = 0
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         self.error = None
         if not self._looked:
             raise Suspend(fetch=lambda: self._look(committer.store))
@@ -100,7 +100,7 @@ class NamedJob(Job):
         runs = await store.run_keys(self.ns, self._kind, self._process, self._text, True)
         self.run, self._looked = (runs[0] if runs else 0), True
 
-    def _begin(self, committer: Committer, turn: Turn) -> Building:
+    def _begin(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder:
         if not self.expires:
             raise PeltonError(
                 Code.UNKNOWN_RUN, f"no live run of {self._process!r} has the {self._kind} {self._text!r}", self._kind
@@ -151,7 +151,7 @@ def held_for(head: Run, signal: Signal, now: int) -> Transition:
     return Transition(mine, effects=[hold])
 
 
-class ExpireJob(Job):
+class ExpiryRequest(CommitRequest):
     """A stub's time is over. One that has become a run meanwhile only loses the timer."""
 
     __slots__ = ("_done", "_run")
@@ -161,7 +161,7 @@ class ExpireJob(Job):
         self._run = run
         self._done = done
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         entry = turn.entry(self._run)
         batch = committer.open_batch
         building = (batch.joined(None, entry) if entry is not None else None) or batch.new()
@@ -193,7 +193,7 @@ class ExpireJob(Job):
         return True
 
 
-class ReleaseJob(Job):
+class ReleaseRequest(CommitRequest):
     """The time of something held for a run is over: it goes, and the run counts it no more."""
 
     __slots__ = ("_done", "_held", "_run", "_taken")
@@ -205,7 +205,7 @@ class ReleaseJob(Job):
         self._held = held
         self._done = done
 
-    def perform(self, committer: Committer, turn: Turn) -> Building | None:
+    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
         if self._taken:
             return None
         entry = turn.entry(self._run)

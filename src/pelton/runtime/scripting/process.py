@@ -38,7 +38,7 @@ def main(memory: int) -> None:
     """Answers until the input ends. `memory`: bytes that the process may use beyond what it starts with."""
     limit(memory)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
-    answers = Answers()
+    answers = Evaluator()
     write(sink, [None, "", False, False])
     while (question := read(source)) is not None:
         write(sink, answers.answer(question))
@@ -82,7 +82,7 @@ def write(sink: BinaryIO, answer: Any) -> None:
     sink.flush()
 
 
-class Answers:
+class Evaluator:
     def __init__(self) -> None:
         self._sandbox: Sandbox | None = None
         self._programs: OrderedDict[str, Any] = OrderedDict()

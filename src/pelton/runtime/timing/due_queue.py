@@ -21,7 +21,7 @@ import heapq
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from pelton.runtime.services import NEVER, Backoff, Clock, Handle, Tasks, final, log, outcome, say
+from pelton.runtime.services import NEVER, Backoff, Clock, Handle, OwnedTasks, final, log, outcome, say
 
 P = TypeVar("P")
 Group = tuple[int, int]
@@ -52,7 +52,7 @@ class _Entry(Generic[P]):
         self.failures = failures
 
 
-class Agenda(Generic[P]):
+class DueQueue(Generic[P]):
     """`scan(before, limit)`: what the store has due before a time, soonest first. `fire(what)` starts what is due and returns a
     future of its end."""
 
@@ -80,7 +80,7 @@ class Agenda(Generic[P]):
         # A page of nothing but what is being fired would hide the rest; one that does not fit would be dropped again.
         self._page = max(min(page, most // 2), flight + 1)
         self._most = max(most, 2 * self._page)
-        self._tasks = Tasks(name)
+        self._tasks = OwnedTasks(name)
         self._entries: dict[Group, dict[str, _Entry[P]]] = {}
         self._heap: list[tuple[int, int, _Entry[P]]] = []
         self._order = 0

@@ -1,7 +1,8 @@
 """Timers of runs: each fires within a few milliseconds of its time, as a signal to its run.
 
-The rows are in the store; `Agenda` keeps the near ones. Firing is a signal, and the transition that it causes removes the row in
-its own commit, so a timer that was fired and not yet committed when the server died fires again. The epoch makes that harmless.
+The rows are in the store; `DueQueue` keeps the near ones. Firing is a signal, and the transition that it causes removes the row
+in its own commit, so a timer that was fired and not yet committed when the server died fires again; the epoch makes that
+harmless.
 `Expiry` takes away what was held for longer than it may.
 """
 
@@ -12,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from pelton.kernel.model.signals import TimerFired
-from pelton.runtime.services import Clock, Committer, Tasks, log, say, sleep
-from pelton.runtime.timing.due_queue import FLIGHT, HORIZON, MOST, Agenda, Due
+from pelton.runtime.services import Clock, CommitPort, OwnedTasks, log, say, sleep
+from pelton.runtime.timing.due_queue import FLIGHT, HORIZON, MOST, Due, DueQueue
 from pelton.store.group import Group
 from pelton.store.rows import HeldRow, TimerRow
 
@@ -31,7 +32,7 @@ class Timers:
     def __init__(
         self,
         store: TimerStore,
-        committer: Committer,
+        committer: CommitPort,
         clock: Clock,
         *,
         horizon: int = HORIZON,
@@ -43,7 +44,7 @@ class Timers:
         self._store = store
         self._committer = committer
         self._special = special or {}
-        self._agenda: Agenda[TimerRow] = Agenda(
+        self._agenda: DueQueue[TimerRow] = DueQueue(
             "timers", clock, self._scan, self._fire, horizon=horizon, most=most, flight=flight
         )
 
@@ -89,7 +90,7 @@ class Expiry:
     def __init__(
         self,
         store: ExpiryStore,
-        committer: Committer,
+        committer: CommitPort,
         clock: Clock,
         note: Callable[[Group, HeldRow], Callable[[], None] | None] | None = None,
         interval: int = EXPIRY_INTERVAL,
@@ -102,7 +103,7 @@ class Expiry:
         self._note = note
         self._release = release
         self._interval = interval
-        self._tasks = Tasks("expiry")
+        self._tasks = OwnedTasks("expiry")
 
     async def start(self) -> None:
         self._tasks.spawn(self._run(), "scan")

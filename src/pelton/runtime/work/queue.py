@@ -28,13 +28,13 @@ from pelton.kernel.model.reads import StepKey
 from pelton.kernel.model.signals import TimerFired
 from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import ClaimRequest
-from pelton.runtime.services import NEVER, Clock, Committer, Handle, Tasks, log, outcome, say
-from pelton.runtime.timing.due_queue import Agenda, Due
+from pelton.runtime.services import NEVER, Clock, CommitPort, Handle, OwnedTasks, log, outcome, say
+from pelton.runtime.timing.due_queue import Due, DueQueue
 from pelton.runtime.work.poller import Poller
-from pelton.runtime.work.ready_window import Key, Mirror
+from pelton.runtime.work.ready_window import Key, ReadyWindow
 from pelton.store.group import Committed, LeaseWrite
 
-MIRROR = 10_000  # rows kept in memory of one queue
+WINDOW = 10_000  # rows kept in memory of one queue
 ROWS = 200_000  # rows kept in memory of all queues: beyond it, those that nobody polls are forgotten
 QUEUES = 2_000  # queues with a mirror
 PAGE = 1_000
@@ -65,12 +65,12 @@ class Flight:
         self.newer: OpenStep | None = None
 
 
-class Queue:
+class QueueState:
     __slots__ = ("alarm", "alarm_at", "loading", "mirror", "name", "pollers")
 
     def __init__(self, name: str, most: int) -> None:
         self.name = name
-        self.mirror = Mirror(most)
+        self.mirror = ReadyWindow(most)
         self.pollers: OrderedDict[int, Poller] = OrderedDict()  # those who can take more, first come first
         self.loading: asyncio.Task[None] | None = None
         self.alarm: Handle | None = None
@@ -84,11 +84,11 @@ class WorkQueue:
     def __init__(
         self,
         store: WorkStore,
-        committer: Committer,
+        committer: CommitPort,
         clock: Clock,
         *,
         instance: str = "",
-        mirror: int = MIRROR,
+        mirror: int = WINDOW,
         rows: int = ROWS,
         pollers: int = POLLERS,
         page: int = PAGE,
@@ -107,8 +107,8 @@ class WorkQueue:
         self._rows = rows
         self._page = page
         self._most_pollers = pollers
-        self._queues: OrderedDict[str, Queue] = OrderedDict()  # least recently polled first
-        self._where: dict[Key, Queue] = {}
+        self._queues: OrderedDict[str, QueueState] = OrderedDict()  # least recently polled first
+        self._where: dict[Key, QueueState] = {}
         self._flights: dict[Key, Flight] = {}
         self._loads: list[set[Key]] = []
         self._pollers: set[Poller] = set()
@@ -118,8 +118,8 @@ class WorkQueue:
         self._extending: dict[Key, int] = {}
         self._polled: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._last: OrderedDict[str, int] = OrderedDict()
-        self._tasks = Tasks("work")
-        self._leases: Agenda[OpenStep] = Agenda("leases", clock, self._scan_leases, self._lease_over)
+        self._tasks = OwnedTasks("work")
+        self._leases: DueQueue[OpenStep] = DueQueue("leases", clock, self._scan_leases, self._lease_over)
 
     # ---- life
 
@@ -334,7 +334,7 @@ class WorkQueue:
             self._serve(poller, [self._queue(name) for name in poller.queues], self.clock.now())
         poller.check()
 
-    def _serve(self, poller: Poller, queues: Sequence[Queue], now: int) -> None:
+    def _serve(self, poller: Poller, queues: Sequence[QueueState], now: int) -> None:
         """One row of each queue in turn, the first queue another one each time: no queue of a request starves."""
         self._turn += 1
         start = self._turn % len(queues)
@@ -350,7 +350,7 @@ class WorkQueue:
         if taken:
             self._lease(poller, taken, now)
 
-    def _match(self, queue: Queue) -> None:
+    def _match(self, queue: QueueState) -> None:
         now = self.clock.now()
         queue.mirror.ripen(now)
         while queue.pollers and queue.mirror.ready:
@@ -359,7 +359,7 @@ class WorkQueue:
             if poller.wanted > 0:
                 break
 
-    def _take(self, queue: Queue, now: int) -> OpenStep | None:
+    def _take(self, queue: QueueState, now: int) -> OpenStep | None:
         row = queue.mirror.take(now)
         if row is not None:
             self._where.pop((row.run, row.n), None)
@@ -481,10 +481,10 @@ class WorkQueue:
 
     # ---- mirrors
 
-    def _queue(self, name: str) -> Queue:
+    def _queue(self, name: str) -> QueueState:
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = Queue(name, self._mirror)
+            queue = self._queues[name] = QueueState(name, self._mirror)
             self._evict()
         return queue
 
@@ -511,7 +511,7 @@ class WorkQueue:
             self._match(queue)
         self._set_alarm(queue)
 
-    def _keep(self, queue: Queue, row: OpenStep) -> None:
+    def _keep(self, queue: QueueState, row: OpenStep) -> None:
         queue.mirror.add(row, self.clock.now())
         self._where[(row.run, row.n)] = queue
 
@@ -520,7 +520,7 @@ class WorkQueue:
         if queue is not None:
             queue.mirror.discard(key)
 
-    def _shrink(self, queue: Queue) -> None:
+    def _shrink(self, queue: QueueState) -> None:
         for key in queue.mirror.shrink(self.clock.now()):
             self._where.pop(key, None)
 
@@ -528,14 +528,14 @@ class WorkQueue:
         for load in self._loads:
             load.add(key)
 
-    def _refill(self, queue: Queue) -> None:
+    def _refill(self, queue: QueueState) -> None:
         mirror = queue.mirror
         if queue.loading is not None or self.stopping:
             return
         if not mirror.loaded or (not mirror.complete and len(mirror.ready) < mirror.most // 4):
             queue.loading = self._tasks.spawn(self._load(queue), f"load of {queue.name}")
 
-    async def _load(self, queue: Queue) -> None:
+    async def _load(self, queue: QueueState) -> None:
         """Pages of the store until half a mirror is ready or nothing is left."""
         try:
             while not self.stopping and not await self._load_page(queue):
@@ -552,7 +552,7 @@ class WorkQueue:
             self._set_alarm(queue)
             self._evict()
 
-    async def _load_page(self, queue: Queue) -> bool:
+    async def _load_page(self, queue: QueueState) -> bool:
         """True when it was enough."""
         mirror = queue.mirror
         touched: set[Key] = set()
@@ -575,7 +575,7 @@ class WorkQueue:
         self._match(queue)
         return mirror.complete or len(mirror.ready) >= mirror.most // 2
 
-    def _set_alarm(self, queue: Queue) -> None:
+    def _set_alarm(self, queue: QueueState) -> None:
         when = queue.mirror.next_due() if not self.stopping else NEVER
         if queue.alarm is not None:
             if queue.alarm_at == when:
@@ -586,7 +586,7 @@ class WorkQueue:
         if when != NEVER:
             queue.alarm = self.clock.call_at(when, lambda: self._ring(queue))
 
-    def _ring(self, queue: Queue) -> None:
+    def _ring(self, queue: QueueState) -> None:
         queue.alarm = None
         if self.clock.now() >= queue.mirror.blind and queue.loading is None:
             for key in queue.mirror.forget():

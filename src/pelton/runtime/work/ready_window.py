@@ -15,14 +15,14 @@ from pelton.kernel.model.state import OpenStep
 from pelton.runtime.services import NEVER
 
 Key = tuple[int, int]
-Place = tuple[int, int, int, int]  # (-priority, due, run, n)
+Rank = tuple[int, int, int, int]  # (-priority, due, run, n)
 
 
-def place(row: OpenStep) -> Place:
+def rank(row: OpenStep) -> Rank:
     return (-row.priority, row.due, row.run, row.n)
 
 
-class Mirror:
+class ReadyWindow:
     __slots__ = ("_far", "_near", "_order", "blind", "complete", "later", "loaded", "mark", "most", "ready")
 
     def __init__(self, most: int) -> None:
@@ -39,11 +39,11 @@ class Mirror:
     def _clear(self) -> None:
         self.ready: dict[Key, OpenStep] = {}
         self.later: dict[Key, OpenStep] = {}
-        self._near: list[tuple[Place, int, OpenStep]] = []
-        self._far: list[tuple[int, Place, int, OpenStep]] = []
+        self._near: list[tuple[Rank, int, OpenStep]] = []
+        self._far: list[tuple[int, Rank, int, OpenStep]] = []
         self.loaded = False
         self.complete = False  # nothing lies beyond the mark
-        self.mark: Place | None = None  # None: before the first row, or (complete) after the last
+        self.mark: Rank | None = None  # None: before the first row, or (complete) after the last
         self.blind = NEVER
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Mirror:
         """Whether the invariant asks for the row to be here."""
         if not self.loaded or row.due >= self.blind:
             return False
-        return self.complete or (self.mark is not None and place(row) <= self.mark)
+        return self.complete or (self.mark is not None and rank(row) <= self.mark)
 
     def add(self, row: OpenStep, now: int) -> None:
         key = (row.run, row.n)
@@ -65,15 +65,15 @@ class Mirror:
             self._enter(key, row)
         else:
             self.later[key] = row
-            heapq.heappush(self._far, (row.due, place(row), self._next(), row))
+            heapq.heappush(self._far, (row.due, rank(row), self._next(), row))
 
     def discard(self, key: Key) -> bool:
         found = self.ready.pop(key, None) is not None or self.later.pop(key, None) is not None
         if len(self._near) > 2 * len(self.ready) + 64:
-            self._near = [(place(row), self._next(), row) for row in self.ready.values()]
+            self._near = [(rank(row), self._next(), row) for row in self.ready.values()]
             heapq.heapify(self._near)
         if len(self._far) > 2 * len(self.later) + 64:
-            self._far = [(row.due, place(row), self._next(), row) for row in self.later.values()]
+            self._far = [(row.due, rank(row), self._next(), row) for row in self.later.values()]
             heapq.heapify(self._far)
         return found
 
@@ -103,7 +103,7 @@ class Mirror:
             heapq.heappop(self._far)
         return min(self._far[0][0] if self._far else NEVER, self.blind)
 
-    def advance(self, mark: Place | None) -> None:
+    def advance(self, mark: Rank | None) -> None:
         """A page has been added: what comes after it begins behind `mark`; None = nothing does."""
         self.loaded = True
         self.complete = mark is None
@@ -119,8 +119,8 @@ class Mirror:
             self.blind = min(self.blind, dues[half])
             gone += self._remove([row for row in self.later.values() if row.due >= self.blind])
         if len(self) > self.most:
-            rows = sorted([*self.ready.values(), *self.later.values()], key=place)
-            last = place(rows[self.most - 1])
+            rows = sorted([*self.ready.values(), *self.later.values()], key=rank)
+            last = rank(rows[self.most - 1])
             self.mark = last if self.complete or self.mark is None else min(self.mark, last)
             self.complete = False
             gone += self._remove(rows[self.most :])
@@ -138,7 +138,7 @@ class Mirror:
 
     def _enter(self, key: Key, row: OpenStep) -> None:
         self.ready[key] = row
-        heapq.heappush(self._near, (place(row), self._next(), row))
+        heapq.heappush(self._near, (rank(row), self._next(), row))
 
     def _void_far(self) -> bool:
         row = self._far[0][3]

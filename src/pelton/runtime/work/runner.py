@@ -22,7 +22,7 @@ from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, OpenStep, StepStatus
 from pelton.runtime.api import ClaimRequest, Operation, WorkItem
-from pelton.runtime.services import Backoff, Clock, Committer, Tasks, final, log, say, sleep
+from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 
 CONCURRENCY = 32  # items of one operation at once
 LIMIT = 300_000  # milliseconds
@@ -54,7 +54,7 @@ class Runner:
         self.timed_out = 0
 
 
-class Job:
+class Execution:
     """One item under way. `reporting`: the operation is over, its report is being committed."""
 
     __slots__ = ("item", "reporting", "task", "withdrawn")
@@ -73,7 +73,7 @@ class Operations:
         self,
         claim: Callable[[ClaimRequest], Awaitable[list[WorkItem]]],
         leases: Leases,
-        committer: Committer,
+        committer: CommitPort,
         clock: Clock,
         *,
         instance: str = "",
@@ -86,11 +86,11 @@ class Operations:
         self._instance = instance
         self._backoff = backoff or Backoff(200, 30_000)
         self._runners: dict[str, Runner] = {}
-        self._jobs: dict[tuple[int, int], Job] = {}
+        self._jobs: dict[tuple[int, int], Execution] = {}
         self._running = False
         self._stopping = False
-        self._pollers = Tasks("operations")
-        self._tasks = Tasks("operations")
+        self._pollers = OwnedTasks("operations")
+        self._tasks = OwnedTasks("operations")
 
     # ---- life
 
@@ -156,20 +156,20 @@ class Operations:
                 for _ in range(count - len(items)):
                     runner.free.release()
             for item in items:
-                job = Job(item)
+                job = Execution(item)
                 self._jobs[(item.step.run, item.step.n)] = job
                 job.task = self._tasks.spawn(self._work(runner, job), runner.name)
                 job.task.add_done_callback(lambda _, job=job: self._over(runner, job))  # type: ignore[misc]
             if failures:
                 await sleep(self._clock, self._backoff.delay(failures))
 
-    def _over(self, runner: Runner, job: Job) -> None:
+    def _over(self, runner: Runner, job: Execution) -> None:
         runner.free.release()
         key = (job.item.step.run, job.item.step.n)
         if self._jobs.get(key) is job:
             del self._jobs[key]
 
-    async def _work(self, runner: Runner, job: Job) -> None:
+    async def _work(self, runner: Runner, job: Execution) -> None:
         step = job.item.step
         try:
             report = await self._perform(runner, job.item)

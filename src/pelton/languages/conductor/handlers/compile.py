@@ -34,7 +34,7 @@ from pelton.languages.conductor.model import (
 )
 from pelton.languages.conductor.runs.identifiers import Ids, split_reference
 from pelton.languages.conductor.runs.starting import MAX_TEXT, SAME_KEY, keys_of
-from pelton.runtime.api import SYSTEM_ID, ActionContext, Command, Problem, SignalCommand, StartCommand
+from pelton.runtime.api import SYSTEM_ID, ActionContext, Command, PlanProblem, SignalCommand, StartCommand
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.errors import WebError
 from pelton.transport.validation import describe
@@ -137,10 +137,12 @@ def _start(member: StartWorkflowAction) -> Plan:
         value = keyed.evaluate(root)
         if member.idempotency_key and (value is None or value == ""):  # to start without it could mean to start twice
             detail = f"idempotencyKey {member.idempotency_key[:200]!r} comes to nothing for this event"
-            return Problem(detail=detail, field="idempotencyKey")
+            return PlanProblem(detail=detail, field="idempotencyKey")
         key = "" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
         if len(key) > MAX_TEXT:
-            return Problem(detail=f"idempotencyKey has {len(key)} characters; the limit is {MAX_TEXT}", field="idempotencyKey")
+            return PlanProblem(
+                detail=f"idempotencyKey has {len(key)} characters; the limit is {MAX_TEXT}", field="idempotencyKey"
+            )
         return StartCommand(
             process=member.name or "",
             version=member.version or 0,
@@ -178,7 +180,7 @@ def _report(status: StepStatus) -> Callable[[TaskAction], Plan]:
         def plan(root: Rooted, context: ActionContext, hold: int) -> Command:
             named = parts.evaluate(root)
             place = _place(named, cast(Ids, context.codec))
-            if isinstance(place, Problem):
+            if isinstance(place, PlanProblem):
                 return place
             run, n, slot, it = place
             reason = named["reasonForIncompletion"]
@@ -200,22 +202,22 @@ def _report(status: StepStatus) -> Callable[[TaskAction], Plan]:
     return make
 
 
-def _place(named: dict[str, JSON], ids: Ids) -> tuple[int, int, str, int] | Problem:
+def _place(named: dict[str, JSON], ids: Ids) -> tuple[int, int, str, int] | PlanProblem:
     """Run, number, slot and iteration of the task that an action names."""
     task, workflow, reference = _text(named["taskId"]), _text(named["workflowId"]), _text(named["taskRefName"])
     if task:
         place = ids.parse_step_id(task)
         if place is None:
-            return Problem(detail=f"No task found with taskId: {task[:200]}", field="taskId")
+            return PlanProblem(detail=f"No task found with taskId: {task[:200]}", field="taskId")
         return (*place, "", 0)
     if not workflow or not reference:
         which = "workflowId" if not workflow else "taskRefName"
         told = f"reference name: {reference or 'null'}, workflowId: {workflow or 'null'}"
         said = f"{which} comes to {describe(named[which])}"
-        return Problem(detail=f"No task found with taskId: null, {told}: {said}", field=which)
+        return PlanProblem(detail=f"No task found with taskId: null, {told}: {said}", field=which)
     run = ids.parse_run_id(workflow)
     if run is None:
-        return Problem(detail=f"No such workflow found by id: {workflow[:200]}", field="workflowId")
+        return PlanProblem(detail=f"No such workflow found by id: {workflow[:200]}", field="workflowId")
     slot, it = split_reference(reference, ())
     return run, 0, slot, it
 
@@ -228,7 +230,7 @@ def _run_signal(workflow: Expression, signal: Callable[[Rooted], Signal]) -> Pla
         identity = workflow.evaluate(root)
         run = cast(Ids, context.codec).parse_run_id(identity) if isinstance(identity, str) else None
         if run is None:
-            return Problem(detail=f"No such workflow found by id: {describe(identity)}", field="workflowId")
+            return PlanProblem(detail=f"No such workflow found by id: {describe(identity)}", field="workflowId")
         return SignalCommand(run=run, signal=signal(root))
 
     return plan

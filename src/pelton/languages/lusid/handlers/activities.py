@@ -24,7 +24,7 @@ from pelton.languages.lusid.member_paths import EVENT_ROOTS, split_path
 from pelton.languages.lusid.schedules.calendars import parse_calendar
 from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
 from pelton.languages.lusid.times import parse_moment
-from pelton.runtime.api import ActionContext, Command, MatchCommand, Problem, StartCommand
+from pelton.runtime.api import ActionContext, Command, MatchCommand, PlanProblem, StartCommand
 from pelton.transport.caller import Users
 
 OWN = "pelton"  # source of the events that this server raises itself
@@ -98,13 +98,17 @@ class _Work:
         event = context.payload
         user = self._run_as(event)
         if not isinstance(user, str) or not user:
-            return [Problem(detail=f"runAsUserId comes to {user!r} for this event; it must be a user's id", field="runAsUserId")]
+            return [
+                PlanProblem(detail=f"runAsUserId comes to {user!r} for this event; it must be a user's id", field="runAsUserId")
+            ]
         if not users.knows(user):
-            return [Problem(detail=f"runAsUserId comes to {user[:200]!r}, which is no user of this server", field="runAsUserId")]
+            return [
+                PlanProblem(detail=f"runAsUserId comes to {user[:200]!r}, which is no user of this server", field="runAsUserId")
+            ]
         fields = {name: value for name, read in self._fields.items() if (value := read(event)) is not None}
         if self._pattern is not None:
             if context.event.source != OWN:
-                return [Problem(detail=f"only this server says when a schedule is due, not {context.event.source!r}")]
+                return [PlanProblem(detail=f"only this server says when a schedule is due, not {context.event.source!r}")]
             fields.update(self._dependent(event["body"]))
         correlations = [_text(value) for read in self._correlations if (value := read(event)) is not None]
         request = context.codec.event_id(context.event.key)  # type: ignore[attr-defined]
