@@ -47,7 +47,7 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What rooms above the runtime may see of it; only the server puts its parts together.
-FACE = {"api", "ids", "names", "operations", "rows", "services"}
+FACE = {"api", "caller", "ids", "names", "operations", "rows", "services"}
 FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 
 # What stands directly in a room, in order: each may import those before it, and never one after it.
@@ -56,6 +56,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "store": ("rows", "group", "port", "packing", "voids", "memory", "sqlite"),
     "runtime": (
         "ids",
+        "caller",
         "names",
         "rows",
         "api",

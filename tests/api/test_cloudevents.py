@@ -24,7 +24,7 @@ def take(body: Any, kind: str = STRUCTURED, **headers: str) -> list[EventIn]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     found = {"content-type": kind} if kind else {}
     found.update((name.replace("_", "-"), value) for name, value in headers.items())
-    return from_request("default", found, data)[0]
+    return from_request(found, data)[0]
 
 
 def row(event: EventIn) -> EventRow:

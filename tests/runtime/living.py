@@ -13,6 +13,7 @@ from tests.patience import PATIENCE, happens
 from tests.runtime.harness import Shapes
 
 from pelton.kernel.model.process import Process
+from pelton.runtime.caller import SERVER
 from pelton.runtime.engine import LocalEngine
 from pelton.store.port import Store
 from pelton.store.sqlite.store import SqliteStore
@@ -29,16 +30,14 @@ class Living:
     async def define(self, build: Callable[[], Process]) -> None:
         name = build().name
         self.shapes.processes[name] = build
-        await self.engine.define("default", "process", "shapes", name, 1, json.encode(name))
+        await self.engine.define(SERVER, "process", "shapes", name, 1, json.encode(name))
 
     async def ended(self, run: int) -> Any:
         """The run's output, when it has ended."""
-        with self.engine.watch(run) as watch:
+        with self.engine.watch(SERVER, run) as watch:
             end = asyncio.get_running_loop().time() + PATIENCE
-            while (view := await self.engine.view("default", run)) is None or not view.run.ended:
-                assert asyncio.get_running_loop().time() < end, (
-                    f"run {run} does not end: {await self.engine.steps('default', run)}"
-                )
+            while (view := await self.engine.view(SERVER, run)) is None or not view.run.ended:
+                assert asyncio.get_running_loop().time() < end, f"run {run} does not end: {await self.engine.steps(SERVER, run)}"
                 await watch.changed(1.0)
         assert view.end is not None
         return view.end.output

@@ -15,6 +15,7 @@ from pelton.kernel.model.process import Limit, Limits, Process
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import RunStatus, Step
 from pelton.runtime.api import ClaimRequest, EventIn, SignalCommand, StartCommand
+from pelton.runtime.caller import SERVER
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.events import fan_out
@@ -51,7 +52,7 @@ class Dying(Wrapped):
 
 
 async def start(at: Living, name: str) -> int:
-    return (await at.engine.start("default", StartCommand(process=name))).key
+    return (await at.engine.start(SERVER, StartCommand(process=name))).key
 
 
 @pytest.mark.parametrize("commits", [0, 1, 2, 4, 7])
@@ -68,9 +69,9 @@ async def test_a_job_that_is_stopped_in_the_middle_goes_on_where_it_was(
     shapes = Shapes()
     async with living(tmp_path, waits, shapes=shapes, wrap=dying) as at:
         runs = [await start(at, "waits") for _ in range(50)]
-        await at.engine.signal("default", runs[7], Terminate())
-        await at.engine.remove("default", runs[9])
-        job = await at.engine.signal_many("default", [*runs, runs[3]], Report(slot="w", output="many"))
+        await at.engine.signal(SERVER, runs[7], Terminate())
+        await at.engine.remove(SERVER, runs[9])
+        job = await at.engine.signal_many(SERVER, [*runs, runs[3]], Report(slot="w", output="many"))
         made[0].left = commits
         await at.until(lambda: made[0].left < 0)
     async with living(tmp_path, waits, shapes=shapes) as at:
@@ -79,13 +80,13 @@ async def test_a_job_that_is_stopped_in_the_middle_goes_on_where_it_was(
                 await at.until_found(lambda run=run: at.store.results(job, (run, -1), 1))  # type: ignore[misc]
         await at.until_found(lambda: at.store.results(job, (runs[-1], -1), 1))
         await at.quiet()
-        results = await at.engine.results(job)
+        results = await at.engine.results(SERVER, job)
         assert (results[0].run, results[0].n) == (0, 50)
         outcomes = {row.run: row.outcome for row in results[1:]}
         assert set(outcomes) == set(runs)
         assert {run for run, outcome in outcomes.items() if outcome == "failed"} == {runs[7], runs[9]}
         for run in set(runs) - {runs[7], runs[9]}:
-            steps = await at.engine.steps("default", run)
+            steps = await at.engine.steps(SERVER, run)
             assert [(step.slot, step.output) for step in steps if isinstance(step, Step)][1:] == [("w", "many")]
 
 
@@ -95,8 +96,8 @@ async def test_events_that_cause_one_another_come_to_an_end(tmp_path: Path) -> N
         run = await start(at, "echo")
         go = EventArrived(id=1, name="go")
         shapes.handlers["h"] = handles("said", lambda context: [SignalCommand(run=run, signal=go)])
-        await at.engine.define("default", "handler", "shapes", "h", 1, b'"h"')
-        await at.engine.post([EventIn(source="s", type="said")])
+        await at.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
+        await at.engine.post(SERVER, [EventIn(source="s", type="said")])
         failed = await at.until_found(lambda: ended(at))
         assert "Is it a circle?" in failed
         head = await at.store.head(run)
@@ -148,10 +149,10 @@ async def test_a_timer_that_changes_nothing_goes_though_its_step_is_open(tmp_pat
     async with living(tmp_path, limited) as at:
         run = await start(at, "limited")
         assert len(await at.store.timers(2**62, 9)) == 1
-        (item,) = await at.engine.claim("default", ClaimRequest(queues=["q"]))
+        (item,) = await at.engine.claim(SERVER, ClaimRequest(queues=["q"]))
         await at.until(lambda: at.engine.timers.stats()["fired"] == 1)
         await at.until(lambda: at.engine.committer.idle)
         assert await at.store.timers(2**62, 9) == []
-        (result,) = await at.engine.report("default", [(run, Report(n=item.step.n))])
+        (result,) = await at.engine.report(SERVER, [(run, Report(n=item.step.n))])
         assert result.run is not None
         assert result.run.status == RunStatus.COMPLETED

@@ -30,6 +30,7 @@ from pelton.kernel.model.process import Fragment, Limit, Limits, NewRun, Process
 from pelton.kernel.model.signals import EventArrived, Report, Resume, Trigger
 from pelton.kernel.model.state import OpenStep, Run, RunStatus
 from pelton.runtime.api import ActionContext, ClaimRequest, CorrelateCommand, StartCommand
+from pelton.runtime.caller import SERVER
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 FILE = gzip.decompress((DATA / "engine.db.gz").read_bytes())
@@ -172,18 +173,18 @@ class Old:
         self.engine = at.engine
 
     async def head(self, name: str | int) -> Run:
-        found = await self.engine.head("default", RUNS[name] if isinstance(name, str) else name)
+        found = await self.engine.head(SERVER, RUNS[name] if isinstance(name, str) else name)
         assert found is not None
         return found
 
     async def report(self, name: str, slot: str, output: Any = None) -> None:
-        await self.engine.signal("default", RUNS[name], Report(slot=slot, output=output))
+        await self.engine.signal(SERVER, RUNS[name], Report(slot=slot, output=output))
 
     async def opened(self, name: str, slot: str) -> OpenStep:
         """The open step, as soon as it is there."""
 
         async def look_for() -> list[OpenStep]:
-            steps = await self.engine.steps("default", RUNS[name])
+            steps = await self.engine.steps(SERVER, RUNS[name])
             return [step for step in steps if isinstance(step, OpenStep) and step.slot == slot]
 
         return await self.at.until_found(look_for)
@@ -202,10 +203,10 @@ class Old:
         await self.at.until_found(look_at)
 
     async def outputs(self, name: str) -> dict[str, Any]:
-        return {step.slot: step.output for step in await self.engine.steps("default", RUNS[name])}
+        return {step.slot: step.output for step in await self.engine.steps(SERVER, RUNS[name])}
 
     async def counts(self, name: str) -> dict[str, Any]:
-        view = await self.engine.view("default", RUNS[name])
+        view = await self.engine.view(SERVER, RUNS[name])
         assert view is not None
         return {key: value for key, value in view.variables.items() if key.startswith("#")}
 
@@ -213,7 +214,7 @@ class Old:
         """What runs that handlers of that type have started say."""
         found = []
         for run in await self.engine.store.runs("default", process="noted"):
-            view = await self.engine.view("default", run.key)
+            view = await self.engine.view(SERVER, run.key)
             if view is not None and isinstance(view.start.output, dict) and view.start.output.get("type") == kind:
                 found.append(view.start.output["body"])
         return found
@@ -243,33 +244,33 @@ def test_every_kind_of_row_is_in_the_file(tmp_path: Path) -> None:
 async def test_runs_and_records_read_as_they_did(old: Old) -> None:
     for name in ("keyed", "expected_a", "threads", "handled", "alarmed", "dynamic", "pair_leased", "ticket", "ticket_closed"):
         assert RunStatus((await old.head(name)).status).name == TOLD["statuses"][str(RUNS[name])]
-    past = await old.engine.past("default", RUNS["ticket"])
+    past = await old.engine.past(SERVER, RUNS["ticket"])
     assert [[record.number, record.since, record.body] for record, _ in past] == TOLD["ticket"]
     for _, since, body in TOLD["ticket"]:
-        record = await old.engine.record("default", RUNS["ticket"], since)
+        record = await old.engine.record(SERVER, RUNS["ticket"], since)
         assert record is not None
         assert record.body == body
-    assert await old.engine.record("default", RUNS["ticket_gone"]) is None
-    assert [record.body["n"] for record, _ in await old.engine.past("default", RUNS["ticket_gone"])] == ["ticket_gone"]
+    assert await old.engine.record(SERVER, RUNS["ticket_gone"]) is None
+    assert [record.body["n"] for record, _ in await old.engine.past(SERVER, RUNS["ticket_gone"])] == ["ticket_gone"]
     found = await old.engine.store.candidates("default", "ticket", [[("tag", "b", False)]], 10)
     assert found == [RUNS["ticket"]]
-    [line] = await old.engine.logs("default", RUNS["ticket"], 1)
+    [line] = await old.engine.logs(SERVER, RUNS["ticket"], 1)
     assert line.text == "a line"
 
 
 async def test_a_keyed_event_finds_the_wait_that_was_there(old: Old) -> None:
-    met = await old.engine.post_keyed("default", CorrelateCommand(name="paid", key="k1", body={"sum": 5}))
+    met = await old.engine.post_keyed(SERVER, CorrelateCommand(name="paid", key="k1", body={"sum": 5}))
     assert [run for run, _ in met.taken] == [RUNS["keyed"]]
     assert await old.ended("keyed") == {"sum": 5}
 
 
 async def test_a_held_event_is_claimed_when_its_wait_opens(old: Old) -> None:
-    head = await old.engine.start("default", StartCommand(process="keyed", input="k-held"))
+    head = await old.engine.start(SERVER, StartCommand(process="keyed", input="k-held"))
     assert await old.ended(head.key) == {"sum": 7}
 
 
 async def test_a_placeholder_becomes_its_run(old: Old) -> None:
-    head = await old.engine.start("default", StartCommand(process="expected", key="a", on_same_key="fail if live"))
+    head = await old.engine.start(SERVER, StartCommand(process="expected", key="a", on_same_key="fail if live"))
     assert head.key == RUNS["expected_a"]
     assert await old.ended("expected_a") == "end"
     assert (await old.outputs("expected_a"))["w"] == "early"
@@ -278,14 +279,14 @@ async def test_a_placeholder_becomes_its_run(old: Old) -> None:
 async def test_what_was_awaited_too_long_goes(old: Old) -> None:
     [missing] = await old.at.until_found(lambda: _some(old.notes("run.not_started")))
     assert missing["data"] == {"held": 1}
-    assert await old.engine.head("default", RUNS["expected_b"]) is None
+    assert await old.engine.head(SERVER, RUNS["expected_b"]) is None
     [expired] = await old.at.until_found(lambda: _some(old.notes("held.expired")))
     assert (expired["name"], expired["key"]) == ("paid", "k-old")
 
 
 async def test_a_name_leads_to_its_run(old: Old) -> None:
     go = EventArrived(id=5, name="go", body="late")
-    applied = await old.engine.signal_named("default", "expected", "n", go)
+    applied = await old.engine.signal_named(SERVER, "expected", "n", go)
     assert applied.run.key == RUNS["named"]
 
 
@@ -317,7 +318,7 @@ async def test_work_that_was_handed_out_is_reported(old: Old) -> None:
     step = await old.opened("pair_leased", "a")
     assert step.worker == "old-worker"
     report = Report(n=step.n, attempt=step.attempt, output="done", worker="old-worker")
-    [result] = await old.engine.report("default", [(RUNS["pair_leased"], report)])
+    [result] = await old.engine.report(SERVER, [(RUNS["pair_leased"], report)])
     assert result.error is None
     await old.opened("pair_leased", "b")
 
@@ -336,21 +337,21 @@ async def test_signals_of_families_and_records(old: Old) -> None:
         return [True] if await old.counts("family") == {"#closed": 2} else []
 
     await old.at.until_found(counted)
-    await old.engine.signal("default", RUNS["family"], Trigger(name="finish"))
+    await old.engine.signal(SERVER, RUNS["family"], Trigger(name="finish"))
     await old.ended("family")
 
     async def told() -> list[bool]:
-        record = await old.engine.record("default", RUNS["ticket_told"])
+        record = await old.engine.record(SERVER, RUNS["ticket_told"])
         return [True] if record is not None and record.body.get("tags") == ["told"] else []
 
     await old.at.until_found(told)
     await old.at.quiet()
-    amended = await old.engine.record("default", RUNS["ticket_amended"])
+    amended = await old.engine.record(SERVER, RUNS["ticket_amended"])
     assert amended is not None
     assert amended.body["n"] == "amended"
-    assert await old.engine.record("default", RUNS["ticket_retired"]) is None
+    assert await old.engine.record(SERVER, RUNS["ticket_retired"]) is None
     await old.becomes("ticket_retired", RunStatus.TERMINATED)
-    [line] = [line for line in await old.engine.logs("default", RUNS["ticket"], 1) if line.text != "a line"]
+    [line] = [line for line in await old.engine.logs(SERVER, RUNS["ticket"], 1) if line.text != "a line"]
     assert "nothing" in line.text  # the trigger that led nowhere
 
 
@@ -360,7 +361,7 @@ async def test_signals_of_events_workers_and_starts(old: Old) -> None:
     assert (await old.opened("named", "last")).first
     assert (await old.outputs("named"))["w"] == "durable"
     await old.opened("begun", "w")
-    view = await old.engine.view("default", RUNS["begun"])
+    view = await old.engine.view(SERVER, RUNS["begun"])
     assert view is not None
     assert (view.start.output, view.start.input["correlation"]) == ({"from": "a start"}, "c-1")
     assert view.run.hops == 2
@@ -369,18 +370,18 @@ async def test_signals_of_events_workers_and_starts(old: Old) -> None:
 async def test_signals_of_operators(old: Old) -> None:
     await old.ended("pair_ended", RunStatus.TERMINATED)
     await old.becomes("pair_halted", RunStatus.PAUSED)
-    await old.engine.signal("default", RUNS["pair_halted"], Resume())
+    await old.engine.signal(SERVER, RUNS["pair_halted"], Resume())
     await old.becomes("pair_halted", RunStatus.RUNNING)
     await old.becomes("pair_paused", RunStatus.RUNNING)
     assert (await old.opened("pair_failed", "a")).attempt == 1
     await old.at.quiet()
-    items = await old.engine.claim("default", ClaimRequest(queues=["as"], count=100, worker="new"))
+    items = await old.engine.claim(SERVER, ClaimRequest(queues=["as"], count=100, worker="new"))
     assert RUNS["pair_hurried"] in {item.run.key for item in items}
     for name in ("pair_skipped", "pair_changed", "pair_upgraded"):
         await old.report(name, "a")
     await old.ended("pair_skipped")
     assert (await old.outputs("pair_skipped"))["b"] == "skipped"
-    view = await old.engine.view("default", RUNS["pair_changed"])
+    view = await old.engine.view(SERVER, RUNS["pair_changed"])
     assert view is not None
     assert view.variables["list"] == [1, 2]
     await old.opened("pair_upgraded", "c")
@@ -390,7 +391,7 @@ async def test_a_job_for_many_runs_is_done(old: Old) -> None:
     for number in range(3):
         assert await old.ended(f"many_{number}") is not None
     await old.at.quiet()
-    results = await old.engine.results(TOLD["job"])
+    results = await old.engine.results(SERVER, TOLD["job"])
     assert (results[0].run, results[0].n) == (0, 3)
     assert {row.run: row.outcome for row in results[1:]} == {RUNS[f"many_{number}"]: "signalled" for number in range(3)}
 

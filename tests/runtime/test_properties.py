@@ -23,6 +23,7 @@ from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
 from pelton.runtime.api import CorrelateCommand, EventIn, StartCommand
+from pelton.runtime.caller import SERVER
 from pelton.store.port import Store
 from pelton.testing.losing_store import losing
 
@@ -90,24 +91,26 @@ class Story:
         engine = at.engine
         try:
             if kind == "start":
-                self.runs.append((await engine.start("default", StartCommand(process=what, input=key))).key)
+                self.runs.append((await engine.start(SERVER, StartCommand(process=what, input=key))).key)
             elif kind == "post":
                 self.posts += 1
                 body = 1000 + self.posts
                 if what == "all":
                     self.copies.add(body)
-                await engine.post_keyed("default", CorrelateCommand(name="e", key=key, body=body, hold=HOUR, mode=what))
+                await engine.post_keyed(SERVER, CorrelateCommand(name="e", key=key, body=body, hold=HOUR, mode=what))
             elif kind == "event":
-                await engine.post([EventIn(source="s", type="t", id=f"{what}-{key}", body={"key": key, "id": f"{what}-{key}"})])
+                await engine.post(
+                    SERVER, [EventIn(source="s", type="t", id=f"{what}-{key}", body={"key": key, "id": f"{what}-{key}"})]
+                )
             elif kind == "send":
                 event = EventArrived(id=what, name="go", body=what)
-                await engine.signal_named("default", "named", f"n{what}", event, hold=HOUR)
+                await engine.signal_named(SERVER, "named", f"n{what}", event, hold=HOUR)
             elif kind == "begin":
-                await engine.start("default", StartCommand(process="named", key=f"n{what}", on_same_key="return"))
+                await engine.start(SERVER, StartCommand(process="named", key=f"n{what}", on_same_key="return"))
             elif self.runs:
                 run = self.runs[what % len(self.runs)]
                 signal: Any = Terminate() if kind == "end" else Report(slot="w", output=-1)
-                await engine.signal("default", run, signal)
+                await engine.signal(SERVER, run, signal)
         except PeltonError as error:
             if error.code not in EXPECTED_CODES:
                 raise
@@ -116,7 +119,7 @@ class Story:
         for place, together in enumerate(story):
             async with living(path, *PROCESSES, shapes=self.shapes, **options) as at:
                 if not place:
-                    await at.engine.define("default", "handler", "shapes", "h", 1, b'"h"')
+                    await at.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
                 await asyncio.gather(*(self.do(at, operation) for operation in together))
                 await at.quiet()
                 if place == len(story) - 1:
@@ -136,7 +139,7 @@ async def check(at: Living, story: Story) -> None:
         if run.parent:
             await check_child(at, run)
         assert len(await at.store.held_for(run.key, 1000)) == run.held
-    held = [row for row in await at.engine.held("default", 1000) if row.run == 0]
+    held = [row for row in await at.engine.held(SERVER, 1000) if row.run == 0]
     assert not waiting & {row.key for row in held}, "an event and a wait that could take it both rest"
     twice = {body for body, count in taken.items() if count > 1} - story.copies
     assert not twice, f"taken twice: {twice}"
@@ -220,7 +223,7 @@ def test_a_cold_cache_and_lost_races_give_the_rows_of_a_warm_one(story: list[tup
     async def play(place: str, **options: Any) -> list[Any]:
         mine = Story()
         async with living(Path(place), *PROCESSES, shapes=mine.shapes, **options) as at:
-            await at.engine.define("default", "handler", "shapes", "h", 1, b'"h"')
+            await at.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
             for operation in story:
                 if options:
                     at.forget()

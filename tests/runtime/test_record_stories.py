@@ -23,6 +23,7 @@ from tests.runtime.test_records import NOTE, PROCESSES, event, hit, matching, va
 from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Amend, Retire, Trigger
 from pelton.runtime.api import StartCommand
+from pelton.runtime.caller import SERVER
 from pelton.testing.losing_store import losing
 
 RULES = card(hit)
@@ -51,17 +52,17 @@ class Story:
             if kind == "start":
                 trigger = [None, Trigger(name="drop"), Trigger(name="close")][what % 3]
                 command = StartCommand(process="ticket", input={"tags": [str(what % 2)]}, trigger=trigger)
-                run = (await engine.start("default", command)).key
+                run = (await engine.start(SERVER, command)).key
                 self.runs.append(run)
                 self.changes[run] += trigger is not None
             elif kind == "family":
                 command = StartCommand(process="family", input={"child": "told", "children": what % 4})
-                self.runs.append((await engine.start("default", command)).key)
-                self.runs += [record.run for record in await engine.records("default", process="told")]
+                self.runs.append((await engine.start(SERVER, command)).key)
+                self.runs += [record.run for record in await engine.records(SERVER, process="told")]
             elif kind == "event":
                 self.events += 1
                 given_event = event(str(what % 2), self.events, "t" if what % 3 else "s")
-                (posted, again) = await engine.post([given_event, given_event])
+                (posted, again) = await engine.post(SERVER, [given_event, given_event])
                 assert again.effects == posted.effects
                 assert all(effect.outcome in {"signalled", "unchanged"} for effect in posted.effects)
                 self.changes.update(effect.run for effect in posted.effects if effect.outcome == "signalled")
@@ -75,7 +76,7 @@ class Story:
                     "close": Trigger(name="close", changes={"done": 10 * what}),
                     "retire": Retire(),
                 }
-                await engine.signal("default", run, signals[kind])
+                await engine.signal(SERVER, run, signals[kind])
                 self.changes[run] += kind != "retire"
 
 
@@ -97,14 +98,14 @@ async def check(at: Living, story: Story, path: Path) -> None:
         hits = max(record.body.get("hits", 0) for record in found)
         # A parent is told by its children, and nobody answers for that.
         assert hits == story.changes[head.key] or engine.definition_cache.cached(head.definition).name == "family"  # type: ignore[union-attr]
-        current = await engine.record("default", head.key)
+        current = await engine.record(SERVER, head.key)
         if current is not None:
             wanted |= {(head.key, *attribute) for attribute in RULES.attributes(current.body)}
             if head.parent:
                 assert RULES.counted is not None
                 counted.setdefault(head.parent, Counter())[RULES.counted(current.body)] += 1
     for head in await at.store.runs("default", limit=1000):
-        view = await engine.view("default", head.key)
+        view = await engine.view(SERVER, head.key)
         assert view is not None
         counts = {name[1:]: value for name, value in view.variables.items() if name.startswith("#")}
         assert counts == counted.get(head.key, {})
@@ -125,11 +126,11 @@ def test_what_was_acknowledged_has_happened_once(story: list[list[tuple[str, int
             async with living(path, *PROCESSES, shapes=mine.shapes, **options) as at:
                 if not place:
                     for name in ("h", "scan"):
-                        await at.engine.define("default", "handler", "shapes", name, 1, b"1")
-                instant, before = at.engine.instant(), await at.engine.records("default")
+                        await at.engine.define(SERVER, "handler", "shapes", name, 1, b"1")
+                instant, before = at.engine.instant(), await at.engine.records(SERVER)
                 await asyncio.gather(*(mine.do(at, kind, what) for kind, what in together))
                 await at.quiet()
-                assert await at.engine.records("default", at=instant) == before
+                assert await at.engine.records(SERVER, at=instant) == before
                 if place == len(story) - 1:
                     await check(at, mine, path)
 

@@ -23,6 +23,7 @@ from pelton.kernel.model.process import NewRun, Process, RunSignal
 from pelton.kernel.model.signals import Amend, Report, Retire, Signal, Trigger
 from pelton.kernel.model.state import Record, RunStatus, StartMeta
 from pelton.runtime.api import ActionContext, Command, EventEffect, EventIn, MatchCommand, StartCommand
+from pelton.runtime.caller import SERVER
 from pelton.runtime.commit.requests import SignalRequest
 from pelton.store.group import Group
 from pelton.store.port import Store
@@ -95,17 +96,17 @@ async def records(path: Path, **options: Any) -> AsyncIterator[Living]:
 
 
 async def start(at: Living, process: str = "ticket", value: Any = None, **more: Any) -> int:
-    return (await at.engine.start("default", StartCommand(process=process, input=value, **more))).key
+    return (await at.engine.start(SERVER, StartCommand(process=process, input=value, **more))).key
 
 
 async def tell(at: Living, run: int, signal: Signal) -> None:
-    await at.engine.signal("default", run, signal)
+    await at.engine.signal(SERVER, run, signal)
 
 
 async def values(at: Living, run: int) -> list[Record]:
     """All values, oldest first, each held against the next."""
-    past = await at.engine.past("default", run)
-    current = await at.engine.record("default", run)
+    past = await at.engine.past(SERVER, run)
+    current = await at.engine.record(SERVER, run)
     found = [record for record, _ in past] + ([current] if current is not None else [])
     assert [record.number for record in found] == list(range(1, len(found) + 1))
     assert all(record.since < end for record, end in past)
@@ -113,10 +114,10 @@ async def values(at: Living, run: int) -> list[Record]:
         assert after.since == end
     assert all(before.body != after.body for before, after in pairwise(found))
     for record, end in past:
-        assert await at.engine.record("default", run, record.since) == record
-        assert await at.engine.record("default", run, end - 1) == record
+        assert await at.engine.record(SERVER, run, record.since) == record
+        assert await at.engine.record(SERVER, run, end - 1) == record
     if current is not None:
-        assert (await at.engine.record("default", run, current.since)) == current
+        assert (await at.engine.record(SERVER, run, current.since)) == current
     return found
 
 
@@ -129,7 +130,7 @@ async def hits(at: Living, runs: Sequence[int]) -> list[int]:
 
 
 async def counts(at: Living, run: int) -> dict[str, int]:
-    view = await at.engine.view("default", run)
+    view = await at.engine.view(SERVER, run)
     assert view is not None
     return {name[1:]: value for name, value in view.variables.items() if name.startswith("#")}
 
@@ -167,8 +168,8 @@ async def test_a_run_that_begins_changes_and_ends_in_one_batch(tmp_path: Path) -
         assert len(gate.batches) == 2
         assert [len(await values(at, run)) for run in runs] == [3, 4, 4]
         assert await at.store.candidates("default", "ticket", [[("tag", "", True)]], 100) == runs[:2]
-        assert [record.run for record in await at.engine.linked("default", "tag", "b")] == [runs[1]]
-        assert await at.engine.record("default", runs[2]) is None
+        assert [record.run for record in await at.engine.linked(SERVER, "tag", "b")] == [runs[1]]
+        assert await at.engine.record(SERVER, runs[2]) is None
 
 
 async def test_a_cold_cache_and_a_new_life_change_nothing(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ async def test_a_cold_cache_and_a_new_life_change_nothing(tmp_path: Path) -> Non
 async def test_a_parent_that_must_be_read_first_takes_the_child_back(tmp_path: Path) -> None:
     async with records(tmp_path) as at:
         parent = await start(at, "family", {"child": "ticket", "children": 2})
-        (first, second) = [record.run for record in await at.engine.linked("default", "state", "open") if record.run != parent]
+        (first, second) = [record.run for record in await at.engine.linked(SERVER, "state", "open") if record.run != parent]
         at.forget()
         await tell(at, first, Trigger(name="note"))  # the child is in memory, its parent is not
         await tell(at, first, Trigger(name="drop"))
@@ -221,7 +222,7 @@ async def test_a_refused_start_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(PeltonError) as refused:
             await start(at, trigger=Trigger(name="close", changes={"done": 1}), key="k")
         assert refused.value.code == "guard"
-        assert await at.engine.records("default") == []
+        assert await at.engine.records(SERVER) == []
         assert await at.store.runs("default") == []
         run = await start(at, trigger=Trigger(name="close", changes={"done": 100}), key="k")
         assert [record.number for record in await values(at, run)] == [1]
@@ -235,19 +236,19 @@ async def test_of_an_event_that_begins_runs_with_triggers_only_those_begin_that_
 
     async with records(tmp_path) as at:
         await handle(at, "h", starts)
-        may, refused = await at.engine.post([event(100), event(99)])
+        may, refused = await at.engine.post(SERVER, [event(100), event(99)])
         assert [effect.outcome for effect in (*may.effects, *refused.effects)] == ["started", "failed"]
-        assert [record.body["done"] for record in await at.engine.records("default")] == [100]
+        assert [record.body["done"] for record in await at.engine.records(SERVER)] == [100]
 
 
 async def test_a_removed_run_leaves_no_record(tmp_path: Path) -> None:
     async with records(tmp_path) as at:
         run = await start(at, value={"tags": ["a"]})
         await tell(at, run, Amend(changes={"x": 1}))
-        await at.engine.remove("default", run)
-        assert await at.engine.record("default", run) is None
-        assert await at.engine.past("default", run) == []
-        assert await at.engine.linked("default", "tag", "a") == []
+        await at.engine.remove(SERVER, run)
+        assert await at.engine.record(SERVER, run) is None
+        assert await at.engine.past(SERVER, run) == []
+        assert await at.engine.linked(SERVER, "tag", "a") == []
 
 
 # ---- other runs
@@ -259,14 +260,14 @@ async def test_exactly_the_last_of_many_children_lets_the_parent_pass(tmp_path: 
     async with records(tmp_path, **({"cache_bytes": 1} if cold else {})) as at:
         parent = await start(at, "family", {"child": "told", "children": children})
         await at.quiet()
-        runs = [record.run for record in await at.engine.records("default", process="told")]
+        runs = [record.run for record in await at.engine.records(SERVER, process="told")]
         assert len(runs) == children
         assert await counts(at, parent) == {"open": children}
         for run in runs[1:2]:
             await tell(at, run, Trigger(name="drop"))
         await asyncio.gather(*(tell(at, run, Trigger(name="drop")) for run in runs[2:]))
         await at.quiet()
-        head = await at.engine.head("default", parent)
+        head = await at.engine.head(SERVER, parent)
         assert head is not None
         assert head.status == RunStatus.RUNNING, "one child is open"
         await tell(at, runs[0], Trigger(name="drop"))
@@ -278,7 +279,7 @@ async def test_a_child_and_what_it_is_counted_as_are_in_one_commit(tmp_path: Pat
     """However many there are: else the parent would think that all are closed while some were not known yet."""
     async with records(tmp_path) as at:
         parent = await start(at, "family", {"child": "told", "children": 50})
-        children = await at.engine.records("default", process="told")
+        children = await at.engine.records(SERVER, process="told")
         assert await counts(at, parent) == {"open": len(children)}
         assert len(children) == 50
 
@@ -289,7 +290,7 @@ async def test_children_that_close_before_all_have_begun_are_counted(tmp_path: P
         parent = await start(at, "family", {"child": "told", "children": 120})
         closed_runs: set[int] = set()
         while len(closed_runs) < 120:
-            page = await at.engine.records("default", process="told", live=True)
+            page = await at.engine.records(SERVER, process="told", live=True)
             fresh = [record.run for record in page if record.run not in closed_runs]
             await asyncio.gather(*(tell(at, run, Trigger(name="drop")) for run in fresh))
             closed_runs.update(fresh)
@@ -317,7 +318,7 @@ async def test_children_that_may_not_begin_are_not_waited_for(tmp_path: Path) ->
         await tell(at, run, Trigger(name="go"))
         await at.quiet()
         assert await counts(at, run) == {}
-        assert await at.engine.records("default", process="ticket") == []
+        assert await at.engine.records(SERVER, process="ticket") == []
         await tell(at, run, Trigger(name="go", changes={"by": "note"}))
         await at.quiet()
         assert await counts(at, run) == {"open": 60}
@@ -338,7 +339,7 @@ async def test_lost_races_do_not_disturb_the_counters(tmp_path: Path) -> None:
     async with records(tmp_path, wrap=lambda inner: losing(inner, 7, 0.3)) as at:
         parent = await start(at, "family", {"child": "told", "children": 60})
         await at.quiet()
-        runs = [record.run for record in await at.engine.records("default", process="told")]
+        runs = [record.run for record in await at.engine.records(SERVER, process="told")]
         assert await counts(at, parent) == {"open": 60}
         for place in range(0, 60, 6):
             await asyncio.gather(*(tell(at, run, Trigger(name="drop")) for run in runs[place : place + 6]))
@@ -365,7 +366,7 @@ def event(body: Any = None, number: Any = "", kind: str = "t") -> EventIn:
 
 async def handle(at: Living, name: str, *plans: Callable[[ActionContext], Sequence[Command]], kind: str = "t") -> None:
     at.shapes.handlers[name] = handles(kind, *plans)
-    await at.engine.define("default", "handler", "shapes", name, 1, b"1")
+    await at.engine.define(SERVER, "handler", "shapes", name, 1, b"1")
 
 
 def matching(signal: Signal, *, index: bool = True, process: str = "ticket") -> Callable[[ActionContext], Sequence[Command]]:
@@ -402,7 +403,7 @@ async def test_an_event_moves_those_that_match_and_no_others(tmp_path: Path, ind
         await tell(at, gone, Retire())
         if cold:
             at.forget()
-        (posted,) = await at.engine.post([event("a")])
+        (posted,) = await at.engine.post(SERVER, [event("a")])
         assert told_of(posted.effects) == [(runs[0], "signalled"), (runs[2], "signalled")]
         assert posted.state == "matched"
         assert await hits(at, [*runs, shut]) == [1, 0, 1, 0, 1]
@@ -417,7 +418,7 @@ async def test_what_a_job_did_before_it_was_stopped_half_way_is_done_once(tmp_pa
         at.forget()
         for run in runs[:warm]:
             await tell(at, run, Trigger(name="note", changes={"warm": True}))
-        (posted,) = await at.engine.post([event("a")])
+        (posted,) = await at.engine.post(SERVER, [event("a")])
         assert told_of(posted.effects) == [(run, "signalled") for run in runs]
         assert await hits(at, runs) == [2] * warm + [1] * (3 - warm)
 
@@ -427,18 +428,18 @@ async def test_a_refused_trigger_is_recorded_as_unchanged(tmp_path: Path, strict
     async with records(tmp_path) as at:
         await handle(at, "h", matching(Trigger(name="close", changes={"tags": ["b"]}, strict=strict)))
         runs = [await start(at, value={"tags": ["a"], "done": done}) for done in (100, 1)]
-        (posted,) = await at.engine.post([event("a")])
+        (posted,) = await at.engine.post(SERVER, [event("a")])
         assert told_of(posted.effects) == [(runs[0], "signalled"), (runs[1], "unchanged")]
         assert "close" in posted.effects[1].detail
         assert await hits(at, runs) == [1, 0]
-        assert [record.run for record in await at.engine.linked("default", "tag", "b")] == [runs[0]]
+        assert [record.run for record in await at.engine.linked(SERVER, "tag", "b")] == [runs[0]]
 
 
 async def test_an_event_that_nothing_matches(tmp_path: Path) -> None:
     async with records(tmp_path) as at:
         await handle(at, "h", matching(NOTE))
         await start(at, value={"tags": ["a"]})
-        (posted,) = await at.engine.post([event("b")])
+        (posted,) = await at.engine.post(SERVER, [event("b")])
         assert [(effect.outcome, effect.detail) for effect in posted.effects] == [("unchanged", "no open run matches")]
 
 
@@ -451,7 +452,7 @@ async def test_beyond_some_runs_a_job_tells_the_others(tmp_path: Path, cold: boo
         if cold:
             at.forget()
         before = at.engine.committer.stats["suspended"]
-        (posted,) = await at.engine.post([event("a")])
+        (posted,) = await at.engine.post(SERVER, [event("a")])
         assert at.engine.committer.stats["suspended"] - before < 5, "runs are read together, not one after another"
         assert told_of(posted.effects[:-1]) == [(run, "signalled") for run in runs[:32]]
         last = posted.effects[-1]
@@ -460,15 +461,15 @@ async def test_beyond_some_runs_a_job_tells_the_others(tmp_path: Path, cold: boo
         number = int(last.detail.rpartition(" ")[2])
         await at.quiet()
         assert await hits(at, runs) == [1] * 80
-        whole, *told = await at.engine.results(number)
+        whole, *told = await at.engine.results(SERVER, number)
         assert (whole.run, whole.n) == (0, 48)
         assert [(row.run, row.outcome) for row in told] == [(run, "signalled") for run in runs[32:]]
 
-        (posted,) = await at.engine.post([event("a", kind="close")])
+        (posted,) = await at.engine.post(SERVER, [event("a", kind="close")])
         await at.quiet()
         assert {effect.outcome for effect in posted.effects[:-1]} == {"unchanged"}
         number = int(posted.effects[-1].detail.rpartition(" ")[2])
-        assert {row.outcome for row in (await at.engine.results(number))[1:]} == {"failed"}
+        assert {row.outcome for row in (await at.engine.results(SERVER, number))[1:]} == {"failed"}
         assert await hits(at, runs) == [1] * 80
 
 
@@ -479,10 +480,12 @@ async def test_an_event_sees_what_the_event_before_it_began(tmp_path: Path, know
 
     async with records(tmp_path) as at:
         if known:
-            await at.engine.bind("default", "ticket")  # else the first event has to wait for that
+            await at.engine.bind(SERVER, "ticket")  # else the first event has to wait for that
         await handle(at, "begin", starts, kind="begin")
         await handle(at, "h", matching(NOTE))
-        posted = await at.engine.post([event("a", kind="begin"), event("a"), event("b", kind="begin"), event("b"), event("a")])
+        posted = await at.engine.post(
+            SERVER, [event("a", kind="begin"), event("a"), event("b", kind="begin"), event("b"), event("a")]
+        )
         a, b = posted[0].effects[0].run, posted[2].effects[0].run
         assert [told_of(each.effects) for each in posted] == [
             [(a, "started")],
@@ -498,7 +501,7 @@ async def test_an_event_sees_what_the_event_before_it_changed(tmp_path: Path) ->
         await handle(at, "h", matching(Trigger(name="note", changes={"tags": ["b"]}, strict=False)))
         await handle(at, "i", matching(Trigger(name="note", changes={"tags": ["c"]}, strict=False)), kind="u")
         run = await start(at, value={"tags": ["a"]})
-        posted = await at.engine.post([event("a"), event("a"), event("b", kind="u"), event("b", kind="u")])
+        posted = await at.engine.post(SERVER, [event("a"), event("a"), event("b", kind="u"), event("b", kind="u")])
         assert [told_of(each.effects)[0][1] for each in posted] == ["signalled", "unchanged", "signalled", "unchanged"]
         assert await hits(at, [run]) == [2]
 
@@ -512,7 +515,7 @@ async def test_two_actions_of_one_name_match_for_themselves(tmp_path: Path) -> N
         await handle(at, "h", matching(NOTE), other)
         await handle(at, "i", starts, starts)
         run, second = await start(at, value={"tags": ["a"]}), await start(at, "told")
-        (posted,) = await at.engine.post([event("a")])
+        (posted,) = await at.engine.post(SERVER, [event("a")])
         assert told_of(posted.effects[:2]) == [(run, "signalled"), (second, "signalled")]
         assert [effect.outcome for effect in posted.effects[2:]] == ["started", "started"]
 
@@ -524,7 +527,7 @@ async def test_a_handler_that_fails_takes_back_the_job_for_those_that_match(tmp_
     async with records(tmp_path) as at:
         await handle(at, "h", matching(NOTE), fails)
         runs = [await start(at, value={"tags": ["a"]}) for _ in range(40)]
-        (posted,) = await at.engine.post([event("a")])
+        (posted,) = await at.engine.post(SERVER, [event("a")])
         assert [effect.outcome for effect in posted.effects] == ["failed"]
         await at.quiet()
         assert await hits(at, runs) == [0] * 40
@@ -538,7 +541,7 @@ async def test_a_test_that_fails_fails_its_handler_only(tmp_path: Path) -> None:
         await handle(at, "a broken one", broken)
         await handle(at, "h", matching(NOTE))
         run = await start(at, value={"tags": ["a"]})
-        (posted,) = await at.engine.post([event("a")])
+        (posted,) = await at.engine.post(SERVER, [event("a")])
         assert [(decision.handler, decision.verdict) for decision in posted.decisions] == [
             ("a broken one", "failed"),
             ("h", "fired"),
@@ -552,7 +555,7 @@ async def test_a_repeated_event_moves_nothing_twice(tmp_path: Path) -> None:
         await handle(at, "h", matching(NOTE))
         runs = [await start(at, value={"tags": ["a"]}) for _ in range(4)]
         for number in range(6):
-            await at.engine.post([event("a", number), event("a", number)])
+            await at.engine.post(SERVER, [event("a", number), event("a", number)])
         assert await hits(at, runs) == [6] * 4
 
 
@@ -569,7 +572,7 @@ async def test_a_list_of_an_instant_stays_as_it_is(tmp_path: Path) -> None:
         async def look_on() -> None:
             while not over.is_set():
                 instant = engine.instant()
-                told.append((instant, await engine.records("default", at=instant)))
+                told.append((instant, await engine.records(SERVER, at=instant)))
                 await asyncio.sleep(0)
 
         async def write(seed: int) -> None:
@@ -590,7 +593,7 @@ async def test_a_list_of_an_instant_stays_as_it_is(tmp_path: Path) -> None:
             await watching
         assert len({instant for instant, _ in told}) > 20
         for instant, was in told:
-            assert await engine.records("default", at=instant) == was
+            assert await engine.records(SERVER, at=instant) == was
         assert [instant for instant, _ in told] == sorted(instant for instant, _ in told)
 
 
@@ -603,18 +606,18 @@ async def test_the_definitions_of_an_instant_stay_as_they_are(tmp_path: Path) ->
         async def look_on() -> None:
             while not over.is_set():
                 instant = engine.instant()
-                told.append((instant, len(await engine.definitions("default", "policy", at=instant))))
+                told.append((instant, len(await engine.definitions(SERVER, "policy", at=instant))))
                 await asyncio.sleep(0)
 
         watching = asyncio.ensure_future(look_on())
         for number in range(30):
-            await engine.define("default", "policy", "shapes", f"p{number}", 1, b"1")
+            await engine.define(SERVER, "policy", "shapes", f"p{number}", 1, b"1")
             if number % 3 == 0:
-                await engine.undefine("default", "policy", f"p{number}", 1)
+                await engine.undefine(SERVER, "policy", f"p{number}", 1)
         over.set()
         await watching
         for instant, count in told:
-            assert len(await engine.definitions("default", "policy", at=instant)) == count
+            assert len(await engine.definitions(SERVER, "policy", at=instant)) == count
 
 
 async def test_a_batch_that_ends_before_an_earlier_one_settles_nothing(tmp_path: Path) -> None:
@@ -636,10 +639,10 @@ async def test_a_batch_that_ends_before_an_earlier_one_settles_nothing(tmp_path:
         committer._flush()
         await until(lambda: len(committer._flight) == 1)
         instant = at.engine.instant()
-        before = await at.engine.records("default", at=instant)
+        before = await at.engine.records(SERVER, at=instant)
         stuck.set()
         await asyncio.gather(*begun)
-        assert await at.engine.records("default", at=instant) == before
+        assert await at.engine.records(SERVER, at=instant) == before
         assert (await values(at, runs[1]))[-1].since <= at.engine.instant()
 
 
@@ -667,7 +670,7 @@ async def test_a_priority_is_no_freed_key(tmp_path: Path) -> None:
         await at.define(lambda: Graph("worked").work("a", "b").work("b").build())
         run = await start(at, "worked", key="k", on_same_key="fail if live")
         await tell(at, run, Report(slot="a"))
-        row = await at.engine.newest("default", run, "b")
+        row = await at.engine.newest(SERVER, run, "b")
         assert row is not None
         assert row.priority == 0  # type: ignore[union-attr]
         kept = await start(at, key="k", on_same_key="return", meta=StartMeta(priority=1), trigger=Trigger(name="drop"))

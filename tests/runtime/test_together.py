@@ -21,6 +21,7 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import EventArrived, Report, Terminate
 from pelton.kernel.model.state import OpenStep, RunStatus
 from pelton.runtime.api import ClaimRequest, CorrelateCommand, StartCommand, WorkItem
+from pelton.runtime.caller import SERVER
 from pelton.runtime.engine import LocalEngine
 
 ORDERS = 8
@@ -118,7 +119,7 @@ async def slots(at: Living) -> list[str]:
     """Where the orders stand."""
     found: list[str] = []
     for run in await at.store.runs("default", process="order", live=True):
-        rows = await at.engine.steps("default", run.key)
+        rows = await at.engine.steps(SERVER, run.key)
         found += [row.slot for row in rows if isinstance(row, OpenStep)]
     return sorted(found)
 
@@ -133,8 +134,8 @@ async def stands(at: Living, *places: str) -> None:
 async def pack(at: Living, count: int) -> None:
     done = 0
     while done < count:
-        items = await at.engine.claim("default", ClaimRequest(queues=["pack"], count=min(3, count - done), wait=5000))
-        results = await at.engine.report("default", [(item.run.key, Report(n=item.step.n)) for item in items])
+        items = await at.engine.claim(SERVER, ClaimRequest(queues=["pack"], count=min(3, count - done), wait=5000))
+        results = await at.engine.report(SERVER, [(item.run.key, Report(n=item.step.n)) for item in items])
         assert [result.error for result in results] == [None] * len(items)
         done += len(items)
 
@@ -152,30 +153,30 @@ async def test_orders_come_in_and_go_out_once(tmp_path: Path) -> None:
     numbers = list(range(1, ORDERS + 1))
     async with living(tmp_path, order, rest, **options) as at:
         for name in ("h", "given up"):
-            await at.engine.define("default", "handler", "shapes", name, 1, json.encode(name))
+            await at.engine.define(SERVER, "handler", "shapes", name, 1, json.encode(name))
         early = [await pay(at, number) for number in numbers[:3]]
         assert early == [0, 0, 0]
         for number in numbers:
             for copy in ("", ".again"):
                 shelf.put("orders", f"m{number}{copy}", json.encode({"number": number}))
         await stands(at, *["pack"] * 3, *["pay"] * (ORDERS - 3))
-        assert await at.engine.held("default") == []
+        assert await at.engine.held(SERVER) == []
         await pack(at, 2)
     async with living(tmp_path, order, rest, **options) as at:
         assert [await pay(at, number) for number in numbers[3:]] == [1] * (ORDERS - 3)
         await pack(at, ORDERS - 2)
         await stands(at, *["told"] * ORDERS)
         shelf.put("orders", "m1.late", json.encode({"number": 1}))  # known still, after a restart
-        await at.engine.post_keyed("default", CorrelateCommand(name="paid", key="99", hold=1))
+        await at.engine.post_keyed(SERVER, CorrelateCommand(name="paid", key="99", hold=1))
         await at.until_found(lambda: at.store.events("default", type="held.expired"))
         runs = [run.key for run in await at.store.runs("default", process="order")]
         assert len(runs) == ORDERS
-        with at.engine.watch(runs[0]) as watch:
-            job = await at.engine.signal_many("default", runs, Report(slot="told", output="done"))
+        with at.engine.watch(SERVER, runs[0]) as watch:
+            job = await at.engine.signal_many(SERVER, runs, Report(slot="told", output="done"))
             assert await watch.changed(5.0)
         assert [await at.ended(run) for run in runs] == ["done"] * ORDERS
         await at.quiet()
-        assert len(await at.engine.results(job)) == ORDERS + 1
+        assert len(await at.engine.results(SERVER, job)) == ORDERS + 1
         await nothing_left(at)
     sent = sorted((json.decode(file.read_bytes()) for file in shelf.place("shipped").iterdir()), key=lambda each: each["order"])
     assert sent == [{"order": number, "price": 10 * number} for number in numbers]
@@ -183,14 +184,14 @@ async def test_orders_come_in_and_go_out_once(tmp_path: Path) -> None:
 
 
 async def pay(at: Living, number: int) -> int:
-    met = await at.engine.post_keyed("default", CorrelateCommand(name="paid", key=str(number), hold=HOUR))
+    met = await at.engine.post_keyed(SERVER, CorrelateCommand(name="paid", key=str(number), hold=HOUR))
     return len(met.taken)
 
 
 async def nothing_left(at: Living) -> None:
     assert await at.store.timers(2**62, 9) == []
-    assert await at.engine.held("default") == []
-    assert await at.engine.dead("default") == []
+    assert await at.engine.held(SERVER) == []
+    assert await at.engine.dead(SERVER) == []
     assert await at.store.queue_sizes() == {}
     for number in range(1, ORDERS + 1):
         assert await at.store.run_keys("default", "key", "order", str(number), True) == []
@@ -208,19 +209,19 @@ async def test_what_is_kept_for_a_run_and_what_ends_early(tmp_path: Path) -> Non
 
     async with living(tmp_path, caller, sleeper, cache_bytes=1) as at:
         start = StartCommand(process="caller", key="n", on_same_key="fail if live")
-        first = await at.engine.start("default", start)
+        first = await at.engine.start(SERVER, start)
         (child,) = await at.store.runs("default", process="sleeper")
-        await at.engine.signal("default", first.key, Terminate(reason="enough"))
+        await at.engine.signal(SERVER, first.key, Terminate(reason="enough"))
         await at.quiet()
         stored = await at.store.head(child.key)
         assert stored is not None
         assert stored.status == RunStatus.TERMINATED
         assert await at.store.timers(2**62, 9) == []
         go = EventArrived(id=1, name="go", body="went")
-        await at.engine.signal_named("default", "caller", "n", go, hold=HOUR)
-        second = await at.engine.start("default", start)
+        await at.engine.signal_named(SERVER, "caller", "n", go, hold=HOUR)
+        second = await at.engine.start(SERVER, start)
         assert second.key != first.key
-        met = await at.engine.post_keyed("default", CorrelateCommand(name="wake", key="k"))
+        met = await at.engine.post_keyed(SERVER, CorrelateCommand(name="wake", key="k"))
         assert len(met.taken) == 1
         assert await at.ended(second.key) == "went"
         assert await at.store.held_for(second.key, 9) == []

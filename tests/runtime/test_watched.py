@@ -10,6 +10,7 @@ from tests.runtime.wire import Line, Wire
 
 from pelton.connectors.port import Bookmark, Incoming, SourceEvent
 from pelton.connectors.registry import Connectors
+from pelton.runtime.caller import SERVER
 from pelton.runtime.engine import BOOKMARK_PAGE, LocalEngine
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow
@@ -72,7 +73,7 @@ async def test_an_event_and_what_is_remembered_with_it_are_recorded_together_and
     wire = RememberingWire()
     async with engine(tmp_path, wire, WATCHED) as at:
         await bring(wire, message("1", "a", b"1"), message("2", "b", b"2"), message("3", "b", b"", "Went"))
-        (went, _, came) = await at.events("default")
+        (went, _, came) = await at.events(SERVER)
         assert (came.type, came.source, came.event_id, came.subject, came.time, came.body) == (
             "Came", WATCHED, "1", "a", 5, {"a": 1},
         )  # fmt: skip
@@ -100,7 +101,7 @@ async def test_a_repeat_is_one_event_and_is_remembered_all_the_same(tmp_path: Pa
         await bring(wire, message("1", "a", b"1"))
         await at.store.commit([Group(10**9, bookmarks=[BookmarkRow("default", WATCHED, "a", b"")])])
         await bring(wire, message("1", "a", b"1"))
-        assert len(await at.events("default")) == 1
+        assert len(await at.events(SERVER)) == 1
         assert await at.store.bookmarks("default", WATCHED, "", 9) == [BookmarkRow("default", WATCHED, "a", b"1")]
 
 
@@ -110,6 +111,6 @@ async def test_others_cannot_name_their_events_or_have_anything_remembered(tmp_p
         at._listeners["wire:in"] = ["default"]
         at.sources.refresh(at._listeners)
         await bring(wire, forged("1"))
-        (event,) = await at.events("default")
+        (event,) = await at.events(SERVER)
         assert (event.type, event.subject) == ("wire:in", "")
         assert await at.store.bookmarks("default", "wire:in", "", 9) == []

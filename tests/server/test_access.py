@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pelton.runtime.caller import Caller
 from pelton.server.access import Access, Denied
 from pelton.server.config import Config
-from pelton.transport.caller import ANONYMOUS
 
 KEY = "correct-horse-battery"
 
@@ -69,14 +69,14 @@ def test_a_token_says_who_calls() -> None:
     access = Access(Config(api_keys=(KEY,), users=("ann=token-of-ann-000001", "bob=token=of=bob=0002", "ann=second-of-ann-0003")))
     assert access.mode == "keys"
     assert access.users == {"ann", "bob"}
-    assert access.admit(scope(authorization="Bearer token-of-ann-000001")) == "ann"
-    assert access.admit(scope(authorization="Bearer second-of-ann-0003")) == "ann"
-    assert access.admit(scope(x_authorization="token=of=bob=0002")) == "bob"
-    assert access.admit(scope(authorization=f"Bearer {KEY}")) == ANONYMOUS
+    assert access.admit(scope(authorization="Bearer token-of-ann-000001")) == Caller(user="ann")
+    assert access.admit(scope(authorization="Bearer second-of-ann-0003")) == Caller(user="ann")
+    assert access.admit(scope(x_authorization="token=of=bob=0002")) == Caller(user="bob")
+    assert access.admit(scope(authorization=f"Bearer {KEY}")) == Caller()
     for headers in ({}, {"authorization": "Bearer ann"}, {"authorization": "Bearer ann=token-of-ann-000001"}):
         assert isinstance(access.admit(scope(**headers)), Denied)
 
 
 def test_without_access_control_any_token_passes_and_names_nobody() -> None:
-    assert Access(Config()).admit(scope(host="127.0.0.1", authorization="Bearer whatever")) == ANONYMOUS
-    assert Access(Config(host="0.0.0.0", allow_anonymous=True)).admit(scope()) == ANONYMOUS
+    assert Access(Config()).admit(scope(host="127.0.0.1", authorization="Bearer whatever")) == Caller()
+    assert Access(Config(host="0.0.0.0", allow_anonymous=True)).admit(scope()) == Caller()

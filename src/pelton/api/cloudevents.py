@@ -35,7 +35,7 @@ _JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json", re.IG
 _KNOWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "data", "data_base64"})
 
 
-def from_request(ns: str, headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn], bool]:
+def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn], bool]:
     """The events of a request, and whether it was a batch. `headers`: the content type, and those that begin with `ce-`. Raises
     Problem, and WebError for what is not JSON."""
     kind = media_type(headers.get("content-type", ""))
@@ -47,13 +47,13 @@ def from_request(ns: str, headers: Mapping[str, str], body: bytes) -> tuple[list
             raise Problem(
                 413, "too large", f"a batch may hold {MAX_BATCH} events", value=len(found), remedy="send several smaller batches"
             )
-        return [_structured(ns, each, f"[{place}].") for place, each in enumerate(found)], True
+        return [_structured(each, f"[{place}].") for place, each in enumerate(found)], True
     if kind == STRUCTURED:
-        return [_structured(ns, parse(body), "")], False
+        return [_structured(parse(body), "")], False
     if any(name.startswith("ce-") for name in headers):
-        return [_binary(ns, headers, kind, body)], False
+        return [_binary(headers, kind, body)], False
     if kind in {"application/json", ""}:
-        return [_structured(ns, parse(body), "", strict=False)], False
+        return [_structured(parse(body), "", strict=False)], False
     raise Problem(
         415,
         "content type",
@@ -64,7 +64,7 @@ def from_request(ns: str, headers: Mapping[str, str], body: bytes) -> tuple[list
     )
 
 
-def _structured(ns: str, found: Any, where: str, strict: bool = True) -> EventIn:
+def _structured(found: Any, where: str, strict: bool = True) -> EventIn:
     """`strict`: the sender said that it is CloudEvents, so specversion and id must be there."""
     if not isinstance(found, dict):
         raise bad(where.rstrip("."), "an event must be a JSON object", "send an object with type and source", found)
@@ -80,7 +80,6 @@ def _structured(ns: str, found: Any, where: str, strict: bool = True) -> EventIn
     if found.get("data_base64") is not None:
         body = _base64(found["data_base64"], f"{where}data_base64")
     event = EventIn(
-        ns=ns,
         id=_text(found, "id", where, needed=strict),
         source=_text(found, "source", where),
         type=_text(found, "type", where),
@@ -94,7 +93,7 @@ def _structured(ns: str, found: Any, where: str, strict: bool = True) -> EventIn
     return _ours(event, where)
 
 
-def _binary(ns: str, headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
+def _binary(headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
     found: dict[str, Any] = {}
     for name, value in headers.items():
         if name.startswith("ce-"):
@@ -121,7 +120,6 @@ def _binary(ns: str, headers: Mapping[str, str], kind: str, body: bytes) -> Even
         except ValueError:
             data, encoded = base64.b64encode(body).decode(), True
     event = EventIn(
-        ns=ns,
         id=_text(found, "id", "ce-"),
         source=_text(found, "source", "ce-"),
         type=_text(found, "type", "ce-"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import DecodeError, json
 
-from pelton.api.calls import NS, Parameter, Route, answer
+from pelton.api.calls import Parameter, Route, answer
 from pelton.api.problems import Problem
 from pelton.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.runtime.api import Engine
@@ -32,7 +32,7 @@ class DeadLetters:
 
     async def list(self, request: Request) -> Response:
         limit = LIMIT.number(request)
-        rows = await self._engine.dead(NS, limit, AFTER.number(request))
+        rows = await self._engine.dead(request.caller, limit, AFTER.number(request))
         return answer(DeadLetterPage([_view(row) for row in rows], rows[-1].number if len(rows) == limit else 0))
 
     async def redeliver(self, request: Request) -> Response:
@@ -46,7 +46,7 @@ class DeadLetters:
                 value=written,
                 remedy="/v1/dead-letters lists them",
             )
-        await self._engine.redeliver(NS, int(written))
+        await self._engine.redeliver(request.caller, int(written))
         return answer(Redelivered(int(written), True))
 
 

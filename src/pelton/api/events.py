@@ -8,13 +8,14 @@ from uuid import uuid4
 
 from msgspec import convert, json, to_builtins
 
-from pelton.api.calls import NS, Parameter, Route, Stream, answer
+from pelton.api.calls import Parameter, Route, Stream, answer
 from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
 from pelton.api.notices import Notices
 from pelton.api.problems import Problem, bad
 from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
 from pelton.runtime.api import Engine, EventEffect, EventIn, HandlerDecision, Ingested
+from pelton.runtime.caller import Caller
 from pelton.runtime.rows import EventRow
 from pelton.transport.http.asgi import Request, Response
 
@@ -62,12 +63,12 @@ class Events:
             for name, value in request.scope["headers"]
             if name == b"content-type" or name[:3] == b"ce-"
         }
-        events, batch = from_request(NS, headers, await request.body())
+        events, batch = from_request(headers, await request.body())
         if not events:
             return answer(AcceptedBatch([]))
         for event in events:
             event.id = event.id or uuid4().hex  # so that the answer can say it
-        posted = await self._engine.post(events)
+        posted = await self._engine.post(request.caller, events)
         results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
         if batch:
             return answer(AcceptedBatch(results))
@@ -128,13 +129,13 @@ class Events:
             effects=self._effects(row.effects),
         )
 
-    async def _page(self, type_: str, state: str, after: int, before: int, limit: int) -> list[EventRow]:
+    async def _page(self, caller: Caller, type_: str, state: str, after: int, before: int, limit: int) -> list[EventRow]:
         """`state` is looked at after reading: at most ten pages are read for one answer."""
         found: list[EventRow] = []
         forward = after >= 0
         for _ in range(10):
             rows = await self._engine.events(
-                NS, type=type_, after=max(after, 1) if forward else 0, before=0 if forward else before, limit=limit
+                caller, type=type_, after=max(after, 1) if forward else 0, before=0 if forward else before, limit=limit
             )
             found += [row for row in rows if not state or row.state == state]
             if not state or len(rows) < limit or len(found) >= limit:
@@ -159,24 +160,24 @@ class Events:
                 raise Problem(
                     503, "busy", "too many callers follow the events", remedy="try again later", headers=(("retry-after", "5"),)
                 )
-            return Stream(self._follow(type_, state, after, limit), STREAM.encode())
+            return Stream(self._follow(request.caller, type_, state, after, limit), STREAM.encode())
         seen = self._notices.seen
-        rows = await self._page(type_, state, after, before, limit)
+        rows = await self._page(request.caller, type_, state, after, before, limit)
         if not rows and after >= 0 and wait:
             await request.unless_gone(self._notices.moved(seen, wait / 1000))
-            rows = await self._page(type_, state, after, before, limit)
+            rows = await self._page(request.caller, type_, state, after, before, limit)
         last = max((row.key for row in rows), default=max(after, 0))
         return answer(EventPage([self.view(row) for row in rows], self._codec.event_id(last) if last else "0"))
 
-    async def _follow(self, type_: str, state: str, after: int, limit: int) -> AsyncIterator[bytes]:
+    async def _follow(self, caller: Caller, type_: str, state: str, after: int, limit: int) -> AsyncIterator[bytes]:
         """Server-sent events: what is there behind `after` (nothing old without it), then each as it is committed."""
         if after < 0:
-            newest = await self._page(type_, "", -1, 0, 1)
+            newest = await self._page(caller, type_, "", -1, 0, 1)
             after = newest[0].key if newest else 0
         yield b": following\n\n"
         while not self._notices.stopped:
             seen = self._notices.seen
-            rows = await self._page(type_, state, after, 0, limit)
+            rows = await self._page(caller, type_, state, after, 0, limit)
             for row in rows:
                 after = row.key
                 view = self.view(row)
@@ -189,9 +190,9 @@ class Events:
         named, source = request.path["key"], request.query.text("source")
         row = None
         if source:
-            row = await self._engine.event_by_id(NS, source, named)
+            row = await self._engine.event_by_id(request.caller, source, named)
         elif (key := self._codec.parse_event_id(named)) is not None:
-            row = await self._engine.event(NS, key)
+            row = await self._engine.event(request.caller, key)
         if row is None:
             raise Problem(
                 404,
@@ -210,17 +211,17 @@ class Events:
         row = await self._row(request)
         handler = request.query.text("handler")
         if handler:
-            return answer(decision_view(await self._engine.explain(NS, row.key, handler)))
+            return answer(decision_view(await self._engine.explain(request.caller, row.key, handler)))
         view = self.view(row)
         known = {decision.handler for decision in view.decisions}
-        for definition in (await self._engine.definitions(NS, "handler"))[:1_000]:
+        for definition in (await self._engine.definitions(request.caller, "handler"))[:1_000]:
             if definition.name not in known:
-                view.decisions.append(decision_view(await self._engine.explain(NS, row.key, definition.name)))
+                view.decisions.append(decision_view(await self._engine.explain(request.caller, row.key, definition.name)))
         return answer(view)
 
     async def held(self, request: Request) -> Response:
         codec = self._codec
-        rows = await self._engine.held(NS, LIMIT.number(request))
+        rows = await self._engine.held(request.caller, LIMIT.number(request))
         return answer(
             HeldPage(
                 [

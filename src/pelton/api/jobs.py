@@ -29,7 +29,7 @@ class Jobs:
     async def results(self, request: Request) -> Response:
         written = request.path["number"]
         number = _whole(written)
-        found = await self._engine.results(number, FIRST, 1) if number else []
+        found = await self._engine.results(request.caller, number, FIRST, 1) if number else []
         if not found or found[0].run:
             raise Problem(
                 404,
@@ -40,7 +40,7 @@ class Jobs:
                 remedy="effects of events name the jobs that they caused",
             )
         limit = LIMIT.number(request)
-        rows = await self._engine.results(number, self._place(request.query.text("after")), limit)
+        rows = await self._engine.results(request.caller, number, self._place(request.query.text("after")), limit)
         return answer(
             JobResultPage(
                 job=written,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from pelton.api.calls import NS, Parameter, Route, answer
+from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
 from pelton.api.problems import bad
 from pelton.kernel.machine.lifecycle import meta_from
@@ -45,7 +45,7 @@ class Runs:
         process = request.query.text("process")
         if len(process) > 512:
             raise bad("process", "a name has at most 512 characters", "shorten it", process)
-        runs = await self._engine.runs(NS, process=process, live=live, before=before, limit=limit)
+        runs = await self._engine.runs(request.caller, process=process, live=live, before=before, limit=limit)
         heads = [await self._head(run) for run in runs]
         return answer(RunPage(heads, heads[-1].id if len(runs) == limit else ""))
 
@@ -80,7 +80,7 @@ class Runs:
 
     async def get(self, request: Request) -> Response:
         text = request.path["id"]
-        view = await self._engine.view(NS, run_key(self._engine, text))
+        view = await self._engine.view(request.caller, run_key(self._engine, text))
         if view is None:
             raise no_run(text)
         meta = meta_from(view.start.input)
@@ -101,9 +101,9 @@ class Runs:
         text = request.path["id"]
         key = run_key(self._engine, text)
         limit = LIMIT.number(request)
-        if await self._engine.head(NS, key) is None:
+        if await self._engine.head(request.caller, key) is None:
             raise no_run(text)
-        rows = await self._engine.steps(NS, key, AFTER.number(request), limit)
+        rows = await self._engine.steps(request.caller, key, AFTER.number(request), limit)
         views = [self.step(row) for row in rows if row.n > 0 and row.slot != END]
         return answer(StepPage(views, rows[-1].n if len(rows) == limit else -1))
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pelton.api.calls import NS, Route, answer, decoded, is_msgpack
+from pelton.api.calls import Route, answer, decoded, is_msgpack
 from pelton.api.problems import bad
 from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, StepStatus
 from pelton.models import ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
 from pelton.runtime.api import ClaimRequest, Engine, ReportResult, WorkItem
+from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Request, Response
 
 _STATUS: dict[str, int | None] = {
@@ -47,7 +48,7 @@ class Work:
             if found is None:
                 continue
             if report.status is None and not report.again_after and report.output is None:
-                results[place] = await self._alive(*found)
+                results[place] = await self._alive(request.caller, *found)
             else:
                 known.append((found[0], replace(report, n=found[1])))
                 places.append(place)
@@ -56,7 +57,7 @@ class Work:
         )
         items: list[WorkItem] = []
         if known or claim:
-            working = self._engine.exchange(NS, known, claim or None)
+            working = self._engine.exchange(request.caller, known, claim or None)
             waits = claim is not None and claim.wait > 0
             done, items = await (request.unless_gone(working) if waits else working)
             for place, result in zip(places, done, strict=True):
@@ -66,10 +67,10 @@ class Work:
             response.undelivered = lambda: self._engine.release(items)
         return response
 
-    async def _alive(self, run: int, n: int) -> ReportOut:
+    async def _alive(self, caller: Caller, run: int, n: int) -> ReportOut:
         """A sign of life only: the lease counts from now."""
         try:
-            await self._engine.extend(NS, run, n)
+            await self._engine.extend(caller, run, n)
         except PeltonError as error:
             return ReportOut(False, error.code, error.message)
         return ReportOut(True)

@@ -18,6 +18,7 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step
+from pelton.runtime.caller import Caller
 from pelton.runtime.ids import IdCodec
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, TimerRow
 
@@ -266,7 +267,7 @@ class Engine(Protocol):
     def add_operation(self, name: str, operation: Operation) -> None: ...
     async def define(
         self,
-        ns: str,
+        caller: Caller,
         kind: str,
         language: str,
         name: str,
@@ -282,15 +283,17 @@ class Engine(Protocol):
         `seen`: the row that `body` was made from; when another one is live by now, or none, it raises "conflict"."""
         ...
 
-    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> int:
+    async def undefine(self, caller: Caller, kind: str, name: str, version: int, *, actor: str = "") -> int:
         """The moment, in microseconds, from which it is gone. Raises "not found"."""
         ...
 
-    async def definition(self, ns: str, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
+    async def definition(self, caller: Caller, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
         """version 0 = the highest."""
         ...
 
-    async def definitions(self, ns: str, kind: str, at: int = 0, *, after: str = "", limit: int = 0) -> list[DefinitionRow]:
+    async def definitions(
+        self, caller: Caller, kind: str, at: int = 0, *, after: str = "", limit: int = 0
+    ) -> list[DefinitionRow]:
         """By name. `after`: only names behind this one. limit 0 = all."""
         ...
 
@@ -298,7 +301,7 @@ class Engine(Protocol):
         """By its number, such as that of the bound definition that a run follows."""
         ...
 
-    async def bind(self, ns: str, name: str, version: int = 0) -> Process:
+    async def bind(self, caller: Caller, name: str, version: int = 0) -> Process:
         """The process that a run started now would follow. Raises "unknown process"."""
         ...
 
@@ -306,42 +309,42 @@ class Engine(Protocol):
         """A compiled version, by its bound row. Raises "unknown process"."""
         ...
 
-    async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process: ...
+    async def bind_inline(self, caller: Caller, language: str, name: str, version: int, body: bytes) -> Process: ...
 
     # runs
-    async def start(self, ns: str, command: StartCommand) -> Run: ...
-    async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
+    async def start(self, caller: Caller, command: StartCommand) -> Run: ...
+    async def signal(self, caller: Caller, run: int, signal: Signal) -> Applied:
         """Raises PeltonError with the code of the refusal, "unknown run" included."""
         ...
 
     async def signal_named(
-        self, ns: str, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = "key", hops: int = 0
+        self, caller: Caller, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = "key", hops: int = 0
     ) -> Applied:
         """A signal to the live run of `process` with that unique key. When there is none, it is held for a run that will be
         started with the key, for `hold` milliseconds (0: "unknown run"). Only an event, or a report with a hold of its own, can
         be held."""
         ...
 
-    async def signal_many(self, ns: str, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
+    async def signal_many(self, caller: Caller, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
         """A signal to many runs, each in a transition of its own, by a durable job: its number. See `results`."""
         ...
 
-    async def results(self, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
+    async def results(self, caller: Caller, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
         """What became of a job's signals so far, by (run, n); kept for a week. The row with run 0 says, as `n`, how many runs
         there are in all."""
         ...
 
-    async def post_keyed(self, ns: str, command: CorrelateCommand) -> Correlated:
+    async def post_keyed(self, caller: Caller, command: CorrelateCommand) -> Correlated:
         """Raises PeltonError "busy" when too much is held already, naming the bound."""
         ...
 
-    async def head(self, ns: str, run: int) -> Run | None:
+    async def head(self, caller: Caller, run: int) -> Run | None:
         """As of the last commit; None when the namespace has no such run."""
         ...
 
     async def runs(
         self,
-        ns: str,
+        caller: Caller,
         *,
         process: str = "",
         live: bool | None = None,
@@ -354,13 +357,13 @@ class Engine(Protocol):
         only expected are left out."""
         ...
 
-    async def runs_named(self, ns: str, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
+    async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
         """Keys of the runs with that name (an idempotency key, a correlation id), newest first, at most 1000. process "" = any.
         `live`: only those that hold the name now."""
         ...
 
-    async def view(self, ns: str, run: int) -> RunView | None: ...
-    async def steps(self, ns: str, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
+    async def view(self, caller: Caller, run: int) -> RunView | None: ...
+    async def steps(self, caller: Caller, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
         """By number, ascending; step 0 and the last, internal one (slot END) included; open and ended together."""
         ...
 
@@ -368,13 +371,13 @@ class Engine(Protocol):
         """Steps that have not ended, by number, internal ones included."""
         ...
 
-    async def step(self, ns: str, run: int, n: int) -> OpenStep | Step | None: ...
-    async def newest(self, ns: str, run: int, slot: str, it: int = 0) -> OpenStep | Step | None: ...
-    async def derived(self, ns: str, run: int, step: OpenStep | Step) -> JSON:
+    async def step(self, caller: Caller, run: int, n: int) -> OpenStep | Step | None: ...
+    async def newest(self, caller: Caller, run: int, slot: str, it: int = 0) -> OpenStep | Step | None: ...
+    async def derived(self, caller: Caller, run: int, step: OpenStep | Step) -> JSON:
         """The output of a join or scope, assembled."""
         ...
 
-    async def remove(self, ns: str, run: int) -> None: ...
+    async def remove(self, caller: Caller, run: int) -> None: ...
 
     # records
     def instant(self) -> int:
@@ -385,48 +388,47 @@ class Engine(Protocol):
         """Such an instant, not before anything that somebody may have read by now; it may wait for a commit."""
         ...
 
-    async def record(self, ns: str, run: int, at: int = 0) -> Record | None:
+    async def record(self, caller: Caller, run: int, at: int = 0) -> Record | None:
         """At that microsecond; 0 = now."""
         ...
 
-    async def past(self, ns: str, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+    async def past(self, caller: Caller, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
         """Superseded values, oldest first, and until when each held."""
         ...
 
     async def records(
-        self, ns: str, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
+        self, caller: Caller, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
     ) -> list[Record]:
         """By run key, those above `after`."""
         ...
 
     async def candidates(
-        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+        self, caller: Caller, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
     ) -> list[int] | None:
         """Runs by the best of these tests; None when none of them narrows it down to `most`."""
         ...
 
-    async def records_of(self, runs: Sequence[int]) -> list[Record]: ...
-    async def linked(self, ns: str, name: str, text: str) -> list[Record]:
+    async def linked(self, caller: Caller, name: str, text: str) -> list[Record]:
         """Records of the runs that have an attribute, oldest first, at most 2,000."""
         ...
 
-    def watch(self, run: int) -> Watch:
+    def watch(self, caller: Caller, run: int) -> Watch:
         """By any run of a tree."""
         ...
 
     # work
-    async def claim(self, ns: str, request: ClaimRequest) -> list[WorkItem]: ...
-    async def report(self, ns: str, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
+    async def claim(self, caller: Caller, request: ClaimRequest) -> list[WorkItem]: ...
+    async def report(self, caller: Caller, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
         """Many reports, one commit if they come together."""
         ...
 
     async def exchange(
-        self, ns: str, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
+        self, caller: Caller, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
     ) -> tuple[list[ReportResult], list[WorkItem]]:
         """Reports and the request for more in one commit."""
         ...
 
-    async def handed_out(self, ns: str, run: int, n: int) -> WorkItem | None:
+    async def handed_out(self, caller: Caller, run: int, n: int) -> WorkItem | None:
         """Work that somebody has, as he was given it; None when nobody has it, or it is over."""
         ...
 
@@ -434,42 +436,47 @@ class Engine(Protocol):
         """Items that did not reach whoever asked for them: they are free again after the next commit."""
         ...
 
-    async def extend(self, ns: str, run: int, n: int) -> None:
+    async def extend(self, caller: Caller, run: int, n: int) -> None:
         """Sign of life for a lease; touches no revision."""
         ...
 
-    async def log(self, ns: str, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None: ...
-    async def logs(self, ns: str, run: int, n: int) -> list[LogRow]: ...
-    def polled(self) -> list[tuple[str, str, int]]:
+    async def log(self, caller: Caller, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None: ...
+    async def logs(self, caller: Caller, run: int, n: int) -> list[LogRow]: ...
+    def polled(self, caller: Caller) -> list[tuple[str, str, int]]:
         """(queue, worker, time of its last poll), bounded."""
         ...
 
-    async def queue_sizes(self, ns: str, *, handed_out: bool = True) -> dict[str, int]:
+    async def queue_sizes(self, caller: Caller, *, handed_out: bool = True) -> dict[str, int]:
         """Work items not ended by queue, without the server's own; those that workers have at the moment only with
         `handed_out`."""
         ...
 
     # events
-    async def post(self, events: Sequence[EventIn]) -> list[Ingested]: ...
-    async def event(self, ns: str, key: int) -> EventRow | None: ...
-    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None: ...
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
+    async def post(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
+        """Records events in the caller's namespace, and answers after the commit, in their order."""
+        ...
+
+    async def event(self, caller: Caller, key: int) -> EventRow | None: ...
+    async def event_by_id(self, caller: Caller, source: str, event_id: str) -> EventRow | None: ...
+    async def events(
+        self, caller: Caller, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100
+    ) -> list[EventRow]:
         """Newest first; with `after`, oldest first from there."""
         ...
 
-    async def explain(self, ns: str, key: int, handler: str) -> HandlerDecision:
+    async def explain(self, caller: Caller, key: int, handler: str) -> HandlerDecision:
         """What that handler makes (made) of a stored event, whether or not the index selected it. Raises "not found"."""
         ...
 
-    async def held(self, ns: str, limit: int = 100) -> list[HeldRow]: ...
+    async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]: ...
 
     # outside
     def check_sink(self, address: str) -> str | None:
         """Why nothing can be sent to this address, or None."""
         ...
 
-    async def dead(self, ns: str, limit: int = 100, after: int = 0) -> list[DeadLetter]: ...
-    async def redeliver(self, ns: str, number: int) -> None: ...
+    async def dead(self, caller: Caller, limit: int = 100, after: int = 0) -> list[DeadLetter]: ...
+    async def redeliver(self, caller: Caller, number: int) -> None: ...
     async def health(self) -> Mapping[str, Any]: ...
 
 

@@ -36,6 +36,7 @@ from pelton.runtime.api import (
     Watch,
     WorkItem,
 )
+from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.commit.requests import SignalRequest, StartRequest
 from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, DurableFact, encode_signal
@@ -200,7 +201,7 @@ class LocalEngine:
 
     async def define(
         self,
-        ns: str,
+        caller: Caller,
         kind: str,
         language: str,
         name: str,
@@ -212,15 +213,15 @@ class LocalEngine:
         seen: int = 0,
     ) -> DefinitionRow:
         row = await self.definition_cache.define(
-            ns, kind, language, name, version, body, actor=actor, must_be_new=must_be_new, seen=seen
+            caller.namespace, kind, language, name, version, body, actor=actor, must_be_new=must_be_new, seen=seen
         )
-        self._changed(ns, kind)
+        self._changed(caller.namespace, kind)
         return row
 
-    async def undefine(self, ns: str, kind: str, name: str, version: int, *, actor: str = "") -> int:
-        at = await self.definition_cache.undefine(ns, kind, name, version)
-        log.info("a definition was removed", ns=ns, kind=kind, name=name, version=version, actor=actor)
-        self._changed(ns, kind)
+    async def undefine(self, caller: Caller, kind: str, name: str, version: int, *, actor: str = "") -> int:
+        at = await self.definition_cache.undefine(caller.namespace, kind, name, version)
+        log.info("a definition was removed", ns=caller.namespace, kind=kind, name=name, version=version, actor=actor)
+        self._changed(caller.namespace, kind)
         return at
 
     def _changed(self, ns: str, kind: str) -> None:
@@ -228,40 +229,42 @@ class LocalEngine:
             self._namespaces.add(ns)
             self._listen()
 
-    async def definition(self, ns: str, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
-        return await self.definition_cache.find(ns, kind, name, version, at)
+    async def definition(self, caller: Caller, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
+        return await self.definition_cache.find(caller.namespace, kind, name, version, at)
 
-    async def definitions(self, ns: str, kind: str, at: int = 0, *, after: str = "", limit: int = 0) -> list[DefinitionRow]:
-        return await self.store.definitions(ns, kind, at=at, after=after, limit=limit)
+    async def definitions(
+        self, caller: Caller, kind: str, at: int = 0, *, after: str = "", limit: int = 0
+    ) -> list[DefinitionRow]:
+        return await self.store.definitions(caller.namespace, kind, at=at, after=after, limit=limit)
 
     async def definition_row(self, definition: int) -> DefinitionRow | None:
         return await self.store.definition(definition)
 
-    async def bind(self, ns: str, name: str, version: int = 0) -> Process:
-        return await self.definition_cache.bind(ns, name, version)
+    async def bind(self, caller: Caller, name: str, version: int = 0) -> Process:
+        return await self.definition_cache.bind(caller.namespace, name, version)
 
     async def process(self, definition: int) -> Process:
         return await self.definition_cache.process(definition)
 
-    async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
-        return await self.definition_cache.bind_inline(ns, language, name, version, body)
+    async def bind_inline(self, caller: Caller, language: str, name: str, version: int, body: bytes) -> Process:
+        return await self.definition_cache.bind_inline(caller.namespace, language, name, version, body)
 
     # ---- runs
 
-    async def start(self, ns: str, command: StartCommand) -> Run:
+    async def start(self, caller: Caller, command: StartCommand) -> Run:
         if command.definition:
             process = await self.definition_cache.process(command.definition)
         else:
-            process = await self.definition_cache.bind(ns, command.process, command.version)
+            process = await self.definition_cache.bind(caller.namespace, command.process, command.version)
         for _ in range(KEY_TRIES):
             stub = 0
             if command.key:
-                known = await self._of_key(ns, process, command)
+                known = await self._of_key(caller.namespace, process, command)
                 if known is not None and known.status != RunStatus.EXPECTED:
                     return known
                 stub = known.key if known is not None else 0
             try:
-                return await self._begin(ns, process, command, stub)
+                return await self._begin(caller.namespace, process, command, stub)
             except PeltonError as error:
                 if error.code is not Code.EXISTS or not command.key:
                     raise
@@ -310,7 +313,7 @@ class LocalEngine:
         raise PeltonError(Code.CONFLICT, detail, "key")
 
     async def signal_named(
-        self, ns: str, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = KEY_KIND, hops: int = 0
+        self, caller: Caller, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = KEY_KIND, hops: int = 0
     ) -> Applied:
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
 
@@ -323,7 +326,7 @@ class LocalEngine:
                 future.set_result(Applied(job.head, job.notes))
 
         expires = self.now() + min(hold, LONGEST_HOLD) if hold > 0 else 0
-        job = NamedSignalRequest(ns, kind, process, text, signal, key=self.keys(), expires=expires, done=done)
+        job = NamedSignalRequest(caller.namespace, kind, process, text, signal, key=self.keys(), expires=expires, done=done)
         job.hops = hops
         self.committer.enqueue(job)
         return await future
@@ -354,7 +357,7 @@ class LocalEngine:
         group.inbox.append(fact)
         return lambda: self.committer.inbox.take_up(fact)
 
-    async def signal_many(self, ns: str, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
+    async def signal_many(self, caller: Caller, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
         if len(runs) > MOST_RUNS:
             raise PeltonError(Code.TOO_LARGE, f"a job is for at most {MOST_RUNS} runs, not {len(runs)}", "runs")
         keys = list(dict.fromkeys(runs))
@@ -362,9 +365,9 @@ class LocalEngine:
         whole_signal: Any = replace(signal, strict=True)  # so that a refusal is told
         rows: list[InboxRow] = []
         for start in range(0, len(keys), CHUNK):
-            job = FanOut(ns, whole_signal, keys[start : start + CHUNK], results=number, hops=hops + 1)
+            job = FanOut(caller.namespace, whole_signal, keys[start : start + CHUNK], results=number, hops=hops + 1)
             rows.append(durable_job(self.keys(), job, self.now()))
-        whole = ResultRow(number, 0, len(keys), self.now(), "job")
+        whole = ResultRow(number, 0, len(keys), self.now(), "job", caller.namespace)
 
         def fill(group: Group) -> None:
             group.inbox.extend(rows)
@@ -375,10 +378,19 @@ class LocalEngine:
             self.committer.inbox.take_up(row)
         return number
 
-    async def results(self, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
+    async def results(self, caller: Caller, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
+        first = await self.store.results(job, (-1, 0), 1)
+        if not first or not await self._is_job_of(caller, first[0]):
+            return []
         return await self.store.results(job, after, min(limit, 1000))
 
-    async def post_keyed(self, ns: str, command: CorrelateCommand) -> Correlated:
+    async def _is_job_of(self, caller: Caller, row: ResultRow) -> bool:
+        """Whether a result belongs to a job of the caller's namespace: the job's own row says it, else the run does."""
+        if row.run == 0:
+            return (row.detail or NAMESPACE) == caller.namespace
+        return await self.head(caller, row.run) is not None
+
+    async def post_keyed(self, caller: Caller, command: CorrelateCommand) -> Correlated:
         future: asyncio.Future[Correlated] = asyncio.get_running_loop().create_future()
 
         def done(job: CorrelationRequest) -> None:
@@ -389,19 +401,19 @@ class LocalEngine:
             elif job.met is not None:
                 future.set_result(job.met)
 
-        self.committer.enqueue(CorrelationRequest(ns, command, self.keys(), done))
+        self.committer.enqueue(CorrelationRequest(caller.namespace, command, self.keys(), done))
         return await future
 
-    async def signal(self, ns: str, run: int, signal: Signal) -> Applied:
-        return await self.committer.submit(run, signal, ns=ns)
+    async def signal(self, caller: Caller, run: int, signal: Signal) -> Applied:
+        return await self.committer.submit(run, signal, ns=caller.namespace)
 
-    async def head(self, ns: str, run: int) -> Run | None:
+    async def head(self, caller: Caller, run: int) -> Run | None:
         head = await self.store.head(run)
-        return head if head is not None and head.ns == ns else None
+        return head if head is not None and head.ns == caller.namespace else None
 
     async def runs(
         self,
-        ns: str,
+        caller: Caller,
         *,
         process: str = "",
         live: bool | None = None,
@@ -410,13 +422,15 @@ class LocalEngine:
         until: int = 0,
         limit: int = 100,
     ) -> list[Run]:
-        return await self.store.runs(ns, process=process, live=live, before=before, since=since, until=until, limit=limit)
+        return await self.store.runs(
+            caller.namespace, process=process, live=live, before=before, since=since, until=until, limit=limit
+        )
 
-    async def runs_named(self, ns: str, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
-        return await self.store.run_keys(ns, kind, process, text, live)
+    async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
+        return await self.store.run_keys(caller.namespace, kind, process, text, live)
 
-    async def view(self, ns: str, run: int) -> RunView | None:
-        head = await self.head(ns, run)
+    async def view(self, caller: Caller, run: int) -> RunView | None:
+        head = await self.head(caller, run)
         if head is None or not head.definition:
             return None
         keys: list[Any] = [StepKey(0), VarsKey(0)]
@@ -426,35 +440,35 @@ class LocalEngine:
         process = await self.definition_cache.process(head.definition)
         return RunView(head, process, start, end[0] if end else None, variables or {})
 
-    async def steps(self, ns: str, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
-        head = await self.head(ns, run)
+    async def steps(self, caller: Caller, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
+        head = await self.head(caller, run)
         return await self.store.steps(head, after, limit) if head is not None else []
 
     async def open_steps(self, run: Run) -> list[OpenStep]:
         rows: list[OpenStep] = (await self.store.facts(run, [OpenKey()]))[0]
         return rows
 
-    async def step(self, ns: str, run: int, n: int) -> OpenStep | Step | None:
-        found: OpenStep | Step | None = await self._fact(ns, run, StepKey(n))
+    async def step(self, caller: Caller, run: int, n: int) -> OpenStep | Step | None:
+        found: OpenStep | Step | None = await self._fact(caller, run, StepKey(n))
         return found
 
-    async def newest(self, ns: str, run: int, slot: str, it: int = 0) -> OpenStep | Step | None:
-        found: OpenStep | Step | None = await self._fact(ns, run, IterationKey(slot, it) if it else NewestKey(slot))
+    async def newest(self, caller: Caller, run: int, slot: str, it: int = 0) -> OpenStep | Step | None:
+        found: OpenStep | Step | None = await self._fact(caller, run, IterationKey(slot, it) if it else NewestKey(slot))
         return found
 
-    async def _fact(self, ns: str, run: int, key: Any) -> Any:
-        head = await self.head(ns, run)
+    async def _fact(self, caller: Caller, run: int, key: Any) -> Any:
+        head = await self.head(caller, run)
         return (await self.store.facts(head, [key]))[0] if head is not None else None
 
-    async def derived(self, ns: str, run: int, step: OpenStep | Step) -> Any:
-        head = await self.head(ns, run)
+    async def derived(self, caller: Caller, run: int, step: OpenStep | Step) -> Any:
+        head = await self.head(caller, run)
         if head is None:
             return None
         process = await self.definition_cache.process(head.definition)
         return await derived_output(self.store, self.codec, process, head, step, self.now())
 
-    async def remove(self, ns: str, run: int) -> None:
-        head = await self.head(ns, run)
+    async def remove(self, caller: Caller, run: int) -> None:
+        head = await self.head(caller, run)
         if head is None:
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         rows = await self.open_steps(head)
@@ -473,47 +487,44 @@ class LocalEngine:
         await self.committer.settled()
         return self.committer.instant()
 
-    async def record(self, ns: str, run: int, at: int = 0) -> Record | None:
-        if await self.head(ns, run) is None:
+    async def record(self, caller: Caller, run: int, at: int = 0) -> Record | None:
+        if await self.head(caller, run) is None:
             return None
         return await self.store.record(run, at)
 
-    async def past(self, ns: str, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
-        if await self.head(ns, run) is None:
+    async def past(self, caller: Caller, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
+        if await self.head(caller, run) is None:
             return []
         return await self.store.past(run, after, min(limit, 1000))
 
     async def records(
-        self, ns: str, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
+        self, caller: Caller, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
     ) -> list[Record]:
-        return await self.store.records(ns, process=process, at=at, live=live, after=after, limit=min(limit, 1000))
+        return await self.store.records(caller.namespace, process=process, at=at, live=live, after=after, limit=min(limit, 1000))
 
     async def candidates(
-        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
+        self, caller: Caller, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
     ) -> list[int] | None:
-        return await self.store.candidates(ns, process, conjuncts, most)
+        return await self.store.candidates(caller.namespace, process, conjuncts, most)
 
-    async def records_of(self, runs: Sequence[int]) -> list[Record]:
-        return await self.store.records_of(runs)
+    async def linked(self, caller: Caller, name: str, text: str) -> list[Record]:
+        return await self.committer.finder.linked(caller.namespace, name, text)
 
-    async def linked(self, ns: str, name: str, text: str) -> list[Record]:
-        return await self.committer.finder.linked(ns, name, text)
-
-    def watch(self, run: int) -> Watch:
+    def watch(self, caller: Caller, run: int) -> Watch:
         """By the root of a tree; by any run of it when that is in memory. See `watch_run`."""
         entry = self.committer.cache.peek(run)
         head = entry.head if entry is not None else None
         return self.watches.watch(head.root or run if head is not None else run)
 
-    async def watch_run(self, run: int) -> Watch:
+    async def watch_run(self, caller: Caller, run: int) -> Watch:
         """By any run of a tree."""
-        head = await self.store.head(run)
+        head = await self.head(caller, run)
         return self.watches.watch(head.root or run if head is not None else run)
 
     # ---- work
 
-    async def claim(self, ns: str, request: ClaimRequest) -> list[WorkItem]:
-        return await self._items(await self.work.claim(self._in_namespace(ns, request)))
+    async def claim(self, caller: Caller, request: ClaimRequest) -> list[WorkItem]:
+        return await self._items(await self.work.claim(self._in_namespace(caller.namespace, request)))
 
     async def _claim_items(self, request: ClaimRequest) -> list[WorkItem]:
         return await self._items(await self.work.claim(request))
@@ -545,8 +556,8 @@ class LocalEngine:
         start = (await self.store.facts(head, [StepKey(0)]))[0]
         return WorkItem(row, head, await self.definition_cache.process(head.definition), start)
 
-    async def report(self, ns: str, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
-        results, future = self._begin_reports(ns, reports)
+    async def report(self, caller: Caller, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
+        results, future = self._begin_reports(caller.namespace, reports)
         await future
         return results
 
@@ -576,13 +587,13 @@ class LocalEngine:
         return results, future
 
     async def exchange(
-        self, ns: str, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
+        self, caller: Caller, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
     ) -> tuple[list[ReportResult], list[WorkItem]]:
         if request is None:
-            return await self.report(ns, reports), []
+            return await self.report(caller, reports), []
         # The reports stand before the leases in the next batch, and the poller before what is born of the reports.
-        results, future = self._begin_reports(ns, reports)
-        poller = self.work.poll(self._in_namespace(ns, request))
+        results, future = self._begin_reports(caller.namespace, reports)
+        poller = self.work.poll(self._in_namespace(caller.namespace, request))
         try:
             await future
             return results, await self._items(await poller.result())
@@ -590,8 +601,8 @@ class LocalEngine:
             poller.cancel()
             raise
 
-    async def handed_out(self, ns: str, run: int, n: int) -> WorkItem | None:
-        row = await self.step(ns, run, n)
+    async def handed_out(self, caller: Caller, run: int, n: int) -> WorkItem | None:
+        row = await self.step(caller, run, n)
         if not isinstance(row, OpenStep) or not row.lease:
             return None
         return self._item(row) or await self._cold_item(row)
@@ -599,39 +610,42 @@ class LocalEngine:
     def release(self, items: Sequence[WorkItem]) -> None:
         self.work.release([item.step for item in items])
 
-    async def extend(self, ns: str, run: int, n: int) -> None:
+    async def extend(self, caller: Caller, run: int, n: int) -> None:
         entry = self.committer.cache.peek(run)
         row = entry.open.get(n) if entry is not None and not entry.stale else None
         head = entry.head if entry is not None and row is not None else await self.store.head(run)
-        if head is None or head.ns != ns:
+        if head is None or head.ns != caller.namespace:
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         await self.work.extend(run, n, row)
 
-    async def log(self, ns: str, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None:
-        if await self.head(ns, run) is None:
+    async def log(self, caller: Caller, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None:
+        if await self.head(caller, run) is None:
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         rows = [LogRow(run, n, at or self.now(), text[:LOG_TEXT]) for at, text in texts]
         await self.committer.write(lambda group: group.logs.extend(rows))
 
-    async def logs(self, ns: str, run: int, n: int) -> list[LogRow]:
-        return await self.store.logs(run, n, 1000) if await self.head(ns, run) is not None else []
+    async def logs(self, caller: Caller, run: int, n: int) -> list[LogRow]:
+        return await self.store.logs(run, n, 1000) if await self.head(caller, run) is not None else []
 
-    def polled(self) -> list[tuple[str, str, int]]:
-        return [(shown_queue(queue), worker, at) for queue, worker, at in self.work.polled()]
+    def polled(self, caller: Caller) -> list[tuple[str, str, int]]:
+        found = [(shown_queue(queue), queue, worker, at) for queue, worker, at in self.work.polled()]
+        return [(name, worker, at) for name, queue, worker, at in found if queue_of(caller.namespace, name) == queue]
 
-    async def queue_sizes(self, ns: str, *, handed_out: bool = True) -> dict[str, int]:
+    async def queue_sizes(self, caller: Caller, *, handed_out: bool = True) -> dict[str, int]:
         sizes: dict[str, int] = {}
         for queue, size in (await self.store.queue_sizes(handed_out)).items():
             name = shown_queue(queue)
-            if not queue.startswith("@") and queue == queue_of(ns, name):
+            if not queue.startswith("@") and queue == queue_of(caller.namespace, name):
                 sizes[name] = size
         return sizes
 
     # ---- events
 
-    async def post(self, events: Sequence[EventIn]) -> list[Ingested]:
+    async def post(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
         """Raises the first error; the events before and after it may be recorded all the same: posting again is harmless."""
         posted: list[Ingested] = []
+        for event in events:
+            event.ns = caller.namespace
         for outcome in await self.router.post(events):
             if isinstance(outcome, PeltonError):
                 raise outcome
@@ -641,20 +655,22 @@ class LocalEngine:
     async def _post_facts(self, events: Sequence[EventIn]) -> list[Exception | None]:
         return [outcome if isinstance(outcome, PeltonError) else None for outcome in await self.router.post(events)]
 
-    async def event(self, ns: str, key: int) -> EventRow | None:
-        return await self.store.event(ns, key)
+    async def event(self, caller: Caller, key: int) -> EventRow | None:
+        return await self.store.event(caller.namespace, key)
 
-    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
-        return await self.store.event_by_id(ns, source, event_id)
+    async def event_by_id(self, caller: Caller, source: str, event_id: str) -> EventRow | None:
+        return await self.store.event_by_id(caller.namespace, source, event_id)
 
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
-        return await self.store.events(ns, type=type, after=after, before=before, limit=limit)
+    async def events(
+        self, caller: Caller, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100
+    ) -> list[EventRow]:
+        return await self.store.events(caller.namespace, type=type, after=after, before=before, limit=limit)
 
-    async def explain(self, ns: str, key: int, handler: str) -> HandlerDecision:
-        event = await self.store.event(ns, key)
+    async def explain(self, caller: Caller, key: int, handler: str) -> HandlerDecision:
+        event = await self.store.event(caller.namespace, key)
         if event is None:
             raise PeltonError(Code.NOT_FOUND, f"event {self.codec.event_id(key)} does not exist", "event")
-        row = await self.definition_cache.find(ns, "handler", handler)
+        row = await self.definition_cache.find(caller.namespace, "handler", handler)
         if row is None:
             raise PeltonError(Code.NOT_FOUND, f"there is no handler {handler!r}", "handler")
         compiled = self.definition_cache.language(row.language).handler(row)
@@ -668,8 +684,8 @@ class LocalEngine:
                 answers.update(zip(questions, await self.committer.needs.ask(questions), strict=True))
         raise PeltonError(Code.TOO_LARGE, f"the filter of handler {handler!r} asks too many questions", "handler")
 
-    async def held(self, ns: str, limit: int = 100) -> list[HeldRow]:
-        return await self.store.held_all(ns, limit)
+    async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
+        return await self.store.held_all(caller.namespace, limit)
 
     def _listens(self, ns: str, kind: str) -> bool:
         handlers = self.definition_cache.handlers.known(ns)
@@ -745,15 +761,15 @@ class LocalEngine:
     def check_sink(self, address: str) -> str | None:
         return self.outbox.check(address)
 
-    async def dead(self, ns: str, limit: int = 100, after: int = 0) -> list[DeadLetter]:
-        return await self.store.dead(ns, limit, after)
+    async def dead(self, caller: Caller, limit: int = 100, after: int = 0) -> list[DeadLetter]:
+        return await self.store.dead(caller.namespace, limit, after)
 
-    async def redeliver(self, ns: str, number: int) -> None:
+    async def redeliver(self, caller: Caller, number: int) -> None:
         letter = await self.store.dead_letter(number)
         if letter is not None and letter.direction == "in":
-            await self.sources.redeliver(ns, number)
+            await self.sources.redeliver(caller.namespace, number)
         else:
-            await self.outbox.redeliver(ns, number)
+            await self.outbox.redeliver(caller.namespace, number)
 
     async def health(self) -> Mapping[str, Any]:
         return {

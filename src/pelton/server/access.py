@@ -13,9 +13,11 @@ from hashlib import sha256
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from pelton.runtime.caller import Caller
 from pelton.server.config import Config, is_loopback, split_user
-from pelton.transport.caller import ANONYMOUS
 from pelton.transport.http.asgi import Scope
+
+ANYBODY = Caller()  # who calls without a name
 
 
 class Denied(NamedTuple):
@@ -30,42 +32,44 @@ class Access:
 
     def __init__(self, config: Config) -> None:
         # A key has no user of its own. Later ones win, so a token that is a key as well keeps its user.
-        self._digests = {sha256(key.encode()).digest(): ANONYMOUS for key in config.api_keys}
-        self._digests.update((sha256(token.encode()).digest(), user) for user, token in map(split_user, config.users))
+        self._digests = {sha256(key.encode()).digest(): ANYBODY for key in config.api_keys}
+        self._digests.update(
+            (sha256(token.encode()).digest(), Caller(user=user)) for user, token in map(split_user, config.users)
+        )
         self._guards = not self._digests and config.loopback
         self.users = frozenset(user for user, _ in map(split_user, config.users))
         self.mode = "keys" if self._digests else "loopback" if self._guards else "anonymous"
 
     def valid(self, key: str) -> bool:
         """Whether this is one of the keys or tokens."""
-        return self._user(key) is not None
+        return self._caller(key) is not None
 
-    def _user(self, key: str) -> str | None:
+    def _caller(self, key: str) -> Caller | None:
         """Whose it is; None when it is not known. How long it takes says something about hashes only, and so nothing."""
         return self._digests.get(sha256(key.encode("utf-8", "surrogateescape")).digest())
 
-    def admit(self, scope: Scope) -> str | Denied:
-        """The user that calls, or why the request is refused."""
+    def admit(self, scope: Scope) -> Caller | Denied:
+        """Who calls, or why the request is refused."""
         if self._digests:
             return self._by_key(scope["headers"])
         refused = self._foreign(scope["headers"]) if self._guards else None
-        return refused if refused is not None else ANONYMOUS
+        return refused if refused is not None else ANYBODY
 
     def denied(self, scope: Scope) -> Denied | None:
         """Why the request is refused; None when it may pass."""
         admitted = self.admit(scope)
         return admitted if isinstance(admitted, Denied) else None
 
-    def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> str | Denied:
+    def _by_key(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller | Denied:
         given = ""
         for name, value in headers:
             if name == b"authorization" and value[:7].lower() == b"bearer ":
                 given = value[7:].strip().decode("latin-1")
             elif name == b"x-authorization":
                 given = value.strip().decode("latin-1")
-        user = self._user(given) if given else None
-        if user is not None:
-            return user
+        caller = self._caller(given) if given else None
+        if caller is not None:
+            return caller
         return Denied(
             401,
             "INVALID_TOKEN" if given else "missing key",

@@ -19,8 +19,9 @@ from msgspec import json
 
 from pelton import __version__
 from pelton.api.calls import render
+from pelton.runtime.caller import Caller
 from pelton.server.access import Access, Denied
-from pelton.transport.caller import set_actor
+from pelton.transport.caller import set_caller
 from pelton.transport.http.asgi import (
     Application,
     Message,
@@ -114,7 +115,7 @@ class App:
 
         counts.under_way += 1
         try:
-            refusal = None if path in self._open else self._refusal(scope, path)
+            refusal = None if path in self._open else self._refusal(scope, path, request_id.decode())
             if refusal is not None:
                 await refusal.send(sending, scope["method"] == "HEAD")
             elif path == b"/api/health":
@@ -153,13 +154,13 @@ class App:
                 return mount
         return None
 
-    def _refusal(self, scope: Scope, path: bytes) -> Response | None:
+    def _refusal(self, scope: Scope, path: bytes, request_id: str) -> Response | None:
         admitted = self._access.admit(scope)
         if isinstance(admitted, Denied):
             self.counts.refused += 1
             headers = {"www-authenticate": "Bearer"} if admitted.status == 401 else {}
             return self._refused(path, admitted, headers)
-        set_actor(scope, admitted)
+        set_caller(scope, Caller(admitted.namespace, admitted.user, request_id))
         if self.counts.under_way > self._max_requests:
             self.counts.refused += 1
             busy = Denied(503, "busy", f"{self._max_requests} requests are under way already", "try again in a moment")

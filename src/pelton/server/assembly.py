@@ -13,6 +13,7 @@ import structlog
 from pelton.api.notices import Notices
 from pelton.connectors.registry import Connectors
 from pelton.net.lazy import LazyHttpPort
+from pelton.runtime.caller import Users
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.server.access import Access
@@ -20,7 +21,6 @@ from pelton.server.config import Config, watched
 from pelton.server.languages import modules
 from pelton.store.group import Committed, Group
 from pelton.store.sqlite.store import SqliteStore
-from pelton.transport.caller import Users
 from pelton.transport.http.mounts import Mount
 
 log = structlog.get_logger("pelton.server")

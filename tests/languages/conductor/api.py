@@ -15,6 +15,7 @@ from tests.patience import PATIENCE
 from pelton.connectors.port import Outgoing
 from pelton.connectors.registry import Connectors
 from pelton.languages.conductor.language import register
+from pelton.runtime.caller import SERVER
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
@@ -185,7 +186,7 @@ class Api:
         key = self.engine.codec.parse_run_id(run)
         assert key is not None
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        with self.engine.watch(key) as watch:
+        with self.engine.watch(SERVER, key) as watch:
             while True:
                 answer = await self.call("GET", f"/workflow/{run}")
                 found = answer.json

@@ -11,10 +11,11 @@ from tests.languages.conductor.api import Api, simple, step, task
 from tests.patience import happens
 
 from pelton.runtime.api import EventIn, Ingested
+from pelton.runtime.caller import SERVER
 
 
 async def post(api: Api, kind: str, body: Any, identity: str = "") -> Ingested:
-    [posted] = await api.engine.post([EventIn(source="test", type=kind, id=identity, body=body)])
+    [posted] = await api.engine.post(SERVER, [EventIn(source="test", type=kind, id=identity, body=body)])
     return posted
 
 

@@ -10,6 +10,7 @@ from tests.languages.conductor.api import Api, simple, step
 
 from pelton.languages.conductor.http.api_context import Settings
 from pelton.languages.conductor.language import Conductor
+from pelton.runtime.caller import SERVER
 
 
 async def test_definitions(api: Api) -> None:
@@ -153,7 +154,7 @@ async def test_names_of_other_languages_are_left_alone(api: Api, kind: str, path
 
     api.engine.add_language(Other(Settings()))
     content = msgspec.json.encode(body[0] if isinstance(body, list) else body)
-    await api.engine.define("default", kind, "other", "mine", 1, content)
+    await api.engine.define(SERVER, kind, "other", "mine", 1, content)
     if kind == "process":
         assert "mine" in (await api.ok("PUT", path, body))["bulkErrorResults"]
         await api.refused("POST", path, body[0], overwrite=True)
@@ -162,7 +163,7 @@ async def test_names_of_other_languages_are_left_alone(api: Api, kind: str, path
         assert (await api.refused("POST", path, body)).status == 409
         assert (await api.refused("DELETE", f"{path}/mine")).status == 404
     assert await api.ok("GET", path) == []
-    row = await api.engine.definition("default", kind, "mine")
+    row = await api.engine.definition(SERVER, kind, "mine")
     assert row is not None
     assert row.language == "other"
 

@@ -14,10 +14,11 @@ import msgspec
 from pelton.connectors.registry import Connectors
 from pelton.languages.lusid.language import register
 from pelton.net.http import HttpPort
+from pelton.runtime.caller import Caller, Users
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
-from pelton.transport.caller import Users, set_actor
+from pelton.transport.caller import set_caller
 from pelton.transport.http.asgi import Application
 
 DEFINITIONS = "/workflow/api/taskdefinitions"
@@ -134,7 +135,7 @@ class Api:
             "headers": [(b"content-type", b"application/json-patch+json")],
         }
         if user:
-            set_actor(scope, user)
+            set_caller(scope, Caller(user=user))
         sent: list[Any] = []
 
         async def receive() -> Any:

@@ -20,6 +20,7 @@ from tests.languages.lusid.machines import (
 )
 
 from pelton.kernel.model.state import RunStatus
+from pelton.runtime.caller import SERVER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 LEAF = "New go Doing, Doing finish Done"
@@ -383,7 +384,7 @@ async def test_at_the_end_of_the_row_another_action_takes_over(desk: Desk) -> No
     assert (await desk.get(two))["version"]["asAtVersionNumber"] == 3
     for each in (one, two):  # nothing is left waiting
         run = desk.api.engine.codec.parse_run_id(each["id"])
-        view = await desk.api.engine.view("default", run) if run is not None else None
+        view = await desk.api.engine.view(SERVER, run) if run is not None else None
         assert view is not None
         assert view.run.status == RunStatus.COMPLETED
 

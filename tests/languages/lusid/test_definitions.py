@@ -9,6 +9,7 @@ import pytest
 from tests.languages.lusid.api import DEFINITIONS, INTAKE, WORKERS, Api, changed, named, update_of
 
 from pelton.errors import Code, PeltonError
+from pelton.runtime.caller import SERVER
 
 ONE = f"{DEFINITIONS}/acme/intake"
 
@@ -207,7 +208,7 @@ async def test_names_of_other_languages_are_left_alone(api: Api) -> None:
         name = "other"
 
     api.engine.add_language(Other())  # type: ignore[arg-type]
-    await api.engine.define("default", "process", "other", "acme/intake", 7, b"{}")
+    await api.engine.define(SERVER, "process", "other", "acme/intake", 7, b"{}")
     assert (await api.refused(409, "POST", DEFINITIONS, INTAKE))["name"] == "TaskDefinitionAlreadyExists"
     await api.refused(404, "GET", ONE)
     await api.refused(404, "PUT", ONE, update_of(INTAKE))

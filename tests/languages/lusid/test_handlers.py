@@ -9,7 +9,7 @@ from typing import Any
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, TYPES, Api, changed, named, serving, update_of
 
 from pelton.runtime.api import EventIn
-from pelton.transport.caller import Users
+from pelton.runtime.caller import SERVER, Users
 
 ONE = f"{HANDLERS}/acme/on-file"
 MATCHING: dict[str, Any] = changed(
@@ -187,8 +187,8 @@ async def test_handlers_hear_the_events_that_they_are_for(api: Api) -> None:
 
     async def verdict(code: str, kind: str, path: str) -> str:
         event = EventIn(source="s", type=kind, body={"filePath": path}, attributes={"userid": "ann", "requestid": "r-1"})
-        [posted] = await api.engine.post([event])
-        return (await api.engine.explain("default", posted.key, f"acme/{code}")).verdict
+        [posted] = await api.engine.post(SERVER, [event])
+        return (await api.engine.explain(SERVER, posted.key, f"acme/{code}")).verdict
 
     assert await verdict("on-file", "FileCreated", "/ACME/inbox/a.csv") == "fired"
     assert await verdict("on-file", "FileCreated", "/other/a.csv") == "false"
@@ -196,5 +196,5 @@ async def test_handlers_hear_the_events_that_they_are_for(api: Api) -> None:
     assert await verdict("off", "FileCreated", "/acme/inbox/a.csv") == "inactive"
     assert await verdict("users", "FileDeleted", "") == "fired"
     await api.ok("DELETE", ONE)
-    [posted] = await api.engine.post([EventIn(source="s", type="FileCreated", body={"filePath": "/acme/inbox/b"})])
+    [posted] = await api.engine.post(SERVER, [EventIn(source="s", type="FileCreated", body={"filePath": "/acme/inbox/b"})])
     assert "acme/on-file" not in [each.handler for each in posted.decisions]

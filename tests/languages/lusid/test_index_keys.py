@@ -17,6 +17,7 @@ from pelton.languages.lusid.definitions.record import attributes, basis, changed
 from pelton.languages.lusid.filters.values import index_value
 from pelton.languages.lusid.times import EPOCH, parse_moment, print_moment
 from pelton.runtime.api import EventIn
+from pelton.runtime.caller import SERVER
 from pelton.store.group import Group
 
 DEFINITION = read_definition(
@@ -121,6 +122,6 @@ async def test_making_a_task_is_an_ordinary_group_of_the_store(tmp_path: Path, m
         monkeypatch.setattr(store, "commit", noticed)
         body = {"filePath": "/acme/inbox/a.csv", "fileId": "1"}
         event = EventIn(ns="default", source="t", type="FileCreated", id="1", body=body, attributes={"userid": "ann"})
-        [posted] = await api.engine.post([event])
+        [posted] = await api.engine.post(SERVER, [event])
         assert [effect.outcome for effect in posted.effects] == ["started"]
     assert seen == [{"number", "runs", "handlers", "events"}]

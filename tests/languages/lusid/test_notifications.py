@@ -7,6 +7,8 @@ from typing import Any
 
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, TYPES, Api, changed
 
+from pelton.runtime.caller import SERVER
+
 MANUAL = "/notification/api/manualevent"
 
 
@@ -17,7 +19,7 @@ async def test_an_event_raised_by_hand_is_posted(api: Api) -> None:
     header = answer["header"]
     assert (header["eventType"], header["userId"]) == ("Manual", "ann")
     assert re.fullmatch(r".{33}", header["timestamp"])
-    [event] = await api.engine.events("default")
+    [event] = await api.engine.events(SERVER)
     assert (event.type, event.body, event.event_id) == ("Manual", sent, header["requestId"])
     assert event.attributes["userid"] == "ann"
 
@@ -32,8 +34,8 @@ async def test_handlers_see_its_header_and_body(api: Api) -> None:
     await api.made(HANDLERS, changed({**ON_FILE, "taskActivity": activity}, "eventMatchingPattern", pattern))
     for user, expected in (("ann", "fired"), ("bob", "false")):
         await api.ok("POST", MANUAL, {"subject": "s", "message": "m", "jsonMessage": {"rows": 3}}, status=201, user=user)
-        event = (await api.engine.events("default"))[0]
-        assert (await api.engine.explain("default", event.key, "acme/on-file")).verdict == expected
+        event = (await api.engine.events(SERVER))[0]
+        assert (await api.engine.explain(SERVER, event.key, "acme/on-file")).verdict == expected
 
 
 async def test_what_is_missing_is_named(api: Api) -> None:
@@ -43,7 +45,7 @@ async def test_what_is_missing_is_named(api: Api) -> None:
         ({"subject": "", "message": "m"}, "subject"),
     ):
         assert list((await api.refused(400, "POST", MANUAL, sent))["errors"]) == [field]
-    assert await api.engine.events("default") == []
+    assert await api.engine.events(SERVER) == []
 
 
 async def test_event_types_that_come_with_the_service(api: Api) -> None:

@@ -19,6 +19,7 @@ from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.schedules.calendars import CALENDAR
 from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import Pattern, parse_pattern
+from pelton.runtime.caller import server_in
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.rows import DefinitionRow
 from pelton.runtime.services import LoopClock
@@ -116,19 +117,19 @@ class World:
             await asyncio.sleep(0)
 
     async def published(self, name: str = NAME) -> list[str]:
-        rows = await self.engine.events(NS, type=scheduling.EVENT, limit=1000)
+        rows = await self.engine.events(server_in(NS), type=scheduling.EVENT, limit=1000)
         bodies: list[Any] = [row.body for row in sorted(rows, key=lambda row: row.key)]
         return [body["scheduledTime"][:16] for body in bodies if body["handler"] == name]
 
     async def follow(self, pattern: Pattern | None, name: str = NAME, order: int = 0) -> None:
-        await scheduling.follow(self.engine, NS, name, pattern, order=order)
+        await scheduling.follow(self.engine, server_in(NS), name, pattern, order=order)
         await self.quiet()
 
     async def runs(self, live: bool | None = None) -> int:
         return len(await self.engine.store.runs(NS, process=scheduling.PROCESS, live=live, limit=1000))
 
     async def calendar(self, body: Any) -> None:
-        await self.engine.define(NS, CALENDAR, scheduling.LANGUAGE, "s/c", 1, json.encode(body))
+        await self.engine.define(server_in(NS), CALENDAR, scheduling.LANGUAGE, "s/c", 1, json.encode(body))
 
 
 @asynccontextmanager
@@ -177,7 +178,7 @@ CALENDARS = [{"scope": "s", "code": "c"}]
 async def test_an_event_is_published_at_every_occurrence(tmp_path: Path) -> None:
     async with world(tmp_path, "2026-01-05T08:00") as at:
         await at.follow(daily(9, 17))
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-05T09:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-05T09:00")
         assert await at.published() == []
         await at.to("2026-01-05T08:58")
         assert await at.published() == []
@@ -187,7 +188,7 @@ async def test_an_event_is_published_at_every_occurrence(tmp_path: Path) -> None
         assert await at.published() == [
             "2026-01-05T09:00", "2026-01-05T17:00", "2026-01-06T09:00", "2026-01-06T17:00", "2026-01-07T09:00",
         ]  # fmt: skip
-        (event, *_) = await at.engine.events(NS, type=scheduling.EVENT)
+        (event, *_) = await at.engine.events(server_in(NS), type=scheduling.EVENT)
         assert event.body["handler"] == NAME
         assert event.body["scheduledTime"] == "2026-01-07T09:00:00.0000000+00:00"
         assert event.body["holidays"] == {"dates": [], "weekends": ["Saturday", "Sunday"]}
@@ -201,7 +202,7 @@ async def test_a_schedule_that_is_over_ends_its_run(tmp_path: Path) -> None:
         await at.to("2026-01-09T00:00", steps=40)
         assert await at.published() == ["2026-01-05T09:00", "2026-01-06T09:00"]
         assert await at.runs(live=True) == 0
-        assert await scheduling.next_due(at.engine, NS, NAME) is None
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) is None
         await at.follow(daily(9, end="2026-01-06"))
         assert await at.runs(live=True) == 0
         await at.follow(daily(9))
@@ -211,7 +212,7 @@ async def test_a_schedule_that_is_over_ends_its_run(tmp_path: Path) -> None:
 
 async def test_following_the_same_again_changes_nothing(tmp_path: Path) -> None:
     async with world(tmp_path, "2026-01-05T08:00") as at:
-        await asyncio.gather(*(scheduling.follow(at.engine, NS, NAME, daily(9)) for _ in range(5)))
+        await asyncio.gather(*(scheduling.follow(at.engine, server_in(NS), NAME, daily(9)) for _ in range(5)))
         await at.quiet()
         assert await at.runs() == 1
         (run,) = await at.engine.store.runs(NS, process=scheduling.PROCESS)
@@ -228,7 +229,7 @@ async def test_a_changed_pattern_counts_from_the_change(tmp_path: Path) -> None:
         await at.to("2026-01-05T08:30")
         await at.follow(daily(8, 12))
         assert await at.published() == []
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-05T12:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-05T12:00")
         await at.to("2026-01-06T08:00", steps=10)
         assert await at.published() == ["2026-01-05T12:00", "2026-01-06T08:00"]
         assert await at.runs() == 1
@@ -252,11 +253,11 @@ async def test_an_older_change_that_comes_late_changes_nothing(tmp_path: Path) -
         await at.follow(daily(9), order=1)
         await at.follow(daily(11), order=3)
         await at.follow(daily(10), order=2)
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-05T11:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-05T11:00")
         at.time.value = ms("2026-01-05T11:00:00.001")
         await at.follow(daily(12), order=2)
         assert await at.published() == ["2026-01-05T11:00"]
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-06T11:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-06T11:00")
 
 
 async def test_no_pattern_ends_the_run_and_a_new_one_does_not_make_up(tmp_path: Path) -> None:
@@ -290,7 +291,7 @@ async def test_what_was_missed_is_made_up_for_within_bounds(tmp_path: Path) -> N
         await at.to("2026-01-09T12:05")
         # the one that was waited for, and those of the last day
         assert await at.published() == ["2026-01-05T09:00", "2026-01-08T21:00", "2026-01-09T09:00"]
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-09T21:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-09T21:00")
 
 
 async def test_a_restart_publishes_nothing_twice(tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ async def test_restoring_puts_runs_and_handlers_in_line(tmp_path: Path) -> None:
         await at.follow(daily(9), name="ops/same", order=1)
         wanted = {name: (daily(10), 2) for name in ("ops/changed", "ops/new")} | {"ops/same": (daily(9), 1)}
         for _ in range(2):
-            await scheduling.restore(at.engine, NS, wanted)
+            await scheduling.restore(at.engine, server_in(NS), wanted)
             await at.quiet()
             assert await at.runs(live=True) == 3
         await at.to("2026-01-05T10:00", steps=2)
@@ -319,7 +320,7 @@ async def test_restoring_puts_runs_and_handlers_in_line(tmp_path: Path) -> None:
         assert await at.published("ops/changed") == ["2026-01-05T10:00"]
         assert await at.published("ops/new") == ["2026-01-05T10:00"]
         assert await at.published("ops/same") == ["2026-01-05T09:00"]
-        await scheduling.restore(at.engine, NS, {})
+        await scheduling.restore(at.engine, server_in(NS), {})
         assert await at.runs(live=True) == 0
 
 
@@ -331,10 +332,10 @@ async def test_calendars_are_those_of_the_registry(tmp_path: Path) -> None:
         assert await at.runs() == 0
         await at.calendar({"dates": ["2026-01-05"]})
         await at.follow(pattern)
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-06T09:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-06T09:00")
         await at.calendar({"dates": ["2026-01-05", "2026-01-06", "2026-01-07"]})
         await at.follow(pattern)
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-08T09:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-08T09:00")
         await at.to("2026-01-08T09:00", steps=10)
         assert await at.published() == ["2026-01-08T09:00"]
 
@@ -345,7 +346,7 @@ async def test_of_many_occurrences_few_steps_are_kept(tmp_path: Path) -> None:
         await at.to("2026-01-09T08:00", steps=96)
         assert len(await at.published()) == 96
         (run,) = await at.engine.store.runs(NS, process=scheduling.PROCESS)
-        steps = await at.engine.steps(NS, run.key)
+        steps = await at.engine.steps(server_in(NS), run.key)
         assert len(steps) <= 3 * (scheduling.KEPT + 2)
 
 
@@ -353,12 +354,12 @@ async def test_a_paused_run_goes_on_when_it_is_resumed(tmp_path: Path) -> None:
     async with world(tmp_path, "2026-01-05T08:00") as at:
         await at.follow(daily(9))
         (run,) = await at.engine.store.runs(NS, process=scheduling.PROCESS)
-        await at.engine.signal(NS, run.key, Pause())
+        await at.engine.signal(server_in(NS), run.key, Pause())
         for hour in (11, 9):
             await at.follow(daily(hour))  # held, and taken when it goes on, the last one last
-        await at.engine.signal(NS, run.key, Resume())
+        await at.engine.signal(server_in(NS), run.key, Resume())
         await at.quiet()
-        assert await scheduling.next_due(at.engine, NS, NAME) == ms("2026-01-05T09:00")
+        assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-05T09:00")
         head = await at.engine.store.head(run.key)
         assert head is not None
         assert head.status == RunStatus.RUNNING

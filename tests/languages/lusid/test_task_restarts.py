@@ -11,6 +11,7 @@ from tests.languages.lusid.machines import Desk, action, child, identity, machin
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import StepStatus
 from pelton.runtime.api import ClaimRequest
+from pelton.runtime.caller import SERVER
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +46,10 @@ async def test_a_worker_and_a_row_of_children(tmp_path: Path) -> None:
         desk = Desk(api)
         assert steady(await desk.get(root)) == steady(root)
         assert (await desk.get(gone, gone["version"]["asAtModified"]))["state"] == "Running"
-        [item] = await api.engine.claim("default", ClaimRequest(queues=["rows"], count=5, wait=10_000))
+        [item] = await api.engine.claim(SERVER, ClaimRequest(queues=["rows"], count=5, wait=10_000))
         rows = [{"name": "a"}, {"name": "b"}]
         report = Report(n=item.step.n, attempt=item.step.attempt, status=int(StepStatus.COMPLETED), output=rows)
-        await api.engine.report("default", [(item.run.key, report)])
+        await api.engine.report(SERVER, [(item.run.key, report)])
         await desk.becomes(root, "Open")
         one, two = await desk.children(root, 2)
         await desk.fire(one, "finish")

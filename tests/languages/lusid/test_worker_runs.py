@@ -16,6 +16,7 @@ from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, StepStatus
 from pelton.languages.lusid.definitions.actions import MOST_CHILDREN
 from pelton.runtime.api import ClaimRequest, WorkItem
+from pelton.runtime.caller import SERVER
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 OUTCOMES = ("started", "completedWithResults", "completedNoResults", "failedToStart", "failedToComplete")
@@ -79,13 +80,13 @@ async def shop() -> AsyncIterator[Shop]:
 
 
 async def taken(desk: Desk, queue: str) -> WorkItem:
-    [item] = await desk.api.engine.claim("default", ClaimRequest(queues=[queue], wait=10_000, worker="test"))
+    [item] = await desk.api.engine.claim(SERVER, ClaimRequest(queues=[queue], wait=10_000, worker="test"))
     return item
 
 
 async def gives(desk: Desk, item: WorkItem, output: Any) -> None:
     report = Report(n=item.step.n, attempt=item.step.attempt, status=int(StepStatus.COMPLETED), output=output)
-    [result] = await desk.api.engine.report("default", [(item.run.key, report)])
+    [result] = await desk.api.engine.report(SERVER, [(item.run.key, report)])
     assert result.error is None
 
 
@@ -93,7 +94,7 @@ async def fails(desk: Desk, item: WorkItem, reason: str) -> None:
     failure = Failure("mine", "technical", reason, None, False)
     status = int(StepStatus.FAILED_FOR_GOOD)
     report = Report(n=item.step.n, attempt=item.step.attempt, status=status, reason=reason, failure=failure)
-    await desk.api.engine.report("default", [(item.run.key, report)])
+    await desk.api.engine.report(SERVER, [(item.run.key, report)])
 
 
 async def states(desk: Desk, task: Any) -> list[str]:

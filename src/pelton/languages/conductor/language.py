@@ -28,6 +28,7 @@ from pelton.languages.conductor.runs import http_task
 from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine, EventIn
+from pelton.runtime.caller import server_in
 from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
 from pelton.transport.http.asgi import MAX_BODY, Request, Response, Router, json_response
 from pelton.transport.http.errors import WebError
@@ -119,12 +120,11 @@ def internal_sink(face: Face) -> LocalSink:
         event = EventIn(
             source=sinks.INTERNAL,
             type=delivery.sink,
-            ns=delivery.ns,
             id=face.engine.codec.step_id(delivery.run, delivery.n),
             body=msgspec.json.decode(delivery.body),
             hops=delivery.hops + 1,
         )
-        outcomes: list[Any] = list(await face.engine.post([event]))
+        outcomes: list[Any] = list(await face.engine.post(server_in(delivery.ns), [event]))
         for outcome in outcomes:
             if isinstance(outcome, PeltonError):
                 raise outcome

@@ -9,7 +9,7 @@ from pelton.languages.lusid.definitions.checks import check_definition
 from pelton.languages.lusid.forms import EventHandler, EventTypeEntry, TaskDefinition, Worker
 from pelton.languages.lusid.handlers.checks import check_handler
 from pelton.languages.lusid.workers.configurations import read_worker
-from pelton.transport.caller import Users
+from pelton.runtime.caller import Users
 from pelton.transport.http.errors import WebError
 
 WORKFLOW, NOTIFICATION = "/workflow/api", "/notification/api"

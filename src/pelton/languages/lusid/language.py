@@ -30,8 +30,8 @@ from pelton.languages.lusid.workers.lone_run import is_lone_run, lone_process
 from pelton.languages.lusid.workers.operation import operation
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine
+from pelton.runtime.caller import Caller, Users
 from pelton.runtime.rows import DefinitionRow, EventRow
-from pelton.transport.caller import Users
 from pelton.transport.http.asgi import MAX_BODY, Router
 from pelton.transport.http.mounts import Mount, Registered
 
@@ -75,8 +75,8 @@ def register(
     known = users if users is not None else Users()
     engine.add_language(Lusid(known))
     scheduling.register(engine)
-    engine.add_operation(OPERATION, operation(engine, http, ns))
-    face = Face(engine, ns, known)
+    engine.add_operation(OPERATION, operation(engine, http, Caller(ns)))
+    face = Face(engine, Caller(ns), known)
     types = EventTypes(face)
     workflow = Router(render, max_body=max_body, collapse=True)
     handlers = Handlers(face, types)

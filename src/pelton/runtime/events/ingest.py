@@ -610,7 +610,7 @@ class HandlerActions:
             for at in range(0, len(rest), CHUNK):
                 job = FanOut(self._event.ns, signal, rest[at : at + CHUNK], results=number, hops=self._event.hops + 1)
                 self.many[b"%d-%d" % (number, at)] = job
-            self.jobs.append(ResultRow(number, 0, len(rest), self._turn.now, "job"))
+            self.jobs.append(ResultRow(number, 0, len(rest), self._turn.now, "job", self._event.ns))
             effect.outcome = "signalled"
             bound = f"; only the first {len(runs)} that match are told" if more else ""
             effect.detail = f"{len(rest)} more in commits of their own: job {number}{bound}"

@@ -18,6 +18,8 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 import structlog
 
+from pelton.runtime.caller import Caller
+from pelton.transport.caller import caller_in
 from pelton.transport.http.errors import ClientGone, WebError
 from pelton.transport.http.query import Query
 
@@ -94,6 +96,10 @@ class Request:
         other = Request(self.scope, self._receive, path, self._max_body, self._absent)
         other._body, other._query = self._body, self._query
         return other
+
+    @property
+    def caller(self) -> Caller:
+        return caller_in(self.scope)
 
     @property
     def query(self) -> Query:

@@ -12,6 +12,7 @@ from pelton.languages.conductor.model import LANGUAGE, Wire
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.runtime.api import Applied, Engine, RunView
+from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Response, json_response
 from pelton.transport.http.errors import WebError
 
@@ -27,7 +28,7 @@ class Face:
         self.engine = engine
         self.ids = ids
         self.settings = settings
-        self.ns = settings.ns
+        self.caller = Caller(settings.ns)
         self.language = LANGUAGE
 
     def run_key(self, text: str) -> int:
@@ -39,14 +40,14 @@ class Face:
 
     async def view(self, text: str) -> RunView:
         """A run by its public id. Raises WebError 404, for runs of other languages as well."""
-        found = await self.engine.view(self.ns, self.run_key(text))
+        found = await self.engine.view(self.caller, self.run_key(text))
         if found is None or found.run.status == RunStatus.EXPECTED or found.process.language != self.language:
             raise no_run(text)
         return found
 
     async def signal(self, text: str, signal: Signal) -> Applied:
         try:
-            return await self.engine.signal(self.ns, self.run_key(text), signal)
+            return await self.engine.signal(self.caller, self.run_key(text), signal)
         except PeltonError as error:
             if error.code in (Code.UNKNOWN_RUN, Code.NOT_FOUND):
                 raise no_run(text) from None
@@ -54,22 +55,22 @@ class Face:
 
     async def owns(self, kind: str, name: str, version: int = 0) -> bool:
         """Whether a definition is there and of this language: those of others are neither shown nor changed here."""
-        row = await self.engine.definition(self.ns, kind, name, version)
+        row = await self.engine.definition(self.caller, kind, name, version)
         return row is not None and row.language == self.language
 
     async def refuse_foreign(self, kind: str, name: str, version: int = 0) -> None:
         """Raises WebError 409 when another language has the name."""
-        row = await self.engine.definition(self.ns, kind, name, version)
+        row = await self.engine.definition(self.caller, kind, name, version)
         if row is not None and row.language != self.language:
             raise WebError(409, f"the name {name[:200]} belongs to a {kind} that was defined in another language; choose another")
 
     async def step(self, text: str) -> tuple[RunView, OpenStep | Step]:
         """A task and its run by the task's public id. Raises WebError 404."""
         place = self.ids.parse_step_id(text)
-        found = await self.engine.view(self.ns, place[0]) if place is not None else None
+        found = await self.engine.view(self.caller, place[0]) if place is not None else None
         if place is None or found is None:
             raise WebError(404, f"Task not found for taskId: {text[:200]}")
-        step = await self.engine.step(self.ns, place[0], place[1])
+        step = await self.engine.step(self.caller, place[0], place[1])
         if step is None or not view.is_task(step):
             raise WebError(404, f"Task not found for taskId: {text[:200]}")
         return found, step

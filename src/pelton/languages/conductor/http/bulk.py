@@ -28,7 +28,7 @@ class Many:
     def __init__(self, face: Face, runs: Runs) -> None:
         self.face = face
         self.engine = face.engine
-        self.ns = face.ns
+        self.caller = face.caller
         self.runs = runs
 
     def add_to(self, router: Router) -> None:
@@ -81,8 +81,8 @@ class Many:
         closed = request.query.boolean("includeClosed", False)
         tasks = request.query.boolean("includeTasks", False)
         found: list[msgspec.Raw] = []
-        for key in await self.engine.runs_named(self.ns, CORRELATION, name, correlation):
-            run = await self.engine.view(self.ns, key)
+        for key in await self.engine.runs_named(self.caller, CORRELATION, name, correlation):
+            run = await self.engine.view(self.caller, key)
             if run is None or run.process.language != self.face.language or run.run.status == RunStatus.EXPECTED:
                 continue
             # A rerun may have given it another correlation id.
@@ -90,7 +90,7 @@ class Many:
                 continue
             if len(found) >= room:
                 raise WebError(400, f"more than {MOST} workflows have these correlation ids; ask for fewer at a time")
-            found.append(msgspec.Raw(_encode(await view.workflow_view(self.engine, self.ns, run, tasks))))
+            found.append(msgspec.Raw(_encode(await view.workflow_view(self.engine, self.caller, run, tasks))))
         return found
 
     async def correlated(self, request: Request) -> Response:

@@ -18,7 +18,7 @@ class Events:
     def __init__(self, face: Face) -> None:
         self.face = face
         self.engine = face.engine
-        self.ns = face.ns
+        self.caller = face.caller
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/event", self.create)
@@ -30,7 +30,7 @@ class Events:
     async def _put(self, handler: EventHandler, must_be_new: bool) -> None:
         await self.face.refuse_foreign("handler", handler.name)
         await self.engine.define(
-            self.ns, "handler", self.face.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
+            self.caller, "handler", self.face.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
         )
 
     async def create(self, request: Request) -> Response:
@@ -60,7 +60,7 @@ class Events:
         if not await self.face.owns("handler", name):
             raise _unknown(name)
         try:
-            await self.engine.undefine(self.ns, "handler", name, 1)
+            await self.engine.undefine(self.caller, "handler", name, 1)
         except PeltonError as error:
             if error.code is Code.NOT_FOUND:
                 raise _unknown(name) from None
@@ -68,7 +68,7 @@ class Events:
         return empty()
 
     async def _rows(self) -> list[DefinitionRow]:
-        rows = await self.engine.definitions(self.ns, "handler")
+        rows = await self.engine.definitions(self.caller, "handler")
         return [row for row in rows if row.language == self.face.language]
 
     async def all(self, request: Request) -> Response:

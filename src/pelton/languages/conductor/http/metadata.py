@@ -24,7 +24,7 @@ class Metadata:
     def __init__(self, face: Face) -> None:
         self.face = face
         self.engine = face.engine
-        self.ns = face.ns
+        self.caller = face.caller
 
     def add_to(self, router: Router) -> None:
         base = "/metadata/workflow"
@@ -61,7 +61,7 @@ class Metadata:
                 place.task.task_definition.create_time = place.task.task_definition.update_time = UNSET
         actor = definition.updated_by or definition.created_by or ""
         await self.engine.define(
-            self.ns,
+            self.caller,
             "process",
             self.face.language,
             definition.name,
@@ -105,7 +105,7 @@ class Metadata:
         return empty()
 
     async def _rows(self) -> list[DefinitionRow]:
-        rows = await self.engine.definitions(self.ns, "process")
+        rows = await self.engine.definitions(self.caller, "process")
         return [row for row in rows if row.language == self.face.language]
 
     async def all(self, request: Request) -> Response:
@@ -130,7 +130,7 @@ class Metadata:
 
     async def get(self, request: Request) -> Response:
         name, version = request.path["name"], request.query.integer("version", 0, 0, 2**31 - 1)
-        row = await self.engine.definition(self.ns, "process", name, version)
+        row = await self.engine.definition(self.caller, "process", name, version)
         if row is None or row.language != self.face.language:
             raise WebError(404, f"No such workflow found by name: {name[:200]}, version: {version or 'null'}")
         return json_response(shown(row))
@@ -143,7 +143,7 @@ class Metadata:
         if not int(text) or not await self.face.owns("process", name, int(text)):
             raise missing
         try:
-            await self.engine.undefine(self.ns, "process", name, int(text))
+            await self.engine.undefine(self.caller, "process", name, int(text))
         except PeltonError as error:
             if error.code is Code.NOT_FOUND:
                 raise missing from None
@@ -156,7 +156,7 @@ class Metadata:
         await self.face.refuse_foreign("policy", policy.name)
         policy.create_time = policy.update_time = UNSET
         body = msgspec.json.encode(policy)
-        await self.engine.define(self.ns, "policy", self.face.language, policy.name, 1, body, actor=policy.updated_by or "")
+        await self.engine.define(self.caller, "policy", self.face.language, policy.name, 1, body, actor=policy.updated_by or "")
 
     async def create_tasks(self, request: Request) -> Response:
         policies = decode.decode_list(await request.body(), TaskDef)
@@ -173,13 +173,13 @@ class Metadata:
         return empty()
 
     async def _policy(self, name: str, missing: str) -> DefinitionRow:
-        row = await self.engine.definition(self.ns, "policy", name)
+        row = await self.engine.definition(self.caller, "policy", name)
         if row is None or row.language != self.face.language:
             raise WebError(404, missing)
         return row
 
     async def all_tasks(self, request: Request) -> Response:
-        rows = await self.engine.definitions(self.ns, "policy")
+        rows = await self.engine.definitions(self.caller, "policy")
         return json_response([policy_shown(row) for row in rows if row.language == self.face.language])
 
     async def get_task(self, request: Request) -> Response:
@@ -190,7 +190,7 @@ class Metadata:
         name = request.path["type"]
         await self._policy(name, "No such task definition")
         try:
-            await self.engine.undefine(self.ns, "policy", name, 1)
+            await self.engine.undefine(self.caller, "policy", name, 1)
         except PeltonError as error:
             if error.code is Code.NOT_FOUND:
                 raise WebError(404, "No such task definition") from None

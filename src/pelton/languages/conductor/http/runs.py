@@ -35,7 +35,7 @@ class Runs:
     def __init__(self, face: Face) -> None:
         self.face = face
         self.engine = face.engine
-        self.ns = face.ns
+        self.caller = face.caller
         self.codec = face.engine.codec
 
     def add_to(self, router: Router) -> None:
@@ -64,7 +64,7 @@ class Runs:
 
     async def start(self, request: Request) -> Response:
         asked = decode.decode(await request.body(), StartWorkflowRequest)
-        run = await starting.start(self.engine, self.ns, asked)
+        run = await starting.start(self.engine, self.caller, asked)
         return text_response(self.codec.run_id(run.key))
 
     async def start_named(self, request: Request) -> Response:
@@ -79,7 +79,7 @@ class Runs:
         if strategy:
             given = decode.convert({"idempotencyStrategy": strategy}, StartWorkflowRequest)
             asked.idempotency_strategy = given.idempotency_strategy
-        run = await starting.start(self.engine, self.ns, asked, by_path=True)
+        run = await starting.start(self.engine, self.caller, asked, by_path=True)
         return text_response(self.codec.run_id(run.key))
 
     async def execute(self, request: Request) -> Response:
@@ -95,7 +95,7 @@ class Runs:
         asked.name, asked.version = request.path["name"], int(version)
         if asked.workflow_def is not UNSET:
             asked.input = {**asked.input, "_systemMetadata": {"dynamic": True}}
-        run = await starting.start(self.engine, self.ns, asked, "executeWorkflow")
+        run = await starting.start(self.engine, self.caller, asked, "executeWorkflow")
         seen = await request.unless_gone(waiting.wait(self.face, run.key, references, seconds))
         return await waiting.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
@@ -107,7 +107,7 @@ class Runs:
         return await self._workflow(found, include)
 
     async def _workflow(self, found: RunView, include_tasks: bool = True) -> Response:
-        shown = await view.workflow_view(self.engine, self.ns, found, include_tasks)
+        shown = await view.workflow_view(self.engine, self.caller, found, include_tasks)
         large = len(shown.tasks) > MAX_PAGE  # encoding holds the loop up for longer than anybody should wait
         return raw_json(await asyncio.to_thread(view.encode, shown) if large else view.encode(shown))
 
@@ -119,7 +119,7 @@ class Runs:
         if wanted - known:
             raise WebError(400, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}")
         found = await self.face.view(request.path["id"])
-        total, tasks = await view.tasks_page(self.engine, self.ns, found, start, count, wanted)
+        total, tasks = await view.tasks_page(self.engine, self.caller, found, start, count, wanted)
         return json_response({"totalHits": total, "results": tasks})
 
     async def status(self, request: Request) -> Response:
@@ -141,7 +141,7 @@ class Runs:
         query = request.query
         version = query.integer("version", 1, 0, 2**31 - 1)
         runs = await self.engine.runs(
-            self.ns,
+            self.caller,
             process=request.path["name"],
             live=True,
             since=query.integer("startTime", 0),
@@ -201,7 +201,7 @@ class Runs:
         row = 0
         if request.query.boolean("useLatestDefinitions", False):
             try:
-                row = (await self.engine.bind(self.ns, name)).definition
+                row = (await self.engine.bind(self.caller, name)).definition
             except PeltonError as error:
                 if error.code is Code.UNKNOWN_PROCESS:
                     raise WebError(404, starting.unknown(name, 0, by_path=True)) from None
@@ -238,7 +238,7 @@ class Runs:
             signal = Rewind(to="start", input=given, meta=meta)
         else:
             place = self.face.ids.parse_step_id(task)
-            step = await self.engine.step(self.ns, *place) if place is not None and place[0] == found.run.key else None
+            step = await self.engine.step(self.caller, *place) if place is not None and place[0] == found.run.key else None
             if step is None or not view.is_task(step):
                 raise WebError(400, f"Task {task[:200]} not found")
             step_input = asked.task_input if asked.task_input is not UNSET else None
@@ -251,7 +251,7 @@ class Runs:
         status = RunStatus(found.run.status)
         if not status.ended:
             raise WebError(400, f"Cannot archive workflow: {request.path['id']} with status: {status_names.RUN_STATUS[status]}")
-        await self.engine.remove(self.ns, found.run.key)
+        await self.engine.remove(self.caller, found.run.key)
         return empty()
 
     async def terminate_remove(self, request: Request) -> Response:
@@ -272,7 +272,7 @@ class Runs:
             raise WebError(409, f"Workflow: {identity} has ended; its tasks cannot be skipped")
         if reference not in found.process.nodes:
             raise WebError(404, f"The task reference name {reference[:200]} does not exist in the workflow definition")
-        earlier = await self.engine.newest(self.ns, found.run.key, reference)
+        earlier = await self.engine.newest(self.caller, found.run.key, reference)
         if earlier is not None:
             state = "ended" if isinstance(earlier, Step) else "been scheduled"
             raise WebError(409, f"Task {reference[:200]} has {state} already and cannot be skipped")

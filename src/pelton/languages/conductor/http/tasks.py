@@ -51,7 +51,7 @@ class Tasks:
     def __init__(self, face: Face) -> None:
         self.face = face
         self.engine = face.engine
-        self.ns = face.ns
+        self.caller = face.caller
         self.codec = face.engine.codec
         self._queues: OrderedDict[tuple[int, int], str] = OrderedDict()
         self._given: OrderedDict[tuple[int, int], Given] = OrderedDict()  # by the report that it was the answer to
@@ -84,10 +84,10 @@ class Tasks:
         if queue.startswith("@") or len(queue) > MAX_NAME:
             raise WebError(400, f"no worker may poll {queue[:100]!r}: names that begin with '@' are the server's own")
         asked = ClaimRequest(queues=(queue,), count=count, wait=0, worker=request.query.text("workerid"))
-        items = await self.engine.claim(self.ns, asked)
+        items = await self.engine.claim(self.caller, asked)
         if not items and wait:
             asked.wait = wait
-            items = await request.unless_gone(self.engine.claim(self.ns, asked))
+            items = await request.unless_gone(self.engine.claim(self.caller, asked))
         for item in items:
             self._remember(item)
         return items
@@ -147,11 +147,11 @@ class Tasks:
 
     async def _log(self, result: TaskResult, place: tuple[int, int]) -> None:
         if result.logs:
-            await self.engine.log(self.ns, *place, reports.logs_of(result.logs, self.engine.now()))
+            await self.engine.log(self.caller, *place, reports.logs_of(result.logs, self.engine.now()))
 
     async def _extend(self, place: tuple[int, int]) -> None:
         try:
-            await self.engine.extend(self.ns, *place)
+            await self.engine.extend(self.caller, *place)
         except PeltonError as error:
             if error.code not in _OVER:
                 raise
@@ -173,7 +173,7 @@ class Tasks:
         if result.extend_lease:
             await self._extend(place)
             return text_response(result.task_id)
-        [done] = await self.engine.report(self.ns, [(place[0], reports.report_of(result, place[1]))])
+        [done] = await self.engine.report(self.caller, [(place[0], reports.report_of(result, place[1]))])
         self._check(done, result)
         await self._log(result, place)
         return text_response(result.task_id)
@@ -192,7 +192,7 @@ class Tasks:
             if (lost := await self._given_before(place)) is not None:
                 return self._handing([], view.item_view(self.codec, lost, self.engine.now()))
             asked = await self._next(result, place) if report.status is not None else None
-            [done], items = await self.engine.exchange(self.ns, [(place[0], report)], asked)
+            [done], items = await self.engine.exchange(self.caller, [(place[0], report)], asked)
             if done.error is not None and done.error.code not in _OVER | _ABSENT:
                 raise done.error
         except WebError as error:
@@ -212,7 +212,7 @@ class Tasks:
     async def _given_before(self, place: tuple[int, int]) -> WorkItem | None:
         """The task that an earlier answer to this very report had in it, when nothing has been heard of it since."""
         given = self._given.get(place)
-        item = await self.engine.handed_out(self.ns, given.run, given.n) if given is not None else None
+        item = await self.engine.handed_out(self.caller, given.run, given.n) if given is not None else None
         if item is not None and Given.of(item.step) == given:
             return item
         self._given.pop(place, None)
@@ -221,7 +221,7 @@ class Tasks:
     async def _next(self, result: TaskResult, place: tuple[int, int]) -> ClaimRequest | None:
         queue = self._queues.pop(place, "")
         if not queue:
-            step = await self.engine.step(self.ns, *place)
+            step = await self.engine.step(self.caller, *place)
             queue = step.queue if isinstance(step, OpenStep) else ""
         if not queue or queue.startswith("@"):
             return None
@@ -233,11 +233,11 @@ class Tasks:
         output = decode.decode_map(await request.body(), "the task's output")
         slot, it = split_reference(request.path["ref"], found.process.nodes)
         worker = request.query.text("workerid")
-        step = await self.engine.newest(self.ns, found.run.key, slot, it)
+        step = await self.engine.newest(self.caller, found.run.key, slot, it)
         if not isinstance(step, OpenStep):
             return None
         report = Report(n=step.n, status=status, output=output, worker=worker)
-        [done] = await self.engine.report(self.ns, [(found.run.key, report)])
+        [done] = await self.engine.report(self.caller, [(found.run.key, report)])
         if done.error is not None:
             if done.error.code in _OVER | _ABSENT:
                 return None
@@ -261,7 +261,7 @@ class Tasks:
         if task is None:
             raise WebError(404, f"Found no running task {request.path['ref'][:200]} of workflow {request.path['wf']} to update")
         after = await self.face.view(request.path["wf"])
-        return raw_json(view.encode(await view.workflow_view(self.engine, self.ns, after)))
+        return raw_json(view.encode(await view.workflow_view(self.engine, self.caller, after)))
 
     # ---- signals
 
@@ -275,7 +275,7 @@ class Tasks:
         if blocked is None:
             return found, False
         report = Report(n=blocked.step.n, status=status, output=output)
-        [done] = await self.engine.report(self.ns, [(blocked.run.run.key, report)])
+        [done] = await self.engine.report(self.caller, [(blocked.run.run.key, report)])
         if done.error is not None:
             if done.error.code in _OVER | _ABSENT:
                 return found, False
@@ -300,25 +300,25 @@ class Tasks:
 
     async def get(self, request: Request) -> Response:
         found, step = await self.face.step(request.path["id"])
-        output = await view.output_of(self.engine, self.ns, step)
+        output = await view.output_of(self.engine, self.caller, step)
         return raw_json(view.encode(view.task_view(view.place_of(self.engine, found), step, output)))
 
     async def log(self, request: Request) -> Response:
         text = (await request.body()).decode("utf-8", "replace")
         _, step = await self.face.step(request.path["id"])
-        await self.engine.log(self.ns, step.run, step.n, [(self.engine.now(), log_text(text)[: reports.MAX_LOG])])
+        await self.engine.log(self.caller, step.run, step.n, [(self.engine.now(), log_text(text)[: reports.MAX_LOG])])
         return empty()
 
     async def logs(self, request: Request) -> Response:
         identity = request.path["id"]
         place = self.face.ids.parse_step_id(identity)
-        rows = await self.engine.logs(self.ns, *place) if place is not None else []
+        rows = await self.engine.logs(self.caller, *place) if place is not None else []
         if not rows:
             return empty(204)
         return json_response([{"log": row.text, "taskId": identity, "createdTime": row.at} for row in rows])
 
     async def _sizes(self) -> dict[str, int]:
-        return await self.engine.queue_sizes(self.ns, handed_out=False)
+        return await self.engine.queue_sizes(self.caller, handed_out=False)
 
     async def sizes(self, request: Request) -> Response:
         sizes = await self._sizes()
@@ -340,7 +340,7 @@ class Tasks:
 
     def _polled(self) -> list[dict[str, str | int]]:
         found: list[dict[str, str | int]] = []
-        for queue, worker, at in self.engine.polled():
+        for queue, worker, at in self.engine.polled(self.caller):
             if queue.startswith("@"):
                 continue
             domain, colon, name = queue.rpartition(":")

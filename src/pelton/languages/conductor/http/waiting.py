@@ -44,9 +44,9 @@ def strategy_of(text: str) -> str:
 async def wait(face: Face, key: int, references: Collection[str], seconds: float) -> Seen:
     """Until the run has ended, or something blocks it; at most so many seconds."""
     deadline = time.monotonic() + seconds
-    with face.engine.watch(key) as watch:
+    with face.engine.watch(face.caller, key) as watch:
         while True:
-            target = await face.engine.view(face.ns, key)
+            target = await face.engine.view(face.caller, key)
             if target is None:
                 raise WebError(404, "the workflow was removed while it was waited for")
             if RunStatus(target.run.status).ended:
@@ -70,7 +70,7 @@ async def blocking(face: Face, target: RunView, references: Collection[str]) -> 
         looked += 1
         for reference in references:
             slot, it = split_reference(reference, current.process.nodes)
-            found = await face.engine.newest(face.ns, current.run.key, slot, it)
+            found = await face.engine.newest(face.caller, current.run.key, slot, it)
             if isinstance(found, Step) and not found.bits & Bit.RETRIED:
                 return Blocked(current, found)
         rows = await open_steps(face, current.run)
@@ -89,16 +89,16 @@ async def open_steps(face: Face, run: Run) -> list[OpenStep]:
 
 async def answer(face: Face, seen: Seen, strategy: str, request: str) -> Response:
     """The answer to a caller who waited, in the shape that he asked for."""
-    engine, codec, ns = face.engine, face.engine.codec, face.ns
+    engine, codec, caller = face.engine, face.engine.codec, face.caller
     if strategy in ("BLOCKING_TASK", "BLOCKING_TASK_INPUT"):
         if seen.blocked is None:
             return empty()
         place = view.place_of(engine, seen.blocked.run)
         step = seen.blocked.step
-        task = view.task_view(place, step, await view.output_of(engine, ns, step))
+        task = view.task_view(place, step, await view.output_of(engine, caller, step))
         return raw_json(view.encode(view.task_answer(seen.target, task, codec, strategy, request)))
     shown = seen.blocked.run if seen.blocked is not None and strategy == "BLOCKING_WORKFLOW" else seen.target
-    workflow = await view.workflow_view(engine, ns, shown)
+    workflow = await view.workflow_view(engine, caller, shown)
     return raw_json(view.encode(view.run_answer(seen.target, workflow, codec, strategy, request, seen.timed_out)))
 
 
@@ -130,7 +130,7 @@ async def children(face: Face, rows: list[OpenStep]) -> list[RunView]:
     found = []
     for row in rows:
         if row.state == State.CALL and row.child > 0:
-            child = await face.engine.view(face.ns, row.child)
+            child = await face.engine.view(face.caller, row.child)
             if child is not None and not RunStatus(child.run.status).ended and child.process.language == face.language:
                 found.append(child)
     return found

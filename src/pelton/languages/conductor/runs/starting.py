@@ -12,6 +12,7 @@ from pelton.kernel.model.state import Run, StartMeta
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.model import LANGUAGE, StartWorkflowRequest
 from pelton.runtime.api import Engine, StartCommand
+from pelton.runtime.caller import Caller
 from pelton.transport.http.errors import WebError
 
 CORRELATION = "correlation"  # kind of run key under which correlation ids are found
@@ -25,7 +26,7 @@ SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
 
 
 async def start(
-    engine: Engine, ns: str, request: StartWorkflowRequest, operation: str = "startWorkflow", *, by_path: bool = False
+    engine: Engine, caller: Caller, request: StartWorkflowRequest, operation: str = "startWorkflow", *, by_path: bool = False
 ) -> Run:
     """Starts what the request asks for. `by_path`: an unknown name is told in other words. Raises WebError, PeltonError."""
     _check(request, operation)
@@ -44,10 +45,10 @@ async def start(
         validate.check_workflow(inline, f"{operation}.arg0.workflowDef", engine.check_sink)
         inline.create_time = inline.update_time = UNSET
         body = msgspec.json.encode(inline)
-        process = await engine.bind_inline(ns, LANGUAGE, inline.name, inline.version, body)
+        process = await engine.bind_inline(caller, LANGUAGE, inline.name, inline.version, body)
         command.process, command.version, command.definition = inline.name, inline.version, process.definition
     try:
-        return await engine.start(ns, command)
+        return await engine.start(caller, command)
     except PeltonError as error:
         if error.code is Code.UNKNOWN_PROCESS:
             raise WebError(404, unknown(request.name, version, by_path)) from None

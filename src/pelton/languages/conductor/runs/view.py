@@ -23,6 +23,7 @@ from pelton.languages.conductor.expressions import loops
 from pelton.languages.conductor.expressions.references import with_defaults
 from pelton.languages.conductor.model import Map, Text, Whole, Wire
 from pelton.runtime.api import Engine, RunView, WorkItem
+from pelton.runtime.caller import Caller
 
 PAGE = 500
 MOST_TASKS = 100_000  # of one run in one answer; further ones are to be had by pages
@@ -239,22 +240,22 @@ def is_task(step: OpenStep | Step) -> bool:
     return step.n > 0 and step.slot != END
 
 
-async def output_of(engine: Engine, ns: str, step: OpenStep | Step) -> Any:
-    return await engine.derived(ns, step.run, step) if step.state in (State.JOIN, State.SCOPE) else None
+async def output_of(engine: Engine, caller: Caller, step: OpenStep | Step) -> Any:
+    return await engine.derived(caller, step.run, step) if step.state in (State.JOIN, State.SCOPE) else None
 
 
 def place_of(engine: Engine, view: RunView) -> Place:
     return Place(engine.codec, view.run, view.process, meta_of(view.start), engine.now())
 
 
-async def tasks_of(engine: Engine, ns: str, view: RunView) -> list[Task]:
+async def tasks_of(engine: Engine, caller: Caller, view: RunView) -> list[Task]:
     """Every task of a run, by number; the newest MOST_TASKS when there are more."""
     place = place_of(engine, view)
     found: list[Task] = []
     after = max(0, view.run.next_n - MOST_TASKS - 1)
     while True:
-        steps = await engine.steps(ns, view.run.key, after, PAGE)
-        found += [task_view(place, step, await output_of(engine, ns, step)) for step in steps if is_task(step)]
+        steps = await engine.steps(caller, view.run.key, after, PAGE)
+        found += [task_view(place, step, await output_of(engine, caller, step)) for step in steps if is_task(step)]
         if len(steps) < PAGE:
             return found
         after = max(step.n for step in steps)
@@ -262,7 +263,7 @@ async def tasks_of(engine: Engine, ns: str, view: RunView) -> list[Task]:
 
 
 async def tasks_page(
-    engine: Engine, ns: str, view: RunView, start: int, count: int, wanted: Collection[str]
+    engine: Engine, caller: Caller, view: RunView, start: int, count: int, wanted: Collection[str]
 ) -> tuple[int, list[Task]]:
     """How many tasks there are, of the `wanted` statuses if any are named, and those of one page.
 
@@ -274,10 +275,10 @@ async def tasks_page(
     total = after = 0
     if not wanted and not head.era and all(getattr(node, "keep_last", None) is None for node in view.process.nodes.values()):
         total = head.next_n - 1 - bool(head.ended)
-        page = await engine.steps(ns, head.key, start, count) if count and start < total else []
+        page = await engine.steps(caller, head.key, start, count) if count and start < total else []
     else:
         while True:
-            steps = await engine.steps(ns, head.key, after, PAGE)
+            steps = await engine.steps(caller, head.key, after, PAGE)
             found = [step for step in steps if is_task(step) and (not wanted or status_names.task_status(step) in wanted)]
             page += found[max(0, start - total) : max(0, start + count - total)]
             total += len(found)
@@ -285,17 +286,17 @@ async def tasks_page(
                 break
             after = max(step.n for step in steps)
             await asyncio.sleep(0)
-    return total, [task_view(place, step, await output_of(engine, ns, step)) for step in page if is_task(step)]
+    return total, [task_view(place, step, await output_of(engine, caller, step)) for step in page if is_task(step)]
 
 
 # ---- runs
 
 
-async def workflow_view(engine: Engine, ns: str, view: RunView, include_tasks: bool = True) -> Workflow:
+async def workflow_view(engine: Engine, caller: Caller, view: RunView, include_tasks: bool = True) -> Workflow:
     run, meta, codec = view.run, meta_of(view.start), engine.codec
     status = RunStatus(run.status)
     unsuccessful = status.ended and status != RunStatus.COMPLETED
-    tasks = await tasks_of(engine, ns, view) if include_tasks or unsuccessful else []
+    tasks = await tasks_of(engine, caller, view) if include_tasks or unsuccessful else []
     failed = [task for task in tasks if not task.retried and task.status in _FAILED]
     face = face_of(view.process)
     return Workflow(

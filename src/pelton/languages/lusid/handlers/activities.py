@@ -25,7 +25,7 @@ from pelton.languages.lusid.schedules.calendars import parse_calendar
 from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
 from pelton.languages.lusid.times import parse_moment
 from pelton.runtime.api import ActionContext, Command, MatchCommand, PlanProblem, StartCommand
-from pelton.transport.caller import Users
+from pelton.runtime.caller import Users
 
 OWN = "pelton"  # source of the events that this server raises itself
 

@@ -22,7 +22,7 @@ from pelton.languages.lusid.member_names import EVENT_MEMBERS, HEADER_MEMBERS, L
 from pelton.languages.lusid.member_paths import split_path
 from pelton.languages.lusid.schedules import schedule
 from pelton.languages.lusid.schedules.conversion import ScheduleError
-from pelton.transport.caller import Users
+from pelton.runtime.caller import Users
 from pelton.transport.validation import describe
 
 OWN_EVENT_TYPES = frozenset(

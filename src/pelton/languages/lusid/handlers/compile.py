@@ -12,8 +12,8 @@ from pelton.languages.lusid.handlers.activities import Activity
 from pelton.languages.lusid.member_names import EVENT_MEMBERS
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules import scheduling
+from pelton.runtime.caller import Users
 from pelton.runtime.rows import DefinitionRow
-from pelton.transport.caller import Users
 
 ACTIVE = "Active"
 ANYBODY = Users()

@@ -5,21 +5,15 @@ from __future__ import annotations
 import base64
 import itertools
 import secrets
-from typing import NamedTuple
 
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.times import EXPECTED, parse_moment
 from pelton.runtime.api import Engine
-from pelton.transport.caller import Users, actor_of
+from pelton.runtime.caller import Caller, Users
 from pelton.transport.http.asgi import Request
 from pelton.transport.http.errors import FieldProblem
 
-
-class Caller(NamedTuple):
-    """`request`: the id under which what the request does is recorded."""
-
-    user: str
-    request: str
+ANONYMOUS = "anonymous"  # the user of callers without a name
 
 
 class RequestIds:
@@ -36,14 +30,16 @@ class RequestIds:
 
 
 class Face:
-    def __init__(self, engine: Engine, ns: str, users: Users) -> None:
+    def __init__(self, engine: Engine, home: Caller, users: Users) -> None:
         self.engine = engine
-        self.ns = ns
+        self.home = home
         self.users = users
         self.request_id = RequestIds()
 
     def caller(self, request: Request) -> Caller:
-        return Caller(actor_of(request), self.request_id())
+        """Who calls. `request`: the id under which what the request does is recorded."""
+        caller = request.caller
+        return Caller(caller.namespace, caller.user or ANONYMOUS, self.request_id())
 
 
 def as_at(request: Request, name: str = "asAt") -> int:

@@ -31,7 +31,7 @@ class Calendars:
 
     async def get(self, request: Request) -> Response:
         name = path_name(request.path)
-        row = await self._face.engine.definition(self._face.ns, CALENDAR, name, VERSION, as_at(request))
+        row = await self._face.engine.definition(self._face.home, CALENDAR, name, VERSION, as_at(request))
         if row is None:
             raise Refused("NotFound", f"there is no calendar {name[:200]!r}")
         return json_response(msgspec.json.decode(row.body))
@@ -42,7 +42,7 @@ class Calendars:
         body = calendar_body(parse_calendar(documents.parse(await request.body()), "calendar"))
         caller = self._face.caller(request)
         await self._face.engine.define(
-            self._face.ns, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user
+            self._face.home, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user
         )
         await self._handlers.restore()
         return json_response(body)

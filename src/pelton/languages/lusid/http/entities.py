@@ -20,9 +20,10 @@ from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import VERSION, Entity, Envelope, Kind
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.forms import ResourceId
-from pelton.languages.lusid.http.api_context import Caller, Face
+from pelton.languages.lusid.http.api_context import Face
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.times import NEVER_BEFORE, print_moment
+from pelton.runtime.caller import Caller
 
 TRIES = 10
 AT_ONCE = 500  # rows that are read before others get their turn
@@ -33,11 +34,11 @@ class Entities:
 
     def __init__(self, face: Face, kind: Kind) -> None:
         self._engine = face.engine
-        self._ns = face.ns
+        self._home = face.home
         self.kind = kind
 
     async def find(self, name: str, at: int = 0) -> Entity | None:
-        row = await self._engine.definition(self._ns, self.kind.row, name, VERSION, at)
+        row = await self._engine.definition(self._home, self.kind.row, name, VERSION, at)
         return Entity(row) if row is not None and row.language == LANGUAGE else None
 
     async def get(self, name: str, at: int = 0) -> Entity:
@@ -56,7 +57,7 @@ class Entities:
         """By name. Others get their turn in between: there may be very many."""
         after = ""
         while True:
-            rows = await self._engine.definitions(self._ns, self.kind.row, at, after=after, limit=AT_ONCE)
+            rows = await self._engine.definitions(self._home, self.kind.row, at, after=after, limit=AT_ONCE)
             for row in rows:
                 if row.language == LANGUAGE:
                     yield Entity(row)
@@ -112,7 +113,7 @@ class Entities:
         """What a deletion answers. Raises Refused 404."""
         await self.get(name)
         try:
-            at = await self._engine.undefine(self._ns, self.kind.row, name, VERSION, actor=caller.user)
+            at = await self._engine.undefine(self._home, self.kind.row, name, VERSION, actor=caller.user)
         except PeltonError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
@@ -121,7 +122,7 @@ class Entities:
 
     async def _define(self, name: str, body: Envelope, caller: Caller, must_be_new: bool = False, seen: int = 0) -> Entity:
         row = await self._engine.define(
-            self._ns,
+            self._home,
             self.kind.row,
             LANGUAGE,
             name,
@@ -134,7 +135,7 @@ class Entities:
         return Entity(row)
 
     async def _refuse_foreign(self, name: str) -> None:
-        row = await self._engine.definition(self._ns, self.kind.row, name)
+        row = await self._engine.definition(self._home, self.kind.row, name)
         if row is not None and row.language != LANGUAGE:
             message = f"the name {name[:200]!r} belongs to a {self.kind.row} that was defined in another language; choose another"
             raise Refused(f"{self.kind.noun}AlreadyExists", message)

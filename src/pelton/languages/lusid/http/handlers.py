@@ -62,13 +62,13 @@ class Handlers:
     async def remove(self, request: Request) -> Response:
         name = path_name(request.path)
         answer = await self.entities.remove(name, self.face.caller(request))
-        await scheduling.follow(self.face.engine, self.face.ns, name, None)
+        await scheduling.follow(self.face.engine, self.face.home, name, None)
         return json_response(answer)
 
     async def _follow(self, made: Entity) -> None:
         """The run that keeps the handler's schedule, if it has one, follows what the handler says now."""
         pattern = pattern_of(made)
-        await scheduling.follow(self.face.engine, self.face.ns, made.row.name, pattern, order=made.row.since)
+        await scheduling.follow(self.face.engine, self.face.home, made.row.name, pattern, order=made.row.since)
 
     async def restore(self) -> None:
         """Puts right what a crash between the change of a handler and of its run left behind."""
@@ -77,7 +77,7 @@ class Handlers:
             async for each in self.entities.each()
             if b'"scheduleMatchingPattern"' in each.row.body and (pattern := pattern_of(each))
         }
-        await scheduling.restore(self.face.engine, self.face.ns, patterns)
+        await scheduling.restore(self.face.engine, self.face.home, patterns)
 
     async def list(self, request: Request) -> Response:
         return await listed(request, HANDLERS.row, self.entities.page, shown, HANDLER_MEMBERS, sorts=False)
@@ -94,7 +94,7 @@ class Handlers:
             raise invalid([FieldProblem("taskDefinitionId", message, name)])
         if given.schedule_matching_pattern is not UNSET:  # that its calendars are there is said before anything is kept
             pattern = schedule.parse_pattern(given.schedule_matching_pattern)
-            await scheduling.holidays_now(self.face.engine, self.face.ns, pattern)
+            await scheduling.holidays_now(self.face.engine, self.face.home, pattern)
         event = given.event_matching_pattern
         check_against(given, definition.value, await self.types.body(event.event_type) if event is not UNSET else ())
         if not at:

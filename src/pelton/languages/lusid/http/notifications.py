@@ -60,13 +60,12 @@ class Notifications:
         event = EventIn(
             source=SOURCE,
             type=MANUAL,
-            ns=self.face.ns,
             id=caller.request,
             time=now,
             body=body,
             attributes={"userid": caller.user, "requestid": caller.request, "action": "Create", "entitytype": MANUAL},
         )
-        await self.face.engine.post([event])
+        await self.face.engine.post(self.face.home, [event])
         header = {
             "eventType": MANUAL,
             "timestamp": print_milliseconds(now),

@@ -39,7 +39,7 @@ RELATED = frozenset(
 class TaskList:
     def __init__(self, face: Face, tasks: Tasks) -> None:
         self._engine = face.engine
-        self._ns = face.ns
+        self._home = face.home
         self._tasks = tasks
 
     async def answer(self, request: Request) -> Response:
@@ -91,14 +91,14 @@ class TaskList:
     async def _chunks(self, pin: int, given: bool, condition: Condition | None) -> AsyncIterator[list[Record]]:
         """The index knows what holds now: it is not asked about another time."""
         conjuncts = condition.narrowed(lambda name: name == CORRELATIONS) if condition is not None and not given else ()
-        runs = await self._engine.candidates(self._ns, "", conjuncts, CANDIDATES) if conjuncts else None
+        runs = await self._engine.candidates(self._home, "", conjuncts, CANDIDATES) if conjuncts else None
         if runs is not None:
             found = [await self._tasks.record(run, pin) for run in runs]
             yield [each for each in found if each is not None]
             return
         after = 0
         while True:
-            records = await self._engine.records(self._ns, at=pin, after=after, limit=CHUNK)
+            records = await self._engine.records(self._home, at=pin, after=after, limit=CHUNK)
             yield [each for each in records if "definition" in each.body]
             if len(records) < CHUNK:
                 return

@@ -13,13 +13,14 @@ from pelton.kernel.model.signals import Amend, Retire, Trigger
 from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.errors import Refused, by_rules, invalid
-from pelton.languages.lusid.http.api_context import Caller, Face, as_at
+from pelton.languages.lusid.http.api_context import Face, as_at
 from pelton.languages.lusid.http.entities import deleted
 from pelton.languages.lusid.http.task_list import TaskList
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.tasks.forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
 from pelton.languages.lusid.tasks.view import Tasks, changes_of
 from pelton.runtime.api import StartCommand
+from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.errors import FieldProblem
 
@@ -31,8 +32,8 @@ class TaskRoutes:
     def __init__(self, face: Face) -> None:
         self._face = face
         self._engine = face.engine
-        self._ns = face.ns
-        self._tasks = Tasks(face.engine, face.ns)
+        self._home = face.home
+        self._tasks = Tasks(face.engine, face.home)
         self._list = TaskList(face, self._tasks)
 
     def add_to(self, router: Router) -> None:
@@ -55,10 +56,11 @@ class TaskRoutes:
         if not form.task_definition_id:
             raise invalid([FieldProblem("taskDefinitionId", "is required")])
         name = form.task_definition_id.name
-        row = await self._engine.definition(self._ns, "process", name)
+        row = await self._engine.definition(self._home, "process", name)
         if row is None or row.language != LANGUAGE:
             raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
-        actor, number = self._face.caller(request)
+        caller = self._face.caller(request)
+        actor, number = caller.user, caller.request
         trigger = request.query.text("trigger")
         asked: dict[str, Any] = {
             "fields": by_name(form.fields or (), "fields"),
@@ -73,7 +75,7 @@ class TaskRoutes:
             trigger=Trigger(name=trigger, actor=actor, request=number) if trigger else None,
         )
         try:
-            run = await self._engine.start(self._ns, command)
+            run = await self._engine.start(self._home, command)
         except PeltonError as error:
             raise await self._said(error, name, trigger) from None
         made = await self._first(run.key, 0, number)
@@ -95,14 +97,14 @@ class TaskRoutes:
     async def of_definition(self, request: Request) -> Response:
         at = as_at(request)
         name = f"{request.path['scope']}/{request.path['code']}"
-        row = await self._engine.definition(self._ns, "process", name, at=at)
+        row = await self._engine.definition(self._home, "process", name, at=at)
         if row is None or row.language != LANGUAGE:
             raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         keys = request.query.texts("propertyKeys")
         values: list[Any] = []
         after = 0
         while len(values) < MOST_LISTED:
-            page = await self._engine.records(self._ns, process=name, at=at, after=after, limit=500)
+            page = await self._engine.records(self._home, process=name, at=at, after=after, limit=500)
             values += [await self._tasks.shown(each, at, keys) for each in page]
             if len(page) < 500:
                 break
@@ -119,7 +121,7 @@ class TaskRoutes:
 
     async def _first(self, run: int, after: int, number: str) -> Record:
         """The first value that request `number` gave the task after that instant; what followed from it does not count."""
-        for value, _ in await self._engine.past(self._ns, run, after):
+        for value, _ in await self._engine.past(self._home, run, after):
             if value.body["request"] == number:
                 return value
         record = await self._tasks.record(run)
@@ -137,14 +139,14 @@ class TaskRoutes:
         return json_response(await self._tasks.shown(changed))
 
     async def _change(self, record: Record, trigger: str, changes: dict[str, Any], caller: Caller) -> Record:
-        actor, number = caller
+        actor, number = caller.user, caller.request
         signal: Trigger | Amend
         if trigger:
             signal = Trigger(name=trigger, changes=changes, actor=actor, request=number)
         else:
             signal = Amend(changes=changes, actor=actor, request=number)
         try:
-            await self._engine.signal(self._ns, record.run, signal)
+            await self._engine.signal(self._home, record.run, signal)
         except PeltonError as error:
             raise await self._said(error, record.body["definition"], trigger, record) from None
         return await self._first(record.run, record.since, number)
@@ -183,12 +185,12 @@ class TaskRoutes:
     async def _delete(self, record: Record, caller: Caller) -> int:
         """The instant from which on it is gone."""
         try:
-            await self._engine.signal(self._ns, record.run, Retire(actor=caller.user, request=caller.request, reason="deleted"))
+            await self._engine.signal(self._home, record.run, Retire(actor=caller.user, request=caller.request, reason="deleted"))
         except PeltonError as error:
             if error.code in (Code.NOT_FOUND, Code.UNKNOWN_RUN):
                 raise Refused("TaskNotFound", "the task has been deleted already") from None
             raise
-        versions = await self._engine.past(self._ns, record.run, record.since - 1)
+        versions = await self._engine.past(self._home, record.run, record.since - 1)
         return versions[-1][1] if versions else self._engine.now() * 1000
 
     # ---- refusals
@@ -200,7 +202,7 @@ class TaskRoutes:
         if error.code is Code.NOT_FOUND:
             return Refused("TaskNotFound", "the task has been deleted")
         if error.code in (Code.ENDED, Code.GUARD):
-            process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(self._ns, name))
+            process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(self._home, name))
             face = process.annotations
             state = record.body["state"] if record else face.definition.initial
             return refusal(error, trigger, state, face.triggers, state in face.definition.terminal)

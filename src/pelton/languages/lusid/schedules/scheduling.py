@@ -34,6 +34,7 @@ from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
 from pelton.languages.lusid.schedules.zones import printed
 from pelton.runtime.api import Engine, StartCommand
+from pelton.runtime.caller import Caller
 from pelton.runtime.names import KEY_KIND
 from pelton.runtime.rows import DefinitionRow
 
@@ -155,7 +156,7 @@ def register(engine: Engine) -> None:
 # ---- following handlers
 
 
-async def follow(engine: Engine, ns: str, handler: str, pattern: Pattern | None, *, order: int = 0) -> None:
+async def follow(engine: Engine, caller: Caller, handler: str, pattern: Pattern | None, *, order: int = 0) -> None:
     """Makes the run of a handler follow `pattern`; None ends it (the handler is inactive, gone, or has no schedule any more).
 
     Harmless when repeated: the same pattern with the same holidays changes nothing. To be called again when a calendar has
@@ -163,11 +164,11 @@ async def follow(engine: Engine, ns: str, handler: str, pattern: Pattern | None,
     for a calendar that is not there, and PeltonError.
     """
     if pattern is None:
-        run = await live(engine, ns, handler)
+        run = await live(engine, caller, handler)
         if run:
-            await end(engine, ns, run)
+            await end(engine, caller, run)
         return
-    calendar, changed = await holidays_now(engine, ns, pattern)
+    calendar, changed = await holidays_now(engine, caller, pattern)
     followed = {
         "handler": handler,
         "pattern": pattern.stored(),
@@ -175,57 +176,57 @@ async def follow(engine: Engine, ns: str, handler: str, pattern: Pattern | None,
         "order": max(order, changed),
     }
     for _ in range(TRIES):
-        run = await live(engine, ns, handler)
+        run = await live(engine, caller, handler)
         if run:
-            done = await change(engine, ns, run, followed)
+            done = await change(engine, caller, run, followed)
         else:
             since = engine.now()
-            done = pattern.next_after(since, lambda scope, code: calendar) is None or await begin(engine, ns, followed, since)
+            done = pattern.next_after(since, lambda scope, code: calendar) is None or await begin(engine, caller, followed, since)
         if done:
             return
     raise PeltonError(Code.BUSY, f"the schedule of handler {handler!r} is being changed by others at the same moment; try again")
 
 
-async def restore(engine: Engine, ns: str, patterns: Mapping[str, tuple[Pattern, int]]) -> None:
+async def restore(engine: Engine, caller: Caller, patterns: Mapping[str, tuple[Pattern, int]]) -> None:
     """Puts right what a crash between a change of a handler and `follow` left behind. `patterns`: pattern and order of all
     handlers that are active and have one, by name. Raises the first error, when the others have been seen to."""
     before = 0
     while True:
-        runs = await engine.runs(ns, process=PROCESS, live=True, before=before, limit=PAGE)
+        runs = await engine.runs(caller, process=PROCESS, live=True, before=before, limit=PAGE)
         for run in runs:
-            view = await engine.view(ns, run.key)
+            view = await engine.view(caller, run.key)
             if view is not None and view.start.output["followed"]["handler"] not in patterns:
-                await end(engine, ns, run.key)
+                await end(engine, caller, run.key)
         if len(runs) < PAGE:
             break
         before = runs[-1].key
     failed: Exception | None = None
     for handler, (pattern, order) in patterns.items():
         try:
-            await follow(engine, ns, handler, pattern, order=order)
+            await follow(engine, caller, handler, pattern, order=order)
         except (ScheduleError, PeltonError) as error:
             failed = failed or error
     if failed is not None:
         raise failed
 
 
-async def next_due(engine: Engine, ns: str, handler: str) -> int | None:
+async def next_due(engine: Engine, caller: Caller, handler: str) -> int | None:
     """Epoch milliseconds of the occurrence that is waited for, None when there is none."""
-    run = await live(engine, ns, handler)
-    view = await engine.view(ns, run) if run else None
+    run = await live(engine, caller, handler)
+    view = await engine.view(caller, run) if run else None
     due: int | None = view.variables.get(DUE) if view is not None and not view.run.ended else None
     return due
 
 
-async def live(engine: Engine, ns: str, handler: str) -> int:
+async def live(engine: Engine, caller: Caller, handler: str) -> int:
     """The run that follows the handler's schedule, 0 when there is none."""
-    runs = await engine.runs_named(ns, KEY_KIND, PROCESS, handler, live=True)
+    runs = await engine.runs_named(caller, KEY_KIND, PROCESS, handler, live=True)
     return runs[0] if runs else 0
 
 
-async def begin(engine: Engine, ns: str, followed: dict[str, Any], since: int) -> bool:
+async def begin(engine: Engine, caller: Caller, followed: dict[str, Any], since: int) -> bool:
     """False: another run was quicker."""
-    bound = await engine.bind_inline(ns, LANGUAGE, PROCESS, REVISION, json.encode(REVISION))
+    bound = await engine.bind_inline(caller, LANGUAGE, PROCESS, REVISION, json.encode(REVISION))
     command = StartCommand(
         process=PROCESS,
         definition=bound.definition,
@@ -234,7 +235,7 @@ async def begin(engine: Engine, ns: str, followed: dict[str, Any], since: int) -
         on_same_key="fail if live",
     )
     try:
-        await engine.start(ns, command)
+        await engine.start(caller, command)
     except PeltonError as error:
         if error.code is not Code.CONFLICT:
             raise
@@ -242,25 +243,25 @@ async def begin(engine: Engine, ns: str, followed: dict[str, Any], since: int) -
     return True
 
 
-async def change(engine: Engine, ns: str, run: int, followed: dict[str, Any]) -> bool:
+async def change(engine: Engine, caller: Caller, run: int, followed: dict[str, Any]) -> bool:
     """False: the run has ended meanwhile."""
-    view = await engine.view(ns, run)
+    view = await engine.view(caller, run)
     if view is None or view.run.status >= RunStatus.COMPLETED:
         return False
     known = view.variables.get(FOLLOWED) or followed
     if same(known, followed) and not view.run.held:
         return True
-    return await told(engine, ns, run, EventArrived(id=view.run.rev, name=CHANGED, body=followed))
+    return await told(engine, caller, run, EventArrived(id=view.run.rev, name=CHANGED, body=followed))
 
 
-async def end(engine: Engine, ns: str, run: int) -> None:
-    await told(engine, ns, run, Terminate(reason="the handler has no schedule to follow any more"))
+async def end(engine: Engine, caller: Caller, run: int) -> None:
+    await told(engine, caller, run, Terminate(reason="the handler has no schedule to follow any more"))
 
 
-async def told(engine: Engine, ns: str, run: int, signal: EventArrived | Terminate) -> bool:
+async def told(engine: Engine, caller: Caller, run: int, signal: EventArrived | Terminate) -> bool:
     """False: it has ended already."""
     try:
-        await engine.signal(ns, run, signal)
+        await engine.signal(caller, run, signal)
     except PeltonError as error:
         if error.code not in (Code.ENDED, Code.UNKNOWN_RUN):
             raise
@@ -268,13 +269,13 @@ async def told(engine: Engine, ns: str, run: int, signal: EventArrived | Termina
     return True
 
 
-async def holidays_now(engine: Engine, ns: str, pattern: Pattern) -> tuple[Calendar, int]:
+async def holidays_now(engine: Engine, caller: Caller, pattern: Pattern) -> tuple[Calendar, int]:
     """The days without business by the calendars as they are, and since when (µs). Raises ScheduleError for one that is not
     there."""
     since = 0
     known: dict[tuple[str, str], Calendar] = {}
     for scope, code in pattern.calendars:
-        row = await engine.definition(ns, CALENDAR, f"{scope}/{code}")
+        row = await engine.definition(caller, CALENDAR, f"{scope}/{code}")
         if row is not None:
             since = max(since, row.since)
             known[scope, code] = parse_calendar(json.decode(row.body), f"calendar {scope}/{code}")

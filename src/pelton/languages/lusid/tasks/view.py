@@ -17,6 +17,7 @@ from pelton.languages.lusid.filters import index_value
 from pelton.languages.lusid.tasks.stacks import Stacked, stack_of
 from pelton.languages.lusid.times import print_moment
 from pelton.runtime.api import Engine
+from pelton.runtime.caller import Caller
 
 SECOND = 1_000_000
 MOST_LINKED = 20_000  # tasks tied to one that are looked at
@@ -26,13 +27,13 @@ MOST_STACKED = 1_000  # tasks of a stacking key among which a stack is looked fo
 class Tasks:
     """Reads and shows tasks of one namespace."""
 
-    def __init__(self, engine: Engine, ns: str) -> None:
+    def __init__(self, engine: Engine, caller: Caller) -> None:
         self._engine = engine
-        self._ns = ns
+        self._home = caller
 
     async def record(self, run: int, at: int = 0) -> Record | None:
         """None when there is no task, or was none then."""
-        found = await self._engine.record(self._ns, run, at)
+        found = await self._engine.record(self._home, run, at)
         return found if found is not None and "definition" in found.body else None
 
     async def face(self, document: Mapping[str, Any]) -> Face:
@@ -118,7 +119,7 @@ class Tasks:
         found: list[tuple[Record, int]] = []
         after = 0
         while True:
-            page = await self._engine.past(self._ns, record.run, after)
+            page = await self._engine.past(self._home, record.run, after)
             found += page
             if len(page) < 1000:
                 return [*found, (record, 0)]
@@ -128,7 +129,7 @@ class Tasks:
         document = record.body
         key = index_value(document["stackingKey"])
         conjuncts = [[(STACK, key, False)]] if key is not None else []
-        runs = await self._engine.candidates(self._ns, document["definition"], conjuncts, MOST_STACKED)
+        runs = await self._engine.candidates(self._home, document["definition"], conjuncts, MOST_STACKED)
         tasks: list[Stacked] = []
         states: dict[int, str] = {}
         for run in runs or ():
@@ -155,8 +156,8 @@ class Tasks:
     async def _linked(self, name: str, run: int, at: int) -> list[Record]:
         """The tasks that are tied to one, the first made first; with `at` those that have been deleted since, too."""
         if not at:
-            return await self._engine.linked(self._ns, name, str(run))
-        runs = await self._engine.candidates(self._ns, "", [[(name, str(run), False)]], MOST_LINKED)
+            return await self._engine.linked(self._home, name, str(run))
+        runs = await self._engine.candidates(self._home, "", [[(name, str(run), False)]], MOST_LINKED)
         then = [await self.record(each, at) for each in runs or ()]
         return [each for each in then if each is not None]
 
