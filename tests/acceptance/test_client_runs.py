@@ -162,7 +162,7 @@ def request(name: str, **more: Any) -> Any:
 
 def execute(official: Official, name: str, strategy: str, **more: Any) -> Any:
     return official.workflows.execute_workflow_with_return_strategy(
-        request(name, correlation_id="c"), request_id="req-1", return_strategy=strategy, wait_for_seconds=10, **more
+        request(name, correlation_id="c"), request_id="req-1", return_strategy=strategy, wait_for_seconds=60, **more
     )
 
 

@@ -221,7 +221,7 @@ def exchange(wire: Any, packed: bool = False, **body: Any) -> Any:
     if packed:
         answer = raw_exchange(wire, msgpack.encode(body))
         return msgpack.decode(answer)
-    return wire.request("POST", "/v1/work", json.dumps(body).encode(), seconds=20)
+    return wire.request("POST", "/v1/work", json.dumps(body).encode(), seconds=PATIENCE)
 
 
 def raw_exchange(wire: Any, body: bytes) -> bytes:

@@ -93,7 +93,7 @@ def test_a_workflow_made_in_code_is_executed(clients: OrkesClients) -> None:
     flow >> inline >> loop >> switch
     flow.output_parameters({"said": "${b.output.result}", "rounds": "${loop.output.iteration}"})
     flow.register(overwrite=True)
-    found = flow.execute(workflow_input={"n": 2}, wait_for_seconds=10)
+    found = flow.execute(workflow_input={"n": 2}, wait_for_seconds=60)
     assert (found.status, found.output) == ("COMPLETED", {"said": "was big", "rounds": 3})
 
 

@@ -10,7 +10,7 @@ from tests.languages.conductor.api import Api, simple, step
 
 
 async def execute(api: Api, name: str = "wf", body: Any = None, **query: Any) -> Any:
-    given = {"waitForSeconds": 5, "requestId": "r1", "waitUntilTaskRef": "None", **query}
+    given = {"waitForSeconds": 60, "requestId": "r1", "waitUntilTaskRef": "None", **query}
     return await api.ok("POST", f"/workflow/execute/{name}/1", body or {"name": name, "input": {"a": 1}}, **given)
 
 
@@ -56,7 +56,7 @@ async def test_strategies_with_a_wait_in_a_child(api: Api, strategy: str) -> Non
     if strategy.startswith("BLOCKING_TASK"):
         assert (found["referenceTaskName"], found["taskType"], found["input"]) == ("w", "WAIT", {"k": 1})
     run = found["targetWorkflowId"]
-    answer = await api.ok("POST", f"/tasks/{run}/COMPLETED/signal/sync", {"done": True}, timeoutMillis=3000)
+    answer = await api.ok("POST", f"/tasks/{run}/COMPLETED/signal/sync", {"done": True}, timeoutMillis=30_000)
     assert (answer["status"], answer["workflowId"]) == ("COMPLETED", run)
     assert answer["output"]["done"] is True
 
