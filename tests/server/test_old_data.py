@@ -242,6 +242,8 @@ def test_everything_reads_as_it_did(tmp_path: Path) -> None:
         old.ask("GET", "/api/metadata/workflow/removed", status=404)
         old.ask("GET", "/api/metadata/taskdefs/removed_task", status=404)
         old.ask("GET", f"{LUSID}/taskdefinitions/acme/removed", status=404)
+        for where, name in (("correlationIds any (~ eq 'three')", "story"), ("fields['path'] eq '/in/closed'", "closed")):
+            assert [task["id"] for task in old.get(f"{LUSID}/tasks", filter=where)["values"]] == [IDS[name]], where
         assert old.run("large")["input"] == {"text": "large " * 20_000}
         assert old.run("inline")["workflowDefinition"]["name"] == "made_inline"
 
