@@ -29,7 +29,6 @@ from pelton.kernel.model.signals import (
     ChildReopened,
     Continue,
     EventArrived,
-    Extend,
     Report,
     Retire,
     Rewind,
@@ -58,7 +57,6 @@ from pelton.kernel.model.transition import (
     SignalRun,
     StartRun,
     Transition,
-    Withdraw,
 )
 
 ROUNDS = 16
@@ -113,7 +111,6 @@ class World:
         self.sent: list[Sent] = []
         self.notes: list[tuple[int, Note]] = []
         self.facts: list[tuple[int, Announcement]] = []
-        self.withdrawn: list[tuple[int, Withdraw]] = []
         self.later: deque[Pending] = deque()
         self.costs: list[Cost] = []
         self.events = 0
@@ -453,8 +450,6 @@ class World:
                     rows.keys.add((n, name, key))
                 case CloseCorrelations(n):
                     rows.keys = {place for place in rows.keys if place[0] != n}
-                case Withdraw():
-                    self.withdrawn.append((run.key, effect))
                 case Note():
                     self.notes.append((run.key, effect))
                 case Announcement():
@@ -573,8 +568,11 @@ class World:
         return min(ends, default=NEVER)
 
     def extend(self, run: int, n: int) -> None:
-        answer = self.send(run, Extend(n=n))
-        assert isinstance(answer, Transition)
+        """A sign of life: lease columns only, no revision."""
+        mine = deepcopy(self.runs[run].open[n])
+        mine.updated = self.now
+        mine.lease = self.lease(mine)
+        self.runs[run].open[n] = mine
 
     def due(self) -> list[tuple[int, int, int, TimerFired]]:
         """What is to fire by itself, soonest first: (time, run, n, signal)."""

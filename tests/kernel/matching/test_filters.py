@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.exploring import examples
+from tests.kernel.matching.leaves import Compare, Exists, Matches
 from tests.patience import at_most
 
 from pelton.kernel.expressions.base import JSON, Evaluation, ExpressionError, Invalid, Outcome, Unanswered
@@ -16,11 +17,8 @@ from pelton.kernel.expressions.javascript.script import Sandbox, run, truthy
 from pelton.kernel.matching.conditions import Condition, compile_condition
 from pelton.kernel.matching.filters import (
     And,
-    Compare,
     Equality,
-    Exists,
     Filter,
-    Matches,
     Not,
     Or,
     ParameterTest,

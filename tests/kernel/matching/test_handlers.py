@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.exploring import examples
+from tests.kernel.matching.leaves import Compare, Matches
 from tests.patience import at_most
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome, Unanswered
@@ -14,10 +15,8 @@ from pelton.kernel.expressions.javascript.script import Sandbox, run
 from pelton.kernel.matching.conditions import compile_condition
 from pelton.kernel.matching.filters import (
     And,
-    Compare,
     Equality,
     Filter,
-    Matches,
     Not,
     Or,
     ParameterTest,

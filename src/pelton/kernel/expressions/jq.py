@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
+from pelton.kernel.expressions.base import JSON, Evaluation, Expression, ExpressionError, Invalid, Read, Unanswered
 from pelton.kernel.expressions.javascript.lexer import words
-
-from .base import JSON, Evaluation, Expression, ExpressionError, Invalid, Read, Unanswered
 
 MAX_SOURCE = 50_000  # characters
 MAX_NESTING = 200  # of brackets, and of strings in strings

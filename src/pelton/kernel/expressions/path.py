@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
 
-from .base import JSON, ExpressionError, Invalid
+from pelton.kernel.expressions.base import JSON, ExpressionError, Invalid
 
 MAX_PATH = 2_000  # characters
 MAX_MEMBERS = 100

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from . import path as paths
-from .base import JSON, Constant, Expression, ExpressionError, Invalid, Read, Resolver
+from pelton.kernel.expressions import path as paths
+from pelton.kernel.expressions.base import JSON, Constant, Expression, ExpressionError, Invalid, Read, Resolver
 
 Getter = Callable[[Any], JSON]
 Builder = Callable[[list[JSON]], JSON]

@@ -17,7 +17,7 @@ from copy import copy
 from typing import Any
 
 from pelton.errors import Code
-from pelton.kernel.machine import operator
+from pelton.kernel.machine import arrivals, operator
 from pelton.kernel.machine.draft import (
     Draft,
     FailureEscaped,
@@ -31,6 +31,7 @@ from pelton.kernel.machine.draft import (
     Token,
 )
 from pelton.kernel.machine.failures import drop_row, escape, fail
+from pelton.kernel.machine.legality import check
 from pelton.kernel.machine.lifecycle import complete, end_run, start_run
 from pelton.kernel.machine.nodes import enter
 from pelton.kernel.machine.records import apply_count, settle_record
@@ -50,7 +51,6 @@ from pelton.kernel.model.signals import (
     Continue,
     Count,
     EventArrived,
-    Extend,
     Merge,
     Pause,
     Report,
@@ -71,18 +71,17 @@ from pelton.kernel.model.transition import Need, Note, Refused, Transition
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     Report: report,
-    Extend: operator.extend,
-    EventArrived: operator.event,
-    Trigger: operator.fire_trigger,
-    Merge: operator.merge,
+    EventArrived: arrivals.event,
+    Trigger: arrivals.fire_trigger,
+    Merge: arrivals.merge,
     Amend: operator.amend,
     Retire: operator.retire,
     Count: apply_count,
-    TimerFired: operator.timer,
-    ChildEnded: operator.child_ended,
+    TimerFired: arrivals.timer,
+    ChildEnded: arrivals.child_ended,
     ChildReopened: revive,
-    ChildReplied: operator.child_replied,
-    Continue: operator.continue_after_fuel,
+    ChildReplied: arrivals.child_replied,
+    Continue: arrivals.continue_after_fuel,
     Pause: operator.pause,
     Resume: operator.resume_run,
     Terminate: operator.terminate,
@@ -103,11 +102,13 @@ def advance(process: Process, reads: RunReads, signal: AnySignal, now: int) -> T
             draft = start_run(process, reads, signal, now)
             if signal.trigger is not None:
                 drain(draft)
-                operator.fire_trigger(draft, signal.trigger)
+                check(signal.trigger, draft.head.status)
+                arrivals.fire_trigger(draft, signal.trigger)
         else:
             head = reads.head()
             if head is None:
                 raise Refusal(Code.NOT_FOUND, "there is no such run")
+            check(signal, head.status)
             draft = Draft(process, reads, copy(head), now)
             HANDLERS[type(signal)](draft, signal)
         drain(draft)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pelton.kernel.machine.draft import Draft, FailureEscaped, RowDropped, StepFailed, StepFailure, Token
 from pelton.kernel.machine.flow import cancel, finish, leave, retire_token, settle
+from pelton.kernel.machine.legality import FINAL
 from pelton.kernel.machine.lifecycle import break_run
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.machine.threads import break_thread, empty, handle
 from pelton.kernel.model.process import Node, Retry, Rule
 from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus
-
-FINAL = (StepStatus.FAILED_FOR_GOOD, StepStatus.CANCELED)
 
 
 def fail(draft: Draft, item: StepFailed) -> None:

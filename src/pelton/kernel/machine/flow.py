@@ -23,7 +23,7 @@ from pelton.kernel.model.process import Assignment, Edge, Join, Node
 from pelton.kernel.model.reads import Missing
 from pelton.kernel.model.signals import Terminate
 from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus, ThreadStatus
-from pelton.kernel.model.transition import SignalRun, Withdraw
+from pelton.kernel.model.transition import SignalRun
 
 
 def holds(value: Any) -> bool:
@@ -218,8 +218,6 @@ def cancel(draft: Draft, row: OpenStep, reason: str) -> None:
     if row.state == State.PARKED:
         draft.close(row)
         return
-    calls_run = row.state == State.CALL and not row.bits & Bit.THREAD
-    draft.effects.append(Withdraw(row.n, row.child if calls_run else 0))
-    if calls_run and row.child:
+    if row.state == State.CALL and row.child and not row.bits & Bit.THREAD:
         draft.effects.append(SignalRun(row.child, Terminate(reason=reason, by_parent=True, strict=False)))
     draft.end(row, StepStatus.CANCELED, row.output, reason)

@@ -9,6 +9,7 @@ from msgspec import convert, json, to_builtins
 from pelton.errors import Code
 from pelton.kernel.machine.draft import DEADLINE, PRIORITY, Draft, Refusal, StepFailure, Token
 from pelton.kernel.machine.flow import cancel
+from pelton.kernel.machine.legality import change_run, change_thread, check
 from pelton.kernel.machine.outputs import output_of
 from pelton.kernel.machine.records import start_record
 from pelton.kernel.machine.scene import RunEnd, Scene, evaluate
@@ -25,8 +26,8 @@ MOST_HOPS = 64  # runs that start runs that start runs
 def start_run(process: Process, reads: RunReads, signal: Start, now: int) -> Draft:
     """The turn of a start: step 0 is recorded, variables are set, the first token waits to enter."""
     existing = reads.head()
-    if existing is not None and existing.status != RunStatus.EXPECTED:
-        raise Refusal(Code.EXISTS, "a run of this key has been started already")
+    if existing is not None:
+        check(signal, existing.status)
     if signal.hops > MOST_HOPS:
         raise Refusal(
             Code.INVALID, f"{signal.hops} runs have started one another in a row; at most {MOST_HOPS} may. Is it a circle?"
@@ -169,7 +170,8 @@ def end_run(
     for thread in all_threads(draft):
         if thread.status < ThreadStatus.COMPLETED and thread.no:
             mine = draft.edit_thread(thread.no)
-            mine.status, mine.ended, mine.open, mine.reasons = ThreadStatus.CANCELED, draft.now, 0, ()
+            change_thread(mine, ThreadStatus.CANCELED)
+            mine.ended, mine.open, mine.reasons = draft.now, 0, ()
     close_run(draft, status, output, reason, failure, follow_up=follow_up)
 
 
@@ -178,7 +180,8 @@ def close_run(
 ) -> None:
     head = draft.head
     now = draft.now
-    head.status, head.ended = int(status), now
+    change_run(head, status)
+    head.ended = now
     if head.flags & DEADLINE:
         draft.effects.append(ClearTimers(0))
     if follow_up:

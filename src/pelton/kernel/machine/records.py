@@ -22,7 +22,7 @@ from pelton.kernel.machine.draft import Draft, Moment, Refusal
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import Records
 from pelton.kernel.model.reads import RecordKey
-from pelton.kernel.model.signals import Count
+from pelton.kernel.model.signals import Amend, Count, Retire, Trigger
 from pelton.kernel.model.state import Record
 from pelton.kernel.model.transition import UNSET, RecordChange, SignalRun
 
@@ -117,6 +117,10 @@ def count_child(draft: Draft, kind: str, by: int) -> None:
     found = draft.var(0, COUNTER + kind)
     number = (found[0] if found is not None else 0) + by
     draft.variables[0, COUNTER + kind] = number if number else UNSET
+
+
+def moment_of(draft: Draft, signal: Trigger | Amend | Retire) -> Moment:
+    return Moment(draft.now, draft.reads.stamp, signal.actor, signal.request)
 
 
 def is_linked(parent: int, parent_n: int) -> bool:

@@ -9,23 +9,20 @@ from msgspec import convert, to_builtins
 from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal, StepFailed
 from pelton.kernel.machine.flow import assign, finish
+from pelton.kernel.machine.legality import REPORTABLE
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.machine.waits import claim, is_claimed, take_arm
 from pelton.kernel.model.process import Call, Node, Outside, Wait, Work
 from pelton.kernel.model.reads import HeldKey, IterationKey
 from pelton.kernel.model.signals import Report
-from pelton.kernel.model.state import Bit, Failure, OpenStep, RunStatus, State, Step, StepStatus
+from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus
 from pelton.kernel.model.transition import Hold
 
 MOST_HELD = 1_000  # reports and events waiting for steps of one run
-REPORTABLE = (State.WORK, State.WAIT, State.EMIT, State.CALL)
 
 
 def report(draft: Draft, signal: Report) -> None:
     """Applies a report to the step that it names. Raises Refusal; a report that can be held is held."""
-    head = draft.head
-    if head.status >= RunStatus.COMPLETED:
-        raise Refusal(Code.ENDED, f"the run has ended ({RunStatus(head.status).name.lower()})")
     row = find(draft, signal)
     if row is None:
         hold(draft, signal)
@@ -50,7 +47,7 @@ def find(draft: Draft, signal: Report) -> OpenStep | Step | None:
 
 def hold(draft: Draft, signal: Report) -> None:
     """The slot is not open yet: the report waits for it, when its sender said for how long."""
-    if not signal.hold or draft.head.status == RunStatus.EXPECTED:
+    if not signal.hold:
         raise Refusal(Code.NO_STEP, f"no step {signal.slot!r} has been opened")
     if signal.slot not in draft.process.nodes and not draft.all_fragments():
         raise Refusal(Code.NO_STEP, f"process {draft.process.name!r} has no step {signal.slot!r}")
@@ -117,7 +114,6 @@ def keep_progress(draft: Draft, row: OpenStep, signal: Report, output: Any) -> N
     completed from outside."""
     row.output = output
     row.reason = signal.reason
-    row.bits |= Bit.REPORTED
     if row.state == State.WORK and (signal.again_after or not row.bits & Bit.BUILT_IN):
         row.due = draft.now + signal.again_after
         row.lease = 0

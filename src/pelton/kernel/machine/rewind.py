@@ -17,6 +17,7 @@ from msgspec import to_builtins
 from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal, ScopeEmptied, Token
 from pelton.kernel.machine.flow import awaited, count_join, leave, needed, steps_at
+from pelton.kernel.machine.legality import UNSUCCESSFUL, change_run, change_thread
 from pelton.kernel.machine.lifecycle import enter_root, set_deadline
 from pelton.kernel.machine.records import current_record
 from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Node, Raise, targets
@@ -28,13 +29,9 @@ from pelton.kernel.model.transition import Purge, SignalRun
 MOST = 10_000  # steps that a rewind looks at
 MOST_VOIDS = 8
 DEALT_WITH = int(Bit.RETRIED | Bit.HANDLED)
-BAD = (StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT, StepStatus.CANCELED)
 
 
 def rewind(draft: Draft, signal: Rewind) -> None:
-    head = draft.head
-    if head.status < RunStatus.COMPLETED:
-        raise Refusal(Code.NOT_ENDED, f"the run is still {RunStatus(head.status).name.lower()}")
     if signal.to == "failed":
         retry_failed(draft, signal.children)
     elif signal.to == "start":
@@ -56,7 +53,8 @@ def reopen_run(draft: Draft, definition: int = 0) -> None:
             raise Refusal(Code.NOT_FOUND, "the version to go on with does not exist")
         draft.process = process
         head.definition = definition
-    head.status, head.ended, head.deferred = int(RunStatus.RUNNING), 0, 0
+    change_run(head, RunStatus.RUNNING)
+    head.ended, head.deferred = 0, 0
     head.era += 1
     head.retried = draft.now
     if head.parent and head.parent_n:
@@ -64,7 +62,9 @@ def reopen_run(draft: Draft, definition: int = 0) -> None:
     root = draft.thread(0)
     if root is not None:
         root = draft.edit_thread(0)
-        root.reasons, root.status, root.children = (), ThreadStatus.RUNNING, 0
+        root.reasons, root.children = (), 0
+        if root.status != ThreadStatus.RUNNING:
+            change_thread(root, ThreadStatus.RUNNING)
 
 
 def void(draft: Draft, low: int) -> None:
@@ -232,7 +232,7 @@ def retry_failed(draft: Draft, children: bool) -> None:
     for step in steps:
         if step.slot != END:
             newest[step.slot, step.scope, step.it] = step
-    bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
+    bad = unforgiven([s for s in newest.values() if s.status in UNSUCCESSFUL and not s.bits & DEALT_WITH])
     if not bad:
         raise Refusal(Code.NOTHING_TO_RETRY, "no step of the run has failed or was cancelled")
     refuse_threads(bad)
@@ -279,9 +279,9 @@ def revive(draft: Draft, signal: ChildReopened) -> None:
     step = draft.step(signal.n)
     if not isinstance(step, Step) or step.child != signal.child:
         raise Refusal(Code.STEP_ENDED, "the calling step is open, or belongs to another child by now")
-    steps = survivors(draft, 1, draft.head.next_n) if draft.head.status >= RunStatus.COMPLETED else []
+    steps = survivors(draft, 1, draft.head.next_n)
     newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
-    bad = unforgiven([s for s in newest.values() if s.status in BAD and not s.bits & DEALT_WITH])
+    bad = unforgiven([s for s in newest.values() if s.status in UNSUCCESSFUL and not s.bits & DEALT_WITH])
     # A call that ended well, or was forgiven, has let its token go on: it cannot go a second time.
     if step.n not in {s.n for s in bad}:
         raise Refusal(Code.NOT_ENDED, "the caller has gone on without this child")
@@ -348,7 +348,7 @@ def regrow(draft: Draft, steps: list[Step], target: Step | None) -> None:
             places[item.node, item.scope, item.it] = draft.head.next_n
     live = {0, *(row.n for row in draft.open_rows.values() if row.state == State.SCOPE)}
     for step in steps:
-        if step.n in draft.reopened or step.status in BAD or step.scope not in live:
+        if step.n in draft.reopened or step.status in UNSUCCESSFUL or step.scope not in live:
             continue
         if step.scope > 0 and step.it != draft.open_rows[step.scope].k:
             continue

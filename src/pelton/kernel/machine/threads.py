@@ -11,6 +11,7 @@ from typing import Any
 
 from pelton.kernel.machine.draft import THREADED, Draft, FailureEscaped, StepFailed, ThreadParked, Token
 from pelton.kernel.machine.flow import cancel, finish, leave, retire_token, steps_at
+from pelton.kernel.machine.legality import change_thread
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.waits import rearm
 from pelton.kernel.model.process import Join, Node
@@ -113,7 +114,8 @@ def empty(draft: Draft, scope: int, reason: str) -> None:
         cancel(draft, row, reason)
     for thread in threads:
         mine = draft.edit_thread(thread.no)
-        mine.status, mine.ended, mine.open, mine.reasons, mine.reason = ThreadStatus.CANCELED, draft.now, 0, (), reason
+        change_thread(mine, ThreadStatus.CANCELED)
+        mine.ended, mine.open, mine.reasons, mine.reason = draft.now, 0, (), reason
     for thread in threads:
         count_out_thread(draft, thread)
 
@@ -136,7 +138,7 @@ def halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
         if applies(reason, child):
             halt(draft, child.no, (int(Halt.PARENT), no))
     if first:
-        thread.status = ThreadStatus.HALTING
+        change_thread(thread, ThreadStatus.HALTING)
         for row in draft.all_open():
             if row.thread == no and row.state != State.PARKED and draft.node(row.slot).on_halt == "cancel":
                 cancel(draft, row, "halted")
@@ -151,7 +153,7 @@ def settle_halt(draft: Draft, item: ThreadParked) -> None:
         return
     if thread.status == ThreadStatus.HALTING and not any(unfinished(draft, row, thread.no) for row in draft.all_open()):
         thread = draft.edit_thread(thread.no)
-        thread.status = ThreadStatus.HALTED
+        change_thread(thread, ThreadStatus.HALTED)
     if thread.status == ThreadStatus.HALTED:
         release(draft, thread)
 
@@ -191,7 +193,7 @@ def resume(draft: Draft, no: int, reason: tuple[int, int]) -> None:
     if thread.reasons:
         return
     if thread.status < ThreadStatus.COMPLETED:
-        thread.status = ThreadStatus.RUNNING
+        change_thread(thread, ThreadStatus.RUNNING)
     for row in draft.all_open():
         if row.thread == no and row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS:
             rearm(draft, row)
@@ -243,7 +245,8 @@ def end_thread(draft: Draft, no: int) -> None:
     if thread.failure:
         break_thread(draft, no, Failure(thread.failure, "technical", thread.reason), 0)
         return
-    thread.status, thread.ended = ThreadStatus.COMPLETED, draft.now
+    change_thread(thread, ThreadStatus.COMPLETED)
+    thread.ended = draft.now
     count_out_thread(draft, thread)
     reason = {"interrupt": Halt.INTERRUPTED, "failure": Halt.HANDLING}.get(thread.handles)
     if reason is not None:
@@ -324,7 +327,8 @@ def stop_thread(draft: Draft, thread: Thread, reason: str, status: ThreadStatus)
         if row.thread == thread.no:
             cancel(draft, row, reason)
     thread = draft.edit_thread(thread.no)
-    thread.status, thread.ended, thread.open, thread.reasons, thread.reason = status, draft.now, 0, (), reason
+    change_thread(thread, status)
+    thread.ended, thread.open, thread.reasons, thread.reason = draft.now, 0, (), reason
 
 
 def break_thread(draft: Draft, no: int, failure: Failure, n: int) -> None:

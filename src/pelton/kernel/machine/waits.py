@@ -40,7 +40,6 @@ def arm_all(draft: Draft, node: Wait, row: OpenStep, times: bool = True) -> None
                 return
             set_timer(draft, row, index, int(due))
         elif isinstance(arm, OnCondition):
-            row.bits |= Bit.CONDITION
             if holds(evaluate(arm.when, scene)):
                 take_arm(draft, node, row, index, None)
                 return

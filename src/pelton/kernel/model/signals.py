@@ -73,12 +73,6 @@ class Report(Signal, frozen=True, kw_only=True):
     source: str = ""  # id of the event that caused this, for the record
 
 
-class Extend(Signal, frozen=True, kw_only=True):
-    """Sign of life: the lease of step n is counted from now. Touches lease columns only."""
-
-    n: int
-
-
 class EventArrived(Signal, frozen=True, kw_only=True):
     """An event for the event arms of a run's waits and threads. `held` is the row that keeps it when nothing can take it yet."""
 
@@ -227,7 +221,6 @@ class RunNow(Signal, tag="HurryUp", frozen=True, kw_only=True):
 AnySignal = (
     Start
     | Report
-    | Extend
     | EventArrived
     | Trigger
     | Merge

@@ -76,12 +76,10 @@ class Bit:
     OPTIONAL_FAILED = 4  # join: an awaited step failed and was forgiven
     DEFERRED_FAILED = 8  # join, scope: an awaited or inner step failed, the failure counts at the end
     RETRIED = 16  # ended step: another attempt has followed
-    REPORTED = 32  # work: a worker has said "still at it" at least once
     BUILT_IN = 64  # work: done by the server itself
     AWAITS_THREADS = 128  # wait: an `end` that waits for child threads
     SKIPS_ASSIGNS = 256  # parked: follow the edge without its assignments
     VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
-    CONDITION = 1024  # wait: has an arm that looks at variables
     THREAD = 2048  # call: `child` is a thread of this run, not a run
     HANDLED = 4096  # ended step: it failed, and its token took the way that its definition has for that
 
@@ -183,7 +181,6 @@ class Halt(IntEnum):
     INTERRUPTED = 2  # by the thread whose number stands beside it
     HANDLING = 3  # a failure, in the thread whose number stands beside it
     PARENT = 4  # the parent thread is halted
-    BY_PARENT = 5  # for good: lost a race, or its parent is over
     NOT_YET = 6  # a handler's thread that waits until the thread it works for stands still
 
 

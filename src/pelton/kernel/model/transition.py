@@ -94,13 +94,6 @@ class CloseCorrelations(NamedTuple):
     n: int
 
 
-class Withdraw(NamedTuple):
-    """Work of step n was taken back: whoever holds it may be told. The row itself is in the delta."""
-
-    n: int
-    child: int = 0  # of a call: the child run to end as well
-
-
 class Note(NamedTuple):
     """What became of a tolerant signal that changed nothing, for the record of whoever sent it."""
 
@@ -139,7 +132,6 @@ Effect = (
     | Claim
     | OpenCorrelation
     | CloseCorrelations
-    | Withdraw
     | Note
     | Announcement
     | ContinueLater

@@ -16,7 +16,6 @@ from pelton.kernel.model.signals import (
     ChildReopened,
     ChildReplied,
     EventArrived,
-    Extend,
     Report,
     Signal,
     Start,
@@ -251,7 +250,7 @@ class SignalRequest(CommitRequest):
 
     def hint(self) -> tuple[int, int]:
         signal = self.signal
-        if isinstance(signal, Report | TimerFired | ChildEnded | ChildReopened | ChildReplied | Extend):
+        if isinstance(signal, Report | TimerFired | ChildEnded | ChildReopened | ChildReplied):
             return (self.run, signal.n)
         return (0, 0)
 
