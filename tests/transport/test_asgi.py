@@ -11,15 +11,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pelton.errors import PeltonError
 from pelton.transport.documents import check_depth, parse
 from pelton.transport.http.asgi import Application, Request, Response, Router, json_response, text_response
-from pelton.transport.http.errors import WebError
+from pelton.transport.http.errors import STATUS, WebError
 from pelton.transport.http.query import Query
 
 
 def render(error: Exception) -> Response | None:
     if isinstance(error, WebError):
         return json_response({"message": error.message}, error.status)
+    if isinstance(error, PeltonError):
+        return json_response({"message": error.message}, STATUS[error.code])
     return None
 
 

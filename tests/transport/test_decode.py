@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from pelton.errors import FieldProblem
 from pelton.transport.decode import LENIENT, STRICT, Decoder
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.http.errors import WebError
 from pelton.transport.validation import MAX_PROBLEMS, MAX_SHOWN, Problems, describe
 
 

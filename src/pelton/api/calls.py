@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
 from msgspec import DecodeError, Struct, ValidationError, json, msgpack
 
 from pelton.api.problems import CONTENT_TYPE, Problem, bad, of_engine
-from pelton.errors import PeltonError
+from pelton.errors import Code, PeltonError
 from pelton.transport import documents
 from pelton.transport.http.asgi import Handler, Request, Response, Router, Send
 from pelton.transport.http.errors import WebError
@@ -117,12 +118,13 @@ def render(error: Exception) -> Response | None:
     if not isinstance(error, Problem):
         return None
     headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers]
-    return Response(error.status, error.encoded(), CONTENT_TYPE.encode(), headers)
+    request = str(structlog.contextvars.get_contextvars().get("request", "")) if error.status == 500 else ""
+    return Response(error.status, error.encoded(request), CONTENT_TYPE.encode(), headers)
 
 
 def of_web(error: WebError) -> Problem:
     field = error.problems[0].path if error.problems else ""
-    code = {404: "not found", 405: "method", 413: "too large"}.get(error.status, "invalid" if error.status < 500 else "failed")
+    code = {404: Code.NOT_FOUND, 405: "method", 413: Code.TOO_LARGE}.get(error.status, Code.INVALID)
     remedy = "see /openapi.json for the paths" if error.status in {404, 405} else ""
     found = Problem(error.status, code, error.message, field=field, remedy=remedy, headers=tuple(error.headers.items()))
     if error.problems and error.problems[0].value is not None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, json
 
-from pelton.errors import PeltonError
+from pelton.errors import Code, FieldProblem, PeltonError
+from pelton.transport.http.errors import STATUS
 
 CONTENT_TYPE = "application/problem+json"
 MAX_VALUE = 200  # characters of a refused value that are shown
@@ -28,24 +29,11 @@ TITLES = {
     503: "The server cannot do this now",
 }
 
-# The runtime's words for why nothing changed, as HTTP has it. What is not here is a conflict with the state of things.
-_STATUS = {
-    "unknown process": 404,
-    "unknown run": 404,
-    "unknown step": 404,
-    "not found": 404,
-    "no step": 404,
-    "invalid": 400,
-    "too large": 413,
-    "expression": 422,
-    "busy": 503,
-    "stopping": 503,
-    "unavailable": 503,
-}
+STATUS_OF: dict[Code, int] = {**STATUS, Code.EXPRESSION: 422}
 _REMEDY = {
-    "busy": "try again in a moment",
-    "stopping": "try again in a moment, or on another node",
-    "unavailable": "try again in a moment; /health says what is wrong",
+    Code.BUSY: "try again in a moment",
+    Code.STOPPING: "try again in a moment, or on another node",
+    Code.UNAVAILABLE: "try again in a moment; /health says what is wrong",
 }
 
 
@@ -100,15 +88,19 @@ class Problem(Exception):
 
 
 def of_engine(error: PeltonError) -> Problem:
-    status = _STATUS.get(error.code, 409)
+    error = error.public()
+    first = error.problems[0] if error.problems else FieldProblem(error.field, "", None, error.remedy)
+    value = error.value if error.value is not None else first.value
+    status = STATUS_OF[error.code]
     return Problem(
         status,
         error.code,
         error.message,
-        field=error.field,
-        remedy=_REMEDY.get(error.code, ""),
+        field=error.field or first.path,
+        value=UNSET if value is None else value,
+        remedy=error.remedy or first.remedy or _REMEDY.get(error.code, ""),
         trace=error.trace or UNSET,
-        headers=(("retry-after", "1"),) if status == 503 else (),
+        headers=(("retry-after", "1"),) if error.retryable else (),
     )
 
 

@@ -72,7 +72,7 @@ class Work:
         try:
             await self._engine.extend(caller, run, n)
         except PeltonError as error:
-            return ReportOut(False, error.code, error.message)
+            return _refused(error)
         return ReportOut(True)
 
     def _report(self, given: ReportIn, worker: str, place: int) -> Report:
@@ -117,4 +117,8 @@ class Work:
 def _result(result: ReportResult) -> ReportOut:
     if result.error is None:
         return ReportOut(True)
-    return ReportOut(False, result.error.code, result.error.message)
+    return _refused(result.error)
+
+
+def _refused(error: PeltonError) -> ReportOut:
+    return ReportOut(False, error.code, error.public().message)

@@ -26,6 +26,7 @@ from msgspec import DecodeError, Raw, Struct, msgpack
 from pelton.client.calls import refusal
 from pelton.client.errors import RequestRefused, Unreachable
 from pelton.client.http import Http
+from pelton.errors import RETRYABLE
 
 PATH = "/v1/work"
 MSGPACK = "application/msgpack"
@@ -217,7 +218,7 @@ class Worker:
         for report, result in zip(batch, answer.results, strict=True):
             if result.ok:
                 self.counts.reported += 1
-            elif result.code in {"busy", "unavailable", "stopping"}:
+            elif result.code in RETRYABLE:
                 if report.status != "WORKING" or report.again_after:
                     self._in_hand += 1
                 self._reports.append(report)

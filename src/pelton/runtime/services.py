@@ -13,13 +13,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from pelton.errors import Code, PeltonError
+from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Signal
 from pelton.runtime.api import Applied
 from pelton.store.group import Committed, Group
 
 NEVER = 2**63 - 1  # a time that does not come, as a lease without an end is stored
-PASSING = frozenset({Code.BUSY, Code.STOPPING, Code.UNAVAILABLE, Code.CONFLICT})  # may be gone in a moment
 MAX_DELAY = 86_400_000  # milliseconds that the loop is asked to wait at most: a far alarm is set again from nearer by
 
 log = structlog.get_logger("pelton.runtime")
@@ -130,7 +129,7 @@ def outcome(future: asyncio.Future[Any]) -> BaseException | None:
 
 def final(error: BaseException) -> bool:
     """Whether trying again is of no use: the caller was told why not, and waiting will not change it."""
-    return isinstance(error, PeltonError) and error.code not in PASSING
+    return isinstance(error, PeltonError) and not error.retryable
 
 
 def say(error: BaseException) -> str:

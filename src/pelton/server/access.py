@@ -10,21 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from pelton.errors import Code
 from pelton.runtime.caller import Caller
 from pelton.server.config import Config, is_loopback, split_user
 from pelton.transport.http.asgi import Scope
+from pelton.transport.http.errors import STATUS
 
 ANYBODY = Caller()  # who calls without a name
 
 
 class Denied(NamedTuple):
-    status: Literal[401, 403, 503]
-    code: str
+    """`word`: what programs know it by."""
+
+    code: Code
+    word: str
     detail: str
     remedy: str
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.code]
 
 
 class Access:
@@ -71,7 +79,7 @@ class Access:
         if caller is not None:
             return caller
         return Denied(
-            401,
+            Code.UNAUTHENTICATED,
             "INVALID_TOKEN" if given else "missing key",
             "the key is not one of this server's" if given else "this server answers only to callers with a key",
             "send Authorization: Bearer KEY with a key the server was started with",
@@ -85,11 +93,11 @@ class Access:
             elif name == b"origin":
                 origin = value.decode("latin-1")
         if host and not _here(f"//{host}"):
-            return Denied(
-                403, "host", f"this server is for its own machine, not for {host[:200]!r}", "call it by 127.0.0.1, or set up keys"
-            )
+            said = f"this server is for its own machine, not for {host[:200]!r}"
+            return Denied(Code.FORBIDDEN, "host", said, "call it by 127.0.0.1, or set up keys")
         if origin and not _here(origin):
-            return Denied(403, "origin", f"pages of {origin[:200]!r} may not call this server", "start it with keys for that")
+            said = f"pages of {origin[:200]!r} may not call this server"
+            return Denied(Code.FORBIDDEN, "origin", said, "start it with keys for that")
         return None
 
 

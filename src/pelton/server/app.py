@@ -19,6 +19,8 @@ from msgspec import json
 
 from pelton import __version__
 from pelton.api.calls import render
+from pelton.api.problems import TITLES
+from pelton.errors import RETRYABLE, Code, PeltonError
 from pelton.runtime.caller import Caller
 from pelton.server.access import Access, Denied
 from pelton.transport.caller import set_caller
@@ -35,7 +37,6 @@ from pelton.transport.http.asgi import (
     text_response,
 )
 from pelton.transport.http.asgi import raw_path as raw_path_of
-from pelton.transport.http.errors import WebError
 from pelton.transport.http.mounts import Mount
 
 Health = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -158,22 +159,24 @@ class App:
         admitted = self._access.admit(scope)
         if isinstance(admitted, Denied):
             self.counts.refused += 1
-            headers = {"www-authenticate": "Bearer"} if admitted.status == 401 else {}
-            return self._refused(path, admitted, headers)
+            return self._refused(path, admitted)
         set_caller(scope, Caller(admitted.namespace, admitted.user, request_id))
         if self.counts.under_way > self._max_requests:
             self.counts.refused += 1
-            busy = Denied(503, "busy", f"{self._max_requests} requests are under way already", "try again in a moment")
-            return self._refused(path, busy, {"retry-after": "1"})
+            busy = Denied(Code.BUSY, "busy", f"{self._max_requests} requests are under way already", "try again in a moment")
+            return self._refused(path, busy)
         return None
 
-    def _refused(self, path: bytes, denied: Denied, headers: Mapping[str, str]) -> Response:
+    def _refused(self, path: bytes, denied: Denied) -> Response:
         mount = self._mount(path)
+        answer = None
         if mount is not None and mount.refused is not None:
-            answer = mount.refused(WebError(denied.status, f"{denied.detail}; {denied.remedy}", headers=headers))
-            if answer is not None:
-                return answer
-        return _refused(denied, [(name.encode(), value.encode()) for name, value in headers.items()])
+            answer = mount.refused(PeltonError(denied.code, f"{denied.detail}; {denied.remedy}"))
+        if answer is None:
+            answer = _refused(denied)
+        if denied.code is Code.UNAUTHENTICATED:
+            answer.headers = [*answer.headers, (b"www-authenticate", b"Bearer")]
+        return answer
 
     async def _hint(self, request: Request) -> Response:
         return text_response(HINT)
@@ -195,18 +198,20 @@ class App:
 _debug = logging.getLogger("pelton.http")
 
 
-def _refused(denied: Denied, headers: list[tuple[bytes, bytes]]) -> Response:
+def _refused(denied: Denied) -> Response:
     """In words that each face's clients understand: a problem body, and the members `message` and `error` of others."""
-    status, code, detail, remedy = denied
+    code, word, detail, remedy = denied
+    retryable = code in RETRYABLE
     body = {
-        "type": f"urn:pelton:problem:{code.lower().replace(' ', '-')}",
-        "title": {401: "A key is needed", 403: "This is not allowed", 503: "The server cannot do this now"}[status],
-        "status": status,
+        "type": f"urn:pelton:problem:{word.lower().replace(' ', '-')}",
+        "title": TITLES[denied.status],
+        "status": denied.status,
         "detail": detail,
-        "code": code,
+        "code": word,
         "remedy": remedy,
         "message": f"{detail}; {remedy}",
-        "error": code,
-        "retryable": status == 503,
+        "error": word,
+        "retryable": retryable,
     }
-    return Response(status, json.encode(body), b"application/problem+json", headers)
+    headers = [(b"retry-after", b"1")] if retryable else []
+    return Response(denied.status, json.encode(body), b"application/problem+json", headers)

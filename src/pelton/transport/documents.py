@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.errors import FieldProblem
+from pelton.transport.http.errors import WebError
 
 MAX_DEPTH = 200
 _LEAST, _MOST = -(2**63), 2**64 - 1

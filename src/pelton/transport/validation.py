@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.errors import FieldProblem
+from pelton.transport.http.errors import WebError
 
 MAX_PROBLEMS = 50
 MAX_SHOWN = 100  # characters of a value in a message

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pelton.errors import Code, PeltonError
+from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.languages.lusid import decode, forms, times
 from pelton.languages.lusid.errors import NAMES, Refused, render
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.http.errors import WebError
 from pelton.transport.validation import MAX_PROBLEMS
 
 FORMS = [forms.TaskDefinition, forms.UpdateTaskDefinition, forms.EventHandler, forms.Worker, forms.ManualEvent]

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from pelton.errors import PeltonError
+from pelton.errors import CATEGORY, Category, Code, FieldProblem, PeltonError
 from pelton.transport.http.asgi import Response
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.http.errors import WebError
 
 CONTENT_TYPE = b"application/problem+json"
 TYPE = "urn:pelton:problem:"
@@ -86,23 +86,23 @@ _BY_STATUS = {
     503: "Unavailable",
 }
 
-# The runtime's words for why nothing changed. What is not here is a conflict with the state of things.
-_ENGINE = {
-    "not found": "NotFound",
-    "unknown process": "TaskDefinitionNotFound",
-    "unknown run": "TaskNotFound",
-    "unknown step": "NotFound",
-    "no step": "NotFound",
-    "exists": "AlreadyExists",
-    "guard": "GuardConditionNotMet",
-    "invalid": "InvalidRequest",
-    "expression": "InvalidRequest",
-    "too large": "TooLarge",
-    "busy": "Unavailable",
-    "stopping": "Unavailable",
-    "unavailable": "Unavailable",
-    "internal": "InternalError",
+_BY_CATEGORY = {
+    Category.ABSENT: "NotFound",
+    Category.CONFLICT: "Conflict",
+    Category.INVALID: "InvalidRequest",
+    Category.BUSY: "Unavailable",
+    Category.DENIED: "AccessDenied",
+    Category.FAULT: "InternalError",
 }
+_BY_CODE = {
+    Code.UNKNOWN_PROCESS: "TaskDefinitionNotFound",
+    Code.UNKNOWN_RUN: "TaskNotFound",
+    Code.EXISTS: "AlreadyExists",
+    Code.GUARD: "GuardConditionNotMet",
+    Code.TOO_LARGE: "TooLarge",
+    Code.UNAUTHENTICATED: "Unauthorized",
+}
+NAME_OF: dict[Code, str] = {code: _BY_CODE.get(code, _BY_CATEGORY[category]) for code, category in CATEGORY.items()}
 
 
 class Refused(WebError):
@@ -139,10 +139,13 @@ def render(error: Exception) -> Response | None:
     elif isinstance(error, WebError):
         name = "ValidationError" if error.problems and error.status == 400 else _BY_STATUS.get(error.status, "InternalError")
     elif isinstance(error, PeltonError):
+        error = error.public()
         said = by_rules(error)
-        name = said.name if said is not None else _ENGINE.get(error.code, "Conflict")
-        problems = [FieldProblem(error.field, error.message)] if error.field and NAMES[name].status == 400 else []
-        error = said or WebError(NAMES[name].status, error.message, problems=problems)
+        if said is None:
+            name = "ValidationError" if error.problems else NAME_OF[error.code]
+            about = [FieldProblem(error.field, error.message)] if error.field and NAMES[name].status == 400 else []
+            said = Refused(name, error.message, problems=error.problems or about)
+        name, error = said.name, said
     else:
         return None
     return problem(name, error)

@@ -261,9 +261,7 @@ class Committer:
         log.error(
             "a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error
         )
-        self._give_up(
-            job, PeltonError(Code.INTERNAL, f"the signal could not be applied: {type(error).__name__}; it has been recorded")
-        )
+        self._give_up(job, PeltonError(Code.INTERNAL, "the signal could not be applied; the server's log has the details"))
 
     def _give_up(self, job: CommitRequest, error: PeltonError) -> None:
         """The job ends with an error; what its durable signal comes to is for the inbox to say."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from pelton.errors import Code, PeltonError
+from pelton.errors import PeltonError
 from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.commit.unit_of_work import Durable, decode_signal
 from pelton.store.group import Group
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("pelton.runtime")
 
 PAGE = 10_000
-PASSING = frozenset({Code.BUSY, Code.UNAVAILABLE, Code.STOPPING})  # errors that time may cure
 AGAIN = 1.0  # seconds after which a durable signal that could not be applied is tried again
 
 
@@ -94,7 +93,7 @@ class PendingSignals:
     def given_up(self, job: SignalRequest, error: PeltonError) -> None:
         """Its signal stays in the store: it is tried again later when the trouble may pass, else it is parked there."""
         committer = self._committer
-        if error.code in PASSING:
+        if error.retryable:
             if not committer.stopping:
                 again = SignalRequest(job.run, job.signal, self._done, "", job.inbox, job.hops, job.many)
                 committer.wait(again, AGAIN)

@@ -33,7 +33,7 @@ from pelton.connectors.port import (
 )
 from pelton.errors import Code, PeltonError
 from pelton.runtime.api import SYSTEM_ID, EventIn
-from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
+from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow, DeadLetter
 
@@ -353,9 +353,7 @@ class Sources:
 
 def _passes(error: Exception) -> bool:
     """Whether the trouble is ours and may be gone in a moment, not the message's."""
-    return isinstance(error, Temporary) or (
-        isinstance(error, PeltonError) and not final(error) and error.code is not Code.CONFLICT
-    )
+    return isinstance(error, Temporary) or (isinstance(error, PeltonError) and error.retryable)
 
 
 def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, ours: Callable[[str], bool]) -> list[EventIn]:

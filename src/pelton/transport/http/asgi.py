@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 import structlog
 
+from pelton.errors import FAULT, Code, PeltonError
 from pelton.runtime.caller import Caller
 from pelton.transport.caller import caller_in
 from pelton.transport.http.errors import ClientGone, WebError
@@ -166,8 +167,8 @@ class Request:
 
 Handler = Callable[[Request], Awaitable[Response]]
 Render = Callable[[Exception], Response | None]
-"""Puts an exception into a face's own words; None = it knows no words for it, so it is logged and answered 500 by `render` of a
-plain WebError."""
+"""Puts an exception into a face's own words; None = it knows no words for it, so it is logged and answered by
+`render` of an internal error, which it must know."""
 
 
 class _Node:
@@ -235,7 +236,7 @@ class Router:
         rendered = self._render(error)
         if rendered is None:
             _log.error("request failed", method=scope["method"], path=scope.get("path", ""), exc_info=error)
-            rendered = self._render(WebError(500, "internal error; the server's log has the details"))
+            rendered = self._render(PeltonError(Code.INTERNAL, FAULT))
         return rendered if rendered is not None else text_response("internal error", 500)
 
     def _find(self, method: str, path: bytes) -> tuple[Handler, dict[str, str]]:

@@ -1,23 +1,30 @@
-"""What goes wrong between a caller and a handler, before it is put into words by the face that was called."""
+"""Errors as HTTP has them: the status of each code, and what goes wrong in an exchange before there is a request to speak of.
+
+An API that has better words for a code says so in a table of its own, beside what renders its errors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from pelton.errors import CATEGORY, Category, Code, FieldProblem
 
-class FieldProblem(NamedTuple):
-    """One thing that is wrong with what was sent. `value`: what was found there, as text; None when there is none to show.
-    `remedy`: what to do, where the message does not say it."""
+_BY_CATEGORY = {
+    Category.ABSENT: 404,
+    Category.CONFLICT: 409,
+    Category.INVALID: 400,
+    Category.BUSY: 503,
+    Category.DENIED: 403,
+    Category.FAULT: 500,
+}
+_BY_CODE = {Code.TOO_LARGE: 413, Code.UNAUTHENTICATED: 401}
 
-    path: str
-    message: str
-    value: str | None = None
-    remedy: str = ""
+STATUS: dict[Code, int] = {code: _BY_CODE.get(code, _BY_CATEGORY[category]) for code, category in CATEGORY.items()}
 
 
 class WebError(Exception):
-    """Answers the request with `status` and `message`; a face renders it in its own dialect. Nothing has changed."""
+    """Answers the request with `status` and `message`, for what only HTTP knows: paths, methods, headers, sizes of bodies. An API
+    renders it in its own dialect. Nothing has changed."""
 
     def __init__(
         self,
@@ -26,15 +33,13 @@ class WebError(Exception):
         *,
         problems: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
-        retryable: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.problems = list(problems)
         self.headers = dict(headers or {})
-        self.retryable = retryable
 
 
 class ClientGone(Exception):
-    """The caller has hung up: there is nobody to answer."""
+    """The caller has hung up: there is no one to answer."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from pelton.errors import PeltonError
 from pelton.transport.http.asgi import Response, Router
-from pelton.transport.http.errors import WebError
 
 
 class Mount(NamedTuple):
@@ -15,7 +15,7 @@ class Mount(NamedTuple):
 
     prefix: str
     router: Router
-    refused: Callable[[WebError], Response | None] | None = None
+    refused: Callable[[PeltonError], Response | None] | None = None
 
 
 class Registered(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import unquote_plus
 
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.errors import FieldProblem
+from pelton.transport.http.errors import WebError
 
 MAX_PARAMETERS = 1000
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})

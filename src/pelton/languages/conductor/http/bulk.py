@@ -7,11 +7,10 @@ from typing import Any
 
 import msgspec
 
-from pelton.errors import PeltonError
+from pelton.errors import Category, PeltonError
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.http.api_context import Face, bulk
-from pelton.languages.conductor.http.errors import STATUS
 from pelton.languages.conductor.http.runs import Runs
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.starting import CORRELATION
@@ -55,7 +54,7 @@ class Many:
             except WebError as error:
                 return error.message
             except PeltonError as error:
-                if error.code not in STATUS:
+                if error.category is Category.FAULT:
                     raise
                 return error.message
             return None

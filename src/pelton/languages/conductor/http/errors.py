@@ -9,31 +9,9 @@ from msgspec import UNSET, UnsetType
 from pelton.errors import PeltonError
 from pelton.languages.conductor.model import Text, Wire
 from pelton.transport.http.asgi import Response, json_response
-from pelton.transport.http.errors import WebError
+from pelton.transport.http.errors import STATUS, WebError
 
 INSTANCE = socket.gethostname()
-
-STATUS: dict[str, int] = {
-    "not found": 404,
-    "unknown process": 404,
-    "unknown run": 404,
-    "unknown step": 404,
-    "no step": 404,
-    "exists": 409,
-    "conflict": 409,
-    "ended": 409,
-    "not ended": 409,
-    "step ended": 409,
-    "nothing to retry": 409,
-    "not paused": 409,
-    "guard": 409,
-    "invalid": 400,
-    "expression": 400,
-    "too large": 413,
-    "busy": 503,
-    "stopping": 503,
-    "unavailable": 503,
-}
 
 
 class ValidationError(Wire):
@@ -53,16 +31,15 @@ class ErrorBody(Wire):
 def render(error: Exception) -> Response | None:
     """None for what is not an answer but a fault."""
     if isinstance(error, WebError):
-        return _rendered(error)
-    if isinstance(error, PeltonError):
-        status = STATUS.get(error.code, 500)
+        body = ErrorBody(status=error.status, message=error.message)
+        headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    elif isinstance(error, PeltonError):
+        error, headers = error.public(), []
+        status = STATUS[error.code]
         message = f"{error.field}: {error.message}" if error.field and status == 400 else error.message
-        return json_response(ErrorBody(status=status, message=message, instance=INSTANCE, retryable=status == 503), status)
-    return None
-
-
-def _rendered(error: WebError) -> Response:
-    body = ErrorBody(status=error.status, message=error.message, retryable=error.retryable)
+        body = ErrorBody(status=status, message=message, retryable=error.retryable)
+    else:
+        return None
     if error.problems:
         body.validation_errors = [
             ValidationError(path=each.path, message=each.message, invalid_value=UNSET if each.value is None else each.value)
@@ -70,6 +47,6 @@ def _rendered(error: WebError) -> Response:
         ]
     else:
         body.instance = INSTANCE
-    answer = json_response(body, error.status)
-    answer.headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    answer = json_response(body, body.status)
+    answer.headers = headers
     return answer

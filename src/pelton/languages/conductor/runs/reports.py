@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
+from pelton.errors import FieldProblem
 from pelton.kernel.model.signals import Report
 from pelton.languages.conductor import status_names
 from pelton.languages.conductor.model import TaskExecLog, TaskResult
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.http.errors import WebError
 
 MAX_CALLBACK = 100 * 365 * 86_400  # seconds
 MAX_LOGS = 1_000

@@ -6,12 +6,12 @@ import base64
 import itertools
 import secrets
 
+from pelton.errors import FieldProblem
 from pelton.languages.lusid.errors import Refused
 from pelton.languages.lusid.times import EXPECTED, parse_moment
 from pelton.runtime.api import Engine
 from pelton.runtime.caller import Caller, Users
 from pelton.transport.http.asgi import Request
-from pelton.transport.http.errors import FieldProblem
 
 ANONYMOUS = "anonymous"  # the user of callers without a name
 

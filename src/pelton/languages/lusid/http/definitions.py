@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from pelton.errors import FieldProblem
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.checks import check_definition, property_problem
 from pelton.languages.lusid.entity import DEFINITIONS, Entity
@@ -19,7 +20,7 @@ from pelton.languages.lusid.member_names import DEFINITION_MEMBERS
 from pelton.languages.lusid.times import print_moment
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.http.errors import WebError
 from pelton.transport.validation import describe
 
 BASE = "/api/taskdefinitions"

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from pelton.errors import FieldProblem
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import DEFINITIONS, HANDLERS, Entity
 from pelton.languages.lusid.errors import invalid
@@ -19,7 +20,6 @@ from pelton.languages.lusid.member_names import HANDLER_MEMBERS
 from pelton.languages.lusid.schedules import schedule, scheduling
 from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_moment
 from pelton.transport.http.asgi import Request, Response, Router, json_response
-from pelton.transport.http.errors import FieldProblem
 
 BASE = "/api/eventhandlers"
 ONE = BASE + "/{scope}/{code}"

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from pelton.errors import FieldProblem
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.matching.filters import folded_reader
 from pelton.languages.lusid.errors import Refused
@@ -18,7 +19,6 @@ from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import as_at
 from pelton.languages.lusid.member_paths import split_path
 from pelton.transport.http.asgi import Request, Response, json_response
-from pelton.transport.http.errors import FieldProblem
 
 T = TypeVar("T")
 Row = dict[str, Any]

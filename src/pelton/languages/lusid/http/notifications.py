@@ -5,6 +5,7 @@ How an event is seen by handlers and filters: a header, of the event's type, id 
 
 from __future__ import annotations
 
+from pelton.errors import FieldProblem
 from pelton.kernel.expressions.base import JSON
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.errors import Refused, invalid
@@ -16,7 +17,6 @@ from pelton.runtime.api import EventIn
 from pelton.runtime.rows import EventRow
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
-from pelton.transport.http.errors import FieldProblem
 
 MANUAL = "Manual"
 SOURCE = "/notification/api/manualevent"

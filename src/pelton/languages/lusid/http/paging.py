@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
+from pelton.errors import FieldProblem
 from pelton.languages.lusid.errors import Refused
 from pelton.transport.http.asgi import Request
-from pelton.transport.http.errors import FieldProblem
 
 DEFAULT, MOST = 10, 5_000  # rows of a page
 LONGEST = 500  # characters of a token

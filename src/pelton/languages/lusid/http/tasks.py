@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from pelton.errors import Code, PeltonError
+from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.kernel.model.signals import Amend, Retire, Trigger
 from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid import decode
@@ -22,7 +22,6 @@ from pelton.languages.lusid.tasks.view import Tasks, changes_of
 from pelton.runtime.api import StartCommand
 from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Request, Response, Router, json_response
-from pelton.transport.http.errors import FieldProblem
 
 MOST_IN_BATCH = 1000
 MOST_LISTED = 5_000  # tasks of a definition that are listed without pages

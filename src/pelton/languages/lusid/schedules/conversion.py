@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pelton.errors import FieldProblem
 from pelton.kernel.expressions.base import JSON
-from pelton.transport.http.errors import FieldProblem, WebError
+from pelton.transport.http.errors import WebError
 
 T = TypeVar("T")
 

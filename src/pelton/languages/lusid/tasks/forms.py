@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
+from pelton.errors import FieldProblem
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.forms import Filled, ResourceId, Text, Wire
-from pelton.transport.http.errors import FieldProblem
 
 Correlations = list[str] | UnsetType
 MOST_SECONDS = 31_536_000
