@@ -283,6 +283,67 @@ def test_a_poller_that_hangs_up_takes_no_work_with_it(server: ServerProcess, wir
     assert item["run"] == run
 
 
+def in_answer_to(wire: Any, *items: Any, count: int = 0, queue: str = "step_lost", worker: str = "lossy") -> Any:
+    """Reports that these items are done, and asks for more."""
+    reports = [{"id": item["id"], "attempt": item["attempt"], "output": {"number": 1}} for item in items]
+    return exchange(wire, worker=worker, reports=reports, claim={"queues": [queue], "count": count} if count else None)
+
+
+def started(wire: Any, queue: str, runs: int, tasks: int = 1) -> None:
+    """So many runs whose tasks, one after another, are offered to a queue of their own."""
+    work = [{"name": queue, "taskReferenceName": f"{queue}{n}", "type": "SIMPLE"} for n in range(tasks)]
+    define(wire, {**WORKING, "name": queue, "tasks": work, "outputParameters": {}}, starter(queue, f"test:{queue}", queue))
+    for number in range(runs):
+        wire.post_event(f"test:{queue}", "/s", {"number": number}, id=f"{queue}-{number}")
+
+
+def test_a_report_whose_answer_was_lost_gets_the_same_answer_again(wire: Any) -> None:
+    started(wire, "step_lost", 1, tasks=3)
+    [first] = exchange(wire, worker="lossy", claim={"queues": ["step_lost"], "count": 1})["items"]
+    lost = in_answer_to(wire, first, count=1)
+    assert lost["results"] == [{"ok": True}]
+    assert len(lost["items"]) == 1
+    for _ in range(2):
+        assert in_answer_to(wire, first, count=1) == lost
+    after = in_answer_to(wire, *lost["items"], count=1)
+    assert [item["slot"] for item in after["items"]] == ["step_lost2"]
+    assert in_answer_to(wire, first, count=1) == {"results": [{"ok": True}], "items": []}  # what it was given then is over
+
+
+def test_many_reports_whose_answer_was_lost_get_the_same_answer_again(wire: Any) -> None:
+    started(wire, "step_many_lost", 12)
+    asked: Any = {"queue": "step_many_lost", "count": 4}
+    done = exchange(wire, worker="lossy", claim={"queues": ["step_many_lost"], "count": 4})["items"]
+    lost = in_answer_to(wire, *done, **asked)
+    assert len(lost["items"]) == 4
+    assert in_answer_to(wire, *done, **asked) == lost
+    assert in_answer_to(wire, *done[2:], **asked) == {"results": [{"ok": True}] * 2, "items": lost["items"]}
+    exchange(wire, worker="lossy", reports=[{"id": lost["items"][0]["id"], "status": "WORKING"}])
+    assert in_answer_to(wire, *done, **asked)["items"] == lost["items"][1:]  # a sign of life: the worker has that one
+    assert len(exchange(wire, worker="other", claim={"queues": ["step_many_lost"], "count": 100})["items"]) == 4
+
+
+def test_a_lost_answer_is_for_the_worker_that_reported_and_for_nobody_who_comes_later(wire: Any) -> None:
+    started(wire, "step_whose", 3)
+    asked: Any = {"queue": "step_whose", "count": 1}
+    [first] = exchange(wire, worker="lossy", claim={"queues": ["step_whose"], "count": 1})["items"]
+    lost = in_answer_to(wire, first, **asked)
+    other = in_answer_to(wire, first, worker="other", **asked)
+    assert other["items"][0]["id"] != lost["items"][0]["id"]
+    assert other["results"][0]["code"] == "ended"
+    assert in_answer_to(wire, first, worker="other", **asked) == other
+    assert in_answer_to(wire, first, **asked) == lost
+
+
+def test_items_of_a_lost_answer_are_free_when_the_worker_only_repeats_its_report(wire: Any) -> None:
+    started(wire, "step_stops", 2)
+    [first] = exchange(wire, worker="lossy", claim={"queues": ["step_stops"], "count": 1})["items"]
+    [lost] = in_answer_to(wire, first, queue="step_stops", count=1)["items"]
+    assert in_answer_to(wire, first) == {"results": [{"ok": True}], "items": []}  # it is stopping, and asks for nothing
+    [item] = exchange(wire, worker="other", claim={"queues": ["step_stops"], "count": 1, "wait": 10_000})["items"]
+    assert (item["id"], item["polls"]) == (lost["id"], 2)
+
+
 # ---- the rest
 
 

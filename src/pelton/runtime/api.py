@@ -185,18 +185,21 @@ class WorkItem(Struct):
 
 
 class ClaimRequest(Struct, kw_only=True):
-    queues: Sequence[str]
+    """`queues`: those asked for; none, in an exchange: those of the work that is reported on."""
+
+    queues: Sequence[str] = ()
     count: int = 1
     wait: int = 0  # milliseconds, at most 60,000; answered as soon as one is there
     worker: str = ""
 
 
 class ReportResult(Struct):
-    """`error` set: refused. `run` is the head after the commit."""
+    """`error` set: refused. `run` is the head after the commit. `repeated`: answered before, with this same outcome."""
 
     error: PeltonError | None
     run: Run | None
     n: int = 0
+    repeated: bool = False
 
 
 # ---- views
@@ -419,17 +422,19 @@ class Engine(Protocol):
     # work
     async def claim(self, caller: Caller, request: ClaimRequest) -> list[WorkItem]: ...
     async def report(self, caller: Caller, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
-        """Many reports, one commit if they come together."""
+        """Many reports, one commit if they come together. One that repeats a report of an exchange frees the items that were
+        handed out in answer to it: whoever reports in this way has not seen them."""
         ...
 
     async def exchange(
         self, caller: Caller, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
     ) -> tuple[list[ReportResult], list[WorkItem]]:
-        """Reports and the request for more in one commit."""
-        ...
+        """Reports and the request for more in one commit.
 
-    async def handed_out(self, caller: Caller, run: int, n: int) -> WorkItem | None:
-        """Work that somebody has, as he was given it; None when nobody has it, or it is over."""
+        A report that is repeated because its answer was lost has the outcome that it had, and gets the items that were in that
+        answer, as far as they are still leased to this worker and nothing has been heard of them; only when there are none does
+        it get new ones.
+        """
         ...
 
     def release(self, items: Sequence[WorkItem]) -> None:

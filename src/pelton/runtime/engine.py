@@ -19,7 +19,7 @@ from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
 from pelton.kernel.model.signals import Report, Signal, Start
-from pelton.kernel.model.state import END, START, OpenStep, Record, Run, RunStatus, Step
+from pelton.kernel.model.state import END, OpenStep, Record, Run, RunStatus, Step
 from pelton.runtime.api import (
     Applied,
     ClaimRequest,
@@ -38,7 +38,7 @@ from pelton.runtime.api import (
 )
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
-from pelton.runtime.commit.requests import SignalRequest, StartRequest
+from pelton.runtime.commit.requests import StartRequest
 from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, DurableFact, encode_signal
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.delivery.sources import Sources, incoming_events
@@ -53,6 +53,7 @@ from pelton.runtime.names import KEY_KIND, queue_of, shown_queue
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
+from pelton.runtime.work.exchange import Exchange
 from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.runner import Operations
 from pelton.store.group import Group
@@ -120,10 +121,11 @@ class LocalEngine:
         self.router = EventIngester(committer)
         self.watches = Watches(self.clock)
         self.work = WorkQueue(store, committer, self.clock, instance=instance)
+        self.exchanges = Exchange(store, committer, self.work)
         self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_stub(row.run)})
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held)
         self.outbox = Outbox(store, committer, self.clock, self.connectors)
-        self.operations = Operations(self._claim_items, self.work, committer, self.clock, instance=instance)
+        self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
         self.sources = Sources(
             committer,
@@ -524,91 +526,18 @@ class LocalEngine:
     # ---- work
 
     async def claim(self, caller: Caller, request: ClaimRequest) -> list[WorkItem]:
-        return await self._items(await self.work.claim(self._in_namespace(caller.namespace, request)))
-
-    async def _claim_items(self, request: ClaimRequest) -> list[WorkItem]:
-        return await self._items(await self.work.claim(request))
-
-    def _in_namespace(self, ns: str, request: ClaimRequest) -> ClaimRequest:
-        for queue in request.queues:
-            if queue.startswith("@"):
-                raise PeltonError(Code.INVALID, f"queue {queue!r} is the server's own", "queues")
-        return replace(request, queues=[queue_of(ns, queue) for queue in request.queues])
-
-    async def _items(self, rows: Sequence[OpenStep]) -> list[WorkItem]:
-        try:
-            return [self._item(row) or await self._cold_item(row) for row in rows]
-        except BaseException:
-            self.work.release(rows)  # nobody will have them
-            raise
-
-    def _item(self, row: OpenStep) -> WorkItem | None:
-        entry = self.committer.cache.peek(row.run)
-        if entry is None or entry.stale or entry.head is None or entry.process is None:
-            return None
-        start = entry.newest.get(START)
-        return WorkItem(row, entry.head, entry.process, start) if isinstance(start, Step) else None
-
-    async def _cold_item(self, row: OpenStep) -> WorkItem:
-        head = await self.store.head(row.run)
-        if head is None:
-            raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(row.run)} was removed", "run")
-        start = (await self.store.facts(head, [StepKey(0)]))[0]
-        return WorkItem(row, head, await self.definition_cache.process(head.definition), start)
+        return await self.exchanges.claim(caller.namespace, request)
 
     async def report(self, caller: Caller, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
-        results, future = self._begin_reports(caller.namespace, reports)
-        await future
-        return results
-
-    def _begin_reports(self, ns: str, reports: Sequence[tuple[int, Report]]) -> tuple[list[ReportResult], asyncio.Future[None]]:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        results = [ReportResult(None, None, report.n) for _, report in reports]
-        left = len(reports)
-        if not left:
-            future.set_result(None)
-
-        def ended(index: int) -> Callable[[SignalRequest], None]:
-            def done(job: SignalRequest) -> None:
-                nonlocal left
-                results[index] = ReportResult(job.error, job.head, reports[index][1].n)
-                left -= 1
-                if not left and not future.done():
-                    future.set_result(None)
-
-            return done
-
-        for index, (run, report) in enumerate(reports):
-            job = SignalRequest(run, report, ended(index), ns)
-            try:
-                self.committer.enqueue(job)
-            except PeltonError as error:
-                job.failed(error)
-        return results, future
+        return await self.exchanges.report(caller.namespace, reports)
 
     async def exchange(
         self, caller: Caller, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
     ) -> tuple[list[ReportResult], list[WorkItem]]:
-        if request is None:
-            return await self.report(caller, reports), []
-        # The reports stand before the leases in the next batch, and the poller before what is born of the reports.
-        results, future = self._begin_reports(caller.namespace, reports)
-        poller = self.work.poll(self._in_namespace(caller.namespace, request))
-        try:
-            await future
-            return results, await self._items(await poller.result())
-        except BaseException:
-            poller.cancel()
-            raise
-
-    async def handed_out(self, caller: Caller, run: int, n: int) -> WorkItem | None:
-        row = await self.step(caller, run, n)
-        if not isinstance(row, OpenStep) or not row.lease:
-            return None
-        return self._item(row) or await self._cold_item(row)
+        return await self.exchanges.exchange(caller.namespace, reports, request)
 
     def release(self, items: Sequence[WorkItem]) -> None:
-        self.work.release([item.step for item in items])
+        self.exchanges.release(items)
 
     async def extend(self, caller: Caller, run: int, n: int) -> None:
         entry = self.committer.cache.peek(run)

@@ -61,3 +61,25 @@ async def test_a_task_that_its_worker_has_given_a_sign_of_life_for_is_not_given_
         pass
     await api.call("POST", "/tasks", {**done(given), "status": "IN_PROGRESS", "extendLease": True})
     assert await api.ok("POST", "/tasks/update-v2", done(first, workerId="w1")) is None
+
+
+async def test_a_report_that_is_repeated_by_a_plain_update_frees_the_task_of_the_lost_answer(api: Api) -> None:
+    await api.register([simple("a", "work"), simple("b", "work")])
+    await api.start()
+    first = await api.one("work", workerid="w1")
+    given = await api.ok("POST", "/tasks/update-v2", done(first, workerId="w1"))
+    assert await api.ok("POST", "/tasks", done(first, workerId="w2")) == first["taskId"]  # somebody else has lost nothing
+    assert await api.ok("GET", "/tasks/poll/work", workerid="w1") is None
+    assert await api.ok("POST", "/tasks", done(first, workerId="w1")) == first["taskId"]
+    again = await api.one("work", workerid="w1")
+    assert (again["taskId"], again["pollCount"]) == (given["taskId"], 2)
+
+
+async def test_the_log_entries_of_a_repeated_report_are_kept_once(api: Api) -> None:
+    await api.register([simple("a", "work"), simple("b", "work")])
+    await api.start()
+    first = await api.one("work", workerid="w1")
+    for _ in range(2):
+        await api.ok("POST", "/tasks/update-v2", done(first, workerId="w1", logs=[{"log": "said once", "createdTime": 1}]))
+    logs = await api.ok("GET", f"/tasks/{first['taskId']}/log")
+    assert [entry["log"] for entry in logs] == ["said once"]

@@ -199,6 +199,19 @@ class WorkQueue:
             if key not in self._flights:
                 self._free(row, self._handed.pop(key, row.started))
 
+    async def leased(self, run: int, n: int) -> OpenStep | None:
+        """The row of work that a worker has, as the store has it; None when nobody has it, or it is on its way in or out."""
+        key = (run, n)
+        touched: set[Key] = set()
+        self._loads.append(touched)
+        try:
+            head = await self._store.head(run)
+            row = (await self._store.facts(head, [StepKey(n)]))[0] if head is not None else None
+        finally:
+            self._loads = [each for each in self._loads if each is not touched]
+        changing = key in touched or key in self._flights or key in self._where
+        return row if isinstance(row, OpenStep) and row.lease and not changing else None
+
     async def extend(self, run: int, n: int, row: OpenStep | None = None) -> bool:
         """A sign of life: the lease counts from now. False when it has none that could end. Raises PeltonError "no step"."""
         if row is None:
@@ -563,7 +576,7 @@ class WorkQueue:
             after = None if mark is None else (-mark[0], *mark[1:])
             page = await self._store.ready(queue.name, limit, after)
         finally:
-            self._loads.remove(touched)
+            self._loads = [each for each in self._loads if each is not touched]  # not by value: all may be empty
         for row in page:
             key = (row.run, row.n)
             if key not in touched and key not in self._flights and key not in self._where and row.due < mirror.blind:

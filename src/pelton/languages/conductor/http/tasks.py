@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections import OrderedDict
-from typing import NamedTuple
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Report
@@ -27,24 +25,10 @@ from pelton.transport.http.errors import WebError
 MAX_POLL = 5_000  # milliseconds
 MAX_BATCH = 1_000
 MAX_NAME = 1_000
-REMEMBERED = 20_000  # handed-out tasks whose queue is kept at hand, and answers to reports that had a task in them
 _OVER = frozenset({Code.ENDED, Code.STEP_ENDED})
 _ABSENT = frozenset({Code.NOT_FOUND, Code.UNKNOWN_RUN, Code.UNKNOWN_STEP, Code.NO_STEP})
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
 _ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-
-
-class Given(NamedTuple):
-    """A hand-out of a task. A sign of life moves the lease, so that it is another one then."""
-
-    run: int
-    n: int
-    polls: int
-    lease: int
-
-    @staticmethod
-    def of(step: OpenStep) -> Given:
-        return Given(step.run, step.n, step.polls, step.lease)
 
 
 class Tasks:
@@ -53,8 +37,6 @@ class Tasks:
         self.engine = face.engine
         self.caller = face.caller
         self.codec = face.engine.codec
-        self._queues: OrderedDict[tuple[int, int], str] = OrderedDict()
-        self._given: OrderedDict[tuple[int, int], Given] = OrderedDict()  # by the report that it was the answer to
 
     def add_to(self, router: Router) -> None:
         router.add("GET", "/tasks/poll/{type}", self.poll)
@@ -88,14 +70,7 @@ class Tasks:
         if not items and wait:
             asked.wait = wait
             items = await request.unless_gone(self.engine.claim(self.caller, asked))
-        for item in items:
-            self._remember(item)
         return items
-
-    def _remember(self, item: WorkItem) -> None:
-        self._queues[item.step.run, item.step.n] = item.step.queue
-        if len(self._queues) > REMEMBERED:
-            self._queues.popitem(last=False)
 
     async def poll(self, request: Request) -> Response:
         items = await self._claim(request, 1, 100)
@@ -103,17 +78,10 @@ class Tasks:
             return empty(204)
         return self._handing(items, view.item_view(self.codec, items[0], self.engine.now()))
 
-    def _handing(self, items: list[WorkItem], shown: object, report: tuple[int, int] | None = None) -> Response:
-        """An answer with tasks in it, which are free again if nobody is there to get it; to a report, maybe."""
-
-        def undelivered() -> None:
-            if report is not None:
-                self._given.pop(report, None)
-            self.engine.release(items)
-
+    def _handing(self, items: list[WorkItem], shown: object) -> Response:
+        """An answer with tasks in it, which are free again if no one is there to get it."""
         response = raw_json(view.encode(shown))
-        if items:
-            response.undelivered = undelivered
+        response.undelivered = lambda: self.engine.release(items)
         return response
 
     async def poll_batch(self, request: Request) -> Response:
@@ -180,8 +148,7 @@ class Tasks:
 
     async def update_and_poll(self, request: Request) -> Response:
         """A report, answered with the next task of the same queue. One that comes too late is answered as if there were none: an
-        error would make the client fall back to slower calls for good. One that is repeated, since its answer was lost, gets the
-        task that was in that answer: that worker has it, and would never know."""
+        error would make the client fall back to slower calls for good."""
         result = await self._result(request)
         try:
             place = self._place(result)
@@ -189,43 +156,19 @@ class Tasks:
                 await self._extend(place)
                 return empty(204)
             report = reports.report_of(result, place[1])
-            if (lost := await self._given_before(place)) is not None:
-                return self._handing([], view.item_view(self.codec, lost, self.engine.now()))
-            asked = await self._next(result, place) if report.status is not None else None
-            [done], items = await self.engine.exchange(self.caller, [(place[0], report)], asked)
+            claim = ClaimRequest(worker=result.worker_id or "") if report.status is not None else None
+            [done], items = await self.engine.exchange(self.caller, [(place[0], report)], claim)
             if done.error is not None and done.error.code not in _OVER | _ABSENT:
                 raise done.error
         except WebError as error:
             if error.status == 404:
                 return empty(204)
             raise
-        await self._log(result, place)
+        if not done.repeated:
+            await self._log(result, place)
         if not items:
             return empty(204)
-        self._remember(items[0])
-        if report.status is not None:
-            self._given[place] = Given.of(items[0].step)
-            if len(self._given) > REMEMBERED:
-                self._given.popitem(last=False)
-        return self._handing(items, view.item_view(self.codec, items[0], self.engine.now()), place)
-
-    async def _given_before(self, place: tuple[int, int]) -> WorkItem | None:
-        """The task that an earlier answer to this very report had in it, when nothing has been heard of it since."""
-        given = self._given.get(place)
-        item = await self.engine.handed_out(self.caller, given.run, given.n) if given is not None else None
-        if item is not None and Given.of(item.step) == given:
-            return item
-        self._given.pop(place, None)
-        return None
-
-    async def _next(self, result: TaskResult, place: tuple[int, int]) -> ClaimRequest | None:
-        queue = self._queues.pop(place, "")
-        if not queue:
-            step = await self.engine.step(self.caller, *place)
-            queue = step.queue if isinstance(step, OpenStep) else ""
-        if not queue or queue.startswith("@"):
-            return None
-        return ClaimRequest(queues=(queue,), count=1, wait=0, worker=result.worker_id or "")
+        return self._handing(items, view.item_view(self.codec, items[0], self.engine.now()))
 
     async def _report_slot(self, request: Request, found: RunView) -> str | None:
         """Reports on a task by its reference name; its id, or None when no such task is open."""

@@ -1,0 +1,169 @@
+"""What workers do with the engine: claim work, report on it, and both in one exchange.
+
+An exchange is one commit: its reports stand before the leases in the next batch, and its poller is in line before anything is
+born of the reports, so that the work that follows is handed out by the commit that creates it. A report that repeats an earlier
+one, because its answer was lost, gets that answer again (see `replies`).
+
+Callers give their namespace; queues of other namespaces and the server's own ("@...") are out of their reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from pelton.errors import Code, PeltonError
+from pelton.kernel.model.reads import StepKey
+from pelton.kernel.model.signals import Report
+from pelton.kernel.model.state import START, OpenStep, Step
+from pelton.runtime.api import ClaimRequest, ReportResult, WorkItem
+from pelton.runtime.commit.committer import Committer
+from pelton.runtime.commit.requests import SignalRequest
+from pelton.runtime.names import queue_of
+from pelton.runtime.work.queue import WorkQueue
+from pelton.runtime.work.replies import HandOut, Replies
+from pelton.store.port import Store
+
+Reports = Sequence[tuple[int, Report]]  # with the run of each
+Exchanged = tuple[list[ReportResult], list[WorkItem]]
+
+
+class Exchange:
+    def __init__(self, store: Store, committer: Committer, work: WorkQueue) -> None:
+        self._store = store
+        self._committer = committer
+        self._work = work
+        self._replies = Replies()
+
+    async def claim(self, ns: str, request: ClaimRequest) -> list[WorkItem]:
+        return await self._items(await self._work.claim(_in_namespace(ns, request)))
+
+    async def claim_built_in(self, request: ClaimRequest) -> list[WorkItem]:
+        """For the server's own operations."""
+        return await self._items(await self._work.claim(request))
+
+    async def report(self, ns: str, reports: Reports) -> list[ReportResult]:
+        results, future = self._begin_reports(ns, reports)
+        await future
+        worker = reports[0][1].worker if reports else ""
+        if self._replies.know_any(reports, worker):
+            earlier, _ = self._replies.settle(reports, results, worker)
+            self._work.release(await self._still_out(earlier))
+        return results
+
+    async def exchange(self, ns: str, reports: Reports, request: ClaimRequest | None) -> Exchanged:
+        if request is not None and reports and not request.queues:
+            request = replace(request, queues=await self._queues_of(ns, reports))
+        if request is None or (reports and not request.queues) or self._replies.know_any(reports, request.worker):
+            return await self._exchange_apart(ns, reports, request)
+        results, future = self._begin_reports(ns, reports)
+        poller = self._work.poll(_in_namespace(ns, request))
+        try:
+            await future
+            _, given = self._replies.settle(reports, results, request.worker)
+            items = await self._items(await poller.result())
+            given += [HandOut.of(item.step) for item in items]
+            return results, items
+        except BaseException:
+            poller.cancel()
+            raise
+
+    async def _exchange_apart(self, ns: str, reports: Reports, request: ClaimRequest | None) -> Exchanged:
+        """First the reports, then the claim: some of the reports may be repeats, or nothing is asked for."""
+        results, future = self._begin_reports(ns, reports)
+        await future
+        worker = request.worker if request is not None else reports[0][1].worker if reports else ""
+        earlier, given = self._replies.settle(reports, results, worker)
+        rows = await self._still_out(earlier)
+        if request is None:
+            self._work.release(rows)
+            return results, []
+        if rows:
+            items = [self._item(row) or await self._cold_item(row) for row in rows]
+        else:
+            items = await self.claim(ns, request) if request.queues else []
+        given += [HandOut.of(item.step) for item in items]
+        return results, items
+
+    def release(self, items: Sequence[WorkItem]) -> None:
+        self._work.release([item.step for item in items])
+
+    # ---- reports
+
+    def _begin_reports(self, ns: str, reports: Reports) -> tuple[list[ReportResult], asyncio.Future[None]]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        results = [ReportResult(None, None, report.n) for _, report in reports]
+        left = len(reports)
+        if not left:
+            future.set_result(None)
+
+        def ended(index: int) -> Callable[[SignalRequest], None]:
+            def done(request: SignalRequest) -> None:
+                nonlocal left
+                results[index] = ReportResult(request.error, request.head, reports[index][1].n)
+                left -= 1
+                if not left and not future.done():
+                    future.set_result(None)
+
+            return done
+
+        for index, (run, report) in enumerate(reports):
+            request = SignalRequest(run, report, ended(index), ns)
+            try:
+                self._committer.enqueue(request)
+            except PeltonError as error:
+                request.failed(error)
+        return results, future
+
+    async def _still_out(self, given: Sequence[HandOut]) -> list[OpenStep]:
+        """The rows of those items that the worker they were given to still has, and has shown no sign of."""
+        rows = [await self._work.leased(each.run, each.n) for each in given]
+        return [row for row, each in zip(rows, given, strict=True) if row is not None and HandOut.of(row) == each]
+
+    async def _queues_of(self, ns: str, reports: Reports) -> list[str]:
+        """The queues of open work that is reported on, but for the server's own."""
+        found: dict[str, None] = {}
+        for run, report in reports:
+            entry = self._committer.cache.peek(run)
+            row: Any = entry.open.get(report.n) if entry is not None and not entry.stale else None
+            head = entry.head if entry is not None and row is not None else await self._store.head(run)
+            if head is None or head.ns != ns:
+                continue
+            if row is None:
+                [row] = await self._store.facts(head, [StepKey(report.n)])
+            if isinstance(row, OpenStep) and row.queue and not row.queue.startswith("@"):
+                found[row.queue] = None
+        return list(found)
+
+    # ---- items
+
+    async def _items(self, rows: Sequence[OpenStep]) -> list[WorkItem]:
+        try:
+            return [self._item(row) or await self._cold_item(row) for row in rows]
+        except BaseException:
+            self._work.release(rows)  # no one will have them
+            raise
+
+    def _item(self, row: OpenStep) -> WorkItem | None:
+        entry = self._committer.cache.peek(row.run)
+        if entry is None or entry.stale or entry.head is None or entry.process is None:
+            return None
+        start = entry.newest.get(START)
+        return WorkItem(row, entry.head, entry.process, start) if isinstance(start, Step) else None
+
+    async def _cold_item(self, row: OpenStep) -> WorkItem:
+        head = await self._store.head(row.run)
+        if head is None:
+            raise PeltonError(Code.UNKNOWN_RUN, f"run {self._committer.codec.run_id(row.run)} was removed", "run")
+        start = (await self._store.facts(head, [StepKey(0)]))[0]
+        return WorkItem(row, head, await self._committer.definitions.process(head.definition), start)
+
+
+def _in_namespace(ns: str, request: ClaimRequest) -> ClaimRequest:
+    for queue in request.queues:
+        if queue.startswith("@"):
+            raise PeltonError(Code.INVALID, f"queue {queue!r} is the server's own", "queues")
+    return replace(request, queues=[queue_of(ns, queue) for queue in request.queues])
