@@ -51,6 +51,8 @@ def test_every_option_can_be_set_by_its_variable(option: object) -> None:
     sample = option.choices[-1] if option.kind == "choice" else SAMPLES[option.kind]
     if option.name == "users":
         sample = "ann=aaaaaaaaaaaaaaaa,bob=bbbbbbbbbbbbbbbb"
+    if option.name == "connections":
+        sample = "one=sqs://eu-central-1,two=sqs:"
     environment = {option.variable: sample, "PELTON_ALLOW_ANONYMOUS": "1"}
     assert msgspec.to_builtins(getattr(load({}, environment), option.name), enc_hook=str) != option.default
 

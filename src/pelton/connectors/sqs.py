@@ -78,9 +78,19 @@ class _Entry(NamedTuple):
     size: int  # bytes, as SQS counts them
 
 
+class Credentials(NamedTuple):
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
 class SqsConnector:
     """`endpoint` defaults to AWS_ENDPOINT_URL_SQS or AWS_ENDPOINT_URL, else the real service; `region` to AWS_REGION or
-    AWS_DEFAULT_REGION; credentials come from where AWS tools look for them. Nothing is connected before the first use.
+    AWS_DEFAULT_REGION; without `credentials` they come from where AWS tools look for them. Nothing is connected before the first
+    use.
 
     `create_missing`: whether a queue that does not exist is created. `wait_seconds` (1 to 20): the long poll.
     `visibility_seconds` (1 to 43,200): how long a received message is kept from other receivers; the time in which it must
@@ -93,6 +103,7 @@ class SqsConnector:
         *,
         endpoint: str | None = None,
         region: str | None = None,
+        credentials: Credentials | None = None,
         create_missing: bool = True,
         wait_seconds: int = 20,
         visibility_seconds: int = 60,
@@ -110,6 +121,7 @@ class SqsConnector:
                 raise ValueError(f"{name} is {value}: it must be between {low} and {high}")
         self.endpoint: Final = endpoint
         self.region: Final = region
+        self._credentials: Final = credentials
         self.create_missing: Final = create_missing
         self.wait_seconds: Final = wait_seconds
         self.visibility_seconds: Final = visibility_seconds
@@ -272,10 +284,14 @@ class SqsConnector:
                     retries={"total_max_attempts": 1},
                     max_pool_connections=1_000 if polling else 50,  # a poll holds its connection while it waits
                 )
+                keys = self._credentials
                 opened = self._session.create_client(
                     "sqs",
                     region_name=self.region or os.environ.get("AWS_REGION") or None,
                     endpoint_url=self.endpoint,
+                    aws_access_key_id=keys.access_key_id if keys is not None else None,
+                    aws_secret_access_key=keys.secret_access_key if keys is not None else None,
+                    aws_session_token=keys.session_token if keys is not None else None,
                     config=config,
                 )
                 self._clients[polling] = await self._stack.enter_async_context(opened)

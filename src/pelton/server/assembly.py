@@ -16,36 +16,44 @@ from pelton.net.lazy import LazyHttpPort
 from pelton.runtime.caller import Users
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
+from pelton.server import ends
 from pelton.server.access import Access
 from pelton.server.config import Config, watched
 from pelton.server.languages import modules
 from pelton.store.group import Committed, Group
-from pelton.store.sqlite.store import SqliteStore
+from pelton.store.port import Store
 from pelton.transport.http.mounts import Mount
 
 log = structlog.get_logger("pelton.server")
 
-FILE = "pelton.db"
 CLOSE_SECONDS = 3.0  # of the engine's own end
 OPERATIONS_SECONDS = 1.0  # for built-in work under way; what is not done by then is done again by the next server
 
 
-class NoticedStore(SqliteStore):
-    """Says when events were committed, so that nobody has to ask for them again and again."""
+class NoticedStore:
+    """`inner`, and says when events were committed, so that no one has to ask for them again and again."""
 
-    notices: Notices
+    def __init__(self, inner: Store, notices: Notices) -> None:
+        self._inner = inner
+        self._notices = notices
 
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
-        done = await super().commit(groups)
+        done = await self._inner.commit(groups)
         if any(group.has("events") or group.has("event_updates") for group in groups):
-            self.notices.notify()
+            self._notices.notify()
         return done
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if callable(value):  # the next call finds it at once
+            self.__dict__[name] = value
+        return value
 
 
 class Parts:
     """What was started, and how it is ended."""
 
-    def __init__(self, store: SqliteStore, engine: LocalEngine, scripts: ScriptPool, http: LazyHttpPort) -> None:
+    def __init__(self, store: Store, engine: LocalEngine, scripts: ScriptPool, http: LazyHttpPort) -> None:
         self.store = store
         self.engine = engine
         self.mounts: list[Mount] = []
@@ -113,10 +121,9 @@ def _healthy(health: Any) -> bool:
 
 
 async def start(config: Config, connectors: Connectors, http: LazyHttpPort, access: Access, notices: Notices) -> Parts:
-    """Raises StoreBusy, StoreFailed, OSError; then nothing is left behind."""
-    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = NoticedStore(config.data / FILE, config.durability)
-    store.notices = notices
+    """Raises ConfigError, StoreBusy, StoreFailed, OSError; then nothing is left behind."""
+    noticed: Any = NoticedStore(ends.make_store(config), notices)
+    store: Store = noticed
     await store.open()
     parts: Parts | None = None
     opened: list[Callable[[], Awaitable[None]]] = []

@@ -13,12 +13,13 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct
 
 FILE = "pelton.toml"
 PREFIX = "PELTON_"
+SQLITE = "sqlite:"
 MEGABYTE = 1024 * 1024
 MOST_PREFIX = 200  # characters
 
@@ -56,6 +57,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("grpc_port", "port", 2023, "Reserved for gRPC: nothing listens on it in this version.", "PORT", low=1, high=65_535),
     Option("data", "path", "./pelton-data", "Directory that holds everything durable.", "DIR"),
     Option(
+        "store",
+        "text",
+        "",
+        "Where everything durable is kept, as a URL, instead of --data: sqlite:DIR, or memory: (for trials: nothing is kept).",
+        "URL",
+    ),
+    Option(
         "watch",
         "list",
         (),
@@ -86,6 +94,16 @@ OPTIONS: tuple[Option, ...] = (
         "URL",
     ),
     Option("sqs_region", "text", "", "Region of the SQS service, else AWS_REGION or AWS_DEFAULT_REGION.", "REGION"),
+    Option(
+        "connections",
+        "list",
+        (),
+        "A connection to another system, which addresses name as SCHEME://NAME/...; may be given more than once. "
+        "In pelton.toml a table: [connections.NAME] with url and options.",
+        "NAME=URL",
+        secret=True,
+        flag="--connection",
+    ),
     Option(
         "api_keys",
         "list",
@@ -166,11 +184,13 @@ class Config(Struct, frozen=True, kw_only=True):
     port: int = 8080
     grpc_port: int = 2023
     data: Path = Path("./pelton-data")
+    store: str = ""
     watch: tuple[str, ...] = ()
     watch_settle: int = 500
     durability: Literal["full", "relaxed"] = "full"
     sqs_endpoint: str = ""
     sqs_region: str = ""
+    connections: tuple[str, ...] = ()
     api_keys: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     service_users: tuple[str, ...] = ()
@@ -180,6 +200,16 @@ class Config(Struct, frozen=True, kw_only=True):
     max_requests: int = 2_000
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"{SQLITE}{self.data}"
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the store writes, when that is a directory."""
+        url = self.store_url
+        return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
 
     @property
     def loopback(self) -> bool:
@@ -261,9 +291,9 @@ def check_watched(config: Config) -> None:
             raise ConfigError(f"{where}: {folder!r} {what}; make the directory first, or correct the option")
         if not os.access(path, os.R_OK | os.X_OK):
             raise ConfigError(f"{where}: {folder!r} cannot be read; give this user the right to, or watch another directory")
-        if config.data.resolve().is_relative_to(path.resolve()):
+        if config.directory is not None and config.directory.resolve().is_relative_to(path.resolve()):
             raise ConfigError(
-                f"{where}: the data directory {str(config.data)!r} is inside, and changes with every event; "
+                f"{where}: the data directory {str(config.directory)!r} is inside, and changes with every event; "
                 "set --data to a directory elsewhere"
             )
 
@@ -311,6 +341,8 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     if option.kind == "list":
         if option.name == "users" and isinstance(value, Mapping):
             value = [f"{user}={token}" for user, token in value.items()]
+        if option.name == "connections" and isinstance(value, Mapping):
+            value = [_connection(name, table, where) for name, table in value.items()]
         if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(each, str) and each for each in value):
             raise ConfigError(f'{where}: must be a list of texts, as in ["a", "b"]')
         return tuple(value)
@@ -319,6 +351,19 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     if option.kind == "choice" and value not in option.choices:
         raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}, not {value!r}")
     return Path(value) if option.kind == "path" else str(value)
+
+
+def _connection(name: str, table: Any, where: str) -> str:
+    """A table of the settings file as NAME=URL, its other members as options of the URL."""
+    if not isinstance(table, Mapping) or not isinstance(table.get("url"), str):
+        raise ConfigError(f'{where}.{name}: must be a table with a url, as in url = "sqs://eu-central-1"')
+    options = {option: value for option, value in table.items() if option != "url"}
+    for option, value in options.items():
+        if not isinstance(value, str | int | bool):
+            raise ConfigError(f"{where}.{name}.{option}: must be a text, a number, true or false")
+    texts = {option: str(value).lower() if isinstance(value, bool) else str(value) for option, value in options.items()}
+    url: str = table["url"]
+    return f"{name}={url}{('&' if '?' in url else '?') + urlencode(texts) if texts else ''}"
 
 
 def split_user(text: str) -> tuple[str, str]:

@@ -26,14 +26,12 @@ from pelton import __version__
 from pelton.api import routes
 from pelton.api.notices import Notices
 from pelton.api.openapi import document
-from pelton.connectors.lazy import LazyConnector
-from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
 from pelton.net.lazy import LazyHttpPort
-from pelton.server import assembly, logs
+from pelton.server import assembly, ends, logs
 from pelton.server.access import Access
 from pelton.server.app import App
-from pelton.server.config import Config, watched
+from pelton.server.config import Config, ConfigError
 from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
 from pelton.server.metrics import Metrics
 from pelton.store.port import StoreBusy, StoreFailed
@@ -67,19 +65,20 @@ class Server:
         self._parts: assembly.Parts | None = None
         self._access = Access(config)
         self._http = LazyHttpPort(config.allow_outgoing)
-        self._connectors = Connectors(connectors(config, self._http))
+        self._connectors = Connectors()
 
     async def start(self) -> None:
         """Raises StartFailed; then nothing is left behind."""
         listening: socket.socket | None = None
         try:
             self_check(asyncio.get_running_loop())
+            self._connectors = ends.make_connectors(self.config, self._http)
             listening = bind(self.config.host, self.config.port)
             self._parts = await assembly.start(self.config, self._connectors, self._http, self._access, self.notices)
             self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS)
             await self._listener.start()
             self.address = self._listener.address
-        except (SelfCheckFailed, StoreBusy, StoreFailed, OSError, ValueError) as error:
+        except (SelfCheckFailed, ConfigError, StoreBusy, StoreFailed, OSError, ValueError) as error:
             if listening is not None:
                 listening.close()
             await self.stop()
@@ -147,28 +146,6 @@ async def _end(part: str, ending: Awaitable[None], deadline: float) -> None:
         _log.error("a part did not end cleanly", part=part, exc_info=error)
 
 
-def connectors(config: Config, http: LazyHttpPort) -> list[Connector]:
-    """Each is loaded when an address of it is used first."""
-
-    def sqs() -> Connector:
-        from pelton.connectors.sqs import SqsConnector  # noqa: PLC0415 - half a second and 20 MB
-
-        return SqsConnector(endpoint=config.sqs_endpoint or None, region=config.sqs_region or None)
-
-    def webhook() -> Connector:
-        from pelton.connectors.webhook import WebhookConnector  # noqa: PLC0415 - an HTTP client that few need
-
-        return WebhookConnector(http.port())
-
-    def files() -> Connector:
-        from pelton.connectors.files.connector import FilesConnector  # noqa: PLC0415 - for those who watch directories
-
-        return FilesConnector(watched(config), config.watch_settle)
-
-    found: list[Connector] = [LazyConnector("sqs", sqs), LazyConnector("webhook", webhook, source=False)]
-    return [*found, LazyConnector("files", files, makes_events=True)] if config.watch else found
-
-
 def serve_forever(config: Config) -> None:
     """Until SIGTERM or SIGINT. Raises StartFailed, and ServerLost when it could not go on."""
     logs.configure(config)
@@ -203,7 +180,7 @@ async def _serve(config: Config) -> None:
     _log.info(
         "ready",
         address=server.address,
-        data=str(config.data),
+        data=str(config.data) if not config.store else config.store,
         durability=config.durability,
         access=Access(config).mode,
         process=os.getpid(),

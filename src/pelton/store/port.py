@@ -8,7 +8,7 @@ Reads see only what is committed. `now` is the store's clock.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -27,6 +27,9 @@ from pelton.store.rows import (
     TimerRow,
     WaitKeyRow,
 )
+
+Durability = Literal["full", "relaxed"]
+"""full: what was acknowledged survives a power cut. relaxed: it survives a crash of the process only."""
 
 
 class Counts(Struct):

@@ -32,7 +32,7 @@ from pelton.store.packing import (
     decode_held,
     decode_inbox,
 )
-from pelton.store.port import Counts, HandlerChange, StoreFailed
+from pelton.store.port import Counts, Durability, HandlerChange, StoreFailed
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -304,6 +304,13 @@ class MemoryStore:
 
     async def health(self) -> dict[str, Any]:
         return {"store": "memory", "runs": len(self._tables.runs.rows), "events": len(self._tables.events.rows)}
+
+
+def from_url(rest: str, durability: Durability) -> MemoryStore:
+    """The store of `memory:`. Raises ValueError."""
+    if rest:
+        raise ValueError("a store in memory has no name: write memory:")
+    return MemoryStore()
 
 
 def _system_clock() -> Callable[[], int]:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import apsw
 from msgspec import msgpack
@@ -29,7 +29,7 @@ from pelton.store.packing import (
     decode_held,
     decode_inbox,
 )
-from pelton.store.port import Counts, HandlerChange, StoreFailed
+from pelton.store.port import Counts, Durability, HandlerChange, StoreFailed
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -54,6 +54,7 @@ from pelton.store.sqlite.schema import migrate
 
 CLOCK_AHEAD = 250  # milliseconds that the saved clock runs ahead of: saved no more often than that
 NUMBERS_AHEAD = 1000  # numbers reserved at a time
+FILE = "pelton.db"  # in the directory of a store that is given as a URL
 IN_FLIGHT = 64  # batches under way; a further commit waits
 
 
@@ -66,7 +67,7 @@ class SqliteStore:
     def __init__(
         self,
         path: str | Path,
-        durability: Literal["full", "relaxed"] = "full",
+        durability: Durability = "full",
         *,
         clock: Callable[[], int] | None = None,
         wait: float = 10.0,
@@ -460,6 +461,14 @@ class SqliteStore:
             "writer_restarts": self._link.restarts,
             "writer": self._link.settings,
         }
+
+
+def from_url(directory: str, durability: Durability) -> SqliteStore:
+    """The store of `sqlite:DIRECTORY`, which is made when it is not there. Raises ValueError, OSError."""
+    if not directory:
+        raise ValueError("it names no directory: write sqlite:DIR")
+    Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteStore(Path(directory) / FILE, durability)
 
 
 def _system_clock() -> Callable[[], int]:
