@@ -1,4 +1,4 @@
-"""Writes what is made from the program: docs/cli.md, the table of options in docs/operations.md, the reference in docs/client.md.
+"""Writes the pages that are made from the program: docs/cli.md and docs/states.md, and parts of operations.md and client.md.
 
     uv run python docs/reference.py
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import msgspec
 import pelton
 from pelton import models
 from pelton.cli.main import main
+from pelton.kernel.machine import legality
+from pelton.kernel.model.state import RunStatus, State, StepStatus
+from pelton.runtime.delivery.states import DELIVERY_CHANGES, DeliveryState
 from pelton.server.config import OPTIONS
 
 DOCS = Path(__file__).resolve().parent
@@ -141,8 +145,89 @@ def type_name(cls: type, name: str) -> str:
     return "`" + bare.replace("Name", "str").replace("|", "\\|") + "`"
 
 
+STATES = """# States
+
+Written by `docs/reference.py` from the tables that the program decides by: `kernel/machine/legality.py` and
+`runtime/delivery/states.py`.
+
+## Run
+
+{run}
+## Signals
+
+What can happen to a run, and in which status. A signal that is not legal is refused with the code given, and changes nothing. One
+that is legal may still be refused for what it finds: a step that has ended, a guard that is false, a deleted record.
+
+{signals}
+## Step
+
+Reports are accepted by open steps that are in {reportable}; the others wait for other steps.
+
+{step}
+## Thread
+
+A thread starts halted when its parent is halted, or when it is a handler that waits until its parent stands still.
+
+{thread}
+## Delivery
+
+{delivery}"""
+
+
+def states() -> str:
+    started: dict[Enum | None, Mapping[Any, str]] = {
+        None: {RunStatus.EXPECTED: "something arrives for it first", RunStatus.RUNNING: "Start"}
+    }
+    new_thread = {None: {legality.ThreadStatus.RUNNING: "it is started", legality.ThreadStatus.HALTED: "it is started halted"}}
+    new_delivery = {None: {DeliveryState.WAITING: "a step, a handler or the API emits it"}}
+    return STATES.format(
+        run=diagram({**started, **legality.RUN_CHANGES}),
+        signals=signals(),
+        reportable=" ".join(f"`{state.name}`" for state in legality.REPORTABLE),
+        step=steps(),
+        thread=diagram({**new_thread, **legality.THREAD_CHANGES}),
+        delivery=diagram({**new_delivery, **DELIVERY_CHANGES}),
+    )
+
+
+def diagram(changes: Mapping[Any, Mapping[Any, str]]) -> str:
+    return drawn(
+        f"{before.name if before is not None else '[*]'} --> {state.name}: {why}"
+        for before, following in changes.items()
+        for state, why in following.items()
+    )
+
+
+def drawn(lines: Iterable[str]) -> str:
+    return "\n".join(["```mermaid", "stateDiagram-v2", *(f"    {line}" for line in lines), "```", ""])
+
+
+def steps() -> str:
+    inner = [f"    {state.name}" for state in State]
+    ends = [f"OPEN --> {status.name}: {why}" for status, why in legality.STEP_ENDS.items()]
+    retried = [f"{status.name} --> OPEN: another attempt" for status in legality.UNSUCCESSFUL if status not in legality.FINAL]
+    back = [f"{status.name} --> OPEN: Rewind" for status in StepStatus]
+    return drawn(["state OPEN {", *inner, "}", "[*] --> OPEN: a token enters its node", *ends, *retried, *back])
+
+
+def signals() -> str:
+    columns = {
+        "expected": RunStatus.EXPECTED,
+        "running": RunStatus.RUNNING,
+        "paused": RunStatus.PAUSED,
+        "ended": RunStatus.COMPLETED,
+    }
+    lines = ["| Signal | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for signal, rule in legality.SIGNALS.items():
+        codes = [legality.code_for(rule, status) for status in columns.values()]
+        cells = [f"refused: {code.value}" if code is not None else "legal" for code in codes]
+        lines.append(f"| `{signal.__name__}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     return {
+        DOCS / "states.md": states(),
         DOCS / "operations.md": filled(DOCS / "operations.md", "options", options_table()),
         DOCS / "cli.md": cli(),
         DOCS / "client.md": filled(DOCS / "client.md", "reference", client()),

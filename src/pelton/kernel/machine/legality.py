@@ -170,6 +170,15 @@ class IllegalChange(Exception):
 
 # ---- statuses of a step
 
+STEP_ENDS: Mapping[StepStatus, str] = {
+    StepStatus.COMPLETED: "it has done its part",
+    StepStatus.COMPLETED_WITH_ERRORS: "it failed, and its definition says to go on",
+    StepStatus.SKIPPED: "Skip was applied before it opened",
+    StepStatus.FAILED: "it failed",
+    StepStatus.FAILED_FOR_GOOD: "it failed, and must not be tried again",
+    StepStatus.TIMED_OUT: "a limit was exceeded",
+    StepStatus.CANCELED: "it is no longer wanted",
+}
 # Open steps that a report may be about; the others wait for steps, not for callers.
 REPORTABLE = (State.WORK, State.WAIT, State.EMIT, State.CALL)
 # Failures that a retry policy does not apply to.
