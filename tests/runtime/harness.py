@@ -56,18 +56,20 @@ class Rig:
         self.keys = KeyClock(store.now)
         self.committer = Committer(store, self.codec, self.keys, **options)
         self.shapes = shapes
-        self.committer.definitions.add_language(shapes)
+        self.committer.workspace.definitions.add_language(shapes)
 
     async def define(self, process: Callable[[], Process], name: str = "") -> Process:
         built = process()
         name = name or built.name
         self.shapes.processes[name] = process
-        await self.committer.definitions.define("default", "process", "shapes", name, 1, json.encode(name))
-        return await self.committer.definitions.bind("default", name)
+        await self.committer.workspace.definitions.define("default", "process", "shapes", name, 1, json.encode(name))
+        return await self.committer.workspace.definitions.bind("default", name)
 
     async def handle(self, name: str, compile_row: Callable[[DefinitionRow], Handler]) -> None:
         self.shapes.handlers[name] = compile_row
-        await self.committer.definitions.define("default", "handler", "shapes", name, 1, json.encode([name, self.keys()]))
+        await self.committer.workspace.definitions.define(
+            "default", "handler", "shapes", name, 1, json.encode([name, self.keys()])
+        )
 
     def begin(self, process: Process, value: Any = None, key: int = 0, alone: str = "") -> asyncio.Future[Run]:
         """`alone`: a name that it has while it lives."""
@@ -101,9 +103,9 @@ class Rig:
 
     def cold(self) -> None:
         """Forgets every run, as another server would not know it."""
-        for entry in list(self.committer.cache._entries.values()):
+        for entry in list(self.committer.workspace.cache._entries.values()):
             assert not entry.pins
-            self.committer.cache.drop(entry)
+            self.committer.workspace.cache.drop(entry)
 
 
 class Does:

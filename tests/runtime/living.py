@@ -60,10 +60,10 @@ class Living:
     def forget(self) -> None:
         """What is not pinned, as if another server had the store."""
         committer = self.engine.committer
-        for entry in [entry for entry in committer.cache._entries.values() if not entry.pins]:
-            committer.cache.drop(entry)
-        for place in [place for place in committer.places._known.values() if not place.pins]:
-            committer.places.drop(place)
+        for entry in [entry for entry in committer.workspace.cache._entries.values() if not entry.pins]:
+            committer.workspace.cache.drop(entry)
+        for place in [place for place in committer.workspace.correlations._known.values() if not place.pins]:
+            committer.workspace.correlations.drop(place)
 
 
 @asynccontextmanager

@@ -115,11 +115,11 @@ class Sends(SignalRequest):
     __slots__ = ("to",)
     to: int
 
-    def perform(self, committer: Any, turn: Any) -> GroupBuilder | None:
-        turn.post(self.to, Terminate())
-        self.notes = turn.notes
-        building: GroupBuilder = turn.finish()
-        building.jobs.append(self)
+    def perform(self, unit: Any) -> GroupBuilder | None:
+        unit.defer(self.to, Terminate())
+        self.notes = unit.notes
+        building: GroupBuilder = unit.finish()
+        building.requests.append(self)
         return building
 
 
@@ -141,7 +141,7 @@ async def test_a_signal_that_has_come_too_far_is_put_aside(tmp_path: Path, hops:
 
 
 async def settle(at: Rig) -> None:
-    while not at.committer.idle or len(at.committer.inbox):
+    while not at.committer.idle or len(at.committer.pending_signals):
         await at.committer.write(lambda group: None)
 
 

@@ -157,8 +157,8 @@ async def test_a_run_that_begins_changes_and_ends_in_one_batch(tmp_path: Path) -
         asyncio.get_running_loop().create_task(start(at))  # keeps the store busy
         await until(lambda: len(gate.batches) == 1)
         begun: list[asyncio.Future[Any]] = [asyncio.ensure_future(start(at, value={"tags": [str(i)]})) for i in range(3)]
-        await until(lambda: len(at.engine.committer.open_batch.groups) == 3)
-        runs = [key for building in at.engine.committer.open_batch.groups.values() for key in building.deltas]
+        await until(lambda: len(at.engine.committer.workspace.open_batch.groups) == 3)
+        runs = [key for building in at.engine.committer.workspace.open_batch.groups.values() for key in building.deltas]
         changes = [Amend(changes={"tags": ["a"]}), Trigger(name="drop"), Amend(changes={"tags": ["b"]}), Retire()]
         for place, run in enumerate(runs):
             begun += [asyncio.ensure_future(tell(at, run, change)) for change in changes[: place + 2]]
@@ -635,7 +635,7 @@ async def test_a_batch_that_ends_before_an_earlier_one_settles_nothing(tmp_path:
         begun = [asyncio.ensure_future(tell(at, runs[0], Amend(changes={"x": 1})))]
         await until(lambda: len(committer._flight) == 1)
         begun.append(asyncio.ensure_future(tell(at, runs[1], Amend(changes={"x": 1}))))
-        await until(lambda: len(committer.open_batch.groups) == 1)
+        await until(lambda: len(committer.workspace.open_batch.groups) == 1)
         committer._flush()
         await until(lambda: len(committer._flight) == 1)
         instant = at.engine.instant()
@@ -656,7 +656,7 @@ async def test_who_waits_for_what_comes_to_nothing_goes_on(tmp_path: Path) -> No
         first = asyncio.ensure_future(tell(at, run, Amend(changes={"done": 100})))
         await until(lambda: len(committer._flight) == 1)
         second = asyncio.ensure_future(tell(at, run, Trigger(name="close")))
-        await until(lambda: len(committer.open_batch.groups) == 1)
+        await until(lambda: len(committer.workspace.open_batch.groups) == 1)
         settled = asyncio.ensure_future(committer.settled())
         await asyncio.sleep(0)
         gate.open_gate.set()

@@ -38,18 +38,20 @@ from pelton.runtime.api import (
 )
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
+from pelton.runtime.commit.durable import DurableFact, encode_signal
 from pelton.runtime.commit.requests import StartRequest
-from pelton.runtime.commit.unit_of_work import EXPECTED, LOG_TEXT, DurableFact, encode_signal
+from pelton.runtime.commit.unit_of_work import LOG_TEXT
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.delivery.sources import Sources, incoming_events
 from pelton.runtime.derived import derived_output
+from pelton.runtime.events.actions import key_rows
 from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, CorrelationRequest
 from pelton.runtime.events.fan_out import DurableJobs, FanOut, durable_job
-from pelton.runtime.events.ingest import EventIngester, key_rows
+from pelton.runtime.events.ingest import EventIngester
 from pelton.runtime.events.matching import EventContext, explain
 from pelton.runtime.events.placeholders import ExpiryRequest, NamedSignalRequest, ReleaseRequest
 from pelton.runtime.ids import IdCodec, KeyClock
-from pelton.runtime.names import KEY_KIND, queue_of, shown_queue
+from pelton.runtime.names import EXPECTED, KEY_KIND, queue_of, shown_queue
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
@@ -117,7 +119,7 @@ class LocalEngine:
         self.connectors = connectors or Connectors()
         self.committer = Committer(store, self.codec, self.keys, scripts=scripts, cache_bytes=cache_bytes)
         committer = self.committer
-        self.definition_cache = committer.definitions
+        self.definition_cache = committer.workspace.definitions
         self.router = EventIngester(committer)
         self.watches = Watches(self.clock)
         self.work = WorkQueue(store, committer, self.clock, instance=instance)
@@ -141,13 +143,13 @@ class LocalEngine:
             committer,
             self.clock,
             self.keys,
-            committer.inbox.take_up,
+            committer.pending_signals.take_up,
             self._post_facts,
-            backlog=lambda: len(committer.inbox),
+            backlog=lambda: len(committer.pending_signals),
         )
         self.outbox.add_local(LOCAL, self._deliver_here)
-        committer.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
-        committer.watches, committer.inbox.jobs, committer.listens = self.watches, self.fanout, self._listens
+        committer.workspace.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
+        committer.watches, committer.pending_signals.jobs, committer.workspace.listens = self.watches, self.fanout, self._listens
         self._namespaces = set(namespaces)
         self._watched = frozenset(watched)
         self._listeners = {address: ["default"] for address in sorted(self._watched)}  # address of a source → namespaces
@@ -165,7 +167,7 @@ class LocalEngine:
         await self.timers.start()
         await self.expiry.start()
         await self.watches.start()
-        await self.committer.inbox.recover()
+        await self.committer.pending_signals.recover()
         await self.operations.start()
         await self.sources.start()
         self._started = True
@@ -298,7 +300,7 @@ class LocalEngine:
         frees = bool(command.key) and command.on_same_key == "fail if live"
         names = [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
         job = StartRequest(signal, process, names, done, frees)
-        job.stub = bool(stub)
+        job.placeholder = bool(stub)
         self.committer.enqueue(job)
         return await future
 
@@ -357,7 +359,7 @@ class LocalEngine:
         )
         fact = InboxRow(self.keys(), 0, encode_signal(DurableFact(event)), self.now(), job=True)
         group.inbox.append(fact)
-        return lambda: self.committer.inbox.take_up(fact)
+        return lambda: self.committer.pending_signals.take_up(fact)
 
     async def signal_many(self, caller: Caller, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
         if len(runs) > MOST_RUNS:
@@ -377,7 +379,7 @@ class LocalEngine:
 
         await self.write(fill)
         for row in rows:
-            self.committer.inbox.take_up(row)
+            self.committer.pending_signals.take_up(row)
         return number
 
     async def results(self, caller: Caller, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
@@ -510,11 +512,11 @@ class LocalEngine:
         return await self.store.candidates(caller.namespace, process, conjuncts, most)
 
     async def linked(self, caller: Caller, name: str, text: str) -> list[Record]:
-        return await self.committer.finder.linked(caller.namespace, name, text)
+        return await self.committer.workspace.finder.linked(caller.namespace, name, text)
 
     def watch(self, caller: Caller, run: int) -> Watch:
         """By the root of a tree; by any run of it when that is in memory. See `watch_run`."""
-        entry = self.committer.cache.peek(run)
+        entry = self.committer.workspace.cache.peek(run)
         head = entry.head if entry is not None else None
         return self.watches.watch(head.root or run if head is not None else run)
 
@@ -540,7 +542,7 @@ class LocalEngine:
         self.exchanges.release(items)
 
     async def extend(self, caller: Caller, run: int, n: int) -> None:
-        entry = self.committer.cache.peek(run)
+        entry = self.committer.workspace.cache.peek(run)
         row = entry.open.get(n) if entry is not None and not entry.stale else None
         head = entry.head if entry is not None and row is not None else await self.store.head(run)
         if head is None or head.ns != caller.namespace:
@@ -610,7 +612,7 @@ class LocalEngine:
                 return explain(compiled, event, context, self.definition_cache.views)
             except Unanswered as unanswered:
                 questions = list(unanswered.questions)
-                answers.update(zip(questions, await self.committer.needs.ask(questions), strict=True))
+                answers.update(zip(questions, await self.committer.loader.ask(questions), strict=True))
         raise PeltonError(Code.TOO_LARGE, f"the filter of handler {handler!r} asks too many questions", "handler")
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
@@ -704,7 +706,7 @@ class LocalEngine:
         return {
             "store": await self.store.health(),
             "committer": dict(self.committer.stats),
-            "cache": {"runs": len(self.committer.cache), "bytes": self.committer.cache.size},
+            "cache": {"runs": len(self.committer.workspace.cache), "bytes": self.committer.workspace.cache.size},
             "router": dict(self.router.stats),
             "work": self.work.stats(),
             "timers": self.timers.stats(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 KEY_KIND = "key"  # of idempotency keys among the names of a run
+EXPECTED = "expected"  # arm of the timer that ends a placeholder run
 SEPARATOR = "\x1f"  # between a namespace and a queue: no name has it
 
 

@@ -165,7 +165,7 @@ async def test_a_batch_is_built_on_what_the_one_before_left_in_memory(tmp_path: 
         first = asyncio.ensure_future(at.report(head.key, "a", 1))
         await until(lambda: bool(at.committer._flight))
         second = asyncio.ensure_future(at.report(head.key, "b", 2))
-        await until(lambda: bool(at.committer.open_batch.groups))
+        await until(lambda: bool(at.committer.workspace.open_batch.groups))
         assert not first.done()
         gate.open_gate.set()
         assert (await first).run.rev < (await second).run.rev
@@ -192,7 +192,7 @@ async def test_a_lost_group_runs_again_from_the_store_with_all_that_was_built_on
         await until(lambda: bool(at.committer._flight))
         second = asyncio.ensure_future(at.report(head.key, "b", 2))
         refused = asyncio.ensure_future(at.report(head.key, "c", 3, attempt=9))
-        await until(lambda: bool(at.committer.open_batch.groups))
+        await until(lambda: bool(at.committer.workspace.open_batch.groups))
         gate.open_gate.set()
         await asyncio.gather(first, private, second)
         with pytest.raises(PeltonError):
@@ -334,7 +334,7 @@ async def test_unknown_runs_and_other_namespaces(tmp_path: Path) -> None:
         head = await at.begin(process)
         assert await code_of(at.committer.submit(12345, Terminate())) == "unknown run"
         assert await code_of(at.committer.submit(head.key, Terminate(), ns="other")) == "unknown run"
-        assert at.committer.cache.peek(12345) is None
+        assert at.committer.workspace.cache.peek(12345) is None
         assert at.committer.idle
 
 
@@ -353,19 +353,19 @@ async def test_the_cache_keeps_its_bound_but_never_drops_what_is_pinned(tmp_path
     async with rig(tmp_path, gated, cache_bytes=40_000) as at:
         process = await at.define(chain)
         heads = await asyncio.gather(*(at.begin(process, {"n": n}) for n in range(100)))
-        assert at.committer.cache.size <= 40_000
+        assert at.committer.workspace.cache.size <= 40_000
         gate = gate_of(at)
         gate.open_gate.clear()
         pending = [asyncio.ensure_future(at.report(head.key, "a", head.key)) for head in heads[:60]]
         await until(lambda: bool(at.committer._flight))
-        pinned = [entry for entry in at.committer.cache._entries.values() if entry.pins]
-        at.committer.cache.trim()
-        assert all(at.committer.cache.peek(entry.key) is entry for entry in pinned)
+        pinned = [entry for entry in at.committer.workspace.cache._entries.values() if entry.pins]
+        at.committer.workspace.cache.trim()
+        assert all(at.committer.workspace.cache.peek(entry.key) is entry for entry in pinned)
         gate.open_gate.set()
         await asyncio.gather(*pending)
         for head in heads[:60]:
             await at.report(head.key, "b")
-        assert at.committer.cache.size <= 40_000
+        assert at.committer.workspace.cache.size <= 40_000
 
 
 async def test_one_entry_a_slot_however_long_a_loop_turns(tmp_path: Path) -> None:
@@ -376,7 +376,7 @@ async def test_one_entry_a_slot_however_long_a_loop_turns(tmp_path: Path) -> Non
         before = at.store.counts.rows_read
         for _ in range(100):
             await at.report(head.key, "body", {"more": True})
-        entry = at.committer.cache.peek(head.key)
+        entry = at.committer.workspace.cache.peek(head.key)
         assert isinstance(entry, RunEntry)
         assert len(entry.newest) == 4
         assert len(entry.open) == 2
@@ -395,10 +395,10 @@ async def test_durable_signals_are_taken_up_again_after_a_crash(tmp_path: Path) 
     async with rig(tmp_path) as at:
         process = await at.define(chain)
         head = await at.begin(process)
-        turn = at.committer._turn
+        turn = at.committer._unit
 
         def fill(group: Group) -> None:
-            from pelton.runtime.commit.unit_of_work import encode_signal
+            from pelton.runtime.commit.durable import encode_signal
             from pelton.store.rows import InboxRow
 
             group.inbox.append(InboxRow(at.keys(), head.key, encode_signal(Report(slot="a", output=4, strict=False)), 0))
@@ -409,7 +409,7 @@ async def test_durable_signals_are_taken_up_again_after_a_crash(tmp_path: Path) 
         assert turn.changes is not None
         shapes = at.shapes
     async with rig(tmp_path, shapes=shapes) as again:
-        await again.committer.inbox.recover()
+        await again.committer.pending_signals.recover()
         await until(lambda: again.committer.idle)
         (row,) = await again.open_rows(head.key)
         assert row.slot == "b"
@@ -446,9 +446,9 @@ async def test_lost_races_and_cold_caches_at_random_change_no_story(tmp_path: Pa
             child = next(row.child for row in await at.open_rows(head.key))
             for slot in "abc":
                 if chance.random() < 0.3:
-                    for entry in list(at.committer.cache._entries.values()):
+                    for entry in list(at.committer.workspace.cache._entries.values()):
                         if free(entry):
-                            at.committer.cache.drop(entry)
+                            at.committer.workspace.cache.drop(entry)
                 reports = [at.report(child, slot, number) for _ in range(2)]
                 done = await asyncio.gather(*reports, return_exceptions=True)
                 assert [type(outcome) for outcome in done].count(PeltonError) == 1
@@ -463,7 +463,7 @@ async def test_lost_races_and_cold_caches_at_random_change_no_story(tmp_path: Pa
         assert all(told == stories[0] for told in stories)
         assert len(await at.store.runs("default", limit=100)) == 40
         await until(lambda: at.committer.idle)
-        assert not any(entry.pins or entry.busy or entry.waiting for entry in at.committer.cache._entries.values())
+        assert not any(entry.pins or entry.busy or entry.waiting for entry in at.committer.workspace.cache._entries.values())
 
 
 async def test_a_script_is_answered_while_others_go_on(tmp_path: Path) -> None:

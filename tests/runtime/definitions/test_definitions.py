@@ -36,7 +36,7 @@ class Referring(Shapes):
 
 
 def definitions_of(at: Rig) -> DefinitionCache:
-    return at.committer.definitions
+    return at.committer.workspace.definitions
 
 
 async def test_the_same_again_changes_nothing_and_versions_stay_readable(tmp_path: Path) -> None:

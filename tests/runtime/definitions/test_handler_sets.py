@@ -40,12 +40,12 @@ class Many(Shapes):
 
 
 async def define(at: Rig, name: str, body: bytes = b"1") -> None:
-    await at.committer.definitions.define("default", "handler", "shapes", name, 1, body)
+    await at.committer.workspace.definitions.define("default", "handler", "shapes", name, 1, body)
 
 
 def another(at: Rig) -> HandlerSets:
     """As another server has them, on the same store."""
-    return HandlerSets(at.store, at.committer.definitions.language)
+    return HandlerSets(at.store, at.committer.workspace.definitions.language)
 
 
 def shown(found: HandlerSet) -> tuple[int, list[tuple[int, str]], list[int], set[str]]:
@@ -57,7 +57,7 @@ def shown(found: HandlerSet) -> tuple[int, list[tuple[int, str]], list[int], set
 async def test_registering_from_many_sides_costs_its_own_handlers_only(tmp_path: Path) -> None:
     many = Many()
     async with rig(tmp_path, shapes=many) as at:
-        sets = at.committer.definitions.handlers
+        sets = at.committer.workspace.definitions.handlers
         await asyncio.gather(*(define(at, f"h{number}") for number in range(300)))
         known = await sets.refresh("default")
         assert (len(known.rows), known.counter, many.compiled) == (300, 300, 300)
@@ -77,7 +77,7 @@ async def test_a_set_follows_the_changes_of_another_server(tmp_path: Path) -> No
         known = await theirs.refresh("default")
         await define(at, "changed", b"2")
         await define(at, "passing")
-        await at.committer.definitions.undefine("default", "handler", "passing", 1)
+        await at.committer.workspace.definitions.undefine("default", "handler", "passing", 1)
         await define(at, "new")
         assert known.counter == 2
         compiled = many.compiled
@@ -93,11 +93,11 @@ async def test_a_handler_that_does_not_compile_stops_nobody_else(tmp_path: Path)
         await define(at, "good")
         await define(at, "broken one")
         await define(at, "better")
-        known = await at.committer.definitions.handlers.refresh("default")
+        known = await at.committer.workspace.definitions.handlers.refresh("default")
         assert {handler.name for handler in known.rows.values()} == {"good", "better"}
         assert known.counter == 3
         assert shown(known) == shown(await another(at).refresh("default"))
-        await at.committer.definitions.undefine("default", "handler", "broken one", 1)
+        await at.committer.workspace.definitions.undefine("default", "handler", "broken one", 1)
         assert (await another(at).refresh("default")).counter == known.counter == 4
 
 
@@ -117,7 +117,7 @@ async def test_a_history_that_does_not_go_back_far_enough_means_reading_all(tmp_
         sets = another(at)
         old = await sets.refresh("default")
         old.moved.clear()
-        await at.committer.definitions.undefine("default", "handler", "gone", 1)
+        await at.committer.workspace.definitions.undefine("default", "handler", "gone", 1)
         await define(at, "come")
         await define(at, "come too")
         cast(Forgetful, at.store).since = 2
@@ -154,7 +154,7 @@ async def test_what_changes_while_a_set_is_read_is_in_it(tmp_path: Path) -> None
         slow.gate.clear()
         reading = asyncio.ensure_future(sets.refresh("default"))
         await slow.asked.wait()
-        await at.committer.definitions.undefine("default", "handler", "b", 1)
+        await at.committer.workspace.definitions.undefine("default", "handler", "b", 1)
         await define(at, "d")
         await define(at, "c", b"2")
         late = asyncio.ensure_future(sets.refresh("default"))
@@ -186,20 +186,20 @@ async def test_a_stream_of_changes_does_not_keep_events_from_being_recorded(tmp_
         assert [outcome for each in outcomes for outcome in each if not isinstance(outcome, Ingested)] == []
         assert min(made) > 0
         assert at.committer.stats["lost"] > 0  # they did meet
-        known = await at.committer.definitions.handlers.refresh("default")
+        known = await at.committer.workspace.definitions.handlers.refresh("default")
         assert (len(known.rows), known.counter) == (sum(made), sum(made))
 
 
 async def test_a_change_waits_for_events_that_go_first_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with rig(tmp_path, shapes=Many()) as at:
-        sets = at.committer.definitions.handlers
+        sets = at.committer.workspace.definitions.handlers
         sets.overtaken("default", "one")
         sets.overtaken("default", "two")
         sets.overtaken("other", "three")
         change = asyncio.ensure_future(define(at, "h"))
         sets.through("default", "one")
         sets.through("default", "never overtaken")
-        await at.committer.definitions.define("third", "handler", "shapes", "free", 1, b"1")
+        await at.committer.workspace.definitions.define("third", "handler", "shapes", "free", 1, b"1")
         assert not change.done()
         sets.through("default", "two")
         await change
@@ -219,7 +219,7 @@ async def test_any_story_of_changes_leaves_what_a_fresh_look_finds(
     tmp_path_factory: Any, story: list[tuple[str, int, int]]
 ) -> None:
     async with rig(tmp_path_factory.mktemp("story"), shapes=Many()) as at:
-        definitions, theirs = at.committer.definitions, another(at)
+        definitions, theirs = at.committer.workspace.definitions, another(at)
         for what, name, body in story:
             if what == "define":
                 await define(at, f"h{name}", b"%d" % body)

@@ -17,7 +17,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived, Resume
 from pelton.kernel.model.state import Run
 from pelton.runtime.api import EventIn
-from pelton.runtime.commit.unit_of_work import DurableFact
+from pelton.runtime.commit.durable import DurableFact
 from pelton.runtime.events.fan_out import SLICE, DurableJobs, FanOut, durable_job
 from pelton.runtime.services import Backoff
 from pelton.store.group import Group

@@ -113,7 +113,7 @@ async def test_a_handler_that_arrives_between_match_and_commit_is_seen(tmp_path:
         router = EventIngester(at.committer)
         await one(router, event(0))
         gate = cast(Gate, at.store)
-        definitions = at.committer.definitions
+        definitions = at.committer.workspace.definitions
         known = definitions.handlers.known("default")
         assert known is not None
         before = known.counter

@@ -6,9 +6,8 @@ larger, so that a batch of any shape costs n log n moves.
 
 from __future__ import annotations
 
-from pelton.runtime.commit.correlation_cache import CorrelationPoint
 from pelton.runtime.commit.group_builder import GroupBuilder
-from pelton.runtime.commit.run_cache import RunEntry
+from pelton.runtime.commit.shared import Shared
 
 BATCH_JOBS = 1_000
 BATCH_ROWS = 8_000
@@ -37,17 +36,17 @@ class Batch:
 
     def new(self) -> GroupBuilder:
         self.count += 1
-        building = self.groups[self.count] = GroupBuilder(self, self.count)
-        return building
+        builder = self.groups[self.count] = GroupBuilder(self, self.count)
+        return builder
 
-    def joined(self, building: GroupBuilder | None, entry: RunEntry | CorrelationPoint) -> GroupBuilder | None:
-        """The group that holds all of `building` and the run or place; None when there is none yet."""
-        other = entry.group
-        if other is None or other.batch is not self or other is building:
-            return building
-        if building is None:
+    def joined(self, builder: GroupBuilder | None, shared: Shared) -> GroupBuilder | None:
+        """The group that holds all of `builder` and the run or place; None when there is none yet."""
+        other: GroupBuilder | None = shared.group  # type: ignore[assignment]  # a group of this batch is one that it made
+        if other is None or other.batch is not self or other is builder:
+            return builder
+        if builder is None:
             return other
-        larger, smaller = (building, other) if len(building.deltas) >= len(other.deltas) else (other, building)
+        larger, smaller = (builder, other) if len(builder.deltas) >= len(other.deltas) else (other, builder)
         larger.join(smaller)
         del self.groups[smaller.group.number]
         return larger

@@ -33,24 +33,22 @@ import structlog
 from pelton.errors import Code, PeltonError, Stopping
 from pelton.kernel.model.reads import EvaluationKey
 from pelton.kernel.model.signals import Signal
-from pelton.kernel.model.state import OpenStep, Run
-from pelton.kernel.model.transition import Announcement
-from pelton.runtime.api import Applied, EventIn, OutboxHooks, TimerHooks, WatchHooks, WorkHooks
+from pelton.kernel.model.state import OpenStep
+from pelton.runtime.api import Applied, OutboxHooks, TimerHooks, WatchHooks
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
-from pelton.runtime.commit.correlation_cache import CorrelationCache, CorrelationPoint
-from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, EffectRows, GroupBuilder
+from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
 from pelton.runtime.commit.loader import ReadLoader, Scripts
 from pelton.runtime.commit.pending_signals import PendingSignals
 from pelton.runtime.commit.reads import of_run
 from pelton.runtime.commit.requests import CommitRequest, SignalRequest, WriteRequest
-from pelton.runtime.commit.run_cache import RunCache, RunEntry, work_row
-from pelton.runtime.commit.search import Finder
-from pelton.runtime.commit.unit_of_work import DurableFact, NextBatch, Suspend, UnitOfWork, encode_signal
-from pelton.runtime.definitions.definitions import DefinitionCache
-from pelton.runtime.ids import IdCodec, Instants
+from pelton.runtime.commit.run_cache import work_row
+from pelton.runtime.commit.shared import Shared
+from pelton.runtime.commit.suspend import NextBatch, Suspend
+from pelton.runtime.commit.unit_of_work import UnitOfWork
+from pelton.runtime.commit.workspace import Workspace
+from pelton.runtime.ids import IdCodec
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store, StoreFailed
-from pelton.store.rows import InboxRow
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -76,27 +74,16 @@ class Committer:
         queue: int = QUEUE,
         tries: int = TRIES,
     ) -> None:
-        self.store = store
-        self.codec = codec
-        self.keys = keys
-        self.cache = RunCache(cache_bytes)
-        self.instants = Instants(store.now)
-        self.definitions = DefinitionCache(store, keys, self.write, self.instants)
-        self.translator = EffectRows(codec, keys)
-        self.open_batch = Batch(1)
-        self.places = CorrelationCache(store)
-        self.needs = ReadLoader(self, scripts)
-        self.inbox = PendingSignals(self)
-        self.finder = Finder(store, self.settled, codec)
-        self.work: WorkHooks | None = None
+        self.workspace = Workspace(store, codec, keys, self.write, self.settled, cache_bytes)
+        self.loader = ReadLoader(self.workspace, self.release, scripts)
+        self.pending_signals = PendingSignals(self.workspace, self)
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
         self.watches: WatchHooks | None = None
-        self.listens: Callable[[str, str], bool] = lambda ns, kind: False
         self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
         self._queue = queue
         self._tries = tries
-        self._turn = UnitOfWork(self)
+        self._unit = UnitOfWork(self.workspace)
         self._pending: deque[CommitRequest] = deque()
         self._later: list[CommitRequest] = []  # for the next batch: their group is full
         self._flight: list[Batch] = []
@@ -109,14 +96,14 @@ class Committer:
 
     # ---- the door
 
-    def enqueue(self, job: CommitRequest) -> None:
+    def enqueue(self, request: CommitRequest) -> None:
         """Raises PeltonError when too much waits already, or the server stops."""
-        if not job.internal:
+        if not request.internal:
             if self._stopping:
                 raise Stopping
             if len(self._pending) + self._away >= self._queue:
                 raise PeltonError(Code.BUSY, f"{self._queue} requests are waiting already; try again in a moment")
-        self._pending.append(job)
+        self._pending.append(request)
         self._wake()
 
     @property
@@ -132,14 +119,14 @@ class Committer:
         """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
 
-        def done(job: SignalRequest) -> None:
+        def done(request: SignalRequest) -> None:
             if future.done():
                 return
-            if job.error is not None:
-                future.set_exception(job.error)
+            if request.error is not None:
+                future.set_exception(request.error)
             else:
-                assert job.head is not None
-                future.set_result(Applied(job.head, job.notes))
+                assert request.head is not None
+                future.set_result(Applied(request.head, request.notes))
 
         try:
             self.enqueue(SignalRequest(run, signal, done, ns, inbox))
@@ -154,53 +141,31 @@ class Committer:
         self.enqueue(WriteRequest(fill, future))
         return future
 
-    def publish_fact(self, building: GroupBuilder, head: Run, fact: Announcement, now: int) -> None:
-        """A fact that somebody listens to becomes an event, by way of a durable job of the same commit."""
-        data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
-        event = EventIn(
-            source="pelton",
-            type=fact.type,
-            ns=head.ns,
-            id=f"{self.codec.step_id(head.key, fact.n)}-{head.rev}-{fact.type}",
-            subject=self.codec.run_id(head.key),
-            time=now,
-            body=data,
-            hops=max(head.hops, self._turn.hops) + 1,
-        )
-        building.post(InboxRow(self.keys(), head.key, encode_signal(DurableFact(event)), now, job=True))
-
     def instant(self) -> int:
         """The latest instant up to which all that was decided is committed (microseconds): what the store says of it holds."""
-        if not self._flight and not self.open_batch.groups:
-            self._settled = max(self._settled, self.instants.past())
+        if not self._flight and not self.workspace.open_batch.groups:
+            self._settled = max(self._settled, self.workspace.instants.past())
         return self._settled
 
     async def settled(self) -> None:
         """Returns when all that has been decided so far is committed, or lost."""
-        if not self._flight and not self.open_batch.groups:
+        if not self._flight and not self.workspace.open_batch.groups:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._quiet.append((self.open_batch.number if self.open_batch.groups else self._flight[-1].number, future))
+        self._quiet.append(
+            (self.workspace.open_batch.number if self.workspace.open_batch.groups else self._flight[-1].number, future)
+        )
         self._wake()
         await future
 
     def _quieten(self) -> None:
         # An open batch that has nothing (any more: it was built on what was lost) is none that anybody waits for.
-        unborn = self.open_batch.number + (not self.open_batch.groups)
+        unborn = self.workspace.open_batch.number + (not self.workspace.open_batch.groups)
         oldest = min((batch.number for batch in self._flight), default=unborn)
         for number, future in self._quiet:
             if number < oldest and not future.done():
                 future.set_result(None)
         self._quiet = [(number, future) for number, future in self._quiet if number >= oldest]
-
-    def forget(self, key: int) -> None:
-        """A run is being removed: nothing of it is to be found in memory."""
-        entry = self.cache.peek(key)
-        if entry is not None:
-            if entry.pins:
-                entry.stale = True
-            else:
-                self.cache.drop(entry)
 
     # ---- gathering
 
@@ -212,74 +177,77 @@ class Committer:
     def _run(self) -> None:
         self._scheduled = False
         pending = self._pending
-        now = self.store.now()
-        jobs = 0
-        while pending and jobs < BATCH_JOBS and not self.open_batch.full:
-            jobs += 1
+        now = self.workspace.store.now()
+        requests = 0
+        while pending and requests < BATCH_JOBS and not self.workspace.open_batch.full:
+            requests += 1
             self._perform(pending.popleft(), now)
         in_flight = len(self._flight)
-        if self.open_batch.groups and (not in_flight or (in_flight < DEPTH and self.open_batch.early)):
+        if self.workspace.open_batch.groups and (not in_flight or (in_flight < DEPTH and self.workspace.open_batch.early)):
             self._flush()
-        if pending and not self.open_batch.full:
+        if pending and not self.workspace.open_batch.full:
             self._wake()
         if self._quiet:
             self._quieten()
 
-    def _perform(self, job: CommitRequest, now: int) -> None:
-        turn = self._turn
-        turn.begin(job, job.asked or now)
+    def _perform(self, request: CommitRequest, now: int) -> None:
+        unit = self._unit
+        unit.begin(request, request.asked or now)
         self.stats["jobs"] += 1
         try:
-            building = job.perform(self, turn)
+            builder = request.perform(unit)
         except Suspend as suspend:
-            turn.revert()
-            self._suspend(job, suspend)
+            unit.revert()
+            self._suspend(request, suspend)
         except NextBatch:
-            turn.revert()
-            self._later.append(job)
+            unit.revert()
+            self._later.append(request)
         except PeltonError as error:
-            turn.revert()
-            self._give_up(job, error)
+            unit.revert()
+            self._give_up(request, error)
         except Exception as error:  # a poison signal: it must not take others with it
-            turn.revert()
-            self._poisoned(job, error)
+            unit.revert()
+            self._poisoned(request, error)
         else:
-            if building is None:
-                self._answer(job, turn)
+            if builder is None:
+                self._answer(request, unit)
 
-    def _answer(self, job: CommitRequest, turn: UnitOfWork) -> None:
+    def _answer(self, request: CommitRequest, unit: UnitOfWork) -> None:
         """Nothing to write: the answer waits for what it was decided on."""
-        run = getattr(job, "run", 0)
-        entry = self.cache.peek(run) if run else None
+        run = getattr(request, "run", 0)
+        entry = self.workspace.cache.peek(run) if run else None
         if entry is not None and entry.pins and entry.group is not None:
-            entry.group.jobs.append(job)
+            entry.group.requests.append(request)
         else:
-            job.settled()
+            request.settled()
 
-    def _poisoned(self, job: CommitRequest, error: Exception) -> None:
+    def _poisoned(self, request: CommitRequest, error: Exception) -> None:
         self.stats["poisoned"] += 1
         log.error(
-            "a signal could not be applied and was put aside", job=type(job).__name__, run=getattr(job, "run", 0), exc_info=error
+            "a signal could not be applied and was put aside",
+            job=type(request).__name__,
+            run=getattr(request, "run", 0),
+            exc_info=error,
         )
-        self._give_up(job, PeltonError(Code.INTERNAL, "the signal could not be applied; the server's log has the details"))
+        self._give_up(request, PeltonError(Code.INTERNAL, "the signal could not be applied; the server's log has the details"))
 
-    def _give_up(self, job: CommitRequest, error: PeltonError) -> None:
+    def _give_up(self, request: CommitRequest, error: PeltonError) -> None:
         """The job ends with an error; what its durable signal comes to is for the inbox to say."""
-        job.failed(error)
-        if isinstance(job, SignalRequest) and job.inbox:
-            self.inbox.given_up(job, error)
+        request.failed(error)
+        if isinstance(request, SignalRequest) and request.inbox:
+            self.pending_signals.given_up(request, error)
 
     # ---- writing
 
     def _flush(self) -> None:
-        batch = self.open_batch
-        self.open_batch = Batch(batch.number + 1)
-        batch.instant = self.instants.past()
+        batch = self.workspace.open_batch
+        self.workspace.open_batch = Batch(batch.number + 1)
+        batch.instant = self.workspace.instants.past()
         if self._later:
             self._pending.extendleft(reversed(self._later))
             self._later.clear()
         born = self._born
-        groups = [building.finish(born) for building in batch.groups.values()]
+        groups = [builder.finish(born) for builder in batch.groups.values()]
         for group in groups:
             if group.has("leases"):
                 self._current_leases(group)
@@ -289,12 +257,12 @@ class Committer:
         self.spawn(self._commit(batch, groups))
 
     def _born(self, row: OpenStep) -> OpenStep:
-        return self.work.born(row) if self.work is not None else row
+        return self.workspace.work.born(row) if self.workspace.work is not None else row
 
     def _current_leases(self, group: Group) -> None:
         """A lease is written after the rows of its batch: what changed it since in memory counts."""
         for lease in group.leases:
-            entry = self.cache.peek(lease.run)
+            entry = self.workspace.cache.peek(lease.run)
             row = entry.open.get(lease.n) if entry is not None and not entry.stale else None
             if row is not None:
                 lease.lease, lease.worker, lease.polls, lease.started, lease.due = (
@@ -309,7 +277,7 @@ class Committer:
         results: list[Committed] | None = None
         reason = ""
         try:
-            results = await self.store.commit(groups)
+            results = await self.workspace.store.commit(groups)
         except StoreFailed as error:
             reason = str(error)
             log.error("the store could not write", reason=reason, groups=len(groups))
@@ -322,65 +290,65 @@ class Committer:
             older[-1].instant = max(older[-1].instant, batch.instant)
         else:
             self._settled = max(self._settled, batch.instant)
-        for index, building in enumerate(batch.groups.values()):
+        for index, builder in enumerate(batch.groups.values()):
             if results is None:
-                self._undone(building)
-                self._unavailable(building, reason)
+                self._undone(builder)
+                self._unavailable(builder, reason)
             elif results[index].ok:
-                self._unpin(building)
-                self._committed(building, results[index])
+                self._unpin(builder)
+                self._committed(builder, results[index])
             else:
                 self.stats["lost"] += 1
-                self._undone(building)
-                self._lost(building, results[index])
+                self._undone(builder)
+                self._lost(builder, results[index])
         batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
-        self.cache.trim()
+        self.workspace.cache.trim()
         self._run()
 
-    def _unpin(self, building: GroupBuilder) -> None:
-        for place in building.places.values():
-            place.pins -= 1
-            if place.pins == 0:
-                if place.group is building:
-                    place.group = None
-                self.places.settle(place)
-                self.release(place)
-        for delta in building.deltas.values():
+    def _unpin(self, builder: GroupBuilder) -> None:
+        for point in builder.points.values():
+            point.pins -= 1
+            if point.pins == 0:
+                if point.group is builder:
+                    point.group = None
+                self.workspace.correlations.settle(point)
+                self.release(point)
+        for delta in builder.deltas.values():
             entry = delta.entry
             entry.pins -= 1
             if entry.pins == 0:
-                if entry.group is building:
+                if entry.group is builder:
                     entry.group = None
                 if entry.stale:
-                    self.cache.drop(entry)
+                    self.workspace.cache.drop(entry)
                 else:
-                    self.cache.settle(entry)
+                    self.workspace.cache.settle(entry)
                 self.release(entry)
                 for quiet in entry.quiet:
                     if not quiet.done():
                         quiet.set_result(None)
                 entry.quiet.clear()
 
-    def _committed(self, building: GroupBuilder, result: Committed) -> None:
-        group = building.group
-        self._tell_services(building)
+    def _committed(self, builder: GroupBuilder, result: Committed) -> None:
+        group = builder.group
+        self._tell_services(builder)
         if self.outbox is not None and group.has("deliveries"):
             for delivery, number in zip(group.deliveries, result.numbers, strict=False):
                 delivery.number = number
             self.outbox.committed(group.deliveries)
         if self.watches is not None:
-            for root in {delta.run.root or delta.run.key for delta in building.deltas.values()}:
+            for root in {delta.run.root or delta.run.key for delta in builder.deltas.values()}:
                 self.watches.touched(root)
-        for posted in building.posts:
-            self.inbox.take_up(posted)
-        for job in building.jobs:
-            job.committed = result  # type: ignore[attr-defined]
-            job.settled()
+        for posted in builder.enqueued:
+            self.pending_signals.take_up(posted)
+        for request in builder.requests:
+            request.committed = result  # type: ignore[attr-defined]
+            request.settled()
 
-    def _tell_services(self, building: GroupBuilder) -> None:
-        work, timers = self.work, self.timers
+    def _tell_services(self, builder: GroupBuilder) -> None:
+        work, timers = self.workspace.work, self.timers
         if work is not None:
-            for delta in building.deltas.values():
+            for delta in builder.deltas.values():
                 for n in delta.gone:
                     work.gone(delta.run.key, n)
                 for row in delta.opened.values():
@@ -390,133 +358,133 @@ class Committer:
                     if work_row(row):
                         work.offered(row)
         if timers is not None:
-            for key, timer in building.timers.items():
+            for key, timer in builder.timers.items():
                 if timer is None:
                     timers.clear(*key)
                 else:
                     timers.set(timer)
 
-    def _undone(self, building: GroupBuilder) -> None:
+    def _undone(self, builder: GroupBuilder) -> None:
         """What the group said did not happen: its runs are forgotten, and what the open batch built on them is built again."""
-        for place in building.places.values():
-            place.stale = True
-        for delta in building.deltas.values():
+        for point in builder.points.values():
+            point.stale = True
+        for delta in builder.deltas.values():
             delta.entry.stale = True
-            if self.work is not None:
+            if self.workspace.work is not None:
                 for row in delta.opened.values():
                     if row.lease and work_row(row):
-                        self.work.unborn(row)
-        batch = self.open_batch
+                        self.workspace.work.unborn(row)
+        batch = self.workspace.open_batch
         doomed = [other for other in batch.groups.values() if other.stale]
         for other in doomed:
             if other.group.number not in batch.groups:
                 continue
             del batch.groups[other.group.number]
-            for job in reversed(other.jobs):
-                self._pending.appendleft(job)  # type: ignore[arg-type]
-                job.lost("built on what was lost")  # type: ignore[attr-defined]
+            for request in reversed(other.requests):
+                self._pending.appendleft(request)  # type: ignore[arg-type]
+                request.lost("built on what was lost")  # type: ignore[attr-defined]
             self._undone(other)
-        self._unpin(building)
+        self._unpin(builder)
 
-    def _lost(self, building: GroupBuilder, result: Committed) -> None:
-        for member in reversed(building.jobs):  # they go before all that came after them
-            job: CommitRequest = member  # type: ignore[assignment]
-            if isinstance(job, WriteRequest):
-                job.committed = result
-                job.settled()
+    def _lost(self, builder: GroupBuilder, result: Committed) -> None:
+        for member in reversed(builder.requests):  # they go before all that came after them
+            request: CommitRequest = member  # type: ignore[assignment]
+            if isinstance(request, WriteRequest):
+                request.committed = result
+                request.settled()
                 continue
-            job.tries += 1
-            job.rounds = 0
-            if job.tries >= self._tries:
-                what = f"others kept changing the same ({result.lost}); tried {job.tries} times, try again"
-                self._give_up(job, PeltonError(Code.BUSY, what))
+            request.tries += 1
+            request.rounds = 0
+            if request.tries >= self._tries:
+                what = f"others kept changing the same ({result.lost}); tried {request.tries} times, try again"
+                self._give_up(request, PeltonError(Code.BUSY, what))
                 continue
-            job.lost(result.lost)
-            if job.tries < 2:
-                self._pending.appendleft(job)
+            request.lost(result.lost)
+            if request.tries < 2:
+                self._pending.appendleft(request)
             else:
-                self.wait(job, min(WAIT_MOST, WAIT * 2 ** (job.tries - 2)) * random.uniform(0.5, 1.0))
+                self.wait(request, min(WAIT_MOST, WAIT * 2 ** (request.tries - 2)) * random.uniform(0.5, 1.0))
 
-    def _unavailable(self, building: GroupBuilder, reason: str) -> None:
-        for member in building.jobs:
-            job: CommitRequest = member  # type: ignore[assignment]
-            self._give_up(job, PeltonError(Code.UNAVAILABLE, f"the store could not write: {reason}"))
+    def _unavailable(self, builder: GroupBuilder, reason: str) -> None:
+        for member in builder.requests:
+            request: CommitRequest = member  # type: ignore[assignment]
+            self._give_up(request, PeltonError(Code.UNAVAILABLE, f"the store could not write: {reason}"))
 
-    def wait(self, job: CommitRequest, delay: float) -> None:
+    def wait(self, request: CommitRequest, delay: float) -> None:
         """The job is performed again after `delay` seconds."""
         self._away += 1
 
         def back() -> None:
             self._away -= 1
-            self._pending.append(job)
+            self._pending.append(request)
             self._wake()
 
         asyncio.get_running_loop().call_later(delay, back)
 
     # ---- fetching what a job lacks
 
-    def _suspend(self, job: CommitRequest, suspend: Suspend) -> None:
+    def _suspend(self, request: CommitRequest, suspend: Suspend) -> None:
         self.stats["suspended"] += 1
         if suspend.wait is not None:
             self._away += 1
-            suspend.wait.waiting.append(job)
+            suspend.wait.waiting.append(request)
             if not suspend.wait.busy and not suspend.wait.pins:  # nothing else will wake it
                 self.release(suspend.wait)
             return
         if suspend.keys:
-            job.rounds += 1
-            if not job.asked and any(type(key) is EvaluationKey for key in suspend.keys):
-                job.asked = self._turn.now
-            if job.rounds > ROUNDS or len(suspend.keys) > KEYS:
-                what = f"more than {ROUNDS} rounds of facts" if job.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
+            request.rounds += 1
+            if not request.asked and any(type(key) is EvaluationKey for key in suspend.keys):
+                request.asked = self._unit.now
+            if request.rounds > ROUNDS or len(suspend.keys) > KEYS:
+                what = f"more than {ROUNDS} rounds of facts" if request.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
                 self._give_up(
-                    job, PeltonError(Code.TOO_LARGE, f"the signal needs {what}; the definition reads too much in one step")
+                    request, PeltonError(Code.TOO_LARGE, f"the signal needs {what}; the definition reads too much in one step")
                 )
                 return
             if suspend.entry is not None and suspend.entry.busy:
                 self._away += 1
-                suspend.entry.waiting.append(job)
+                suspend.entry.waiting.append(request)
                 return
             if suspend.entry is not None and any(map(of_run, suspend.keys)):
                 # From here on, not from when the reading begins: what comes behind would change what is asked for, every time.
                 suspend.entry.busy = True
         self._away += 1
         for run in suspend.loads:
-            self.needs.begin_run(run)  # now, so that those behind wait for it in their order
-        self.spawn(self._fetch(job, suspend))
+            self.loader.begin_run(run)  # now, so that those behind wait for it in their order
+        self.spawn(self._fetch(request, suspend))
 
-    async def _fetch(self, job: CommitRequest, suspend: Suspend) -> None:
+    async def _fetch(self, request: CommitRequest, suspend: Suspend) -> None:
         try:
-            await self.needs.fetch(job, suspend)
+            await self.loader.fetch(request, suspend)
         except PeltonError as error:
             self._away -= 1
-            self._give_up(job, error)
+            self._give_up(request, error)
         except Exception as error:  # whatever the store, a pool or a language does, the job ends
             self._away -= 1
-            log.error("facts could not be fetched", job=type(job).__name__, exc_info=error)
-            self._give_up(job, PeltonError(Code.UNAVAILABLE, f"facts could not be fetched: {error}"))
+            log.error("facts could not be fetched", job=type(request).__name__, exc_info=error)
+            self._give_up(request, PeltonError(Code.UNAVAILABLE, f"facts could not be fetched: {error}"))
         else:
             self._away -= 1
             if suspend.entry is not None:
                 self.release(suspend.entry)
-            self._pending.appendleft(job)  # before those who waited: what it has fetched is true now
+            self._pending.appendleft(request)  # before those who waited: what it has fetched is true now
         if suspend.entry is not None:
             self.release(suspend.entry)
         self._wake()
 
-    def release(self, entry: RunEntry | CorrelationPoint) -> None:
+    def release(self, shared: Shared) -> None:
         """Those who waited for the run or place come next, in their order."""
-        if entry.waiting and not entry.busy:
-            self._away -= len(entry.waiting)
-            self._pending.extendleft(reversed(entry.waiting))
-            entry.waiting.clear()
+        if shared.waiting and not shared.busy:
+            self._away -= len(shared.waiting)
+            self._pending.extendleft(reversed(shared.waiting))
+            shared.waiting.clear()
             self._wake()
 
     # ---- life
 
     @property
     def idle(self) -> bool:
-        return not (self._pending or self._away or self._flight or self.open_batch.groups or self._later)
+        return not (self._pending or self._away or self._flight or self.workspace.open_batch.groups or self._later)
 
     async def drain(self, grace: float) -> bool:
         """Takes nothing more from outside, and waits until all is written; False when that took longer than `grace` seconds."""

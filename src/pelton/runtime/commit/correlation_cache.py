@@ -12,15 +12,12 @@ Cost: three small reads for a place that is not known; at most `KEPT` unpinned o
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
 
 from pelton.errors import Code, PeltonError
+from pelton.runtime.commit.shared import Shared
 from pelton.store.port import Store
 from pelton.store.rows import HeldRow, WaitKeyRow
-
-if TYPE_CHECKING:
-    from pelton.runtime.commit.group_builder import GroupBuilder
 
 WAITERS = 200  # more than these are served by a durable job
 HELD = 100  # the oldest of what is held: more than any one wait can look at
@@ -43,13 +40,11 @@ class Usage:
         self.at = at
 
 
-class CorrelationPoint:
-    __slots__ = (
-        "busy", "count", "group", "held", "more_held", "more_waits", "name", "pins", "revision", "size", "stale",
-        "waiting", "waits",
-    )  # fmt: skip
+class CorrelationPoint(Shared):
+    __slots__ = ("count", "held", "more_held", "more_waits", "name", "revision", "size", "waits")
 
     def __init__(self, name: PointName) -> None:
+        super().__init__(busy=True)  # it is read at once
         self.name = name
         self.revision = 0
         self.waits: dict[tuple[int, int], WaitKeyRow] = {}  # who waits longest first
@@ -58,11 +53,6 @@ class CorrelationPoint:
         self.more_held = False
         self.count = 0  # rows held, those in the store only included
         self.size = 0
-        self.pins = 0
-        self.busy = True  # being read
-        self.stale = False
-        self.waiting: deque[Any] = deque()
-        self.group: GroupBuilder | None = None
 
     def open(self, row: WaitKeyRow) -> None:
         """Those beyond the first so many stay in the store."""
@@ -103,56 +93,56 @@ class CorrelationCache:
         return len(self._known)
 
     def get(self, name: PointName) -> CorrelationPoint | None:
-        place = self._known.get(name)
-        if place is not None:
+        point = self._known.get(name)
+        if point is not None:
             self._known.move_to_end(name)
-        return place
+        return point
 
     def begin(self, name: PointName) -> CorrelationPoint | None:
         """A place that is to be read; None when it is known, or somebody else is at it."""
         if name in self._known:
             return None
-        place = self._known[name] = CorrelationPoint(name)
-        return place
+        point = self._known[name] = CorrelationPoint(name)
+        return point
 
-    async def read(self, place: CorrelationPoint) -> None:
+    async def read(self, point: CorrelationPoint) -> None:
         """Raises what the store raises; then the place is not known."""
-        store, name = self._store, place.name
+        store, name = self._store, point.name
         try:
-            place.revision = await store.rendezvous(*name)
-            if place.revision:
+            point.revision = await store.rendezvous(*name)
+            if point.revision:
                 waits = await store.waiting(*name, WAITERS + 1)
                 held = await store.held(*name, HELD + 1)
-                place.more_waits, place.more_held = len(waits) > WAITERS, len(held) > HELD
-                place.waits = {(row.run, row.n): row for row in waits}
-                place.held = {row.id: row for row in held}
-                place.count, place.size = await store.held_size(*name) if held else (0, 0)
+                point.more_waits, point.more_held = len(waits) > WAITERS, len(held) > HELD
+                point.waits = {(row.run, row.n): row for row in waits}
+                point.held = {row.id: row for row in held}
+                point.count, point.size = await store.held_size(*name) if held else (0, 0)
             usage = self._usage.get(name[0])
             if usage is None or store.now() - usage.at > USAGE_AGE:
                 self._usage[name[0]] = Usage(*await store.held_size(name[0]), store.now())
         except BaseException:
-            self.drop(place)
+            self.drop(point)
             raise
         finally:
-            place.busy = False
+            point.busy = False
         for old in list(self._known.values())[: max(0, len(self._known) - KEPT)]:
             if not (old.pins or old.busy or old.waiting):
                 self.drop(old)
 
-    def drop(self, place: CorrelationPoint) -> None:
-        if self._known.get(place.name) is place:
-            del self._known[place.name]
+    def drop(self, point: CorrelationPoint) -> None:
+        if self._known.get(point.name) is point:
+            del self._known[point.name]
 
-    def settle(self, place: CorrelationPoint) -> None:
+    def settle(self, point: CorrelationPoint) -> None:
         """Nobody has it in a batch any more."""
-        if place.stale or place.dry:
-            self.drop(place)
+        if point.stale or point.dry:
+            self.drop(point)
 
-    def check_room(self, place: CorrelationPoint, pending: int, size: int) -> None:
+    def check_room(self, point: CorrelationPoint, pending: int, size: int) -> None:
         """Whether one more may be held there, besides `pending` rows of the same turn. Raises PeltonError "busy"."""
-        ns, name, key = place.name
-        if place.count + pending >= KEY_COUNT or place.size + size > KEY_BYTES:
-            what = f"{place.count + pending} events ({place.size} bytes) are held for {name!r} with key {key!r} already"
+        ns, name, key = point.name
+        if point.count + pending >= KEY_COUNT or point.size + size > KEY_BYTES:
+            what = f"{point.count + pending} events ({point.size} bytes) are held for {name!r} with key {key!r} already"
             raise PeltonError(Code.BUSY, f"{what}; at most {KEY_COUNT} and {KEY_BYTES} bytes may wait for one key", "key")
         usage = self._usage.get(ns)
         if usage is not None and (usage.count + pending >= NS_COUNT or usage.size + size > NS_BYTES):

@@ -200,17 +200,17 @@ class RunDelta:
 class GroupBuilder:
     """A group of the open batch. `rows`: an estimate of what it writes."""
 
-    __slots__ = ("batch", "deltas", "group", "jobs", "places", "posts", "reads", "rows", "timers")
+    __slots__ = ("batch", "deltas", "enqueued", "group", "points", "reads", "requests", "rows", "timers")
 
     def __init__(self, batch: Any, number: int) -> None:
         self.batch = batch
         self.group = Group(number)
         self.deltas: dict[int, RunDelta] = {}
-        self.jobs: list[Member] = []
+        self.requests: list[Member] = []
         self.reads: dict[int, int] = {}  # runs that were only looked at
         self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
-        self.places: dict[PointName, CorrelationPoint] = {}
-        self.posts: list[InboxRow] = []  # to be taken up at once after the commit
+        self.points: dict[PointName, CorrelationPoint] = {}
+        self.enqueued: list[InboxRow] = []  # to be taken up at once after the commit
         self.rows = 0
 
     @property
@@ -220,7 +220,7 @@ class GroupBuilder:
     @property
     def stale(self) -> bool:
         """It is built on what has been lost."""
-        if self.places and any(place.stale for place in self.places.values()):
+        if self.points and any(point.stale for point in self.points.values()):
             return True
         return any(delta.entry.stale for delta in self.deltas.values())
 
@@ -237,14 +237,14 @@ class GroupBuilder:
         if run not in self.deltas:
             self.reads.setdefault(run, revision)
 
-    def meet(self, place: CorrelationPoint) -> None:
+    def advance_point(self, point: CorrelationPoint) -> None:
         """What the group does rests on this place, and moves it on."""
-        if place.name not in self.places:
-            self.places[place.name] = place
-            self.group.rendezvous.append((*place.name, place.revision))
-            place.revision += 1
-            place.pins += 1
-            place.group = self
+        if point.name not in self.points:
+            self.points[point.name] = point
+            self.group.rendezvous.append((*point.name, point.revision))
+            point.revision += 1
+            point.pins += 1
+            point.group = self
 
     def set_timer(self, row: TimerRow) -> None:
         self.timers[row.run, row.n, row.arm] = row
@@ -255,9 +255,9 @@ class GroupBuilder:
                 del self.timers[known]
         self.timers[run, n, arm] = None
 
-    def post(self, row: InboxRow) -> None:
+    def enqueue(self, row: InboxRow) -> None:
         self.group.inbox.append(row)
-        self.posts.append(row)
+        self.enqueued.append(row)
         self.rows += 1
 
     def join(self, other: GroupBuilder) -> None:
@@ -269,12 +269,12 @@ class GroupBuilder:
             self.read(run, revision)
         for run in self.deltas:
             self.reads.pop(run, None)
-        self.places.update(other.places)
-        for place in other.places.values():
-            place.group = self
-        self.jobs += other.jobs
+        self.points.update(other.points)
+        for point in other.points.values():
+            point.group = self
+        self.requests += other.requests
         self.timers.update(other.timers)
-        self.posts += other.posts
+        self.enqueued += other.enqueued
         self.rows += other.rows
         mine, theirs = self.group, other.group
         for name in theirs.filled - FINISHED:
@@ -319,12 +319,12 @@ class EffectRows:
         self.hops = 0  # signals and events that led to what is being translated
 
     def add(
-        self, building: GroupBuilder, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
+        self, builder: GroupBuilder, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
     ) -> Iterable[Announcement]:
         """Adds the rows of a transition's effects; returns the facts that somebody listens to (`listens(ns, type)`)."""
         head = change.run
         run = head.key
-        group = building.group
+        group = builder.group
         facts: list[Announcement] = []
         effect: Any  # told apart by its type, which is quicker than a row of isinstance
         for effect in change.effects:
@@ -333,11 +333,11 @@ class EffectRows:
                 if listens(head.ns, effect.type):
                     facts.append(effect)
                 continue
-            building.rows += 1
+            builder.rows += 1
             if kind is SetTimer:
-                building.set_timer(TimerRow(run, *effect))
+                builder.set_timer(TimerRow(run, *effect))
             elif kind is ClearTimers:
-                building.clear_timers(run, effect.n, effect.arm)
+                builder.clear_timers(run, effect.n, effect.arm)
             elif kind is Publish:
                 group.deliveries.append(self._delivery(head, effect, now))
             elif kind is Hold:

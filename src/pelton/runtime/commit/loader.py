@@ -9,8 +9,8 @@ Cost: two or three reads for a run that is not in memory, one for all keys of a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Evaluation, Outcome
@@ -32,13 +32,11 @@ from pelton.runtime.commit.correlation_cache import PointName
 from pelton.runtime.commit.prefetch import prefetch
 from pelton.runtime.commit.reads import of_run
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.run_cache import RunEntry
-from pelton.runtime.commit.unit_of_work import PLACEHOLDER, Suspend
+from pelton.runtime.commit.run_cache import PLACEHOLDER, RunEntry
+from pelton.runtime.commit.shared import Shared
+from pelton.runtime.commit.suspend import Suspend
+from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import queue_of
-
-if TYPE_CHECKING:
-    from pelton.runtime.commit.committer import Committer
-
 
 FEW = 64  # open rows that are read with a run which keeps a record: what triggers look at
 
@@ -48,19 +46,23 @@ class Scripts(Protocol):
 
 
 class ReadLoader:
-    def __init__(self, committer: Committer, scripts: Scripts | None = None) -> None:
-        self._committer = committer
+    def __init__(self, workspace: Workspace, release: Callable[[Shared], None], scripts: Scripts | None = None) -> None:
+        """`release(shared)`: those who waited for the run or point go on."""
+        self._workspace = workspace
+        self._release = release
         self._scripts = scripts
 
-    async def fetch(self, job: CommitRequest, suspend: Suspend) -> None:
+    async def fetch(self, request: CommitRequest, suspend: Suspend) -> None:
         """All that the job was suspended for. Raises PeltonError."""
         if suspend.loads:
-            cache = self._committer.cache
-            await asyncio.gather(*(self._load(job, run, cache.peek(run)) for run in suspend.loads))
+            cache = self._workspace.cache
+            await asyncio.gather(*(self._load(request, run, cache.peek(run)) for run in suspend.loads))
         for ns, name, version in suspend.bindings:
-            await self._bind(job, ns, name, version)
+            await self._bind(request, ns, name, version)
         if suspend.keys:
-            await self._answer_keys(job, suspend)
+            await self._answer_keys(request, suspend)
+        if suspend.point is not None:
+            await self.load_point(suspend.point)
         if suspend.fetch is not None:
             await suspend.fetch()
 
@@ -68,56 +70,56 @@ class ReadLoader:
         """The entry of a run that is about to be read."""
         entry = RunEntry(run)
         entry.busy = True
-        self._committer.cache.add(entry)
+        self._workspace.cache.add(entry)
         return entry
 
-    async def _bind(self, job: CommitRequest, ns: str, name: str, version: int) -> None:
+    async def _bind(self, request: CommitRequest, ns: str, name: str, version: int) -> None:
         key = ("bind", ns, name, version)
         try:
-            job.answers.outside[key] = await self._committer.definitions.bind(ns, name, version)
+            request.answers.outside[key] = await self._workspace.definitions.bind(ns, name, version)
         except PeltonError as error:
-            job.answers.outside[key] = error
+            request.answers.outside[key] = error
 
-    async def _load(self, job: CommitRequest, run: int, entry: RunEntry | None = None) -> None:
+    async def _load(self, request: CommitRequest, run: int, entry: RunEntry | None = None) -> None:
         """Reads a run that is not in the cache: head, process, and what the signal will probably look at."""
-        if entry is None and self._committer.cache.peek(run) is not None:
+        if entry is None and self._workspace.cache.peek(run) is not None:
             return  # somebody else is at it, or was
         entry = entry or self.begin_run(run)
         loaded = False
         try:
-            head = await self._committer.store.head(run)
+            head = await self._workspace.store.head(run)
             if head is None:
-                job.absent.add(run)
+                request.absent.add(run)
                 return
-            entry.process = await self._committer.definitions.process(head.definition) if head.definition else PLACEHOLDER
+            entry.process = await self._workspace.definitions.process(head.definition) if head.definition else PLACEHOLDER
             entry.head = head
             loaded = True
-            of, n = job.hint()
+            of, n = request.hint()
             if of == run and n > 0:
                 await self._prefetch(entry, head, n)
             elif entry.process.records is not None and head.open <= FEW:
                 keys: list[Any] = [RecordKey(), OpenKey()]
-                for key, answer in zip(keys, await self._committer.store.facts(head, keys), strict=True):
+                for key, answer in zip(keys, await self._workspace.store.facts(head, keys), strict=True):
                     entry.learn(key, answer)
         finally:
             entry.busy = False
             if not loaded:
-                self._committer.cache.drop(entry)
-            self._committer.release(entry)
+                self._workspace.cache.drop(entry)
+            self._release(entry)
 
     async def _prefetch(self, entry: RunEntry, head: Run, n: int) -> None:
         assert entry.process is not None
-        row = (await self._committer.store.facts(head, [StepKey(n)]))[0]
+        row = (await self._workspace.store.facts(head, [StepKey(n)]))[0]
         if row is None:
             return
         entry.learn(StepKey(n), row)
         keys: list[Any] = [NewestKey(slot) for slot in prefetch(entry.process, row.slot)]
         if row.scope > 0:
             keys.append(StepKey(row.scope))
-        for key, answer in zip(keys, await self._committer.store.facts(head, keys), strict=True):
+        for key, answer in zip(keys, await self._workspace.store.facts(head, keys), strict=True):
             entry.learn(key, answer)
 
-    async def _answer_keys(self, job: CommitRequest, suspend: Suspend) -> None:
+    async def _answer_keys(self, request: CommitRequest, suspend: Suspend) -> None:
         rows: list[Any] = []
         questions: list[Evaluation] = []
         outside: list[Any] = []
@@ -130,11 +132,11 @@ class ReadLoader:
                 outside.append(key)
         entry = suspend.entry
         if rows and entry is not None:
-            await self._read_run(job, entry, rows)
+            await self._read_run(request, entry, rows)
         if questions:
-            job.answers.scripts.update(zip(questions, await self.ask(questions), strict=True))
+            request.answers.scripts.update(zip(questions, await self.ask(questions), strict=True))
         for key in outside:
-            await self._answer_outside(job, entry, key)
+            await self._answer_outside(request, entry, key)
 
     async def ask(self, questions: list[Evaluation]) -> list[Outcome]:
         """What scripts come to. Raises PeltonError "unavailable" without a pool."""
@@ -142,7 +144,7 @@ class ReadLoader:
             raise PeltonError(Code.UNAVAILABLE, "this server runs no scripts")
         return list(await self._scripts.answer(questions))
 
-    async def _read_run(self, job: CommitRequest, entry: RunEntry, keys: list[Any]) -> None:
+    async def _read_run(self, request: CommitRequest, entry: RunEntry, keys: list[Any]) -> None:
         entry.busy = True
         try:
             while entry.pins:
@@ -155,61 +157,63 @@ class ReadLoader:
             links = [key for key in keys if type(key) is FoundKey]
             own = [key for key in keys if type(key) is not FoundKey]
             for link in links:
-                job.answers.keep(entry.key, head.rev, link, await self._committer.finder.linked(head.ns, link.name, link.text))
-            answers = await self._committer.store.facts(head, own) if own else []
+                request.answers.keep(
+                    entry.key, head.rev, link, await self._workspace.finder.linked(head.ns, link.name, link.text)
+                )
+            answers = await self._workspace.store.facts(head, own) if own else []
             for key, answer in zip(own, answers, strict=True):
                 if not entry.learn(key, answer):
-                    job.answers.keep(entry.key, head.rev, key, answer)
+                    request.answers.keep(entry.key, head.rev, key, answer)
         finally:
             entry.busy = False
 
-    async def _answer_outside(self, job: CommitRequest, entry: RunEntry | None, key: Any) -> None:
+    async def _answer_outside(self, request: CommitRequest, entry: RunEntry | None, key: Any) -> None:
         kind = type(key)
         if kind is ProcessKey:
             try:
-                job.answers.outside[key] = await self._committer.definitions.process(key.definition)
+                request.answers.outside[key] = await self._workspace.definitions.process(key.definition)
             except PeltonError:
                 if entry is None:
                     raise
-                job.answers.outside[key] = None
+                request.answers.outside[key] = None
             return
-        ns, language = self._home(job, entry)
+        ns, language = self._home(request, entry)
         if kind is DefinitionKey:
-            job.answers.outside[key] = await self._committer.definitions.number(ns, key.kind, key.name, key.version, key.at)
+            request.answers.outside[key] = await self._workspace.definitions.number(ns, key.kind, key.name, key.version, key.at)
         elif kind is InlineKey:
-            job.answers.outside[key] = await self._committer.definitions.inline(ns, language, key.body)
+            request.answers.outside[key] = await self._workspace.definitions.inline(ns, language, key.body)
         elif kind is ServedKey:
-            job.answers.outside[key] = self._served(ns, key)
+            request.answers.outside[key] = self._served(ns, key)
         elif kind is RunKey:
-            await self._load(job, key.key)
+            await self._load(request, key.key)
         else:
-            await self.load_place((ns, key.name, key.key))
+            await self.load_point((ns, key.name, key.key))
 
     def _served(self, ns: str, key: ServedKey) -> str:
-        since = self._committer.store.now() - key.within
+        since = self._workspace.store.now() - key.within
         for queue in key.queues:
-            if self._committer.work is not None and self._committer.work.last_polled(queue_of(ns or "default", queue)) > max(
+            if self._workspace.work is not None and self._workspace.work.last_polled(queue_of(ns or "default", queue)) > max(
                 since, 0
             ):
                 return queue
         return key.queues[-1]
 
-    def _home(self, job: CommitRequest, entry: RunEntry | None) -> tuple[str, str]:
+    def _home(self, request: CommitRequest, entry: RunEntry | None) -> tuple[str, str]:
         """Namespace and language in which a run's questions are answered; a run that begins has no head yet."""
         head = entry.head if entry is not None else None
         process = entry.process if entry is not None else None
         if head is not None:
             return head.ns, process.language if process is not None else ""
-        signal = getattr(job, "signal", None)
+        signal = getattr(request, "signal", None)
         started = getattr(signal, "definition", 0)
-        process = self._committer.definitions.cached(started) if started else None
-        return getattr(signal, "ns", "") or getattr(job, "ns", ""), process.language if process is not None else ""
+        process = self._workspace.definitions.cached(started) if started else None
+        return getattr(signal, "ns", "") or getattr(request, "ns", ""), process.language if process is not None else ""
 
-    async def load_place(self, name: PointName) -> None:
+    async def load_point(self, name: PointName) -> None:
         """Reads a meeting point that is not in memory."""
-        place = self._committer.places.begin(name)
-        if place is not None:
+        point = self._workspace.correlations.begin(name)
+        if point is not None:
             try:
-                await self._committer.places.read(place)
+                await self._workspace.correlations.read(point)
             finally:
-                self._committer.release(place)
+                self._release(point)

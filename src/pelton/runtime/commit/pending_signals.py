@@ -9,18 +9,17 @@ Cost: one number of each signal under way; at most a page of rows is read at a t
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 
 from pelton.errors import PeltonError
+from pelton.runtime.commit.agent import Agent
+from pelton.runtime.commit.durable import Durable, decode_signal
 from pelton.runtime.commit.requests import SignalRequest
-from pelton.runtime.commit.unit_of_work import Durable, decode_signal
+from pelton.runtime.commit.workspace import Workspace
 from pelton.store.group import Group
 from pelton.store.rows import InboxRow, ResultRow
-
-if TYPE_CHECKING:
-    from pelton.runtime.commit.committer import Committer
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -37,9 +36,10 @@ class JobHooks(Protocol):
 
 
 class PendingSignals:
-    def __init__(self, committer: Committer) -> None:
+    def __init__(self, workspace: Workspace, agent: Agent) -> None:
         self.jobs: JobHooks | None = None
-        self._committer = committer
+        self._workspace = workspace
+        self._agent = agent
         self._underway: set[int] = set()
         self._full = False  # there are more in the store
 
@@ -56,7 +56,7 @@ class PendingSignals:
                 self.jobs.added(row)
             return
         self._underway.add(row.id)
-        delay = row.due - self._committer.store.now()
+        delay = row.due - self._workspace.store.now()
         if delay > 0:
             asyncio.get_running_loop().call_later(delay / 1000, self._begin, row)
         else:
@@ -68,39 +68,41 @@ class PendingSignals:
             kept = body if type(body) is Durable else Durable(body)
         except Exception as error:  # written by another version, or damaged
             parked = InboxRow(
-                self._committer.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000]
+                self._workspace.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000]
             )
             log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
             self._replace(row.id, parked)
             return
-        self._committer.enqueue(SignalRequest(row.run, kept.signal, self._done, "", row.id, kept.hops, kept.many))
+        self._agent.enqueue(SignalRequest(row.run, kept.signal, self._done, "", row.id, kept.hops, kept.many))
 
-    def _done(self, job: SignalRequest) -> None:
-        if job.error is None or job.committed is not None:
-            self._underway.discard(job.inbox)
-            if job.error is not None:
-                log.info("a durable signal changed nothing", run=job.run, code=job.error.code, detail=job.error.message)
+    def _done(self, request: SignalRequest) -> None:
+        if request.error is None or request.committed is not None:
+            self._underway.discard(request.inbox)
+            if request.error is not None:
+                log.info(
+                    "a durable signal changed nothing", run=request.run, code=request.error.code, detail=request.error.message
+                )
             if self._full and not self._underway:
-                self._committer.spawn(self.recover())
+                self._agent.spawn(self.recover())
 
     async def recover(self) -> None:
         """Takes up the durable signals that a server before this one left behind. Further pages follow when these are done."""
-        rows = await self._committer.store.inbox(PAGE)
+        rows = await self._workspace.store.inbox(PAGE)
         self._full = len(rows) >= PAGE
         for row in rows:
             self.take_up(row)
 
-    def given_up(self, job: SignalRequest, error: PeltonError) -> None:
+    def given_up(self, request: SignalRequest, error: PeltonError) -> None:
         """Its signal stays in the store: it is tried again later when the trouble may pass, else it is parked there."""
-        committer = self._committer
+        workspace, agent = self._workspace, self._agent
         if error.retryable:
-            if not committer.stopping:
-                again = SignalRequest(job.run, job.signal, self._done, "", job.inbox, job.hops, job.many)
-                committer.wait(again, AGAIN)
+            if not agent.stopping:
+                again = SignalRequest(request.run, request.signal, self._done, "", request.inbox, request.hops, request.many)
+                agent.wait(again, AGAIN)
             return
-        inbox, row = job.inbox, job.parked(committer.keys(), committer.store.now(), f"{error.code}: {error.message}")
-        log.error("a durable signal was parked", run=job.run, reason=row.parked)
-        self._replace(inbox, row, job.result(row.due, False) if job.many else None)
+        inbox, row = request.inbox, request.parked(workspace.keys(), workspace.store.now(), f"{error.code}: {error.message}")
+        log.error("a durable signal was parked", run=request.run, reason=row.parked)
+        self._replace(inbox, row, request.result(row.due, False) if request.many else None)
 
     def _replace(self, inbox: int, row: InboxRow, result: ResultRow | None = None) -> None:
         def fill(group: Group) -> None:
@@ -109,5 +111,5 @@ class PendingSignals:
             if result is not None:
                 group.results.append(result)
 
-        self._committer.write(fill).add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._agent.write(fill).add_done_callback(lambda done: done.cancelled() or done.exception())
         self._underway.discard(inbox)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.records import is_linked, never_started
@@ -24,14 +23,12 @@ from pelton.kernel.model.signals import (
 )
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Note, Refused, Transition
+from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder
 from pelton.runtime.commit.reads import Answers
-from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, durable, not_begun, unchanged
+from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, not_begun, unchanged
 from pelton.store.group import Committed, Group
 from pelton.store.rows import InboxRow, LogRow, ResultRow, RunKeyRow
-
-if TYPE_CHECKING:
-    from pelton.runtime.commit.committer import Committer
 
 
 class CommitRequest:
@@ -47,7 +44,7 @@ class CommitRequest:
         self.tries = 0  # groups that were lost
         self.committed: Committed | None = None
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         """Joins the open batch and returns its group; None: nothing to write. Raises Suspend, NextBatch, PeltonError."""
         raise PeltonError(Code.INVALID, f"{type(self).__name__} has nothing to perform")
 
@@ -83,24 +80,24 @@ class WriteRequest(CommitRequest):
         self._fill = fill
         self.future = future
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
-        building = committer.open_batch.new()
-        group = building.group
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
+        builder = unit.workspace.open_batch.new()
+        group = builder.group
         try:
             self._fill(group)
         except BaseException:
-            del committer.open_batch.groups[group.number]  # half of it is nothing
+            del unit.workspace.open_batch.groups[group.number]  # half of it is nothing
             raise
         for lease in group.leases:
-            entry = committer.cache.peek(lease.run)
+            entry = unit.workspace.cache.peek(lease.run)
             if entry is not None and not entry.stale:
                 entry.lease(lease)
         for key in group.remove_runs:
-            committer.forget(key)
-        building.rows += 4
-        committer.open_batch.rows += 4
-        building.jobs.append(self)
-        return building
+            unit.workspace.forget(key)
+        builder.rows += 4
+        unit.workspace.open_batch.rows += 4
+        builder.requests.append(self)
+        return builder
 
     def settled(self) -> None:
         if not self.future.done() and self.committed is not None:
@@ -144,12 +141,12 @@ class SignalRequest(CommitRequest):
         self.notes: list[tuple[Code, str]] = []
         self.why = ""  # it could not be applied
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
-        building = self._perform(committer, turn)
-        if self.many and building is not None:
-            changed = any(each.before is None or not unchanged(each.transition, each.before) for each in turn.changes)
-            building.group.results.append(self.result(turn.now, changed))
-        return building
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
+        builder = self._perform(unit)
+        if self.many and builder is not None:
+            changed = any(each.before is None or not unchanged(each.transition, each.before) for each in unit.changes)
+            builder.group.results.append(self.result(unit.now, changed))
+        return builder
 
     def result(self, now: int, changed: bool) -> ResultRow:
         n = self.signal.position if isinstance(self.signal, EventArrived) else 0
@@ -158,88 +155,88 @@ class SignalRequest(CommitRequest):
         detail = self.notes[0][1][:1000] if self.notes else ""
         return ResultRow(self.many, self.run, max(n, 0), now, "signalled" if changed else "unchanged", detail)
 
-    def _perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
+    def _perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         self.error = None
-        entry = turn.entry(self.run)
+        entry = unit.entry(self.run)
         signal = self.signal
         if entry is None or entry.head is None:
             if isinstance(signal, Start):
-                answer = turn.start(signal, turn.process(signal.definition))
+                answer = unit.start(signal, unit.process(signal.definition))
             else:
-                self.error = PeltonError(Code.UNKNOWN_RUN, f"run {committer.codec.run_id(self.run)} does not exist", "run")
+                self.error = PeltonError(Code.UNKNOWN_RUN, f"run {unit.workspace.codec.run_id(self.run)} does not exist", "run")
                 self.why = self.error.message
-                return self._clean(committer, turn, gone=True)
+                return self._clean(unit, gone=True)
         elif self.ns and entry.head.ns != self.ns:
             self.error = PeltonError(
-                Code.UNKNOWN_RUN, f"run {committer.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
+                Code.UNKNOWN_RUN, f"run {unit.workspace.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
             )
             return None
         else:
-            answer = turn.signal(entry, signal)
+            answer = unit.signal(entry, signal)
         if type(answer) is Refused:
             self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
-            if entry is not None and entry.head is not None and any(run != self.run for run in turn.facts.reads):
-                turn.bump(entry)
+            if entry is not None and entry.head is not None and any(run != self.run for run in unit.facts.reads):
+                unit.bump(entry)
             elif isinstance(signal, Start) and is_linked(signal.parent, signal.parent_n):
-                turn.post(signal.parent, never_started())
+                unit.defer(signal.parent, never_started())
         else:
             self.head = answer.run  # type: ignore[union-attr]
         self.why = why_not(answer)
-        self.notes = turn.notes
-        if not turn.changes and not turn.posts:
+        self.notes = unit.notes
+        if not unit.changes and not unit.deferred:
             over = (
                 isinstance(signal, TimerFired) and entry is not None and _over(entry.head, entry.open, entry.all_open, signal.n)
             )
-            return self._clean(committer, turn, gone=over)
-        building = turn.finish()
-        self._tell_origin(committer, building, turn.now)
-        if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in building.timers:
-            building.clear_timers(self.run, signal.n, signal.arm)
+            return self._clean(unit, gone=over)
+        builder = unit.finish()
+        self._tell_origin(unit, builder)
+        if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in builder.timers:
+            builder.clear_timers(self.run, signal.n, signal.arm)
         if self.inbox:
-            building.group.inbox_done.append(self.inbox)
-        building.jobs.append(self)
-        return building
+            builder.group.inbox_done.append(self.inbox)
+        builder.requests.append(self)
+        return builder
 
-    def _tell_origin(self, committer: Committer, building: GroupBuilder, now: int) -> None:
+    def _tell_origin(self, unit: UnitOfWork, builder: GroupBuilder) -> None:
         """Whoever sent this from another run hears what became of it: in its log when nothing did, by a reply if it wants one."""
         signal = self.signal
         if not isinstance(signal, Trigger | Start) or not signal.origin[0]:
             return
         run, n = signal.origin
-        why = self.why
+        why, now = self.why, unit.now
         if isinstance(signal, Start):
             if why:
-                building.group.logs.append(LogRow(run, n, now, not_begun(why)))
+                builder.group.logs.append(LogRow(run, n, now, not_begun(why)))
             return
         if why:
-            text = f"trigger {signal.name!r} changed nothing in run {committer.codec.run_id(self.run)}: {why}"
-            building.group.logs.append(LogRow(run, n, now, text[:LOG_TEXT]))
+            text = f"trigger {signal.name!r} changed nothing in run {unit.workspace.codec.run_id(self.run)}: {why}"
+            builder.group.logs.append(LogRow(run, n, now, text[:LOG_TEXT]))
         if signal.reply:
             body = {"applied": not why, "reason": why}
-            key = committer.keys()
+            key = unit.workspace.keys()
             event = EventArrived(id=key, name=signal.reply, body=body, strict=False)
-            building.post(InboxRow(key, run, durable(event, self.hops + 1), now))
+            builder.enqueue(InboxRow(key, run, durable(event, self.hops + 1), now))
 
-    def _clean(self, committer: Committer, turn: UnitOfWork, gone: bool) -> GroupBuilder | None:
+    def _clean(self, unit: UnitOfWork, gone: bool) -> GroupBuilder | None:
         """Nothing has changed; but what brought the signal may have to go."""
         clear = type(self.signal) is TimerFired
         if not self.inbox and not clear:
             return None
-        entry = committer.cache.peek(self.run)
-        batch = committer.open_batch
-        building = (batch.joined(None, entry) if entry is not None else None) or batch.new()
+        entry = unit.workspace.cache.peek(self.run)
+        batch = unit.workspace.open_batch
+        builder = (batch.joined(None, entry) if entry is not None else None) or batch.new()
         if entry is not None and entry.pins and entry.head is not None:
-            building.read(self.run, entry.head.rev)  # the state that says so may be lost yet
+            builder.read(self.run, entry.head.rev)  # the state that says so may be lost yet
         if self.inbox:
-            building.group.inbox_done.append(self.inbox)
-        self._tell_origin(committer, building, turn.now)
+            builder.group.inbox_done.append(self.inbox)
+        self._tell_origin(unit, builder)
         if clear and gone:
-            building.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
+            builder.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
         elif clear:  # whatever is to ring later is set anew, under another epoch
             signal: TimerFired = self.signal  # type: ignore[assignment]
-            building.group.stale_timers.append((self.run, signal.n, signal.arm, signal.epoch))
-        building.jobs.append(self)
-        return building
+            builder.group.stale_timers.append((self.run, signal.n, signal.arm, signal.epoch))
+        builder.requests.append(self)
+        return builder
 
     def settled(self) -> None:
         self.done(self)
@@ -281,7 +278,7 @@ def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) 
 class StartRequest(CommitRequest):
     """Starts a run under a key chosen beforehand, with its other names."""
 
-    __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "signal", "stub")
+    __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "placeholder", "signal")
 
     def __init__(
         self, signal: Start, process: Process, keys: list[RunKeyRow], done: Callable[[StartRequest], None], frees: bool = False
@@ -294,30 +291,30 @@ class StartRequest(CommitRequest):
         self.done = done
         self.head: Run | None = None
         self.error: PeltonError | None = None
-        self.stub = False  # the key is that of a stub, and the run goes on from it
+        self.placeholder = False  # the key is that of a stub, and the run goes on from it
         self.lost_key = False  # another run has one of its unique names
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         if self.lost_key:
             raise PeltonError(Code.EXISTS, "another run has this key", "key")
         self.error = None
-        if self.tries or self.stub:  # an unknown outcome before: it may be there
-            entry = turn.entry(self.signal.key)
-            if self.stub and (entry is None or entry.head is None or entry.head.status != RunStatus.EXPECTED):
+        if self.tries or self.placeholder:  # an unknown outcome before: it may be there
+            entry = unit.entry(self.signal.key)
+            if self.placeholder and (entry is None or entry.head is None or entry.head.status != RunStatus.EXPECTED):
                 self.error = PeltonError(
                     Code.EXISTS, "what was kept for the run is gone, or another caller has started it", "key"
                 )
                 return None  # the answer waits for what it was decided on
-        answer = turn.start(self.signal, self._process, self._flags)
+        answer = unit.start(self.signal, self._process, self._flags)
         if type(answer) is Refused:
             raise PeltonError(answer.code, answer.detail, trace=answer.trace)
         self.head = answer.run  # type: ignore[union-attr]
-        building = turn.finish()
+        builder = unit.finish()
         if self._keys:
-            building.group.run_keys.extend(self._keys)
-            building.rows += len(self._keys)
-        building.jobs.append(self)
-        return building
+            builder.group.run_keys.extend(self._keys)
+            builder.rows += len(self._keys)
+        builder.requests.append(self)
+        return builder
 
     def lost(self, reason: str) -> None:
         super().lost(reason)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from copy import copy
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import msgpack
 
@@ -21,15 +21,15 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import NewestKey, OpenKey, ParkedKey, RecordKey, StepKey, ThreadKey, ThreadsKey, VarKey, VarsKey
 from pelton.kernel.model.state import OpenStep, Run, RunStatus, State, Step, Thread
 from pelton.kernel.model.transition import UNSET, Purge, Transition
+from pelton.runtime.commit.shared import Shared
 from pelton.store.group import LeaseWrite
-
-if TYPE_CHECKING:
-    from pelton.runtime.commit.group_builder import GroupBuilder
 
 ENTRY_BYTES = 1_500
 ROW_BYTES = 900
 TRIMMED = 1_024  # entries looked at in one go
 ENDED_KEPT = 512  # finished runs that are kept a while, for late reports about them
+
+PLACEHOLDER = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
 
 Undo = list[tuple[Any, Any, Any]]
 
@@ -37,32 +37,28 @@ _ABSENT: Any = object()
 _encode = msgpack.Encoder(enc_hook=repr).encode
 
 
-class RunEntry:
+class RunEntry(Shared):
     __slots__ = (
         "all_newest",
         "all_open",
         "all_root_variables",
         "all_threads",
         "all_variables",
-        "busy",
         "churn",
-        "group",
         "head",
         "key",
         "newest",
         "open",
-        "pins",
         "process",
         "quiet",
         "record",
         "size",
-        "stale",
         "threads",
         "variables",
-        "waiting",
     )
 
     def __init__(self, key: int, complete: bool = False) -> None:
+        super().__init__()
         self.key = key
         self.head: Run | None = None
         self.process: Process | None = None
@@ -72,12 +68,7 @@ class RunEntry:
         self.threads: dict[int, Thread | None] = {}
         self.record: Any = None if complete else _ABSENT
         self.all_open = self.all_newest = self.all_variables = self.all_root_variables = self.all_threads = complete
-        self.pins = 0
-        self.busy = False  # being read: whoever wants it waits
-        self.stale = False
-        self.waiting: list[Any] = []  # jobs
         self.quiet: list[Any] = []  # futures of those that wait for pins == 0
-        self.group: GroupBuilder | None = None  # the last group that it was part of
         self.size = ENTRY_BYTES
         self.churn = 0
 

@@ -11,11 +11,8 @@ next commit, in the same group.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from msgspec import Struct, msgpack
+from typing import Any, NamedTuple, Protocol
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.advance import advance
@@ -23,7 +20,7 @@ from pelton.kernel.machine.lifecycle import MOST_HOPS
 from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Held, HeldKey, Missing, ProcessKey
-from pelton.kernel.model.signals import AnySignal, ChildEnded, Continue, Count, Signal, Start
+from pelton.kernel.model.signals import ChildEnded, Continue, Count, Signal, Start
 from pelton.kernel.model.state import OpenStep, Run, RunStatus
 from pelton.kernel.model.transition import (
     Claim,
@@ -37,74 +34,34 @@ from pelton.kernel.model.transition import (
     StartRun,
     Transition,
 )
-from pelton.runtime.api import EventIn
 from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
+from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
 from pelton.runtime.commit.reads import Answers, RunFacts
-from pelton.runtime.commit.run_cache import RunEntry, Undo, revert
-from pelton.runtime.names import queue_of
+from pelton.runtime.commit.run_cache import PLACEHOLDER, RunEntry, Undo, revert
+from pelton.runtime.commit.shared import Shared
+from pelton.runtime.commit.suspend import NextBatch, Suspend
+from pelton.runtime.commit.workspace import Workspace
+from pelton.runtime.names import EXPECTED, queue_of
 from pelton.store.rows import HeldRow, InboxRow, LogRow, WaitKeyRow
 
-if TYPE_CHECKING:
-    from pelton.runtime.commit.committer import Committer
-    from pelton.runtime.commit.requests import CommitRequest
-
-encode_signal = msgpack.Encoder(enc_hook=repr).encode
-
-EXPECTED = "expected"  # arm of the timer that ends a stub
-PLACEHOLDER = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
 CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
 
 
 LOG_TEXT = 32_768  # characters of one log entry
 
 
-class Durable(Struct, tag="durable", omit_defaults=True):
-    """A durable signal that has come some way, or of which somebody wants to know what became."""
+class Attempt(Protocol):
+    """What a unit of work sees of the request that it performs."""
 
-    signal: AnySignal
-    hops: int = 0
-    many: int = 0
+    answers: Answers  # what was fetched for it
+    absent: set[int]  # runs that were looked for and do not exist
+    tries: int  # groups that were lost
 
-
-class DurableFact(Struct, tag="fact"):
-    """A fact on its way to becoming an event, as a durable job."""
-
-    event: EventIn
-
-
-decode_signal: Callable[[bytes], Any] = msgpack.Decoder(AnySignal | Durable).decode
-
-
-def durable(signal: Signal, hops: int = 0, many: int = 0) -> bytes:
-    """A signal as it is kept in the inbox."""
-    return encode_signal(Durable(signal, hops, many) if hops or many else signal)  # type: ignore[arg-type]
-
-
-class Suspend(Exception):
-    """The job cannot go on before something is there: facts of a run, runs to be loaded, bindings to be made, another job's
-    reading of a run (`wait`), or what only the job itself knows (`fetch`)."""
-
-    def __init__(
-        self,
-        entry: RunEntry | None = None,
-        keys: tuple[Any, ...] = (),
-        loads: tuple[int, ...] = (),
-        bindings: tuple[tuple[str, str, int], ...] = (),
-        wait: RunEntry | CorrelationPoint | None = None,
-        fetch: Callable[[], Awaitable[object]] | None = None,
-    ) -> None:
-        super().__init__()
-        self.entry = entry
-        self.keys = keys
-        self.loads = loads
-        self.bindings = bindings
-        self.wait = wait
-        self.fetch = fetch
-
-
-class NextBatch(Exception):
-    """The group that the job would join is full."""
+    @property
+    def hops(self) -> int:
+        """Signals and events that led to it."""
+        ...
 
 
 class Change(NamedTuple):
@@ -117,7 +74,7 @@ class Change(NamedTuple):
 class Mark(NamedTuple):
     changes: int
     undo: int
-    posts: int
+    deferred: int
     made: int
     held: int
 
@@ -126,18 +83,18 @@ class UnitOfWork:
     """Made once; `begin` readies it for the next job."""
 
     __slots__ = (
-        "_committer", "_signal", "answers", "changes", "facts", "held", "hops", "job", "logs", "made", "multiple", "notes", "now",
-        "places", "posts", "rows", "undo",
+        "_signal", "answers", "changes", "deferred", "facts", "held", "hops", "logs", "made", "multiple", "notes", "now",
+        "points", "request", "rows", "undo", "workspace",
     )  # fmt: skip
 
-    def __init__(self, committer: Committer) -> None:
-        self._committer = committer
-        self.facts = RunFacts(committer.codec, committer.keys, self._head, self._held, committer.instants.next)
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.facts = RunFacts(workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next)
         self.changes: list[Change] = []
         self.undo: Undo = []
-        self.posts: list[InboxRow] = []
+        self.deferred: list[InboxRow] = []
         self.made: dict[int, RunEntry] = {}  # runs that begin here
-        self.places: dict[PointName, CorrelationPoint] = {}  # where something is opened, taken or held
+        self.points: dict[PointName, CorrelationPoint] = {}  # where something is opened, taken or held
         self.held: list[tuple[CorrelationPoint, HeldRow, int]] = []  # with their sizes
         self.notes: list[tuple[Code, str]] = []
         self.logs: list[LogRow] = []
@@ -146,19 +103,19 @@ class UnitOfWork:
         self.now = 0
         self.hops = 0
         self._signal: Any = None  # the one being applied
-        self.job: CommitRequest
+        self.request: Attempt
         self.answers: Answers
 
-    def begin(self, job: CommitRequest, now: int) -> None:
-        self.job = job
-        self.answers = job.answers
+    def begin(self, request: Attempt, now: int) -> None:
+        self.request = request
+        self.answers = request.answers
         self.now = now
-        self.hops = job.hops
-        if self.places:
-            self.places.clear()
+        self.hops = request.hops
+        if self.points:
+            self.points.clear()
             self.held.clear()
         self.changes.clear()
-        self.posts.clear()
+        self.deferred.clear()
         self.made.clear()
         self.undo.clear()
         self.facts.reads.clear()
@@ -171,7 +128,7 @@ class UnitOfWork:
     # ---- ways back
 
     def mark(self) -> Mark:
-        return Mark(len(self.changes), len(self.undo), len(self.posts), len(self.made), len(self.held))
+        return Mark(len(self.changes), len(self.undo), len(self.deferred), len(self.made), len(self.held))
 
     def back(self, mark: Mark) -> None:
         """Takes back everything since the mark; `multiple` must have been set by then."""
@@ -179,7 +136,7 @@ class UnitOfWork:
         del self.undo[mark.undo :]
         revert(tail)
         del self.changes[mark.changes :]
-        del self.posts[mark.posts :]
+        del self.deferred[mark.deferred :]
         del self.held[mark.held :]
         for key in list(self.made)[mark.made :]:
             del self.made[key]
@@ -187,7 +144,7 @@ class UnitOfWork:
     def revert(self) -> None:
         revert(self.undo)
         self.changes.clear()
-        self.posts.clear()
+        self.deferred.clear()
         self.made.clear()
 
     # ---- runs
@@ -197,72 +154,72 @@ class UnitOfWork:
         entry = self.made.get(key)
         if entry is not None:
             return entry
-        committer = self._committer
-        entry = committer.cache.get(key)
+        workspace = self.workspace
+        entry = workspace.cache.get(key)
         if entry is None:
-            if key in self.job.absent:
+            if key in self.request.absent:
                 return None
             raise Suspend(loads=(key,))
         self._usable(entry)
         return entry
 
-    def place(self, name: PointName) -> CorrelationPoint:
+    def point(self, name: PointName) -> CorrelationPoint:
         """Raises Suspend when it must be read first, NextBatch when its group is full."""
-        committer = self._committer
-        place = committer.places.get(name)
-        if place is not None and place.dry:
-            if place.pins:
-                place.stale = True
+        workspace = self.workspace
+        point = workspace.correlations.get(name)
+        if point is not None and point.dry:
+            if point.pins:
+                point.stale = True
             else:
-                committer.places.drop(place)
-                place = None
-        if place is None:
-            raise Suspend(fetch=lambda: committer.needs.load_place(name))
-        self._usable(place)
-        self.places[name] = place
-        return place
+                workspace.correlations.drop(point)
+                point = None
+        if point is None:
+            raise Suspend(point=name)
+        self._usable(point)
+        self.points[name] = point
+        return point
 
     def _held(self, key: HeldKey) -> list[Held]:
         """What is held for the run that is being advanced. Raises Missing, so that all that is missing is read in one go."""
         entry = self.facts.entry
         name = (entry.head.ns if entry.head is not None else self._signal.ns, key.name, key.key)
-        if self._committer.places.get(name) is None:
+        if self.workspace.correlations.get(name) is None:
             raise Missing(key)
-        rows = self.held_at(self.place(name))
+        rows = self.held_at(self.point(name))
         return [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
 
-    def held_at(self, place: CorrelationPoint) -> list[HeldRow]:
+    def held_at(self, point: CorrelationPoint) -> list[HeldRow]:
         """Oldest first, with what this turn has added and without what it has taken."""
-        rows = [*place.held.values(), *(row for at, row, _ in self.held if at is place)]
+        rows = [*point.held.values(), *(row for at, row, _ in self.held if at is point)]
         if not rows:
             return rows
         taken = {effect.id for change in self.changes for effect in change.transition.effects if type(effect) is Claim}
         return [row for row in rows if row.id not in taken]
 
-    def waiters(self, place: CorrelationPoint) -> list[tuple[int, int]]:
+    def waiters(self, point: CorrelationPoint) -> list[tuple[int, int]]:
         """(run, n) of who may wait there, longest first, with those of this turn."""
-        found = dict.fromkeys(place.waits)
+        found = dict.fromkeys(point.waits)
         for change in self.changes:
-            if change.transition.run.ns == place.name[0]:
+            if change.transition.run.ns == point.name[0]:
                 for effect in change.transition.effects:
-                    if type(effect) is OpenCorrelation and (effect.name, effect.key) == place.name[1:]:
+                    if type(effect) is OpenCorrelation and (effect.name, effect.key) == point.name[1:]:
                         found[change.entry.key, effect.n] = None
         return list(found)
 
-    def _usable(self, entry: RunEntry | CorrelationPoint) -> None:
+    def _usable(self, entry: Shared) -> None:
         if entry.busy or entry.stale or entry.waiting:
             raise Suspend(wait=entry)
         group = entry.group
-        here = group is not None and group.batch is self._committer.open_batch
-        if self.job.tries and entry.pins > here:
+        here = group is not None and group.batch is self.workspace.open_batch
+        if self.request.tries and entry.pins > here:
             raise Suspend(wait=entry)  # a second try is not built on what may be lost again
         if here and group is not None and group.full:
             raise NextBatch
 
     def missing(self, keys: list[int]) -> tuple[int, ...]:
         """Of these runs, the ones that must be loaded first."""
-        peek = self._committer.cache.peek
-        absent, made = self.job.absent, self.made
+        peek = self.workspace.cache.peek
+        absent, made = self.request.absent, self.made
         return tuple(key for key in dict.fromkeys(keys) if peek(key) is None and key not in absent and key not in made)
 
     def _head(self, key: int) -> Run | None:
@@ -270,7 +227,7 @@ class UnitOfWork:
         return entry.head if entry is not None else None
 
     def process(self, definition: int) -> Process:
-        process = self._committer.definitions.cached(definition)
+        process = self.workspace.definitions.cached(definition)
         if process is None:
             key = ProcessKey(definition)
             known: Process | None = self.answers.outside.get(key)
@@ -290,7 +247,7 @@ class UnitOfWork:
         return self._drive(entry, signal, None, 0)
 
     def _new(self, key: int) -> RunEntry:
-        known = self._committer.cache.get(key)
+        known = self.workspace.cache.get(key)
         if known is not None:
             self._usable(known)
             return known
@@ -310,7 +267,7 @@ class UnitOfWork:
                 full = len(self.changes) >= GROUP_RUNS or self.rows >= GROUP_ROWS
                 # What a child is counted as is in one commit with what it is, or a parent would pass before its time.
                 if full and (type(effect) is StartRun or type(effect.signal) is not Count):  # type: ignore[union-attr]
-                    self._post(sender, effect)
+                    self._defer_effect(sender, effect)
                 elif type(effect) is StartRun:
                     self._start_child(sender, effect, todo)
                 else:
@@ -374,30 +331,30 @@ class UnitOfWork:
             kind = type(effect)
             if kind is StartRun or kind is SignalRun:
                 if effect.later:  # type: ignore[union-attr]
-                    self._post(head, effect)  # type: ignore[arg-type]
+                    self._defer_effect(head, effect)  # type: ignore[arg-type]
                 else:
                     todo.append((head, effect))  # type: ignore[arg-type]
             elif kind is ContinueLater:
-                self.post(head.key, Continue())
+                self.defer(head.key, Continue())
 
-    def _post(self, sender: Run, effect: StartRun | SignalRun) -> None:
+    def _defer_effect(self, sender: Run, effect: StartRun | SignalRun) -> None:
         if type(effect) is StartRun:
-            self.post(effect.key, start_of(sender, effect))
+            self.defer(effect.key, start_of(sender, effect))
         else:
-            self.post(effect.key, effect.signal)  # type: ignore[union-attr]
+            self.defer(effect.key, effect.signal)  # type: ignore[union-attr]
 
-    def post(self, run: int, signal: Signal) -> None:
+    def defer(self, run: int, signal: Signal) -> None:
         """A durable signal, to be applied in a later commit. One that has come too far is put aside: it goes in a circle."""
         hops = self.hops if type(signal) is Continue else self.hops + 1
-        row = InboxRow(self._committer.keys(), run, durable(signal, hops), self.now)
+        row = InboxRow(self.workspace.keys(), run, durable(signal, hops), self.now)
         if hops > MOST_HOPS:
             row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
             self.notes.append((Code.INVALID, row.parked))
             if type(signal) is Start and is_linked(signal.parent, signal.parent_n):
                 # With no way left to go: what follows from it would be the same circle.
-                known = InboxRow(self._committer.keys(), signal.parent, durable(never_started(), MOST_HOPS), self.now)
-                self.posts.append(known)
-        self.posts.append(row)
+                known = InboxRow(self.workspace.keys(), signal.parent, durable(never_started(), MOST_HOPS), self.now)
+                self.deferred.append(known)
+        self.deferred.append(row)
 
     def _start_child(self, sender: Run, effect: StartRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
         try:
@@ -421,7 +378,7 @@ class UnitOfWork:
     def _signal_other(self, effect: SignalRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
         entry = self.entry(effect.key)
         if entry is None:
-            self.notes.append((Code.UNKNOWN_RUN, f"run {self._committer.codec.run_id(effect.key)} does not exist any more"))
+            self.notes.append((Code.UNKNOWN_RUN, f"run {self.workspace.codec.run_id(effect.key)} does not exist any more"))
             return
         answer = self._step(entry, effect.signal, None)
         if isinstance(answer, Refused):
@@ -444,7 +401,7 @@ class UnitOfWork:
         entry.apply(change, None)
         self.changes.append(Change(entry, change, before, {}))
 
-    def stub(self, key: int) -> RunEntry:
+    def placeholder(self, key: int) -> RunEntry:
         """The entry of a run that is expected, and not there yet."""
         entry = self.made[key] = RunEntry(key, complete=True)
         entry.process = PLACEHOLDER
@@ -454,69 +411,69 @@ class UnitOfWork:
 
     def finish(self) -> GroupBuilder:
         """Adds all that the turn came to to the open batch; the groups of all runs that it touched become one."""
-        committer = self._committer
-        batch = committer.open_batch
-        building = self._group()
+        workspace = self.workspace
+        batch = workspace.open_batch
+        builder = self._group()
         for key, entry in self.made.items():
-            if entry.head is not None and committer.cache.peek(key) is None:
-                committer.cache.add(entry)
-        committer.translator.hops = self.hops
+            if entry.head is not None and workspace.cache.peek(key) is None:
+                workspace.cache.add(entry)
+        workspace.effects.hops = self.hops
         for entry, change_, before, rows in self.changes:
-            delta = building.delta(entry, before, change_.run)
-            building.rows += delta.fold(change_, rows)
+            delta = builder.delta(entry, before, change_.run)
+            builder.rows += delta.fold(change_, rows)
             if (before is None or not before.definition) and entry.process is not None:
                 delta.process = entry.process.name
                 if before is not None and change_.run.definition:
-                    building.clear_timers(entry.key, 0, EXPECTED)
+                    builder.clear_timers(entry.key, 0, EXPECTED)
             if change_.effects:
-                for fact in committer.translator.add(building, delta, change_, self.now, committer.listens):
-                    committer.publish_fact(building, change_.run, fact, self.now)
+                for fact in workspace.effects.add(builder, delta, change_, self.now, workspace.listens):
+                    workspace.publish_fact(builder, change_.run, fact, self.now, self.hops)
         for run, revision in self.facts.reads.items():
-            building.read(run, revision)
-        for row in self.posts:
-            building.post(row)
+            builder.read(run, revision)
+        for row in self.deferred:
+            builder.enqueue(row)
         if self.logs:  # a list that is there, even empty, makes the group an unusual one
-            building.group.logs += self.logs
-        if self.places:
-            self._meet(building)
+            builder.group.logs += self.logs
+        if self.points:
+            self._correlate(builder)
         batch.rows += self.rows
-        return building
+        return builder
 
     def _group(self) -> GroupBuilder:
         """The one group of the open batch that has every run and place of this turn."""
-        batch = self._committer.open_batch
-        building: GroupBuilder | None = None
+        batch = self.workspace.open_batch
+        builder: GroupBuilder | None = None
         for change in self.changes:
-            building = batch.joined(building, change.entry)
+            builder = batch.joined(builder, change.entry)
         for run in self.facts.reads:
-            entry = self._committer.cache.peek(run)
+            entry = self.workspace.cache.peek(run)
             if entry is not None:
-                building = batch.joined(building, entry)
-        for place in self.places.values():
-            building = batch.joined(building, place)
-        return building or batch.new()
+                builder = batch.joined(builder, entry)
+        for point in self.points.values():
+            builder = batch.joined(builder, point)
+        return builder or batch.new()
 
-    def _meet(self, building: GroupBuilder) -> None:
-        places = self._committer.places
-        for place in self.places.values():
-            building.meet(place)
-        for place, row, size in self.held:
-            building.group.held.append(row)
-            place.keep(row, size)
-            places.used(row.ns, 1, size)
+    def _correlate(self, builder: GroupBuilder) -> None:
+        correlations = self.workspace.correlations
+        for point in self.points.values():
+            builder.advance_point(point)
+        for point, row, size in self.held:
+            builder.group.held.append(row)
+            point.keep(row, size)
+            correlations.used(row.ns, 1, size)
         for change in self.changes:
             run = change.transition.run
             for effect in change.transition.effects:
                 kind = type(effect)
                 if kind is OpenCorrelation:
-                    at = self.places.get((run.ns, effect.name, effect.key))  # type: ignore[arg-type,union-attr]
+                    at = self.points.get((run.ns, effect.name, effect.key))  # type: ignore[arg-type,union-attr]
                     if at is not None:
                         at.open(WaitKeyRow(*at.name, run.key, effect.n, self.now))  # type: ignore[union-attr]
                 elif kind is CloseCorrelations:
-                    for place in self.places.values():
-                        place.close(run.key, effect.n)  # type: ignore[union-attr]
-                elif kind is Claim and any(place.release(effect.id) for place in self.places.values()):  # type: ignore[union-attr]
-                    places.used(run.ns, -1, 0)
+                    for point in self.points.values():
+                        point.close(run.key, effect.n)  # type: ignore[union-attr]
+                elif kind is Claim and any(point.release(effect.id) for point in self.points.values()):  # type: ignore[union-attr]
+                    correlations.used(run.ns, -1, 0)
 
 
 def not_begun(detail: str) -> str:

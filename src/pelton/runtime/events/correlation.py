@@ -1,17 +1,17 @@
-"""Keyed events: posting an event by (name, key) in a namespace, to whoever waits for it, or to be held until somebody does.
+"""Keyed events: an event by (name, key) in a namespace goes to whoever waits for it, or is held until a wait opens.
 
-The poster and the opener of a wait both have the meeting point's row in their group (see `places`), so one of them sees the
-other: an event that could be taken and a wait that could take it never both rest. What a waiter's "no" was decided on, its run,
-is part of the group's read set.
+The sender and the opener of a wait both have the correlation point's row in their group (see `commit.correlation_cache`), so one
+of them sees the other: an event that could be taken and a wait that could take it never both rest. What a waiter's "no" was
+decided on, its run, is part of the group's read set.
 
 One event is for one waiter (the one that waits longest), or for all who wait now. The first `DIRECT` of those get it in the
-event's own group, further ones by durable signals of the same commit, and beyond `places.WAITERS` all of them by jobs that know
-each waiter by run and step: each gets it once, wherever the server stops."""
+event's own group, further ones by durable signals of the same commit, and beyond `correlation_cache.WAITERS` all of them by
+fan-outs that know each waiter by run and step: each gets it once, wherever the server stops.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import json
 
@@ -22,12 +22,10 @@ from pelton.runtime.api import CorrelateCommand, Correlated
 from pelton.runtime.commit.correlation_cache import CorrelationPoint
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.unit_of_work import Suspend, UnitOfWork
+from pelton.runtime.commit.suspend import Suspend
+from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.events.fan_out import FanOut, durable_job
 from pelton.store.rows import HeldRow
-
-if TYPE_CHECKING:
-    from pelton.runtime.commit.committer import Committer
 
 DIRECT = 32
 MOST_WAITERS = 100_000
@@ -54,46 +52,44 @@ def size_of(command: CorrelateCommand) -> int:
     return size
 
 
-def correlate(
-    turn: UnitOfWork, committer: Committer, ns: str, command: CorrelateCommand, number: int, source: str = ""
-) -> Correlated:
+def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int, source: str = "") -> Correlated:
     """Gives the event to whom it is for, within a turn. `number`: of the event; `source`: what is recorded with it while it is
     held. Raises PeltonError, Suspend, NextBatch."""
     size = size_of(command)
-    turn.multiple = True
-    place = turn.place((ns, command.name, command.key))
-    met = _copies(turn, committer, place, command, number) if command.mode == "all" else _one(turn, place, command, number)
+    unit.multiple = True
+    point = unit.point((ns, command.name, command.key))
+    met = _copies(unit, point, command, number) if command.mode == "all" else _one(unit, point, command, number)
     if not met.taken and not met.later and command.hold:
-        committer.places.check_room(place, sum(at is place for at, _, _ in turn.held), size)
+        unit.workspace.correlations.check_room(point, sum(at is point for at, _, _ in unit.held), size)
         row = HeldRow(
-            committer.keys(), ns, 0, command.name, command.key, command.body, command.thread, command.position, turn.now,
-            turn.now + command.hold, None, source or str(number),
+            unit.workspace.keys(), ns, 0, command.name, command.key, command.body, command.thread, command.position, unit.now,
+            unit.now + command.hold, None, source or str(number),
         )  # fmt: skip
-        turn.held.append((place, row, size))
+        unit.held.append((point, row, size))
         met.held = row.id
     return met
 
 
-def _one(turn: UnitOfWork, place: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
-    for run, n in turn.waiters(place):
-        if command.position in (-1, n) and _give(turn, place, run, n, command, number):
+def _one(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
+    for run, n in unit.waiters(point):
+        if command.position in (-1, n) and _give(unit, point, run, n, command, number):
             return Correlated([(run, n)])
     return Correlated([])
 
 
-def _give(turn: UnitOfWork, place: CorrelationPoint, run: int, n: int, command: CorrelateCommand, number: int) -> bool:
-    entry = turn.entry(run)
+def _give(unit: UnitOfWork, point: CorrelationPoint, run: int, n: int, command: CorrelateCommand, number: int) -> bool:
+    entry = unit.entry(run)
     if entry is None or entry.head is None:
-        turn.facts.reads[run] = -1
-        place.close(run, n)
+        unit.facts.reads[run] = -1
+        point.close(run, n)
         return False
     before = entry.head
-    answer = turn.signal(entry, signal_of(command, number, n, turn.now, strict=True))
+    answer = unit.signal(entry, signal_of(command, number, n, unit.now, strict=True))
     if not isinstance(answer, Refused):
         return True
     if answer.code not in NOT_THERE:
         raise PeltonError(answer.code, answer.detail, trace=answer.trace)
-    turn.facts.reads[run] = before.rev
+    unit.facts.reads[run] = before.rev
     return False
 
 
@@ -110,68 +106,65 @@ def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, stric
     )
 
 
-def _copies(
-    turn: UnitOfWork, committer: Committer, place: CorrelationPoint, command: CorrelateCommand, number: int
-) -> Correlated:
-    waiters = turn.waiters(place)
-    if place.more_waits:
-        waiters = list(dict.fromkeys([*_all(turn, committer, place), *waiters]))
+def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
+    waiters = unit.waiters(point)
+    if point.more_waits:
+        waiters = list(dict.fromkeys([*_all(unit, point), *waiters]))
     if command.position >= 0:
         waiters = [(run, n) for run, n in waiters if n == command.position]
-    if place.more_waits:
-        return Correlated([], len(waiters), job=_jobs(turn, committer, place, command, number, waiters))
-    missing = turn.missing([run for run, _ in waiters[:DIRECT]])
+    if point.more_waits:
+        return Correlated([], len(waiters), job=_jobs(unit, point, command, number, waiters))
+    missing = unit.missing([run for run, _ in waiters[:DIRECT]])
     if missing:
         raise Suspend(loads=missing)
     met = Correlated([])
     for place_in_line, (run, n) in enumerate(waiters):
         if place_in_line < DIRECT:
-            if _give(turn, place, run, n, command, number):
+            if _give(unit, point, run, n, command, number):
                 met.taken.append((run, n))
         else:
-            turn.post(run, signal_of(command, number, n, turn.now, strict=False))
+            unit.defer(run, signal_of(command, number, n, unit.now, strict=False))
             met.later += 1
     return met
 
 
-def _all(turn: UnitOfWork, committer: Committer, place: CorrelationPoint) -> Sequence[tuple[int, int]]:
+def _all(unit: UnitOfWork, point: CorrelationPoint) -> Sequence[tuple[int, int]]:
     """Everybody who waits there, by the store, at the revision that the place has now."""
-    if place.pins:
-        raise Suspend(wait=place)
-    known: tuple[int, list[tuple[int, int]]] | None = turn.answers.outside.get(place.name)
-    if known is None or known[0] != place.revision:
-        answers = turn.answers
+    if point.pins:
+        raise Suspend(wait=point)
+    known: tuple[int, list[tuple[int, int]]] | None = unit.answers.outside.get(point.name)
+    if known is None or known[0] != point.revision:
+        answers, workspace = unit.answers, unit.workspace
 
         async def read() -> None:
-            revision = await committer.store.rendezvous(*place.name)
-            rows = await committer.store.waiting(*place.name, MOST_WAITERS)
-            answers.outside[place.name] = revision, [(row.run, row.n) for row in rows]
-            if revision != place.revision and not place.pins:
-                committer.places.drop(place)  # somebody else has moved it
+            revision = await workspace.store.rendezvous(*point.name)
+            rows = await workspace.store.waiting(*point.name, MOST_WAITERS)
+            answers.outside[point.name] = revision, [(row.run, row.n) for row in rows]
+            if revision != point.revision and not point.pins:
+                workspace.correlations.drop(point)  # somebody else has moved it
 
         raise Suspend(fetch=read)
     return known[1]
 
 
 def _jobs(
-    turn: UnitOfWork,
-    committer: Committer,
-    place: CorrelationPoint,
+    unit: UnitOfWork,
+    point: CorrelationPoint,
     command: CorrelateCommand,
     number: int,
     waiters: list[tuple[int, int]],
 ) -> int:
     """The number under which is kept what became of each."""
-    number_of_job = committer.keys()
-    signal = signal_of(command, number, -1, turn.now, strict=False)
+    results = unit.workspace.keys()
+    signal = signal_of(command, number, -1, unit.now, strict=False)
     for start in range(0, len(waiters), CHUNK):
         some = waiters[start : start + CHUNK]
-        job = FanOut(
-            ns=place.name[0], signal=signal, runs=[run for run, _ in some], positions=[n for _, n in some],
-            results=number_of_job, hops=turn.hops + 1,
+        fan_out = FanOut(
+            ns=point.name[0], signal=signal, runs=[run for run, _ in some], positions=[n for _, n in some],
+            results=results, hops=unit.hops + 1,
         )  # fmt: skip
-        turn.posts.append(durable_job(committer.keys(), job, turn.now))
-    return number_of_job
+        unit.deferred.append(durable_job(unit.workspace.keys(), fan_out, unit.now))
+    return results
 
 
 class CorrelationRequest(CommitRequest):
@@ -189,11 +182,11 @@ class CorrelationRequest(CommitRequest):
         self.met: Correlated | None = None
         self.error: PeltonError | None = None
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
-        self.met = correlate(turn, committer, self._ns, self._command, self._number)
-        building = turn.finish()
-        building.jobs.append(self)
-        return building
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
+        self.met = correlate(unit, self._ns, self._command, self._number)
+        builder = unit.finish()
+        builder.requests.append(self)
+        return builder
 
     def lost(self, reason: str) -> None:
         super().lost(reason)

@@ -25,7 +25,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import AnySignal, EventArrived
 from pelton.kernel.model.state import Run
 from pelton.runtime.api import EventIn
-from pelton.runtime.commit.unit_of_work import DurableFact, durable
+from pelton.runtime.commit.durable import DurableFact, durable
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import InboxRow

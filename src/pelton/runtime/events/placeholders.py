@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
@@ -21,12 +20,11 @@ from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Announcement, Hold, Refused, SetTimer, Transition
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.unit_of_work import EXPECTED, Suspend, UnitOfWork
+from pelton.runtime.commit.suspend import Suspend
+from pelton.runtime.commit.unit_of_work import UnitOfWork
+from pelton.runtime.names import EXPECTED
 from pelton.store.port import Store
 from pelton.store.rows import RunKeyRow
-
-if TYPE_CHECKING:
-    from pelton.runtime.commit.committer import Committer
 
 NOT_STARTED = "run.not_started"  # the fact of a stub that has expired
 
@@ -35,8 +33,20 @@ class NamedSignalRequest(CommitRequest):
     """A signal to the live run that has a unique name. When there is none, a stub waits for it until `expires`."""
 
     __slots__ = (
-        "_kind", "_looked", "_process", "_signal", "_stub", "_text", "done", "error", "expires", "head", "hops", "notes",
-        "ns", "run",
+        "_kind",
+        "_looked",
+        "_placeholder",
+        "_process",
+        "_signal",
+        "_text",
+        "done",
+        "error",
+        "expires",
+        "head",
+        "hops",
+        "notes",
+        "ns",
+        "run",
     )  # fmt: skip
 
     def __init__(
@@ -64,59 +74,61 @@ class NamedSignalRequest(CommitRequest):
         self._process = process
         self._text = text
         self._signal = signal
-        self._stub = key
+        self._placeholder = key
         self._looked = False
         self.run = 0
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         self.error = None
         if not self._looked:
-            raise Suspend(fetch=lambda: self._look(committer.store))
+            raise Suspend(fetch=lambda: self._look(unit.workspace.store))
         if not self.run:
-            return self._begin(committer, turn)
-        entry = turn.entry(self.run)
+            return self._begin(unit)
+        entry = unit.entry(self.run)
         if entry is None or entry.head is None:
             self._looked = False  # it was removed since
             self.absent.clear()
-            raise Suspend(fetch=lambda: self._look(committer.store))
+            raise Suspend(fetch=lambda: self._look(unit.workspace.store))
         head = entry.head
         if head.status == RunStatus.EXPECTED:
-            turn.put(entry, held_for(head, self._signal, turn.now))
+            unit.put(entry, held_for(head, self._signal, unit.now))
             self.head = entry.head
         else:
-            answer = turn.signal(entry, self._signal)
+            answer = unit.signal(entry, self._signal)
             if isinstance(answer, Refused):
                 self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
                 return None  # the answer waits for what it was decided on
             self.head = answer.run
-        self.notes = turn.notes
-        if not turn.changes and not turn.posts:
+        self.notes = unit.notes
+        if not unit.changes and not unit.deferred:
             return None
-        building = turn.finish()
-        building.jobs.append(self)
-        return building
+        builder = unit.finish()
+        builder.requests.append(self)
+        return builder
 
     async def _look(self, store: Store) -> None:
         runs = await store.run_keys(self.ns, self._kind, self._process, self._text, True)
         self.run, self._looked = (runs[0] if runs else 0), True
 
-    def _begin(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder:
+    def _begin(self, unit: UnitOfWork) -> GroupBuilder:
         if not self.expires:
             raise PeltonError(
                 Code.UNKNOWN_RUN, f"no live run of {self._process!r} has the {self._kind} {self._text!r}", self._kind
             )
-        entry = turn.stub(self._stub)
-        head = Run(self._stub, self.ns, 0, int(RunStatus.EXPECTED), created=turn.now, updated=turn.now, root=self._stub)
-        change = held_for(head, self._signal, turn.now)
+        entry = unit.placeholder(self._placeholder)
+        head = Run(
+            self._placeholder, self.ns, 0, int(RunStatus.EXPECTED), created=unit.now, updated=unit.now, root=self._placeholder
+        )
+        change = held_for(head, self._signal, unit.now)
         change.created = True
         change.effects.append(SetTimer(0, EXPECTED, 0, self.expires))
-        turn.put(entry, change)
+        unit.put(entry, change)
         self.head = entry.head
-        building = turn.finish()
-        building.group.run_keys.append(RunKeyRow(self.ns, self._kind, self._process, self._text, self._stub, True))
-        building.rows += 1
-        building.jobs.append(self)
-        return building
+        builder = unit.finish()
+        builder.group.run_keys.append(RunKeyRow(self.ns, self._kind, self._process, self._text, self._placeholder, True))
+        builder.rows += 1
+        builder.requests.append(self)
+        return builder
 
     def lost(self, reason: str) -> None:
         super().lost(reason)
@@ -161,26 +173,26 @@ class ExpiryRequest(CommitRequest):
         self._run = run
         self._done = done
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
-        entry = turn.entry(self._run)
-        batch = committer.open_batch
-        building = (batch.joined(None, entry) if entry is not None else None) or batch.new()
-        building.jobs.append(self)
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
+        entry = unit.entry(self._run)
+        batch = unit.workspace.open_batch
+        builder = (batch.joined(None, entry) if entry is not None else None) or batch.new()
+        builder.requests.append(self)
         head = entry.head if entry is not None else None
         if head is None or head.status != RunStatus.EXPECTED:
-            building.clear_timers(self._run, 0, EXPECTED)
-            return building
-        if building.deltas:  # something more was held for it in this very batch: that goes first
-            building.jobs.remove(self)
+            builder.clear_timers(self._run, 0, EXPECTED)
+            return builder
+        if builder.deltas:  # something more was held for it in this very batch: that goes first
+            builder.requests.remove(self)
             raise PeltonError(Code.BUSY, "the stub is being written")
-        building.read(self._run, head.rev)
-        building.group.remove_runs.append(self._run)
-        if committer.listens(head.ns, NOT_STARTED):
-            committer.publish_fact(building, head, Announcement(NOT_STARTED, 0, {"held": head.held}), turn.now)
-            building.posts[-1].run = 0  # rows of the run itself go with it
-        building.rows += 4
-        committer.forget(self._run)
-        return building
+        builder.read(self._run, head.rev)
+        builder.group.remove_runs.append(self._run)
+        if unit.workspace.listens(head.ns, NOT_STARTED):
+            unit.workspace.publish_fact(builder, head, Announcement(NOT_STARTED, 0, {"held": head.held}), unit.now, unit.hops)
+            builder.enqueued[-1].run = 0  # rows of the run itself go with it
+        builder.rows += 4
+        unit.workspace.forget(self._run)
+        return builder
 
     def settled(self) -> None:
         self._done(None)
@@ -205,19 +217,19 @@ class ReleaseRequest(CommitRequest):
         self._held = held
         self._done = done
 
-    def perform(self, committer: Committer, turn: UnitOfWork) -> GroupBuilder | None:
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         if self._taken:
             return None
-        entry = turn.entry(self._run)
+        entry = unit.entry(self._run)
         if entry is not None and entry.head is not None:
             mine = copy(entry.head)
             mine.rev += 1
             mine.held = max(mine.held - 1, 0)
-            turn.put(entry, Transition(mine))
-        building = turn.finish()
-        building.group.release.append(self._held)
-        building.jobs.append(self)
-        return building
+            unit.put(entry, Transition(mine))
+        builder = unit.finish()
+        builder.group.release.append(self._held)
+        builder.requests.append(self)
+        return builder
 
     def lost(self, reason: str) -> None:
         super().lost(reason)

@@ -127,7 +127,7 @@ class Exchange:
         """The queues of open work that is reported on, but for the server's own."""
         found: dict[str, None] = {}
         for run, report in reports:
-            entry = self._committer.cache.peek(run)
+            entry = self._committer.workspace.cache.peek(run)
             row: Any = entry.open.get(report.n) if entry is not None and not entry.stale else None
             head = entry.head if entry is not None and row is not None else await self._store.head(run)
             if head is None or head.ns != ns:
@@ -148,7 +148,7 @@ class Exchange:
             raise
 
     def _item(self, row: OpenStep) -> WorkItem | None:
-        entry = self._committer.cache.peek(row.run)
+        entry = self._committer.workspace.cache.peek(row.run)
         if entry is None or entry.stale or entry.head is None or entry.process is None:
             return None
         start = entry.newest.get(START)
@@ -157,9 +157,9 @@ class Exchange:
     async def _cold_item(self, row: OpenStep) -> WorkItem:
         head = await self._store.head(row.run)
         if head is None:
-            raise PeltonError(Code.UNKNOWN_RUN, f"run {self._committer.codec.run_id(row.run)} was removed", "run")
+            raise PeltonError(Code.UNKNOWN_RUN, f"run {self._committer.workspace.codec.run_id(row.run)} was removed", "run")
         start = (await self._store.facts(head, [StepKey(0)]))[0]
-        return WorkItem(row, head, await self._committer.definitions.process(head.definition), start)
+        return WorkItem(row, head, await self._committer.workspace.definitions.process(head.definition), start)
 
 
 def _in_namespace(ns: str, request: ClaimRequest) -> ClaimRequest:

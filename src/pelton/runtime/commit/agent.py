@@ -1,0 +1,33 @@
+"""What the committer does for its helpers: the five calls that the loader and the pending signals make."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from pelton.runtime.commit.requests import CommitRequest
+from pelton.runtime.commit.shared import Shared
+from pelton.store.group import Committed, Group
+
+
+class Agent(Protocol):
+    @property
+    def stopping(self) -> bool: ...
+
+    def enqueue(self, request: CommitRequest) -> None:
+        """Raises PeltonError when too much waits already, or the server stops."""
+        ...
+
+    def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
+        """`fill` adds rows to a group of its own in the next batch."""
+        ...
+
+    def wait(self, request: CommitRequest, delay: float) -> None:
+        """The request is performed again after `delay` seconds."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
+    def release(self, shared: Shared) -> None:
+        """Those who waited for the run or correlation point come next, in their order."""
+        ...

@@ -1,0 +1,38 @@
+"""Durable signals and durable events, as they are kept in the inbox of the store from one commit to a later one.
+
+The tags and field names are stored data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct, msgpack
+
+from pelton.kernel.model.signals import AnySignal, Signal
+from pelton.runtime.api import EventIn
+
+encode_signal = msgpack.Encoder(enc_hook=repr).encode
+
+
+class Durable(Struct, tag="durable", omit_defaults=True):
+    """A durable signal with its number of hops, or with the fan-out under whose number its outcome is kept."""
+
+    signal: AnySignal
+    hops: int = 0
+    many: int = 0
+
+
+class DurableFact(Struct, tag="fact"):
+    """An announcement on its way to becoming an event, as a durable job."""
+
+    event: EventIn
+
+
+decode_signal: Callable[[bytes], Any] = msgpack.Decoder(AnySignal | Durable).decode
+
+
+def durable(signal: Signal, hops: int = 0, many: int = 0) -> bytes:
+    """A signal as it is kept in the inbox."""
+    return encode_signal(Durable(signal, hops, many) if hops or many else signal)  # type: ignore[arg-type]

@@ -1,0 +1,39 @@
+"""Why a request leaves the batch that is being gathered, without a trace, to come back later."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pelton.runtime.commit.correlation_cache import PointName
+from pelton.runtime.commit.run_cache import RunEntry
+from pelton.runtime.commit.shared import Shared
+
+
+class Suspend(Exception):
+    """The request cannot go on before something is there: answers about a run (`keys` of `entry`), runs or correlation points to
+    be loaded, bindings to be made, another request's reading of a run or point (`wait`), or what only the request itself knows
+    (`fetch`)."""
+
+    def __init__(
+        self,
+        entry: RunEntry | None = None,
+        keys: tuple[Any, ...] = (),
+        loads: tuple[int, ...] = (),
+        bindings: tuple[tuple[str, str, int], ...] = (),
+        wait: Shared | None = None,
+        fetch: Callable[[], Awaitable[object]] | None = None,
+        point: PointName | None = None,
+    ) -> None:
+        super().__init__()
+        self.entry = entry
+        self.keys = keys
+        self.loads = loads
+        self.bindings = bindings
+        self.wait = wait
+        self.fetch = fetch
+        self.point = point
+
+
+class NextBatch(Exception):
+    """The group that the request would join is full."""

@@ -1,0 +1,78 @@
+"""The workspace: what this process knows of the store and has not written yet, and what deciding needs besides.
+
+The committer makes it and passes it on: units of work and requests, the loader and the pending signals share it, and know
+nothing of the committer. Only the committer opens a new batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from pelton.kernel.model.state import Run
+from pelton.kernel.model.transition import Announcement
+from pelton.runtime.api import EventIn, WorkHooks
+from pelton.runtime.commit.batch import Batch
+from pelton.runtime.commit.correlation_cache import CorrelationCache
+from pelton.runtime.commit.durable import DurableFact, encode_signal
+from pelton.runtime.commit.group_builder import EffectRows, GroupBuilder
+from pelton.runtime.commit.run_cache import RunCache
+from pelton.runtime.commit.search import Finder
+from pelton.runtime.definitions.definitions import DefinitionCache, Write
+from pelton.runtime.ids import IdCodec, Instants
+from pelton.store.port import Store
+from pelton.store.rows import InboxRow
+
+
+class Workspace:
+    """`write` commits rows in a group of their own; `settled` returns when all that has been decided so far is committed."""
+
+    __slots__ = (
+        "cache", "codec", "correlations", "definitions", "effects", "finder", "instants", "keys", "listens", "open_batch",
+        "store", "work",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        store: Store,
+        codec: IdCodec,
+        keys: Callable[[], int],
+        write: Write,
+        settled: Callable[[], Awaitable[None]],
+        cache_bytes: int,
+    ) -> None:
+        self.store = store
+        self.codec = codec
+        self.keys = keys  # makes keys of runs and rows, each higher than the one before
+        self.cache = RunCache(cache_bytes)
+        self.correlations = CorrelationCache(store)
+        self.instants = Instants(store.now)
+        self.definitions = DefinitionCache(store, keys, write, self.instants)
+        self.effects = EffectRows(codec, keys)
+        self.finder = Finder(store, settled, codec)
+        self.open_batch = Batch(1)
+        self.work: WorkHooks | None = None
+        self.listens: Callable[[str, str], bool] = lambda ns, kind: False  # whether a handler is for events of that type
+
+    def publish_fact(self, builder: GroupBuilder, head: Run, fact: Announcement, now: int, hops: int) -> None:
+        """An announcement that a handler listens to becomes an event, by way of a durable job of the same commit."""
+        data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
+        event = EventIn(
+            source="pelton",
+            type=fact.type,
+            ns=head.ns,
+            id=f"{self.codec.step_id(head.key, fact.n)}-{head.rev}-{fact.type}",
+            subject=self.codec.run_id(head.key),
+            time=now,
+            body=data,
+            hops=max(head.hops, hops) + 1,
+        )
+        builder.enqueue(InboxRow(self.keys(), head.key, encode_signal(DurableFact(event)), now, job=True))
+
+    def forget(self, key: int) -> None:
+        """A run is being removed: nothing of it is to be found in memory."""
+        entry = self.cache.peek(key)
+        if entry is not None:
+            if entry.pins:
+                entry.stale = True
+            else:
+                self.cache.drop(entry)

@@ -1,0 +1,385 @@
+"""The actions of the handlers that one event fired, carried out in the event's own unit of work.
+
+What a handler had done when one of its actions fails is taken back; the other handlers do not notice. At most `DIRECT` commands
+of an event are carried out in its own group; further ones become durable signals in that group, and beyond `ROWS` of those,
+fan-outs: one signal for many runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from msgspec import structs
+
+from pelton.errors import Code, PeltonError
+from pelton.kernel.expressions.base import ExpressionError, Unanswered
+from pelton.kernel.machine.scene import mix
+from pelton.kernel.matching.handlers import Handler
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.reads import EvaluationKey
+from pelton.kernel.model.signals import Start
+from pelton.kernel.model.state import Run, RunStatus
+from pelton.kernel.model.transition import Hold, Refused, Transition
+from pelton.runtime.api import (
+    ActionContext,
+    Command,
+    CorrelateCommand,
+    EventEffect,
+    HandlerAction,
+    HandlerDecision,
+    MatchCommand,
+    PlanProblem,
+    SignalCommand,
+    StartCommand,
+)
+from pelton.runtime.commit.durable import encode_signal
+from pelton.runtime.commit.group_builder import FREES_KEYS, has_freed
+from pelton.runtime.commit.suspend import NextBatch, Suspend
+from pelton.runtime.commit.unit_of_work import UnitOfWork, unchanged
+from pelton.runtime.events.correlation import CHUNK, correlate
+from pelton.runtime.events.fan_out import FanOut
+from pelton.runtime.events.matching import Fired
+from pelton.runtime.names import KEY_KIND
+from pelton.store.rows import EventRow, ResultRow, RunKeyRow
+
+DIRECT = 32
+ROWS = 1_000
+
+CommandPlace = tuple[str, int, int]  # handler, number of its action, number of the action's command
+
+
+class HandlerActions:
+    """The actions of the handlers that one event fired."""
+
+    __slots__ = (
+        "_answers", "_earlier", "_event", "_keys", "_planned", "_unit", "_workspace", "done", "jobs", "many", "run_keys",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        unit: UnitOfWork,
+        event: EventRow,
+        keys: dict[CommandPlace, int],
+        earlier: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`keys`: of runs to be started, the same in every try. `earlier` returns when the events before this one are over."""
+        self._workspace = unit.workspace
+        self._answers = unit.answers
+        self._keys = keys
+        self._earlier = earlier
+        self._unit = unit
+        self._event = event
+        self._planned: list[tuple[Fired, list[tuple[HandlerAction, list[Command]]]]] = []
+        self.done = 0
+        self.run_keys: list[RunKeyRow] = []
+        self.many: dict[bytes, FanOut] = {}
+        self.jobs: list[ResultRow] = []
+
+    def carry_out(self, fired: Sequence[Fired], decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
+        """Raises Suspend with everything that the commands lack, in one go."""
+        self._plan(fired, decisions)
+        self._prepare()
+        unit = self._unit
+        commands = [command for _, acts in self._planned for _, commands in acts for command in commands]
+        unit.multiple = len(commands) > 1 or any(isinstance(command, MatchCommand) for command in commands)
+        for match, acts in self._planned:
+            mark, mine = unit.mark(), []
+            kept = self.done, len(self.run_keys), len(self.jobs), {name: len(fan_out.runs) for name, fan_out in self.many.items()}
+            try:
+                for position, (action, commands) in enumerate(acts):
+                    mine += self._act(match.handler, action, commands, position)
+            except (Suspend, NextBatch):
+                raise
+            except Exception as error:  # one handler's trouble is its own
+                unit.back(mark)
+                self._back(*kept)
+                detail = error.message if isinstance(error, PeltonError) else f"{type(error).__name__}: {error}"
+                fail(decisions, match.handler, detail[:2000])
+                mine = [EventEffect(handler=match.handler.name, action="", outcome="failed", detail=detail[:2000])]
+            if mine and all(effect.outcome == "failed" for effect in mine):
+                details = dict.fromkeys(effect.detail for effect in mine)  # once each, in their order
+                fail(decisions, match.handler, "; ".join(details)[:2000])
+            effects += mine
+
+    def _back(self, done: int, run_keys: int, jobs: int, many: dict[bytes, int]) -> None:
+        """What a handler wanted that failed is not done later either."""
+        self.done = done
+        del self.run_keys[run_keys:]
+        del self.jobs[jobs:]
+        self.many = {name: fan_out for name, fan_out in self.many.items() if name in many}
+        for name, count in many.items():
+            del self.many[name].runs[count:]
+
+    def _plan(self, fired: Sequence[Fired], decisions: list[HandlerDecision]) -> None:
+        scripts = self._answers.scripts
+        questions: list[Any] = []
+        for match in fired:
+            context = ActionContext(
+                self._event.ns,
+                self._event,
+                match.payload,
+                self._unit.now,
+                mix(self._event.key, match.handler.id & 0xFFFFFFFF, 0),
+                self._workspace.codec,
+                scripts.get,
+            )
+            acts: list[tuple[HandlerAction, list[Command]]]
+            try:
+                acts = [(action, list(action.plan(context))) for action in match.actions]
+            except Unanswered as unanswered:
+                questions += map(EvaluationKey, unanswered.questions)
+                continue
+            except ExpressionError as error:
+                fail(decisions, match.handler, error.message)
+                continue
+            except Exception as error:  # a language's mistake must not stop the event
+                fail(decisions, match.handler, f"{type(error).__name__}: {error}")
+                continue
+            self._planned.append((match, acts))
+        if questions:
+            raise Suspend(keys=tuple(questions))
+
+    def _prepare(self) -> None:
+        ns, known = self._event.ns, self._answers.outside
+        bindings: list[tuple[str, str, int]] = []
+        runs: list[int] = []
+        keyed: list[StartCommand] = []
+        definitions = self._workspace.definitions
+        matches: list[tuple[CommandPlace, MatchCommand]] = []
+        for match, acts in self._planned:
+            for position, (_, commands) in enumerate(acts):
+                for index, command in enumerate(commands):
+                    if isinstance(command, StartCommand):
+                        name = (ns, command.process, command.version)
+                        if not command.definition and definitions.bound(*name) is None and ("bind", *name) not in known:
+                            bindings.append(name)
+                        if command.key and key_name(command) not in known:
+                            keyed.append(command)
+                    elif isinstance(command, SignalCommand) and len(runs) < DIRECT:
+                        runs.append(command.run)
+                    elif isinstance(command, MatchCommand):
+                        place = (match.handler.name, position, index)
+                        if ("open", *place) not in known:
+                            matches.append((place, command))
+                        elif not isinstance(found := known["open", *place], PeltonError):
+                            runs += found[0][: max(DIRECT - len(runs), 0)]
+        loads = self._unit.missing(runs)
+        if loads or bindings or keyed or matches:
+            fetch = (lambda: self._look_up(keyed, matches)) if keyed or matches else None
+            raise Suspend(loads=loads, bindings=tuple(bindings), fetch=fetch)
+
+    async def _look_up(self, commands: Sequence[StartCommand], matches: Sequence[tuple[CommandPlace, MatchCommand]]) -> None:
+        if matches:
+            await self._earlier()
+        for place, match in matches:
+            found = self._workspace.finder.open(self._event.ns, match.process, match.where, match.conjuncts)
+            try:
+                self._answers.outside["open", *place] = await found
+            except PeltonError as error:
+                self._answers.outside["open", *place] = error
+        for command in commands:
+            live = command.on_same_key == "fail if live"
+            runs = await self._workspace.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
+            head = await self._workspace.store.head(runs[0]) if runs else None
+            stub = head is not None and head.status == RunStatus.EXPECTED
+            self._answers.outside[key_name(command)] = 0 if stub or not runs else runs[0]
+            self._answers.outside["stub", *key_name(command)] = runs[0] if stub else 0
+
+    def _act(self, handler: Handler, action: HandlerAction, commands: list[Command], position: int) -> list[EventEffect]:
+        effects: list[EventEffect] = []
+        for index, command in enumerate(commands):
+            effect = EventEffect(handler=handler.name, action=action.name, outcome="failed")
+            if isinstance(command, PlanProblem):
+                effect.detail = command.detail
+            elif isinstance(command, StartCommand):
+                self._start(command, effect, (handler.name, position, index))
+            elif isinstance(command, CorrelateCommand):
+                self._post(command, effect)
+            elif isinstance(command, MatchCommand):
+                effects += self._match(command, effect, (handler.name, position, index))
+                continue
+            else:
+                self._signal(command, effect)
+            self.done += 1
+            effects.append(effect)
+        return effects
+
+    def _start(self, command: StartCommand, effect: EventEffect, place: CommandPlace) -> None:
+        process = self._process(command)
+        if command.key:
+            other = self._answers.outside[key_name(command)] or self._begun(process.name, command.key)
+            if other:
+                effect.run = other
+                effect.outcome = "unchanged" if command.on_same_key == "return" else "failed"
+                effect.detail = f"a run of {command.process!r} has the key {command.key!r}"
+                return
+        stub = self._answers.outside["stub", *key_name(command)] if command.key else 0
+        key = stub or self._keys.get(place)
+        if stub:
+            self._unit.entry(stub)
+        if key is None:
+            key = self._keys[place] = self._workspace.keys()
+        ns = self._event.ns
+        signal = Start(
+            key=key,
+            ns=ns,
+            definition=process.definition,
+            input=command.input,
+            meta=command.meta,
+            hops=self._event.hops + 1,
+            trigger=command.trigger,
+        )
+        frees = bool(command.key) and command.on_same_key == "fail if live"
+        if self.done >= DIRECT and not command.key:
+            refused = self._tried(signal, process)
+            if refused is not None:
+                effect.detail = refused.detail
+                return
+            self._unit.defer(key, signal)
+        else:
+            answer = self._unit.start(signal, process, FREES_KEYS if frees else 0)
+            if type(answer) is Refused:
+                effect.detail = answer.detail
+                return
+        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
+        effect.outcome, effect.run = "started", key
+
+    def _tried(self, signal: Start, process: Process) -> Refused | None:
+        """Whether a start that is left to a later commit will be refused: the event's record is to say so. Only what is begun
+        from its content can be."""
+        if process.records is None and signal.trigger is None:
+            return None
+        unit = self._unit
+        mark, rows, notes = unit.mark(), unit.rows, len(unit.notes)
+        answer = unit.start(signal, process)
+        unit.back(mark)
+        unit.rows = rows
+        del unit.notes[notes:]
+        return answer if type(answer) is Refused else None
+
+    def _begun(self, process: str, text: str) -> int:
+        """The run of this very event that has that key, 0 for none: the store does not know it yet."""
+        for row in self.run_keys:
+            if row.kind == KEY_KIND and row.text == text and row.process == process:
+                entry = self._unit.made.get(row.run)
+                if entry is None or entry.head is None or not has_freed(entry.head):
+                    return row.run
+        return 0
+
+    def _process(self, command: StartCommand) -> Process:
+        if command.definition:
+            return self._unit.process(command.definition)
+        name = (self._event.ns, command.process, command.version)
+        found = self._workspace.definitions.bound(*name) or self._answers.outside.get(("bind", *name))
+        if isinstance(found, Process):
+            return found
+        raise (
+            found
+            if isinstance(found, PeltonError)
+            else PeltonError(Code.UNKNOWN_PROCESS, f"there is no process {command.process!r}")
+        )
+
+    def _signal(self, command: SignalCommand, effect: EventEffect) -> None:
+        unit = self._unit
+        effect.run = command.run
+        if self.done >= DIRECT:
+            self._later(command)
+            effect.outcome, effect.detail = "signalled", "in a commit of its own"
+            return
+        entry = unit.entry(command.run)
+        if entry is None or entry.head is None or entry.head.ns != self._event.ns:
+            effect.detail = f"unknown run {self._workspace.codec.run_id(command.run)}"
+            return
+        before, notes = entry.head, len(unit.notes)
+        answer = unit.signal(entry, command.signal)
+        if type(answer) is Refused:
+            effect.detail = answer.detail
+        else:
+            told(effect, answer, before, unit.notes[notes:])  # type: ignore[arg-type]
+
+    def _match(self, command: MatchCommand, effect: EventEffect, place: CommandPlace) -> list[EventEffect]:
+        """One effect a run, for those that are told at once; one for all the others."""
+        found = self._answers.outside["open", *place]
+        if isinstance(found, PeltonError):
+            raise found
+        runs, more = found
+        effects: list[EventEffect] = []
+        room = max(DIRECT - self.done, 0)
+        for run in runs[:room]:
+            mine = EventEffect(handler=effect.handler, action=effect.action, outcome="failed")
+            self._signal(SignalCommand(run=run, signal=command.signal), mine)
+            if mine.outcome == "failed":  # it stands where the signal leads nowhere: that is no fault of the handler's
+                mine.outcome = "unchanged"
+            effects.append(mine)
+        self.done += len(effects)
+        rest = runs[room:]
+        if rest:
+            number = self._workspace.keys()
+            signal: Any = command.signal  # tolerant: what it comes to is told in the results
+            for at in range(0, len(rest), CHUNK):
+                fan_out = FanOut(self._event.ns, signal, rest[at : at + CHUNK], results=number, hops=self._event.hops + 1)
+                self.many[b"%d-%d" % (number, at)] = fan_out
+            self.jobs.append(ResultRow(number, 0, len(rest), self._unit.now, "job", self._event.ns))
+            effect.outcome = "signalled"
+            bound = f"; only the first {len(runs)} that match are told" if more else ""
+            effect.detail = f"{len(rest)} more in commits of their own: job {number}{bound}"
+            effect.output = {"job": str(number), "runs": len(rest)}
+            effects.append(effect)
+        elif not effects:
+            effect.outcome, effect.detail = "unchanged", "no open run matches"
+            effects.append(effect)
+        return effects
+
+    def _post(self, command: CorrelateCommand, effect: EventEffect) -> None:
+        met = correlate(self._unit, self._event.ns, command, self._event.key)
+        if met.taken:
+            effect.outcome, (effect.run, effect.n) = "signalled", met.taken[0]
+        else:
+            effect.outcome = "signalled" if met.later else "held" if met.held else "unchanged"
+        count = len(met.taken) + met.later
+        if count != 1:
+            effect.detail = f"{count or 'no'} waits for {command.name!r} with key {command.key!r}"
+
+    def _later(self, command: SignalCommand) -> None:
+        unit = self._unit
+        if len(unit.deferred) < ROWS:
+            unit.defer(command.run, command.signal)
+            return
+        encoded = encode_signal(command.signal)
+        fan_out = self.many.get(encoded)
+        if fan_out is None:
+            fan_out = self.many[encoded] = FanOut(ns=self._event.ns, signal=command.signal, runs=[])  # type: ignore[arg-type]
+        fan_out.runs.append(command.run)
+
+
+def told(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[Code, str]]) -> None:
+    """What became of a signal."""
+    if change.run is before or unchanged(change, before):
+        effect.outcome = "unchanged"
+    elif any(type(given) is Hold for given in change.effects):
+        effect.outcome = "held"
+    else:
+        effect.outcome = "signalled"
+        if change.ended:
+            effect.n = change.ended[0].n
+    if notes:
+        effect.detail = notes[0][1]
+
+
+def key_name(command: StartCommand) -> tuple[str, str, str, str]:
+    return ("key", command.process, command.key, command.on_same_key)
+
+
+def key_rows(ns: str, process: str, command: StartCommand, run: int) -> list[RunKeyRow]:
+    rows = [RunKeyRow(ns, kind, process, text, run, False) for kind, text in command.keys]
+    if command.key:
+        rows.append(RunKeyRow(ns, KEY_KIND, process, command.key, run, True))
+    return rows
+
+
+def fail(decisions: list[HandlerDecision], handler: Handler, detail: str) -> None:
+    for index, decision in enumerate(decisions):
+        if decision.id == handler.id and decision.verdict == "fired":
+            decisions[index] = structs.replace(decision, verdict="failed", detail=detail)
+            return
