@@ -193,10 +193,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
 KNOWN_CIRCLES: list[list[str]] = []
 # fmt: off
 KNOWN_DOUBLES = {
-    "Action", "Bound", "Condition", "Constant", "Context", "Counts", "DeadLetters", "Definition", "Detected",
-    "EventHandler", "Events", "Face", "HttpPort", "Metadata", "Named", "Outcome", "Path", "Place", "Problem",
-    "ProblemBody", "Refused", "Request", "Rule", "Runs", "State", "Tasks", "Transition", "Trigger", "Wire", "Work",
-    "Worker",
+    "Context", "Counts", "DeadLetters", "Detected",
+    "Events", "HttpPort", "Place", "Problem",
+    "Request", "Rule", "Runs", "Wire", "Work",
 }
 # fmt: on
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.languages.lusid import decode, forms, times
-from pelton.languages.lusid.errors import NAMES, Refused, render
+from pelton.languages.lusid.errors import NAMES, LusidError, render
 from pelton.transport.http.errors import WebError
 from pelton.transport.validation import MAX_PROBLEMS
 
-FORMS = [forms.TaskDefinition, forms.UpdateTaskDefinition, forms.EventHandler, forms.Worker, forms.ManualEvent]
+FORMS = [forms.CreateTaskDefinition, forms.UpdateTaskDefinition, forms.CreateEventHandler, forms.CreateWorker, forms.ManualEvent]
 KEYS = st.sampled_from(
     [
         "id",
@@ -71,7 +71,7 @@ def test_any_json_is_a_form_or_refused(value: Any, form: Any) -> None:
 
 
 def test_null_is_absent_and_nothing_is_added() -> None:
-    form = decode.convert(DEFINITION, forms.TaskDefinition)
+    form = decode.convert(DEFINITION, forms.CreateTaskDefinition)
     kept = dict(DEFINITION)
     del kept["description"]
     kept["states"] = [{"name": "New"}]
@@ -88,7 +88,7 @@ def test_every_field_that_is_wrong_is_named() -> None:
             "fieldSchema": [{"name": "f", "type": "Integer"}, {"name": "g", "type": "String", "containsUrl": "yes"}],
             "actions": [{"name": "a", "actionDetails": {"type": "Unheard"}}, {"name": "b", "actionDetails": {}}],
         },
-        forms.TaskDefinition,
+        forms.CreateTaskDefinition,
     )
     assert set(found) == {
         "id.scope", "id.code", "displayName", "states[1].name", "states[2]", "states[3].name", "initialState",
@@ -103,11 +103,11 @@ def test_whole_numbers_are_whole_numbers() -> None:
     action = {"type": "RunWorker", "workerId": {"scope": "s", "code": "c"}}
     for wrong in (1.0, "1", True, -1, 10**9):
         value = {**DEFINITION, "actions": [{"name": "a", "actionDetails": {**action, "workerTimeout": wrong}}]}
-        assert set(paths(value, forms.TaskDefinition)) == {"actions[0].actionDetails.workerTimeout"}
+        assert set(paths(value, forms.CreateTaskDefinition)) == {"actions[0].actionDetails.workerTimeout"}
 
 
 def test_the_list_of_problems_is_bounded() -> None:
-    assert len(paths({**DEFINITION, "states": [{}] * 10_000}, forms.TaskDefinition)) == MAX_PROBLEMS
+    assert len(paths({**DEFINITION, "states": [{}] * 10_000}, forms.CreateTaskDefinition)) == MAX_PROBLEMS
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_list_of_problems_is_bounded() -> None:
 )
 def test_what_is_no_object_is_refused(data: bytes) -> None:
     with pytest.raises(WebError) as caught:
-        decode.decode(data, forms.TaskDefinition)
+        decode.decode(data, forms.CreateTaskDefinition)
     assert caught.value.status == 400
 
 
@@ -164,7 +164,7 @@ def body(error: Exception) -> tuple[int, dict[str, str], Any]:
 
 
 def test_problem_bodies() -> None:
-    status, headers, found = body(Refused("WorkerNotFound", "there is no worker a/b"))
+    status, headers, found = body(LusidError("WorkerNotFound", "there is no worker a/b"))
     assert (status, found["name"], found["code"], found["status"]) == (404, "WorkerNotFound", 1444, 404)
     assert found["detail"] == "there is no worker a/b"
     assert found["title"]

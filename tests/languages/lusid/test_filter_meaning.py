@@ -14,7 +14,7 @@ from tests.exploring import examples
 
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.matching.handlers import Handler, HandlerIndex, match
-from pelton.languages.lusid.filters import Condition, index_name, index_value, parse_filter
+from pelton.languages.lusid.filters import CompiledFilter, index_name, index_value, parse_filter
 
 names = st.sampled_from(["a", "B", "fields['c']", "d.e", "D[E]"])
 texts = st.sampled_from(["", "a", "A", "ab", "it's", "straße", "STRASSE", "2024-01-15", "2024-01-15T00:00:00Z", "5", "true"])
@@ -190,7 +190,7 @@ def rows(payload: JSON, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]
             yield index_name(path), key
 
 
-def index_agrees(condition: Condition, payload: JSON) -> None:
+def index_agrees(condition: CompiledFilter, payload: JSON) -> None:
     """What passes is found, by attributes and among handlers."""
     kept = set(rows(payload))
     for alternatives in condition.conjuncts:
@@ -223,7 +223,7 @@ PIECES += [" ", "\u2019", '"', "\0", "é", "."]
 pieces = st.sampled_from(PIECES)
 
 
-def compiled_or_wrong(text: str) -> Condition | Invalid:
+def compiled_or_wrong(text: str) -> CompiledFilter | Invalid:
     try:
         return parse_filter(text, right_names=frozenset(["CurrentUser"]), right_roots=frozenset(["body"]))
     except Invalid as wrong:

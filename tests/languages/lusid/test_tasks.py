@@ -10,7 +10,7 @@ import pytest
 from tests.languages.lusid.api import DEFINITIONS
 from tests.languages.lusid.machines import TASKS, Desk, before, fields, here, identity, machine, steady, values
 
-from pelton.languages.lusid.tasks.view import Tasks
+from pelton.languages.lusid.tasks.view import TaskReader
 from pelton.runtime.caller import SERVER
 
 WAYS = "New go Doing, Doing finish Done, Doing back New"
@@ -438,7 +438,7 @@ async def test_durations(desk: Desk) -> None:
     await desk.define(machine("job", WAYS, fields=KINDS))
     task = await desk.create("job", "go")
     await desk.fire(task, given={"number": 1})
-    tasks = Tasks(desk.api.engine, SERVER)
+    tasks = TaskReader(desk.api.engine, SERVER)
     run = desk.api.engine.codec.parse_run_id(task["id"])
     assert run is not None
 

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.errors import invalid
-from pelton.languages.lusid.filters import MAX_LENGTH, Condition, parse_filter
+from pelton.languages.lusid.filters import MAX_LENGTH, CompiledFilter, parse_filter
 from pelton.languages.lusid.forms import FieldMapping, Mappings, Text
 from pelton.languages.lusid.times import EXPECTED, parse_moment
 from pelton.transport.validation import Problems, describe
@@ -32,7 +32,7 @@ class Checks(Problems):
             self._name = name
 
     def raise_any(self) -> None:
-        """Raises Refused. A single problem goes by its own name, several together are a ValidationError."""
+        """Raises LusidError. A single problem goes by its own name, several together are a ValidationError."""
         if self.found:
             raise invalid(self.found, self._name if self._name and len(self.found) == 1 else "ValidationError")
 
@@ -66,7 +66,7 @@ class Checks(Problems):
         roots: frozenset[str] | None = None,
         right_roots: frozenset[str] = frozenset(),
         right_names: frozenset[str] = frozenset(),
-    ) -> Condition | None:
+    ) -> CompiledFilter | None:
         """A filter must parse, with the same names as where it is used. None: there is none, or it does not."""
         if not text:
             return None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.checks import check_definition
-from pelton.languages.lusid.forms import EventHandler, EventTypeEntry, TaskDefinition, Worker
+from pelton.languages.lusid.forms import CreateEventHandler, CreateTaskDefinition, CreateWorker, EventTypeEntry
 from pelton.languages.lusid.handlers.checks import check_handler
 from pelton.languages.lusid.workers.configurations import read_worker
 from pelton.runtime.caller import Users
@@ -42,15 +42,15 @@ def _detected(document: dict[str, Any]) -> Detected | None:
     if not isinstance(document.get("id"), dict):
         return None
     if "states" in document and "initialState" in document:
-        definition = decode.convert(document, TaskDefinition)
+        definition = decode.convert(document, CreateTaskDefinition)
         check_definition(definition)
         return _thing("task definition", "taskdefinitions", definition.id.name, document)
     if "taskActivity" in document:
-        handler = decode.convert(document, EventHandler)
+        handler = decode.convert(document, CreateEventHandler)
         check_handler(handler, Users())
         return _thing("event handler", "eventhandlers", handler.id.name, document)
     if "workerConfiguration" in document:
-        worker = read_worker(document, Worker)
+        worker = read_worker(document, CreateWorker)
         return _thing("worker", "workers", worker.id.name, document)
     return None
 

@@ -105,7 +105,7 @@ _BY_CODE = {
 NAME_OF: dict[Code, str] = {code: _BY_CODE.get(code, _BY_CATEGORY[category]) for code, category in CATEGORY.items()}
 
 
-class Refused(WebError):
+class LusidError(WebError):
     """Ends a request with the problem `name`, one of NAMES."""
 
     def __init__(self, name: str, message: str, *, problems: Sequence[FieldProblem] = ()) -> None:
@@ -113,7 +113,7 @@ class Refused(WebError):
         self.name = name
 
 
-class ProblemBody(msgspec.Struct, rename="camel", omit_defaults=True):
+class LusidProblem(msgspec.Struct, rename="camel", omit_defaults=True):
     name: str
     code: int
     error_details: list[dict[str, str]] = []
@@ -125,16 +125,16 @@ class ProblemBody(msgspec.Struct, rename="camel", omit_defaults=True):
     instance: str = ""
 
 
-def invalid(problems: Sequence[FieldProblem], name: str = "ValidationError") -> Refused:
+def invalid(problems: Sequence[FieldProblem], name: str = "ValidationError") -> LusidError:
     """The refusal that names every field in question."""
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Refused(name, f"{first.path or 'the body'} {first.message}{more}", problems=problems)
+    return LusidError(name, f"{first.path or 'the body'} {first.message}{more}", problems=problems)
 
 
 def render(error: Exception) -> Response | None:
     """None for what is not an answer but a fault."""
-    if isinstance(error, Refused):
+    if isinstance(error, LusidError):
         name = error.name
     elif isinstance(error, WebError):
         name = "ValidationError" if error.problems and error.status == 400 else _BY_STATUS.get(error.status, "InternalError")
@@ -144,14 +144,14 @@ def render(error: Exception) -> Response | None:
         if said is None:
             name = "ValidationError" if error.problems else NAME_OF[error.code]
             about = [FieldProblem(error.field, error.message)] if error.field and NAMES[name].status == 400 else []
-            said = Refused(name, error.message, problems=error.problems or about)
+            said = LusidError(name, error.message, problems=error.problems or about)
         name, error = said.name, said
     else:
         return None
     return problem(name, error)
 
 
-def by_rules(error: PeltonError) -> Refused | None:
+def by_rules(error: PeltonError) -> LusidError | None:
     """The refusal of a task's rules, which say in the trace what it is called and which field it is about; None for any other."""
     said = error.trace[0] if error.trace and isinstance(error.trace[0], dict) else {}
     name, field = said.get("name"), said.get("field")
@@ -159,7 +159,7 @@ def by_rules(error: PeltonError) -> Refused | None:
         return None
     field = field if isinstance(field, str) else error.field
     wrong = [FieldProblem(field, error.message)] if field and NAMES[name].status == 400 else []
-    return Refused(name, error.message, problems=wrong)
+    return LusidError(name, error.message, problems=wrong)
 
 
 def problem(name: str, error: WebError) -> Response:
@@ -168,7 +168,7 @@ def problem(name: str, error: WebError) -> Response:
     for each in error.problems:
         errors.setdefault(each.path, []).append(each.message)
     request = structlog.contextvars.get_contextvars().get("request")
-    body = ProblemBody(
+    body = LusidProblem(
         name=name,
         code=known.code,
         errors=errors or None,

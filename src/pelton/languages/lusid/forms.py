@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 
-class Wire(Struct, rename="camel", gc=False):
+class Form(Struct, rename="camel", gc=False):
     """Members are written in camelCase."""
 
 
@@ -41,7 +41,7 @@ OptionalCondition = Condition | UnsetType
 FieldType = Literal["String", "Decimal", "DateTime", "Boolean", "LusidUserId"]
 
 
-class ResourceId(Wire):
+class ResourceId(Form):
     scope: Part
     code: Part
 
@@ -54,22 +54,22 @@ class ResourceId(Wire):
 # ---- properties
 
 
-class MetricValue(Wire):
+class MetricValue(Form):
     value: Any = UNSET
     unit: Text = UNSET
 
 
-class LabelValueSet(Wire):
+class LabelValueSet(Form):
     values: list[str]
 
 
-class PropertyValue(Wire):
+class PropertyValue(Form):
     label_value: Text = UNSET
     metric_value: MetricValue | UnsetType = UNSET
     label_value_set: LabelValueSet | UnsetType = UNSET
 
 
-class PerpetualProperty(Wire):
+class PerpetualProperty(Form):
     key: str
     value: PropertyValue | UnsetType = UNSET
 
@@ -79,30 +79,30 @@ Properties = dict[str, PerpetualProperty]
 # ---- task definitions
 
 
-class State(Wire):
+class TaskStateDefinition(Form):
     name: Name
     display_name: Text = UNSET
     description: Text = UNSET
     category: Text = UNSET
 
 
-class InitialState(Wire):
+class InitialState(Form):
     name: Filled
     required_fields: list[str] | UnsetType = UNSET
 
 
-class ReadOnlyStates(Wire):
+class ReadOnlyStates(Form):
     state_type: Literal["InitialState", "AllStates", "TerminalState", "SelectedStates"]
     selected_states: list[str] | UnsetType = UNSET
 
 
-class ValueConstraints(Wire):
+class ValueConstraints(Form):
     constraint_type: Literal["Suggested", "Validated"]
     value_source_type: Literal["AcceptableValues"]
     acceptable_values: list[Any]
 
 
-class FieldSchema(Wire):
+class FieldSchema(Form):
     name: Name
     type: FieldType
     read_only_states: ReadOnlyStates | UnsetType = UNSET
@@ -113,18 +113,18 @@ class FieldSchema(Wire):
     contains_url: bool | UnsetType = UNSET
 
 
-class TriggerSchema(Wire):
+class TriggerSchema(Form):
     type: Literal["External"]
 
 
-class Trigger(Wire):
+class TransitionTriggerDefinition(Form):
     name: Name
     trigger: TriggerSchema
     display_name: Text = UNSET
     description: Text = UNSET
 
 
-class Transition(Wire):
+class TaskTransitionDefinition(Form):
     from_state: Filled
     to_state: Filled
     trigger: Filled
@@ -136,7 +136,7 @@ class Transition(Wire):
     guard_condition_not_met_message: Text = UNSET
 
 
-class FieldMapping(Wire):
+class FieldMapping(Form):
     """When both are there, `map_from` counts."""
 
     map_from: Text = UNSET
@@ -146,7 +146,7 @@ class FieldMapping(Wire):
 Mappings = dict[str, FieldMapping]
 
 
-class ChildTask(Wire):
+class ChildTask(Form):
     """A child that CreateChildTasks makes."""
 
     task_definition_id: ResourceId
@@ -158,11 +158,11 @@ class ChildTask(Wire):
     condition: OptionalCondition = UNSET
 
 
-class ResultMatchingPattern(Wire):
+class ResultMatchingPattern(Form):
     filter: Condition
 
 
-class ResultantChildTask(Wire):
+class ResultantChildTask(Form):
     """A child that a row of a worker's results makes."""
 
     task_definition_id: ResourceId
@@ -174,7 +174,7 @@ class ResultantChildTask(Wire):
     map_stacking_key_from: Text = UNSET
 
 
-class StatusTriggers(Wire):
+class StatusTriggers(Form):
     started: Text = UNSET
     completed_with_results: Text = UNSET
     completed_no_results: Text = UNSET
@@ -182,37 +182,37 @@ class StatusTriggers(Wire):
     failed_to_complete: Text = UNSET
 
 
-class NewTasksRecurring(Wire):
+class NewTasksRecurring(Form):
     do_not_create: bool | UnsetType = UNSET
     initial_trigger_override: Text = UNSET
 
 
-class ExistingTasksRecurring(Wire):
+class ExistingTasksRecurring(Form):
     increment_as_at_modified: bool | UnsetType = UNSET
     trigger: Text = UNSET
     merge_fields: list[str] | UnsetType = UNSET
 
 
-class ResultsRecurring(Wire):
+class ResultsRecurring(Form):
     new_tasks: NewTasksRecurring
     existing_tasks: ExistingTasksRecurring
 
 
-class ExistingTasksNotRecurring(Wire):
+class ExistingTasksNotRecurring(Form):
     trigger: Text = UNSET
 
 
-class ResultsNotRecurring(Wire):
+class ResultsNotRecurring(Form):
     existing_tasks: ExistingTasksNotRecurring
 
 
-class ReRun(Wire):
+class ReRun(Form):
     task_definition_id: ResourceId
     results_recurring: ResultsRecurring
     results_not_recurring: ResultsNotRecurring
 
 
-class RunWorker(Wire, tag_field="type", tag="RunWorker"):
+class RunWorker(Form, tag_field="type", tag="RunWorker"):
     worker_id: ResourceId
     worker_as_at: Text = UNSET
     worker_parameters: Mappings | UnsetType = UNSET
@@ -223,26 +223,26 @@ class RunWorker(Wire, tag_field="type", tag="RunWorker"):
     ordering: Literal["Parallel", "Series", "ParallelSeries"] | UnsetType = UNSET
 
 
-class CreateChildTasks(Wire, tag_field="type", tag="CreateChildTasks"):
+class CreateChildTasks(Form, tag_field="type", tag="CreateChildTasks"):
     child_task_configurations: list[ChildTask]
     ordering: Literal["Parallel", "Series"] | UnsetType = UNSET
 
 
-class TriggerParentTask(Wire, tag_field="type", tag="TriggerParentTask"):
+class TriggerParentTask(Form, tag_field="type", tag="TriggerParentTask"):
     trigger: Filled
 
 
-class TriggerChildTasks(Wire, tag_field="type", tag="TriggerChildTasks"):
+class TriggerChildTasks(Form, tag_field="type", tag="TriggerChildTasks"):
     trigger: Filled
     filter: Text = UNSET
 
 
-class FallbackActions(Wire):
+class FallbackActions(Form):
     end_of_sequence: Text = UNSET
     next_task_error: Text = UNSET
 
 
-class TriggerNextTask(Wire, tag_field="type", tag="TriggerNextTask"):
+class TriggerNextTask(Form, tag_field="type", tag="TriggerNextTask"):
     default_trigger: Text = UNSET
     fallback_actions: FallbackActions | UnsetType = UNSET
 
@@ -250,7 +250,7 @@ class TriggerNextTask(Wire, tag_field="type", tag="TriggerNextTask"):
 ActionDetails = RunWorker | CreateChildTasks | TriggerParentTask | TriggerChildTasks | TriggerNextTask
 
 
-class Action(Wire):
+class ActionDefinition(Form):
     name: Name
     action_details: ActionDetails
     run_as_user_id: Long | UnsetType = UNSET
@@ -258,45 +258,45 @@ class Action(Wire):
     description: Text = UNSET
 
 
-class UpdateTaskDefinition(Wire):
+class UpdateTaskDefinition(Form):
     display_name: Filled
-    states: Annotated[list[State], Meta(min_length=1, description="a list of at least one state")]
+    states: Annotated[list[TaskStateDefinition], Meta(min_length=1, description="a list of at least one state")]
     initial_state: InitialState
     description: Text = UNSET
     field_schema: list[FieldSchema] | UnsetType = UNSET
-    triggers: list[Trigger] | UnsetType = UNSET
-    transitions: list[Transition] | UnsetType = UNSET
-    actions: list[Action] | UnsetType = UNSET
+    triggers: list[TransitionTriggerDefinition] | UnsetType = UNSET
+    transitions: list[TaskTransitionDefinition] | UnsetType = UNSET
+    actions: list[ActionDefinition] | UnsetType = UNSET
     properties: Properties | UnsetType = UNSET
 
 
-class TaskDefinition(UpdateTaskDefinition, kw_only=True):
+class CreateTaskDefinition(UpdateTaskDefinition, kw_only=True):
     id: ResourceId
 
 
 # ---- event handlers
 
 
-class EventMatchingPattern(Wire):
+class EventMatchingPattern(Form):
     event_type: ListenedType
     filter: Text = UNSET
 
 
-class EventHandlerMapping(Wire):
+class EventHandlerMapping(Form):
     """Exactly one of the two."""
 
     map_from: Text = UNSET
     set_to: Text = UNSET
 
 
-class CreateNewTask(Wire, tag_field="type", tag="CreateNewTask"):
+class CreateNewTask(Form, tag_field="type", tag="CreateNewTask"):
     initial_trigger: Text = UNSET
     correlation_ids: list[EventHandlerMapping] | UnsetType = UNSET
     task_fields: Mappings | UnsetType = UNSET
     schedule_dependent_task_fields: dict[str, Any] | UnsetType = UNSET
 
 
-class UpdateMatchingTasks(Wire, tag_field="type", tag="UpdateMatchingTasks"):
+class UpdateMatchingTasks(Form, tag_field="type", tag="UpdateMatchingTasks"):
     trigger: Filled
     filter: Text = UNSET
     correlation_ids: list[EventHandlerMapping] | UnsetType = UNSET
@@ -304,7 +304,7 @@ class UpdateMatchingTasks(Wire, tag_field="type", tag="UpdateMatchingTasks"):
     schedule_dependent_task_fields: dict[str, Any] | UnsetType = UNSET
 
 
-class UpdateEventHandler(Wire):
+class UpdateEventHandler(Form):
     """`schedule_matching_pattern` is checked and read by what evaluates it."""
 
     display_name: Filled
@@ -318,14 +318,14 @@ class UpdateEventHandler(Wire):
     task_definition_as_at: Text = UNSET
 
 
-class EventHandler(UpdateEventHandler, kw_only=True):
+class CreateEventHandler(UpdateEventHandler, kw_only=True):
     id: ResourceId
 
 
 # ---- workers
 
 
-class UpdateWorker(Wire):
+class UpdateWorker(Form):
     """`worker_configuration` is kept as it came; see `workers.py`."""
 
     display_name: Title
@@ -333,25 +333,25 @@ class UpdateWorker(Wire):
     description: Long | UnsetType = UNSET
 
 
-class Worker(UpdateWorker, kw_only=True):
+class CreateWorker(UpdateWorker, kw_only=True):
     id: ResourceId
 
 
 # ---- notifications
 
 
-class ManualEvent(Wire):
+class ManualEvent(Form):
     subject: Filled
     message: str
     json_message: Any = UNSET
 
 
-class SchemaField(Wire):
+class SchemaField(Form):
     name: Filled
     type: Filled
 
 
-class EventTypeEntry(Wire):
+class EventTypeEntry(Form):
     id: EventType
     display_name: Text = UNSET
     description: Text = UNSET

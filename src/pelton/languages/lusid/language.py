@@ -14,16 +14,16 @@ from pelton.languages.lusid.definitions.versions import bound
 from pelton.languages.lusid.errors import render
 from pelton.languages.lusid.handlers.compile import compile_handler
 from pelton.languages.lusid.http import notifications
-from pelton.languages.lusid.http.api_context import Face
-from pelton.languages.lusid.http.calendars import Calendars
-from pelton.languages.lusid.http.definitions import Definitions
+from pelton.languages.lusid.http.api_context import LusidContext
+from pelton.languages.lusid.http.calendars import CalendarRoutes
+from pelton.languages.lusid.http.definitions import DefinitionRoutes
 from pelton.languages.lusid.http.event_types import EventTypes
-from pelton.languages.lusid.http.handlers import Handlers
-from pelton.languages.lusid.http.metadata import Metadata
-from pelton.languages.lusid.http.notifications import Notifications
+from pelton.languages.lusid.http.handlers import HandlerRoutes
+from pelton.languages.lusid.http.metadata import MetadataRoutes
+from pelton.languages.lusid.http.notifications import NotificationRoutes
 from pelton.languages.lusid.http.runs import RunRoutes
 from pelton.languages.lusid.http.tasks import TaskRoutes
-from pelton.languages.lusid.http.workers import Workers
+from pelton.languages.lusid.http.workers import WorkerRoutes
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.workers.lone_run import is_lone_run, lone_process
@@ -76,21 +76,21 @@ def register(
     engine.add_language(Lusid(known))
     scheduling.register(engine)
     engine.add_operation(OPERATION, operation(engine, http, Caller(ns)))
-    face = Face(engine, Caller(ns), known)
-    types = EventTypes(face)
+    context = LusidContext(engine, Caller(ns), known)
+    types = EventTypes(context)
     workflow = Router(render, max_body=max_body, collapse=True)
-    handlers = Handlers(face, types)
+    handlers = HandlerRoutes(context, types)
     parts = (
-        Definitions(face),
+        DefinitionRoutes(context),
         handlers,
-        Workers(face),
-        Calendars(face, handlers),
-        TaskRoutes(face),
-        RunRoutes(face),
-        Metadata(WORKFLOW),
+        WorkerRoutes(context),
+        CalendarRoutes(context, handlers),
+        TaskRoutes(context),
+        RunRoutes(context),
+        MetadataRoutes(WORKFLOW),
     )
     for part in parts:
         part.add_to(workflow)
     notification = Router(render, max_body=max_body, collapse=True)
-    Notifications(face, types).add_to(notification)
+    NotificationRoutes(context, types).add_to(notification)
     return Registered((Mount(WORKFLOW, workflow, render), Mount(NOTIFICATION, notification, render)), opened=handlers.restore)

@@ -32,7 +32,7 @@ from pelton.kernel.model.signals import Trigger
 from pelton.kernel.model.state import StartMeta, Step
 from pelton.languages.lusid.definitions.guards import parse_guard, task_view, view_of
 from pelton.languages.lusid.definitions.record import PARENT, PREVIOUS
-from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.filters import CompiledFilter, parse_filter
 from pelton.languages.lusid.member_names import CURRENT_USER
 from pelton.languages.lusid.times import pinned
 
@@ -44,7 +44,7 @@ DEFAULT_TIMEOUT = 24 * 3600  # seconds
 KEEP = (Rule("continue"),)  # an action that fails is told in its log, and leaves its task as it is
 
 
-class Path(NamedTuple):
+class ActionPath(NamedTuple):
     entry: str
     nodes: tuple[Node, ...]
 
@@ -114,7 +114,7 @@ def author_of(action: Mapping[str, Any], replaced: Sequence[str] = ()) -> Author
     return Author(name, action.get("runAsUserId") or "", (begin_of(name), *(begin_of(name, other) for other in replaced)))
 
 
-def compile_action(action: Mapping[str, Any], author: Author) -> Path:
+def compile_action(action: Mapping[str, Any], author: Author) -> ActionPath:
     """`action`: checked. Raises Invalid for a filter that does not parse."""
     details = action["actionDetails"]
     kind = details["type"]
@@ -129,7 +129,7 @@ def compile_action(action: Mapping[str, Any], author: Author) -> Path:
     else:
         return _next(author, details)
     name = f"send:{author.name}"
-    return Path(name, (Send(name=name, what=Computed(what), on_failure=KEEP, skippable=False),))
+    return ActionPath(name, (Send(name=name, what=Computed(what), on_failure=KEEP, skippable=False),))
 
 
 # ---- triggers
@@ -169,7 +169,7 @@ def _to_children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene]
     return what
 
 
-def _next(author: Author, details: Mapping[str, Any]) -> Path:
+def _next(author: Author, details: Mapping[str, Any]) -> ActionPath:
     """Triggers the successor with what its predecessor keeps for it, else with the default. At the end of the row, or when the
     trigger leads nowhere, another action may take over."""
     default = details.get("defaultTrigger")
@@ -189,7 +189,7 @@ def _next(author: Author, details: Mapping[str, Any]) -> Path:
         return "next" if scene.found(PREVIOUS, str(scene.run.key)) else "end"
 
     if not at_end and not on_error:
-        return Path(send, (Send(name=send, what=Computed(what), on_failure=KEEP, skippable=False),))
+        return ActionPath(send, (Send(name=send, what=Computed(what), on_failure=KEEP, skippable=False),))
     look, none, wait, choose = f"look:{name}", f"none:{name}", f"wait:{name}", f"heard:{name}"
     ends = (Edge(begin_of(at_end, name)),) if at_end else ()
     nodes: list[Node] = [
@@ -208,7 +208,7 @@ def _next(author: Author, details: Mapping[str, Any]) -> Path:
             Wait(name=wait, arms=(OnEvent(event=reply),), next=(Edge(choose),), skippable=False),
             Choice(name=choose, trace=False, select=Computed(heard), cases={"refused": begin_of(on_error, name)}, default=""),
         ]
-    return Path(look, tuple(nodes))
+    return ActionPath(look, tuple(nodes))
 
 
 def fallbacks_of(action: Mapping[str, Any]) -> list[str]:
@@ -217,7 +217,7 @@ def fallbacks_of(action: Mapping[str, Any]) -> list[str]:
     return [name for name in found if name]
 
 
-def _condition(text: str | None) -> Condition | None:
+def _condition(text: str | None) -> CompiledFilter | None:
     return parse_filter(text) if text else None
 
 
@@ -302,7 +302,7 @@ def begun(origin: Origin, scene: Scene, wanted: Sequence[Asked], series: bool) -
 # ---- workers
 
 
-def _worker(author: Author, details: Mapping[str, Any]) -> Path:
+def _worker(author: Author, details: Mapping[str, Any]) -> ActionPath:
     name = author.name
     triggers = details.get("workerStatusTriggers") or {}
     work, elsewhere, choose = f"work:{name}", f"worker:{name}", f"choose:{name}"
@@ -360,13 +360,13 @@ def _worker(author: Author, details: Mapping[str, Any]) -> Path:
         Send(name=failed, what=Computed(_broken(author, triggers, work, elsewhere)), skippable=False),
     ]
     if not triggers.get("started"):
-        return Path(work, tuple(nodes))
+        return ActionPath(work, tuple(nodes))
 
     def started(scene: Scene) -> list[Any]:
         return [RunSignal(scene.run.key, _trigger(author, scene, triggers["started"]))]
 
     nodes.append(Send(name=start, what=Computed(started), next=(Edge(work),), skippable=False))
-    return Path(start, tuple(nodes))
+    return ActionPath(start, tuple(nodes))
 
 
 def _done(scene: Scene, *slots: str) -> Step:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from pelton.languages.lusid.checks import FILTER_LENGTH, Checks
 from pelton.languages.lusid.definitions.field_types import fitted
 from pelton.languages.lusid.forms import (
-    Action,
+    ActionDefinition,
     ChildTask,
     CreateChildTasks,
     FieldSchema,
@@ -30,7 +30,7 @@ DOMAIN = "TaskDefinition"
 
 
 def check_definition(given: UpdateTaskDefinition) -> None:
-    """Raises Refused with every problem."""
+    """Raises LusidError with every problem."""
     problems = Checks()
     states = [each.name for each in given.states]
     fields = [each.name for each in given.field_schema or ()]
@@ -84,7 +84,7 @@ def _field(problems: Checks, field: FieldSchema, path: str, states: list[str]) -
                 problems.add(f"{at}[{index}]", message, value, "FieldTypeMismatch")
 
 
-def _action(problems: Checks, action: Action, path: str, actions: list[str]) -> None:
+def _action(problems: Checks, action: ActionDefinition, path: str, actions: list[str]) -> None:
     details = action.action_details
     if isinstance(details, RunWorker):
         problems.moment(details.worker_as_at, f"{path}.workerAsAt")
@@ -110,7 +110,7 @@ def _action(problems: Checks, action: Action, path: str, actions: list[str]) -> 
                 problems.declared(name, actions, f"{path}.fallbackActions.{member}", "action")
 
 
-def _circles(problems: Checks, actions: Sequence[Action]) -> None:
+def _circles(problems: Checks, actions: Sequence[ActionDefinition]) -> None:
     """Actions that take over from each other must come to an end."""
     onward: dict[str, list[str]] = {}
     for action in actions:

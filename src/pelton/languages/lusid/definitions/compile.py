@@ -20,17 +20,17 @@ from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import Arm, Assign, Edge, Fork, Node, OnTrigger, Process, Wait
 from pelton.languages.lusid.definitions import actions
 from pelton.languages.lusid.definitions.guards import Guard, parse_guard
-from pelton.languages.lusid.definitions.record import Definition, read_definition, records
-from pelton.languages.lusid.filters import Condition
+from pelton.languages.lusid.definitions.record import TaskRules, read_definition, records
+from pelton.languages.lusid.filters import CompiledFilter
 from pelton.languages.lusid.names import LANGUAGE
 
 NO_READS: frozenset[Read] = frozenset()
 
 
-class Face(NamedTuple):
+class TaskAnnotations(NamedTuple):
     """What the view needs of a version: the rules' definition, the declared triggers, and for each transition its texts."""
 
-    definition: Definition
+    definition: TaskRules
     triggers: frozenset[str]
     transitions: tuple[Mapping[str, Any], ...]
     actions: Mapping[str, Mapping[str, Any]]
@@ -68,7 +68,7 @@ class Submitted:
         return {**scene.record, "logSubmitted": scene.codec.step_id(scene.run.key, scene.step.n)}
 
 
-class Named:
+class ActionStarted:
     """What the first step of an action leaves behind: which action, on whose behalf, and by which request; those of the action
     that it takes over from, if it does."""
 
@@ -118,7 +118,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
     _add_actions(nodes, used, named)
     initial = definition.initial
     triggers = frozenset(each["name"] for each in value.get("triggers") or ())
-    face = Face(definition, triggers, transitions, named, value.get("properties") or {})
+    annotations = TaskAnnotations(definition, triggers, transitions, named, value.get("properties") or {})
     return Process(
         name=name,
         version=version,
@@ -127,9 +127,9 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
         language=LANGUAGE,
         definition=row,
         records=records(definition),
-        output=Outcome(),
+        output=FinalOutput(),
         most_transitions=0,
-        annotations=face,
+        annotations=annotations,
     ).finish()
 
 
@@ -153,13 +153,13 @@ def _add_actions(nodes: dict[str, Node], used: set[str], named: Mapping[str, Map
         nodes.update((node.name, node) for node in path.nodes)
         onward = (Edge(path.entry),)
         start = actions.begin_of(name)
-        nodes[start] = Assign(name=start, record=Submitted(), output=Named(named[name]), next=onward, skippable=False)
+        nodes[start] = Assign(name=start, record=Submitted(), output=ActionStarted(named[name]), next=onward, skippable=False)
         for other in others:
             start = actions.begin_of(name, other)
-            nodes[start] = Assign(name=start, output=Named(named[name], authors[other]), next=onward, skippable=False)
+            nodes[start] = Assign(name=start, output=ActionStarted(named[name], authors[other]), next=onward, skippable=False)
 
 
-class Outcome:
+class FinalOutput:
     """A finished run's output: the task's state and fields."""
 
     __slots__ = ()
@@ -175,7 +175,7 @@ def _guard(number: int, transition: Mapping[str, Any]) -> Guard | None:
     if not text:
         return None
     try:
-        condition: Condition = parse_guard(text)
+        condition: CompiledFilter = parse_guard(text)
     except Invalid as error:
         raise Invalid(f"transitions[{number}].guard: {error.message}", error.position) from None
     return Guard(text, condition, transition.get("guardConditionNotMetMessage") or "")

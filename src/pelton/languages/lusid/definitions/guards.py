@@ -15,14 +15,14 @@ from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.state import Record
 from pelton.languages.lusid.definitions.record import PARENT, SEPARATOR
-from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.filters import CompiledFilter, parse_filter
 from pelton.languages.lusid.member_names import CURRENT_USER, RIGHT_NAMES
 from pelton.languages.lusid.times import print_moment
 
 MAX_GUARD = 1024
 
 
-def parse_guard(text: str) -> Condition:
+def parse_guard(text: str) -> CompiledFilter:
     """Raises Invalid."""
     return parse_filter(text, limit=MAX_GUARD, right_names=RIGHT_NAMES)
 
@@ -33,7 +33,7 @@ class Guard:
     __slots__ = ("_condition", "message", "text")
     reads: frozenset[Read] = frozenset()
 
-    def __init__(self, text: str, condition: Condition, message: str = "") -> None:
+    def __init__(self, text: str, condition: CompiledFilter, message: str = "") -> None:
         self.text = text
         self._condition = condition
         self.message = message
@@ -50,7 +50,7 @@ class Guard:
         return found
 
 
-def task_view(scene: Scene, condition: Condition) -> dict[str, Any]:
+def task_view(scene: Scene, condition: CompiledFilter) -> dict[str, Any]:
     """The task at hand as guards and conditions see it: what its caller gives as it is to be, its version block, and so who
     updated it last, as it was before."""
     document = scene.record

@@ -35,7 +35,7 @@ class Field(NamedTuple):
     acceptable: tuple[Any, ...] | None  # None = any
 
 
-class Definition(NamedTuple):
+class TaskRules(NamedTuple):
     """What of a task definition's version the rules need."""
 
     name: str  # scope/code
@@ -49,14 +49,14 @@ class Definition(NamedTuple):
     row: int = 0  # of the bound version that runs follow
 
 
-def read_definition(name: str, value: Mapping[str, Any], as_at: int, row: int = 0) -> Definition:
+def read_definition(name: str, value: Mapping[str, Any], as_at: int, row: int = 0) -> TaskRules:
     """`value`: the definition as its author sent it, checked."""
     states = {each["name"]: each.get("displayName") or "" for each in value["states"]}
     initial = value["initialState"]
     leaving = {each["fromState"] for each in value.get("transitions") or ()}
     terminal = frozenset(states) - leaving
     fields = {each["name"]: _field(each, initial["name"], terminal) for each in value.get("fieldSchema") or ()}
-    return Definition(
+    return TaskRules(
         name,
         value.get("displayName") or name,
         as_at,
@@ -103,7 +103,7 @@ def refused(name: str, field: str, message: str) -> Refusal:
     return Refusal(Code.INVALID, message, [{"name": name, "field": field}])
 
 
-def checked(definition: Definition, name: str, value: Any) -> Any:
+def checked(definition: TaskRules, name: str, value: Any) -> Any:
     """The value as the field keeps it; None for no value. Raises Refusal."""
     field = definition.fields.get(name)
     if field is None:
@@ -140,7 +140,7 @@ def _correlations(given: Any) -> list[str]:
 # ---- the rules
 
 
-def records(definition: Definition) -> Records:
+def records(definition: TaskRules) -> Records:
     def change(document: dict[str, Any], changes: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
         after = changed(definition, document, changes)
         return document if after is document else {**after, "by": moment.actor, "request": moment.request}
@@ -156,7 +156,7 @@ def records(definition: Definition) -> Records:
     )
 
 
-def begun(definition: Definition, scene: Scene) -> dict[str, Any]:
+def begun(definition: TaskRules, scene: Scene) -> dict[str, Any]:
     """The first value, in the initial state. The start's input is what was asked for. Raises Refusal."""
     asked = scene.input or {}
     given = ((name, checked(definition, name, value)) for name, value in (asked.get("fields") or {}).items())
@@ -189,13 +189,13 @@ def begun(definition: Definition, scene: Scene) -> dict[str, Any]:
     return document
 
 
-def basis(definition: Definition, document: dict[str, Any]) -> tuple[Any, ...]:
+def basis(definition: TaskRules, document: dict[str, Any]) -> tuple[Any, ...]:
     """What `attributes` depends on. A change of state leaves the maps and lists as they are."""
     fields = document["fields"] if document["state"] not in definition.terminal else None
     return document.get(PARENT), document.get(PREVIOUS), document["correlationIds"], document.get("stackingKey"), fields
 
 
-def attributes(definition: Definition, document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def attributes(definition: TaskRules, document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """By what a task is found: by its links, correlation ids and stacking key always, by its fields while it is open."""
     found = [(name, str(document[name])) for name in (PARENT, PREVIOUS) if name in document]
     values: list[tuple[str, Any]] = [(CORRELATIONS, each) for each in document["correlationIds"]]
@@ -205,7 +205,7 @@ def attributes(definition: Definition, document: dict[str, Any]) -> tuple[tuple[
     return (*found, *((name, text) for name, value in values if (text := index_value(value)) is not None))
 
 
-def changed(definition: Definition, document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def changed(definition: TaskRules, document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The document with the changes: the same object when they change nothing. Raises Refusal.
 
     `changes`: `fields` (name → value, None clears), `correlationIds` (replace), `addCorrelationIds`, `stackingKey`,

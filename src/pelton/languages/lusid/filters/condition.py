@@ -29,12 +29,12 @@ from pelton.kernel.matching.filters import Path as Place
 from pelton.languages.lusid.filters.grammar import (
     All,
     Comparison,
-    Constant,
     Either,
+    FilterConstant,
+    MemberPath,
     Name,
     Negated,
     Node,
-    Path,
     Presence,
     Quantified,
     check_length,
@@ -60,7 +60,7 @@ def parse_filter(
     right_names: frozenset[str] = frozenset(),
     right_roots: frozenset[str] = frozenset(),
     roots: frozenset[str] | None = None,
-) -> Condition:
+) -> CompiledFilter:
     """The condition that a text is; of an empty text one that always passes.
 
     `limit`: characters. `right_names`: bare names allowed as operands (`CurrentUser`). `right_roots`: first members of paths
@@ -69,7 +69,7 @@ def parse_filter(
     Raises Invalid, with the position and what was expected there."""
     check_length(text, limit)
     held = _Form(parse(text, right_names, right_roots)) if right_names or right_roots else None
-    condition = Condition(text, held)
+    condition = CompiledFilter(text, held)
     if roots is not None:
         condition.check_roots(roots)
     return condition
@@ -112,7 +112,7 @@ def _form_of(text: str) -> _Form:
     return _Form(parse(text))
 
 
-class Condition:
+class CompiledFilter:
     """A compiled filter. `context` of `passes` and `test` is the map of what names on the right stand for.
 
     There may be a hundred thousand, few of them at work: one holds its text and what an index asks for; see `remembered` for the
@@ -149,10 +149,10 @@ class Condition:
     def test(self, payload: JSON, context: Any = None) -> Verdict:
         return self._form.root.test(payload, context)
 
-    def bind(self, names: Names) -> Condition:
+    def bind(self, names: Names) -> CompiledFilter:
         """The same with what stands on the right taken from `names`. What is not there is nothing."""
         node = self._form.node
-        return self if node is None or not self.names else Condition(self.text, _Form(_bound(node, names)))
+        return self if node is None or not self.names else CompiledFilter(self.text, _Form(_bound(node, names)))
 
     def check_roots(self, roots: Iterable[str]) -> None:
         """Raises Invalid when a path on the left begins with none of these members."""
@@ -218,7 +218,7 @@ _SUMMARISED = frozenset(
 )
 
 
-def _folded(path: Path) -> tuple[str, ...]:
+def _folded(path: MemberPath) -> tuple[str, ...]:
     return tuple(step.casefold() for step in path.steps)
 
 
@@ -234,7 +234,7 @@ def _reads(node: Node | None, above: tuple[str, ...]) -> Iterator[tuple[str, ...
             yield from _reads(node.inner, (*above, *_folded(node.path), "~"))
 
 
-def _paths(node: Node | None) -> Iterator[Path]:
+def _paths(node: Node | None) -> Iterator[MemberPath]:
     """The paths that begin at the payload."""
     if isinstance(node, (All, Either)):
         for part in node.parts:
@@ -271,8 +271,8 @@ def _bound(node: Node, names: Names) -> Node:
     return node
 
 
-def _known(operand: Constant | Name, names: JSON) -> Constant:
-    return operand if isinstance(operand, Constant) else constant_of(folded_reader(operand.steps)(names))
+def _known(operand: FilterConstant | Name, names: JSON) -> FilterConstant:
+    return operand if isinstance(operand, FilterConstant) else constant_of(folded_reader(operand.steps)(names))
 
 
 def _compiled(node: Node) -> TracedFilter:
@@ -286,7 +286,7 @@ def _compiled(node: Node) -> TracedFilter:
         return _Quantifier(node)
     if isinstance(node, Presence):
         return _Present(node)
-    if all(isinstance(operand, Constant) for operand in node.operands):
+    if all(isinstance(operand, FilterConstant) for operand in node.operands):
         return _Known(node)
     return _Unknown(node)
 
@@ -324,7 +324,7 @@ class _Known(_Leaf):
 
     def __init__(self, node: Comparison) -> None:
         super().__init__(node)
-        constants = [operand for operand in node.operands if isinstance(operand, Constant)]
+        constants = [operand for operand in node.operands if isinstance(operand, FilterConstant)]
         self._check = check_of(node.operator, node.negated, constants)
         self._named = [shown(constant) for constant in constants if constant.named]
         place = _folded(node.path)
@@ -345,7 +345,7 @@ class _Known(_Leaf):
         return result
 
 
-def _equalities(place: Place, constants: list[Constant]) -> tuple[Equality, ...]:
+def _equalities(place: Place, constants: list[FilterConstant]) -> tuple[Equality, ...]:
     """The index of handlers knows dates only as texts, which may be spelled otherwise and yet be equal."""
     keys: list[Key] = []
     for constant in constants:
@@ -450,11 +450,11 @@ def _conjuncts(node: Node, is_indexed: Callable[[str], bool]) -> Iterator[Altern
                 yield from _alternatives(node.path, inner, is_indexed)
 
 
-def _alternatives(path: Path, node: Comparison, is_indexed: Callable[[str], bool]) -> Iterator[Alternatives]:
+def _alternatives(path: MemberPath, node: Comparison, is_indexed: Callable[[str], bool]) -> Iterator[Alternatives]:
     name = index_name(path.steps)
     if node.negated or not path.steps or not is_indexed(name):
         return
-    constants = [operand for operand in node.operands if isinstance(operand, Constant)]
+    constants = [operand for operand in node.operands if isinstance(operand, FilterConstant)]
     if len(constants) < len(node.operands):
         return
     found: dict[tuple[str, str, bool], None] = {}
@@ -475,4 +475,4 @@ def _bounded(found: dict[tuple[str, str, bool], None]) -> Iterator[Alternatives]
         yield tuple(found)
 
 
-__all__ = ["Condition", "Conjuncts", "index_name", "index_value", "parse_filter"]
+__all__ = ["CompiledFilter", "Conjuncts", "index_name", "index_value", "parse_filter"]

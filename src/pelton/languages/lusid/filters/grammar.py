@@ -36,14 +36,14 @@ Quantifier = Literal["any", "all", "none"]
 Kind = Literal["text", "number", "date", "truth", "nothing"]
 
 
-class Path(NamedTuple):
+class MemberPath(NamedTuple):
     """Members, one below the other. `~`, the element at hand, is the path without steps."""
 
     steps: tuple[str, ...]
     position: int
 
 
-class Constant(NamedTuple):
+class FilterConstant(NamedTuple):
     """`value`: str, Decimal, a moment (see `moment_of`), bool, or None for `nothing`, to which nothing is equal. `named`: it
     stands for a name that has been bound, and is worth showing."""
 
@@ -63,23 +63,23 @@ class Comparison(NamedTuple):
     """One operand, of "in" one or more. What is written "eq" is an "in" with one operand, and "neq" its negation. `negated`: the
     opposite of what comparing says, where it says anything."""
 
-    path: Path
+    path: MemberPath
     operator: Operator
     negated: bool
-    operands: tuple[Constant | Name, ...]
+    operands: tuple[FilterConstant | Name, ...]
     text: str
     position: int
 
 
 class Presence(NamedTuple):
-    path: Path
+    path: MemberPath
     negated: bool
     text: str
     position: int
 
 
 class Quantified(NamedTuple):
-    path: Path
+    path: MemberPath
     quantifier: Quantifier
     inner: Node
     text: str
@@ -247,7 +247,7 @@ class _Parser:
         self._take_word(word)
         return self._comparison(path, word, negated, start)
 
-    def _quantified(self, path: Path, quantifier: Quantifier, start: int) -> Node:
+    def _quantified(self, path: MemberPath, quantifier: Quantifier, start: int) -> Node:
         self._take_word(quantifier)
         if not self.text.startswith("(", self.at):
             raise self._wrong(f"( and a condition on the elements after {quantifier}")
@@ -258,7 +258,7 @@ class _Parser:
         self.inside -= 1
         return Quantified(path, quantifier, inner, self.text[start : self.end], start)
 
-    def _comparison(self, path: Path, word: str, negated: bool, start: int) -> Node:
+    def _comparison(self, path: MemberPath, word: str, negated: bool, start: int) -> Node:
         if word == "in":
             operands = self._list()
         else:
@@ -268,7 +268,7 @@ class _Parser:
         operator: Operator = _TEXTUAL.get(word) or _ORDERED.get(word) or "in"
         return Comparison(path, operator, negated != (word == "neq"), operands, self.text[start : self.end], start)
 
-    def _check_kind(self, word: str, operand: Constant | Name, at: int) -> None:
+    def _check_kind(self, word: str, operand: FilterConstant | Name, at: int) -> None:
         if isinstance(operand, Name):
             return
         if word in _TEXTUAL and operand.kind != "text":
@@ -276,7 +276,7 @@ class _Parser:
         if word in _ORDERED and operand.kind == "truth":
             raise self._wrong(f"a number, a date or a text after {word}", at)
 
-    def _list(self) -> tuple[Constant | Name, ...]:
+    def _list(self) -> tuple[FilterConstant | Name, ...]:
         start = self.at
         enclosed = self._take("(")
         operands = [self._operand()]
@@ -288,7 +288,7 @@ class _Parser:
             raise self._wrong(f"a comma, or the ) for the ( at {start}")
         return tuple(operands)
 
-    def _path(self, expected: str) -> Path:
+    def _path(self, expected: str) -> MemberPath:
         start = self.at
         steps: list[str] = []
         if self.text.startswith("~", start):
@@ -310,7 +310,7 @@ class _Parser:
             else:
                 break
         self._skip(end)
-        return Path(tuple(steps), start)
+        return MemberPath(tuple(steps), start)
 
     def _key(self, bracket: int, steps: list[str]) -> int:
         """Takes `[key]`, and says where it ends."""
@@ -333,21 +333,21 @@ class _Parser:
         self._skip(match.end())
         return _ESCAPED.sub("'", match[1]) if "'" in match[1] else match[1]
 
-    def _operand(self) -> Constant | Name:
+    def _operand(self) -> FilterConstant | Name:
         start = self.at
         if self.text.startswith("'", start):
-            return Constant("text", self._quoted())
+            return FilterConstant("text", self._quoted())
         if self.at < len(self.text) and self.text[start] in _ODD_QUOTES:
             raise self._wrong("a text between straight single quotes", start)
         if match := _GUID.match(self.text, start):
-            operand = Constant("text", match[0])
+            operand = FilterConstant("text", match[0])
         elif match := _DATE_LIKE.match(self.text, start):
             moment = moment_of(match[0])
             if moment is None:
                 raise self._wrong("a date such as 2024-01-15 or 2024-01-15T10:00:00Z", start)
-            operand = Constant("date", moment)
+            operand = FilterConstant("date", moment)
         elif match := _NUMBER.match(self.text, start):
-            operand = Constant("number", Decimal(match[0]))
+            operand = FilterConstant("number", Decimal(match[0]))
         else:
             return self._name(start)
         if _ENDS.match(self.text, match.end()) is None:
@@ -355,13 +355,13 @@ class _Parser:
         self._skip(match.end())
         return operand
 
-    def _name(self, start: int) -> Constant | Name:
+    def _name(self, start: int) -> FilterConstant | Name:
         if self._word() == "":
             raise self._wrong(self.expected_value)
         steps = self._path(self.expected_value).steps
         first = steps[0].casefold()
         if len(steps) == 1 and first in ("true", "false"):
-            return Constant("truth", first == "true")
+            return FilterConstant("truth", first == "true")
         if len(steps) == 1 and first in self.names:
             return Name((self.names[first],), start)
         if first in self.right_roots:

@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON
-from pelton.languages.lusid.filters.grammar import Constant, Operator, moment_of
+from pelton.languages.lusid.filters.grammar import FilterConstant, Operator, moment_of
 
 MAX_INDEXED = 200  # characters of a key
 
@@ -33,7 +33,7 @@ _EXACT = 2**53
 _LONG = 10**1000
 
 
-def check_of(operation: Operator, negated: bool, constants: Sequence[Constant]) -> Check:
+def check_of(operation: Operator, negated: bool, constants: Sequence[FilterConstant]) -> Check:
     """What a value on the left must pass."""
     if operation == "in":
         return _outside(constants) if negated else _among(constants)
@@ -45,17 +45,17 @@ def check_of(operation: Operator, negated: bool, constants: Sequence[Constant]) 
     return _textual(operation, str(constant.value).casefold(), negated)
 
 
-def constant_of(value: JSON, named: bool = True) -> Constant:
+def constant_of(value: JSON, named: bool = True) -> FilterConstant:
     """The constant that a value of a payload is."""
     if isinstance(value, str):
-        return Constant("text", value, named)
+        return FilterConstant("text", value, named)
     if isinstance(value, bool):
-        return Constant("truth", value, named)
+        return FilterConstant("truth", value, named)
     number = _number(value)
-    return Constant("nothing", None, named) if number is None else Constant("number", number, named)
+    return FilterConstant("nothing", None, named) if number is None else FilterConstant("number", number, named)
 
 
-def shown(constant: Constant) -> JSON:
+def shown(constant: FilterConstant) -> JSON:
     """The constant as JSON."""
     if not isinstance(constant.value, Decimal):
         return constant.value
@@ -79,7 +79,7 @@ class _Set:
 
     __slots__ = ("bare_dates", "longest", "moments", "nothing", "numbers", "texts", "truths")
 
-    def __init__(self, constants: Sequence[Constant]) -> None:
+    def __init__(self, constants: Sequence[FilterConstant]) -> None:
         self.texts = frozenset(str(c.value).casefold() for c in constants if c.kind == "text")
         self.longest = max((len(text) for text in self.texts), default=-1)
         self.numbers = frozenset(c.value for c in constants if c.kind == "number")
@@ -96,7 +96,7 @@ class _Set:
         return bool(self.moments) and moment_of(value) in self.moments
 
 
-def _among(constants: Sequence[Constant]) -> Check:
+def _among(constants: Sequence[FilterConstant]) -> Check:
     known = _Set(constants)
     texts, numbers, truths = known.texts, known.numbers, known.truths
     if len(texts) == 1 and not (known.moments or numbers or truths):  # by far the commonest
@@ -114,7 +114,7 @@ def _among(constants: Sequence[Constant]) -> Check:
     return among
 
 
-def _outside(constants: Sequence[Constant]) -> Check:
+def _outside(constants: Sequence[FilterConstant]) -> Check:
     known = _Set(constants)
     if known.nothing:
         return _never
@@ -135,7 +135,7 @@ def _outside(constants: Sequence[Constant]) -> Check:
     return outside
 
 
-def _ordered(compare: Callable[[Any, Any], bool], constant: Constant, negated: bool) -> Check:
+def _ordered(compare: Callable[[Any, Any], bool], constant: FilterConstant, negated: bool) -> Check:
     if constant.kind == "number":
         return _ordered_numbers(compare, constant.value, negated)
     if constant.kind not in ("text", "date"):
@@ -193,7 +193,7 @@ def index_value(value: JSON) -> str | None:
     return None if number is None else _number_key(number)
 
 
-def index_constant(constant: Constant) -> str | None:
+def index_constant(constant: FilterConstant) -> str | None:
     """The key of the values that are equal to a constant; None when there are none."""
     if constant.kind == "date" and isinstance(constant.value, int):
         return _moment_key(constant.value)

@@ -19,7 +19,7 @@ from pelton.kernel.model.signals import Trigger
 from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid.definitions.guards import view_of
 from pelton.languages.lusid.definitions.record import CORRELATIONS, FIELDS, STACK
-from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.filters import CompiledFilter, parse_filter
 from pelton.languages.lusid.member_paths import EVENT_ROOTS, split_path
 from pelton.languages.lusid.schedules.calendars import parse_calendar
 from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_fields, parse_dependent, parse_pattern
@@ -92,7 +92,7 @@ class _Work:
         given = handler.get("scheduleMatchingPattern")
         self._pattern = parse_pattern(given) if given else None
         self._shifts = parse_dependent(activity.get("scheduleDependentTaskFields") or {}, DEPENDENT) if given else {}
-        self._filter: Condition | None = parse_filter(text, right_roots=EVENT_ROOTS) if text else None
+        self._filter: CompiledFilter | None = parse_filter(text, right_roots=EVENT_ROOTS) if text else None
 
     def plan(self, context: ActionContext, users: Users) -> Sequence[Command]:
         event = context.payload
@@ -159,7 +159,7 @@ def is_indexed(name: str) -> bool:
     return name in (CORRELATIONS, STACK) or name.startswith(FIELDS)
 
 
-def _where(condition: Condition | None, codec: Codec) -> Callable[[Record], bool]:
+def _where(condition: CompiledFilter | None, codec: Codec) -> Callable[[Record], bool]:
     if condition is None:
         return lambda record: True
     return lambda record: condition.passes(view_of(record, codec, condition.members))

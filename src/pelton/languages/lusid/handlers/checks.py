@@ -35,7 +35,7 @@ USER_PATH = "header.userId"
 
 
 def check_handler(given: UpdateEventHandler, users: Users) -> None:
-    """Raises Refused with every problem that the handler has whatever it is for."""
+    """Raises LusidError with every problem that the handler has whatever it is for."""
     problems = Checks()
     scheduled = given.schedule_matching_pattern is not UNSET
     event = given.event_matching_pattern
@@ -133,7 +133,7 @@ def _source(problems: Checks, path: Any, at: str) -> None:
 
 def check_against(given: UpdateEventHandler, definition: Mapping[str, Any], body: Collection[tuple[str, str]]) -> None:
     """`definition`: the task definition's value in the version that the handler uses. `body`: name and type of what bodies of
-    the event type have, when somebody has registered that; else empty. Raises Refused."""
+    the event type have, when somebody has registered that; else empty. Raises LusidError."""
     problems = Checks()
     activity = given.task_activity
     fields = {each["name"]: each for each in definition.get("fieldSchema") or ()}

@@ -7,7 +7,7 @@ from msgspec import DecodeError
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.matching.handlers import Handler
 from pelton.languages.lusid.entity import Entity
-from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.filters import CompiledFilter, parse_filter
 from pelton.languages.lusid.handlers.activities import Activity
 from pelton.languages.lusid.member_names import EVENT_MEMBERS
 from pelton.languages.lusid.names import LANGUAGE
@@ -45,5 +45,5 @@ def compile_handler(row: DefinitionRow, users: Users | None = None) -> Handler:
     )
 
 
-def _condition(text: str) -> Condition | None:
+def _condition(text: str) -> CompiledFilter | None:
     return parse_filter(text, roots=EVENT_MEMBERS) if text else None

@@ -7,7 +7,7 @@ import itertools
 import secrets
 
 from pelton.errors import FieldProblem
-from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.times import EXPECTED, parse_moment
 from pelton.runtime.api import Engine
 from pelton.runtime.caller import Caller, Users
@@ -29,7 +29,7 @@ class RequestIds:
         return f"{self._process}:{next(self._numbers) & 0xFFFFFFFF:08X}"
 
 
-class Face:
+class LusidContext:
     def __init__(self, engine: Engine, home: Caller, users: Users) -> None:
         self.engine = engine
         self.home = home
@@ -43,7 +43,7 @@ class Face:
 
 
 def as_at(request: Request, name: str = "asAt") -> int:
-    """The moment that a query asks for in microseconds, 0 = now. Raises Refused."""
+    """The moment that a query asks for in microseconds, 0 = now. Raises LusidError."""
     text = request.query.text(name)
     if not text:
         return 0
@@ -51,5 +51,5 @@ def as_at(request: Request, name: str = "asAt") -> int:
     if at is None:
         shown = text[:100]
         problem = FieldProblem(name, f"must be {EXPECTED}, not {shown!r}", shown)
-        raise Refused("InvalidAsAt", f"{name} {problem.message}", problems=[problem])
+        raise LusidError("InvalidAsAt", f"{name} {problem.message}", problems=[problem])
     return max(at, 1)

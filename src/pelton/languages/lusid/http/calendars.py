@@ -8,10 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from pelton.languages.lusid.entity import VERSION
-from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.errors import LusidError
+from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import path_name
-from pelton.languages.lusid.http.handlers import Handlers
+from pelton.languages.lusid.http.handlers import HandlerRoutes
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
 from pelton.transport import documents
@@ -20,9 +20,9 @@ from pelton.transport.http.asgi import Request, Response, Router, json_response
 ONE = "/api/calendars/{scope}/{code}"
 
 
-class Calendars:
-    def __init__(self, face: Face, handlers: Handlers) -> None:
-        self._face = face
+class CalendarRoutes:
+    def __init__(self, context: LusidContext, handlers: HandlerRoutes) -> None:
+        self._context = context
         self._handlers = handlers
 
     def add_to(self, router: Router) -> None:
@@ -31,18 +31,18 @@ class Calendars:
 
     async def get(self, request: Request) -> Response:
         name = path_name(request.path)
-        row = await self._face.engine.definition(self._face.home, CALENDAR, name, VERSION, as_at(request))
+        row = await self._context.engine.definition(self._context.home, CALENDAR, name, VERSION, as_at(request))
         if row is None:
-            raise Refused("NotFound", f"there is no calendar {name[:200]!r}")
+            raise LusidError("NotFound", f"there is no calendar {name[:200]!r}")
         return json_response(msgspec.json.decode(row.body))
 
     async def put(self, request: Request) -> Response:
         """Schedules that look at the calendar follow it at once."""
         name = path_name(request.path)
         body = calendar_body(parse_calendar(documents.parse(await request.body()), "calendar"))
-        caller = self._face.caller(request)
-        await self._face.engine.define(
-            self._face.home, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user
+        caller = self._context.caller(request)
+        await self._context.engine.define(
+            self._context.home, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user
         )
         await self._handlers.restore()
         return json_response(body)

@@ -11,9 +11,9 @@ from pelton.errors import FieldProblem
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.checks import check_definition, property_problem
 from pelton.languages.lusid.entity import DEFINITIONS, Entity
-from pelton.languages.lusid.errors import Refused, invalid
-from pelton.languages.lusid.forms import PerpetualProperty, TaskDefinition, UpdateTaskDefinition
-from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.errors import LusidError, invalid
+from pelton.languages.lusid.forms import CreateTaskDefinition, PerpetualProperty, UpdateTaskDefinition
+from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import Entities, path_name
 from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import DEFINITION_MEMBERS
@@ -28,10 +28,10 @@ ONE = BASE + "/{scope}/{code}"
 PARTIAL, ATOMIC = "Partial", "Atomic"
 
 
-class Definitions:
-    def __init__(self, face: Face) -> None:
-        self.face = face
-        self.entities = Entities(face, DEFINITIONS)
+class DefinitionRoutes:
+    def __init__(self, context: LusidContext) -> None:
+        self.context = context
+        self.entities = Entities(context, DEFINITIONS)
 
     def add_to(self, router: Router) -> None:
         router.add("POST", BASE, self.create)
@@ -42,9 +42,9 @@ class Definitions:
         router.add("POST", ONE + "/properties", self.upsert_properties)
 
     async def create(self, request: Request) -> Response:
-        given = decode.decode(await request.body(), TaskDefinition)
+        given = decode.decode(await request.body(), CreateTaskDefinition)
         check_definition(given)
-        made = await self.entities.create(given.id.name, _value(given), self.face.caller(request))
+        made = await self.entities.create(given.id.name, _value(given), self.context.caller(request))
         return json_response(shown(made, None), 201)
 
     async def update(self, request: Request) -> Response:
@@ -52,7 +52,7 @@ class Definitions:
         given = decode.decode(await request.body(), UpdateTaskDefinition)
         check_definition(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
-        made = await self.entities.replace(name, {"id": identity, **_value(given)}, self.face.caller(request))
+        made = await self.entities.replace(name, {"id": identity, **_value(given)}, self.context.caller(request))
         return json_response(shown(made, None))
 
     async def get(self, request: Request) -> Response:
@@ -60,7 +60,7 @@ class Definitions:
         return json_response(shown(found, request.query.texts("propertyKeys")))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(await self.entities.remove(path_name(request.path), self.face.caller(request)))
+        return json_response(await self.entities.remove(path_name(request.path), self.context.caller(request)))
 
     async def list(self, request: Request) -> Response:
         keys = request.query.texts("propertyKeys")
@@ -78,7 +78,7 @@ class Definitions:
             raise invalid([FieldProblem(key, each["detail"]) for key, each in failed.items()])
         answer: dict[str, Any] = {"values": {key: decode.plain(each) for key, each in wanted.items()}, "failed": failed}
         if wanted:
-            made = await self.entities.change(name, lambda before: with_properties(before, wanted), self.face.caller(request))
+            made = await self.entities.change(name, lambda before: with_properties(before, wanted), self.context.caller(request))
         else:
             made = await self.entities.get(name)
         return json_response({**answer, "asAtDate": print_moment(made.row.since), "links": []})
@@ -106,9 +106,9 @@ def shown(entity: Entity, keys: Collection[str] | None) -> dict[str, Any]:
 
 
 def read_properties(given: Any) -> tuple[dict[str, PerpetualProperty], dict[str, dict[str, Any]]]:
-    """What can be set or deleted, and for each of the others what is wrong with it. Raises Refused."""
+    """What can be set or deleted, and for each of the others what is wrong with it. Raises LusidError."""
     if not isinstance(given, dict):
-        raise Refused("InvalidRequest", f"the body must be an object with a member for each property, not {describe(given)}")
+        raise LusidError("InvalidRequest", f"the body must be an object with a member for each property, not {describe(given)}")
     wanted: dict[str, PerpetualProperty] = {}
     failed: dict[str, dict[str, Any]] = {}
     for key, each in given.items():

@@ -18,9 +18,9 @@ from msgspec import Raw
 from pelton.errors import Code, PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import VERSION, Entity, Envelope, Kind
-from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.forms import ResourceId
-from pelton.languages.lusid.http.api_context import Face
+from pelton.languages.lusid.http.api_context import LusidContext
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.times import NEVER_BEFORE, print_moment
 from pelton.runtime.caller import Caller
@@ -32,9 +32,9 @@ AT_ONCE = 500  # rows that are read before others get their turn
 class Entities:
     """The things of one kind. `name` is scope/code."""
 
-    def __init__(self, face: Face, kind: Kind) -> None:
-        self._engine = face.engine
-        self._home = face.home
+    def __init__(self, context: LusidContext, kind: Kind) -> None:
+        self._engine = context.engine
+        self._home = context.home
         self.kind = kind
 
     async def find(self, name: str, at: int = 0) -> Entity | None:
@@ -42,11 +42,11 @@ class Entities:
         return Entity(row) if row is not None and row.language == LANGUAGE else None
 
     async def get(self, name: str, at: int = 0) -> Entity:
-        """Raises Refused 404."""
+        """Raises LusidError 404."""
         found = await self.find(name, at)
         if found is None:
             when = f" as at {print_moment(at)}" if at else ""
-            raise Refused(f"{self.kind.noun}NotFound", f"there is no {self.kind.words} {name[:200]!r}{when}")
+            raise LusidError(f"{self.kind.noun}NotFound", f"there is no {self.kind.words} {name[:200]!r}{when}")
         return found
 
     async def all(self, at: int = 0) -> list[Entity]:
@@ -74,7 +74,7 @@ class Entities:
         return found, max([min(at, pin) if at else pin, *(each.row.since for each in found)])
 
     async def create(self, name: str, value: Any, caller: Caller, definition: int = 0) -> Entity:
-        """Raises Refused 409 when it exists, or when the name belongs to another language."""
+        """Raises LusidError 409 when it exists, or when the name belongs to another language."""
         await self._refuse_foreign(name)
         body = Envelope(_raw(value), request=caller.request, definition=definition)
         try:
@@ -83,10 +83,10 @@ class Entities:
             if error.code is not Code.EXISTS:
                 raise
             message = f"{self.kind.words} {name[:200]!r} exists already; update it, or choose another code"
-            raise Refused(f"{self.kind.noun}AlreadyExists", message) from None
+            raise LusidError(f"{self.kind.noun}AlreadyExists", message) from None
 
     async def replace(self, name: str, value: Any, caller: Caller, definition: int = 0) -> Entity:
-        """The next version. Raises Refused 404."""
+        """The next version. Raises LusidError 404."""
         return await self.change(name, lambda before: value, caller, definition)
 
     async def change(self, name: str, changed: Any, caller: Caller, definition: int = 0) -> Entity:
@@ -110,14 +110,14 @@ class Entities:
         raise PeltonError(Code.BUSY, f"{self.kind.words} {name!r} is being changed by others; try again")
 
     async def remove(self, name: str, caller: Caller) -> dict[str, Any]:
-        """What a deletion answers. Raises Refused 404."""
+        """What a deletion answers. Raises LusidError 404."""
         await self.get(name)
         try:
             at = await self._engine.undefine(self._home, self.kind.row, name, VERSION, actor=caller.user)
         except PeltonError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
-            raise Refused(f"{self.kind.noun}NotFound", f"there is no {self.kind.words} {name[:200]!r}") from None
+            raise LusidError(f"{self.kind.noun}NotFound", f"there is no {self.kind.words} {name[:200]!r}") from None
         return deleted(at)
 
     async def _define(self, name: str, body: Envelope, caller: Caller, must_be_new: bool = False, seen: int = 0) -> Entity:
@@ -138,7 +138,7 @@ class Entities:
         row = await self._engine.definition(self._home, self.kind.row, name)
         if row is not None and row.language != LANGUAGE:
             message = f"the name {name[:200]!r} belongs to a {self.kind.row} that was defined in another language; choose another"
-            raise Refused(f"{self.kind.noun}AlreadyExists", message)
+            raise LusidError(f"{self.kind.noun}AlreadyExists", message)
 
 
 def deleted(at: int) -> dict[str, Any]:
@@ -151,5 +151,5 @@ def _raw(value: Any) -> Raw:
 
 
 def path_name(path: dict[str, str]) -> str:
-    """The name of what a path's scope and code stand for. Raises Refused when they are none."""
+    """The name of what a path's scope and code stand for. Raises LusidError when they are none."""
     return decode.convert({"scope": path["scope"], "code": path["code"]}, ResourceId).name

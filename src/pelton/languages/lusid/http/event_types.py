@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from pelton.languages.lusid.entity import EVENT_TYPES
-from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.http.api_context import Face
+from pelton.languages.lusid.errors import LusidError
+from pelton.languages.lusid.http.api_context import LusidContext
 from pelton.languages.lusid.http.entities import Entities
 
 Member = tuple[str, str]  # name and type
@@ -78,8 +78,8 @@ BUILT_IN: dict[str, dict[str, Any]] = {
 class EventTypes:
     """The registry. Its entries are shown as `entry` gives them."""
 
-    def __init__(self, face: Face) -> None:
-        self.entities = Entities(face, EVENT_TYPES)
+    def __init__(self, context: LusidContext) -> None:
+        self.entities = Entities(context, EVENT_TYPES)
 
     async def all(self) -> list[dict[str, Any]]:
         """By id."""
@@ -88,13 +88,13 @@ class EventTypes:
         return [found[name] for name in sorted(found)]
 
     async def get(self, name: str) -> dict[str, Any]:
-        """Raises Refused 404."""
+        """Raises LusidError 404."""
         registered = await self.entities.find(name)
         if registered is not None:
             return entry(registered.value)
         if name in BUILT_IN:
             return BUILT_IN[name]
-        raise Refused(
+        raise LusidError(
             "EventTypeNotFound", f"there is no event type {name[:200]!r}; events of any type can be posted all the same"
         )
 

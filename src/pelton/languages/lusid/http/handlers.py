@@ -10,9 +10,9 @@ from pelton.errors import FieldProblem
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import DEFINITIONS, HANDLERS, Entity
 from pelton.languages.lusid.errors import invalid
-from pelton.languages.lusid.forms import EventHandler, UpdateEventHandler
+from pelton.languages.lusid.forms import CreateEventHandler, UpdateEventHandler
 from pelton.languages.lusid.handlers.checks import check_against, check_handler
-from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import Entities, path_name
 from pelton.languages.lusid.http.event_types import EventTypes
 from pelton.languages.lusid.http.listing import listed
@@ -25,12 +25,12 @@ BASE = "/api/eventhandlers"
 ONE = BASE + "/{scope}/{code}"
 
 
-class Handlers:
-    def __init__(self, face: Face, types: EventTypes) -> None:
-        self.face = face
+class HandlerRoutes:
+    def __init__(self, context: LusidContext, types: EventTypes) -> None:
+        self.context = context
         self.types = types
-        self.entities = Entities(face, HANDLERS)
-        self._definitions = Entities(face, DEFINITIONS)
+        self.entities = Entities(context, HANDLERS)
+        self._definitions = Entities(context, DEFINITIONS)
 
     def add_to(self, router: Router) -> None:
         router.add("POST", BASE, self.create)
@@ -40,9 +40,9 @@ class Handlers:
         router.add("DELETE", ONE, self.remove)
 
     async def create(self, request: Request) -> Response:
-        given = decode.decode(await request.body(), EventHandler)
+        given = decode.decode(await request.body(), CreateEventHandler)
         tied = await self._check(given)
-        made = await self.entities.create(given.id.name, value_of(given), self.face.caller(request), tied)
+        made = await self.entities.create(given.id.name, value_of(given), self.context.caller(request), tied)
         await self._follow(made)
         return json_response(shown(made), 201)
 
@@ -52,7 +52,7 @@ class Handlers:
         await self.entities.get(name)
         tied = await self._check(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
-        made = await self.entities.replace(name, {"id": identity, **value_of(given)}, self.face.caller(request), tied)
+        made = await self.entities.replace(name, {"id": identity, **value_of(given)}, self.context.caller(request), tied)
         await self._follow(made)
         return json_response(shown(made))
 
@@ -61,14 +61,14 @@ class Handlers:
 
     async def remove(self, request: Request) -> Response:
         name = path_name(request.path)
-        answer = await self.entities.remove(name, self.face.caller(request))
-        await scheduling.follow(self.face.engine, self.face.home, name, None)
+        answer = await self.entities.remove(name, self.context.caller(request))
+        await scheduling.follow(self.context.engine, self.context.home, name, None)
         return json_response(answer)
 
     async def _follow(self, made: Entity) -> None:
         """The run that keeps the handler's schedule, if it has one, follows what the handler says now."""
         pattern = pattern_of(made)
-        await scheduling.follow(self.face.engine, self.face.home, made.row.name, pattern, order=made.row.since)
+        await scheduling.follow(self.context.engine, self.context.home, made.row.name, pattern, order=made.row.since)
 
     async def restore(self) -> None:
         """Puts right what a crash between the change of a handler and of its run left behind."""
@@ -77,16 +77,16 @@ class Handlers:
             async for each in self.entities.each()
             if b'"scheduleMatchingPattern"' in each.row.body and (pattern := pattern_of(each))
         }
-        await scheduling.restore(self.face.engine, self.face.home, patterns)
+        await scheduling.restore(self.context.engine, self.context.home, patterns)
 
     async def list(self, request: Request) -> Response:
         return await listed(request, HANDLERS.row, self.entities.page, shown, HANDLER_MEMBERS, sorts=False)
 
     async def _check(self, given: UpdateEventHandler) -> int:
-        """The row of the task definition that the handler is tied to, 0 = always the latest. Raises Refused."""
-        check_handler(given, self.face.users)
+        """The row of the task definition that the handler is tied to, 0 = always the latest. Raises LusidError."""
+        check_handler(given, self.context.users)
         name = given.task_definition_id.name
-        at = tied_to(given, self.face.engine.now())
+        at = tied_to(given, self.context.engine.now())
         definition = await self._definitions.find(name, at)
         if definition is None:
             when = f" as at {print_moment(at)}" if at else ""
@@ -94,12 +94,12 @@ class Handlers:
             raise invalid([FieldProblem("taskDefinitionId", message, name)])
         if given.schedule_matching_pattern is not UNSET:  # that its calendars are there is said before anything is kept
             pattern = schedule.parse_pattern(given.schedule_matching_pattern)
-            await scheduling.holidays_now(self.face.engine, self.face.home, pattern)
+            await scheduling.holidays_now(self.context.engine, self.context.home, pattern)
         event = given.event_matching_pattern
         check_against(given, definition.value, await self.types.body(event.event_type) if event is not UNSET else ())
         if not at:
             return 0
-        return (await self.face.engine.process(definition.row.id)).definition
+        return (await self.context.engine.process(definition.row.id)).definition
 
 
 def tied_to(given: UpdateEventHandler, now: int) -> int:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from pelton.errors import FieldProblem
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.matching.filters import folded_reader
-from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.filters import Condition, parse_filter
+from pelton.languages.lusid.errors import LusidError
+from pelton.languages.lusid.filters import CompiledFilter, parse_filter
 from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import as_at
 from pelton.languages.lusid.member_paths import split_path
@@ -31,19 +31,19 @@ class Order(NamedTuple):
     descending: bool
 
 
-def condition_of(text: str, roots: frozenset[str]) -> Condition | None:
-    """A list's filter; None for none. `roots`: the members that rows have. Raises Refused."""
+def condition_of(text: str, roots: frozenset[str]) -> CompiledFilter | None:
+    """A list's filter; None for none. `roots`: the members that rows have. Raises LusidError."""
     if not text:
         return None
     try:
         return parse_filter(text, roots=roots)
     except Invalid as error:
         problem = FieldProblem("filter", error.message)
-        raise Refused("InvalidFilter", f"filter: {error.message}", problems=[problem]) from None
+        raise LusidError("InvalidFilter", f"filter: {error.message}", problems=[problem]) from None
 
 
 def orders_of(texts: Sequence[str], roots: frozenset[str]) -> list[Order]:
-    """Sort orders, the most significant first. Raises Refused."""
+    """Sort orders, the most significant first. Raises LusidError."""
     if len(texts) > MAX_SORTS:
         raise _bad_sort(f"has {len(texts)} orders; at most {MAX_SORTS} are taken")
     return [_order(text, roots) for text in texts]
@@ -98,7 +98,7 @@ async def listed(
     sorts: bool = True,
 ) -> Response:
     """The answer to a list. `read`: all as at a moment (0 = now), in the default order, and the moment at which the same will be
-    read again. Raises Refused."""
+    read again. Raises LusidError."""
     asked = paging.question(request, kind, as_at(request), sorts)
     condition = condition_of(asked.filter, roots)
     orders = orders_of(asked.sort, roots)
@@ -113,7 +113,7 @@ async def listed(
     return json_response(paging.paged(part, asked, page, page.at if page.start else pin, total))
 
 
-async def _passing(entities: Sequence[T], shown: Callable[[T], Row], condition: Condition | None) -> list[Row]:
+async def _passing(entities: Sequence[T], shown: Callable[[T], Row], condition: CompiledFilter | None) -> list[Row]:
     """The rows that pass, some at a time, so that others get their turn in between."""
     found: list[Row] = []
     for start in range(0, len(entities), AT_ONCE):
@@ -123,5 +123,5 @@ async def _passing(entities: Sequence[T], shown: Callable[[T], Row], condition: 
     return found
 
 
-def _bad_sort(message: str) -> Refused:
-    return Refused("InvalidSort", f"sortBy {message}", problems=[FieldProblem("sortBy", message)])
+def _bad_sort(message: str) -> LusidError:
+    return LusidError("InvalidSort", f"sortBy {message}", problems=[FieldProblem("sortBy", message)])

@@ -16,7 +16,7 @@ _RESOURCES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-class Metadata:
+class MetadataRoutes:
     """`router`: the one whose calls are listed."""
 
     def __init__(self, prefix: str) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pelton.errors import FieldProblem
 from pelton.kernel.expressions.base import JSON
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.errors import Refused, invalid
+from pelton.languages.lusid.errors import LusidError, invalid
 from pelton.languages.lusid.forms import EventTypeEntry, ManualEvent
-from pelton.languages.lusid.http.api_context import Face
+from pelton.languages.lusid.http.api_context import LusidContext
 from pelton.languages.lusid.http.event_types import BUILT_IN, EventTypes, entry
 from pelton.languages.lusid.times import print_milliseconds
 from pelton.runtime.api import EventIn
@@ -39,9 +39,9 @@ def payload(event: EventRow) -> JSON:
     return {"header": header, "body": event.body}
 
 
-class Notifications:
-    def __init__(self, face: Face, types: EventTypes) -> None:
-        self.face = face
+class NotificationRoutes:
+    def __init__(self, context: LusidContext, types: EventTypes) -> None:
+        self.context = context
         self.types = types
 
     def add_to(self, router: Router) -> None:
@@ -54,8 +54,8 @@ class Notifications:
 
     async def raise_event(self, request: Request) -> Response:
         given = decode.decode(await request.body(), ManualEvent)
-        caller = self.face.caller(request)
-        now = self.face.engine.now()
+        caller = self.context.caller(request)
+        now = self.context.engine.now()
         body = decode.plain(given)
         event = EventIn(
             source=SOURCE,
@@ -65,7 +65,7 @@ class Notifications:
             body=body,
             attributes={"userid": caller.user, "requestid": caller.request, "action": "Create", "entitytype": MANUAL},
         )
-        await self.face.engine.post(self.face.home, [event])
+        await self.context.engine.post(self.context.home, [event])
         header = {
             "eventType": MANUAL,
             "timestamp": print_milliseconds(now),
@@ -86,8 +86,8 @@ class Notifications:
         """Not in the original: lets operators describe events of their own."""
         given = decode.decode(await request.body(), EventTypeEntry)
         if given.id in BUILT_IN:
-            raise Refused("EventTypeAlreadyExists", f"event type {given.id!r} comes with the service; register another")
-        made = await self.types.entities.create(given.id, decode.plain(given), self.face.caller(request))
+            raise LusidError("EventTypeAlreadyExists", f"event type {given.id!r} comes with the service; register another")
+        made = await self.types.entities.create(given.id, decode.plain(given), self.context.caller(request))
         return json_response(entry(made.value), 201)
 
     async def update(self, request: Request) -> Response:
@@ -96,8 +96,8 @@ class Notifications:
         form = decode.convert({"id": name, **given} if isinstance(given, dict) else given, EventTypeEntry)
         if form.id != name:
             raise invalid([FieldProblem("id", f"must be {name[:100]!r}, as in the path, or absent", form.id)])
-        made = await self.types.entities.replace(name, decode.plain(form), self.face.caller(request))
+        made = await self.types.entities.replace(name, decode.plain(form), self.context.caller(request))
         return json_response(entry(made.value))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(await self.types.entities.remove(request.path["eventType"], self.face.caller(request)))
+        return json_response(await self.types.entities.remove(request.path["eventType"], self.context.caller(request)))

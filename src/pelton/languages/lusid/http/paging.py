@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from pelton.errors import FieldProblem
-from pelton.languages.lusid.errors import Refused
+from pelton.languages.lusid.errors import LusidError
 from pelton.transport.http.asgi import Request
 
 DEFAULT, MOST = 10, 5_000  # rows of a page
@@ -47,12 +47,12 @@ class Page(NamedTuple):
 
 
 def limit_of(request: Request) -> int:
-    """Raises Refused."""
+    """Raises LusidError."""
     return request.query.integer("limit", DEFAULT, 1, MOST)
 
 
 def page_of(request: Request, question: Question) -> Page:
-    """Raises Refused for a token that is none, or that was given for another question."""
+    """Raises LusidError for a token that is none, or that was given for another question."""
     limit = limit_of(request)
     text = request.query.text("page").replace(" ", "+")  # the plus sign of a query that nobody encoded
     if not text:
@@ -88,6 +88,6 @@ def paged(found: Sequence[object], asked: Question, page: Page, pin: int, total:
     return answer
 
 
-def _bad(message: str, text: str) -> Refused:
+def _bad(message: str, text: str) -> LusidError:
     shown = text[:100]
-    return Refused("InvalidPageToken", f"page {message}", problems=[FieldProblem("page", message, shown)])
+    return LusidError("InvalidPageToken", f"page {message}", problems=[FieldProblem("page", message, shown)])

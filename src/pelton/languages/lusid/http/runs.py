@@ -10,8 +10,8 @@ from msgspec import UNSET
 from pelton.kernel.model.state import END, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.actions import FAILED_TO_START, action_of, rows_of
-from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.errors import LusidError
+from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.names import LANGUAGE, LONE, WORKER_RUN
 from pelton.languages.lusid.tasks.forms import RunWorkerRequest, by_name
 from pelton.languages.lusid.times import print_moment
@@ -23,10 +23,10 @@ MOST_STEPS = 1_000  # of an action that its log shows
 
 
 class RunRoutes:
-    def __init__(self, face: Face) -> None:
-        self._face = face
-        self._engine = face.engine
-        self._home = face.home
+    def __init__(self, context: LusidContext) -> None:
+        self._context = context
+        self._engine = context.engine
+        self._home = context.home
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/api/workers/{scope}/{code}/$run", self.run)
@@ -43,9 +43,9 @@ class RunRoutes:
         at = as_at(request)
         row = await self._engine.definition(self._home, "worker", name, at=at)
         if row is None or row.language != LANGUAGE:
-            raise Refused("WorkerNotFound", f"there is no worker {name[:200]!r}" + (" at that instant" if at else ""))
+            raise LusidError("WorkerNotFound", f"there is no worker {name[:200]!r}" + (" at that instant" if at else ""))
         parameters = by_name(form.parameters or (), "parameters")
-        caller = self._face.caller(request)
+        caller = self._context.caller(request)
         timeout = form.worker_timeout if form.worker_timeout is not UNSET else 0
         body = msgspec.json.encode({LONE: timeout})
         process = await self._engine.bind_inline(self._home, LANGUAGE, WORKER_RUN, 1, body)
@@ -65,7 +65,7 @@ class RunRoutes:
         key = self._engine.codec.parse_run_id(request.path["id"])
         view = await self._engine.view(self._home, key) if key is not None else None
         if key is None or view is None or view.process.name != WORKER_RUN:
-            raise Refused("WorkerRunNotFound", f"there is no run {request.path['id'][:100]!r} of a worker")
+            raise LusidError("WorkerRunNotFound", f"there is no run {request.path['id'][:100]!r} of a worker")
         status, detail, rows = await self._outcome(key, RunStatus(view.run.status), view.end)
         return json_response({"workerStatus": status, "statusDetail": detail, "results": rows, "links": []})
 
@@ -89,7 +89,7 @@ class RunRoutes:
         place = self._engine.codec.parse_step_id(identity)
         begun = await self._engine.step(self._home, *place) if place is not None else None
         if place is None or begun is None or not begun.slot.startswith("act:") or not isinstance(begun.output, dict):
-            raise Refused("ActionLogNotFound", f"there is no action log {identity[:100]!r}")
+            raise LusidError("ActionLogNotFound", f"there is no action log {identity[:100]!r}")
         run, n = place
         said = begun.output
         action = action_of(begun.slot)

@@ -13,14 +13,14 @@ from typing import Any
 from pelton.kernel.model.state import Record
 from pelton.languages.lusid.definitions.guards import view_of
 from pelton.languages.lusid.definitions.record import CORRELATIONS
-from pelton.languages.lusid.errors import Refused
-from pelton.languages.lusid.filters import Condition
+from pelton.languages.lusid.errors import LusidError
+from pelton.languages.lusid.filters import CompiledFilter
 from pelton.languages.lusid.http import paging
-from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.listing import Order, condition_of, ordered, orders_of
 from pelton.languages.lusid.http.paging import Page
 from pelton.languages.lusid.member_names import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
-from pelton.languages.lusid.tasks.view import Tasks
+from pelton.languages.lusid.tasks.view import TaskReader
 from pelton.transport.http.asgi import Request, Response, json_response
 
 MOST_SORTED = 200_000
@@ -37,9 +37,9 @@ RELATED = frozenset(
 
 
 class TaskList:
-    def __init__(self, face: Face, tasks: Tasks) -> None:
-        self._engine = face.engine
-        self._home = face.home
+    def __init__(self, context: LusidContext, tasks: TaskReader) -> None:
+        self._engine = context.engine
+        self._home = context.home
         self._tasks = tasks
 
     async def answer(self, request: Request) -> Response:
@@ -57,7 +57,7 @@ class TaskList:
         values = [await self._tasks.shown(each, pin, request.query.texts("propertyKeys")) for each in records]
         return json_response(paging.paged(values, asked, page, pin, total))
 
-    async def _in_order(self, page: Page, pin: int, given: bool, condition: Condition | None) -> tuple[list[Record], int]:
+    async def _in_order(self, page: Page, pin: int, given: bool, condition: CompiledFilter | None) -> tuple[list[Record], int]:
         found: list[Record] = []
         total = 0
         async for record in self._matching(pin, given, condition):
@@ -69,18 +69,18 @@ class TaskList:
         return found, total
 
     async def _sorted(
-        self, page: Page, pin: int, given: bool, condition: Condition | None, orders: list[Order], needed: frozenset[str]
+        self, page: Page, pin: int, given: bool, condition: CompiledFilter | None, orders: list[Order], needed: frozenset[str]
     ) -> tuple[list[Record], int]:
         """`needed`: the members that the orders name."""
         rows: list[dict[str, Any]] = []
         async for record in self._matching(pin, given, condition):
             rows.append({**await self._view(record, pin, needed), _RECORD: record})
             if len(rows) > MOST_SORTED:
-                raise Refused("InvalidSort", f"more than {MOST_SORTED} tasks match; narrow the filter, or leave sortBy out")
+                raise LusidError("InvalidSort", f"more than {MOST_SORTED} tasks match; narrow the filter, or leave sortBy out")
         part = ordered(rows, orders)[page.start : page.start + page.limit]
         return [row[_RECORD] for row in part], len(rows)
 
-    async def _matching(self, pin: int, given: bool, condition: Condition | None) -> AsyncIterator[Record]:
+    async def _matching(self, pin: int, given: bool, condition: CompiledFilter | None) -> AsyncIterator[Record]:
         """In the order of creation. `given`: the caller named the instant."""
         async for records in self._chunks(pin, given, condition):
             for record in records:
@@ -88,7 +88,7 @@ class TaskList:
                     yield record
             await asyncio.sleep(0)  # a list of everything is long: others have their turn
 
-    async def _chunks(self, pin: int, given: bool, condition: Condition | None) -> AsyncIterator[list[Record]]:
+    async def _chunks(self, pin: int, given: bool, condition: CompiledFilter | None) -> AsyncIterator[list[Record]]:
         """The index knows what holds now: it is not asked about another time."""
         conjuncts = condition.narrowed(lambda name: name == CORRELATIONS) if condition is not None and not given else ()
         runs = await self._engine.candidates(self._home, "", conjuncts, CANDIDATES) if conjuncts else None

@@ -12,13 +12,13 @@ from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.kernel.model.signals import Amend, Retire, Trigger
 from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.errors import Refused, by_rules, invalid
-from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.errors import LusidError, by_rules, invalid
+from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import deleted
 from pelton.languages.lusid.http.task_list import TaskList
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.tasks.forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
-from pelton.languages.lusid.tasks.view import Tasks, changes_of
+from pelton.languages.lusid.tasks.view import TaskReader, changes_of
 from pelton.runtime.api import StartCommand
 from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Request, Response, Router, json_response
@@ -28,12 +28,12 @@ MOST_LISTED = 5_000  # tasks of a definition that are listed without pages
 
 
 class TaskRoutes:
-    def __init__(self, face: Face) -> None:
-        self._face = face
-        self._engine = face.engine
-        self._home = face.home
-        self._tasks = Tasks(face.engine, face.home)
-        self._list = TaskList(face, self._tasks)
+    def __init__(self, context: LusidContext) -> None:
+        self._context = context
+        self._engine = context.engine
+        self._home = context.home
+        self._tasks = TaskReader(context.engine, context.home)
+        self._list = TaskList(context, self._tasks)
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/api/tasks", self.create)
@@ -57,8 +57,8 @@ class TaskRoutes:
         name = form.task_definition_id.name
         row = await self._engine.definition(self._home, "process", name)
         if row is None or row.language != LANGUAGE:
-            raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
-        caller = self._face.caller(request)
+            raise LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
+        caller = self._context.caller(request)
         actor, number = caller.user, caller.request
         trigger = request.query.text("trigger")
         asked: dict[str, Any] = {
@@ -98,7 +98,7 @@ class TaskRoutes:
         name = f"{request.path['scope']}/{request.path['code']}"
         row = await self._engine.definition(self._home, "process", name, at=at)
         if row is None or row.language != LANGUAGE:
-            raise Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
+            raise LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         keys = request.query.texts("propertyKeys")
         values: list[Any] = []
         after = 0
@@ -115,7 +115,7 @@ class TaskRoutes:
         record = await self._tasks.record(run, at) if run is not None else None
         if record is None:
             when = " at that instant" if at else ""
-            raise Refused("TaskNotFound", f"there is no task {identity[:100]!r}{when}")
+            raise LusidError("TaskNotFound", f"there is no task {identity[:100]!r}{when}")
         return record
 
     async def _first(self, run: int, after: int, number: str) -> Record:
@@ -125,7 +125,7 @@ class TaskRoutes:
                 return value
         record = await self._tasks.record(run)
         if record is None:
-            raise Refused("TaskNotFound", "the task has been deleted meanwhile")
+            raise LusidError("TaskNotFound", "the task has been deleted meanwhile")
         return record
 
     # ---- changing
@@ -134,7 +134,7 @@ class TaskRoutes:
         data = await request.body()
         form = decode.decode(data, UpdateTask) if data.strip() else UpdateTask()
         record = await self._found(request.path["id"])
-        changed = await self._change(record, request.query.text("trigger"), changes_in(form), self._face.caller(request))
+        changed = await self._change(record, request.query.text("trigger"), changes_in(form), self._context.caller(request))
         return json_response(await self._tasks.shown(changed))
 
     async def _change(self, record: Record, trigger: str, changes: dict[str, Any], caller: Caller) -> Record:
@@ -156,7 +156,7 @@ class TaskRoutes:
             raise invalid(
                 [FieldProblem("updateTasks", f"has {len(form.update_tasks)} entries; at most {MOST_IN_BATCH} are taken")]
             )
-        caller = self._face.caller(request)
+        caller = self._context.caller(request)
         values: list[Any] = []
         failed: list[Any] = []
         for each in form.update_tasks:
@@ -164,19 +164,19 @@ class TaskRoutes:
                 record = await self._found(each.task_instance_id)
                 changed = await self._change(record, each.trigger_name or "", changes_in(each), caller)
                 values.append(await self._tasks.shown(changed))
-            except Refused as error:
+            except LusidError as error:
                 failed.append({"id": each.task_instance_id, "type": error.name, "detail": error.message, "errorDetails": []})
         return json_response({"values": values, "failed": failed, "links": []})
 
     async def delete(self, request: Request) -> Response:
-        at = await self._delete(await self._found(request.path["id"]), self._face.caller(request))
+        at = await self._delete(await self._found(request.path["id"]), self._context.caller(request))
         return json_response(deleted(at))
 
     async def delete_many(self, request: Request) -> Response:
         form = decode.decode(await request.body(), DeleteTasks)
         if len(form.task_ids) > MOST_IN_BATCH:
             raise invalid([FieldProblem("taskIds", f"has {len(form.task_ids)} entries; at most {MOST_IN_BATCH} are taken")])
-        caller = self._face.caller(request)
+        caller = self._context.caller(request)
         records = [await self._found(each) for each in dict.fromkeys(form.task_ids)]  # all are there, or none is deleted
         done = await asyncio.gather(*(self._delete(record, caller) for record in records))
         return json_response(deleted(max(done, default=self._engine.now() * 1000)))
@@ -187,7 +187,7 @@ class TaskRoutes:
             await self._engine.signal(self._home, record.run, Retire(actor=caller.user, request=caller.request, reason="deleted"))
         except PeltonError as error:
             if error.code in (Code.NOT_FOUND, Code.UNKNOWN_RUN):
-                raise Refused("TaskNotFound", "the task has been deleted already") from None
+                raise LusidError("TaskNotFound", "the task has been deleted already") from None
             raise
         versions = await self._engine.past(self._home, record.run, record.since - 1)
         return versions[-1][1] if versions else self._engine.now() * 1000
@@ -197,31 +197,31 @@ class TaskRoutes:
     async def _said(self, error: PeltonError, name: str, trigger: str, record: Record | None = None) -> Exception:
         """A refusal in this API's words."""
         if error.code is Code.UNKNOWN_PROCESS:
-            return Refused("TaskDefinitionNotFound", f"there is no task definition {name!r}")
+            return LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         if error.code is Code.NOT_FOUND:
-            return Refused("TaskNotFound", "the task has been deleted")
+            return LusidError("TaskNotFound", "the task has been deleted")
         if error.code in (Code.ENDED, Code.GUARD):
             process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(self._home, name))
-            face = process.annotations
-            state = record.body["state"] if record else face.definition.initial
-            return refusal(error, trigger, state, face.triggers, state in face.definition.terminal)
+            known = process.annotations
+            state = record.body["state"] if record else known.definition.initial
+            return refusal(error, trigger, state, known.triggers, state in known.definition.terminal)
         return by_rules(error) or error
 
 
-def refusal(error: PeltonError, trigger: str, state: str, declared: frozenset[str], terminal: bool) -> Refused:
+def refusal(error: PeltonError, trigger: str, state: str, declared: frozenset[str], terminal: bool) -> LusidError:
     """Why a trigger led nowhere."""
     if trigger not in declared:
         known = ", ".join(sorted(declared)[:20]) or "none"
-        return Refused("UnknownTrigger", f"trigger {trigger!r} is not declared; there are: {known}")
+        return LusidError("UnknownTrigger", f"trigger {trigger!r} is not declared; there are: {known}")
     if terminal:
-        return Refused(
+        return LusidError(
             "InvalidTransition", f"the task is in state {state!r}, which is a terminal one: no trigger leads out of it"
         )
     false = [each for each in error.trace if isinstance(each, Mapping) and "guard" in each]
     if not false:
-        return Refused("InvalidTransition", f"trigger {trigger!r} leads nowhere from state {state!r}")
+        return LusidError("InvalidTransition", f"trigger {trigger!r} leads nowhere from state {state!r}")
     said = [line_of(each) for each in false]
-    return Refused("GuardConditionNotMet", "; ".join(said))
+    return LusidError("GuardConditionNotMet", "; ".join(said))
 
 
 def line_of(entry: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import WORKERS, Entity
-from pelton.languages.lusid.forms import UpdateWorker, Worker
-from pelton.languages.lusid.http.api_context import Face, as_at
+from pelton.languages.lusid.forms import CreateWorker, UpdateWorker
+from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import Entities, path_name
 from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import WORKER_MEMBERS
@@ -25,10 +25,10 @@ BASE = "/api/workers"
 ONE = BASE + "/{scope}/{code}"
 
 
-class Workers:
-    def __init__(self, face: Face) -> None:
-        self.face = face
-        self.entities = Entities(face, WORKERS)
+class WorkerRoutes:
+    def __init__(self, context: LusidContext) -> None:
+        self.context = context
+        self.entities = Entities(context, WORKERS)
 
     def add_to(self, router: Router) -> None:
         router.add("POST", BASE, self.create)
@@ -38,22 +38,22 @@ class Workers:
         router.add("DELETE", ONE, self.remove)
 
     async def create(self, request: Request) -> Response:
-        given = read_worker(documents.parse(await request.body()), Worker)
-        made = await self.entities.create(given.id.name, decode.plain(given), self.face.caller(request))
+        given = read_worker(documents.parse(await request.body()), CreateWorker)
+        made = await self.entities.create(given.id.name, decode.plain(given), self.context.caller(request))
         return json_response(shown(made), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
         given = read_worker(documents.parse(await request.body()), UpdateWorker)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
-        made = await self.entities.replace(name, {"id": identity, **decode.plain(given)}, self.face.caller(request))
+        made = await self.entities.replace(name, {"id": identity, **decode.plain(given)}, self.context.caller(request))
         return json_response(shown(made))
 
     async def get(self, request: Request) -> Response:
         return json_response(shown(await self.entities.get(path_name(request.path), as_at(request))))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(await self.entities.remove(path_name(request.path), self.face.caller(request)))
+        return json_response(await self.entities.remove(path_name(request.path), self.context.caller(request)))
 
     async def list(self, request: Request) -> Response:
         return await listed(request, WORKERS.row, self.entities.page, shown, WORKER_MEMBERS)

@@ -1,4 +1,4 @@
-"""The forms of requests about tasks, and of a worker's run. See `model.py` for how they are read."""
+"""The forms of requests about tasks, and of a worker's run. See `forms.py` for how they are read."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from msgspec import UNSET, Meta, UnsetType
 
 from pelton.errors import FieldProblem
 from pelton.languages.lusid.errors import invalid
-from pelton.languages.lusid.forms import Filled, ResourceId, Text, Wire
+from pelton.languages.lusid.forms import Filled, Form, ResourceId, Text
 
 Correlations = list[str] | UnsetType
 MOST_SECONDS = 31_536_000
 
 
-class Named(Wire):
+class NamedValue(Form):
     """A value under a name: of a field, or of a worker's parameter."""
 
     name: Filled
     value: Any = UNSET
 
 
-def by_name(given: Iterable[Named], path: str) -> dict[str, Any]:
-    """The values, None for those that are not there. Raises Refused for a name that is there twice."""
+def by_name(given: Iterable[NamedValue], path: str) -> dict[str, Any]:
+    """The values, None for those that are not there. Raises LusidError for a name that is there twice."""
     found: dict[str, Any] = {}
     for index, each in enumerate(given):
         if each.name in found:
@@ -32,9 +32,9 @@ def by_name(given: Iterable[Named], path: str) -> dict[str, Any]:
     return found
 
 
-class UpdateTask(Wire):
+class UpdateTask(Form):
     correlation_ids: Correlations = UNSET
-    fields: list[Named] | UnsetType = UNSET
+    fields: list[NamedValue] | UnsetType = UNSET
     stacking_key: Text = UNSET
 
 
@@ -48,14 +48,14 @@ class BatchEntry(UpdateTask, kw_only=True):
     trigger_name: Text = UNSET
 
 
-class BatchUpdate(Wire):
+class BatchUpdate(Form):
     update_tasks: list[BatchEntry]
 
 
-class DeleteTasks(Wire):
+class DeleteTasks(Form):
     task_ids: list[str]
 
 
-class RunWorkerRequest(Wire):
-    parameters: list[Named] | UnsetType = UNSET
+class RunWorkerRequest(Form):
+    parameters: list[NamedValue] | UnsetType = UNSET
     worker_timeout: Annotated[int, Meta(ge=0, le=MOST_SECONDS, description="seconds, at most a year")] | UnsetType = UNSET

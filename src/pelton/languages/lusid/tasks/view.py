@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pelton.kernel.model.state import Record
-from pelton.languages.lusid.definitions.compile import Face
+from pelton.languages.lusid.definitions.compile import TaskAnnotations
 from pelton.languages.lusid.definitions.guards import completion, identity, version_of
 from pelton.languages.lusid.definitions.record import PARENT, PREVIOUS, STACK
 from pelton.languages.lusid.filters import index_value
@@ -24,7 +24,7 @@ MOST_LINKED = 20_000  # tasks tied to one that are looked at
 MOST_STACKED = 1_000  # tasks of a stacking key among which a stack is looked for
 
 
-class Tasks:
+class TaskReader:
     """Reads and shows tasks of one namespace."""
 
     def __init__(self, engine: Engine, caller: Caller) -> None:
@@ -36,10 +36,10 @@ class Tasks:
         found = await self._engine.record(self._home, run, at)
         return found if found is not None and "definition" in found.body else None
 
-    async def face(self, document: Mapping[str, Any]) -> Face:
+    async def annotations(self, document: Mapping[str, Any]) -> TaskAnnotations:
         process = await self._engine.process(document["row"])
-        face: Face = process.annotations
-        return face
+        found: TaskAnnotations = process.annotations
+        return found
 
     async def shown(self, record: Record, at: int = 0, keys: Sequence[str] = ()) -> dict[str, Any]:
         """The task, whole. `at` 0 = now. `keys`: of the properties that are to be shown, which its definition's version has."""
@@ -68,7 +68,7 @@ class Tasks:
         if "stackingKey" in document and (stack := await self._stack(record, at)) is not None:
             task["stack"] = stack
         if keys:
-            known = (await self.face(document)).properties
+            known = (await self.annotations(document)).properties
             task["properties"] = {key: known[key] for key in keys if key in known}
         task["hierarchicalPosition"] = _position(bool(parent), bool(children))
         return task
@@ -76,7 +76,7 @@ class Tasks:
     async def labels(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Its properties by key, as filters and orders see them."""
         found: dict[str, Any] = {}
-        for key, each in (await self.face(document)).properties.items():
+        for key, each in (await self.annotations(document)).properties.items():
             value = each.get("value") or {}
             metric, several = value.get("metricValue") or {}, value.get("labelValueSet") or {}
             found[key] = value.get("labelValue", metric.get("value", several.get("values")))
@@ -85,7 +85,7 @@ class Tasks:
     async def flat(self, record: Record, now: int) -> dict[str, Any]:
         """The task without what other tasks add to it. `now`: microseconds, for how long it has been open."""
         document = record.body
-        definition = (await self.face(document)).definition
+        definition = (await self.annotations(document)).definition
         state, created, moved = document["state"], document["created"], document["moved"]
         terminal = state in definition.terminal
         task = {
@@ -163,7 +163,7 @@ class Tasks:
 
     async def _summary(self, record: Record) -> dict[str, Any]:
         document = record.body
-        definition = (await self.face(document)).definition
+        definition = (await self.annotations(document)).definition
         summary = {
             "id": self.id_of(record.run),
             **self._kind(document, definition.display),

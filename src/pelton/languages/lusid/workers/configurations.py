@@ -70,7 +70,7 @@ def _camel(name: str) -> str:
 
 
 def check_configuration(given: Any) -> None:
-    """Raises Refused."""
+    """Raises LusidError."""
     problems = Checks()
     kind = given.get("type") if isinstance(given, dict) else None
     if not isinstance(given, dict):
