@@ -77,6 +77,18 @@ def test_a_token_says_who_calls() -> None:
         assert isinstance(access.admit(scope(**headers)), Denied)
 
 
+def test_a_key_says_in_which_namespace() -> None:
+    keys = ("acme=key-of-acme-0000001", "acme=second-key-of-acme-2", "zeta=token-of-ann-000001")
+    access = Access(Config(namespace_keys=keys, users=("ann=token-of-ann-000001",), api_keys=(KEY,)))
+    assert access.admit(scope(authorization="Bearer key-of-acme-0000001")) == Caller("acme")
+    assert access.admit(scope(authorization="Bearer second-key-of-acme-2")) == Caller("acme")
+    assert access.admit(scope(authorization="Bearer token-of-ann-000001")) == Caller("zeta", "ann")
+    assert access.admit(scope(authorization=f"Bearer {KEY}")) == Caller()
+    only = Access(Config(namespace_keys=keys[:1]))
+    assert only.mode == "keys"
+    assert isinstance(only.admit(scope()), Denied)
+
+
 def test_without_access_control_any_token_passes_and_names_nobody() -> None:
     assert Access(Config()).admit(scope(host="127.0.0.1", authorization="Bearer whatever")) == Caller()
     assert Access(Config(host="0.0.0.0", allow_anonymous=True)).admit(scope()) == Caller()

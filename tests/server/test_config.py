@@ -53,6 +53,8 @@ def test_every_option_can_be_set_by_its_variable(option: object) -> None:
         sample = "ann=aaaaaaaaaaaaaaaa,bob=bbbbbbbbbbbbbbbb"
     if option.name == "connections":
         sample = "one=sqs://eu-central-1,two=sqs:"
+    if option.name == "namespace_keys":
+        sample = "acme=aaaaaaaaaaaaaaaa"
     environment = {option.variable: sample, "PELTON_ALLOW_ANONYMOUS": "1"}
     assert msgspec.to_builtins(getattr(load({}, environment), option.name), enc_hook=str) != option.default
 
@@ -161,6 +163,13 @@ def test_users_stand_in_a_table_or_a_list(elsewhere: Path) -> None:
     assert dict(printable(load({}, {})))["users"] == "2 set"
 
 
+def test_namespaces_stand_in_a_table_or_a_list(elsewhere: Path) -> None:
+    (elsewhere / "pelton.toml").write_text("[namespace_keys]\nacme = 'key-of-acme-0000001'\n")
+    assert load({}, {}).namespace_keys == ("acme=key-of-acme-0000001",)
+    assert load({"host": "0.0.0.0"}, {}).host == "0.0.0.0"  # such keys are access control
+    assert dict(printable(load({}, {})))["namespace_keys"] == "1 set"
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -170,6 +179,10 @@ def test_users_stand_in_a_table_or_a_list(elsewhere: Path) -> None:
         ({"users": ("a b=aaaaaaaaaaaaaaaa",)}, "without blanks"),
         ({"users": ("ann=aaaaaaaaaaaaaaaa", "bob=aaaaaaaaaaaaaaaa")}, "has the same token"),
         ({"service_users": ("a=b",)}, "--service-user"),
+        ({"namespace_keys": ("acme",)}, "write NAMESPACE=KEY"),
+        ({"namespace_keys": ("a b=aaaaaaaaaaaaaaaa",)}, "letters, digits"),
+        ({"namespace_keys": ("acme=short",)}, "at least 16"),
+        ({"namespace_keys": ("acme=aaaaaaaaaaaaaaaa", "zeta=aaaaaaaaaaaaaaaa")}, "has the same key"),
     ],
 )
 def test_users_that_cannot_be_are_refused(given: dict[str, tuple[str, ...]], says: str) -> None:

@@ -218,6 +218,7 @@ async def test_an_event_is_matched_against_the_handlers_of_its_commit(store: Sto
     )
     assert [(outcome.ok, outcome.lost) for outcome in outcomes] == [(True, ""), (True, ""), (False, "handlers a"), (True, "")]
     assert await store.handler_counter("a") == 1
+    assert await store.namespaces() == ["a"]
     assert await lost(store, Group(5, [go(1, 1)], handlers=[("a", 0)])) == "handlers a"
 
 

@@ -264,6 +264,9 @@ class Engine(Protocol):
     codec: IdCodec
 
     def now(self) -> int: ...
+    def namespaces(self) -> list[str]:
+        """Those that have handlers, the default one included. For what a server does at its start."""
+        ...
 
     # definitions
     def add_language(self, language: Language) -> None: ...

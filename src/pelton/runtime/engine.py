@@ -110,7 +110,8 @@ class LocalEngine:
         namespaces: Iterable[str] = ("default",),
         watched: Iterable[str] = (),
     ) -> None:
-        """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start. `watched`: addresses
+        """`store` must be open. `namespaces`: those whose handlers' sources are listened to from
+        the start, beside those that the store knows. `watched`: addresses
         that are listened to whether or not a handler asks; their messages say themselves which events they are."""
         self.store = store
         self.clock = clock or LoopClock(store.now)
@@ -159,6 +160,7 @@ class LocalEngine:
 
     async def open(self) -> None:
         """Takes up what an earlier life left: by index, never by looking at all runs."""
+        self._namespaces.update(await self.store.namespaces())
         for namespace in sorted(self._namespaces):
             await self.definition_cache.handlers.refresh(namespace)
         await self.fanout.start()
@@ -191,6 +193,9 @@ class LocalEngine:
     def now(self) -> int:
         return self.store.now()
 
+    def namespaces(self) -> list[str]:
+        return sorted(self._namespaces)
+
     # ---- definitions
 
     def add_language(self, language: Language) -> None:
@@ -217,14 +222,17 @@ class LocalEngine:
         seen: int = 0,
     ) -> DefinitionRow:
         row = await self.definition_cache.define(
-            caller.namespace, kind, language, name, version, body, actor=actor, must_be_new=must_be_new, seen=seen
+            caller.namespace, kind, language, name, version, body, actor=actor or caller.user, must_be_new=must_be_new, seen=seen
         )
         self._changed(caller.namespace, kind)
         return row
 
     async def undefine(self, caller: Caller, kind: str, name: str, version: int, *, actor: str = "") -> int:
+        actor = actor or caller.user
         at = await self.definition_cache.undefine(caller.namespace, kind, name, version)
-        log.info("a definition was removed", ns=caller.namespace, kind=kind, name=name, version=version, actor=actor)
+        log.info(
+            "a definition was removed", ns=caller.namespace, kind=kind, name=name, version=version, actor=actor or caller.user
+        )
         self._changed(caller.namespace, kind)
         return at
 

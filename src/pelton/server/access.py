@@ -40,10 +40,11 @@ class Access:
 
     def __init__(self, config: Config) -> None:
         # A key has no user of its own. Later ones win, so a token that is a key as well keeps its user.
-        self._digests = {sha256(key.encode()).digest(): ANYBODY for key in config.api_keys}
-        self._digests.update(
-            (sha256(token.encode()).digest(), Caller(user=user)) for user, token in map(split_user, config.users)
-        )
+        callers = dict.fromkeys(config.api_keys, ANYBODY)
+        callers.update((token, Caller(user=user)) for user, token in map(split_user, config.users))
+        for namespace, key in map(split_user, config.namespace_keys):
+            callers[key] = Caller(namespace, callers.get(key, ANYBODY).user)
+        self._digests = {sha256(key.encode()).digest(): caller for key, caller in callers.items()}
         self._guards = not self._digests and config.loopback
         self.users = frozenset(user for user, _ in map(split_user, config.users))
         self.mode = "keys" if self._digests else "loopback" if self._guards else "anonymous"

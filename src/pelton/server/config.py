@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -133,6 +134,16 @@ OPTIONS: tuple[Option, ...] = (
         flag="--service-user",
     ),
     Option(
+        "namespace_keys",
+        "list",
+        (),
+        "A namespace, and a key or a user's token whose calls are in it: they see nothing of other namespaces, nor are they seen "
+        "there. May be given more than once; in pelton.toml also a table. Other calls are in the namespace default.",
+        "NAMESPACE=KEY",
+        secret=True,
+        flag="--namespace-key",
+    ),
+    Option(
         "allow_outgoing",
         "list",
         (),
@@ -174,6 +185,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BY_NAME = {option.name: option for option in OPTIONS}
 
 
@@ -194,6 +206,7 @@ class Config(Struct, frozen=True, kw_only=True):
     api_keys: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     service_users: tuple[str, ...] = ()
+    namespace_keys: tuple[str, ...] = ()
     allow_outgoing: tuple[str, ...] = ()
     allow_anonymous: bool = False
     max_body: int = 4 * MEGABYTE
@@ -243,7 +256,13 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
 def check(config: Config) -> None:
     """Rules about more than one setting. Raises ConfigError."""
     check_watched(config)
-    if not config.loopback and not config.api_keys and not config.users and not config.allow_anonymous:
+    if (
+        not config.loopback
+        and not config.api_keys
+        and not config.users
+        and not config.namespace_keys
+        and not config.allow_anonymous
+    ):
         raise ConfigError(
             f"--host {config.host} can be reached from other machines and no access control is configured: "
             "set --api-key or --user (or PELTON_API_KEYS, PELTON_USERS), "
@@ -253,6 +272,7 @@ def check(config: Config) -> None:
         if not _is_secret(key):
             raise ConfigError("--api-key: a key must be at least 16 printable ASCII characters without blanks; make a longer one")
     _check_users(config)
+    _check_namespaces(config)
     if config.sqs_endpoint:
         parts = urlsplit(config.sqs_endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -339,7 +359,7 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     if option.kind in {"port", "number"}:
         return _number(option, value, where)
     if option.kind == "list":
-        if option.name == "users" and isinstance(value, Mapping):
+        if option.name in {"users", "namespace_keys"} and isinstance(value, Mapping):
             value = [f"{user}={token}" for user, token in value.items()]
         if option.name == "connections" and isinstance(value, Mapping):
             value = [_connection(name, table, where) for name, table in value.items()]
@@ -385,6 +405,20 @@ def _check_users(config: Config) -> None:
     for user in config.service_users:
         if not _is_user(user):
             raise ConfigError(f"--service-user {user[:50]!r}: a user is a text without blanks or =, at most 1024 characters long")
+
+
+def _check_namespaces(config: Config) -> None:
+    owners: dict[str, str] = {}
+    for namespace, key in map(split_user, config.namespace_keys):
+        if not _NAMESPACE.fullmatch(namespace) or not _is_secret(key):
+            raise ConfigError(
+                f"--namespace-key {namespace[:50] if key else '...'}: write NAMESPACE=KEY, where NAMESPACE is at most 64 "
+                "letters, digits, dots, dashes and underscores, and KEY at least 16 printable ASCII characters without blanks"
+            )
+        if owners.setdefault(key, namespace) != namespace:
+            raise ConfigError(
+                f"--namespace-key {namespace[:50]}: {owners[key]} has the same key; give each namespace its own keys"
+            )
 
 
 def _is_user(text: str) -> bool:

@@ -233,6 +233,10 @@ class Store(Protocol):
         """Ids of the live rows, in no order: what an index alone can tell."""
         ...
 
+    async def namespaces(self) -> list[str]:
+        """Those that have, or had, handlers: a starting server listens for them."""
+        ...
+
     async def handler_counter(self, ns: str) -> int: ...
     async def handler_changes(self, ns: str, after: int, limit: int) -> list[HandlerChange]:
         """What changed the namespace's handlers after that value of their counter, in order and without gaps, as of one moment:

@@ -17,11 +17,13 @@ encode_signal = msgpack.Encoder(enc_hook=repr).encode
 
 
 class Durable(Struct, tag="durable", omit_defaults=True):
-    """A durable signal with its number of hops, or with the fan-out under whose number its outcome is kept."""
+    """A durable signal with its number of hops, or with the fan-out under whose number its outcome is kept. `ns`: the only
+    namespace whose runs it may reach, "" = not checked."""
 
     signal: AnySignal
     hops: int = 0
     many: int = 0
+    ns: str = ""
 
 
 class DurableFact(Struct, tag="fact"):
@@ -33,6 +35,6 @@ class DurableFact(Struct, tag="fact"):
 decode_signal: Callable[[bytes], Any] = msgpack.Decoder(AnySignal | Durable).decode
 
 
-def durable(signal: Signal, hops: int = 0, many: int = 0) -> bytes:
+def durable(signal: Signal, hops: int = 0, many: int = 0, ns: str = "") -> bytes:
     """A signal as it is kept in the inbox."""
-    return encode_signal(Durable(signal, hops, many) if hops or many else signal)  # type: ignore[arg-type]
+    return encode_signal(Durable(signal, hops, many, ns) if hops or many or ns else signal)  # type: ignore[arg-type]

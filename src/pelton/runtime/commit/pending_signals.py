@@ -73,7 +73,7 @@ class PendingSignals:
             log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
             self._replace(row.id, parked)
             return
-        self._agent.enqueue(SignalRequest(row.run, kept.signal, self._done, "", row.id, kept.hops, kept.many))
+        self._agent.enqueue(SignalRequest(row.run, kept.signal, self._done, kept.ns, row.id, kept.hops, kept.many))
 
     def _done(self, request: SignalRequest) -> None:
         if request.error is None or request.committed is not None:
@@ -97,7 +97,9 @@ class PendingSignals:
         workspace, agent = self._workspace, self._agent
         if error.retryable:
             if not agent.stopping:
-                again = SignalRequest(request.run, request.signal, self._done, "", request.inbox, request.hops, request.many)
+                again = SignalRequest(
+                    request.run, request.signal, self._done, request.ns, request.inbox, request.hops, request.many
+                )
                 agent.wait(again, AGAIN)
             return
         inbox, row = request.inbox, request.parked(workspace.keys(), workspace.store.now(), f"{error.code}: {error.message}")

@@ -170,7 +170,8 @@ class SignalRequest(CommitRequest):
             self.error = PeltonError(
                 Code.UNKNOWN_RUN, f"run {unit.workspace.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
             )
-            return None
+            self.why = self.error.message
+            return self._clean(unit, gone=False)
         else:
             answer = unit.signal(entry, signal)
         if type(answer) is Refused:
@@ -256,7 +257,7 @@ class SignalRequest(CommitRequest):
         return self.inbox != 0 or not self.signal.strict
 
     def parked(self, key: int, now: int, reason: str) -> InboxRow:
-        return InboxRow(key, self.run, durable(self.signal, self.hops, self.many), now, self.tries, False, reason[:1000])
+        return InboxRow(key, self.run, durable(self.signal, self.hops, self.many, self.ns), now, self.tries, False, reason[:1000])
 
 
 def why_not(answer: Transition | Refused) -> str:

@@ -309,11 +309,11 @@ class DurableJobs:
             cursor = runs[-1] if runs else job.cursor
             over = len(runs) < SLICE
         now = self._clock.now()
-        body = durable(job.signal, job.hops, job.results)
+        body = durable(job.signal, job.hops, job.results, job.ns)
         bodies = [body] * len(runs)
         if job.positions and isinstance(job.signal, EventArrived):
             places = job.positions[job.cursor : cursor]
-            bodies = [durable(replace(job.signal, position=n), job.hops, job.results) for n in places]
+            bodies = [durable(replace(job.signal, position=n), job.hops, job.results, job.ns) for n in places]
         signals = [InboxRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
         rest = InboxRow(row.id, row.run, b"", row.due, 0, True)
         if not over:

@@ -291,6 +291,9 @@ class MemoryStore:
     async def live_definitions(self, ns: str, kind: str) -> list[int]:
         return list(self._tables.definitions.under("live", ns, kind))
 
+    async def namespaces(self) -> list[str]:
+        return sorted(self._tables.counters.rows)
+
     async def handler_counter(self, ns: str) -> int:
         return self._tables.counters.get(ns) or 0
 

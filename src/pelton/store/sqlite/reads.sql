@@ -289,6 +289,9 @@ AND (?5 = 0 OR version = ?5) AND since <= ?6 AND (until = 0 OR until > ?6) ORDER
 -- name: bound
 SELECT until, body FROM definition INDEXED BY definition_bound WHERE kind = 'bound' AND ns = ?1 AND hash = ?2 ORDER BY id LIMIT 1;
 
+-- name: namespaces
+SELECT ns FROM counter ORDER BY ns;
+
 -- name: handler_counter
 SELECT value FROM counter WHERE ns = ?1;
 

@@ -440,6 +440,9 @@ class SqliteStore:
     async def live_definitions(self, ns: str, kind: str) -> list[int]:
         return [number for (number,) in self._reader.all("definitions_live", ns, kind)]
 
+    async def namespaces(self) -> list[str]:
+        return [ns for (ns,) in self._reader.all("namespaces")]
+
     async def handler_counter(self, ns: str) -> int:
         return self._reader.value("handler_counter", ns) or 0
 
