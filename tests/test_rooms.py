@@ -172,6 +172,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "languages.lusid.handlers": ("activities", "checks", "compile"),
     "languages.lusid.tasks": ("stacks", "forms", "view"),
     "languages.lusid.http": (
+        "errors",
         "api_context",
         "entities",
         "paging",

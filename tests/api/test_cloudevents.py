@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from pelton.api.cloudevents import BATCHED, MAX_BATCH, STRUCTURED, from_request, to_json
 from pelton.api.problems import Problem
+from pelton.errors import PeltonError
 from pelton.runtime.api import EventIn
 from pelton.store.rows import EventRow
-from pelton.transport.http.errors import WebError
 
 GOOD = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
 
@@ -131,7 +131,7 @@ def test_limits() -> None:
     with pytest.raises(Problem) as caught:
         take([GOOD] * (MAX_BATCH + 1), BATCHED)
     assert caught.value.status == 413
-    with pytest.raises(WebError):
+    with pytest.raises(PeltonError):
         take(b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}")
     with pytest.raises(Problem):
         take(GOOD, "text/xml")
@@ -140,7 +140,7 @@ def test_limits() -> None:
 @given(st.sampled_from([STRUCTURED, BATCHED, "application/json", "text/plain", ""]), st.binary(max_size=200), st.booleans())
 def test_any_bytes_become_events_or_one_of_two_errors(kind: str, body: bytes, binary: bool) -> None:
     headers = {"ce_id": "1", "ce_type": "t", "ce_source": "s", "ce_specversion": "1.0"} if binary else {}
-    with suppress(Problem, WebError):
+    with suppress(Problem, PeltonError):
         take(body, kind, **headers)
 
 
@@ -154,7 +154,7 @@ JSONS = st.recursive(
 def test_any_object_becomes_an_event_that_can_be_shown_or_a_problem(found: dict[str, Any]) -> None:
     try:
         events = take(found)
-    except (Problem, WebError):
+    except (Problem, PeltonError):
         return
     for event in events:
         assert to_json(row(event))["id"] == event.id

@@ -178,7 +178,7 @@ documents = st.recursive(
 def test_depth_is_judged_rightly(value: Any, limit: int) -> None:
     data = msgspec.json.encode(value)
     if depth(value) > limit:
-        with pytest.raises(WebError):
+        with pytest.raises(PeltonError):
             check_depth(data, limit)
     else:
         check_depth(data, limit)
@@ -186,17 +186,17 @@ def test_depth_is_judged_rightly(value: Any, limit: int) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_parse_or_are_refused(data: bytes) -> None:
-    with contextlib.suppress(WebError):
+    with contextlib.suppress(PeltonError):
         parse(data)
 
 
 @pytest.mark.parametrize("data", [b"[" * 2_000_000, b'[{"a":' * 400_000, b'"' + b"[" * 3_000_000, b"[[],[]," * 300_000])
 def test_large_bad_documents_are_refused_quickly(data: bytes) -> None:
-    with pytest.raises(WebError):
+    with pytest.raises(PeltonError):
         parse(data)
 
 
 @pytest.mark.parametrize("text", ["18446744073709551616", "-9223372036854775809", "1" * 400])
 def test_numbers_that_no_store_holds(text: str) -> None:
-    with pytest.raises(WebError, match=r"a\.b\[0\]|JSON parse error"):
+    with pytest.raises(PeltonError, match=r"a\.b\[0\]|JSON parse error"):
         parse(b'{"a":{"b":[' + text.encode() + b"]}}")

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from pelton.errors import FieldProblem
+from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.transport.decode import LENIENT, STRICT, Decoder
-from pelton.transport.http.errors import WebError
 from pelton.transport.validation import MAX_PROBLEMS, MAX_SHOWN, Problems, describe
 
 
@@ -65,9 +64,9 @@ ANY = st.recursive(
 
 
 def wrong(decoder: Decoder, value: Any, form: type[Any]) -> dict[str, str]:
-    with pytest.raises(WebError) as caught:
+    with pytest.raises(PeltonError) as caught:
         decoder.convert(value, form)
-    assert caught.value.status == 400
+    assert caught.value.code is Code.INVALID
     return {each.path: each.message for each in caught.value.problems}
 
 
@@ -129,7 +128,7 @@ def test_a_null_in_a_map_is_an_entry_only_where_that_is_asked_for() -> None:
 def test_one_struct_counts_as_a_list_of_one() -> None:
     assert lenient.convert_list({"name": "a"}, Loose) == [Loose("a")]
     assert lenient.convert_list([{"name": "a"}, {}], Loose) == [Loose("a"), Loose()]
-    with pytest.raises(WebError) as caught:
+    with pytest.raises(PeltonError) as caught:
         lenient.convert_list([{"count": "x"}, 5], Loose)
     assert [each.path for each in caught.value.problems] == ["[0].count", "[1]"]
 
@@ -140,10 +139,10 @@ def test_any_json_is_a_struct_or_is_refused(value: Any, how: tuple[Decoder, type
     refused = None
     try:
         assert isinstance(decoder.decode(msgspec.json.encode(value), form), form)
-    except WebError as error:
+    except PeltonError as error:
         refused = error
     if refused is not None:
-        assert refused.status == 400
+        assert refused.code is Code.INVALID
         assert all(each.message for each in refused.problems)
 
 
@@ -152,7 +151,7 @@ def test_problems_are_bounded_and_raised_together() -> None:
     problems.raise_any()
     for index in range(MAX_PROBLEMS + 10):
         problems.add(f"parts[{index}]", "is odd", index, remedy="leave it out")
-    with pytest.raises(WebError, match=rf"^order\.parts\[0\] is odd \(and {MAX_PROBLEMS - 1} more\)$") as caught:
+    with pytest.raises(PeltonError, match=rf"^order\.parts\[0\] is odd \(and {MAX_PROBLEMS - 1} more\)$") as caught:
         problems.raise_any()
     assert caught.value.problems[0] == FieldProblem("order.parts[0]", "is odd", "0", "leave it out")
     assert len(caught.value.problems) == MAX_PROBLEMS

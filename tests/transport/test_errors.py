@@ -13,7 +13,8 @@ from pelton.api import calls
 from pelton.api.problems import STATUS_OF
 from pelton.errors import CATEGORY, FAULT, RETRYABLE, Category, Code, FieldProblem, PeltonError, Stopping
 from pelton.languages.conductor.http import errors as conductor
-from pelton.languages.lusid import errors as lusid
+from pelton.languages.lusid.errors import NAME_OF
+from pelton.languages.lusid.http import errors as lusid
 from pelton.transport.grpc.status import GRPC_STATUS
 from pelton.transport.http.asgi import Response
 from pelton.transport.http.errors import STATUS
@@ -48,7 +49,7 @@ APIS = {
     "conductor": Api(conductor.render, lambda body: str(body["retryable"])),
     "lusid": Api(lusid.render, lambda body: str(body["name"])),
 }
-TABLES: dict[str, Mapping[Code, Any]] = {"http": STATUS, "v1": STATUS_OF, "lusid": lusid.NAME_OF, "grpc": GRPC_STATUS}
+TABLES: dict[str, Mapping[Code, Any]] = {"http": STATUS, "v1": STATUS_OF, "lusid": NAME_OF, "grpc": GRPC_STATUS}
 
 
 def answer(api: Api, error: Exception) -> tuple[Response, Any]:

@@ -66,7 +66,7 @@ class Decoder:
         self._structs: dict[type, dict[str, tuple[str, bool, Read]]] = {}
 
     def decode(self, data: bytes, form: type[T]) -> T:
-        """A JSON text as a struct. Raises WebError 400."""
+        """A JSON text as a struct. Raises PeltonError "invalid"."""
         if self._typed_first:
             documents.check_depth(data)
             if not documents.has_long_number(data):
@@ -81,11 +81,11 @@ class Decoder:
         return self.convert(documents.parse(data), form)
 
     def convert(self, value: Any, form: type[T]) -> T:
-        """JSON data as a struct. Raises WebError 400."""
+        """JSON data as a struct. Raises PeltonError "invalid"."""
         return self._whole([("", value)], form)[0]
 
     def convert_list(self, value: Any, form: type[T]) -> list[T]:
-        """A list of structs; one alone counts as a list of one. Raises WebError 400."""
+        """A list of structs; one alone counts as a list of one. Raises PeltonError "invalid"."""
         if not isinstance(value, list):
             return [self.convert(value, form)]
         return self._whole([(f"[{index}]", item) for index, item in enumerate(value)], form)

@@ -10,8 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pelton.errors import FieldProblem
-from pelton.transport.http.errors import WebError
+from pelton.errors import Code, FieldProblem, PeltonError
 
 MAX_DEPTH = 200
 _LEAST, _MOST = -(2**63), 2**64 - 1
@@ -23,7 +22,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
-    """Raises WebError 400 when lists and objects are nested deeper than `limit`. Text that is not JSON may pass."""
+    """Raises PeltonError "invalid" when lists and objects are nested deeper than `limit`. Text that is not JSON may pass."""
     if data.count(b"[") + data.count(b"{") <= limit:
         return
     if b"\\" in data:
@@ -43,11 +42,11 @@ def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
         if not inner or len(inner) == len(shape):
             return
         shape = inner
-    raise WebError(400, f"the body is nested deeper than {limit} levels; flatten it")
+    raise PeltonError(Code.INVALID, f"the body is nested deeper than {limit} levels; flatten it")
 
 
 def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
-    """Raises WebError 400, naming the place, when a whole number does not fit into 64 bits."""
+    """Raises PeltonError "invalid", naming the place, when a whole number does not fit into 64 bits."""
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
         path, item = stack.pop()
@@ -55,7 +54,7 @@ def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
             if not _LEAST <= item <= _MOST:
                 where = path or "the body"
                 message = f"{where} is a whole number of more than 64 bits; send it as a string"
-                raise WebError(400, message, problems=[FieldProblem(path, "does not fit into 64 bits")])
+                raise PeltonError(Code.INVALID, message, problems=[FieldProblem(path, "does not fit into 64 bits")])
         elif isinstance(item, dict):
             stack.extend((f"{path}.{key}" if path else key, child) for key, child in item.items())
         elif isinstance(item, list):
@@ -63,7 +62,7 @@ def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
 
 
 def parse(data: bytes) -> Any:
-    """The value of a JSON text. Raises WebError 400 when it is not JSON or exceeds a bound."""
+    """The value of a JSON text. Raises PeltonError "invalid" when it is not JSON or exceeds a bound."""
     check_depth(data)
     try:
         value = _decode(data)
@@ -79,7 +78,7 @@ def has_long_number(data: bytes) -> bool:
     return _LONG_NUMBER in data.translate(_DIGITS)
 
 
-def malformed(data: bytes, error: Exception) -> WebError:
+def malformed(data: bytes, error: Exception) -> PeltonError:
     if not data.strip():
-        return WebError(400, "JSON parse error: the body is empty; send a JSON document")
-    return WebError(400, f"JSON parse error: {error}")
+        return PeltonError(Code.INVALID, "JSON parse error: the body is empty; send a JSON document")
+    return PeltonError(Code.INVALID, f"JSON parse error: {error}")

@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from pelton.errors import FieldProblem
-from pelton.transport.http.errors import WebError
+from pelton.errors import Code, FieldProblem, PeltonError
 
 MAX_PROBLEMS = 50
 MAX_SHOWN = 100  # characters of a value in a message
@@ -58,9 +57,9 @@ class Problems:
         return f"{first.path or 'the body'} {first.message}{more}"
 
     def raise_any(self) -> None:
-        """Raises WebError 400 that names every field in question."""
+        """Raises PeltonError "invalid" that names every field in question."""
         if self.found:
-            raise WebError(400, self.summary(), problems=self.found)
+            raise PeltonError(Code.INVALID, self.summary(), problems=self.found)
 
 
 def describe(value: Any) -> str:

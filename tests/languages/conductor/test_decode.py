@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.exploring import examples
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode, detect
 from pelton.languages.conductor.definitions import compile as compiling
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.definitions.definition_tree import SUPPORTED
 from pelton.languages.conductor.model import EventHandler, StartWorkflowRequest, TaskDef, TaskResult, Wire, WorkflowDef
-from pelton.transport.http.errors import WebError
 
 
-def refusal(error: WebError) -> None:
-    assert error.status == 400
+def refusal(error: PeltonError) -> None:
+    assert error.code is Code.INVALID
     assert error.message
     assert all(each.message for each in error.problems)
 
@@ -66,7 +66,7 @@ values = st.recursive(
 def test_any_json_gives_a_form_or_an_error(value: Any, form: type[Any]) -> None:
     try:
         found = decode.decode(msgspec.json.encode(value), form)
-    except WebError as error:
+    except PeltonError as error:
         refusal(error)
         return
     assert isinstance(found, form)
@@ -79,7 +79,7 @@ def test_any_json_gives_a_form_or_an_error(value: Any, form: type[Any]) -> None:
 def test_any_bytes_give_a_form_or_an_error(data: bytes, form: type[Any]) -> None:
     try:
         decode.decode(data, form)
-    except WebError as error:
+    except PeltonError as error:
         refusal(error)
 
 
@@ -124,7 +124,7 @@ def test_what_is_valid_compiles(given_tasks: list[Any]) -> None:
     definition = decode.convert({"name": "wf", "tasks": given_tasks}, WorkflowDef)
     try:
         validate.check_workflow(definition)
-    except WebError as error:
+    except PeltonError as error:
         refusal(error)
         return
     body = msgspec.json.encode(compiling.bound(definition, lambda name: None, lambda name: 0))
@@ -167,7 +167,7 @@ def test_scalars_are_converted(given_value: Any, member: str, found: Any) -> Non
     ],
 )
 def test_errors_name_the_place(given_value: Any, path: str) -> None:
-    with pytest.raises(WebError) as caught:
+    with pytest.raises(PeltonError) as caught:
         decode.convert(given_value, WorkflowDef)
     assert [each.path for each in caught.value.problems] == [path]
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.languages.lusid import decode, forms, times
-from pelton.languages.lusid.errors import NAMES, LusidError, render
+from pelton.languages.lusid.errors import NAMES, LusidError
+from pelton.languages.lusid.http.errors import render
 from pelton.transport.http.errors import WebError
 from pelton.transport.validation import MAX_PROBLEMS
 
@@ -51,7 +52,7 @@ DEFINITION: dict[str, Any] = {
 
 
 def paths(value: Any, form: Any) -> dict[str, str]:
-    with pytest.raises(WebError) as caught:
+    with pytest.raises(PeltonError) as caught:
         decode.convert(value, form)
     return {each.path: each.message for each in caught.value.problems}
 
@@ -61,10 +62,10 @@ def test_any_json_is_a_form_or_refused(value: Any, form: Any) -> None:
     made = refused = None
     try:
         made = decode.convert(value, form)
-    except WebError as error:
+    except PeltonError as error:
         refused = error
     if refused is not None:
-        assert refused.status == 400
+        assert refused.code is Code.INVALID
         assert refused.problems
     elif made is not None:
         assert decode.convert(decode.plain(made), form) == made
@@ -114,9 +115,9 @@ def test_the_list_of_problems_is_bounded() -> None:
     "data", [b"", b"{", b"\xff", b"[" * 500, b'{"a":123456789012345678901234567890}', b"[]", b'"x"', b"null"]
 )
 def test_what_is_no_object_is_refused(data: bytes) -> None:
-    with pytest.raises(WebError) as caught:
+    with pytest.raises(PeltonError) as caught:
         decode.decode(data, forms.CreateTaskDefinition)
-    assert caught.value.status == 400
+    assert caught.value.code is Code.INVALID
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.exploring import examples
 from tests.patience import at_most
 
+from pelton.errors import Code
 from pelton.languages.lusid.schedules.calendars import (
     ADJUSTMENTS,
     WEEKDAYS,
@@ -508,7 +509,7 @@ def broken(change: Callable[[dict[str, Any]], Any]) -> ScheduleError:
     with pytest.raises(ScheduleError) as caught:
         parse_pattern(body, cut_labels={"known": CutTime(17, 0)})
     error = caught.value
-    assert error.status == 400
+    assert error.code is Code.INVALID
     assert error.path in error.message
     assert error.remedy in error.message
     assert error.problems[0].path == error.path

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pelton.errors import PeltonError
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.model import EventHandler, TaskDef, WorkflowDef
-from pelton.transport.http.errors import WebError
 
 BASE = "/api"
 _POLICY = frozenset(
@@ -42,7 +42,7 @@ def detect(document: Any) -> Detected | None:
         return None
     try:
         return _detected(document, document["name"])
-    except WebError as error:
+    except PeltonError as error:
         said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
         raise ValueError(said or error.message) from None
 

@@ -16,12 +16,12 @@ _decoder = Decoder(STRICT, bracket_keys=True)
 
 
 def decode(data: bytes, form: type[T]) -> T:
-    """Raises WebError 400 that names every field that does not fit."""
+    """Raises PeltonError "invalid" that names every field that does not fit."""
     return _decoder.decode(data, form)
 
 
 def convert(value: Any, form: type[T]) -> T:
-    """Raises WebError 400 that names every field that does not fit."""
+    """Raises PeltonError "invalid" that names every field that does not fit."""
     return _decoder.convert(value, form)
 
 

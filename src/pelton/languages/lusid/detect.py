@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from pelton.errors import PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.checks import check_definition
 from pelton.languages.lusid.forms import CreateEventHandler, CreateTaskDefinition, CreateWorker, EventTypeEntry
 from pelton.languages.lusid.handlers.checks import check_handler
 from pelton.languages.lusid.workers.configurations import read_worker
 from pelton.runtime.caller import Users
-from pelton.transport.http.errors import WebError
 
 WORKFLOW, NOTIFICATION = "/workflow/api", "/notification/api"
 
@@ -29,7 +29,7 @@ def detect(document: Any) -> Detected | None:
         return None
     try:
         return _detected(document)
-    except WebError as error:
+    except PeltonError as error:
         said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
         raise ValueError(said or error.message) from None
 

@@ -1,7 +1,6 @@
-"""Errors in this language's words: problem bodies with a stable name and a number for programs, and texts for people.
+"""What this language calls the ways in which a request can fail: a stable name, and a number for programs.
 
-A failed validation also has `errors`: for each field by its path, what is wrong with it. `Retry-After` goes out with 429 and 503
-only, because clients of this API try again whatever it comes with.
+Its compilers, checks and rules raise `LusidError` by name, whatever the request comes through; `http/errors.py` renders it.
 """
 
 from __future__ import annotations
@@ -9,17 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-import structlog
-
 from pelton.errors import CATEGORY, Category, Code, FieldProblem, PeltonError
-from pelton.transport.http.asgi import Response
-from pelton.transport.http.errors import WebError
-
-CONTENT_TYPE = b"application/problem+json"
-TYPE = "urn:pelton:problem:"
-RETRY = 1  # seconds
-MAX_DETAIL = 2_000  # characters
 
 
 class Known(NamedTuple):
@@ -73,19 +62,6 @@ NAMES: dict[str, Known] = {
     "Unavailable": Known(1503, 503, "The server cannot do this now"),
 }
 
-_BY_STATUS = {
-    400: "InvalidRequest",
-    401: "Unauthorized",
-    403: "AccessDenied",
-    404: "NotFound",
-    405: "MethodNotAllowed",
-    409: "Conflict",
-    413: "TooLarge",
-    429: "TooManyRequests",
-    500: "InternalError",
-    503: "Unavailable",
-}
-
 _BY_CATEGORY = {
     Category.ABSENT: "NotFound",
     Category.CONFLICT: "Conflict",
@@ -105,24 +81,27 @@ _BY_CODE = {
 NAME_OF: dict[Code, str] = {code: _BY_CODE.get(code, _BY_CATEGORY[category]) for code, category in CATEGORY.items()}
 
 
-class LusidError(WebError):
+_BY_STATUS = {
+    400: Code.INVALID,
+    401: Code.UNAUTHENTICATED,
+    403: Code.FORBIDDEN,
+    404: Code.NOT_FOUND,
+    405: Code.INVALID,
+    409: Code.CONFLICT,
+    413: Code.TOO_LARGE,
+    429: Code.BUSY,
+    500: Code.INTERNAL,
+    503: Code.UNAVAILABLE,
+}
+CODE_OF: dict[str, Code] = {name: _BY_STATUS[known.status] for name, known in NAMES.items()}
+
+
+class LusidError(PeltonError):
     """Ends a request with the problem `name`, one of NAMES."""
 
     def __init__(self, name: str, message: str, *, problems: Sequence[FieldProblem] = ()) -> None:
-        super().__init__(NAMES[name].status, message, problems=problems)
+        super().__init__(CODE_OF[name], message, problems=problems)
         self.name = name
-
-
-class LusidProblem(msgspec.Struct, rename="camel", omit_defaults=True):
-    name: str
-    code: int
-    error_details: list[dict[str, str]] = []
-    errors: dict[str, list[str]] | None = None
-    type: str = ""
-    title: str = ""
-    status: int = 0
-    detail: str = ""
-    instance: str = ""
 
 
 def invalid(problems: Sequence[FieldProblem], name: str = "ValidationError") -> LusidError:
@@ -130,25 +109,6 @@ def invalid(problems: Sequence[FieldProblem], name: str = "ValidationError") -> 
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return LusidError(name, f"{first.path or 'the body'} {first.message}{more}", problems=problems)
-
-
-def render(error: Exception) -> Response | None:
-    """None for what is not an answer but a fault."""
-    if isinstance(error, LusidError):
-        name = error.name
-    elif isinstance(error, WebError):
-        name = "ValidationError" if error.problems and error.status == 400 else _BY_STATUS.get(error.status, "InternalError")
-    elif isinstance(error, PeltonError):
-        error = error.public()
-        said = by_rules(error)
-        if said is None:
-            name = "ValidationError" if error.problems else NAME_OF[error.code]
-            about = [FieldProblem(error.field, error.message)] if error.field and NAMES[name].status == 400 else []
-            said = LusidError(name, error.message, problems=error.problems or about)
-        name, error = said.name, said
-    else:
-        return None
-    return problem(name, error)
 
 
 def by_rules(error: PeltonError) -> LusidError | None:
@@ -160,26 +120,3 @@ def by_rules(error: PeltonError) -> LusidError | None:
     field = field if isinstance(field, str) else error.field
     wrong = [FieldProblem(field, error.message)] if field and NAMES[name].status == 400 else []
     return LusidError(name, error.message, problems=wrong)
-
-
-def problem(name: str, error: WebError) -> Response:
-    known = NAMES[name]
-    errors: dict[str, list[str]] = {}
-    for each in error.problems:
-        errors.setdefault(each.path, []).append(each.message)
-    request = structlog.contextvars.get_contextvars().get("request")
-    body = LusidProblem(
-        name=name,
-        code=known.code,
-        errors=errors or None,
-        type=TYPE + name,
-        title=known.title,
-        status=error.status,
-        detail=error.message if len(error.message) <= MAX_DETAIL else error.message[: MAX_DETAIL - 1] + "…",
-        instance=f"urn:pelton:request:{request}" if request else "",
-    )
-    headers = {key: value for key, value in error.headers.items() if key.lower() != "retry-after"}
-    if error.status in (429, 503):
-        headers["retry-after"] = error.headers.get("retry-after", str(RETRY))
-    encoded = [(key.encode(), value.encode("latin-1", "replace")) for key, value in headers.items()]
-    return Response(error.status, msgspec.json.encode(body), CONTENT_TYPE, encoded)

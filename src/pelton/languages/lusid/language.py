@@ -11,12 +11,12 @@ from pelton.kernel.model.process import Process
 from pelton.languages.lusid.definitions.actions import OPERATION
 from pelton.languages.lusid.definitions.compile import compile_definition
 from pelton.languages.lusid.definitions.versions import bound
-from pelton.languages.lusid.errors import render
 from pelton.languages.lusid.handlers.compile import compile_handler
 from pelton.languages.lusid.http import notifications
 from pelton.languages.lusid.http.api_context import LusidContext
 from pelton.languages.lusid.http.calendars import CalendarRoutes
 from pelton.languages.lusid.http.definitions import DefinitionRoutes
+from pelton.languages.lusid.http.errors import render
 from pelton.languages.lusid.http.event_types import EventTypes
 from pelton.languages.lusid.http.handlers import HandlerRoutes
 from pelton.languages.lusid.http.metadata import MetadataRoutes

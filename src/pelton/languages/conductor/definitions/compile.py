@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
+from pelton.errors import PeltonError
 from pelton.kernel.expressions.base import Constant, Expression, Invalid
 from pelton.kernel.expressions.template import compile_template
 from pelton.kernel.model.process import Body, Limit, Process
@@ -21,7 +22,6 @@ from pelton.languages.conductor.definitions.follow_up import sequels
 from pelton.languages.conductor.expressions import loops
 from pelton.languages.conductor.expressions.references import Roots, TaskFacts
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
-from pelton.transport.http.errors import WebError
 
 FINDS_POLICY = Callable[[str], TaskDef | None]
 FINDS_VERSION = Callable[[str], int]
@@ -47,7 +47,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int, schemes: 
     """Raises Invalid for a body that is no definition."""
     try:
         definition = decode.decode(body, WorkflowDef)
-    except WebError as error:
+    except PeltonError as error:
         raise Invalid(error.message) from None
     return compile_process(definition, name, version, row, schemes)
 

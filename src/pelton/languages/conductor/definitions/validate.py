@@ -12,13 +12,13 @@ from typing import Any
 
 from msgspec import UNSET
 
+from pelton.errors import PeltonError
 from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, Place, inner_lists, walk
 from pelton.languages.conductor.expressions import loops, scripts, times
 from pelton.languages.conductor.model import Action, EventHandler, TaskDef, WorkflowDef, WorkflowTask
-from pelton.transport.http.errors import WebError
 from pelton.transport.validation import Problems, describe
 
 MAX_TASKS = 5_000
@@ -52,7 +52,7 @@ class DefinitionProblems(Problems):
 def check_workflow(
     definition: WorkflowDef, operation: str = "registerWorkflowDef.arg0", check_sink: CheckSink | None = None
 ) -> None:
-    """Raises WebError 400 with every problem found."""
+    """Raises PeltonError "invalid" with every problem found."""
     problems = DefinitionProblems(operation + ".")
     _check_workflow(definition, "", problems, check_sink, 0)
     problems.raise_any()
@@ -334,7 +334,7 @@ def _check_sub_workflow(path: str, task: WorkflowTask, problems: Problems, check
         here = f"{path}.subWorkflowParam.workflowDefinition"
         try:
             definition = decode.convert(inner, WorkflowDef)
-        except WebError as error:
+        except PeltonError as error:
             problems.include(here, error.problems)
             return
         _check_workflow(definition, here + ".", problems, check_sink, inline + 1)
@@ -464,7 +464,7 @@ def _check_policy(policy: TaskDef, path: str, problems: Problems, embedded: bool
 
 
 def check_handler(handler: EventHandler, operation: str) -> None:
-    """Raises WebError 400 with every problem found."""
+    """Raises PeltonError "invalid" with every problem found."""
     problems = DefinitionProblems(operation + ".arg0.")
     _check_name(handler.name, "name", "Missing event handler name", problems)
     if not handler.event.strip():

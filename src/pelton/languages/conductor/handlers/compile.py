@@ -13,6 +13,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET
 
+from pelton.errors import PeltonError
 from pelton.kernel.expressions.base import JSON, Expression, Invalid
 from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.expressions.template import compile_template
@@ -36,7 +37,6 @@ from pelton.languages.conductor.runs.identifiers import Ids, split_reference
 from pelton.languages.conductor.runs.starting import MAX_TEXT, SAME_KEY, keys_of
 from pelton.runtime.api import SYSTEM_ID, ActionContext, Command, PlanProblem, SignalCommand, StartCommand
 from pelton.runtime.rows import DefinitionRow
-from pelton.transport.http.errors import WebError
 from pelton.transport.validation import describe
 
 MESSAGE_ID, EVENT_NAME = "conductor.event.messageId", "conductor.event.name"
@@ -69,7 +69,7 @@ def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
     try:
         form = decode.decode(row.body, EventHandler)
         validate.check_handler(form, "addEventHandler")
-    except WebError as error:
+    except PeltonError as error:
         raise Invalid(error.message) from None
     expand = bool(form.condition)
     actions = [_action(index, action, expand, hold) for index, action in enumerate(form.actions)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from pelton.errors import FieldProblem
+from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.languages.conductor import status_names
 from pelton.languages.conductor.model import TaskExecLog, TaskResult
-from pelton.transport.http.errors import WebError
 
 MAX_CALLBACK = 100 * 365 * 86_400  # seconds
 MAX_LOGS = 1_000
@@ -28,7 +27,7 @@ def check(result: TaskResult) -> None:
     if len(result.logs) > MAX_LOGS:
         problems.append(FieldProblem("updateTask.arg0.logs", f"at most {MAX_LOGS} log entries may come with one update"))
     if problems:
-        raise WebError(400, "Validation failed, check below errors for detail.", problems=problems)
+        raise PeltonError(Code.INVALID, "Validation failed, check below errors for detail.", problems=problems)
 
 
 def report_of(result: TaskResult, n: int) -> Report:
@@ -54,7 +53,7 @@ def logs_of(entries: list[TaskExecLog], now: int) -> list[tuple[int, str]]:
 
 
 def status_of(text: str) -> int | None:
-    """What a status in a path means. Raises WebError 400."""
+    """What a status in a path means. Raises PeltonError "invalid"."""
     if text not in status_names.REPORTED:
-        raise WebError(400, f"status must be one of {', '.join(status_names.REPORTED)}, not {text[:100]!r}")
+        raise PeltonError(Code.INVALID, f"status must be one of {', '.join(status_names.REPORTED)}, not {text[:100]!r}")
     return status_names.REPORTED[text]

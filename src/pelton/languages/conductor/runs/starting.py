@@ -13,7 +13,6 @@ from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.model import LANGUAGE, StartWorkflowRequest
 from pelton.runtime.api import Engine, StartCommand
 from pelton.runtime.caller import Caller
-from pelton.transport.http.errors import WebError
 
 CORRELATION = "correlation"  # kind of run key under which correlation ids are found
 MAX_TEXT = 1_000  # characters of ids that callers choose
@@ -28,7 +27,7 @@ SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
 async def start(
     engine: Engine, caller: Caller, request: StartWorkflowRequest, operation: str = "startWorkflow", *, by_path: bool = False
 ) -> Run:
-    """Starts what the request asks for. `by_path`: an unknown name is told in other words. Raises WebError, PeltonError."""
+    """Starts what the request asks for. `by_path`: an unknown name is told in other words. Raises PeltonError."""
     _check(request, operation)
     inline = request.workflow_def
     version = request.version or 0
@@ -51,7 +50,7 @@ async def start(
         return await engine.start(caller, command)
     except PeltonError as error:
         if error.code is Code.UNKNOWN_PROCESS:
-            raise WebError(404, unknown(request.name, version, by_path)) from None
+            raise PeltonError(Code.UNKNOWN_PROCESS, unknown(request.name, version, by_path)) from None
         raise
 
 
@@ -87,4 +86,4 @@ def _check(request: StartWorkflowRequest, operation: str) -> None:
         if value is not UNSET and len(value) > MAX_TEXT:
             problems.add(name, f"{name} has {len(value)} characters; the limit is {MAX_TEXT}")
     if problems.found:
-        raise WebError(400, "Validation failed, check below errors for detail.", problems=problems.found)
+        raise PeltonError(Code.INVALID, "Validation failed, check below errors for detail.", problems=problems.found)

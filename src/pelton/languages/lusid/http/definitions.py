@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from pelton.errors import FieldProblem
+from pelton.errors import FieldProblem, PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.checks import check_definition, property_problem
 from pelton.languages.lusid.entity import DEFINITIONS, Entity
@@ -20,7 +20,6 @@ from pelton.languages.lusid.member_names import DEFINITION_MEMBERS
 from pelton.languages.lusid.times import print_moment
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
-from pelton.transport.http.errors import WebError
 from pelton.transport.validation import describe
 
 BASE = "/api/taskdefinitions"
@@ -115,7 +114,7 @@ def read_properties(given: Any) -> tuple[dict[str, PerpetualProperty], dict[str,
         try:
             read = decode.convert({"key": key} if each is None else each, PerpetualProperty)
             problem = property_problem(key, read)
-        except WebError as error:
+        except PeltonError as error:
             problem = error.message
         else:
             if not problem:

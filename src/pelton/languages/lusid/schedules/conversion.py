@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pelton.errors import FieldProblem
+from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.kernel.expressions.base import JSON
-from pelton.transport.http.errors import WebError
 
 T = TypeVar("T")
 
@@ -26,14 +25,14 @@ _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _STEPS = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
-class ScheduleError(WebError):
+class ScheduleError(PeltonError):
     """A schedule, or something that belongs to one, is not well-formed. `path`: the field; `value`: what is there (None =
     nothing); `remedy`: what to do. Answered with 400 when nobody says otherwise."""
 
     def __init__(self, path: str, value: JSON, remedy: str) -> None:
         said = f"is {shown(value)}; {remedy}" if value is not None else f"is missing; {remedy}"
         problem = FieldProblem(path, f"{path} {said}", None if value is None else shown(value))
-        super().__init__(400, problem.message, problems=[problem])
+        super().__init__(Code.INVALID, problem.message, problems=[problem])
         self.path = path
         self.value = value
         self.remedy = remedy

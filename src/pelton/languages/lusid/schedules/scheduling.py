@@ -30,7 +30,6 @@ from pelton.kernel.model.process import Assign, Assignment, AtTime, Body, Choice
 from pelton.kernel.model.signals import EventArrived, Terminate
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.lusid.schedules.calendars import CALENDAR, Calendar, calendar_body, parse_calendar
-from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
 from pelton.languages.lusid.schedules.zones import printed
 from pelton.runtime.api import Engine, StartCommand
@@ -204,7 +203,7 @@ async def restore(engine: Engine, caller: Caller, patterns: Mapping[str, tuple[P
     for handler, (pattern, order) in patterns.items():
         try:
             await follow(engine, caller, handler, pattern, order=order)
-        except (ScheduleError, PeltonError) as error:
+        except PeltonError as error:
             failed = failed or error
     if failed is not None:
         raise failed

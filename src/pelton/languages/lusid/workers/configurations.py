@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from pelton.errors import PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.checks import Checks
 from pelton.languages.lusid.forms import ResourceId, UpdateWorker
-from pelton.transport.http.errors import WebError
 from pelton.transport.validation import describe
 
 CONFIGURATION = "workerConfiguration"
@@ -44,7 +44,7 @@ W = TypeVar("W", bound=UpdateWorker)
 
 
 def read_worker(value: Any, form: type[W]) -> W:
-    """A worker's form, its configuration checked. Raises WebError 400."""
+    """A worker's form, its configuration checked. Raises PeltonError "invalid"."""
     if isinstance(value, dict):
         value = {**value, CONFIGURATION: unwrapped(value.get(CONFIGURATION))}
     worker = decode.convert(value, form)
@@ -112,7 +112,7 @@ def _check_kind(problems: Checks, kind: str, given: Mapping[str, Any]) -> None:
     elif kind == "SchedulerJob":
         try:
             decode.convert(given.get("jobId"), ResourceId)
-        except WebError as error:
+        except PeltonError as error:
             problems.include(f"{CONFIGURATION}.jobId", error.problems)
 
 
