@@ -203,6 +203,11 @@ KNOWN_DOUBLES = {
 # The language plug-ins may not import one another.
 PLUGINS = "languages"
 
+# HTTP, and who may know it of a language or of what languages share: the room `http`, and the module that registers a language.
+# What compiles, decodes and checks raises PeltonError, and serves every transport alike.
+HTTP = ["pelton", "transport", "http"]
+KNOWS_HTTP = {"http", "language"}
+
 
 def crossing_complaints(source: str, module: str, is_package: bool = False) -> list[str]:
     """Imports that go against the arrows: between rooms, between the layers of a room, and between languages."""
@@ -222,6 +227,8 @@ def crossing_complaints(source: str, module: str, is_package: bool = False) -> l
             found.append(f"{module}:{line}: {room} imports {name}; it may import {sorted(ROOMS[room]) or 'no other room'}")
         elif room in FACE_ONLY and other == "runtime" and len(target) > 2 and target[2] not in FACE:
             found.append(f"{module}:{line}: {room} imports {name}; of the runtime it may import only {sorted(FACE)}")
+        elif target[:3] == HTTP and not (KNOWS_HTTP & set(own[2:4])) and room in {"transport", PLUGINS}:
+            found.append(f"{module}:{line}: imports {name}; only {sorted(KNOWS_HTTP)} of a language may know HTTP")
         elif room == other:
             found += [f"{module}:{line}: {text}" for text in inner_complaints(own, target)]
     return found
@@ -392,6 +399,18 @@ def test_a_layer_may_not_import_a_later_one() -> None:
 
 def test_a_language_may_not_import_another() -> None:
     assert len(crossing_complaints("from pelton.languages.lusid import model", "pelton.languages.conductor.runs.view")) == 1
+
+
+@pytest.mark.parametrize(
+    "module", ["definitions.compile", "definitions.validate", "filters.grammar", "decode", "checks", "runs.starting"]
+)
+def test_what_compiles_or_checks_may_not_know_http(module: str) -> None:
+    source = "from pelton.transport.http.errors import WebError"
+    assert len(crossing_complaints(source, f"pelton.languages.any.{module}")) == 1
+    assert len(crossing_complaints(source, "pelton.transport.decode")) == 1
+    assert crossing_complaints(source, "pelton.languages.any.http.runs") == []
+    assert crossing_complaints(source, "pelton.languages.any.language") == []
+    assert crossing_complaints("from pelton.errors import PeltonError", f"pelton.languages.any.{module}") == []
 
 
 def test_a_circle_is_found_through_type_hints_too() -> None:
