@@ -39,6 +39,9 @@ class Batch:
         builder = self.groups[self.count] = GroupBuilder(self, self.count)
         return builder
 
+    def drop(self, builder: GroupBuilder) -> None:
+        del self.groups[builder.group.number]
+
     def joined(self, builder: GroupBuilder | None, shared: Shared) -> GroupBuilder | None:
         """The group that holds all of `builder` and the run or place; None when there is none yet."""
         other: GroupBuilder | None = shared.group  # type: ignore[assignment]  # a group of this batch is one that it made
@@ -48,5 +51,5 @@ class Batch:
             return other
         larger, smaller = (builder, other) if len(builder.deltas) >= len(other.deltas) else (other, builder)
         larger.join(smaller)
-        del self.groups[smaller.group.number]
+        self.drop(smaller)
         return larger

@@ -33,10 +33,22 @@ from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
 from pelton.runtime.commit.run_cache import RunEntry, purged, work_row
 from pelton.runtime.ids import IdCodec
 from pelton.store.group import Group, RunWrite
-from pelton.store.rows import Delivery, HeldRow, InboxRow, TimerRow, WaitKeyRow
+from pelton.store.rows import (
+    BookmarkRow,
+    Delivery,
+    EventRow,
+    HeldRow,
+    InboxRow,
+    LogRow,
+    ResultRow,
+    RunKeyRow,
+    TimerRow,
+    WaitKeyRow,
+)
 
 GROUP_RUNS = 64
 GROUP_ROWS = 2_000
+WRITE_ROWS = 4  # what a write of a service counts as
 
 FREES_KEYS = 1 << 15  # bit of Run.flags, the last below the priority: the run's unique keys become free when it ends
 
@@ -198,7 +210,10 @@ class RunDelta:
 
 
 class GroupBuilder:
-    """A group of the open batch. `rows`: an estimate of what it writes."""
+    """A group of the open batch: nothing else writes into it, so that what is counted is what is there.
+
+    `rows`: an estimate of what it writes; `batch.rows` has those that no unit of work counts besides.
+    """
 
     __slots__ = ("batch", "deltas", "enqueued", "group", "points", "reads", "requests", "rows", "timers")
 
@@ -224,7 +239,13 @@ class GroupBuilder:
             return True
         return any(delta.entry.stale for delta in self.deltas.values())
 
-    def delta(self, entry: RunEntry, before: Run | None, after: Run) -> RunDelta:
+    def fold(self, entry: RunEntry, before: Run | None, change: Transition, rows: dict[int, OpenStep]) -> RunDelta:
+        """Adds a transition of a run; `rows`: those that it changes or closes, as they were."""
+        delta = self._delta(entry, before, change.run)
+        self.rows += delta.fold(change, rows)
+        return delta
+
+    def _delta(self, entry: RunEntry, before: Run | None, after: Run) -> RunDelta:
         delta = self.deltas.get(entry.key)
         if delta is None:
             delta = self.deltas[entry.key] = RunDelta(entry, before.rev if before is not None else -1, after)
@@ -255,10 +276,61 @@ class GroupBuilder:
                 del self.timers[known]
         self.timers[run, n, arm] = None
 
+    def clear_stale_timer(self, run: int, n: int, arm: str, epoch: int) -> None:
+        """Clears the timer if it is still of that epoch: one that was set again under its name stays."""
+        self.group.stale_timers.append((run, n, arm, epoch))
+
     def enqueue(self, row: InboxRow) -> None:
+        """A durable signal or job, taken up at once after the commit."""
         self.group.inbox.append(row)
         self.enqueued.append(row)
         self.rows += 1
+
+    def remove_signal(self, inbox: int) -> None:
+        """A durable signal goes with its effect."""
+        self.group.inbox_done.append(inbox)
+
+    def log(self, rows: Sequence[LogRow]) -> None:
+        if rows:  # a list that is there, even empty, makes the group an unusual one
+            self.group.logs += rows
+
+    def keep_results(self, rows: Sequence[ResultRow]) -> None:
+        if rows:
+            self.group.results += rows
+
+    def name_runs(self, rows: Sequence[RunKeyRow]) -> None:
+        """Further names of runs, unique ones among them: the group is lost when another run has one of those."""
+        if rows:
+            self.group.run_keys += rows
+            self.rows += len(rows)
+
+    def hold(self, row: HeldRow) -> None:
+        self.group.held.append(row)
+
+    def release(self, held: int) -> None:
+        """The group is lost when the held row is gone already."""
+        self.group.release.append(held)
+
+    def record_event(self, row: EventRow, bookmark: BookmarkRow | None) -> None:
+        """The group is lost when the event is there already, or its namespace's handlers are others by now."""
+        self.group.events.append(row)
+        self.group.handlers.append((row.ns, row.handlers))
+        if bookmark is not None:
+            self.group.bookmarks.append(bookmark)
+        self.rows += 1
+        self.batch.rows += 1
+
+    def remove_run(self, run: int, revision: int) -> None:
+        self.read(run, revision)
+        self.group.remove_runs.append(run)
+        self.rows += WRITE_ROWS
+
+    def write(self, fill: Callable[[Group], None]) -> Group:
+        """Rows of a service's own. Raises what `fill` raises; then the group is of no use."""
+        fill(self.group)
+        self.rows += WRITE_ROWS
+        self.batch.rows += WRITE_ROWS
+        return self.group
 
     def join(self, other: GroupBuilder) -> None:
         """Takes over all of another group of the same batch; their runs are different ones."""

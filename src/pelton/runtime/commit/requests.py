@@ -81,12 +81,12 @@ class WriteRequest(CommitRequest):
         self.future = future
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
-        builder = unit.workspace.open_batch.new()
-        group = builder.group
+        batch = unit.workspace.open_batch
+        builder = batch.new()
         try:
-            self._fill(group)
+            group = builder.write(self._fill)
         except BaseException:
-            del unit.workspace.open_batch.groups[group.number]  # half of it is nothing
+            batch.drop(builder)  # half of it is nothing
             raise
         for lease in group.leases:
             entry = unit.workspace.cache.peek(lease.run)
@@ -94,8 +94,6 @@ class WriteRequest(CommitRequest):
                 entry.lease(lease)
         for key in group.remove_runs:
             unit.workspace.forget(key)
-        builder.rows += 4
-        unit.workspace.open_batch.rows += 4
         builder.requests.append(self)
         return builder
 
@@ -145,7 +143,7 @@ class SignalRequest(CommitRequest):
         builder = self._perform(unit)
         if self.many and builder is not None:
             changed = any(each.before is None or not unchanged(each.transition, each.before) for each in unit.changes)
-            builder.group.results.append(self.result(unit.now, changed))
+            builder.keep_results([self.result(unit.now, changed)])
         return builder
 
     def result(self, now: int, changed: bool) -> ResultRow:
@@ -194,7 +192,7 @@ class SignalRequest(CommitRequest):
         if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in builder.timers:
             builder.clear_timers(self.run, signal.n, signal.arm)
         if self.inbox:
-            builder.group.inbox_done.append(self.inbox)
+            builder.remove_signal(self.inbox)
         builder.requests.append(self)
         return builder
 
@@ -207,11 +205,11 @@ class SignalRequest(CommitRequest):
         why, now = self.why, unit.now
         if isinstance(signal, Start):
             if why:
-                builder.group.logs.append(LogRow(run, n, now, not_begun(why)))
+                builder.log([LogRow(run, n, now, not_begun(why))])
             return
         if why:
             text = f"trigger {signal.name!r} changed nothing in run {unit.workspace.codec.run_id(self.run)}: {why}"
-            builder.group.logs.append(LogRow(run, n, now, text[:LOG_TEXT]))
+            builder.log([LogRow(run, n, now, text[:LOG_TEXT])])
         if signal.reply:
             body = {"applied": not why, "reason": why}
             key = unit.workspace.keys()
@@ -229,13 +227,13 @@ class SignalRequest(CommitRequest):
         if entry is not None and entry.pins and entry.head is not None:
             builder.read(self.run, entry.head.rev)  # the state that says so may be lost yet
         if self.inbox:
-            builder.group.inbox_done.append(self.inbox)
+            builder.remove_signal(self.inbox)
         self._tell_origin(unit, builder)
         if clear and gone:
             builder.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
         elif clear:  # whatever is to ring later is set anew, under another epoch
             signal: TimerFired = self.signal  # type: ignore[assignment]
-            builder.group.stale_timers.append((self.run, signal.n, signal.arm, signal.epoch))
+            builder.clear_stale_timer(self.run, signal.n, signal.arm, signal.epoch)
         builder.requests.append(self)
         return builder
 
@@ -311,9 +309,7 @@ class StartRequest(CommitRequest):
             raise PeltonError(answer.code, answer.detail, trace=answer.trace)
         self.head = answer.run  # type: ignore[union-attr]
         builder = unit.finish()
-        if self._keys:
-            builder.group.run_keys.extend(self._keys)
-            builder.rows += len(self._keys)
+        builder.name_runs(self._keys)
         builder.requests.append(self)
         return builder
 

@@ -419,8 +419,7 @@ class UnitOfWork:
                 workspace.cache.add(entry)
         workspace.effects.hops = self.hops
         for entry, change_, before, rows in self.changes:
-            delta = builder.delta(entry, before, change_.run)
-            builder.rows += delta.fold(change_, rows)
+            delta = builder.fold(entry, before, change_, rows)
             if (before is None or not before.definition) and entry.process is not None:
                 delta.process = entry.process.name
                 if before is not None and change_.run.definition:
@@ -432,8 +431,8 @@ class UnitOfWork:
             builder.read(run, revision)
         for row in self.deferred:
             builder.enqueue(row)
-        if self.logs:  # a list that is there, even empty, makes the group an unusual one
-            builder.group.logs += self.logs
+        if self.logs:
+            builder.log(self.logs)
         if self.points:
             self._correlate(builder)
         batch.rows += self.rows
@@ -458,7 +457,7 @@ class UnitOfWork:
         for point in self.points.values():
             builder.advance_point(point)
         for point, row, size in self.held:
-            builder.group.held.append(row)
+            builder.hold(row)
             point.keep(row, size)
             correlations.used(row.ns, 1, size)
         for change in self.changes:

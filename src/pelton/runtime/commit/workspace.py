@@ -53,8 +53,11 @@ class Workspace:
         self.work: WorkHooks | None = None
         self.listens: Callable[[str, str], bool] = lambda ns, kind: False  # whether a handler is for events of that type
 
-    def publish_fact(self, builder: GroupBuilder, head: Run, fact: Announcement, now: int, hops: int) -> None:
-        """An announcement that a handler listens to becomes an event, by way of a durable job of the same commit."""
+    def publish_fact(
+        self, builder: GroupBuilder, head: Run, fact: Announcement, now: int, hops: int, removed: bool = False
+    ) -> None:
+        """An announcement that a handler listens to becomes an event, by way of a durable job of the same commit. `removed`: the
+        run goes in that commit, with the rows that are filed under it."""
         data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
         event = EventIn(
             source="pelton",
@@ -66,7 +69,8 @@ class Workspace:
             body=data,
             hops=max(head.hops, hops) + 1,
         )
-        builder.enqueue(InboxRow(self.keys(), head.key, encode_signal(DurableFact(event)), now, job=True))
+        run = 0 if removed else head.key
+        builder.enqueue(InboxRow(self.keys(), run, encode_signal(DurableFact(event)), now, job=True))
 
     def forget(self, key: int) -> None:
         """A run is being removed: nothing of it is to be found in memory."""

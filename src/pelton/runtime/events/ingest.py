@@ -310,18 +310,12 @@ class EventIngester:
         row.decisions, row.effects = decisions, effects
         request.posted = Ingested(request.key, False, False, row.state, decisions, effects)
         builder = unit.finish()
-        builder.group.events.append(row)
-        builder.group.handlers.append((event.ns, handlers.counter))
-        if event.bookmark is not None:
-            builder.group.bookmarks.append(BookmarkRow(event.ns, event.source, *event.bookmark))
-        if actions.run_keys:
-            builder.group.run_keys.extend(actions.run_keys)
-        if actions.jobs:
-            builder.group.results.extend(actions.jobs)
+        bookmark = BookmarkRow(event.ns, event.source, *event.bookmark) if event.bookmark is not None else None
+        builder.record_event(row, bookmark)
+        builder.name_runs(actions.run_keys)
+        builder.keep_results(actions.jobs)
         for many in actions.many.values():
             builder.enqueue(durable_job(workspace.keys(), many, unit.now))
-        builder.rows += 1
-        workspace.open_batch.rows += 1
         builder.requests.append(request)
         return builder
 

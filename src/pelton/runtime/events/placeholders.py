@@ -125,8 +125,7 @@ class NamedSignalRequest(CommitRequest):
         unit.put(entry, change)
         self.head = entry.head
         builder = unit.finish()
-        builder.group.run_keys.append(RunKeyRow(self.ns, self._kind, self._process, self._text, self._placeholder, True))
-        builder.rows += 1
+        builder.name_runs([RunKeyRow(self.ns, self._kind, self._process, self._text, self._placeholder, True)])
         builder.requests.append(self)
         return builder
 
@@ -185,12 +184,11 @@ class ExpiryRequest(CommitRequest):
         if builder.deltas:  # something more was held for it in this very batch: that goes first
             builder.requests.remove(self)
             raise PeltonError(Code.BUSY, "the stub is being written")
-        builder.read(self._run, head.rev)
-        builder.group.remove_runs.append(self._run)
+        builder.remove_run(self._run, head.rev)
         if unit.workspace.listens(head.ns, NOT_STARTED):
-            unit.workspace.publish_fact(builder, head, Announcement(NOT_STARTED, 0, {"held": head.held}), unit.now, unit.hops)
-            builder.enqueued[-1].run = 0  # rows of the run itself go with it
-        builder.rows += 4
+            unit.workspace.publish_fact(
+                builder, head, Announcement(NOT_STARTED, 0, {"held": head.held}), unit.now, unit.hops, removed=True
+            )
         unit.workspace.forget(self._run)
         return builder
 
@@ -227,7 +225,7 @@ class ReleaseRequest(CommitRequest):
             mine.held = max(mine.held - 1, 0)
             unit.put(entry, Transition(mine))
         builder = unit.finish()
-        builder.group.release.append(self._held)
+        builder.release(self._held)
         builder.requests.append(self)
         return builder
 
