@@ -428,7 +428,7 @@ def test_a_limit_may_fail_the_run_lead_elsewhere_or_only_tell() -> None:
     assert world.is_open(run, "b")
     assert world.refuse(run, Report(n=1)).code == "step ended"
 
-    world = World(Graph().work("a", limits=Limits(queue=Limit(1_000, "fact"))).build())
+    world = World(Graph().work("a", limits=Limits(queue=Limit(1_000, "announce"))).build())
     run = world.start("p")
     world.tick(1_000)
     assert world.is_open(run, "a")

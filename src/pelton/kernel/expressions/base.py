@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a script came to: a JSON value, or an error text. Exactly one of the two counts, by `failed`."""
+    """The result of a script: a JSON value, or an error text, depending on `failed`."""
 
     value: JSON
     error: str = ""
@@ -66,7 +66,7 @@ class Unanswered(Exception):
 
 
 class ExpressionError(Exception):
-    """An evaluation failed for a reason that the author of the expression can mend."""
+    """An evaluation failed for a reason that the author of the expression can fix."""
 
     def __init__(self, message: str, timed_out: bool = False) -> None:
         super().__init__(message)
@@ -106,7 +106,7 @@ class Expression(Protocol):
     @property
     def reads(self) -> frozenset[Read]: ...
     def evaluate(self, context: Any) -> JSON:
-        """Raises ExpressionError, Unanswered, or the context's own exception for a fact that is not loaded yet."""
+        """Raises ExpressionError, Unanswered, or the context's own exception for what is not loaded yet."""
         ...
 
 

@@ -1,8 +1,8 @@
-"""Compiled forms, kept while they are in use and made again when they are not.
+"""Compiled forms that are remembered while they are in use, and compiled again when they are needed later.
 
-What is compiled is many times the size of its source: a handler's condition some 6 kB for 40 characters. So those who may be many
-keep the source, and have the form made for them; the latest ones are remembered, large ones apart, so that a few of them do not
-drive all others out or fill the memory.
+A compiled form is many times the size of its source: a handler's condition takes some 6 kB for 40 characters. So objects that may
+be numerous keep the source and ask for the form. The latest forms are remembered, large ones apart, so that a few of those
+neither crowd out all others nor fill the memory.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """`advance`: the one function that moves a run.
 
-    advance(process, facts, signal, now) -> Transition | Refused | Need
+    advance(process, reads, signal, now) -> Transition | Refused | Need
 
 It reads nothing but its arguments and changes nothing: the answer is a delta with effects as data, a refusal with its reason,
-or the keys of facts that are missing, with which the caller comes again. It may be called several times for one signal, so it
-counts nothing, looks at no clock and makes no ids. The same facts, signal and time give the same answer, byte for byte.
+or the keys of what it still has to read, with which the caller calls again. It may be called several times for one signal, so it
+counts nothing, reads no clock and makes no ids. The same reads, signal and time give the same answer, byte for byte.
 
-A call takes the signal to a `Draft`, whose agenda then runs empty: tokens enter nodes, leave them, are counted out of scopes;
-failures climb. After FUEL activations the rest parks and a `Resume` effect asks for a Continue, so no call is long.
+A call applies the signal to a `Draft`, whose worklist is then worked off: tokens enter nodes, leave them, and are counted out of
+scopes; failures climb. After FUEL activations the rest parks, and a `ContinueLater` effect asks for a Continue: no call is long.
 """
 
 from __future__ import annotations
@@ -127,14 +127,14 @@ def refuse(reads: RunReads, signal: AnySignal, code: Code, detail: str, trace: l
     head = reads.head()
     if signal.strict or head is None:
         return Refused(code, detail, trace)
-    # The revision rises all the same: a decision that was made by looking at other runs must not be made twice side by side.
+    # The revision rises even so: a decision that depended on other runs must not be made twice concurrently.
     head = copy(head)
     head.rev += 1
     return Transition(head, effects=[Note(code, detail)])
 
 
 def drain(draft: Draft) -> None:
-    """Runs the agenda empty, then ends the run when its last token is gone."""
+    """Works off the worklist, then ends the run when its last token is gone."""
     looks = 0
     written = 0
     while True:
@@ -152,9 +152,9 @@ def drain(draft: Draft) -> None:
 
 
 def run_worklist(draft: Draft) -> None:
-    """Runs the agenda empty. Where a fact is missing the rest is tried all the same: what is missing is asked for at once.
+    """Works off the worklist. Where something has not been read the rest is still tried, so that all of it is asked for at once.
 
-    What such a trial comes to means nothing, its errors included: the turn is dropped.
+    The result of such a trial means nothing, and neither do its errors: the draft is dropped.
     """
     missing: list[Any] = []
     while True:
@@ -194,7 +194,7 @@ def run_items(draft: Draft) -> None:
 
 
 def circles(draft: Draft, node: str) -> bool:
-    """Counts that a token enters a node. Once too often without a wait in between, the run fails: True."""
+    """Counts a token into a node. True when that was once too often without a wait in between: the run has failed."""
     visits = draft.visits[node] = draft.visits.get(node, 0) + 1
     most = draft.process.most_transitions
     if visits <= most:
@@ -224,5 +224,5 @@ def follow(draft: Draft, item: Any) -> None:
             if above is None or above.status < ThreadStatus.COMPLETED:
                 start_thread(draft, item.entry, item.parent, 0, variables=item.variables)
     except StepFailure as error:
-        # Nothing is left that could fail in place of this: the run does.
+        # Nothing is left that could fail instead: the run itself fails.
         draft.worklist.append(FailureEscaped(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))

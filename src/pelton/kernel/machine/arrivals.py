@@ -1,4 +1,4 @@
-"""What reaches a run from elsewhere: events, triggers, merged data, timers, and word from its children.
+"""What reaches a run from elsewhere: events, triggers, merged data, timers, and what its children report.
 
 Each function applies one signal to a draft, and raises Refusal when it cannot be applied. Reports of work are in `reports.py`.
 """
@@ -33,7 +33,7 @@ from pelton.kernel.model.transition import Hold
 
 
 def event(draft: Draft, signal: EventArrived) -> None:
-    """Interrupts first, then waits, by thread number; what nobody can take is held."""
+    """Interrupts first, then waits, by thread number; what none of them takes is held."""
     if draft.head.status != RunStatus.EXPECTED:
         if not signal.key and interrupted(draft, signal):
             return
@@ -85,7 +85,7 @@ def merge(draft: Draft, signal: Merge) -> None:
 
 
 def continue_after_fuel(draft: Draft, signal: Continue) -> None:
-    """Goes on with tokens that parked because fuel ran out: those of threads that are not halted."""
+    """Moves the tokens on that parked because fuel ran out, except those of halted threads."""
     rows = [row for row in draft.reads.answer(ParkedKey()) if not draft.halted(row.thread)]
     unpark(draft, rows[:FUEL])
     if len(rows) > FUEL:
@@ -139,7 +139,7 @@ def exceed(draft: Draft, row: OpenStep, limit: Limit, since: int) -> None:
         "step": draft.reads.codec.step_id(row.run, row.n),
     }.items():
         message = message.replace("{" + name + "}", value)
-    if limit.action == "fact":
+    if limit.action == "announce":
         draft.announce("step.late", row.n, {"slot": row.slot, "reason": message})
         return
     failure = Failure("timeout", "timed out", message, None, limit.action == "retry")
@@ -162,7 +162,7 @@ def deadline(draft: Draft, signal: TimerFired) -> None:
     since = draft.head.retried or draft.head.created
     message = limit.message or "the run timed out after {elapsed} seconds; the limit is {limit}"
     message = message.replace("{elapsed}", str((draft.now - since) // 1000)).replace("{limit}", str(limit.after // 1000))
-    if limit.action == "fact":
+    if limit.action == "announce":
         draft.announce("run.late", 0, {"reason": message})
     else:
         end_run(draft, RunStatus.TIMED_OUT, message, Failure("timeout", "timed out", message, None, False))

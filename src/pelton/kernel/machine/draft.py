@@ -1,6 +1,6 @@
-"""One call of `advance` at work: the facts, an overlay of what has been decided so far, and the agenda of what is to follow.
+"""The state of one call of `advance`: what it reads, an overlay of what it has decided so far, and a worklist of what follows.
 
-Invariants: rows that came out of the facts are never changed, a copy is; every open row is counted once in the head and once in
+Invariants: rows that were read are never changed, only copies of them are; every open row is counted once in the head and once in
 its owner (a scope step, a thread other than the root, or nothing for the root thread). Reads see the overlay first.
 Cost: every operation here is O(1) in the length of the run's history.
 """
@@ -32,8 +32,8 @@ FUEL = 512  # activations in one transition; the rest follows in the next commit
 # bits of Run.flags
 THREADED = 1  # has rows in `thread`
 SKIPS = 2  # an operator asked to skip a slot
-FRAGMENTS = 4  # has acquired nodes of its own
-DEADLINE = 8  # has a timer of its own
+FRAGMENTS = 4  # has nodes that its process lacks
+DEADLINE = 8  # the run itself has a timer
 PRIORITY = 16  # the bits from here on: priority of its work, 0 to 99. The one below is the runtime's.
 
 
@@ -77,7 +77,7 @@ class FailureEscaped(NamedTuple):
 
 
 class StepFailed(NamedTuple):
-    """An open row has failed; whether it is tried again, and what follows, is still to be seen."""
+    """An open row has failed; whether it is retried, and what follows, is not yet decided."""
 
     n: int
     failure: Failure
@@ -86,7 +86,7 @@ class StepFailed(NamedTuple):
 
 
 class ThreadParked(NamedTuple):
-    """A token of a halting thread has parked: perhaps the thread stands still now."""
+    """A token of a halting thread has parked: the thread may now be halted."""
 
     thread: int
 
@@ -100,7 +100,7 @@ class Spawn(NamedTuple):
 
 
 class RowDropped(NamedTuple):
-    """An open row is not wanted any more: it goes, with all that is inside it."""
+    """An open row is no longer wanted: it is dropped, with everything inside it."""
 
     n: int
     reason: str
@@ -118,7 +118,7 @@ class StepFailure(Exception):
 
 
 class Refusal(Exception):
-    """The signal cannot be applied: the whole turn is dropped."""
+    """The signal cannot be applied: the whole draft is dropped."""
 
     def __init__(self, code: Code, detail: str, trace: list[Any] | None = None) -> None:
         super().__init__(detail)
@@ -167,9 +167,9 @@ class Draft:
         self.process = process
         self.reads = reads
         self.head = head
-        self.first = head.next_n  # numbers from here on are given out in this turn: the store knows nothing of them
+        self.first = head.next_n  # numbers from here on are assigned by this draft: the store does not know them
         self.first_thread = head.threads  # likewise
-        self.all_rows_read: dict[int, OpenStep] | None = None  # all that the store has, once it was asked for all
+        self.all_rows_read: dict[int, OpenStep] | None = None  # everything that the store has, once all of it was read
         self.all_threads_read: dict[int, Thread] | None = None
         self.now = now
         self.created = created
@@ -188,14 +188,14 @@ class Draft:
         self.effects: list[Effect] = []
         self.fuel = FUEL
         self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
-        self.cut = 0  # a rewind under way takes back numbers from here on; 0 = none
+        self.cut = 0  # a rewind in progress takes back numbers from here on; 0 = none
         self.survivors: dict[tuple[str, int, int], Step] = {}  # and leaves these, the newest of each place
         self.reuse = 0  # a rewind: the next step that is entered takes this number
         self.given: Any = None  # and this input, when there is one
         self.last: Step | None = None  # the step that ended last
         self.stranded = False  # fuel ran out
-        self.record_change: RecordChange | None = None  # what became of the run's record
-        self.moment: Moment | None = None  # when and by whom, where somebody has said so
+        self.record_change: RecordChange | None = None  # what happened to the run's record
+        self.moment: Moment | None = None  # when and by whom, where the signal says so
 
     # ---- reading
 
@@ -208,7 +208,7 @@ class Draft:
         return self.reads.open(n) if self.all_rows_read is None else self.all_rows_read.get(n)
 
     def edit(self, row: OpenStep) -> OpenStep:
-        """A copy of the row that may be changed; the same one for the rest of the turn."""
+        """A copy of the row that may be changed; the same one for the rest of the call."""
         mine = self.open_rows.get(row.n)
         if mine is None:
             mine = copy(row)
@@ -228,7 +228,7 @@ class Draft:
             return mine
         found: OpenStep | Step | None
         found = self.reads.answer(NewestBelowKey(slot, self.cut)) if self.cut else self.reads.newest(slot)
-        # What was touched here may be an older row of the slot than one that the store has.
+        # The row touched here may be older than the newest one in the store.
         if mine is None or (found is not None and found.n > mine.n):
             return found
         return mine
@@ -366,7 +366,7 @@ class Draft:
         return row
 
     def close(self, row: OpenStep) -> None:
-        """The row goes, with everything that it had elsewhere. The token is not yet counted out of its owner."""
+        """The row is removed, with its timers and correlations. The token is not yet counted out of its owner."""
         self.head.open -= 1
         if row.n in self.open_rows:
             del self.open_rows[row.n]
@@ -449,13 +449,13 @@ class Draft:
         )
 
     def forget(self, gone: Callable[[Token], bool]) -> None:
-        """Tokens on their way into what is taken back go with it."""
+        """Drops tokens that are about to enter something that has been taken back."""
         items = [item for item in self.worklist if not (isinstance(item, Token) and gone(item))]
         self.worklist.clear()
         self.worklist.extend(items)
 
     def strand(self) -> None:
-        """Fuel has run out: what is on the agenda is parked, and a Continue is asked for."""
+        """Fuel has run out: parks the tokens on the worklist, and asks for a Continue."""
         rest = [item for item in self.worklist if isinstance(item, Token)]
         others = [item for item in self.worklist if not isinstance(item, Token)]
         self.worklist.clear()

@@ -32,7 +32,7 @@ def may_retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> bool
 
 
 def delay_of(rule: Retry, run: int, n: int, attempt: int) -> int:
-    """Milliseconds before the attempt after `attempt` may begin."""
+    """Milliseconds before the attempt that follows `attempt` may start."""
     delay = float(rule.delay)
     if rule.logic == "linear":
         delay *= rule.factor * (attempt + 1)
@@ -107,7 +107,7 @@ def put_off(draft: Draft, step: Step) -> None:
 
 
 def escape(draft: Draft, item: FailureEscaped) -> None:
-    """A failure has reached what owns the failed step: all that is inside goes, and the owner fails in its turn."""
+    """A failure has reached what owns the failed step: everything inside is dropped, and then the owner fails too."""
     if item.scope == 0:
         break_run(draft, item.failure, item.n)
     elif item.scope < 0:
@@ -124,7 +124,7 @@ def escape(draft: Draft, item: FailureEscaped) -> None:
 
 
 def drop_row(draft: Draft, item: RowDropped) -> None:
-    """A row that is not wanted any more goes, with all that is inside it."""
+    """Drops a row that is no longer wanted, with everything inside it."""
     row = draft.open(item.n)
     if row is None:
         return

@@ -1,6 +1,6 @@
 """How tokens move: along edges, out of branches, into joins.
 
-Nothing here calls a node's own logic: what is to be entered goes on the turn's agenda, so that a chain of any length costs no
+Nothing here calls a node's own logic: what is to be entered goes on the draft's worklist, so that a chain of any length costs no
 recursion and can be cut by fuel between any two of its links.
 """
 
@@ -27,7 +27,7 @@ from pelton.kernel.model.transition import SignalRun
 
 
 def holds(value: Any) -> bool:
-    """Whether a guard's value opens the way: true, or a number above zero. Texts never do, "true" included."""
+    """Whether a guard's value opens the way: true, or a number above zero. A text never does, not even "true"."""
     if isinstance(value, bool):
         return value
     return isinstance(value, int | float) and value > 0
@@ -93,7 +93,7 @@ def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | N
 
 
 def retire_token(draft: Draft, scope: int) -> None:
-    """A token has come to its end and is counted out of its owner."""
+    """A token has ended, and is counted out of its owner."""
     if scope == 0:
         return
     draft.grow(scope, -1)
@@ -110,14 +110,14 @@ def retire_token(draft: Draft, scope: int) -> None:
 def finish(
     draft: Draft, row: OpenStep, output: Any, status: StepStatus = StepStatus.COMPLETED, reason: str = "", to: str | None = None
 ) -> Step:
-    """A step has ended well (or is treated so): joins hear of it and its token goes on."""
+    """A step has ended successfully, or is treated so: joins count it, and its token moves on."""
     node = draft.node(row.slot)
     step = draft.end(row, status, output, reason)
     settle(draft, step)
     try:
         leave(draft, node, step, to=to)
     except StepFailure as error:
-        # The way on cannot be found: a guard or an assignment failed. What owns the step is broken by it.
+        # A guard or an assignment of the way on failed: the failure goes to the owner of the step.
         draft.worklist.append(FailureEscaped(step.scope, step.thread, error.failure, step.n, int(StepStatus.FAILED_FOR_GOOD)))
     return step
 
@@ -126,7 +126,7 @@ def finish(
 
 
 def steps_at(draft: Draft, places: list[tuple[str, int, int]]) -> list[OpenStep | Step | None]:
-    """Many slots at once: what is missing is asked for in one need."""
+    """The newest steps of many places; whatever has not been read is asked for at once."""
     found: list[OpenStep | Step | None] = []
     missing: list[Any] = []
     for slot, scope, it in places:
@@ -190,7 +190,7 @@ def reason_of(step: OpenStep | Step | None) -> str:
 
 
 def count_join(draft: Draft, node: Join, row: OpenStep) -> None:
-    """Sets what a join that opens still waits for; completes it when that is nothing."""
+    """Sets how many ends a newly opened join still waits for; completes it when there are none."""
     slots = awaited(draft, node)
     ended = 0
     for step in steps_at(draft, [(slot, row.scope, row.it) for slot in slots]):
@@ -214,7 +214,7 @@ def needed(node: Join, total: int, ended: int) -> int:
 
 
 def cancel(draft: Draft, row: OpenStep, reason: str) -> None:
-    """An open row ends without having come to anything. Its token is not counted out of its owner."""
+    """An open row ends without a result. Its token is not counted out of its owner."""
     if row.state == State.PARKED:
         draft.close(row)
         return

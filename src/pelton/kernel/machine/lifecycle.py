@@ -1,4 +1,4 @@
-"""The beginning and the end of a run."""
+"""The start and the end of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_HOPS = 64  # runs that start runs that start runs
 
 
 def start_run(process: Process, reads: RunReads, signal: Start, now: int) -> Draft:
-    """The turn of a start: step 0 is recorded, variables are set, the first token waits to enter."""
+    """The draft of a start: step 0 is recorded, variables are set, the first token is on the worklist."""
     existing = reads.head()
     if existing is not None:
         check(signal, existing.status)
@@ -68,7 +68,7 @@ def start_run(process: Process, reads: RunReads, signal: Start, now: int) -> Dra
 
 
 def enter_root(draft: Draft) -> None:
-    """Sets the initial variables and the deadline, and sends the first token off."""
+    """Sets the initial variables and the deadline, and puts the first token on the worklist."""
     process = draft.process
     if process.records is not None:
         start_record(draft, Scene(draft))
@@ -90,7 +90,7 @@ def set_deadline(draft: Draft) -> None:
 
 
 def complete(draft: Draft) -> None:
-    """The last token is gone: the run ends well, unless a failure was put off until now."""
+    """The last token is gone: the run completes, unless a deferred failure is due."""
     head = draft.head
     if head.deferred:
         break_run(draft, failure_of(draft.step(head.deferred)), head.deferred)
@@ -104,7 +104,7 @@ def complete(draft: Draft) -> None:
 
 
 def run_output(draft: Draft, status: int, reason: str, failure: Failure | None) -> Any:
-    """What the process says its output is; else the output of the step that ended last."""
+    """The output that the process defines; else the output of the step that ended last."""
     scene = Scene(draft, end=RunEnd(status, reason, failure))
     if draft.process.output is not None:
         return evaluate(draft.process.output, scene)
@@ -123,7 +123,7 @@ def failure_of(step: OpenStep | Step | None) -> Failure:
 
 
 def status_of(draft: Draft, failure: Failure, step: OpenStep | Step | None) -> RunStatus:
-    """What a run ends as when this failure ends it."""
+    """The status of a run that this failure ends."""
     if draft.process.failed_status is not None and isinstance(step, Step):
         return draft.process.failed_status(failure, StepStatus(step.status))
     if failure.kind == "cancelled":
@@ -154,7 +154,7 @@ def end_run(
     output: Any = _COMPUTE,
     follow_up: bool = True,
 ) -> None:
-    """The run ends now, whatever is open: all of it is cancelled."""
+    """Ends the run now: everything that is still open is cancelled."""
     draft.worklist.clear()
     last = step if isinstance(step, Step) else draft.last
     if draft.head.open:
@@ -210,7 +210,7 @@ def close_run(
 
 
 def start_follow_ups(draft: Draft, status: RunStatus, output: Any, reason: str, failure: Failure | None) -> Any:
-    """Starts what is to follow this end. The output gains what the process's sequel says of it."""
+    """Starts the follow-ups of this end. Each may add a note about it to the output."""
     for index, follow_up in enumerate(draft.process.follow_ups):
         if status not in follow_up.statuses:
             continue
@@ -247,7 +247,7 @@ def meta_from(value: Any) -> StartMeta:
 
 
 def find_definition(draft: Draft, target: Any) -> int | str:
-    """The definition row that a target names; a text says why there is none."""
+    """The definition row that a target names; or a text, why there is none."""
     if "definition" in target:
         found: int | str = draft.reads.answer(InlineKey("process", json.encode(target["definition"], order="sorted").decode()))
         return found

@@ -73,7 +73,7 @@ def enter(draft: Draft, token: Token) -> None:
 
 
 def fail_entering(draft: Draft, row: OpenStep, error: StepFailure) -> None:
-    """The node could not do its part: its step fails, and is recorded even where a successful one would not be."""
+    """Entering the node failed: its step fails, and is recorded even where a successful one would not be."""
     if row.n in draft.ended:
         return
     if row.n not in draft.open_rows:
@@ -81,14 +81,14 @@ def fail_entering(draft: Draft, row: OpenStep, error: StepFailure) -> None:
         draft.add(row)
     failure = error.failure
     node = draft.node(row.slot)
-    # A choice is never tried again: nothing needs to be said about that.
+    # A choice is never retried, so its status need not rule that out.
     status = StepStatus.FAILED if failure.retriable or isinstance(node, Choice) else StepStatus.FAILED_FOR_GOOD
     output = {"error": failure.message} if isinstance(node, Assign) else row.output
     draft.worklist.append(StepFailed(row.n, failure, int(status), output))
 
 
 def skip(draft: Draft, node: Node, row: OpenStep) -> bool:
-    """An operator asked that this slot be skipped the next time: it ends at once."""
+    """Ends the step at once when an operator asked for its slot to be skipped."""
     name = "skip:" + node.name
     found = draft.var(0, name)
     if found is None:
@@ -216,7 +216,7 @@ def enter_fork(draft: Draft, token: Token, node: Fork, row: OpenStep) -> None:
 
 
 def acquire(draft: Draft, node: Fork, row: OpenStep, value: Any) -> tuple[str, ...]:
-    """Compiles what a dynamic fork was given; the run keeps it, so that every later transition sees the same graph."""
+    """Compiles the value of a dynamic fork; the run keeps the value, so that every later transition sees the same graph."""
     make = draft.process.fragment
     if make is None:
         raise Refusal(Code.INVALID, f"process {draft.process.name!r} cannot fork dynamically")
@@ -308,7 +308,7 @@ def start_child(draft: Draft, node: Call, row: OpenStep, scene: Scene, given: An
 
 def enter_emit(draft: Draft, token: Token, node: Emit, row: OpenStep) -> None:
     scene = Scene(draft, row, row.input, token.thread)
-    row.output = body = evaluate(node.body, scene)  # also what a step leaves behind that fails by its sink
+    row.output = body = evaluate(node.body, scene)  # also the output of a step that fails because of its sink
     sink = evaluate(node.sink, scene)
     if not isinstance(sink, str) or not sink:
         raise StepFailure(
@@ -325,7 +325,7 @@ def enter_emit(draft: Draft, token: Token, node: Emit, row: OpenStep) -> None:
 
 def enter_send(draft: Draft, token: Token, node: Send, row: OpenStep) -> None:
     scene = Scene(draft, row, row.input, token.thread)
-    told: list[Any] = []
+    results: list[Any] = []
     missing: list[Any] = []
     starts = before = coming = 0
     for index, each in enumerate(evaluate(node.what, scene)):
@@ -339,7 +339,7 @@ def enter_send(draft: Draft, token: Token, node: Send, row: OpenStep) -> None:
             missing += more.keys
             continue
         if isinstance(definition, str):
-            told.append({"error": definition})
+            results.append({"error": definition})
             continue
         given = {**each.input, each.after: before} if each.after and before else each.input
         starts += 1
@@ -347,12 +347,12 @@ def enter_send(draft: Draft, token: Token, node: Send, row: OpenStep) -> None:
         later = starts > MOST_STARTS
         draft.effects.append(StartRun(key, definition, given, each.meta, 0, later, each.linked, each.trigger, each.origin))
         before = key
-        told.append({"run": key})
+        results.append({"run": key})
     if missing:
         raise Missing(*dict.fromkeys(missing))
-    if coming:  # now: whoever looks before they have begun is not to think that there are none
+    if coming:  # counted now, so that no one who looks before they start takes it that there are none
         count_child(draft, COMING, coming)
-    finish(draft, row_added(draft, row), told or None)
+    finish(draft, row_added(draft, row), results or None)
 
 
 def enter_raise(draft: Draft, token: Token, node: Raise, row: OpenStep) -> None:

@@ -1,4 +1,4 @@
-"""What an operator may do to a run: pause it, go on, end it, skip a step, set variables, go over to another version.
+"""What an operator may do to a run: pause, resume or terminate it, skip a step, set variables, upgrade it to another version.
 
 Each function applies one signal to a draft, and raises Refusal when it cannot be applied. Rewinds are in `rewind.py`.
 """
@@ -54,7 +54,7 @@ def skip(draft: Draft, signal: Skip) -> None:
     if signal.slot not in draft.process.nodes:
         raise Refusal(Code.NO_STEP, f"process {draft.process.name!r} has no step {signal.slot!r}")
     if draft.newest(signal.slot) is not None:
-        raise Refusal(Code.STEP_ENDED, f"step {signal.slot!r} has begun already; only what has not can be skipped")
+        raise Refusal(Code.STEP_ENDED, f"step {signal.slot!r} has already started; only a step that has not can be skipped")
     draft.head.flags |= SKIPS
     draft.variables[0, "skip:" + signal.slot] = {"input": signal.input, "output": signal.output}
 
@@ -85,7 +85,7 @@ def run_now(draft: Draft, signal: RunNow) -> None:
 
 
 def amend(draft: Draft, signal: Amend) -> None:
-    """A finished run's record changes too: that is another era of it."""
+    """The record of a finished run may change too; that opens a new era of the run."""
     draft.moment = moment_of(draft, signal)
     change_record(draft, signal.changes, draft.moment)
     if draft.head.status >= RunStatus.COMPLETED and draft.record_change is not None:

@@ -1,4 +1,4 @@
-"""Outputs that are never stored: those of joins and of scopes are put together from the steps that they owned, when asked for.
+"""Outputs that are never stored: those of joins and of scopes are assembled from the steps that they own, when asked for.
 
 Cost: as many reads as the join has branches, or the scope iterations times steps in its body; at most MOST of them.
 """
@@ -26,7 +26,7 @@ def output_of(draft: Draft, row: OpenStep | Step) -> Any:
 
 
 def join_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
-    """What each awaited step left behind; those that left nothing are not in it."""
+    """The output of each awaited step, by slot; steps without output are left out."""
     node = draft.node(row.slot)
     output: dict[str, Any] = {}
     if not isinstance(node, Join):

@@ -1,11 +1,11 @@
-"""A run's record: the one document that it keeps about itself, with every value that it ever had.
+"""A run's record: the one document that it keeps about itself, with every value it has ever had.
 
-What is in it, and which changes are allowed, is the language's to say, in pure functions (`process.Records`). Here is when they
-are asked, and what follows from a new value: the one before is superseded, what the run can be found by changes with it, and the
-run's parent counts its children anew.
+The language decides what is in it and which changes are allowed, in pure functions (`process.Records`). This module decides when
+they are called, and what follows from a new value: the previous one is superseded, the attributes by which the run is found
+change with it, and the run's parent counts its children anew.
 
-Invariants: `since` rises strictly within a run, and values of one instant are one value; a value that equals the one before is no
-new value; a finished run's record changes only by `Amend` and `Retire`, which open a new era of the run.
+Invariants: `since` rises strictly within a run, and values of one instant are one value; a value that equals the previous one is
+not a new value; a finished run's record changes only by `Amend` and `Retire`, which open a new era of the run.
 Cost: one read of the record per signal (none while it is in memory), one row written per new value.
 """
 
@@ -26,12 +26,12 @@ from pelton.kernel.model.signals import Amend, Count, Retire, Trigger
 from pelton.kernel.model.state import Record
 from pelton.kernel.model.transition import UNSET, RecordChange, SignalRun
 
-COUNTER = "#"  # begins the names of variables that count children
-COMING = ""  # what children are counted as that are to begin and have not yet
+COUNTER = "#"  # prefix of the variables that count children
+COMING = ""  # children that have been announced and have not started yet are counted as this
 
 
 class Loaded(NamedTuple):
-    """What the record was before this turn, and the rules that say by what the run was found."""
+    """The record before this draft, and the rules by which the run was found."""
 
     record: Record | None
     rules: Records
@@ -45,7 +45,7 @@ def record_rules(draft: Draft) -> Records:
 
 
 def current_record(draft: Draft) -> Record | None:
-    """The record as this turn has it so far."""
+    """The record as this draft has it so far."""
     if draft.record_change is not None:
         return draft.record_change.record
     if draft.created:
@@ -55,7 +55,7 @@ def current_record(draft: Draft) -> Record | None:
 
 
 def write_record(draft: Draft, body: Any, moment: Moment) -> None:
-    """A new value, unless it is the same as before."""
+    """Writes a new value, unless it is the same as before."""
     old = current_record(draft)
     if old is not None and same(old.body, body):
         return
@@ -66,7 +66,7 @@ def write_record(draft: Draft, body: Any, moment: Moment) -> None:
     live = rules.live(body)
     if old is None:
         record_change.record = Record(draft.head.key, moment.stamp, 1, live, body)
-    elif old is not record_change.loaded.record and old.since >= moment.stamp:  # made in this very turn
+    elif old is not record_change.loaded.record and old.since >= moment.stamp:  # made by this same draft
         if record_change.loaded.record is not None and same(record_change.loaded.record.body, body):
             draft.record_change = None  # and taken back
         else:
@@ -83,7 +83,7 @@ def same(old: Any, new: Any) -> bool:
 
 
 def delete_record(draft: Draft) -> None:
-    """There is no record from now on."""
+    """Ends the record: there is none from now on."""
     old = current_record(draft)
     if old is None:
         raise Refusal(Code.NOT_FOUND, "the run's record has been deleted")
@@ -94,7 +94,7 @@ def delete_record(draft: Draft) -> None:
 
 
 def change_record(draft: Draft, changes: Mapping[str, Any], moment: Moment) -> None:
-    """The language's rules say what the changes come to. Raises Refusal."""
+    """Applies changes by the language's rules. Raises Refusal."""
     rules = record_rules(draft)
     old = current_record(draft)
     if old is None:
@@ -107,8 +107,8 @@ def start_record(draft: Draft, scene: Scene) -> None:
 
 
 def apply_count(draft: Draft, signal: Count) -> None:
-    """Counts children in and out. An ended run counts on: it may be looked at, and taken back. Below nothing too: what a child
-    was may come to be known after what it is now."""
+    """Counts children in and out. An ended run keeps counting, since it may be looked at and rewound. A count may pass below
+    zero: the message about what a child was may arrive after the one about what it is now."""
     for name, by in signal.changes.items():
         count_child(draft, name, by)
 
@@ -124,17 +124,17 @@ def moment_of(draft: Draft, signal: Trigger | Amend | Retire) -> Moment:
 
 
 def is_linked(parent: int, parent_n: int) -> bool:
-    """Whether a run is a child that nobody waits for: its parent has counted it before it began."""
+    """Whether a run is a child that no step waits for: its parent counted it before it started."""
     return parent != 0 and parent_n == 0
 
 
 def same_attributes(was: Records, rules: Records, old: Any, new: Any) -> bool:
-    """Whether the run is found by the same as before, told without asking by what."""
+    """Whether the run has the same attributes as before, decided without computing them."""
     return rules is was and rules.basis is not None and all(map(is_, rules.basis(old), rules.basis(new)))
 
 
 def settle_record(draft: Draft) -> None:
-    """What follows from the record's new value: by what the run is found, and what its parent counts."""
+    """Sets what follows from the record's new value: the attributes of the run, and the counts of its parent."""
     head, record_change, rules = draft.head, draft.record_change, draft.process.records
     changes: dict[str, int] = {COMING: -1} if draft.created and is_linked(head.parent, head.parent_n) else {}
     if record_change is not None and rules is not None:

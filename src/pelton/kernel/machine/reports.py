@@ -1,4 +1,4 @@
-"""What workers, built-in operations and outside callers say of a step."""
+"""Reports on steps: by workers, built-in operations and outside callers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def find(draft: Draft, signal: Report) -> OpenStep | Step | None:
 
 
 def hold(draft: Draft, signal: Report) -> None:
-    """The slot is not open yet: the report waits for it, when its sender said for how long."""
+    """The slot is not open yet: holds the report for as long as its sender allows."""
     if not signal.hold:
         raise Refusal(Code.NO_STEP, f"no step {signal.slot!r} has been opened")
     if signal.slot not in draft.process.nodes and not draft.all_fragments():
@@ -82,7 +82,7 @@ def apply(draft: Draft, row: OpenStep, signal: Report) -> None:
 
 
 def succeed(draft: Draft, row: OpenStep, signal: Report, output: Any) -> None:
-    """The step ends well; of a wait, by the way of its arm for callers from outside, when it has one."""
+    """Ends the step successfully; a wait leaves by its arm for outside callers, if it has one."""
     node = draft.node(row.slot)
     index = next((i for i, arm in enumerate(node.arms) if isinstance(arm, Outside)), -1) if isinstance(node, Wait) else -1
     if not isinstance(node, Wait) or index < 0:
@@ -110,8 +110,8 @@ def failure_of(signal: Report) -> Failure:
 
 
 def keep_progress(draft: Draft, row: OpenStep, signal: Report, output: Any) -> None:
-    """Still at it: the output so far is kept; work is offered again. Built-in work only when it says after what time: else it is
-    completed from outside."""
+    """Progress: keeps the output so far, and offers work again. Built-in work is offered again only after a stated time;
+    without one it is completed from outside."""
     row.output = output
     row.reason = signal.reason
     if row.state == State.WORK and (signal.again_after or not row.bits & Bit.BUILT_IN):
@@ -120,7 +120,7 @@ def keep_progress(draft: Draft, row: OpenStep, signal: Report, output: Any) -> N
 
 
 def claim_reports(draft: Draft, row: OpenStep) -> None:
-    """A step has opened in a run for which something is held: what was reported of it earlier counts now."""
+    """Applies the reports on a newly opened step that arrived earlier and were held."""
     if not draft.head.held or row.n not in draft.open_rows:
         return
     for held in draft.reads.answer(HeldKey("slot:" + row.slot, "")):

@@ -1,9 +1,9 @@
-"""Taking a finished run back: retry of what failed, everything again, or again from one step.
+"""Taking a finished run back: retry what failed, start over, or run again from one step.
 
 A rewind opens a new era. Numbers that it takes back become a void range of the head, which every slot read skips; nothing is
-deleted. Joins, scopes and calls that had ended because of what is undone are reopened under their own numbers; steps that
-failed get a new attempt. Tokens that were on their way when the run ended, and so left no trace, are found by looking for
-successful steps whose way on leads to nothing (`regrow`).
+deleted. Joins, scopes and calls that ended because of what is undone are reopened under their own numbers; steps that
+failed get a new attempt. Tokens that were in transit when the run ended, and so left no trace, are found by looking for
+successful steps that lead to nothing (`regrow`).
 
 Cost: reads the run's steps once, at most MOST; an operator's action, never part of a run's own course.
 """
@@ -43,7 +43,7 @@ def rewind(draft: Draft, signal: Rewind) -> None:
 
 
 def reopen_run(draft: Draft, definition: int = 0) -> None:
-    """The head of a finished run goes on, in a new era."""
+    """Reopens the head of a finished run, in a new era."""
     head = draft.head
     if draft.process.records is not None and current_record(draft) is None:
         raise Refusal(Code.NOT_FOUND, "the run's record has been deleted: it does not go on")
@@ -144,7 +144,7 @@ def rerun(draft: Draft, signal: Rewind) -> None:
 
 
 def cancelled(steps: list[Step], frames: list[tuple[Step, int]]) -> list[Step]:
-    """Steps beside the one to go on from that were cut off by the run's end: what waits for them would wait for ever."""
+    """Other steps that the end of the run cut off: what waits for them would wait forever."""
     places = {0: 0} | {frame.n: it for frame, it in frames}
     newest = {(step.slot, step.scope, step.it): step for step in steps}
     found: list[Step] = []
@@ -159,10 +159,10 @@ def cancelled(steps: list[Step], frames: list[tuple[Step, int]]) -> list[Step]:
 
 
 def survivors(draft: Draft, low: int, high: int) -> list[Step]:
-    """Ended steps of those numbers, ascending. Raises Refusal when there are too many to look at."""
+    """Ended steps with these numbers, ascending. Raises Refusal when there are too many."""
     steps: list[Step] = list(draft.reads.answer(EndedKey(low, high, MOST + 1)))
     if len(steps) > MOST:
-        raise Refusal(Code.INVALID, f"the run has more than {MOST} steps; start it anew instead")
+        raise Refusal(Code.INVALID, f"the run has more than {MOST} steps; restart it instead")
     steps.sort(key=lambda step: step.n)
     draft.survivors = {(step.slot, step.scope, step.it): step for step in steps}
     return steps
@@ -213,7 +213,7 @@ def reopen_row(draft: Draft, step: Step, k: int | None = None) -> OpenStep:
 
 
 def again(draft: Draft, target: Step, signal: Rewind) -> None:
-    """The step that was named is entered anew, under its own number."""
+    """Enters the named step again, under its own number."""
     draft.reopened.add(target.n)
     draft.grow(target.scope)
     draft.reuse = target.n
@@ -256,7 +256,7 @@ def retry_failed(draft: Draft, children: bool) -> None:
 
 
 def unforgiven(bad: list[Step]) -> list[Step]:
-    """Without the steps of scopes that have ended well all the same. Ascending."""
+    """Without the steps inside scopes that ended successfully even so. Ascending."""
     kept: dict[int, Step] = {}
     for step in sorted(bad, key=lambda s: s.n):
         if step.scope <= 0 or step.scope in kept:
@@ -265,7 +265,7 @@ def unforgiven(bad: list[Step]) -> list[Step]:
 
 
 def refuse_threads(bad: list[Step]) -> None:
-    """What stood inside threads when the run ended is not put together again."""
+    """Refuses what was open inside threads when the run ended: it cannot be restored."""
     for step in bad:
         if step.thread or step.bits & Bit.THREAD:
             raise Refusal(
@@ -275,14 +275,14 @@ def refuse_threads(bad: list[Step]) -> None:
 
 
 def revive(draft: Draft, signal: ChildReopened) -> None:
-    """A child goes on: the call that had ended is open again, and with it this run."""
+    """A child was reopened: reopens the call that had ended, and with it this run."""
     step = draft.step(signal.n)
     if not isinstance(step, Step) or step.child != signal.child:
         raise Refusal(Code.STEP_ENDED, "the calling step is open, or belongs to another child by now")
     steps = survivors(draft, 1, draft.head.next_n)
     newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
     bad = unforgiven([s for s in newest.values() if s.status in UNSUCCESSFUL and not s.bits & DEALT_WITH])
-    # A call that ended well, or was forgiven, has let its token go on: it cannot go a second time.
+    # A call that succeeded, or was forgiven, has released its token: it cannot do so twice.
     if step.n not in {s.n for s in bad}:
         raise Refusal(Code.NOT_ENDED, "the caller has gone on without this child")
     refuse_threads([step, *bad])
@@ -303,7 +303,7 @@ def revive(draft: Draft, signal: ChildReopened) -> None:
 
 
 def drop_end(draft: Draft, steps: list[Step]) -> None:
-    """The step that recorded the run's end is taken back."""
+    """Takes back the step that recorded the end of the run."""
     for step in steps:
         if step.slot == END:
             draft.reopened.add(step.n)
@@ -320,7 +320,7 @@ def new_attempt(draft: Draft, step: Step) -> None:
 
 
 def recount(draft: Draft) -> None:
-    """Joins that were reopened count anew; scopes that hold no token look whether they go on."""
+    """Reopened joins count anew; scopes without a token decide whether they go on."""
     for row in list(draft.open_rows.values()):
         if row.state == State.JOIN and not row.left:
             node = draft.node(row.slot)
@@ -335,7 +335,7 @@ def recount(draft: Draft) -> None:
 
 
 def regrow(draft: Draft, steps: list[Step], target: Step | None) -> None:
-    """Finds successful steps whose token went on to something that was taken back, and sends it on its way again."""
+    """Finds successful steps whose token moved on to something that was taken back, and moves it again."""
     places: dict[tuple[str, int, int], int] = {}
     for step in steps:
         places[step.slot, step.scope, step.it] = step.n
@@ -371,7 +371,7 @@ def regrow_fork(draft: Draft, node: Fork, step: Step, places: dict[tuple[str, in
 
 
 def missing(draft: Draft, node: Join, step: Step) -> bool:
-    """Whether a finished join has not enough ends any more, with what was taken back."""
+    """Whether a finished join no longer has enough ends, after what was taken back."""
     slots = awaited(draft, node)
     found = steps_at(draft, [(slot, step.scope, step.it) for slot in slots])
     ended = sum(isinstance(other, Step) and not other.bits & Bit.RETRIED for other in found)

@@ -1,6 +1,6 @@
-"""What an expression of a process sees: the run as it is in the middle of a turn, and the step at hand.
+"""What an expression of a process sees: the run as the draft has it so far, and the current step.
 
-A `Scene` is made for each evaluation. Everything is read through the turn, so that what is not loaded surfaces as a need.
+A `Scene` is made for each evaluation. Everything is read through the draft, so that what is not loaded surfaces as a need.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RunEnd:
         self.status = status
         self.reason = reason
         self.failure = failure
-        self.output = output  # of the run, for what is said to its sequels
+        self.output = output  # of the run, for its follow-ups
 
 
 class Scene:
@@ -44,10 +44,10 @@ class Scene:
         end: RunEnd | None = None,
     ) -> None:
         self.draft = draft
-        self.step = step  # the step at hand
+        self.step = step  # the current step
         self.value = value  # its evaluated input; the selected text; what was reported
         self.thread = thread
-        self.iteration = iteration  # of the scope step at hand
+        self.iteration = iteration  # of the current scope step
         self.end = end
 
     @property
@@ -91,7 +91,7 @@ class Scene:
 
     @property
     def standing(self) -> Record | None:
-        """The run's record as this turn found it; None when the turn begins the run."""
+        """The run's record before this draft; None when the draft starts the run."""
         draft = self.draft
         if draft.record_change is not None:
             loaded: Record | None = draft.record_change.loaded.record
@@ -104,12 +104,12 @@ class Scene:
         return [] if self.draft.created else list(self.draft.reads.answer(FoundKey(name, text)))
 
     def counts(self) -> dict[str, int]:
-        """How many children there are of each kind that they are counted as; "": of those that are to begin and have not yet."""
+        """How many children there are of each kind that they are counted as; "": those announced and not started yet."""
         return {name[1:]: value for name, value in self.variables().items() if name.startswith("#") and value > 0}
 
     @property
     def meta(self) -> StartMeta:
-        """What was said about the run when it was started."""
+        """What the caller said about the run when starting it."""
         start = self.draft.newest(START)
         return meta_of(start)
 
@@ -130,7 +130,7 @@ class Scene:
         return found
 
     def just_ended(self, *slots: str) -> Step | None:
-        """The step of these slots that ended in this turn: of several tokens that pass there, the one that goes on now."""
+        """The step of these slots that ended in this draft: of several tokens that pass there, the one that is moving on."""
         found = [step for step in self.draft.ended.values() if step.slot in slots]
         return max(found, key=lambda step: step.n, default=None)
 
@@ -147,7 +147,7 @@ class Scene:
         return {name: value for name, value in known.items() if value is not UNSET}
 
     def loop(self, slot: str) -> int:
-        """The current iteration of a scope; 0 when it has not begun."""
+        """The current iteration of a scope; 0 before the first."""
         row = self.draft.newest(slot)
         return row.k if row is not None else 0
 
@@ -175,7 +175,7 @@ def mix(run: int, n: int, attempt: int) -> int:
 
 
 def evaluate(expression: Expression, scene: Scene) -> Any:
-    """The value. Raises StepFailure for an error of its author, Missing for facts; asks for all that it may read at once."""
+    """The value. Raises StepFailure for an error of its author, Missing for what is to be read: all that it may read, at once."""
     try:
         return expression.evaluate(scene)
     except Unanswered as question:

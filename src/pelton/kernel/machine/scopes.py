@@ -123,8 +123,8 @@ def iterate(draft: Draft, node: Scope, row: OpenStep) -> None:
 
 
 def purge(draft: Draft, row: OpenStep) -> None:
-    """Drops what the iterations before the last few left, this turn's own included. A turn says it once for a scope: each time
-    covers the time before."""
+    """Drops the steps of all but the last few iterations, those of this draft included. A draft has one Purge for a scope: each
+    covers the one before."""
     keep = kept_iterations(draft, row)
     if not 0 < keep < row.k:
         return

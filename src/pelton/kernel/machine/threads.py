@@ -45,7 +45,7 @@ def start_thread(
     handled: int = 0,
     variables: dict[str, Any] | None = None,
 ) -> Thread:
-    """A new thread at node `entry`. With `handles` it waits until its parent stands still."""
+    """A new thread at node `entry`. With `handles` it waits until its parent is at rest."""
     head = draft.head
     no = head.threads
     head.threads += 1
@@ -59,7 +59,7 @@ def start_thread(
     thread = Thread(
         head.key,
         no,
-        # Nothing in it can be open yet, so one that starts halted stands still.
+        # Nothing in it can be open yet, so one that starts halted is at rest.
         int(ThreadStatus.HALTED if reasons else ThreadStatus.RUNNING),
         parent=parent,
         owner=owner,
@@ -106,7 +106,7 @@ def belongs(draft: Draft, thread: Thread, scope: int) -> bool:
 
 
 def empty(draft: Draft, scope: int, reason: str) -> None:
-    """All that is inside a step goes, rows and threads; the step itself stays."""
+    """Drops everything inside a step, rows and threads; the step itself stays."""
     threads = [t for t in all_threads(draft) if t.no and t.status < ThreadStatus.COMPLETED and belongs(draft, t, scope)]
     rows = [row for row in draft.all_open() if inside(draft, row, scope)]
     draft.forget(lambda token: inside(draft, token, scope))
@@ -147,7 +147,7 @@ def halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
 
 
 def settle_halt(draft: Draft, item: ThreadParked) -> None:
-    """Looks whether a halting thread stands still now, and if so lets the handlers go that wait for that."""
+    """Checks whether a halting thread has come to rest, and if so releases the handlers that wait for it."""
     thread = draft.thread(item.thread)
     if thread is None or not thread.reasons or thread.status >= ThreadStatus.COMPLETED:
         return
@@ -163,7 +163,7 @@ def unfinished(draft: Draft, row: OpenStep, no: int) -> bool:
 
 
 def still(draft: Draft, thread: Thread) -> bool:
-    """Whether a thread and the children that it halted stand still."""
+    """Whether a thread and the children that it halted have come to rest."""
     if thread.status != ThreadStatus.HALTED:
         return False
     return all(still(draft, child) for child in children(draft, thread.no) if not child.handles)
@@ -201,7 +201,7 @@ def resume(draft: Draft, no: int, reason: tuple[int, int]) -> None:
 
 
 def unpark(draft: Draft, rows: list[OpenStep]) -> None:
-    """Sends parked tokens on their way, in the order in which they parked."""
+    """Moves parked tokens on, in the order in which they parked."""
     left = [row for row in rows if row.bits & Bit.VIA_LEAVE]
     steps = dict(zip((row.n for row in left), steps_at(draft, [(row.slot, row.scope, row.it) for row in left]), strict=True))
     for row in sorted(rows, key=lambda row: -row.n):
@@ -262,7 +262,7 @@ def end_thread(draft: Draft, no: int) -> None:
 
 
 def count_out_thread(draft: Draft, thread: Thread) -> None:
-    """A thread has ended: its parent has a child less, and an `end` that waits for the children may go on."""
+    """Counts an ended thread out of its parent; an `end` that waits for the children may then complete."""
     above = draft.edit_thread(thread.parent)
     above.children -= 1
     if above.children == 0:
@@ -272,7 +272,7 @@ def count_out_thread(draft: Draft, thread: Thread) -> None:
 
 
 def end_awaiting(draft: Draft, row: OpenStep) -> None:
-    """All child threads are over: one that failed unnoticed fails the thread that waited for it."""
+    """All child threads have ended: one that failed unnoticed fails the thread that waited for it."""
     for thread in all_threads(draft):
         if thread.parent == row.thread and thread.no != row.thread and thread.status == ThreadStatus.FAILED:
             failure = Failure("child failed", "technical", thread.reason or f"thread {thread.no} failed", None, False)
@@ -282,7 +282,7 @@ def end_awaiting(draft: Draft, row: OpenStep) -> None:
 
 
 def count_thread(draft: Draft, no: int, failed: Failure | None) -> bool:
-    """Joins that wait for a thread are counted down. True when one did."""
+    """Counts down the joins that wait for a thread. True when there was one."""
     found = False
     for seen in draft.all_open():
         node = draft.node(seen.slot) if seen.state == State.JOIN else None
@@ -319,7 +319,7 @@ def complete_thread_join(draft: Draft, node: Join, row: OpenStep) -> None:
 
 
 def stop_thread(draft: Draft, thread: Thread, reason: str, status: ThreadStatus) -> None:
-    """Everything open in a thread and below it goes."""
+    """Cancels everything open in a thread and below it."""
     for child in children(draft, thread.no):
         stop_thread(draft, child, reason, ThreadStatus.CANCELED)
     draft.forget(lambda token: token.thread == thread.no)
@@ -332,7 +332,7 @@ def stop_thread(draft: Draft, thread: Thread, reason: str, status: ThreadStatus)
 
 
 def break_thread(draft: Draft, no: int, failure: Failure, n: int) -> None:
-    """A thread fails: whoever waits for it fails in its turn, or takes it as its rules say."""
+    """Fails a thread: what waits for it fails too, or handles the failure by its rules."""
     thread = draft.edit_thread(no)
     if thread.status >= ThreadStatus.COMPLETED:
         return

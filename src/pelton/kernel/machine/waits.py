@@ -1,7 +1,7 @@
-"""Waits: a step that stands still until one of its arms is taken. Each arm leaves, or stays.
+"""Waits: a step that rests until one of its arms is taken. Each arm leaves, or stays.
 
-What arrives before the wait opens is held and claimed here: for this run, or under a (name, key) that both sides look up as a
-row of their own, so that neither can miss the other.
+What arrives before the wait opens is held, and claimed here: for this run, or by correlation, under a (name, key) whose
+rendezvous row both sides look up, so that neither can miss the other.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def set_timer(draft: Draft, row: OpenStep, index: int, due: int) -> None:
 
 
 def claim_event(draft: Draft, node: Wait, row: OpenStep, index: int, arm: OnEvent, scene: Scene) -> bool:
-    """Looks for an event that came earlier. True when it was there and its arm leaves."""
+    """Looks for an event that arrived earlier. True when there was one and its arm leaves."""
     if arm.key is None:
         if not draft.head.held:
             return False
@@ -90,7 +90,7 @@ def claim(draft: Draft, held: Held, n: int, *, counted: bool) -> None:
 
 
 def rearm(draft: Draft, row: OpenStep) -> None:
-    """A wait whose thread was halted looks again at what it waits for: nothing was taken meanwhile.
+    """A wait whose thread was halted looks again for what it waits for: it took nothing meanwhile.
 
     Its times went on, and were taken, unless it stops on a halt: then they are computed anew.
     """
@@ -137,7 +137,7 @@ def open_waits(draft: Draft) -> list[tuple[Wait, OpenStep]]:
 
 
 def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
-    """Tries a trigger: the changes are made, then the arms are tried in order. None holds: refused, with what was false."""
+    """Tries a trigger: the changes are made, then the arms are tried in order. Raises Refusal when none holds."""
     trace: list[Any] = []
     known = False
     if draft.process.records is not None:
@@ -152,16 +152,16 @@ def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
                 continue
             known = True
             scene = Scene(draft, row, changes, row.thread)
-            said = [text for check in arm.checks if (text := evaluate(check, scene))]
-            if said:
-                trace += [{"arm": index, "check": text} for text in said]
+            refusals = [text for check in arm.checks if (text := evaluate(check, scene))]
+            if refusals:
+                trace += [{"arm": index, "check": text} for text in refusals]
                 continue
             if arm.guard is not None:
                 value = evaluate(arm.guard, scene)
                 if not holds(value):
                     why = getattr(arm.guard, "why", None)
-                    told = {"arm": index, "guard": getattr(arm.guard, "text", ""), "value": value}
-                    trace.append(told if why is None else {**told, "why": why(scene)})
+                    entry = {"arm": index, "guard": getattr(arm.guard, "text", ""), "value": value}
+                    trace.append(entry if why is None else {**entry, "why": why(scene)})
                     continue
             take_arm(draft, node, row, index, changes)
             return
@@ -172,7 +172,7 @@ def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
 
 
 def reasons(trace: list[Any]) -> str:
-    """What held the arms of a trigger back, for people."""
+    """Why the arms of a trigger were not taken, for people."""
     found: list[str] = []
     for each in trace:
         why = each.get("why") or {}
@@ -185,7 +185,7 @@ def reasons(trace: list[Any]) -> str:
 
 
 def look_at_conditions(draft: Draft) -> None:
-    """Variables have been written: waits whose conditions read them look again."""
+    """Checks the waits whose conditions read a variable that was written."""
     names = {slot for _, name in draft.variables for slot in draft.process.conditions.get(name, ())}
     if not names:
         return

@@ -5,7 +5,7 @@ filters that an index can use (see `selection.py`): a handler for `$.customer ==
 and is not looked at for any other customer. Handlers without such a test are looked at for every event of their type.
 
 `match` gives a decision for every handler that the index selects. A handler that it rules out could not have fired; what
-exactly it would have said is `explain`'s to find out, on demand.
+exactly it would have decided, `explain` finds out on demand.
 
 Invariants: whatever fires when asked directly (`explain`) is selected by the index; `match` does not depend on the order in
 which handlers were added; a filter that fails makes its own decision "failed" and no other.
@@ -48,7 +48,7 @@ class Handler(Struct, kw_only=True, frozen=True):
 
 
 class Decision(NamedTuple):
-    """What became of one handler for one event. `trace` says which sub-expressions decided and which values they saw;
+    """The outcome of one handler for one event. `trace` says which sub-expressions decided and which values they saw;
     `detail` is that in one line, or the error."""
 
     handler: Handler
@@ -58,7 +58,7 @@ class Decision(NamedTuple):
 
 
 class HandlerIndex:
-    """The handlers of one namespace as of one value of their counter. Handlers are told apart by `id`."""
+    """The handlers of one namespace as of one value of their counter. Handlers are distinguished by `id`."""
 
     __slots__ = ("_exact", "_handlers", "_patterns", "_places", "_prefixes", "counter")
 

@@ -22,7 +22,7 @@ from pelton.kernel.expressions.base import JSON
 from pelton.kernel.expressions.javascript.equality import UNSURE_KEY, Key, folded_key, index_key
 from pelton.kernel.matching.filters import Equality, Prefix
 
-MAX_PREFIX = 256  # characters of a beginning that are looked up: what agrees in so many is not told apart
+MAX_PREFIX = 256  # characters of a beginning that are looked up: longer ones that agree in these are not distinguished
 MAX_KEYS = 100  # values of one test under which a thing is put
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _WEAK = frozenset([("number", 0), ("number", 1)])
 
 
 class Selection(Generic[T]):
-    """Things, each under a number of its own."""
+    """Things, each under its own number."""
 
     __slots__ = ("_always", "_exact", "_folded")
 

@@ -31,7 +31,7 @@ class Edge(Struct, frozen=True):
 
 
 class Retry(Struct, frozen=True):
-    """`as_new_step`: another attempt is a step of its own with fresh input (else the same step is offered again)."""
+    """`as_new_step`: another attempt is a separate step with fresh input (else the same step is offered again)."""
 
     count: int = 0
     delay: int = 0  # milliseconds
@@ -44,7 +44,7 @@ class Retry(Struct, frozen=True):
 
 class Limit(Struct, frozen=True):
     after: int  # milliseconds
-    action: Literal["retry", "fail", "fail run", "edge", "fact"] = "retry"
+    action: Literal["retry", "fail", "fail run", "edge", "announce"] = "retry"
     to: str = ""  # with "edge"
     message: str = ""  # may hold {elapsed}, {limit}, {step}, filled in seconds / the step's public id
 
@@ -88,7 +88,7 @@ class Node(Struct, frozen=True, kw_only=True):
 
 
 class Work(Node, frozen=True, kw_only=True):
-    """Someone else does it. `queue` of a built-in operation starts with "@"."""
+    """Done by someone else. `queue` of a built-in operation starts with "@"."""
 
     queue: str | Expression
     delay: int = 0  # milliseconds before it may first be handed out
@@ -105,7 +105,7 @@ class Arm(Struct, frozen=True, kw_only=True):
 
 
 class Outside(Arm, frozen=True, kw_only=True):
-    """A person or a caller says so (`Report`)."""
+    """A person or a caller completes it (`Report`)."""
 
 
 class OnEvent(Arm, frozen=True, kw_only=True):
@@ -175,7 +175,7 @@ class Join(Node, frozen=True, kw_only=True):
 class Scope(Node, frozen=True, kw_only=True):
     """Owns a body and its iterations. `again` is looked at after each iteration (`check_first`: before the first too).
 
-    `items` yields a list: one iteration an item. `parallel`: a thread an item. `thread`: the body runs in a thread of its own.
+    `items` yields a list: one iteration an item. `parallel`: a thread an item. `thread`: the body runs in its own thread.
     """
 
     body: str
@@ -212,7 +212,7 @@ class Emit(Node, frozen=True, kw_only=True):
 
 
 class Assign(Node, frozen=True, kw_only=True):
-    """Sets variables, all or none; `output` is what the step leaves behind. The synchronous computations are this kind too."""
+    """Sets variables, all or none; `output` is what the step leaves behind. Synchronous computations are of this kind too."""
 
     changes: tuple[Assignment, ...] = ()
     merge: Expression | None = None  # yields an object whose members are set
@@ -222,8 +222,8 @@ class Assign(Node, frozen=True, kw_only=True):
 
 class NewRun(NamedTuple):
     """Another run to start. `target` as in Call, and its `at` (microseconds) for a version of the past. `linked`: it becomes a
-    child, for which nobody waits. `after`: the member of its input that receives the key of the run begun before it in the same
-    list, "" = none. `origin`: the step of this run in whose log it is said when the start is refused."""
+    child, for which no step waits. `after`: the member of its input that receives the key of the run started before it in the
+    same list, "" = none. `origin`: the step of this run in whose log a refused start is recorded."""
 
     target: Mapping[str, Any]
     input: Any
@@ -243,7 +243,7 @@ class RunSignal(NamedTuple):
 
 class Send(Node, frozen=True, kw_only=True):
     """Starts and signals other runs, and goes on. `what` yields a list of Begin and Tell; signals follow in commits of their own.
-    What cannot be begun is said in the step's output, and stops nothing else."""
+    What cannot be started is reported in the step's output, and stops nothing else."""
 
     what: Expression
 
@@ -285,12 +285,12 @@ class FollowUp(Struct, frozen=True):
     target: Expression
     input: Expression
     meta: Expression | None = None
-    note: str = ""  # member of the ended run's output that names the started run, or says why there is none
-    excuse: str = "{reason}"  # how it says so; {name} is that of the process
+    note: str = ""  # member of the ended run's output that names the started run, or tells why there is none
+    excuse: str = "{reason}"  # the text of that; {name} is that of the process
 
 
 class Fragment(Struct):
-    """Nodes that were compiled while the run was under way (dynamic fork)."""
+    """Nodes that were compiled while the run was in progress (dynamic fork)."""
 
     nodes: Mapping[str, Node]
     branches: tuple[str, ...]
@@ -302,7 +302,7 @@ class Records(Struct, frozen=True):
 
     begin: Callable[[Any], Any]  # (context) → the first value; may refuse the start
     change: Callable[[Any, Mapping[str, Any], Any], Any]  # (value, changes, moment) → the new value; may refuse
-    live: Callable[[Any], bool]  # (value) → whether the run is among those that are looked for as open
+    live: Callable[[Any], bool]  # (value) → whether the run counts as open when runs are searched
     attributes: Callable[[Any], tuple[tuple[str, str], ...]]  # (value) → names and texts by which the run is found
     counted: Callable[[Any], str] | None = None  # (value) → what the parent counts it as, "" = as nothing
     lasting: frozenset[str] = frozenset()  # attributes that stay when the record goes: the run is found by them for its past

@@ -1,6 +1,6 @@
-"""What `advance` may ask, and how: a read-only view of what the runtime has loaded.
+"""What `advance` may read, and how: a read-only view of what the runtime has loaded.
 
-A fact that is not there raises `Missing` inside the kernel and surfaces as `Need`; the runtime fetches the keys and calls again
+What is not there raises `Missing` inside the kernel and surfaces as `Need`; the runtime fetches the keys and calls again
 from the start. Keys are content-addressed: asking again is asking the same, so a repeated call can only get further. They are
 equal only to keys of their own type (tuples would not be: the step 3 and the thread 3 would be one key).
 """
@@ -113,7 +113,7 @@ class DefinitionKey(Struct, frozen=True, gc=False):
 
 
 class InlineKey(Struct, frozen=True, gc=False):
-    """A definition given in full, as JSON text; it is compiled and kept. Answer: number of the row, or a text: why not."""
+    """A definition given in full, as JSON text; it is compiled and kept. Answer: number of the row, or why it was refused."""
 
     kind: str
     body: str
@@ -172,7 +172,7 @@ class Held(NamedTuple):
 
 
 class Missing(Exception):
-    """A fact that was not loaded."""
+    """Something was read that has not been loaded: these keys."""
 
     def __init__(self, *keys: Any) -> None:
         super().__init__(keys)

@@ -21,7 +21,7 @@ class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True, gc
 class Trigger(Signal, frozen=True, kw_only=True):
     """A named trigger, tried on the trigger arms of the open wait, with changes: of the record where the process keeps one, else
     of variables. `actor`: who fires it; `request`: on whose behalf, for the record. `origin`: the run and the step that sent it,
-    in whose log it is said when it leads nowhere. `reply`: the event by which the origin hears what became of it: a body
+    in whose log it is logged when it leads nowhere. `reply`: the event that reports the outcome to the origin, with a body
     `{"applied": bool, "reason": text}`; "" = none."""
 
     name: str
@@ -33,9 +33,9 @@ class Trigger(Signal, frozen=True, kw_only=True):
 
 
 class Start(Signal, frozen=True, kw_only=True):
-    """Begins a run. The head must not exist, or be EXPECTED. `key`: the new run's key, chosen by the runtime before the first
+    """Starts a run. The head must not exist, or be EXPECTED. `key`: the new run's key, chosen by the runtime before the first
     try. `definition`: row of the exact version. `trigger`: fired on what has opened; when it is refused, so is the start.
-    `origin`: the run and the step that asked for it, in whose log it is said when it is refused."""
+    `origin`: the run and the step that asked for it, in whose log a refusal is recorded."""
 
     key: int
     ns: str
@@ -51,9 +51,9 @@ class Start(Signal, frozen=True, kw_only=True):
 
 
 class Report(Signal, frozen=True, kw_only=True):
-    """A worker, a built-in operation or an outside caller says what became of a step.
+    """A worker, a built-in operation or an outside caller reports on a step.
 
-    The step is named by number, or by slot (its open row; `it` = iteration, 0 = the newest). `status` None means "still at it".
+    The step is named by number, or by slot (its open row; `it` = iteration, 0 = the newest). `status` None reports progress.
     With `hold`, a report for a slot that is not open yet is held for that many milliseconds and claimed when it opens.
     `attempt` is checked when not -1: a late report of an earlier attempt changes nothing.
     """
@@ -100,7 +100,7 @@ class Amend(Signal, frozen=True, kw_only=True):
 
 
 class Retire(Signal, frozen=True, kw_only=True):
-    """The run ends if it has not, and its record is gone from now on; what it was can still be read."""
+    """The run ends if it has not, and its record is deleted; past values can still be read."""
 
     actor: str = ""
     request: str = ""
@@ -108,7 +108,7 @@ class Retire(Signal, frozen=True, kw_only=True):
 
 
 class Count(Signal, frozen=True, kw_only=True):
-    """A child says what it is to be counted as: names and by how much."""
+    """A child changes what its parent counts it as: names, and by how much."""
 
     changes: dict[str, int] = {}
 
@@ -134,7 +134,7 @@ class ChildEnded(Signal, frozen=True, kw_only=True):
 
 
 class ChildReopened(Signal, frozen=True, kw_only=True):
-    """A child that had ended goes on: the step that called it is open again, and so is the run."""
+    """A child that had ended was reopened: the step that called it opens again, and so does the run."""
 
     n: int
     child: int
@@ -152,12 +152,12 @@ class ChildReplied(Signal, frozen=True, kw_only=True):
 
 
 class Continue(Signal, frozen=True, kw_only=True):
-    """Goes on after fuel ran out."""
+    """Continues a run whose fuel ran out."""
 
     strict: bool = False
 
 
-# ---- the operator's
+# ---- by operators
 
 
 class Pause(Signal, frozen=True, kw_only=True):
@@ -173,13 +173,12 @@ BY_PARENT = "terminated by parent"  # name of the failure of a run that was ende
 
 class Terminate(Signal, frozen=True, kw_only=True):
     reason: str = ""
-    # start the process's follow-up for this end, if it has one
-    follow_up: bool = field(default=False, name="sequel")
+    follow_up: bool = field(default=False, name="sequel")  # start the process's follow-up of this end; the name is that stored
     by_parent: bool = False
 
 
 class Rewind(Signal, frozen=True, kw_only=True):
-    """Takes a finished run back. to = "failed": new attempts of what failed; "start": everything again; "step": from step `n`.
+    """Takes a finished run back. to = "failed": new attempts of what failed; "start": from the start; "step": from step `n`.
 
     `definition`: go on with this version (0 = as before). `input`, `step_input`: replace what was stored (None = keep).
     `children`: with "failed", rewind the failed child of a failed call instead of starting it anew.
@@ -209,13 +208,13 @@ class SetVars(Signal, frozen=True, kw_only=True):
 
 
 class Upgrade(Signal, frozen=True, kw_only=True):
-    """Goes on with another version of the same process."""
+    """Moves the run to another version of the same process."""
 
     definition: int
 
 
 class RunNow(Signal, tag="HurryUp", frozen=True, kw_only=True):
-    """Work that was put off is due now."""
+    """Work that was due later is due now."""
 
 
 AnySignal = (

@@ -10,8 +10,11 @@ A run is never one document. It is a head of constant size (`Run`) and rows: ope
 
 All times are epoch milliseconds by the store's clock; 0 means "not yet" or "none". Slots are names: a step's slot is the name
 of the node it activates, the same in every version of a process, so that a newer version can read what an older one wrote.
-Rows are plain data: fields may only be appended, since they are stored by position. They are in no cycles, so the collector is
-spared of them (`gc=False`).
+Rows are plain data: fields may only be appended, since they are stored by position. They form no cycles, so the garbage
+collector need not track them (`gc=False`).
+
+Short names, since these rows are at the heart of every hot path: `n` is a step's number, `it` an iteration, `no` a thread's
+number, `k` a counter whose meaning depends on the row (see the fields), `rev` the revision of a run.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ END = "$end"
 
 
 class RunStatus(IntEnum):
-    EXPECTED = 0  # a stub: something arrived for a run that has not been started
+    EXPECTED = 0  # a placeholder: something arrived for a run that has not been started
     RUNNING = 1
     PAUSED = 2  # running, with a halt reason set by an operator on its root thread
     COMPLETED = 3
@@ -68,20 +71,20 @@ class State(IntEnum):
 
 
 class Bit:
-    """Facts about an open row, kept so that closing it knows what to withdraw and what it came to. Plain numbers: an IntFlag
-    takes twenty times as long to test, and every step of every run is tested several times."""
+    """Properties of an open row, so that closing it knows what to remove and how it ended. Plain numbers: testing an IntFlag
+    takes twenty times as long, and every step of every run is tested several times."""
 
     TIMED = 1  # has rows in `timer`
     KEYED = 2  # has rows in `wait_key`
     OPTIONAL_FAILED = 4  # join: an awaited step failed and was forgiven
     DEFERRED_FAILED = 8  # join, scope: an awaited or inner step failed, the failure counts at the end
-    RETRIED = 16  # ended step: another attempt has followed
+    RETRIED = 16  # ended step: another attempt followed
     BUILT_IN = 64  # work: done by the server itself
     AWAITS_THREADS = 128  # wait: an `end` that waits for child threads
     SKIPS_ASSIGNS = 256  # parked: follow the edge without its assignments
     VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
     THREAD = 2048  # call: `child` is a thread of this run, not a run
-    HANDLED = 4096  # ended step: it failed, and its token took the way that its definition has for that
+    HANDLED = 4096  # ended step: it failed, and its token took the path that its definition has for that
 
 
 class Run(Struct, array_like=True, gc=False):
@@ -108,7 +111,7 @@ class Run(Struct, array_like=True, gc=False):
     voids: tuple[tuple[int, int], ...] = ()  # [low, high) ranges of numbers that a rewind took back; at most 8
     hops: int = 0  # how many runs and events led here, to cut endless cascades
     deferred: int = 0  # number of the step whose deferred failure fails the run at its end
-    flags: int = 0  # what the run has, so that nobody looks for what it lacks: see the bits in kernel.turn
+    flags: int = 0  # what the run has, so that nothing that it lacks is looked for: see the bits in machine/draft.py
 
 
 class OpenStep(Struct, array_like=True, gc=False):

@@ -1,4 +1,4 @@
-"""What `advance` answers: a delta and effects, a refusal, or a request for facts. All plain data; nothing has happened yet."""
+"""What `advance` answers: a delta and effects, a refusal, or a request to read more. Plain data; nothing has happened yet."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class StartRun(NamedTuple):
     definition: int
     input: JSON
     meta: StartMeta
-    n: int  # the calling step; 0 for a sequel, and for a child that nobody waits for
+    n: int  # the calling step; 0 for a follow-up, and for a child that no step waits for
     later: bool = False
     linked: bool = False  # with n 0: it is a child of this run all the same
     trigger: Trigger | None = None  # fired at once
-    origin: int = 0  # step of this run in whose log it is said when it is refused
+    origin: int = 0  # step of this run in whose log a refusal is recorded
 
 
 class SignalRun(NamedTuple):
@@ -62,7 +62,7 @@ class SignalRun(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """Keeps an event or a report that nothing can take yet. `key` "" = for this run only."""
+    """Holds an event or a report that nothing can take yet. `key` "" = for this run only."""
 
     name: str
     key: str
@@ -95,14 +95,14 @@ class CloseCorrelations(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What became of a tolerant signal that changed nothing, for the record of whoever sent it."""
+    """Why a tolerant signal changed nothing, for the records of its sender."""
 
     code: Code
     detail: str
 
 
 class Announcement(NamedTuple):
-    """Something happened; published only if somebody listens. `type` is dotted: run.ended, step.failed."""
+    """Something happened; published only if something listens. `type` is dotted: run.ended, step.failed."""
 
     type: str
     n: int
@@ -142,8 +142,8 @@ Effect = (
 
 
 class RecordChange:
-    """What a turn did to the run's record. `loaded`: the record before it, and its rules. `past`: values that were
-    superseded, and until when they held. `gone`: there is no record any more. `attributes`: (name, text, added), what has
+    """What a draft did to the run's record. `loaded`: the record before it, and its rules. `past`: values that were
+    superseded, and until when they held. `gone`: there is no record now. `attributes`: (name, text, added), what has
     changed of them."""
 
     __slots__ = ("attributes", "gone", "loaded", "past", "record")

@@ -85,7 +85,7 @@ def _calls_are_tame(found: list[Lexeme]) -> bool:
         if token.text in ("++", "--", "#", "@", "=>", "..."):
             return False
         if token.text == "{" and not (before is None or before.text in (")", ";", "{", "}", "else")):
-            return False  # an object, or nothing that can be told from one
+            return False  # an object, or nothing that can be distinguished from one
         if token.text == "(" and at not in inline and not _group_or_tame_call(found, partner, at):
             return False
         if token.text in _ASSIGNMENTS and not _assigns_a_name(found, at):
@@ -198,7 +198,7 @@ def _weight(found: list[Lexeme]) -> int:
 
 
 def member_uses(source: str) -> Uses:
-    """Which `$.name` and `$.name.member` a script reads. What cannot be told for certain counts as computed."""
+    """Which `$.name` and `$.name.member` a script reads. What is not certain counts as computed."""
     members: set[tuple[str, str | None]] = set()
     try:
         computed = _collect(source, members)

@@ -14,7 +14,7 @@ follow from `seed`, and `$` is a fresh copy.
 
 Invariants: a script sees no host object and no other script's leavings: tame scripts share a context whose intrinsics are
 frozen and which is thrown away after any limit error and whenever a script left something that cannot be removed; every
-other script has a context of its own for each evaluation.
+other script has its own context for each evaluation.
 
 Cost: about 12 us for a short tame script over 1 kB; about 1 ms for a fresh context, which `run` makes for each question.
 """
@@ -245,7 +245,7 @@ def check(source: str, wrapper: Wrapper = "statements") -> None:
     except IndexError:
         sandbox = Sandbox()
     # What stands before the source, on its first line, keeps it from running; its declarations are only instantiated, inside
-    # a function of its own, so that nothing of it is left for the next.
+    # a separate function, so that nothing of it is left for the next.
     outcome = sandbox.call(sandbox.compile(start + source + end), Evaluation("javascript", source, "{}", 0, 0, 1000), 1000)
     if isinstance(outcome, _Limit):
         raise Invalid("the script is too large to be checked")

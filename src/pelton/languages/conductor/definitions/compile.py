@@ -88,7 +88,7 @@ def _deadline(definition: WorkflowDef) -> Limit | None:
         return None
     return Limit(
         seconds * 1000,
-        "fail run" if definition.timeout_policy == "TIME_OUT_WF" else "fact",
+        "fail run" if definition.timeout_policy == "TIME_OUT_WF" else "announce",
         message=f"Workflow timed out after {{elapsed}} seconds. Timeout configured as {seconds} seconds. "
         f"Timeout policy configured to {definition.timeout_policy}",
     )

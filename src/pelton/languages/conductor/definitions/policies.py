@@ -12,8 +12,8 @@ from pelton.languages.conductor.model import TaskDef, WorkflowTask
 # Types whose failure is never tried again.
 NEVER_RETRIED = frozenset({"SWITCH", "FORK_JOIN", "JOIN", "DO_WHILE"})
 
-Action = Literal["retry", "fail", "fail run", "edge", "fact"]
-_ACTIONS: dict[str, Action] = {"RETRY": "retry", "TIME_OUT_WF": "fail run", "ALERT_ONLY": "fact"}
+Action = Literal["retry", "fail", "fail run", "edge", "announce"]
+_ACTIONS: dict[str, Action] = {"RETRY": "retry", "TIME_OUT_WF": "fail run", "ALERT_ONLY": "announce"}
 _LOGIC: dict[str, Literal["fixed", "linear", "exponential"]] = {
     "FIXED": "fixed",
     "LINEAR_BACKOFF": "linear",
