@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.internal.conjecture import providers
 from tests.exploring import EXPLORE, FACTOR
 
 pytest_plugins = ["tests.sqs_server"]
@@ -53,6 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(SEED, str(secrets.randbits(32)) if explores(config) else "1")
     if not explores(config):
         os.environ.setdefault("PYTHONHASHSEED", "1")  # the order of sets
+        # Else it tries numbers and texts that it finds in the modules loaded so far, which depend on the tests before.
+        providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_report_header(config: pytest.Config) -> str:
