@@ -52,7 +52,8 @@ FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 
 # What stands directly in a room, in order: each may import those before it, and never one after it.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "kernel": ("expressions", "model", "machine", "matching"),
+    "kernel": ("expressions", "schedules", "model", "machine", "matching"),
+    "kernel.schedules": ("calendars", "recurrence", "instants", "occurrences"),
     "kernel.expressions": ("base", "cache", "path", "template", "javascript", "jq"),
     "kernel.expressions.javascript": ("bootstrap", "lexer", "equality", "bounded", "script"),
     "kernel.model": ("state", "signals", "reads", "process", "transition"),
@@ -166,7 +167,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "language",
     ),
     "languages.lusid.filters": ("grammar", "values", "condition"),
-    "languages.lusid.schedules": ("conversion", "calendars", "recurrence", "zones", "schedule", "scheduling"),
+    "languages.lusid.schedules": ("conversion", "calendars", "recurrence", "schedule", "scheduling"),
     "languages.lusid.definitions": ("field_types", "record", "guards", "actions", "checks", "versions", "compile"),
     "languages.lusid.workers": ("configurations", "operation", "lone_run"),
     "languages.lusid.handlers": ("activities", "checks", "compile"),
@@ -194,9 +195,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
 KNOWN_CIRCLES: list[list[str]] = []
 # fmt: off
 KNOWN_DOUBLES = {
-    "Context", "Counts", "DeadLetters", "Detected",
+    "Counts", "DeadLetters", "Detected",
     "Events", "HttpPort", "Place", "Problem",
-    "Request", "Rule", "Runs", "Wire", "Work",
+    "Runs", "Work",
 }
 # fmt: on
 

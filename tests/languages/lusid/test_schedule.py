@@ -16,16 +16,16 @@ from tests.exploring import examples
 from tests.patience import at_most
 
 from pelton.errors import Code
+from pelton.kernel.schedules.calendars import Calendar, is_business_day, union
+from pelton.kernel.schedules.calendars import adjusted as adjusted_by
+from pelton.kernel.schedules.instants import instant
 from pelton.languages.lusid.schedules.calendars import (
     ADJUSTMENTS,
     WEEKDAYS,
-    Adjustment,
-    Calendar,
-    adjusted,
+    AdjustmentName,
+    adjustment_of,
     calendar_body,
-    is_business_day,
     parse_calendar,
-    union,
 )
 from pelton.languages.lusid.schedules.conversion import ScheduleError
 from pelton.languages.lusid.schedules.schedule import (
@@ -36,11 +36,16 @@ from pelton.languages.lusid.schedules.schedule import (
     parse_pattern,
     restored,
 )
-from pelton.languages.lusid.schedules.zones import instant, known_zones, printed
+from pelton.languages.lusid.times import print_milliseconds
+from pelton.transport.zones import known_zones
 
 DAY = timedelta(days=1)
 ZONES = ["Europe/London", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC", "America/Sao_Paulo"]
 LONDON = ZoneInfo("Europe/London")
+
+
+def adjusted(day: date, how: AdjustmentName, calendar: Calendar) -> date | None:
+    return adjusted_by(day, adjustment_of(how), calendar)
 
 
 def none(scope: str, code: str) -> Calendar | None:
@@ -197,7 +202,7 @@ def test_dates_that_are_moved_to_one_day_are_one_occurrence() -> None:
         ("HalfMonthModifiedFollowing", "2026-08-16", "2026-08-17"),
     ],
 )
-def test_adjustments(how: Adjustment, day: str, expected: str) -> None:
+def test_adjustments(how: AdjustmentName, day: str, expected: str) -> None:
     found = adjusted(date.fromisoformat(day), how, Calendar())
     assert found == date.fromisoformat(expected)
 
@@ -273,7 +278,7 @@ def test_calendars_are_checked_and_come_back() -> None:
     st.frozensets(st.integers(0, 6), max_size=4),
 )
 def test_moved_dates_stay_in_order_and_land_on_business_days(
-    day: date, how: Adjustment, holidays: frozenset[date], weekends: frozenset[int]
+    day: date, how: AdjustmentName, holidays: frozenset[date], weekends: frozenset[int]
 ) -> None:
     calendar = Calendar(holidays, weekends)
     here, next_one = adjusted(day, how, calendar), adjusted(day + DAY, how, calendar)
@@ -302,7 +307,7 @@ def test_moved_dates_stay_in_order_and_land_on_business_days(
     ],
 )
 def test_local_times(zone: str, day: date, clock: time, expected: str) -> None:
-    assert printed(instant(day, clock, ZoneInfo(zone))) == expected
+    assert print_milliseconds(instant(day, clock, ZoneInfo(zone))) == expected
 
 
 @examples(60)
@@ -438,7 +443,7 @@ def test_occurrences_are_those_of_a_search_day_by_day(
     labels: list[str],
     start: date,
     length: int,
-    how: Adjustment,
+    how: AdjustmentName,
     holidays: frozenset[date],
     weekends: frozenset[int],
     data: st.DataObject,
@@ -654,7 +659,7 @@ def test_fields_are_derived_from_the_local_date_of_the_scheduled_time() -> None:
     made = pattern({"type": "Day", "frequency": 1}, at(0, 30), zone="Europe/London", start="2026-06-01")
     due = made.next_after(0, none)
     assert due is not None
-    assert printed(due) == "2026-05-31T23:30:00.0000000+00:00"
+    assert print_milliseconds(due) == "2026-05-31T23:30:00.0000000+00:00"
     fields = parse_dependent(
         {"same": shift(0), "before": shift(-1, "Previous"), "winter": shift(200), "gap": shift(300, hours=1, minutes=30)}
     )

@@ -1,22 +1,15 @@
 """Schedules of event handlers: a pattern says on which days and at what times of day something happens, in which time zone, and
 where a date goes that falls on a day without business. Pure.
 
-What a pattern means, where the contract leaves it open:
-* Frequencies count from the start date: every second week is the start date's week and every other one after it.
-* startDate and endDate are both the first and last day of the rule's dates, and of the days to which these are moved: nothing
-  happens before the one or after the other. Two dates that are moved to the same day are one occurrence.
-* The adjusted day is the local date in the pattern's zone; a cut label's time is of that date in the label's own zone.
-
-Invariants: `next_after` is strictly increasing from occurrence to occurrence, and depends on nothing but its arguments.
-Cost: at most `STEPS` periods are looked at, whatever the rule, so that a rule that never happens is told quickly. Rules that do
-happen do so within a dozen periods (29 February: eight years), but for those whose days are all without business.
+What a pattern means is in `kernel.schedules.occurrences`; here stand its form, what is checked of it, and its translation. Where
+the contract leaves it open, frequencies count from the start date, and a cut label's time is of the adjusted date in the label's
+own zone.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
-from datetime import date, time, timedelta
+from datetime import date, time
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -24,26 +17,19 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pelton.kernel.expressions.base import JSON
-from pelton.languages.lusid.schedules.calendars import (
-    ADJUSTMENTS,
-    DAYS_REMEDY,
-    REACH,
-    Adjustment,
-    Calendar,
-    Calendars,
-    adjusted,
-    union,
-)
+from pelton.kernel.schedules.calendars import Calendar, union
+from pelton.kernel.schedules.instants import instant, moment
+from pelton.kernel.schedules.occurrences import EARLIEST, Schedule, shifted
+from pelton.kernel.schedules.recurrence import LAST, days_of
+from pelton.languages.lusid.schedules.calendars import ADJUSTMENTS, DAYS_REMEDY, AdjustmentName, Calendars, adjustment_of
 from pelton.languages.lusid.schedules.conversion import ScheduleError, converted, present
-from pelton.languages.lusid.schedules.recurrence import INDEXES, LAST, MOST_FREQUENT, Regularity, Year, dates, days_of, period
-from pelton.languages.lusid.schedules.zones import instant, moment, printed, zone, zone_problem
+from pelton.languages.lusid.schedules.recurrence import INDEXES, MOST_FREQUENT, Regularity, Year, rule_of
+from pelton.languages.lusid.times import print_milliseconds
+from pelton.transport.zones import zone, zone_problem
 
 PATH = "scheduleMatchingPattern"
 DEPENDENT = "scheduleDependentTaskFields"
 
-STEPS = 500  # periods that are looked at for the next occurrence
-SPREAD = 2  # days between a UTC date and local dates at the same instant, and then some
-EARLIEST = date(1900, 1, 1)
 MOST_TIMES = 1_440
 MOST_CALENDARS = 50
 MOST_FIELDS = 1_000
@@ -86,43 +72,43 @@ REMEDIES = {
 }
 
 
-class Wire(Struct, frozen=True, rename="camel", omit_defaults=True):
-    pass
+class ScheduleForm(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Members are written in camelCase; those that are absent are left out."""
 
 
-class CalendarReference(Wire, frozen=True):
+class CalendarReference(ScheduleForm, frozen=True):
     scope: Name
     code: Name
 
 
-class Context(Wire, frozen=True):
+class ScheduleContext(ScheduleForm, frozen=True):
     time_zone: str
     holiday_calendars: Annotated[tuple[CalendarReference, ...], Meta(max_length=MOST_CALENDARS)] | None = None
 
 
-class Specified(Wire, frozen=True, tag_field="type", tag="Specified"):
+class Specified(ScheduleForm, frozen=True, tag_field="type", tag="Specified"):
     hours: Hours
     minutes: Minutes
 
 
-class CutLabel(Wire, frozen=True, tag_field="type", tag="CutLabel"):
+class CutLabel(ScheduleForm, frozen=True, tag_field="type", tag="CutLabel"):
     code: Annotated[str, Meta(min_length=1, max_length=512)]
 
 
-class TimeConstraints(Wire, frozen=True):
+class TimeConstraints(ScheduleForm, frozen=True):
     start_date: date
     times_of_day: Annotated[tuple[Specified | CutLabel, ...], Meta(min_length=1, max_length=MOST_TIMES)]
     end_date: date | None = None
 
 
-class Recurrence(Wire, frozen=True):
+class Recurrence(ScheduleForm, frozen=True):
     time_constraints: TimeConstraints
     date_regularity: Regularity
-    business_day_adjustment: Adjustment
+    business_day_adjustment: AdjustmentName
 
 
-class Request(Wire, frozen=True):
-    context: Context
+class PatternForm(ScheduleForm, frozen=True):
+    context: ScheduleContext
     recurrence_pattern: Recurrence
 
 
@@ -142,7 +128,7 @@ class CutTime(Struct, frozen=True, array_like=True):
 class Pattern(Struct, frozen=True, dict=True):
     """`times`: the times of day of the request, cut labels resolved, each once."""
 
-    request: Request
+    request: PatternForm
     times: tuple[CutTime, ...]
 
     def wire(self) -> dict[str, Any]:
@@ -164,67 +150,28 @@ class Pattern(Struct, frozen=True, dict=True):
         return [(each.scope, each.code) for each in self.request.context.holiday_calendars or ()]
 
     @cached_property
-    def _clocks(self) -> list[tuple[str, list[time]]]:
-        """The times of day by zone, in order."""
-        found: dict[str, set[time]] = {}
+    def _schedule(self) -> Schedule:
+        pattern = self.request.recurrence_pattern
+        constraints = pattern.time_constraints
+        clocks: dict[str, set[time]] = {}
         for each in self.times:
-            found.setdefault(each.zone or self.zone, set()).add(each.clock)
-        return [(name, sorted(clocks)) for name, clocks in found.items()]
+            clocks.setdefault(each.zone or self.zone, set()).add(each.clock)
+        return Schedule(
+            rule=rule_of(pattern.date_regularity),
+            start=constraints.start_date,
+            end=constraints.end_date or LAST,
+            adjustment=adjustment_of(pattern.business_day_adjustment),
+            clocks=tuple((zone(name), tuple(sorted(times))) for name, times in clocks.items()),
+        )
 
     def next_after(self, instant_ms: int, calendars: Calendars) -> int | None:
-        """Epoch milliseconds of the first occurrence that is later than `instant_ms`, or None when there is none (within `STEPS`
-        periods). Raises ScheduleError for a calendar that is not there."""
-        calendar = holidays(self, calendars)
-        constraints, rule = self.request.recurrence_pattern.time_constraints, self.request.recurrence_pattern.date_regularity
-        how = self.request.recurrence_pattern.business_day_adjustment
-        start, end = constraints.start_date, min(constraints.end_date or LAST, LAST)
-        since = max(start, _utc_date(instant_ms, start) - timedelta(days=SPREAD))
-        if since > end:
-            return None
-        first = period(rule, start, max(start, since - timedelta(days=REACH)))
-        best: int | None = None
-        enough = end
-        for number in range(first, first + STEPS):
-            found = dates(rule, start, number)
-            if found is None:
-                break
-            for day in found:
-                if day > end:
-                    return best
-                moved = adjusted(day, how, calendar) if day >= start else None
-                if moved is None or moved < since:
-                    continue
-                if moved > enough:
-                    return best
-                at = self._first_on(moved, instant_ms)
-                if at is not None and (best is None or at < best):
-                    best = at
-                    # Zones of their own may make a time of a later date come first; in one zone days do not overlap.
-                    enough = moved if len(self._clocks) == 1 else min(end, moved + timedelta(days=SPREAD))
-        return best
-
-    def _first_on(self, day: date, after: int) -> int | None:
-        """The first occurrence of that day that is later than `after`."""
-        best: int | None = None
-        for name, clocks in self._clocks:
-            place = zone(name)
-            at = bisect_right(clocks, after, key=lambda clock, place=place: instant(day, clock, place))  # type: ignore[misc]
-            if at < len(clocks):
-                found = instant(day, clocks[at], place)
-                best = found if best is None else min(best, found)
-        return best
+        """Epoch milliseconds of the first occurrence that is later than `instant_ms`, or None when there is none. Raises
+        ScheduleError for a calendar that is not there."""
+        return self._schedule.next_after(instant_ms, holidays(self, calendars))
 
 
 def _plain(value: Struct) -> JSON:
     return msgspec.json.decode(msgspec.json.encode(value))
-
-
-def _utc_date(instant_ms: int, start: date) -> date:
-    """The date of an instant; of one that is long before `start` or after everything, one before or after."""
-    try:
-        return max(moment(instant_ms).date(), start - timedelta(days=SPREAD))
-    except OverflowError:
-        return start if instant_ms < 0 else date.max
 
 
 def holidays(pattern: Pattern, calendars: Calendars) -> Calendar:
@@ -246,7 +193,7 @@ def parse_pattern(value: JSON, path: str = PATH, cut_labels: Mapping[str, CutTim
     """The pattern of a request. `cut_labels`: what the codes of cut labels stand for. Raises ScheduleError."""
     if not isinstance(value, dict):
         raise ScheduleError(path, value, "give an object with context and recurrencePattern")
-    request = converted(_renamed(present(value)), Request, path, REMEDIES)
+    request = converted(_renamed(present(value)), PatternForm, path, REMEDIES)
     _check_zone(request.context.time_zone, f"{path}.context.timeZone")
     constraints = request.recurrence_pattern.time_constraints
     at = f"{path}.recurrencePattern.timeConstraints"
@@ -304,16 +251,16 @@ def _renamed(value: JSON) -> JSON:
 # ---- fields that depend on the scheduled time
 
 
-class DateAdjustment(Wire, frozen=True):
+class DateAdjustment(ScheduleForm, frozen=True):
     delta_days: Annotated[int, Meta(ge=-FURTHEST, le=FURTHEST)]
-    business_day_adjustment: Adjustment
+    business_day_adjustment: AdjustmentName
 
 
-class TimeAdjustment(Wire, frozen=True):
+class TimeAdjustment(ScheduleForm, frozen=True):
     set_to: Specified
 
 
-class TimeShift(Wire, frozen=True):
+class TimeShift(ScheduleForm, frozen=True):
     """What makes a field's value out of the scheduled time."""
 
     date_adjustment: DateAdjustment
@@ -348,19 +295,12 @@ def dependent_fields(
     values: dict[str, str] = {}
     for name, shift in shifts.items():
         days, how = shift.date_adjustment.delta_days, shift.date_adjustment.business_day_adjustment
-        day = _shifted(scheduled, days, how, calendar)
+        day = shifted(scheduled, days, adjustment_of(how), calendar)
         if day is None:
             remedy = (
                 f"there is no business day near {days} days from {scheduled}; give another number of days or another calendar"
             )
             raise ScheduleError(f"{path}.{name}.dateAdjustment.deltaDays", days, remedy)
         set_to = shift.time_adjustment.set_to
-        values[name] = printed(instant(day, time(set_to.hours, set_to.minutes), place))
+        values[name] = print_milliseconds(instant(day, time(set_to.hours, set_to.minutes), place))
     return values
-
-
-def _shifted(day: date, days: int, how: Adjustment, calendar: Calendar) -> date | None:
-    ordinal = day.toordinal() + days
-    if not EARLIEST.toordinal() <= ordinal <= LAST.toordinal():
-        return None
-    return adjusted(date.fromordinal(ordinal), how, calendar)

@@ -29,9 +29,10 @@ from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Assign, Assignment, AtTime, Body, Choice, Edge, Emit, OnEvent, Process, Scope, Wait
 from pelton.kernel.model.signals import EventArrived, Terminate
 from pelton.kernel.model.state import RunStatus
-from pelton.languages.lusid.schedules.calendars import CALENDAR, Calendar, calendar_body, parse_calendar
+from pelton.kernel.schedules.calendars import Calendar
+from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
 from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
-from pelton.languages.lusid.schedules.zones import printed
+from pelton.languages.lusid.times import print_milliseconds
 from pelton.runtime.api import Engine, StartCommand
 from pelton.runtime.caller import Caller
 from pelton.runtime.names import KEY_KIND
@@ -71,7 +72,7 @@ def following(scene: Scene) -> int | None:
 
 def message(scene: Scene) -> JSON:
     followed = scene.var(FOLLOWED)
-    return {"handler": followed["handler"], "scheduledTime": printed(scene.var(DUE)), "holidays": followed["holidays"]}
+    return {"handler": followed["handler"], "scheduledTime": print_milliseconds(scene.var(DUE)), "holidays": followed["holidays"]}
 
 
 def offered(scene: Scene) -> dict[str, Any]:
