@@ -196,8 +196,8 @@ KNOWN_CIRCLES: list[list[str]] = []
 # fmt: off
 KNOWN_DOUBLES = {
     "Counts", "DeadLetters", "Detected",
-    "Events", "HttpPort", "Place", "Problem",
-    "Runs", "Work",
+    "HttpPort", "Problem",
+    "Work",
 }
 # fmt: on
 

@@ -16,7 +16,7 @@ from pelton.languages.conductor import decode, detect
 from pelton.languages.conductor.definitions import compile as compiling
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.definitions.definition_tree import SUPPORTED
-from pelton.languages.conductor.model import EventHandler, StartWorkflowRequest, TaskDef, TaskResult, Wire, WorkflowDef
+from pelton.languages.conductor.model import CamelForm, EventHandlerDef, StartWorkflowRequest, TaskDef, TaskResult, WorkflowDef
 
 
 def refusal(error: PeltonError) -> None:
@@ -25,7 +25,7 @@ def refusal(error: PeltonError) -> None:
     assert all(each.message for each in error.problems)
 
 
-FORMS: list[type[Any]] = [WorkflowDef, TaskDef, EventHandler, StartWorkflowRequest, TaskResult]
+FORMS: list[type[Any]] = [WorkflowDef, TaskDef, EventHandlerDef, StartWorkflowRequest, TaskResult]
 scalars = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 )
@@ -127,7 +127,7 @@ def test_what_is_valid_compiles(given_tasks: list[Any]) -> None:
     except PeltonError as error:
         refusal(error)
         return
-    body = msgspec.json.encode(compiling.bound(definition, lambda name: None, lambda name: 0))
+    body = msgspec.json.encode(compiling.bind(definition, lambda name: None, lambda name: 0))
     process = compiling.compile_definition("wf", 1, body, 1, frozenset({"conductor", "sqs"}))
     assert set(process.nodes) == {name for name in process.nodes if name}
 
@@ -150,7 +150,7 @@ def test_a_body_that_is_no_definition_does_not_compile() -> None:
     ],
 )
 def test_scalars_are_converted(given_value: Any, member: str, found: Any) -> None:
-    assert getattr(decode.convert(given_value, EventHandler), member) == found
+    assert getattr(decode.convert(given_value, EventHandlerDef), member) == found
 
 
 @pytest.mark.parametrize(
@@ -191,4 +191,4 @@ def test_documents_are_told_apart() -> None:
 
 def test_every_form_can_be_decoded_from_nothing() -> None:
     for form in FORMS:
-        assert isinstance(decode.decode(b"{}", form), Wire)
+        assert isinstance(decode.decode(b"{}", form), CamelForm)

@@ -16,13 +16,13 @@ from pelton.languages.conductor.definitions import compile as compiling
 from pelton.languages.conductor.definitions import sinks, validate
 from pelton.languages.conductor.handlers import compile as handlers
 from pelton.languages.conductor.handlers import payloads
-from pelton.languages.conductor.http.api_context import Face, Settings
-from pelton.languages.conductor.http.bulk import Many
+from pelton.languages.conductor.http.api_context import ConductorApi, Settings
+from pelton.languages.conductor.http.bulk import BulkRoutes
 from pelton.languages.conductor.http.errors import render
-from pelton.languages.conductor.http.events import Events
-from pelton.languages.conductor.http.metadata import Metadata
-from pelton.languages.conductor.http.runs import Runs
-from pelton.languages.conductor.http.tasks import Tasks
+from pelton.languages.conductor.http.events import EventHandlerRoutes
+from pelton.languages.conductor.http.metadata import WorkflowDefRoutes
+from pelton.languages.conductor.http.runs import WorkflowRoutes
+from pelton.languages.conductor.http.tasks import ConductorTaskRoutes
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.languages.conductor.runs import http_task
 from pelton.languages.conductor.runs.identifiers import Ids
@@ -66,7 +66,7 @@ class Conductor:
             found = refer("process", name, 0)
             return found.version if found is not None else 0
 
-        return msgspec.json.encode(compiling.bound(definition, policy, latest))
+        return msgspec.json.encode(compiling.bind(definition, policy, latest))
 
     def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
         return compiling.compile_definition(name, version, body, definition, self._settings.schemes)
@@ -76,7 +76,7 @@ class Conductor:
 
     def payload(self, event: EventRow) -> JSON:
         """An event's body as conditions see it."""
-        return payloads.expanded(event.body)
+        return payloads.expand(event.body)
 
 
 def register(
@@ -100,11 +100,11 @@ def register(
     settings = Settings(ns, hold, frozenset({sinks.INTERNAL, *schemes}))
     engine.add_language(Conductor(settings))
     engine.add_operation(http_task.OPERATION, http_task.operation(http))
-    face = Face(engine, cast(Ids, engine.codec), settings)
-    add_local(sinks.INTERNAL, internal_sink(face))
+    api = ConductorApi(engine, cast(Ids, engine.codec), settings)
+    add_local(sinks.INTERNAL, internal_sink(api))
     router = Router(render, max_body=max_body, absent=ABSENT)
-    runs = Runs(face)
-    for part in (Metadata(face), runs, Many(face, runs), Tasks(face), Events(face)):
+    runs = WorkflowRoutes(api)
+    for part in (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), EventHandlerRoutes(api)):
         part.add_to(router)
     if valid_key is None:
         return Registered((Mount(PREFIX, router),))
@@ -112,7 +112,7 @@ def register(
     return Registered((Mount(PREFIX, router),), (f"{PREFIX}/token",))
 
 
-def internal_sink(face: Face) -> LocalSink:
+def internal_sink(api: ConductorApi) -> LocalSink:
     """Takes what EVENT tasks publish to internal queues, and posts it as an event of that name. The event's id is the task's, so
     that it is the same however often the delivery is made."""
 
@@ -120,11 +120,11 @@ def internal_sink(face: Face) -> LocalSink:
         event = EventIn(
             source=sinks.INTERNAL,
             type=delivery.sink,
-            id=face.engine.codec.step_id(delivery.run, delivery.n),
+            id=api.engine.codec.step_id(delivery.run, delivery.n),
             body=msgspec.json.decode(delivery.body),
             hops=delivery.hops + 1,
         )
-        outcomes: list[Any] = list(await face.engine.post(server_in(delivery.ns), [event]))
+        outcomes: list[Any] = list(await api.engine.post(server_in(delivery.ns), [event]))
         for outcome in outcomes:
             if isinstance(outcome, PeltonError):
                 raise outcome

@@ -17,11 +17,11 @@ Whole = int | UnsetType
 Map = dict[str, Any]
 
 
-class Wire(Struct, rename="camel", kw_only=True):
+class CamelForm(Struct, rename="camel", kw_only=True):
     """A form whose JSON members are camel case."""
 
 
-class TaskDef(Wire):
+class TaskDef(CamelForm):
     """Policy of a task: retries, time-outs, limits. Seconds and milliseconds as the names say."""
 
     name: str = ""
@@ -59,7 +59,7 @@ class TaskDef(Wire):
     updated_by: Text = UNSET
 
 
-class SubWorkflowParam(Wire):
+class SubWorkflowParam(CamelForm):
     name: Text = UNSET
     version: int | str | UnsetType = UNSET  # a template, or a number
     task_to_domain: dict[str, str] | UnsetType = UNSET
@@ -69,7 +69,7 @@ class SubWorkflowParam(Wire):
     priority: int | str | UnsetType = UNSET
 
 
-class WorkflowTask(Wire):
+class WorkflowTask(CamelForm):
     name: str = ""
     task_reference_name: str = ""
     type: str = "SIMPLE"
@@ -108,7 +108,7 @@ class WorkflowTask(Wire):
     on_state_change: Map = {}
 
 
-class WorkflowDef(Wire):
+class WorkflowDef(CamelForm):
     name: str = ""
     description: Text = UNSET
     version: int = 1
@@ -140,7 +140,7 @@ class WorkflowDef(Wire):
     updated_by: Text = UNSET
 
 
-class StartWorkflowAction(Wire):
+class StartWorkflowAction(CamelForm):
     name: Text = UNSET
     version: Whole = UNSET
     correlation_id: Text = UNSET
@@ -150,7 +150,7 @@ class StartWorkflowAction(Wire):
     idempotency_strategy: Literal["FAIL", "RETURN_EXISTING", "FAIL_ON_RUNNING"] | UnsetType = UNSET
 
 
-class TaskAction(Wire):
+class TaskAction(CamelForm):
     workflow_id: Text = UNSET
     task_ref_name: Text = UNSET
     task_id: Text = UNSET
@@ -158,12 +158,12 @@ class TaskAction(Wire):
     reason_for_incompletion: Text = UNSET
 
 
-class TerminateAction(Wire):
+class TerminateAction(CamelForm):
     workflow_id: Text = UNSET
     termination_reason: Text = UNSET
 
 
-class VariablesAction(Wire):
+class VariablesAction(CamelForm):
     workflow_id: Text = UNSET
     variables: Map = {}
     append_array: bool = False
@@ -172,7 +172,7 @@ class VariablesAction(Wire):
 ActionName = Literal["start_workflow", "complete_task", "fail_task", "terminate_workflow", "update_workflow_variables"]
 
 
-class Action(Struct, kw_only=True):
+class ActionDef(Struct, kw_only=True):
     """One member is named after `action` and holds its parameters."""
 
     action: ActionName | UnsetType = UNSET
@@ -184,16 +184,16 @@ class Action(Struct, kw_only=True):
     expand_inline_json: bool = field(default=False, name="expandInlineJSON")
 
 
-class EventHandler(Wire):
+class EventHandlerDef(CamelForm):
     name: str = ""
     event: str = ""
     condition: Text = UNSET
-    actions: list[Action] = []
+    actions: list[ActionDef] = []
     active: bool = False
     evaluator_type: Text = UNSET
 
 
-class StartWorkflowRequest(Wire):
+class StartWorkflowRequest(CamelForm):
     name: str = ""
     version: Whole = UNSET
     correlation_id: Text = UNSET
@@ -206,19 +206,19 @@ class StartWorkflowRequest(Wire):
     idempotency_strategy: Literal["FAIL", "RETURN_EXISTING", "FAIL_ON_RUNNING"] = "FAIL"
 
 
-class RerunWorkflowRequest(Wire):
+class RerunWorkflowRequest(CamelForm):
     re_run_from_task_id: Text = UNSET
     workflow_input: Map | UnsetType = UNSET
     task_input: Map | UnsetType = UNSET
     correlation_id: Text = UNSET
 
 
-class SkipTaskRequest(Wire):
+class SkipTaskRequest(CamelForm):
     task_input: Map | UnsetType = UNSET
     task_output: Map | UnsetType = UNSET
 
 
-class TaskExecLog(Wire):
+class TaskExecLog(CamelForm):
     log: str = ""
     task_id: Text = UNSET
     created_time: float | UnsetType = UNSET
@@ -227,7 +227,7 @@ class TaskExecLog(Wire):
 ReportStatus = Literal["IN_PROGRESS", "FAILED", "FAILED_WITH_TERMINAL_ERROR", "COMPLETED", "CANCELED"]
 
 
-class TaskResult(Wire):
+class TaskResult(CamelForm):
     workflow_instance_id: str = ""
     task_id: str = ""
     status: ReportStatus | UnsetType = UNSET
@@ -239,7 +239,7 @@ class TaskResult(Wire):
     extend_lease: bool = False
 
 
-class StateUpdate(Wire):
+class StateUpdate(CamelForm):
     """Body of the variables-and-task update."""
 
     task_reference_name: Text = UNSET

@@ -6,11 +6,11 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from pelton.languages.conductor.expressions.references import Roots
+from pelton.languages.conductor.expressions.references import References
 from pelton.languages.conductor.model import TaskDef, WorkflowDef, WorkflowTask
 
 
-class TaskFace(Struct, frozen=True):
+class NodeAnnotations(Struct, frozen=True):
     """`text`, `policy_text`: JSON texts of the task and its policy, put into every view as they are."""
 
     task: WorkflowTask
@@ -20,10 +20,10 @@ class TaskFace(Struct, frozen=True):
     shown: str  # its type as a view shows it
 
 
-class ProcessFace(Struct, frozen=True):
+class ProcessAnnotations(Struct, frozen=True):
     definition: WorkflowDef
     text: Raw  # JSON text of the definition, policies embedded
-    roots: Roots
+    references: References
 
     @property
     def defaults(self) -> dict[str, Any]:

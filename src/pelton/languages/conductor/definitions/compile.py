@@ -15,19 +15,19 @@ from pelton.kernel.model.process import Body, Limit, Process
 from pelton.kernel.model.state import Failure, OpenStep, RunStatus, Step, StepStatus
 from pelton.languages.conductor import decode, status_names
 from pelton.languages.conductor.definitions import policies
-from pelton.languages.conductor.definitions.annotations import ProcessFace, TaskFace
+from pelton.languages.conductor.definitions.annotations import NodeAnnotations, ProcessAnnotations
 from pelton.languages.conductor.definitions.compile_tasks import Compiler, shown_type
 from pelton.languages.conductor.definitions.definition_tree import all_tasks
-from pelton.languages.conductor.definitions.follow_up import sequels
+from pelton.languages.conductor.definitions.follow_up import follow_ups
 from pelton.languages.conductor.expressions import loops
-from pelton.languages.conductor.expressions.references import Roots, TaskFacts
+from pelton.languages.conductor.expressions.references import References, TaskKind
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 
 FINDS_POLICY = Callable[[str], TaskDef | None]
 FINDS_VERSION = Callable[[str], int]
 
 
-def bound(definition: WorkflowDef, policy: FINDS_POLICY, latest: FINDS_VERSION) -> WorkflowDef:
+def bind(definition: WorkflowDef, policy: FINDS_POLICY, latest: FINDS_VERSION) -> WorkflowDef:
     """Puts into each task its policy (registered, given or ad hoc), and the version of a sub-workflow that is the latest now.
     Changes the definition it is given."""
     for task in all_tasks(definition):
@@ -55,10 +55,10 @@ def compile_definition(name: str, version: int, body: bytes, row: int, schemes: 
 def compile_process(definition: WorkflowDef, name: str, version: int, row: int, schemes: frozenset[str]) -> Process:
     tasks = all_tasks(definition)
     facts = {
-        task.task_reference_name: TaskFacts(task.type, task.name, shown_type(task), loops.list_member(task)) for task in tasks
+        task.task_reference_name: TaskKind(task.type, task.name, shown_type(task), loops.list_member(task)) for task in tasks
     }
-    roots = Roots(name, version, facts, definition.input_template)
-    compiler = Compiler(roots, schemes)
+    references = References(name, version, facts, definition.input_template)
+    compiler = Compiler(references, schemes)
     entry = compiler.sequence(definition.tasks, "")
     variables: dict[str, Expression] = {key: Constant(value) for key, value in definition.variables.items()}
     process = Process(
@@ -70,11 +70,11 @@ def compile_process(definition: WorkflowDef, name: str, version: int, row: int, 
         language=LANGUAGE,
         definition=row,
         deadline=_deadline(definition),
-        output=compile_template(definition.output_parameters, roots) if definition.output_parameters else None,
-        follow_ups=sequels(definition),
+        output=compile_template(definition.output_parameters, references) if definition.output_parameters else None,
+        follow_ups=follow_ups(definition),
         failed_status=failed_status,
         failed_reason=failed_reason,
-        annotations=ProcessFace(definition, Raw(msgspec.json.encode(definition)), roots),
+        annotations=ProcessAnnotations(definition, Raw(msgspec.json.encode(definition)), references),
     )
     try:
         return process.finish()
@@ -106,7 +106,7 @@ def failed_reason(context: Any, step: OpenStep | Step | None, failure: Failure, 
     task = context.codec.step_id(context.run.key, step.n)
     shown = status_names.RUN_STATUS[RunStatus(status)]
     node = context.process.nodes.get(step.slot)
-    if node is not None and isinstance(node.annotations, TaskFace) and node.annotations.task.permissive:
+    if node is not None and isinstance(node.annotations, NodeAnnotations) and node.annotations.task.permissive:
         shown = status_names.task_status(step)  # the run has gone on, and is only now ended by it
     reason = status_names.reason(context.codec, step) or failure.message or "null"
     return f"Task {task} failed with status: {shown} and reason: '{reason}'"

@@ -32,10 +32,10 @@ from pelton.kernel.model.process import (
 from pelton.kernel.model.reads import ServedKey
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor.definitions import policies, sinks
-from pelton.languages.conductor.definitions.annotations import TaskFace
+from pelton.languages.conductor.definitions.annotations import NodeAnnotations
 from pelton.languages.conductor.definitions.definition_tree import walk
 from pelton.languages.conductor.expressions import loops, scripts, times
-from pelton.languages.conductor.expressions.references import Roots
+from pelton.languages.conductor.expressions.references import References
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
 
 NO_DOMAIN = "NO_DOMAIN"
@@ -49,8 +49,8 @@ _END = {"COMPLETED": RunStatus.COMPLETED, "FAILED": RunStatus.FAILED, "TERMINATE
 class Compiler:
     """Compiles the tasks of one definition into `nodes`."""
 
-    def __init__(self, roots: Roots, schemes: frozenset[str]) -> None:
-        self.roots = roots
+    def __init__(self, references: References, schemes: frozenset[str]) -> None:
+        self.references = references
         self.schemes = schemes
         self.nodes: dict[str, Node] = {}
 
@@ -79,15 +79,15 @@ class Compiler:
             "limits": policies.limits_of(task, policy),
             "on_failure": policies.rules_of(task),
             "input": self._input(task, policy),
-            "annotations": self._face(task, policy),
+            "annotations": self._annotations(task, policy),
         }
 
-    def _face(self, task: WorkflowTask, policy: TaskDef) -> TaskFace:
-        return TaskFace(task, policy, Raw(msgspec.json.encode(task)), Raw(msgspec.json.encode(policy)), shown_type(task))
+    def _annotations(self, task: WorkflowTask, policy: TaskDef) -> NodeAnnotations:
+        return NodeAnnotations(task, policy, Raw(msgspec.json.encode(task)), Raw(msgspec.json.encode(policy)), shown_type(task))
 
     def _input(self, task: WorkflowTask, policy: TaskDef) -> Expression:
         defaults = policy.input_template if task.type == "SIMPLE" else {}
-        compiled = compile_template({**defaults, **task.input_parameters}, self.roots)
+        compiled = compile_template({**defaults, **task.input_parameters}, self.references)
         return Defaulted(compiled, defaults) if defaults else compiled
 
     # ---- control
@@ -123,12 +123,12 @@ class Compiler:
         member = loops.list_member(task)
         again = items = None
         if task.loop_condition and member != loops.EACH:
-            condition = loop_condition(task, self.roots, member)
+            condition = loop_condition(task, self.references, member)
             again = scripts.Explained(condition, f"Unable to evaluate condition {task.loop_condition}")
         if member:
             items = BoundValue(lambda context: scripts.member(context.value, member))
         if member and task.items is not UNSET and task.items is not None:
-            found = compile_template(task.items, self.roots)
+            found = compile_template(task.items, self.references)
             common["input"] = Mapped(
                 common["input"], lambda value, context: {**value, loops.ITEMS: found.evaluate(context)}, found.reads
             )
@@ -137,7 +137,7 @@ class Compiler:
             body=self.sequence(task.loop_over, ""),
             again=again,
             items=items,
-            keep_last=compile_template(keep, self.roots) if keep is not None else None,
+            keep_last=compile_template(keep, self.references) if keep is not None else None,
         )
 
     def _terminate(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
@@ -161,9 +161,9 @@ class Compiler:
         return Wait(**common, arms=(Outside(),))
 
     def _event(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
-        sink = compile_template(task.sink or "", self.roots)
+        sink = compile_template(task.sink or "", self.references)
         flag = task.async_complete
-        address = Sink(task.task_reference_name, self.roots.name, self.schemes)
+        address = Sink(task.task_reference_name, self.references.name, self.schemes)
 
         def extended(value: dict[str, JSON], context: Any) -> JSON:
             return {**value, "sink": sink.evaluate(context), "asyncComplete": flag}
@@ -188,7 +188,7 @@ class Compiler:
             "idempotencyKey": None,
             "idempotencyStrategy": None,
         }
-        parts = compile_template(described, self.roots)
+        parts = compile_template(described, self.references)
         inline = param.workflow_definition if isinstance(param.workflow_definition, dict) else None
 
         def extended(value: dict[str, JSON], context: Any) -> JSON:
@@ -341,7 +341,7 @@ class Sink:
         sink = context.value.get("sink") if isinstance(context.value, dict) else None
         if not isinstance(sink, str) or not sink:
             raise ExpressionError(f"Invalid / Unsupported sink specified: {sink}")
-        return sinks.rewritten(sink, self.workflow, self.reference)
+        return sinks.rewrite(sink, self.workflow, self.reference)
 
     def _error(self, context: Any, address: str, why: str) -> ExpressionError:
         task = context.codec.step_id(context.run.key, context.step.n) if context.step is not None else ""
@@ -430,7 +430,7 @@ def _end_reason(context: Any) -> JSON:
 # ---- loops
 
 
-def loop_condition(task: WorkflowTask, roots: Roots, items: str = "") -> javascript.Script:
+def loop_condition(task: WorkflowTask, references: References, items: str = "") -> javascript.Script:
     """The condition over `$`: the loop's input, its own output, and the latest output of each task in it. Only what the script
     may read is put there, so that a loop's cost does not grow with the iterations that are behind it."""
     source = task.loop_condition or ""
@@ -440,8 +440,8 @@ def loop_condition(task: WorkflowTask, roots: Roots, items: str = "") -> javascr
     inner = [place.task.task_reference_name for place in walk(task.loop_over)]
     read = [name for name in inner if uses.computed or name in wanted]
     own_only = not uses.computed and all(after in loops.OWN_MEMBERS for name, after in uses.members if name == own)
-    outputs = {name: roots(name, ("output",)) for name in read}
-    whole: Bound = roots(own, ("output",))
+    outputs = {name: references(name, ("output",)) for name in read}
+    whole: Bound = references(own, ("output",))
 
     def argument(context: Any) -> JSON:
         found = dict(context.value) if isinstance(context.value, dict) else {}

@@ -18,7 +18,7 @@ SUPPORTED = (
 )  # fmt: skip
 
 
-class Place(NamedTuple):
+class TaskPosition(NamedTuple):
     """A task, where it stands (`tasks[1].forkTasks[0][2]`) and how deep."""
 
     path: str
@@ -34,11 +34,11 @@ def inner_lists(task: WorkflowTask) -> Lists:
     return [each for each in found if each[1]]
 
 
-def walk(tasks: list[WorkflowTask], path: str = "tasks", depth: int = 0) -> Iterator[Place]:
+def walk(tasks: list[WorkflowTask], path: str = "tasks", depth: int = 0) -> Iterator[TaskPosition]:
     """Every task, outer before inner, in the order of the document. Recursion is as deep as the document is nested."""
     for index, task in enumerate(tasks):
         here = f"{path}[{index}]"
-        yield Place(here, task, depth)
+        yield TaskPosition(here, task, depth)
         for name, inner in inner_lists(task):
             yield from walk(inner, f"{here}.{name}", depth + 1)
 

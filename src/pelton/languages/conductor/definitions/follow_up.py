@@ -15,7 +15,7 @@ from pelton.kernel.model.process import FollowUp
 from pelton.kernel.model.reads import EndedKey
 from pelton.kernel.model.state import END, Bit, RunStatus, Step, StepStatus
 from pelton.languages.conductor import status_names
-from pelton.languages.conductor.definitions.annotations import ProcessFace, TaskFace
+from pelton.languages.conductor.definitions.annotations import NodeAnnotations, ProcessAnnotations
 from pelton.languages.conductor.expressions.references import with_defaults
 from pelton.languages.conductor.model import WorkflowDef
 
@@ -26,7 +26,7 @@ _BAD_ENDS = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINAT
 _FAILED = frozenset({StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT})
 
 
-def sequels(definition: WorkflowDef) -> tuple[FollowUp, ...]:
+def follow_ups(definition: WorkflowDef) -> tuple[FollowUp, ...]:
     name = definition.failure_workflow or ""
     if not name.strip():
         return ()
@@ -68,8 +68,8 @@ def failure_input(context: Any) -> JSON:
 
 def _given(context: Any) -> dict[str, JSON]:
     """The run's input as its tasks saw it."""
-    face = context.process.annotations
-    found = with_defaults(context.input, face.defaults) if isinstance(face, ProcessFace) else context.input
+    annotations = context.process.annotations
+    found = with_defaults(context.input, annotations.defaults) if isinstance(annotations, ProcessAnnotations) else context.input
     return found if isinstance(found, dict) else {}
 
 
@@ -121,7 +121,7 @@ def failed_workflow(context: Any) -> dict[str, JSON]:
     # The newest tasks are the likeliest to be asked about: they come first where room is short.
     tasks = [_task(context, step, budget) for step in reversed(steps)]
     found["tasks"] = tasks[::-1]
-    if isinstance(process.annotations, ProcessFace):
+    if isinstance(process.annotations, ProcessAnnotations):
         found["ownerApp"] = process.annotations.definition.owner_app or ""
     if more or budget.spent:
         found["truncated"] = True
@@ -141,21 +141,21 @@ def _steps(context: Any) -> tuple[list[Step], bool]:
     return steps[-MOST_TASKS:], len(steps) > MOST_TASKS
 
 
-def _face(process: Any, step: Step) -> TaskFace | None:
+def _annotations_of(process: Any, step: Step) -> NodeAnnotations | None:
     node = process.nodes.get(step.slot)
-    return node.annotations if node is not None and isinstance(node.annotations, TaskFace) else None
+    return node.annotations if node is not None and isinstance(node.annotations, NodeAnnotations) else None
 
 
 def _name(process: Any, step: Step) -> str:
-    face = _face(process, step)
-    return face.task.name if face is not None else step.slot
+    annotations = _annotations_of(process, step)
+    return annotations.task.name if annotations is not None else step.slot
 
 
 def _task(context: Any, step: Step, budget: _Budget) -> dict[str, JSON]:
-    face = _face(context.process, step)
+    annotations = _annotations_of(context.process, step)
     found: dict[str, JSON] = {
         "taskId": context.codec.step_id(context.run.key, step.n),
-        "taskType": face.shown if face is not None else step.slot,
+        "taskType": annotations.shown if annotations is not None else step.slot,
         "taskDefName": _name(context.process, step),
         "referenceTaskName": status_names.reference(step.slot, step.it),
         "status": status_names.task_status(step),

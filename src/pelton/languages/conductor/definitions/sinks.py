@@ -7,7 +7,7 @@ from pelton.kernel.expressions.base import ExpressionError
 INTERNAL = "conductor"
 
 
-def rewritten(sink: str, workflow: str, reference: str) -> str:
+def rewrite(sink: str, workflow: str, reference: str) -> str:
     """The address a sink stands for. Raises ExpressionError when it is none."""
     if sink == INTERNAL:
         return f"{INTERNAL}:{workflow}:{reference}"

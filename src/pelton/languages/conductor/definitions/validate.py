@@ -16,9 +16,9 @@ from pelton.errors import PeltonError
 from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode
-from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, Place, inner_lists, walk
+from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, TaskPosition, inner_lists, walk
 from pelton.languages.conductor.expressions import loops, scripts, times
-from pelton.languages.conductor.model import Action, EventHandler, TaskDef, WorkflowDef, WorkflowTask
+from pelton.languages.conductor.model import ActionDef, EventHandlerDef, TaskDef, WorkflowDef, WorkflowTask
 from pelton.transport.validation import Problems, describe
 
 MAX_TASKS = 5_000
@@ -74,7 +74,7 @@ def _check_workflow(definition: WorkflowDef, at: str, problems: Problems, check_
     if not definition.tasks:
         problems.add(f"{at}tasks", "WorkflowTask list cannot be empty")
         return
-    places: list[Place] = []
+    places: list[TaskPosition] = []
     for place in walk(definition.tasks, f"{at}tasks"):
         places.append(place)
         if place.depth > MAX_NESTING:
@@ -102,7 +102,7 @@ def _check_name(name: str, path: str, message: str, problems: Problems) -> None:
         problems.add(path, "the name has characters that cannot be printed; remove them", name)
 
 
-def _check_references(places: Sequence[Place], problems: Problems) -> dict[str, WorkflowTask]:
+def _check_references(places: Sequence[TaskPosition], problems: Problems) -> dict[str, WorkflowTask]:
     found: dict[str, WorkflowTask] = {}
     for path, task, _ in places:
         reference = task.task_reference_name
@@ -127,7 +127,7 @@ def _check_references(places: Sequence[Place], problems: Problems) -> dict[str, 
 
 
 def _check_task(
-    place: Place, references: dict[str, WorkflowTask], problems: Problems, check_sink: CheckSink | None, inline: int
+    place: TaskPosition, references: dict[str, WorkflowTask], problems: Problems, check_sink: CheckSink | None, inline: int
 ) -> None:
     path, task, _ = place
     if task.type not in SUPPORTED:
@@ -352,7 +352,7 @@ _CHECKS: dict[str, Callable[[str, WorkflowTask, Problems], None]] = {
 }
 
 
-def _check_order(definition: WorkflowDef, places: Sequence[Place], problems: Problems) -> None:
+def _check_order(definition: WorkflowDef, places: Sequence[TaskPosition], problems: Problems) -> None:
     """No join may wait, directly or through others, for what can only run after it.
 
     `entered` and `left` of each task are points in time; each point has others that must come first. A circle never ends.
@@ -463,7 +463,7 @@ def _check_policy(policy: TaskDef, path: str, problems: Problems, embedded: bool
 # ---- event handlers
 
 
-def check_handler(handler: EventHandler, operation: str) -> None:
+def check_handler(handler: EventHandlerDef, operation: str) -> None:
     """Raises PeltonError "invalid" with every problem found."""
     problems = DefinitionProblems(operation + ".arg0.")
     _check_name(handler.name, "name", "Missing event handler name", problems)
@@ -484,7 +484,7 @@ def check_handler(handler: EventHandler, operation: str) -> None:
     problems.raise_any()
 
 
-def _check_action(action: Action, path: str, problems: Problems) -> None:
+def _check_action(action: ActionDef, path: str, problems: Problems) -> None:
     if action.action is UNSET:
         problems.add(f"{path}.action", "Missing action; say which, e.g. start_workflow")
         return

@@ -20,7 +20,7 @@ NOTHING: frozenset[Read] = frozenset()
 Get = Callable[[Any], JSON]
 
 
-class TaskFacts:
+class TaskKind:
     """What an expression may ask of a task of the definition: its kind and its names."""
 
     __slots__ = ("items", "kind", "name", "shown")
@@ -32,10 +32,10 @@ class TaskFacts:
         self.items = items  # of a loop over a list: the member of its input that holds the list
 
 
-class Roots:
+class References:
     """The resolver of one definition. `tasks` by reference name; `defaults`: the definition's `inputTemplate`."""
 
-    def __init__(self, name: str, version: int, tasks: Mapping[str, TaskFacts], defaults: Mapping[str, JSON]) -> None:
+    def __init__(self, name: str, version: int, tasks: Mapping[str, TaskKind], defaults: Mapping[str, JSON]) -> None:
         self.name = name
         self.version = version
         self.tasks = tasks
@@ -110,7 +110,7 @@ class Roots:
 
     # ---- tasks
 
-    def _task(self, slot: str, iteration: int | None, facts: TaskFacts, members: tuple[str | int, ...]) -> Bound:
+    def _task(self, slot: str, iteration: int | None, facts: TaskKind, members: tuple[str | int, ...]) -> Bound:
         reads = frozenset({Read("slot", slot)}) if iteration is None else NOTHING
 
         def newest(context: Any) -> OpenStep | Step | None:
@@ -152,7 +152,7 @@ class Roots:
         return Bound(selected, 1, reads)
 
 
-TaskGet = Callable[[Any, OpenStep | Step, str, TaskFacts], JSON]
+TaskGet = Callable[[Any, OpenStep | Step, str, TaskKind], JSON]
 
 MEMBERS: dict[str, TaskGet] = {
     "input": lambda context, step, slot, facts: step.input if step.input is not None else {},
@@ -177,7 +177,7 @@ MEMBERS: dict[str, TaskGet] = {
 }
 
 
-def _output(context: Any, step: OpenStep | Step, facts: TaskFacts) -> JSON:
+def _output(context: Any, step: OpenStep | Step, facts: TaskKind) -> JSON:
     output = output_of(context.draft, step)
     if facts.items and isinstance(output, dict):
         return {**output, **loops.own_output(step, facts.items)}
@@ -186,7 +186,7 @@ def _output(context: Any, step: OpenStep | Step, facts: TaskFacts) -> JSON:
     return output if output is not None else {}
 
 
-def _all_of(context: Any, step: OpenStep | Step, slot: str, facts: TaskFacts) -> JSON:
+def _all_of(context: Any, step: OpenStep | Step, slot: str, facts: TaskKind) -> JSON:
     return {name: get(context, step, slot, facts) for name, get in MEMBERS.items()}
 
 

@@ -24,10 +24,10 @@ from pelton.kernel.model.signals import Report, SetVars, Signal, Terminate
 from pelton.kernel.model.state import StartMeta, StepStatus
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
-from pelton.languages.conductor.handlers.payloads import Rooted, expanded, roots
+from pelton.languages.conductor.handlers.payloads import Rooted, expand, references
 from pelton.languages.conductor.model import (
-    Action,
-    EventHandler,
+    ActionDef,
+    EventHandlerDef,
     StartWorkflowAction,
     TaskAction,
     TerminateAction,
@@ -61,13 +61,13 @@ class Planned:
     def plan(self, context: ActionContext) -> Sequence[Command]:
         payload = context.event.body
         plan = _planner(self._text)
-        return [plan(Rooted(expanded(payload) if self._expand else payload, context), context, self._hold)]
+        return [plan(Rooted(expand(payload) if self._expand else payload, context), context, self._hold)]
 
 
 def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
     """Raises Invalid for a body that is no handler."""
     try:
-        form = decode.decode(row.body, EventHandler)
+        form = decode.decode(row.body, EventHandlerDef)
         validate.check_handler(form, "addEventHandler")
     except PeltonError as error:
         raise Invalid(error.message) from None
@@ -85,7 +85,7 @@ def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
     )
 
 
-def _filter(form: EventHandler) -> Filter | None:
+def _filter(form: EventHandlerDef) -> Filter | None:
     if not form.condition:
         return None
     if form.evaluator_type == "value-param":
@@ -93,7 +93,7 @@ def _filter(form: EventHandler) -> Filter | None:
     return compile_condition(form.condition)
 
 
-def _action(index: int, action: Action, expand: bool, hold: int) -> Planned:
+def _action(index: int, action: ActionDef, expand: bool, hold: int) -> Planned:
     # Names tell the actions of one handler apart.
     name = f"{action.action}[{index}]" if index else str(action.action)
     return Planned(name, msgspec.json.encode(action).decode(), expand or action.expand_inline_json, hold)
@@ -101,7 +101,7 @@ def _action(index: int, action: Action, expand: bool, hold: int) -> Planned:
 
 @remembered
 def _planner(text: str) -> Plan:
-    action = decode.decode(text.encode(), Action)
+    action = decode.decode(text.encode(), ActionDef)
     assert action.action is not UNSET  # checked with the handler
     return _PLANS[action.action](getattr(action, action.action))
 
@@ -111,7 +111,7 @@ def _text(value: JSON) -> str:
 
 
 def _template(value: JSON) -> Expression:
-    return compile_template(None if value is UNSET else value, roots)
+    return compile_template(None if value is UNSET else value, references)
 
 
 def _stamp(context: ActionContext) -> dict[str, JSON]:

@@ -12,7 +12,7 @@ MOST_EXPANDED = 1_000  # strings of one payload that are looked into
 MOST_DEPTH = 100
 
 
-def expanded(payload: JSON) -> JSON:
+def expand(payload: JSON) -> JSON:
     """The payload in which every string that is the text of an object or a list is that object or list; strings inside lists
     stay. The payload itself is not changed, and is the answer when there is nothing to expand."""
     return _Expander().value(payload, 0)
@@ -63,7 +63,7 @@ class Rooted:
         self.evaluated = context.evaluated
 
 
-def roots(name: str, members: tuple[str | int, ...]) -> Bound:
+def references(name: str, members: tuple[str | int, ...]) -> Bound:
     """The resolver of handlers: a name is a member of the payload."""
     if name == "":
         return Bound(lambda context: context.payload, 0, frozenset())

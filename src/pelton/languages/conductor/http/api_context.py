@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
-from pelton.languages.conductor.model import LANGUAGE, Wire
+from pelton.languages.conductor.model import LANGUAGE, CamelForm
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.runtime.api import Applied, Engine, RunView
@@ -23,7 +23,7 @@ class Settings(NamedTuple):
     schemes: frozenset[str] = frozenset({"conductor"})  # types of sinks that this server knows
 
 
-class Face:
+class ConductorApi:
     def __init__(self, engine: Engine, ids: Ids, settings: Settings) -> None:
         self.engine = engine
         self.ids = ids
@@ -80,7 +80,7 @@ def no_run(text: str) -> WebError:
     return WebError(404, f"No such workflow found by id: {text[:200]}")
 
 
-class Bulk(Wire):
+class Bulk(CamelForm):
     bulk_error_results: dict[str, str]
     bulk_successful_results: Sequence[str]
 

@@ -10,8 +10,8 @@ import msgspec
 from pelton.errors import Category, PeltonError
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor import decode
-from pelton.languages.conductor.http.api_context import Face, bulk
-from pelton.languages.conductor.http.runs import Runs
+from pelton.languages.conductor.http.api_context import ConductorApi, bulk
+from pelton.languages.conductor.http.runs import WorkflowRoutes
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.starting import CORRELATION
 from pelton.transport.http.asgi import Handler, Request, Response, Router, json_response
@@ -23,11 +23,11 @@ AT_ONCE = 50  # acts that are under way together
 _encode = msgspec.json.encode
 
 
-class Many:
-    def __init__(self, face: Face, runs: Runs) -> None:
-        self.face = face
-        self.engine = face.engine
-        self.caller = face.caller
+class BulkRoutes:
+    def __init__(self, api: ConductorApi, runs: WorkflowRoutes) -> None:
+        self.api = api
+        self.engine = api.engine
+        self.caller = api.caller
         self.runs = runs
 
     def add_to(self, router: Router) -> None:
@@ -82,7 +82,7 @@ class Many:
         found: list[msgspec.Raw] = []
         for key in await self.engine.runs_named(self.caller, CORRELATION, name, correlation):
             run = await self.engine.view(self.caller, key)
-            if run is None or run.process.language != self.face.language or run.run.status == RunStatus.EXPECTED:
+            if run is None or run.process.language != self.api.language or run.run.status == RunStatus.EXPECTED:
                 continue
             # A rerun may have given it another correlation id.
             if view.meta_of(run.start).correlation != correlation or (RunStatus(run.run.status).ended and not closed):

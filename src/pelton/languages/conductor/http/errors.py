@@ -7,20 +7,20 @@ import socket
 from msgspec import UNSET, UnsetType
 
 from pelton.errors import PeltonError
-from pelton.languages.conductor.model import Text, Wire
+from pelton.languages.conductor.model import CamelForm, Text
 from pelton.transport.http.asgi import Response, json_response
 from pelton.transport.http.errors import STATUS, WebError
 
 INSTANCE = socket.gethostname()
 
 
-class ValidationError(Wire):
+class ValidationError(CamelForm):
     path: str
     message: str
     invalid_value: Text = UNSET
 
 
-class ErrorBody(Wire):
+class ErrorBody(CamelForm):
     status: int
     message: str
     instance: Text = UNSET

@@ -7,18 +7,18 @@ import msgspec
 from pelton.errors import Code, PeltonError
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
-from pelton.languages.conductor.http.api_context import Face
-from pelton.languages.conductor.model import EventHandler
+from pelton.languages.conductor.http.api_context import ConductorApi
+from pelton.languages.conductor.model import EventHandlerDef
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
 from pelton.transport.http.errors import WebError
 
 
-class Events:
-    def __init__(self, face: Face) -> None:
-        self.face = face
-        self.engine = face.engine
-        self.caller = face.caller
+class EventHandlerRoutes:
+    def __init__(self, api: ConductorApi) -> None:
+        self.api = api
+        self.engine = api.engine
+        self.caller = api.caller
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/event", self.create)
@@ -27,14 +27,14 @@ class Events:
         router.add("GET", "/event/{event}", self.of_event)
         router.add("DELETE", "/event/{event}", self.remove)
 
-    async def _put(self, handler: EventHandler, must_be_new: bool) -> None:
-        await self.face.refuse_foreign("handler", handler.name)
+    async def _put(self, handler: EventHandlerDef, must_be_new: bool) -> None:
+        await self.api.refuse_foreign("handler", handler.name)
         await self.engine.define(
-            self.caller, "handler", self.face.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
+            self.caller, "handler", self.api.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
         )
 
     async def create(self, request: Request) -> Response:
-        handlers = decode.decode_list(await request.body(), EventHandler)
+        handlers = decode.decode_list(await request.body(), EventHandlerDef)
         if len(handlers) != 1:
             raise WebError(400, f"the body must be one event handler, not a list of {len(handlers)}")
         [handler] = handlers
@@ -48,16 +48,16 @@ class Events:
         return empty()
 
     async def update(self, request: Request) -> Response:
-        handler = decode.decode(await request.body(), EventHandler)
+        handler = decode.decode(await request.body(), EventHandlerDef)
         validate.check_handler(handler, "updateEventHandler")
-        if not await self.face.owns("handler", handler.name):
+        if not await self.api.owns("handler", handler.name):
             raise _unknown(handler.name)
         await self._put(handler, must_be_new=False)
         return empty()
 
     async def remove(self, request: Request) -> Response:
         name = request.path["event"]
-        if not await self.face.owns("handler", name):
+        if not await self.api.owns("handler", name):
             raise _unknown(name)
         try:
             await self.engine.undefine(self.caller, "handler", name, 1)
@@ -69,14 +69,14 @@ class Events:
 
     async def _rows(self) -> list[DefinitionRow]:
         rows = await self.engine.definitions(self.caller, "handler")
-        return [row for row in rows if row.language == self.face.language]
+        return [row for row in rows if row.language == self.api.language]
 
     async def all(self, request: Request) -> Response:
-        return json_response([decode.decode(row.body, EventHandler) for row in await self._rows()])
+        return json_response([decode.decode(row.body, EventHandlerDef) for row in await self._rows()])
 
     async def of_event(self, request: Request) -> Response:
         event, active_only = request.path["event"], request.query.boolean("activeOnly", True)
-        handlers = [decode.decode(row.body, EventHandler) for row in await self._rows()]
+        handlers = [decode.decode(row.body, EventHandlerDef) for row in await self._rows()]
         return json_response([each for each in handlers if each.event == event and (each.active or not active_only)])
 
 

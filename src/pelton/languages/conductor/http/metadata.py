@@ -11,7 +11,7 @@ from pelton.errors import Code, PeltonError
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.definitions.definition_tree import walk
-from pelton.languages.conductor.http.api_context import Face, bulk
+from pelton.languages.conductor.http.api_context import ConductorApi, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
@@ -20,11 +20,11 @@ from pelton.transport.http.errors import WebError
 LARGE = 20_000  # bytes of a definition that is checked in a thread, so that nobody waits for it
 
 
-class Metadata:
-    def __init__(self, face: Face) -> None:
-        self.face = face
-        self.engine = face.engine
-        self.caller = face.caller
+class WorkflowDefRoutes:
+    def __init__(self, api: ConductorApi) -> None:
+        self.api = api
+        self.engine = api.engine
+        self.caller = api.caller
 
     def add_to(self, router: Router) -> None:
         base = "/metadata/workflow"
@@ -54,7 +54,7 @@ class Metadata:
             validate.check_workflow(definition, operation, self.engine.check_sink)
 
     async def _store(self, definition: WorkflowDef, must_be_new: bool) -> None:
-        await self.face.refuse_foreign("process", definition.name, definition.version)
+        await self.api.refuse_foreign("process", definition.name, definition.version)
         definition.create_time = definition.update_time = UNSET
         for place in walk(definition.tasks):
             if place.task.task_definition is not UNSET:
@@ -63,7 +63,7 @@ class Metadata:
         await self.engine.define(
             self.caller,
             "process",
-            self.face.language,
+            self.api.language,
             definition.name,
             definition.version,
             msgspec.json.encode(definition),
@@ -106,14 +106,14 @@ class Metadata:
 
     async def _rows(self) -> list[DefinitionRow]:
         rows = await self.engine.definitions(self.caller, "process")
-        return [row for row in rows if row.language == self.face.language]
+        return [row for row in rows if row.language == self.api.language]
 
     async def all(self, request: Request) -> Response:
-        return json_response([shown(row) for row in await self._rows()])
+        return json_response([definition_to_wire(row) for row in await self._rows()])
 
     async def latest(self, request: Request) -> Response:
         newest = {row.name: row for row in await self._rows()}
-        return json_response([shown(row) for row in newest.values()])
+        return json_response([definition_to_wire(row) for row in newest.values()])
 
     async def names(self, request: Request) -> Response:
         return json_response(list(dict.fromkeys(row.name for row in await self._rows())))
@@ -131,16 +131,16 @@ class Metadata:
     async def get(self, request: Request) -> Response:
         name, version = request.path["name"], request.query.integer("version", 0, 0, 2**31 - 1)
         row = await self.engine.definition(self.caller, "process", name, version)
-        if row is None or row.language != self.face.language:
+        if row is None or row.language != self.api.language:
             raise WebError(404, f"No such workflow found by name: {name[:200]}, version: {version or 'null'}")
-        return json_response(shown(row))
+        return json_response(definition_to_wire(row))
 
     async def remove(self, request: Request) -> Response:
         name, text = request.path["name"], request.path["version"]
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise WebError(400, f"version must be a whole number, not {text[:100]!r}")
         missing = WebError(404, f"No such workflow definition: {name[:200]} version: {text}")
-        if not int(text) or not await self.face.owns("process", name, int(text)):
+        if not int(text) or not await self.api.owns("process", name, int(text)):
             raise missing
         try:
             await self.engine.undefine(self.caller, "process", name, int(text))
@@ -153,10 +153,10 @@ class Metadata:
     # ---- tasks
 
     async def _put_policy(self, policy: TaskDef) -> None:
-        await self.face.refuse_foreign("policy", policy.name)
+        await self.api.refuse_foreign("policy", policy.name)
         policy.create_time = policy.update_time = UNSET
         body = msgspec.json.encode(policy)
-        await self.engine.define(self.caller, "policy", self.face.language, policy.name, 1, body, actor=policy.updated_by or "")
+        await self.engine.define(self.caller, "policy", self.api.language, policy.name, 1, body, actor=policy.updated_by or "")
 
     async def create_tasks(self, request: Request) -> Response:
         policies = decode.decode_list(await request.body(), TaskDef)
@@ -174,17 +174,17 @@ class Metadata:
 
     async def _policy(self, name: str, missing: str) -> DefinitionRow:
         row = await self.engine.definition(self.caller, "policy", name)
-        if row is None or row.language != self.face.language:
+        if row is None or row.language != self.api.language:
             raise WebError(404, missing)
         return row
 
     async def all_tasks(self, request: Request) -> Response:
         rows = await self.engine.definitions(self.caller, "policy")
-        return json_response([policy_shown(row) for row in rows if row.language == self.face.language])
+        return json_response([policy_to_wire(row) for row in rows if row.language == self.api.language])
 
     async def get_task(self, request: Request) -> Response:
         name = request.path["type"]
-        return json_response(policy_shown(await self._policy(name, f"No such taskType found by name: {name[:200]}")))
+        return json_response(policy_to_wire(await self._policy(name, f"No such taskType found by name: {name[:200]}")))
 
     async def remove_task(self, request: Request) -> Response:
         name = request.path["type"]
@@ -198,13 +198,13 @@ class Metadata:
         return empty()
 
 
-def shown(row: DefinitionRow) -> WorkflowDef:
+def definition_to_wire(row: DefinitionRow) -> WorkflowDef:
     definition = decode.decode(row.body, WorkflowDef)
     definition.create_time = definition.update_time = row.since // 1000
     return definition
 
 
-def policy_shown(row: DefinitionRow) -> TaskDef:
+def policy_to_wire(row: DefinitionRow) -> TaskDef:
     policy = decode.decode(row.body, TaskDef)
     policy.create_time = policy.update_time = row.since // 1000
     return policy

@@ -15,7 +15,7 @@ from pelton.kernel.model.signals import Pause, Resume, Rewind, RunNow, SetVars, 
 from pelton.kernel.model.state import RunStatus, Step
 from pelton.languages.conductor import decode, status_names
 from pelton.languages.conductor.http import waiting
-from pelton.languages.conductor.http.api_context import Face
+from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
 from pelton.languages.conductor.runs import starting, view
 from pelton.runtime.api import RunView
@@ -31,12 +31,12 @@ MAX_LITERAL = 20_000  # characters
 _MEMBER = re.compile(r"(taskInput|taskOutput)\[([^\[\]]{1,200})\]")
 
 
-class Runs:
-    def __init__(self, face: Face) -> None:
-        self.face = face
-        self.engine = face.engine
-        self.caller = face.caller
-        self.codec = face.engine.codec
+class WorkflowRoutes:
+    def __init__(self, api: ConductorApi) -> None:
+        self.api = api
+        self.engine = api.engine
+        self.caller = api.caller
+        self.codec = api.engine.codec
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/workflow", self.start)
@@ -96,13 +96,13 @@ class Runs:
         if asked.workflow_def is not UNSET:
             asked.input = {**asked.input, "_systemMetadata": {"dynamic": True}}
         run = await starting.start(self.engine, self.caller, asked, "executeWorkflow")
-        seen = await request.unless_gone(waiting.wait(self.face, run.key, references, seconds))
-        return await waiting.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+        seen = await request.unless_gone(waiting.wait(self.api, run.key, references, seconds))
+        return await waiting.answer(self.api, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
     # ---- looking
 
     async def get(self, request: Request) -> Response:
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         include = request.query.boolean("includeTasks", True)
         return await self._workflow(found, include)
 
@@ -118,12 +118,12 @@ class Runs:
         known = {"SCHEDULED", "IN_PROGRESS", *status_names.STEP_STATUS.values()}
         if wanted - known:
             raise WebError(400, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}")
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         total, tasks = await view.tasks_page(self.engine, self.caller, found, start, count, wanted)
         return json_response({"totalHits": total, "results": tasks})
 
     async def status(self, request: Request) -> Response:
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         meta = view.meta_of(found.start)
         answer: dict[str, Any] = {
             "workflowId": self.codec.run_id(found.run.key),
@@ -132,7 +132,7 @@ class Runs:
         if meta.correlation is not None:
             answer["correlationId"] = meta.correlation
         if request.query.boolean("includeOutput", False):
-            answer["output"] = view.output_shown(found)
+            answer["output"] = view.output_to_wire(found)
         if request.query.boolean("includeVariables", False):
             answer["variables"] = found.variables
         return json_response(answer)
@@ -158,33 +158,33 @@ class Runs:
     # ---- the operator's acts
 
     async def pause(self, request: Request) -> Response:
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         if RunStatus(found.run.status) != RunStatus.PAUSED:
-            await self.face.signal(request.path["id"], Pause())
+            await self.api.signal(request.path["id"], Pause())
         return empty()
 
     async def resume(self, request: Request) -> Response:
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         if RunStatus(found.run.status) != RunStatus.PAUSED:
             status = status_names.RUN_STATUS[RunStatus(found.run.status)]
             raise WebError(409, f"The workflow {request.path['id']} is {status}, not PAUSED; only a paused one can be resumed")
-        await self.face.signal(request.path["id"], Resume())
+        await self.api.signal(request.path["id"], Resume())
         return empty()
 
     async def terminate(self, request: Request) -> Response:
         query = request.query
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if status == RunStatus.COMPLETED:
             raise WebError(409, f"Cannot terminate a {status_names.RUN_STATUS[status]} workflow.")
         if status.ended:  # nothing of it is under way, and how it ended stays on record
             return empty()
         sequel = query.boolean("triggerFailureWorkflow", False)
-        await self.face.signal(request.path["id"], Terminate(reason=query.text("reason"), follow_up=sequel))
+        await self.api.signal(request.path["id"], Terminate(reason=query.text("reason"), follow_up=sequel))
         return empty()
 
     async def _ended(self, request: Request, act: str) -> RunView:
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
             raise WebError(
@@ -194,7 +194,7 @@ class Runs:
 
     async def restart(self, request: Request) -> Response:
         found = await self._ended(request, "restarted")
-        definition = view.face_of(found.process).definition
+        definition = view.annotations_of(found.process).definition
         name, version = found.process.name, found.process.version
         if found.run.status == RunStatus.COMPLETED and not definition.restartable:
             raise WebError(404, f"Workflow: {name}.{version}/{request.path['id']}.COMPLETED is non-restartable")
@@ -206,11 +206,11 @@ class Runs:
                 if error.code is Code.UNKNOWN_PROCESS:
                     raise WebError(404, starting.unknown(name, 0, by_path=True)) from None
                 raise
-        await self.face.signal(request.path["id"], Rewind(to="start", definition=row))
+        await self.api.signal(request.path["id"], Rewind(to="start", definition=row))
         return empty(204)
 
     async def retry(self, request: Request) -> Response:
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
             raise WebError(404, f"Workflow is still running.  status={status_names.RUN_STATUS[status]}")
@@ -219,7 +219,7 @@ class Runs:
             raise WebError(409, nothing)
         children = request.query.boolean("resumeSubworkflowTasks", False)
         try:
-            await self.face.signal(request.path["id"], Rewind(to="failed", children=children))
+            await self.api.signal(request.path["id"], Rewind(to="failed", children=children))
         except PeltonError as error:
             if error.code is Code.NOTHING_TO_RETRY:
                 raise WebError(409, nothing) from None
@@ -237,17 +237,17 @@ class Runs:
         if not task:
             signal = Rewind(to="start", input=given, meta=meta)
         else:
-            place = self.face.ids.parse_step_id(task)
+            place = self.api.ids.parse_step_id(task)
             step = await self.engine.step(self.caller, *place) if place is not None and place[0] == found.run.key else None
             if step is None or not view.is_task(step):
                 raise WebError(400, f"Task {task[:200]} not found")
             step_input = asked.task_input if asked.task_input is not UNSET else None
             signal = Rewind(to="step", n=step.n, input=given, step_input=step_input, meta=meta)
-        await self.face.signal(request.path["id"], signal)
+        await self.api.signal(request.path["id"], signal)
         return text_response(request.path["id"])
 
     async def remove(self, request: Request) -> Response:
-        found = await self.face.view(request.path["id"])
+        found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
             raise WebError(400, f"Cannot archive workflow: {request.path['id']} with status: {status_names.RUN_STATUS[status]}")
@@ -260,14 +260,14 @@ class Runs:
 
     async def reset_callbacks(self, request: Request) -> Response:
         """Tasks that were put off may be handed out now."""
-        await self.face.view(request.path["id"])
-        await self.face.signal(request.path["id"], RunNow())
+        await self.api.view(request.path["id"])
+        await self.api.signal(request.path["id"], RunNow())
         return empty(204)
 
     async def skip(self, request: Request) -> Response:
         asked = skip_request(request.query, await request.body(), request.header(b"content-type"))
         identity, reference = request.path["id"], request.path["ref"]
-        found = await self.face.view(identity)
+        found = await self.api.view(identity)
         if RunStatus(found.run.status).ended:
             raise WebError(409, f"Workflow: {identity} has ended; its tasks cannot be skipped")
         if reference not in found.process.nodes:
@@ -277,19 +277,19 @@ class Runs:
             state = "ended" if isinstance(earlier, Step) else "been scheduled"
             raise WebError(409, f"Task {reference[:200]} has {state} already and cannot be skipped")
         skipped = Skip(slot=reference, input=asked.task_input or None, output=asked.task_output or {})
-        await self.face.signal(identity, skipped)
+        await self.api.signal(identity, skipped)
         return empty()
 
     async def decide(self, request: Request) -> Response:
         """Runs are always decided: there is nothing to force, but the caller learns whether the run exists."""
-        await self.face.view(request.path["id"])
+        await self.api.view(request.path["id"])
         return empty()
 
     async def variables(self, request: Request) -> Response:
         changes = decode.decode_map(await request.body(), "the variables")
-        await self.face.view(request.path["id"])
-        await self.face.signal(request.path["id"], SetVars(changes=changes))
-        return await self._workflow(await self.face.view(request.path["id"]))
+        await self.api.view(request.path["id"])
+        await self.api.signal(request.path["id"], SetVars(changes=changes))
+        return await self._workflow(await self.api.view(request.path["id"]))
 
 
 def skip_request(query: Query, body: bytes, content_type: str) -> SkipTaskRequest:

@@ -14,7 +14,7 @@ from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import OpenStep, RunStatus
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.http import waiting
-from pelton.languages.conductor.http.api_context import Face, no_run
+from pelton.languages.conductor.http.api_context import ConductorApi, no_run
 from pelton.languages.conductor.model import TaskResult
 from pelton.languages.conductor.runs import reports, view
 from pelton.languages.conductor.runs.identifiers import split_reference
@@ -31,12 +31,12 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])")
 _ESCAPED = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-class Tasks:
-    def __init__(self, face: Face) -> None:
-        self.face = face
-        self.engine = face.engine
-        self.caller = face.caller
-        self.codec = face.engine.codec
+class ConductorTaskRoutes:
+    def __init__(self, api: ConductorApi) -> None:
+        self.api = api
+        self.engine = api.engine
+        self.caller = api.caller
+        self.codec = api.engine.codec
 
     def add_to(self, router: Router) -> None:
         router.add("GET", "/tasks/poll/{type}", self.poll)
@@ -105,10 +105,10 @@ class Tasks:
 
     def _place(self, result: TaskResult) -> tuple[int, int]:
         """Run and number of the task that a result is about. Raises WebError 404."""
-        run = self.face.ids.parse_run_id(result.workflow_instance_id)
+        run = self.api.ids.parse_run_id(result.workflow_instance_id)
         if run is None:
             raise no_run(result.workflow_instance_id)
-        place = self.face.ids.parse_step_id(result.task_id)
+        place = self.api.ids.parse_step_id(result.task_id)
         if place is None or place[0] != run:
             raise WebError(404, f"No such task found by id: {result.task_id[:200]}")
         return place
@@ -190,7 +190,7 @@ class Tasks:
     async def update_by_reference(self, request: Request) -> Response:
         reports.status_of(request.path["status"])
         try:
-            found = await self.face.view(request.path["wf"])
+            found = await self.api.view(request.path["wf"])
         except WebError as error:
             if error.status == 404:
                 return empty()
@@ -199,11 +199,11 @@ class Tasks:
         return empty() if task is None else text_response(task)
 
     async def update_by_reference_sync(self, request: Request) -> Response:
-        found = await self.face.view(request.path["wf"])
+        found = await self.api.view(request.path["wf"])
         task = await self._report_slot(request, found)
         if task is None:
             raise WebError(404, f"Found no running task {request.path['ref'][:200]} of workflow {request.path['wf']} to update")
-        after = await self.face.view(request.path["wf"])
+        after = await self.api.view(request.path["wf"])
         return raw_json(view.encode(await view.workflow_view(self.engine, self.caller, after)))
 
     # ---- signals
@@ -211,10 +211,10 @@ class Tasks:
     async def _signal(self, request: Request) -> tuple[RunView, bool]:
         status = reports.status_of(request.path["status"])
         output = decode.decode_map(await request.body(), "the signal's output")
-        found = await self.face.view(request.path["wf"])
+        found = await self.api.view(request.path["wf"])
         if RunStatus(found.run.status).ended:
             return found, False
-        blocked = await waiting.waiting(self.face, found)
+        blocked = await waiting.waiting(self.api, found)
         if blocked is None:
             return found, False
         report = Report(n=blocked.step.n, status=status, output=output)
@@ -236,25 +236,25 @@ class Tasks:
         found, done = await self._signal(request)
         if not done:
             raise WebError(404, f"Found no blocked task in workflow {request.path['wf']} to signal")
-        seen = await request.unless_gone(waiting.wait(self.face, found.run.key, (), milliseconds / 1000))
-        return await waiting.answer(self.face, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+        seen = await request.unless_gone(waiting.wait(self.api, found.run.key, (), milliseconds / 1000))
+        return await waiting.answer(self.api, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
     # ---- looking
 
     async def get(self, request: Request) -> Response:
-        found, step = await self.face.step(request.path["id"])
+        found, step = await self.api.step(request.path["id"])
         output = await view.output_of(self.engine, self.caller, step)
-        return raw_json(view.encode(view.task_view(view.place_of(self.engine, found), step, output)))
+        return raw_json(view.encode(view.task_view(view.context_of(self.engine, found), step, output)))
 
     async def log(self, request: Request) -> Response:
         text = (await request.body()).decode("utf-8", "replace")
-        _, step = await self.face.step(request.path["id"])
+        _, step = await self.api.step(request.path["id"])
         await self.engine.log(self.caller, step.run, step.n, [(self.engine.now(), log_text(text)[: reports.MAX_LOG])])
         return empty()
 
     async def logs(self, request: Request) -> Response:
         identity = request.path["id"]
-        place = self.face.ids.parse_step_id(identity)
+        place = self.api.ids.parse_step_id(identity)
         rows = await self.engine.logs(self.caller, *place) if place is not None else []
         if not rows:
             return empty(204)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from pelton.kernel.model.state import Bit, OpenStep, Run, RunStatus, State, Step
-from pelton.languages.conductor.http.api_context import Face
+from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import RunView
@@ -41,17 +41,17 @@ def strategy_of(text: str) -> str:
     return text
 
 
-async def wait(face: Face, key: int, references: Collection[str], seconds: float) -> Seen:
+async def wait(api: ConductorApi, key: int, references: Collection[str], seconds: float) -> Seen:
     """Until the run has ended, or something blocks it; at most so many seconds."""
     deadline = time.monotonic() + seconds
-    with face.engine.watch(face.caller, key) as watch:
+    with api.engine.watch(api.caller, key) as watch:
         while True:
-            target = await face.engine.view(face.caller, key)
+            target = await api.engine.view(api.caller, key)
             if target is None:
                 raise WebError(404, "the workflow was removed while it was waited for")
             if RunStatus(target.run.status).ended:
                 return Seen(target, None, False)
-            blocked = await blocking(face, target, references)
+            blocked = await blocking(api, target, references)
             if blocked is not None:
                 return Seen(target, blocked, False)
             left = deadline - time.monotonic()
@@ -60,7 +60,7 @@ async def wait(face: Face, key: int, references: Collection[str], seconds: float
             await watch.changed(min(left, SLOW_LOOK))
 
 
-async def blocking(face: Face, target: RunView, references: Collection[str]) -> Blocked | None:
+async def blocking(api: ConductorApi, target: RunView, references: Collection[str]) -> Blocked | None:
     """The first task that blocks the run or one of the runs it has called: a wait without an end, or one of `references` that
     has ended."""
     pending: list[tuple[RunView, int]] = [(target, 0)]
@@ -70,30 +70,30 @@ async def blocking(face: Face, target: RunView, references: Collection[str]) -> 
         looked += 1
         for reference in references:
             slot, it = split_reference(reference, current.process.nodes)
-            found = await face.engine.newest(face.caller, current.run.key, slot, it)
+            found = await api.engine.newest(api.caller, current.run.key, slot, it)
             if isinstance(found, Step) and not found.bits & Bit.RETRIED:
                 return Blocked(current, found)
-        rows = await open_steps(face, current.run)
+        rows = await open_steps(api, current.run)
         for row in rows:
             if row.state == State.WAIT and not row.bits & (Bit.TIMED | Bit.AWAITS_THREADS):
                 return Blocked(current, row)
         if depth < MAX_DEPTH:
-            pending += [(child, depth + 1) for child in await children(face, rows)]
+            pending += [(child, depth + 1) for child in await children(api, rows)]
     return None
 
 
-async def open_steps(face: Face, run: Run) -> list[OpenStep]:
+async def open_steps(api: ConductorApi, run: Run) -> list[OpenStep]:
     """Tasks that have not ended, by number."""
-    return [row for row in await face.engine.open_steps(run) if row.n > 0]
+    return [row for row in await api.engine.open_steps(run) if row.n > 0]
 
 
-async def answer(face: Face, seen: Seen, strategy: str, request: str) -> Response:
+async def answer(api: ConductorApi, seen: Seen, strategy: str, request: str) -> Response:
     """The answer to a caller who waited, in the shape that he asked for."""
-    engine, codec, caller = face.engine, face.engine.codec, face.caller
+    engine, codec, caller = api.engine, api.engine.codec, api.caller
     if strategy in ("BLOCKING_TASK", "BLOCKING_TASK_INPUT"):
         if seen.blocked is None:
             return empty()
-        place = view.place_of(engine, seen.blocked.run)
+        place = view.context_of(engine, seen.blocked.run)
         step = seen.blocked.step
         task = view.task_view(place, step, await view.output_of(engine, caller, step))
         return raw_json(view.encode(view.task_answer(seen.target, task, codec, strategy, request)))
@@ -109,28 +109,28 @@ def references_of(text: str) -> list[str]:
     return found
 
 
-async def waiting(face: Face, target: RunView) -> Blocked | None:
+async def waiting(api: ConductorApi, target: RunView) -> Blocked | None:
     """The first open WAIT of the run, else of the runs that it has called; one that would end by itself counts too."""
     pending: list[tuple[RunView, int]] = [(target, 0)]
     looked = 0
     while pending and looked < MAX_LOOKED:
         current, depth = pending.pop(0)
         looked += 1
-        rows = await open_steps(face, current.run)
+        rows = await open_steps(api, current.run)
         for row in rows:
             if row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS:
                 return Blocked(current, row)
         if depth < MAX_DEPTH:
-            pending += [(child, depth + 1) for child in await children(face, rows)]
+            pending += [(child, depth + 1) for child in await children(api, rows)]
     return None
 
 
-async def children(face: Face, rows: list[OpenStep]) -> list[RunView]:
+async def children(api: ConductorApi, rows: list[OpenStep]) -> list[RunView]:
     """The runs that these tasks have called and that go on."""
     found = []
     for row in rows:
         if row.state == State.CALL and row.child > 0:
-            child = await face.engine.view(face.caller, row.child)
-            if child is not None and not RunStatus(child.run.status).ended and child.process.language == face.language:
+            child = await api.engine.view(api.caller, row.child)
+            if child is not None and not RunStatus(child.run.status).ended and child.process.language == api.language:
                 found.append(child)
     return found

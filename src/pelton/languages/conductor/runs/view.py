@@ -18,10 +18,10 @@ from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import BY_PARENT
 from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step
 from pelton.languages.conductor import status_names
-from pelton.languages.conductor.definitions.annotations import ProcessFace, TaskFace
+from pelton.languages.conductor.definitions.annotations import NodeAnnotations, ProcessAnnotations
 from pelton.languages.conductor.expressions import loops
 from pelton.languages.conductor.expressions.references import with_defaults
-from pelton.languages.conductor.model import Map, Text, Whole, Wire
+from pelton.languages.conductor.model import CamelForm, Map, Text, Whole
 from pelton.runtime.api import Engine, RunView, WorkItem
 from pelton.runtime.caller import Caller
 
@@ -29,10 +29,10 @@ PAGE = 500
 MOST_TASKS = 100_000  # of one run in one answer; further ones are to be had by pages
 
 encode = msgspec.json.Encoder().encode
-_NO_FACE = Raw(b'{"name":"","taskReferenceName":""}')
+_NO_TASK = Raw(b'{"name":"","taskReferenceName":""}')
 
 
-class Task(Wire):
+class Task(CamelForm):
     task_type: str
     status: str
     input_data: Any
@@ -75,7 +75,7 @@ class Task(Wire):
     task_definition: Raw | UnsetType
 
 
-class Workflow(Wire):
+class Workflow(CamelForm):
     owner_app: Text
     create_time: int
     update_time: int
@@ -106,7 +106,7 @@ class Workflow(Wire):
     workflow_version: int
 
 
-class Signalled(Wire):
+class Signalled(CamelForm):
     """What a caller who waited gets: a run (WorkflowRun), or the task that blocks it (TaskRun)."""
 
     response_type: str
@@ -135,7 +135,7 @@ class Signalled(Wire):
     reason_for_incompletion: Text = UNSET
 
 
-class Place(Struct, frozen=True):
+class RunContext(Struct, frozen=True):
     """What every task of a run shares."""
 
     codec: Codec
@@ -149,68 +149,68 @@ def meta_of(start: Step) -> StartMeta:
     return msgspec.convert(start.input, StartMeta) if start.input else StartMeta()
 
 
-def face_of(process: Process) -> ProcessFace:
-    face = process.annotations
-    if not isinstance(face, ProcessFace):
+def annotations_of(process: Process) -> ProcessAnnotations:
+    annotations = process.annotations
+    if not isinstance(annotations, ProcessAnnotations):
         raise TypeError(f"process {process.name!r} was compiled by another language")
-    return face
+    return annotations
 
 
 # ---- tasks
 
 
-def task_view(place: Place, step: OpenStep | Step, output: Any = None) -> Task:
+def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) -> Task:
     """`output`: the assembled one, for a join or a loop."""
-    run, process = place.run, place.process
+    run, process = context.run, context.process
     node = process.nodes.get(step.slot)
-    face = node.annotations if node is not None and isinstance(node.annotations, TaskFace) else None
+    annotations = node.annotations if node is not None and isinstance(node.annotations, NodeAnnotations) else None
     ended = step.ended if isinstance(step, Step) else 0
-    policy = face.policy if face is not None else None
+    policy = annotations.policy if annotations is not None else None
     domain, found, _ = step.queue.rpartition(":") if isinstance(step, OpenStep) else ("", "", "")
     retried = bool(step.bits & Bit.RETRIED)
     child = step.child if step.state == State.CALL else 0
     iteration = status_names.iteration(step)
     return Task(
-        task_type=face.shown if face is not None else step.slot,
+        task_type=annotations.shown if annotations is not None else step.slot,
         status=status_names.task_status(step),
         input_data=_input(step, node),
         reference_task_name=status_names.reference(step.slot, step.it),
         retry_count=step.attempt,
         seq=step.n,
-        correlation_id=place.meta.correlation or UNSET,
+        correlation_id=context.meta.correlation or UNSET,
         poll_count=step.polls,
-        task_def_name=face.task.name if face is not None else step.slot,
+        task_def_name=annotations.task.name if annotations is not None else step.slot,
         scheduled_time=step.opened,
         start_time=step.started,
         end_time=ended,
         update_time=ended or (step.updated if isinstance(step, OpenStep) else 0),
         start_delay_in_seconds=status_names.start_delay(step),
-        retried_task_id=place.codec.step_id(run.key, step.previous) if step.previous else UNSET,
+        retried_task_id=context.codec.step_id(run.key, step.previous) if step.previous else UNSET,
         retried=retried,
         executed=bool(ended) and not retried,
         callback_from_worker=True,
         response_timeout_seconds=policy.response_timeout_seconds if policy is not None else 0,
-        workflow_instance_id=place.codec.run_id(run.key),
+        workflow_instance_id=context.codec.run_id(run.key),
         workflow_type=process.name,
-        task_id=place.codec.step_id(run.key, step.n),
-        reason_for_incompletion=status_names.reason(place.codec, step) or UNSET,
-        callback_after_seconds=status_names.callback_after(step, place.now),
+        task_id=context.codec.step_id(run.key, step.n),
+        reason_for_incompletion=status_names.reason(context.codec, step) or UNSET,
+        callback_after_seconds=status_names.callback_after(step, context.now),
         worker_id=step.worker or UNSET,
-        output_data=_output(place, step, child, output, face),
-        workflow_task=face.text if face is not None else _NO_FACE,
+        output_data=_output(context, step, child, output, annotations),
+        workflow_task=annotations.text if annotations is not None else _NO_TASK,
         domain=domain if found else UNSET,
         rate_limit_per_frequency=policy.rate_limit_per_frequency if policy is not None else 0,
         rate_limit_frequency_in_seconds=policy.rate_limit_frequency_in_seconds if policy is not None else 0,
-        workflow_priority=place.meta.priority,
+        workflow_priority=context.meta.priority,
         execution_name_space=policy.execution_name_space if policy is not None else UNSET,
         isolation_group_id=policy.isolation_group_id if policy is not None else UNSET,
         iteration=iteration,
-        sub_workflow_id=place.codec.run_id(child) if child > 0 else UNSET,
+        sub_workflow_id=context.codec.run_id(child) if child > 0 else UNSET,
         subworkflow_changed=False,
         first_start_time=step.first,
         queue_wait_time=max(0, step.started - step.opened) if step.started else 0,
         loop_over_task=iteration > 0,
-        task_definition=face.policy_text if face is not None else UNSET,
+        task_definition=annotations.policy_text if annotations is not None else UNSET,
     )
 
 
@@ -221,18 +221,18 @@ def _input(step: OpenStep | Step, node: Node | None) -> Any:
     return step.input if step.input is not None else {}
 
 
-def _output(place: Place, step: OpenStep | Step, child: int, assembled: Any, face: TaskFace | None) -> Any:
+def _output(context: RunContext, step: OpenStep | Step, child: int, assembled: Any, annotations: NodeAnnotations | None) -> Any:
     output = assembled if assembled is not None else step.output
-    if assembled is not None and face is not None and (member := loops.list_member(face.task)):
+    if assembled is not None and annotations is not None and (member := loops.list_member(annotations.task)):
         return {**assembled, **loops.own_output(step, member)}
     if child > 0:
-        return {**(output if isinstance(output, dict) else {}), "subWorkflowId": place.codec.run_id(child)}
+        return {**(output if isinstance(output, dict) else {}), "subWorkflowId": context.codec.run_id(child)}
     return output if output is not None else {}
 
 
 def item_view(codec: Codec, item: WorkItem, now: int) -> Task:
     """What a worker gets."""
-    return task_view(Place(codec, item.run, item.process, meta_of(item.start), now), item.step)
+    return task_view(RunContext(codec, item.run, item.process, meta_of(item.start), now), item.step)
 
 
 def is_task(step: OpenStep | Step) -> bool:
@@ -244,18 +244,18 @@ async def output_of(engine: Engine, caller: Caller, step: OpenStep | Step) -> An
     return await engine.derived(caller, step.run, step) if step.state in (State.JOIN, State.SCOPE) else None
 
 
-def place_of(engine: Engine, view: RunView) -> Place:
-    return Place(engine.codec, view.run, view.process, meta_of(view.start), engine.now())
+def context_of(engine: Engine, view: RunView) -> RunContext:
+    return RunContext(engine.codec, view.run, view.process, meta_of(view.start), engine.now())
 
 
 async def tasks_of(engine: Engine, caller: Caller, view: RunView) -> list[Task]:
     """Every task of a run, by number; the newest MOST_TASKS when there are more."""
-    place = place_of(engine, view)
+    context = context_of(engine, view)
     found: list[Task] = []
     after = max(0, view.run.next_n - MOST_TASKS - 1)
     while True:
         steps = await engine.steps(caller, view.run.key, after, PAGE)
-        found += [task_view(place, step, await output_of(engine, caller, step)) for step in steps if is_task(step)]
+        found += [task_view(context, step, await output_of(engine, caller, step)) for step in steps if is_task(step)]
         if len(steps) < PAGE:
             return found
         after = max(step.n for step in steps)
@@ -270,7 +270,7 @@ async def tasks_page(
     A run that was never wound back and keeps all iterations has its numbers without gaps: the page is found by number. Else the
     rows are gone through, a stretch at a time, and only those of the page are kept.
     """
-    head, place = view.run, place_of(engine, view)
+    head, context = view.run, context_of(engine, view)
     page: list[OpenStep | Step] = []
     total = after = 0
     if not wanted and not head.era and all(getattr(node, "keep_last", None) is None for node in view.process.nodes.values()):
@@ -286,7 +286,7 @@ async def tasks_page(
                 break
             after = max(step.n for step in steps)
             await asyncio.sleep(0)
-    return total, [task_view(place, step, await output_of(engine, caller, step)) for step in page if is_task(step)]
+    return total, [task_view(context, step, await output_of(engine, caller, step)) for step in page if is_task(step)]
 
 
 # ---- runs
@@ -298,9 +298,9 @@ async def workflow_view(engine: Engine, caller: Caller, view: RunView, include_t
     unsuccessful = status.ended and status != RunStatus.COMPLETED
     tasks = await tasks_of(engine, caller, view) if include_tasks or unsuccessful else []
     failed = [task for task in tasks if not task.retried and task.status in _FAILED]
-    face = face_of(view.process)
+    annotations = annotations_of(view.process)
     return Workflow(
-        owner_app=face.definition.owner_app,
+        owner_app=annotations.definition.owner_app,
         create_time=run.created,
         update_time=run.updated,
         created_by=meta.actor or UNSET,
@@ -311,13 +311,13 @@ async def workflow_view(engine: Engine, caller: Caller, view: RunView, include_t
         parent_workflow_task_id=codec.step_id(run.parent, run.parent_n) if run.parent else UNSET,
         tasks=tasks if include_tasks else [],
         input=input_of(view),
-        output=output_shown(view),
+        output=output_to_wire(view),
         correlation_id=meta.correlation if meta.correlation is not None else UNSET,
         reason_for_incompletion=reason_of(view) or UNSET,
         event=meta.event or UNSET,
-        task_to_domain=domains_shown(meta),
+        task_to_domain=domains_to_wire(meta),
         failed_reference_task_names=list(dict.fromkeys(task.reference_task_name for task in failed)),
-        workflow_definition=face.text,
+        workflow_definition=annotations.text,
         priority=meta.priority,
         variables=view.variables,
         last_retried_time=run.retried,
@@ -335,10 +335,10 @@ _FAILED = frozenset({"FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT"})
 
 
 def input_of(view: RunView) -> Any:
-    return with_defaults(view.start.output, face_of(view.process).defaults)
+    return with_defaults(view.start.output, annotations_of(view.process).defaults)
 
 
-def output_shown(view: RunView) -> Any:
+def output_to_wire(view: RunView) -> Any:
     output = view.end.output if view.end is not None else None
     return output if output is not None else {}
 
@@ -351,7 +351,7 @@ def reason_of(view: RunView) -> str:
     return view.end.reason
 
 
-def domains_shown(meta: StartMeta) -> dict[str, str]:
+def domains_to_wire(meta: StartMeta) -> dict[str, str]:
     return dict(meta.routes)
 
 
