@@ -52,7 +52,12 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "told"),
-    [("quickstart.md", ("greet_newcomers", "fired")), ("tasks.md", ("Checking", "importer")), ("client.md", ("[]",))],
+    [
+        ("quickstart.md", ("greet_newcomers", "fired")),
+        ("tasks.md", ("Checking", "importer")),
+        ("client.md", ("[]",)),
+        ("testing.md", ("paid: A-17",)),
+    ],
 )
 def test_the_page_works_as_written(tmp_path: Path, page: str, told: tuple[str, ...]) -> None:
     """Files are written, and commands run, in the order of the page; `pelton serve` runs beside them. `told`: what its last

@@ -41,7 +41,9 @@ class Desk:
         self.open()
 
     def open(self) -> None:
-        self.subscription = self.connector.subscribe("/in")
+        subscription = self.connector.subscribe("/in")
+        assert isinstance(subscription, FileSubscription)
+        self.subscription = subscription
         self.subscription.resume(sorted(self.bookmarks.items()))
         self.batches = self.subscription.batches().__aiter__()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.runtime.world import VirtualClock, settle
 
 from pelton.errors import PeltonError, Stopping
 from pelton.runtime.watches import Watches
+from pelton.testing.clock import VirtualClock, settle
 
 
 async def test_a_commit_after_the_look_is_seen_and_seen_once() -> None:

@@ -7,7 +7,6 @@ commits. The committer gathers, commits after a few turns of the loop, then call
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Callable
 from copy import copy
 from typing import Any
@@ -20,51 +19,7 @@ from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import Applied
 from pelton.store.group import Committed, Group
 from pelton.store.rows import BookmarkRow, DeadLetter, Delivery, HeldRow, InboxRow, TimerRow
-
-TURNS = 40  # of the loop, until everything that can go on has
-
-
-async def settle(turns: int = TURNS) -> None:
-    for _ in range(turns):
-        await asyncio.sleep(0)
-
-
-class Alarm:
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class VirtualClock:
-    def __init__(self, time: int = 1_000_000) -> None:
-        self.time = time
-        self.alarms: list[tuple[int, int, Alarm]] = []
-        self.order = 0
-
-    def now(self) -> int:
-        return self.time
-
-    def call_at(self, when: int, callback: Callable[[], None]) -> Alarm:
-        alarm = Alarm(callback)
-        self.order += 1
-        heapq.heappush(self.alarms, (when, self.order, alarm))
-        return alarm
-
-    async def advance(self, milliseconds: int) -> None:
-        """Rings every alarm in its millisecond, and lets everything that follows from it happen before the next."""
-        until = self.time + milliseconds
-        await settle()
-        while self.alarms and self.alarms[0][0] <= until:
-            when, _, alarm = heapq.heappop(self.alarms)
-            if alarm.callback is None:
-                continue
-            self.time = max(self.time, when)
-            alarm.callback()
-            await settle()
-        self.time = until
-        await settle()
+from pelton.testing.clock import VirtualClock
 
 
 class MemoryStore:
@@ -283,7 +238,7 @@ class MemoryCommitter:
 
 class World:
     def __init__(self) -> None:
-        self.clock = VirtualClock()
+        self.clock = VirtualClock(1_000_000)
         self.store = MemoryStore(self.clock)
         self.committer = MemoryCommitter(self.store)
 

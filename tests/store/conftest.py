@@ -11,28 +11,19 @@ import pytest_asyncio
 from pelton.store.memory.store import MemoryStore
 from pelton.store.port import Store
 from pelton.store.sqlite.store import SqliteStore
+from pelton.testing.clock import VirtualClock
 from pelton.testing.losing_store import losing
 
 Factory = Callable[[], Awaitable[Store]]  # opens the store of this test; again after a close, it is the same data
 
 
-class Time:
-    """A clock that tests move by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_790_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest_asyncio.fixture(params=["sqlite", "sqlite, losing none", "memory"])
-async def store_factory(request: pytest.FixtureRequest, tmp_path: Path, time: Time) -> AsyncIterator[Factory]:
+async def store_factory(request: pytest.FixtureRequest, tmp_path: Path, time: VirtualClock) -> AsyncIterator[Factory]:
     opened: list[Store] = []
     memory = MemoryStore(clock=time)
 

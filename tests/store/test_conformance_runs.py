@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.store.conftest import Factory, Time
+from tests.store.conftest import Factory
 from tests.store.rows import BIG, ENDED, HUGE, done, go, held, lost, put, run, start, work
 
 from pelton.kernel.model.reads import (
@@ -27,6 +27,7 @@ from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Group, LeaseWrite, RunWrite
 from pelton.store.port import Store
 from pelton.store.rows import LogRow, RunKeyRow, TimerRow
+from pelton.testing.clock import VirtualClock
 
 
 async def test_a_new_run_is_there_with_all_its_rows_after_reopening(store_factory: Factory) -> None:
@@ -372,13 +373,13 @@ async def test_rows_are_counted_and_a_signal_touches_few(store: Store) -> None:
     assert (store.counts.rows_written - before[1], store.counts.commits - before[2]) == (2, 1)
 
 
-async def test_the_clock_never_goes_back_not_even_by_a_restart(store_factory: Factory, time: Time) -> None:
+async def test_the_clock_never_goes_back_not_even_by_a_restart(store_factory: Factory, time: VirtualClock) -> None:
     store = await store_factory()
     first = store.now()
-    time.now += 5000
+    time.time += 5000
     later = store.now()
     assert later == first + 5000
-    time.now -= 60_000
+    time.time -= 60_000
     assert store.now() == later
     await put(store, Group(1, [start(1)]))
     await store.close()

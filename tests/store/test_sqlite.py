@@ -7,7 +7,6 @@ from pathlib import Path
 
 import apsw
 import pytest
-from tests.store.conftest import Time
 from tests.store.rows import held, put, start
 
 from pelton.store.group import Group
@@ -20,6 +19,7 @@ from pelton.store.sqlite.schema import migrate, migrations
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.store import SqliteStore
 from pelton.store.voids import Voids
+from pelton.testing.clock import VirtualClock
 from pelton.testing.losing_store import LosingStore
 
 
@@ -175,11 +175,11 @@ async def test_a_number_that_does_not_fit_is_its_groups_trouble_alone(tmp_path: 
     await store.close()
 
 
-async def test_meeting_points_that_nobody_uses_go_after_a_while(tmp_path: Path, time: Time) -> None:
+async def test_meeting_points_that_nobody_uses_go_after_a_while(tmp_path: Path, time: VirtualClock) -> None:
     store = SqliteStore(tmp_path / "test.db", clock=time)
     await store.open()
     await put(store, Group(1, rendezvous=[("a", "n", f"k{number}", 0) for number in range(10)], held=[held(1, "k3", name="n")]))
-    time.now += writer.QUARANTINE + 1
+    time.time += writer.QUARANTINE + 1
     await put(store, Group(2, rendezvous=[("a", "n", "other", 0)]))
     await put(store, Group(3))  # the sweep came before this answer
     left = [number for number in range(10) if await store.rendezvous("a", "n", f"k{number}")]

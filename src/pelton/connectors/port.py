@@ -78,6 +78,25 @@ class Subscription(Protocol):
     async def close(self) -> None: ...
 
 
+class NoSubscription:
+    """From an address that nothing can be received from; `reason` says why, and what to do instead."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def batches(self) -> AsyncIterator[Sequence[Incoming]]:
+        nothing: Sequence[Sequence[Incoming]] = ()
+        for batch in nothing:  # which makes this an iterator
+            yield batch
+        raise Permanent(self._reason)
+
+    async def acknowledge(self, messages: Sequence[Incoming]) -> None: ...
+
+    async def give_back(self, messages: Sequence[Incoming]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 @runtime_checkable
 class Resuming(Protocol):
     """A subscription that goes on where an earlier one of its address has got to."""
@@ -121,6 +140,7 @@ __all__ = [
     "Connector",
     "Health",
     "Incoming",
+    "NoSubscription",
     "Outgoing",
     "Permanent",
     "Resuming",

@@ -7,10 +7,10 @@ the host cannot be reached, or asks for a pause (429, 503), nothing new is sent 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pelton.connectors.health import HealthBook, epoch_milliseconds
-from pelton.connectors.port import Health, Incoming, Outgoing, Permanent, Temporary
+from pelton.connectors.port import Health, NoSubscription, Outgoing, Permanent, Temporary
 from pelton.net.http import HttpPort, HttpReply
 
 EXCERPT_BYTES = 4_096  # of a reply: enough to quote why it was refused
@@ -47,7 +47,7 @@ class WebhookConnector:
         return self._health.view()
 
     def subscribe(self, address: str) -> NoSubscription:
-        return NoSubscription()
+        return NoSubscription("nothing can be received from a webhook address: let the sender POST to Pelton instead")
 
     async def close(self) -> None: ...
 
@@ -127,19 +127,3 @@ def _judge(reply: HttpReply) -> Exception | None:
     if 300 <= reply.status < 400:
         return Permanent(f"{text}: redirects are not followed, so give the address that it leads to")
     return Permanent(text)
-
-
-class NoSubscription:
-    """Webhooks that come in are requests to Pelton's own HTTP face, not a flow that can be opened."""
-
-    async def batches(self) -> AsyncIterator[Sequence[Incoming]]:
-        nothing: Sequence[Sequence[Incoming]] = ()
-        for batch in nothing:  # which makes this an iterator
-            yield batch
-        raise Permanent("nothing can be received from a webhook address: let the sender POST to Pelton instead")
-
-    async def acknowledge(self, messages: Sequence[Incoming]) -> None: ...
-
-    async def give_back(self, messages: Sequence[Incoming]) -> None: ...
-
-    async def close(self) -> None: ...

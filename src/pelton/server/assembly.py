@@ -9,17 +9,20 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from msgspec import Struct
 
 from pelton.api.notices import Notices
+from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
 from pelton.net.lazy import LazyHttpPort
 from pelton.runtime.caller import Users
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
+from pelton.runtime.services import Clock
 from pelton.server import ends
 from pelton.server.access import Access
 from pelton.server.config import Config, watched
-from pelton.server.languages import modules
+from pelton.server.languages import LANGUAGES, modules
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store
 from pelton.transport.http.mounts import Mount
@@ -120,9 +123,23 @@ def _healthy(health: Any) -> bool:
     return bool(health.get("healthy", True) if isinstance(health, Mapping) else getattr(health, "healthy", True))
 
 
-async def start(config: Config, connectors: Connectors, http: LazyHttpPort, access: Access, notices: Notices) -> Parts:
+class Given(Struct, frozen=True, kw_only=True):
+    """What is not made from the settings: parts that tests bring along. `store`: not open yet. `connectors`: further ones."""
+
+    store: Store | None = None
+    languages: Sequence[str] = LANGUAGES
+    connectors: Sequence[Connector] = ()
+    clock: Clock | None = None
+
+
+NOTHING_GIVEN = Given()
+
+
+async def start(
+    config: Config, given: Given, connectors: Connectors, http: LazyHttpPort, access: Access, notices: Notices
+) -> Parts:
     """Raises ConfigError, StoreBusy, StoreFailed, OSError; then nothing is left behind."""
-    noticed: Any = NoticedStore(ends.make_store(config), notices)
+    noticed: Any = NoticedStore(given.store or ends.make_store(config), notices)
     store: Store = noticed
     await store.open()
     parts: Parts | None = None
@@ -130,9 +147,11 @@ async def start(config: Config, connectors: Connectors, http: LazyHttpPort, acce
     try:
         scripts = ScriptPool()
         sources = [f"files:{prefix}" for prefix in watched(config)]
-        engine = LocalEngine(store, connectors=connectors, scripts=scripts, instance=uuid4().hex, watched=sources)
+        engine = LocalEngine(
+            store, connectors=connectors, scripts=scripts, clock=given.clock, instance=uuid4().hex, watched=sources
+        )
         parts = Parts(store, engine, scripts, http)
-        for _, module in modules("language"):
+        for _, module in modules("language", given.languages):
             registered = module.register(
                 engine,
                 http=http,

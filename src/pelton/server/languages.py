@@ -28,9 +28,9 @@ Detector = Callable[[Any], Detected | None]
 """None: not of this language. Raises ValueError naming the field when it is, and is wrong."""
 
 
-def modules(part: str) -> list[tuple[str, Any]]:
+def modules(part: str, languages: Sequence[str] = LANGUAGES) -> list[tuple[str, Any]]:
     """(language, its module `part`)."""
-    return [(name, import_module(f"pelton.languages.{name}.{part}")) for name in LANGUAGES]
+    return [(name, import_module(f"pelton.languages.{name}.{part}")) for name in languages]
 
 
 def detectors() -> list[tuple[str, Detector]]:

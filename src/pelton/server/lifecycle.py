@@ -28,9 +28,11 @@ from pelton.api.notices import Notices
 from pelton.api.openapi import document
 from pelton.connectors.registry import Connectors
 from pelton.net.lazy import LazyHttpPort
+from pelton.runtime.engine import LocalEngine
 from pelton.server import assembly, ends, logs
 from pelton.server.access import Access
 from pelton.server.app import App
+from pelton.server.assembly import NOTHING_GIVEN, Given
 from pelton.server.config import Config, ConfigError
 from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
 from pelton.server.metrics import Metrics
@@ -54,10 +56,11 @@ class ServerLost(StartFailed):
 
 
 class Server:
-    """Call `start` once, then `stop` once. `address` is where HTTP is answered."""
+    """Call `start` once, then `stop` once. `address` is where HTTP is answered. `given`: parts that tests bring along."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, given: Given = NOTHING_GIVEN) -> None:
         self.config = config
+        self._given = given
         self.notices = Notices()
         self.address = ""
         self._began = time.monotonic()
@@ -73,8 +76,10 @@ class Server:
         try:
             self_check(asyncio.get_running_loop())
             self._connectors = ends.make_connectors(self.config, self._http)
+            for connector in self._given.connectors:
+                self._connectors.add(connector)
             listening = bind(self.config.host, self.config.port)
-            self._parts = await assembly.start(self.config, self._connectors, self._http, self._access, self.notices)
+            self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access, self.notices)
             self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS)
             await self._listener.start()
             self.address = self._listener.address
@@ -83,6 +88,12 @@ class Server:
                 listening.close()
             await self.stop()
             raise StartFailed(str(error)) from error
+
+    @property
+    def engine(self) -> LocalEngine:
+        """Of a server that was started."""
+        assert self._parts is not None, "a server is started first"
+        return self._parts.engine
 
     def _app(self, parts: assembly.Parts) -> App:
         table = routes.routes(parts.engine, self.notices, self.health)

@@ -1,9 +1,22 @@
-"""What tests of Pelton, and of programs built on it, stand on: a store in memory, and stores that misbehave on purpose.
+"""What tests of Pelton, and of programs built on it, stand on: a server in this process, a store and queues in memory, a clock
+that the test moves, and a store that loses races on purpose. `docs/testing.md` shows how they are used.
 
 Called by tests only: nothing in Pelton imports it. May import every other room.
 """
 
 from pelton.store.memory.store import MemoryStore
+from pelton.testing.clock import VirtualClock, settle
+from pelton.testing.connector import MemoryConnector
 from pelton.testing.losing_store import LosingStore, losing
+from pelton.testing.server import RunningServer, running_server
 
-__all__ = ["LosingStore", "MemoryStore", "losing"]
+__all__ = [
+    "LosingStore",
+    "MemoryConnector",
+    "MemoryStore",
+    "RunningServer",
+    "VirtualClock",
+    "losing",
+    "running_server",
+    "settle",
+]

@@ -22,8 +22,8 @@ from pelton.languages.lusid.schedules.schedule import Pattern, parse_pattern
 from pelton.runtime.caller import server_in
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.rows import DefinitionRow
-from pelton.runtime.services import LoopClock
 from pelton.store.sqlite.store import SqliteStore
+from pelton.testing.clock import VirtualClock
 
 NS = "default"
 NAME = "ops/daily"
@@ -35,65 +35,17 @@ def ms(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-class Time:
-    """Of the store and of every alarm; the test moves it."""
-
-    def __init__(self, now: int) -> None:
-        self.value = now
-
-    def now(self) -> int:
-        return self.value
-
-
-class Skipping(LoopClock):
-    """The loop's clock, whose alarms go off when the test has moved the time past them."""
-
-    def __init__(self, time: Time) -> None:
-        super().__init__(time.now)
-        self.waiting: list[Alarm] = []
-
-    def call_at(self, when: int, callback: Any) -> Alarm:
-        alarm = Alarm(when, callback)
-        if when <= self.now():
-            asyncio.get_running_loop().call_soon(alarm.ring)
-        else:
-            self.waiting.append(alarm)
-        return alarm
-
-    def ring(self) -> None:
-        due = [alarm for alarm in self.waiting if alarm.when <= self.now()]
-        self.waiting = [alarm for alarm in self.waiting if alarm.when > self.now() and not alarm.gone]
-        for alarm in due:
-            alarm.ring()
-
-
-class Alarm:
-    def __init__(self, when: int, callback: Any) -> None:
-        self.when = when
-        self.callback = callback
-        self.gone = False
-
-    def cancel(self) -> None:
-        self.gone = True
-
-    def ring(self) -> None:
-        if not self.gone:
-            self.gone = True
-            self.callback()
-
-
 class World:
-    def __init__(self, engine: LocalEngine, time: Time, clock: Skipping) -> None:
+    def __init__(self, engine: LocalEngine, clock: VirtualClock) -> None:
         self.engine = engine
-        self.time = time
         self.clock = clock
 
     async def to(self, text: str, steps: int = 1) -> None:
         """Moves the time, and waits until all that follows has been done."""
-        begun, until = self.time.value, ms(text)
+        begun, until = self.clock.time, ms(text)
         assert until >= begun
         for step in range(1, steps + 1):
-            self.time.value = begun + (until - begun) * step // steps
+            self.clock.time = begun + (until - begun) * step // steps
             self.clock.ring()
             await self.quiet()
 
@@ -106,14 +58,14 @@ class World:
             self.clock.ring()
             store = self.engine.store
             busy = (
-                await store.timers(self.time.value + 1, 1)
+                await store.timers(self.clock.time + 1, 1)
                 or await store.inbox(1)
                 or await store.deliveries(1)
                 or not self.engine.committer.idle
             )
             calm = 0 if busy else calm + 1
             if busy:
-                self.time.value += 1  # scans have their own pace
+                self.clock.time += 1  # scans have their own pace
             await asyncio.sleep(0)
 
     async def published(self, name: str = NAME) -> list[str]:
@@ -134,21 +86,20 @@ class World:
 
 @asynccontextmanager
 async def world(path: Path, now: str) -> AsyncIterator[World]:
-    time = Time(ms(now))
-    store = SqliteStore(path / "pelton.db", "relaxed", clock=time.now)
+    clock = VirtualClock(ms(now))
+    store = SqliteStore(path / "pelton.db", "relaxed", clock=clock)
     await store.open()
-    clock = Skipping(time)
     engine = LocalEngine(store, clock=clock)
     scheduling.register(engine)
     try:
         await engine.open()
-        made = World(engine, time, clock)
+        made = World(engine, clock)
         await made.quiet()
         yield made
     finally:
         closing = asyncio.ensure_future(engine.close(1.0))
         while not closing.done():
-            time.value += 100
+            clock.time += 100
             clock.ring()
             await asyncio.sleep(0)
         await closing
@@ -238,10 +189,10 @@ async def test_a_changed_pattern_counts_from_the_change(tmp_path: Path) -> None:
 async def test_an_occurrence_that_is_due_when_the_pattern_changes_is_not_lost(tmp_path: Path) -> None:
     async with world(tmp_path, "2026-01-05T08:00") as at:
         await at.follow(daily(9))
-        at.time.value = ms("2026-01-05T09:00:00.005")  # the alarm has not rung yet
+        at.clock.time = ms("2026-01-05T09:00:00.005")  # the alarm has not rung yet
         await at.follow(daily(10))
         assert await at.published() == ["2026-01-05T09:00"]
-        at.time.value = ms("2026-01-05T10:00:00.005")
+        at.clock.time = ms("2026-01-05T10:00:00.005")
         await at.follow(daily(10), order=7)
         assert await at.published() == ["2026-01-05T09:00", "2026-01-05T10:00"]
         await at.to("2026-01-06T10:00", steps=10)
@@ -254,7 +205,7 @@ async def test_an_older_change_that_comes_late_changes_nothing(tmp_path: Path) -
         await at.follow(daily(11), order=3)
         await at.follow(daily(10), order=2)
         assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-05T11:00")
-        at.time.value = ms("2026-01-05T11:00:00.001")
+        at.clock.time = ms("2026-01-05T11:00:00.001")
         await at.follow(daily(12), order=2)
         assert await at.published() == ["2026-01-05T11:00"]
         assert await scheduling.next_due(at.engine, server_in(NS), NAME) == ms("2026-01-06T11:00")

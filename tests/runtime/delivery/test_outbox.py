@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.exploring import examples
 from tests.runtime.wire import Wire
-from tests.runtime.world import World, settle
+from tests.runtime.world import World
 
 from pelton.connectors.port import Outgoing, Permanent, Temporary
 from pelton.connectors.registry import Connectors
@@ -20,6 +20,7 @@ from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.services import Backoff
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, Delivery
+from pelton.testing.clock import settle
 
 
 class Post(World):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from tests.runtime.wire import Wire
-from tests.runtime.world import World, settle
+from tests.runtime.world import World
 
 from pelton.connectors.port import Absent, Incoming, Permanent, SourceEvent, Temporary
 from pelton.connectors.registry import Connectors
@@ -15,6 +15,7 @@ from pelton.errors import Code, PeltonError
 from pelton.runtime.delivery.sources import Sources, dead_letter, restored
 from pelton.runtime.services import Backoff
 from pelton.store.rows import BookmarkRow
+from pelton.testing.clock import settle
 
 
 class Desk(World):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.exploring import examples
-from tests.runtime.world import World, settle
+from tests.runtime.world import World
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived, Resume
@@ -22,6 +22,7 @@ from pelton.runtime.events.fan_out import SLICE, DurableJobs, FanOut, durable_jo
 from pelton.runtime.services import Backoff
 from pelton.store.group import Group
 from pelton.store.rows import InboxRow
+from pelton.testing.clock import settle
 
 
 class Post(World):

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.runtime.world import World, settle
+from tests.runtime.world import World
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import Signal, TimerFired
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.store.group import Group
 from pelton.store.rows import HeldRow, TimerRow
+from pelton.testing.clock import settle
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 from tests.exploring import examples
-from tests.runtime.world import World, settle, work
+from tests.runtime.world import World, work
 
 from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report, Signal, TimerFired
@@ -21,6 +21,7 @@ from pelton.runtime.api import ClaimRequest
 from pelton.runtime.services import NEVER
 from pelton.runtime.work.queue import BUILT_IN_LEASE, WorkQueue
 from pelton.store.group import Group, RunWrite
+from pelton.testing.clock import settle
 
 
 class Place(World):

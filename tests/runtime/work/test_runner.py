@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.patience import PATIENCE
 from tests.runtime.work.test_queue import Place
-from tests.runtime.world import settle, work
+from tests.runtime.world import work
 
 from pelton.connectors.port import Permanent
 from pelton.errors import Code, PeltonError
@@ -17,6 +17,7 @@ from pelton.kernel.model.state import Run, Step, StepStatus
 from pelton.runtime.api import ClaimRequest, WorkItem
 from pelton.runtime.work.queue import BUILT_IN_LEASE
 from pelton.runtime.work.runner import Operations
+from pelton.testing.clock import settle
 
 
 class Shop(Place):

@@ -30,7 +30,7 @@ import structlog
 from pelton.connectors.files.notices import FileNotices
 from pelton.connectors.files.tree import MOST_FILES, MOST_FOLDERS, FileBookmark, Found, Look, Tree, temporary, unchanged, unpack
 from pelton.connectors.health import HealthBook, epoch_milliseconds
-from pelton.connectors.port import Bookmark, Health, Incoming, Outgoing, Permanent, SourceEvent, Temporary
+from pelton.connectors.port import Bookmark, Health, Incoming, NoSubscription, Outgoing, Permanent, SourceEvent, Temporary
 
 BATCH = 100  # events posted at once
 LOOKED_AT = 1_000  # names looked at in one go, so that their events can leave meanwhile
@@ -75,7 +75,9 @@ class FilesConnector:
     async def send(self, address: str, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
         return [Permanent("nothing can be sent to a watched directory: write a file into it")] * len(messages)
 
-    def subscribe(self, address: str) -> FileSubscription:
+    def subscribe(self, address: str) -> FileSubscription | NoSubscription:
+        if (reason := self.check(address)) is not None:
+            return NoSubscription(reason)
         return FileSubscription(address, self._folders[address], self._settle, self._clock, self._health, *self._bounds)
 
     def health(self) -> Mapping[str, Health]:
