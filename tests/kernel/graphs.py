@@ -180,7 +180,7 @@ def card(changed: Callable[[Any, Mapping[str, Any], Any], Any] | None = None) ->
 
 
 class Graph:
-    """`process` fields (deadline, sequels, output, out_of_fuel ...) are given by name."""
+    """`process` fields (deadline, follow_ups, output, out_of_fuel ...) are given by name."""
 
     def __init__(self, name: str = "p", version: int = 1, entry: str = "", **fields: Any) -> None:
         self.name = name
@@ -248,7 +248,7 @@ class Graph:
         )
 
     def send(self, name: str, what: Any, to: To = "", **more: Any) -> Graph:
-        """`what`: a list of Begin and Tell, or a function of the context that makes one."""
+        """`what`: a list of NewRun and RunSignal, or a function of the context that makes one."""
         return self.add(Send(name=name, what=expression(what), next=edges(to), **more))
 
     def fail(self, name: str, failure: Any = None, **more: Any) -> Graph:

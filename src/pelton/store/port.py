@@ -77,7 +77,7 @@ class Store(Protocol):
     # ---- runs
     async def head(self, key: int) -> Run | None: ...
     async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
-        """Answers keys of kernel.facts that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey,
+        """Answers keys of kernel.model.reads that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey,
         OpenKey, ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, RecordKey, HeldKey with key ""),
         skipping the run's void ranges."""
         ...

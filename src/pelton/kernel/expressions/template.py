@@ -35,7 +35,7 @@ Builder = Callable[[list[JSON]], JSON]
 
 
 class RenderLimits(NamedTuple):
-    """What one template may come to."""
+    """How large the result of one template may be."""
 
     text: int = 1_000_000  # characters of one spliced string
     total: int = 16_000_000  # bytes of JSON text of all that references bring in
@@ -106,7 +106,7 @@ class Template:
             elif isinstance(value, (list, dict)):
                 total += len(msgspec.json.encode(value)) * uses
         if total > self._limits.total:
-            raise ExpressionError(f"the template comes to {total} bytes; the limit is {self._limits.total}")
+            raise ExpressionError(f"the template yields {total} bytes; the limit is {self._limits.total}")
 
 
 class _Whole:
@@ -297,7 +297,7 @@ def to_text(value: JSON) -> str:
 def _join(pieces: list[str], limit: int) -> str:
     length = sum(map(len, pieces))
     if length > limit:
-        raise ExpressionError(f"a text of the template comes to {length} characters; the limit is {limit}")
+        raise ExpressionError(f"a text of the template has {length} characters; the limit is {limit}")
     return "".join(pieces)
 
 

@@ -107,7 +107,7 @@ def advance(process: Process, reads: RunReads, signal: AnySignal, now: int) -> T
         else:
             head = reads.head()
             if head is None:
-                raise Refusal(Code.NOT_FOUND, "there is no such run")
+                raise Refusal(Code.NOT_FOUND, "the run does not exist")
             check(signal, head.status)
             draft = Draft(process, reads, copy(head), now)
             HANDLERS[type(signal)](draft, signal)

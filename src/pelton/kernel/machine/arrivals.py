@@ -46,7 +46,7 @@ def event(draft: Draft, signal: EventArrived) -> None:
                     take_arm(draft, node, row, index, signal.body)
                     return
     if signal.key:
-        raise Refusal(Code.NO_STEP, f"nothing waits for {signal.name!r} with key {signal.key!r} here any more")
+        raise Refusal(Code.NO_STEP, f"no step of the run waits for {signal.name!r} with key {signal.key!r}")
     if draft.head.held >= MOST_HELD:
         raise Refusal(Code.BUSY, f"{MOST_HELD} events are held for this run already")
     draft.head.held += 1
@@ -98,7 +98,7 @@ def timer(draft: Draft, signal: TimerFired) -> None:
         return
     row = draft.open(signal.n)
     if row is None:
-        raise Refusal(Code.STEP_ENDED, f"step {signal.n} is not open any more")
+        raise Refusal(Code.STEP_ENDED, f"step {signal.n} is no longer open")
     node = draft.node(row.slot)
     if signal.arm.isdigit():
         arm_due(draft, row, node, signal)
@@ -106,7 +106,7 @@ def timer(draft: Draft, signal: TimerFired) -> None:
     limits = {"queue": node.limits.queue, "idle": node.limits.idle, "limit": node.limits.attempt, "total": node.limits.total}
     limit = limits.get(signal.arm)
     if limit is None or stale(row, signal):
-        raise Refusal(Code.STEP_ENDED, f"limit {signal.arm!r} of step {signal.n} does not hold any more")
+        raise Refusal(Code.STEP_ENDED, f"limit {signal.arm!r} no longer applies to step {signal.n}")
     since = {"queue": row.opened, "idle": row.updated, "limit": row.started, "total": row.first}[signal.arm]
     exceed(draft, row, limit, since)
 
@@ -124,9 +124,9 @@ def stale(row: OpenStep, signal: TimerFired) -> bool:
 def arm_due(draft: Draft, row: OpenStep, node: Any, signal: TimerFired) -> None:
     index = int(signal.arm)
     if not isinstance(node, Wait) or index >= len(node.arms) or not isinstance(node.arms[index], AtTime) or signal.epoch != row.k:
-        raise Refusal(Code.STEP_ENDED, f"step {signal.n} does not wait for that time any more")
+        raise Refusal(Code.STEP_ENDED, f"step {signal.n} no longer waits for that time")
     if draft.halted(row.thread) and node.on_halt == "stop":
-        raise Refusal(Code.BUSY, "the thread is halted; the wait looks at the time again when it goes on")
+        raise Refusal(Code.BUSY, "the thread is halted; the wait checks the time again when it resumes")
     take_arm(draft, node, row, index, None)
 
 
@@ -158,7 +158,7 @@ def exceed(draft: Draft, row: OpenStep, limit: Limit, since: int) -> None:
 def deadline(draft: Draft, signal: TimerFired) -> None:
     limit = draft.process.deadline
     if limit is None or signal.epoch != draft.head.era:
-        raise Refusal(Code.STEP_ENDED, "the run has another deadline by now")
+        raise Refusal(Code.STEP_ENDED, "the run has a different deadline now")
     since = draft.head.retried or draft.head.created
     message = limit.message or "the run timed out after {elapsed} seconds; the limit is {limit}"
     message = message.replace("{elapsed}", str((draft.now - since) // 1000)).replace("{limit}", str(limit.after // 1000))
@@ -190,7 +190,7 @@ def child_ended(draft: Draft, signal: ChildEnded) -> None:
 def called(draft: Draft, n: int, child: int) -> OpenStep:
     row = draft.open(n)
     if row is None or row.state != State.CALL or row.child != child:
-        raise Refusal(Code.STEP_ENDED, f"step {n} does not wait for that child any more")
+        raise Refusal(Code.STEP_ENDED, f"step {n} no longer waits for that child")
     return row
 
 

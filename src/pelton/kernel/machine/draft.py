@@ -92,7 +92,7 @@ class ThreadParked(NamedTuple):
 
 
 class Spawn(NamedTuple):
-    """A thread is to be started."""
+    """A thread that is still to be started."""
 
     entry: str
     parent: int

@@ -67,7 +67,7 @@ def choose(node: Node, scene: Scene) -> Edge | None:
 
 
 def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | None = None, skip_assigns: bool = False) -> None:
-    """The token that was at `node` goes on: to the first open edge's target, or to `to`; it parks while its thread is halted."""
+    """Moves the token that was at `node` on: to the first open edge's target, or to `to`; it parks while its thread is halted."""
     place = Token(node.name if to is None else to, row.thread, row.scope, row.it)
     if draft.halted(row.thread):
         bits = (Bit.VIA_LEAVE | (Bit.SKIPS_ASSIGNS if skip_assigns else 0)) if to is None else 0

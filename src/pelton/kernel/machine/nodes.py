@@ -260,7 +260,7 @@ def enter_join(draft: Draft, token: Token, node: Join, row: OpenStep) -> None:
         if thread is not None and thread.status == ThreadStatus.COMPLETED:
             ended += 1
         elif thread is None or thread.status >= ThreadStatus.FAILED:
-            reason = thread.reason if thread is not None else "there is no such thread"
+            reason = thread.reason if thread is not None else "it does not exist"
             failure = Failure(
                 thread.failure if thread is not None else "failed", "technical", f"thread {no}: {reason}", None, False
             )

@@ -69,7 +69,7 @@ def set_vars(draft: Draft, signal: SetVars) -> None:
 def upgrade(draft: Draft, signal: Upgrade) -> None:
     process = draft.reads.answer(ProcessKey(signal.definition))
     if process is None:
-        raise Refusal(Code.NOT_FOUND, "the version to go on with does not exist")
+        raise Refusal(Code.NOT_FOUND, "the version to upgrade to does not exist")
     for row in draft.all_open():
         if row.slot not in process.nodes:
             raise Refusal(Code.INVALID, f"version {process.version} of {process.name!r} has no step {row.slot!r}, which is open")

@@ -60,10 +60,10 @@ def hold(draft: Draft, signal: Report) -> None:
 
 def apply(draft: Draft, row: OpenStep, signal: Report) -> None:
     if row.state not in REPORTABLE or row.bits & Bit.AWAITS_THREADS:
-        raise Refusal(Code.INVALID, f"step {row.slot!r} cannot be reported on: it waits for other steps")
+        raise Refusal(Code.INVALID, f"step {row.slot!r} accepts no reports: it waits for other steps")
     if signal.attempt not in (-1, row.attempt):
         raise Refusal(
-            Code.STEP_ENDED, f"attempt {signal.attempt} of step {row.slot!r} is over; attempt {row.attempt} is under way"
+            Code.STEP_ENDED, f"attempt {signal.attempt} of step {row.slot!r} has ended; attempt {row.attempt} is in progress"
         )
     row = draft.edit(row)
     row.updated = draft.now

@@ -46,11 +46,11 @@ def reopen_run(draft: Draft, definition: int = 0) -> None:
     """Reopens the head of a finished run, in a new era."""
     head = draft.head
     if draft.process.records is not None and current_record(draft) is None:
-        raise Refusal(Code.NOT_FOUND, "the run's record has been deleted: it does not go on")
+        raise Refusal(Code.NOT_FOUND, "the run's record has been deleted, so it cannot be reopened")
     if definition and definition != head.definition:
         process = draft.reads.answer(ProcessKey(definition))
         if process is None:
-            raise Refusal(Code.NOT_FOUND, "the version to go on with does not exist")
+            raise Refusal(Code.NOT_FOUND, "the version to continue with does not exist")
         draft.process = process
         head.definition = definition
     change_run(head, RunStatus.RUNNING)
@@ -175,11 +175,11 @@ def frames_of(draft: Draft, step: Step) -> list[tuple[Step, int]]:
     while scope > 0:
         above = draft.step(scope)
         if not isinstance(above, Step):
-            raise Refusal(Code.NO_STEP, f"the iteration that step {step.n} was part of is not kept any more")
+            raise Refusal(Code.NO_STEP, f"the iteration of step {step.n} is no longer kept")
         frames.append((above, it))
         scope, it = above.scope, above.it
     if scope < 0:
-        raise Refusal(Code.INVALID, "a step of a thread cannot be the place to go on from; name the step that started the thread")
+        raise Refusal(Code.INVALID, "a run cannot be rerun from a step inside a thread; name the step that started the thread")
     return frames
 
 
@@ -270,7 +270,7 @@ def refuse_threads(bad: list[Step]) -> None:
         if step.thread or step.bits & Bit.THREAD:
             raise Refusal(
                 Code.INVALID,
-                f"step {step.slot!r} was open in a thread when the run ended; start the run again, or from a step before",
+                f"step {step.slot!r} was open in a thread when the run ended; restart the run, or rerun it from an earlier step",
             )
 
 
@@ -278,13 +278,13 @@ def revive(draft: Draft, signal: ChildReopened) -> None:
     """A child was reopened: reopens the call that had ended, and with it this run."""
     step = draft.step(signal.n)
     if not isinstance(step, Step) or step.child != signal.child:
-        raise Refusal(Code.STEP_ENDED, "the calling step is open, or belongs to another child by now")
+        raise Refusal(Code.STEP_ENDED, "the calling step is open, or has a different child now")
     steps = survivors(draft, 1, draft.head.next_n)
     newest = {(s.slot, s.scope, s.it): s for s in steps if s.slot != END}
     bad = unforgiven([s for s in newest.values() if s.status in UNSUCCESSFUL and not s.bits & DEALT_WITH])
     # A call that succeeded, or was forgiven, has released its token: it cannot do so twice.
     if step.n not in {s.n for s in bad}:
-        raise Refusal(Code.NOT_ENDED, "the caller has gone on without this child")
+        raise Refusal(Code.NOT_ENDED, "the caller has moved on without this child")
     refuse_threads([step, *bad])
     reopen_run(draft)
     draft.cut = draft.head.next_n
@@ -320,7 +320,7 @@ def new_attempt(draft: Draft, step: Step) -> None:
 
 
 def recount(draft: Draft) -> None:
-    """Reopened joins count anew; scopes without a token decide whether they go on."""
+    """Reopened joins count anew; scopes without a token decide whether to iterate."""
     for row in list(draft.open_rows.values()):
         if row.state == State.JOIN and not row.left:
             node = draft.node(row.slot)
@@ -400,7 +400,7 @@ def ways(node: Node) -> list[str]:
 
 
 def first_traced(draft: Draft, name: str) -> set[str]:
-    """The traced nodes that a token at `name` may come to next, through silent ones."""
+    """The traced nodes that a token at `name` may reach next, through silent ones."""
     found: set[str] = set()
     seen: set[str] = set()
     pending = [name]

@@ -220,7 +220,7 @@ def unpark(draft: Draft, rows: list[OpenStep]) -> None:
 
 
 def handle(draft: Draft, node: Node, step: Step, entry: str, failure: Failure) -> None:
-    """A handler thread for a failed step, whose thread is halted; when it completes, the token goes on without assignments."""
+    """A handler thread for a failed step, whose thread is halted; when it completes, the token moves on without assignments."""
     draft.park(Token(node.name, step.thread, step.scope, step.it), int(Bit.VIA_LEAVE | Bit.SKIPS_ASSIGNS))
     given = {"INPUT": failure.content if failure.content is not None else failure.message}
     thread = start_thread(draft, entry, step.thread, 0, handles="failure", handled=step.n, variables=given)

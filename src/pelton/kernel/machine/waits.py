@@ -168,7 +168,7 @@ def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
     if not known:
         places = ", ".join(repr(row.slot) for _, row in open_waits(draft)) or "nothing open"
         raise Refusal(Code.GUARD, f"trigger {name!r} leads nowhere from {places}", trace)
-    raise Refusal(Code.GUARD, f"trigger {name!r} is not allowed as things are: {reasons(trace)}", trace)
+    raise Refusal(Code.GUARD, f"trigger {name!r} is not allowed in the present state: {reasons(trace)}", trace)
 
 
 def reasons(trace: list[Any]) -> str:

@@ -1,7 +1,7 @@
 """Conditions written in JavaScript, recognised and compiled to closures where they are simple.
 
 Recognised: `$` and its members (`$.a.b`, `$['a b']`, `$.list[0]`, `$.a?.b`), literals, `== === != !== < <= > >= && || !`,
-parentheses, one semicolon at the end. They come to exactly what the engine would, its failures included, at a
+parentheses, one semicolon at the end. Their results are exactly those of the engine, failures included, at a
 twentieth of its cost; their equality tests can be indexed; and they can say which part decided. Everything else, and
 every value about which the recogniser is unsure, is left to the engine.
 """

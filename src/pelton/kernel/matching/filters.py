@@ -1,7 +1,7 @@
 """Filters: conditions over an event's payload that say not only no, but why not.
 
-Every filter has a quick way, `passes`, and an explaining way, `test`, which come to the same. A `Trace` names the
-sub-expression that decided, the value it saw and what it came to: of an *and* the first part that does not hold, of an
+Every filter has a quick way, `passes`, and an explaining way, `test`, with the same result. A `Trace` names the
+sub-expression that decided, the value it saw and its result: of an *and* the first part that does not hold, of an
 *or* that does not hold all parts, of what holds the parts that make it so.
 
 `equalities` are tests `path == value` that must hold whenever the filter passes, and `prefixes` are tests of how a text

@@ -1,7 +1,7 @@
 """Which handlers an event concerns, and why the others stay quiet.
 
 A `HandlerIndex` holds the handlers of a namespace by event type, and those of a type by the most selective test in their
-filters that an index can use (see `selection.py`): a handler for `$.customer == 17 && $.total > 100` lies under (customer, 17)
+filters that an index can use (see `index.py`): a handler for `$.customer == 17 && $.total > 100` lies under (customer, 17)
 and is not looked at for any other customer. Handlers without such a test are looked at for every event of their type.
 
 `match` gives a decision for every handler that the index selects. A handler that it rules out could not have fired; what

@@ -60,8 +60,8 @@ class Rule(Struct, frozen=True):
     """What follows a final failure that matches (empty = any).
 
     propagate: the scope that owns the step fails, else its thread. abort: the run fails at once. continue: the step counts as
-    completed with errors. defer: go on, and let the scope or run fail when its last token is gone. edge: on to node `to`.
-    body: a handler thread at `to`; when it completes the token goes on.
+    completed with errors. defer: move on, and let the scope or run fail when its last token is gone. edge: on to node `to`.
+    body: a handler thread at `to`; when it completes the token moves on.
     """
 
     action: Literal["propagate", "abort", "continue", "defer", "edge", "body"]
@@ -242,7 +242,7 @@ class RunSignal(NamedTuple):
 
 
 class Send(Node, frozen=True, kw_only=True):
-    """Starts and signals other runs, and goes on. `what` yields a list of Begin and Tell; signals follow in commits of their own.
+    """Starts and signals other runs, and moves on. `what` yields a list of NewRun and RunSignal; signals follow in later commits.
     What cannot be started is reported in the step's output, and stops nothing else."""
 
     what: Expression
@@ -298,7 +298,7 @@ class Fragment(Struct):
 
 
 class Records(Struct, frozen=True):
-    """A record that each run keeps of itself (see `records`). All functions are pure, and may raise Refusal where noted."""
+    """A record that each run keeps (`machine/records.py`). All functions are pure, and may raise Refusal where noted."""
 
     begin: Callable[[Any], Any]  # (context) → the first value; may refuse the start
     change: Callable[[Any, Mapping[str, Any], Any], Any]  # (value, changes, moment) → the new value; may refuse

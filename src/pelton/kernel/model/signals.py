@@ -1,7 +1,7 @@
 """What can happen to a run. A signal is plain data: it can be stored, sent to another node, and applied again without harm.
 
 `strict` signals come from callers who want an error when nothing could be done; tolerant ones come from inside (handlers,
-timers, other runs): what cannot be applied any more is recorded as a note and changes nothing.
+timers, other runs): what can no longer be applied is recorded as a note and changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Signal(Struct, tag=True, frozen=True, kw_only=True, omit_defaults=True, gc
 class Trigger(Signal, frozen=True, kw_only=True):
     """A named trigger, tried on the trigger arms of the open wait, with changes: of the record where the process keeps one, else
     of variables. `actor`: who fires it; `request`: on whose behalf, for the record. `origin`: the run and the step that sent it,
-    in whose log it is logged when it leads nowhere. `reply`: the event that reports the outcome to the origin, with a body
+    in whose log a refusal is recorded. `reply`: the event that reports the outcome to the origin, with a body
     `{"applied": bool, "reason": text}`; "" = none."""
 
     name: str
@@ -180,7 +180,7 @@ class Terminate(Signal, frozen=True, kw_only=True):
 class Rewind(Signal, frozen=True, kw_only=True):
     """Takes a finished run back. to = "failed": new attempts of what failed; "start": from the start; "step": from step `n`.
 
-    `definition`: go on with this version (0 = as before). `input`, `step_input`: replace what was stored (None = keep).
+    `definition`: continue with this version (0 = as before). `input`, `step_input`: replace what was stored (None = keep).
     `children`: with "failed", rewind the failed child of a failed call instead of starting it anew.
     """
 

@@ -184,7 +184,7 @@ class Halt(IntEnum):
     INTERRUPTED = 2  # by the thread whose number stands beside it
     HANDLING = 3  # a failure, in the thread whose number stands beside it
     PARENT = 4  # the parent thread is halted
-    NOT_YET = 6  # a handler's thread that waits until the thread it works for stands still
+    NOT_YET = 6  # a handler's thread that waits until the thread it works for is at rest
 
 
 class ThreadStatus(IntEnum):
@@ -231,7 +231,7 @@ class Record(Struct, array_like=True, gc=False):
     run: int
     since: int
     number: int  # 1 = the run's first
-    live: bool  # False = settled: the document has come to its end
+    live: bool  # False = settled: the document is final
     body: JSON
 
 

@@ -48,7 +48,7 @@ class StartRun(NamedTuple):
     meta: StartMeta
     n: int  # the calling step; 0 for a follow-up, and for a child that no step waits for
     later: bool = False
-    linked: bool = False  # with n 0: it is a child of this run all the same
+    linked: bool = False  # with n 0: it is a child of this run even so
     trigger: Trigger | None = None  # fired at once
     origin: int = 0  # step of this run in whose log a refusal is recorded
 
@@ -110,7 +110,7 @@ class Announcement(NamedTuple):
 
 
 class ContinueLater(NamedTuple):
-    """Fuel ran out: a Continue is to follow, in the next commit."""
+    """Fuel ran out: a Continue has to follow, in the next commit."""
 
 
 class Purge(NamedTuple):

@@ -258,7 +258,7 @@ class DefinitionCache:
             self._processes.popitem(last=False)
 
     async def number(self, ns: str, kind: str, name: str, version: int, at: int = 0) -> int:
-        """Answer to kernel.facts.DefinitionKey: a process is bound first; 0 when there is none."""
+        """Answer to kernel.model.reads.DefinitionKey: a process is bound first; 0 when there is none."""
         if kind == "process":
             try:
                 if at:
@@ -273,7 +273,7 @@ class DefinitionCache:
         return row.id if row is not None else 0
 
     async def inline(self, ns: str, language: str, body: str) -> int | str:
-        """Answer to kernel.facts.InlineKey: the number of the row, or why the definition is refused."""
+        """Answer to kernel.model.reads.InlineKey: the number of the row, or why the definition is refused."""
         try:
             given = json.decode(body)
         except DecodeError as error:

@@ -142,7 +142,7 @@ def _group_or_tame_call(found: list[Lexeme], partner: dict[int, int], at: int) -
     if before is None or (before.kind == "punctuator" and before.text not in (")", "]", "}", "?.")):
         return True
     if before.text == ")" and before.kind == "punctuator":
-        # `if (a) (b)`: a group after a condition; anything else is a call of what a group came to.
+        # `if (a) (b)`: a group after a condition; anything else is a call of the value of a group.
         opened = partner[at - 1]
         return opened > 0 and found[opened - 1].text == "if"
     if before.kind != "name":

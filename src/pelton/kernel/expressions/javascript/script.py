@@ -1,6 +1,6 @@
 """JavaScript expressions: a script over one argument, `$`, whose answer is the value of its last statement.
 
-Where a script runs does not change what it comes to: on the loop when it is tame (see `tame.py`) and done within its
+Where a script runs does not change its result: on the loop when it is tame (see `bounded.py`) and done within its
 budget, else wherever the runtime runs what `Unanswered` asks for, by `run`. Time stands still at `now`, random numbers
 follow from `seed`, and `$` is a fresh copy.
 
