@@ -196,8 +196,7 @@ KNOWN_CIRCLES: list[list[str]] = []
 # fmt: off
 KNOWN_DOUBLES = {
     "Counts", "DeadLetters", "Detected",
-    "HttpPort", "Problem",
-    "Work",
+    "HttpPort", "Work",
 }
 # fmt: on
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
 FAULT = "internal error; the server's log has the details"
 
 
@@ -93,9 +95,9 @@ class FieldProblem(NamedTuple):
 class PeltonError(Exception):
     """Something a caller asked for cannot be done; nothing changed.
 
-    `field`: the part of the request that it is about, "" for the whole. `value`: what was given there, short enough to be shown;
-    None for none. `remedy`: what would help, "" when the message says it. `trace`: how a decision was reached, step by step.
-    `problems`: several things that are wrong at once, each with its field.
+    `field`: the part of the request that it is about, "" for the whole. `value`: what was given there, of which an API shows a
+    scalar, cut to a length; UNSET for none. `remedy`: what would help, "" when the message says it. `trace`: how a decision was
+    reached, step by step. `problems`: several things that are wrong at once, each with its field.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class PeltonError(Exception):
         field: str = "",
         trace: Sequence[Any] = (),
         *,
-        value: str | float | None = None,
+        value: Any = UNSET,
         remedy: str = "",
         problems: Sequence[FieldProblem] = (),
     ) -> None:

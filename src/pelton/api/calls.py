@@ -5,14 +5,14 @@ The dispatcher and the OpenAPI document are made from the same table.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from msgspec import DecodeError, Struct, ValidationError, json, msgpack
 
-from pelton.api.problems import CONTENT_TYPE, Problem, bad, of_engine
-from pelton.errors import Code, PeltonError
+from pelton.api.problems import CONTENT_TYPE, bad, exchange_problem, problem
+from pelton.errors import Category, PeltonError
 from pelton.transport import documents
 from pelton.transport.http.asgi import Handler, Request, Response, Router, Send
 from pelton.transport.http.errors import WebError
@@ -65,7 +65,7 @@ def media_type(content_type: str) -> str:
 
 
 async def decoded(request: Request, kind: type[T]) -> T:
-    """The body as a struct. Raises Problem naming the field."""
+    """The body as a struct. Raises PeltonError naming the field."""
     body = await request.body()
     packed = is_msgpack(request)
     decoder = _decoders.get((kind, packed))
@@ -110,26 +110,19 @@ class Stream(Response):
 
 
 def render(error: Exception) -> Response | None:
-    """Errors as problem bodies; None for what nobody foresaw."""
-    if isinstance(error, PeltonError):
-        error = of_engine(error)
-    elif isinstance(error, WebError):
-        error = of_web(error)
-    if not isinstance(error, Problem):
+    """Errors as problem bodies; None for what no one foresaw."""
+    headers: Mapping[str, str] = {}
+    if isinstance(error, WebError):
+        body, headers = exchange_problem(error), error.headers
+    elif isinstance(error, PeltonError):
+        fault = error.category is Category.FAULT  # in the server's log under this id, and nowhere else
+        body = problem(error, str(structlog.contextvars.get_contextvars().get("request", "")) if fault else "")
+        if error.retryable:
+            headers = {"retry-after": "1"}
+    else:
         return None
-    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers]
-    request = str(structlog.contextvars.get_contextvars().get("request", "")) if error.status == 500 else ""
-    return Response(error.status, error.encoded(request), CONTENT_TYPE.encode(), headers)
-
-
-def of_web(error: WebError) -> Problem:
-    field = error.problems[0].path if error.problems else ""
-    code = {404: Code.NOT_FOUND, 405: "method", 413: Code.TOO_LARGE}.get(error.status, Code.INVALID)
-    remedy = "see /openapi.json for the paths" if error.status in {404, 405} else ""
-    found = Problem(error.status, code, error.message, field=field, remedy=remedy, headers=tuple(error.headers.items()))
-    if error.problems and error.problems[0].value is not None:
-        found.body.value = error.problems[0].value
-    return found
+    encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    return Response(body.status, _json.encode(body), CONTENT_TYPE.encode(), encoded)
 
 
 def router(routes: Sequence[Route], prefix: str, max_body: int) -> Router:

@@ -1,6 +1,6 @@
 """CloudEvents 1.0 over HTTP: structured, batched and binary requests become `EventIn`, and stored events become CloudEvents.
 
-Invariant: any bytes become events or raise Problem or WebError; an event that is refused is named by its place in the batch.
+Invariant: any bytes become events or raise PeltonError or WebError; an event that is refused is named by its place in the batch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from pelton.api.calls import media_type
-from pelton.api.problems import Problem, bad
+from pelton.api.problems import bad
+from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.runtime.api import EventIn
 from pelton.runtime.rows import EventRow
 from pelton.transport.documents import parse
+from pelton.transport.http.errors import WebError
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
@@ -37,16 +39,15 @@ _KNOWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "d
 
 def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn], bool]:
     """The events of a request, and whether it was a batch. `headers`: the content type, and those that begin with `ce-`. Raises
-    Problem, and WebError for what is not JSON."""
+    PeltonError, and WebError for another content type."""
     kind = media_type(headers.get("content-type", ""))
     if kind == BATCHED:
         found = parse(body)
         if not isinstance(found, list):
             raise bad("", "a batch must be a JSON array of events", f"send one event as {STRUCTURED}")
         if len(found) > MAX_BATCH:
-            raise Problem(
-                413, "too large", f"a batch may hold {MAX_BATCH} events", value=len(found), remedy="send several smaller batches"
-            )
+            too_large = f"a batch may hold {MAX_BATCH} events"
+            raise PeltonError(Code.TOO_LARGE, too_large, value=len(found), remedy="send several smaller batches")
         return [_structured(each, f"[{place}].") for place, each in enumerate(found)], True
     if kind == STRUCTURED:
         return [_structured(parse(body), "")], False
@@ -54,12 +55,11 @@ def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn]
         return [_binary(headers, kind, body)], False
     if kind in {"application/json", ""}:
         return [_structured(parse(body), "", strict=False)], False
-    raise Problem(
+    message = "the content type is not one that events come in"
+    raise WebError(
         415,
-        "content type",
-        "the content type is not one that events come in",
-        field="content-type",
-        value=kind,
+        message,
+        problems=[FieldProblem("content-type", message, kind)],
         remedy=f"use {STRUCTURED}, {BATCHED}, application/json, or ce- headers with any content type",
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import DecodeError, json
 
 from pelton.api.calls import Parameter, Route, answer
-from pelton.api.problems import Problem
+from pelton.errors import Code, PeltonError
 from pelton.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import DeadLetter
@@ -38,9 +38,8 @@ class DeadLetters:
     async def redeliver(self, request: Request) -> Response:
         written = request.path["number"]
         if not (written.isascii() and written.isdigit() and len(written) < 19):
-            raise Problem(
-                404,
-                "not found",
+            raise PeltonError(
+                Code.NOT_FOUND,
                 "there is no such dead letter",
                 field="number",
                 value=written,

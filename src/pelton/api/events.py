@@ -12,12 +12,14 @@ from pelton.api.calls import Parameter, Route, Stream, answer
 from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
 from pelton.api.notices import Notices
-from pelton.api.problems import Problem, bad
+from pelton.api.problems import bad
+from pelton.errors import Code, PeltonError
 from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
 from pelton.runtime.api import Engine, EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.caller import Caller
 from pelton.runtime.rows import EventRow
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.http.errors import WebError
 
 TYPE = Parameter("type", "Only events of this type")
 STATE = Parameter("state", "Only events in this state: matched, unmatched, held or failed")
@@ -74,9 +76,8 @@ class Events:
             return answer(AcceptedBatch(results))
         [result] = results
         if result.outcome == "conflict":
-            raise Problem(
-                409,
-                "conflict",
+            raise PeltonError(
+                Code.CONFLICT,
                 "an event of this source and id is there already, with other content",
                 field="id",
                 value=result.id,
@@ -157,9 +158,7 @@ class Events:
             raise bad("state", "must be matched, unmatched, held or failed", "leave it out for all", state)
         if STREAM in request.header(b"accept"):
             if self._notices.full:
-                raise Problem(
-                    503, "busy", "too many callers follow the events", remedy="try again later", headers=(("retry-after", "5"),)
-                )
+                raise WebError(503, "too many callers follow the events", remedy="try again later", headers={"retry-after": "5"})
             return Stream(self._follow(request.caller, type_, state, after, limit), STREAM.encode())
         seen = self._notices.seen
         rows = await self._page(request.caller, type_, state, after, before, limit)
@@ -194,9 +193,8 @@ class Events:
         elif (key := self._codec.parse_event_id(named)) is not None:
             row = await self._engine.event(request.caller, key)
         if row is None:
-            raise Problem(
-                404,
-                "not found",
+            raise PeltonError(
+                Code.NOT_FOUND,
                 "there is no such event",
                 field="key",
                 value=named,

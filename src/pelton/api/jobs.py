@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pelton.api.calls import Parameter, Route, answer
-from pelton.api.problems import Problem, bad
+from pelton.api.problems import bad
+from pelton.errors import Code, PeltonError
 from pelton.models import JobResultPage, JobResultView
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import ResultRow
@@ -31,9 +32,8 @@ class Jobs:
         number = _whole(written)
         found = await self._engine.results(request.caller, number, FIRST, 1) if number else []
         if not found or found[0].run:
-            raise Problem(
-                404,
-                "not found",
+            raise PeltonError(
+                Code.NOT_FOUND,
                 "there is no such job, or no more",
                 field="number",
                 value=written,
@@ -51,7 +51,7 @@ class Jobs:
         )
 
     def _place(self, written: str) -> tuple[int, int]:
-        """Behind the job's own row, unless a page said otherwise. Raises Problem."""
+        """Behind the job's own row, unless a page said otherwise. Raises PeltonError."""
         if not written:
             return (0, 2**62)
         run, _, n = written.partition("-")

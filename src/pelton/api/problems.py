@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType, json
+from msgspec import UNSET, Struct, UnsetType
 
 from pelton.errors import Code, FieldProblem, PeltonError
-from pelton.transport.http.errors import STATUS
+from pelton.transport.http.errors import STATUS, WebError
 
 CONTENT_TYPE = "application/problem+json"
 MAX_VALUE = 200  # characters of a refused value that are shown
@@ -30,6 +30,7 @@ TITLES = {
 }
 
 STATUS_OF: dict[Code, int] = {**STATUS, Code.EXPRESSION: 422}
+_EXCHANGE = {404: Code.NOT_FOUND, 405: "method", 413: Code.TOO_LARGE, 415: "content type", 503: Code.BUSY}
 _REMEDY = {
     Code.BUSY: "try again in a moment",
     Code.STOPPING: "try again in a moment, or on another node",
@@ -52,60 +53,46 @@ class ProblemBody(Struct, omit_defaults=True):
     request: str = ""
 
 
-class Problem(Exception):
-    """Ends a request with a problem body."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        *,
-        field: str = "",
-        value: Any = UNSET,
-        remedy: str = "",
-        trace: list[Any] | UnsetType = UNSET,
-        headers: tuple[tuple[str, str], ...] = (),
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.headers = headers
-        self.body = ProblemBody(
-            type=f"urn:pelton:problem:{code.replace(' ', '-')}",
-            title=TITLES.get(status, "The request failed"),
-            status=status,
-            detail=detail,
-            code=code,
-            field=field,
-            value=_shown(value),
-            remedy=remedy,
-            trace=trace,
-        )
-
-    def encoded(self, request: str = "") -> bytes:
-        self.body.request = request
-        return json.encode(self.body, enc_hook=str)
-
-
-def of_engine(error: PeltonError) -> Problem:
+def problem(error: PeltonError, request: str = "") -> ProblemBody:
     error = error.public()
-    first = error.problems[0] if error.problems else FieldProblem(error.field, "", None, error.remedy)
-    value = error.value if error.value is not None else first.value
-    status = STATUS_OF[error.code]
-    return Problem(
-        status,
-        error.code,
-        error.message,
-        field=error.field or first.path,
-        value=UNSET if value is None else value,
-        remedy=error.remedy or first.remedy or _REMEDY.get(error.code, ""),
+    about = error.problems[0] if error.problems else FieldProblem(error.field, error.message)
+    given = UNSET if about.value is None else about.value
+    return ProblemBody(
+        type=_type(error.code),
+        title=TITLES[STATUS_OF[error.code]],
+        status=STATUS_OF[error.code],
+        detail=error.message,
+        code=error.code,
+        field=error.field or about.path,
+        value=given if error.value is UNSET else _shown(error.value),
+        remedy=error.remedy or about.remedy or _REMEDY.get(error.code, ""),
         trace=error.trace or UNSET,
-        headers=(("retry-after", "1"),) if error.retryable else (),
+        request=request,
     )
 
 
-def bad(field: str, detail: str, remedy: str = "", value: Any = UNSET) -> Problem:
-    return Problem(400, "invalid", detail, field=field, value=value, remedy=remedy)
+def exchange_problem(error: WebError) -> ProblemBody:
+    """Of what only HTTP knows."""
+    code = _EXCHANGE.get(error.status, Code.INVALID)
+    about = error.problems[0] if error.problems else FieldProblem("", "")
+    return ProblemBody(
+        type=_type(code),
+        title=TITLES.get(error.status, "The request failed"),
+        status=error.status,
+        detail=error.message,
+        code=code,
+        field=about.path,
+        value=UNSET if about.value is None else about.value,
+        remedy=error.remedy or ("see /openapi.json for the paths" if error.status in {404, 405} else ""),
+    )
+
+
+def bad(field: str, detail: str, remedy: str = "", value: Any = UNSET) -> PeltonError:
+    return PeltonError(Code.INVALID, detail, field, value=value, remedy=remedy)
+
+
+def _type(code: str) -> str:
+    return f"urn:pelton:problem:{code.replace(' ', '-')}"
 
 
 def _shown(value: Any) -> Any:

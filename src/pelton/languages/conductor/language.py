@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from pelton.errors import PeltonError
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
@@ -31,7 +31,6 @@ from pelton.runtime.api import Engine, EventIn
 from pelton.runtime.caller import server_in
 from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
 from pelton.transport.http.asgi import MAX_BODY, Request, Response, Router, json_response
-from pelton.transport.http.errors import WebError
 from pelton.transport.http.mounts import Mount, Registered
 
 PREFIX = "/api"
@@ -54,7 +53,7 @@ class Conductor:
             definition = decode.decode(row.body, WorkflowDef)
             definition.name = definition.name or row.name
             validate.check_workflow(definition, "workflowDef")
-        except WebError as error:
+        except PeltonError as error:
             said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
             raise Invalid(said or error.message) from None
 
@@ -140,6 +139,6 @@ def token(valid_key: Callable[[str], bool]) -> Callable[[Request], Awaitable[Res
         secret = given.get("keySecret")
         if isinstance(secret, str) and valid_key(secret):
             return json_response({"token": secret})
-        raise WebError(401, "keyId and keySecret are not known; give a key of this server as keySecret")
+        raise PeltonError(Code.UNAUTHENTICATED, "keyId and keySecret are not known; give a key of this server as keySecret")
 
     return answer

@@ -33,12 +33,14 @@ class WebError(Exception):
         *,
         problems: Sequence[FieldProblem] = (),
         headers: Mapping[str, str] | None = None,
+        remedy: str = "",
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.problems = list(problems)
         self.headers = dict(headers or {})
+        self.remedy = remedy
 
 
 class ClientGone(Exception):
