@@ -130,6 +130,7 @@ class Given(Struct, frozen=True, kw_only=True):
     languages: Sequence[str] = LANGUAGES
     connectors: Sequence[Connector] = ()
     clock: Clock | None = None
+    any_loop: bool = False  # tests run in the loop that they have; a server is quick on uvloop only
 
 
 NOTHING_GIVEN = Given()

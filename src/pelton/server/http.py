@@ -29,15 +29,16 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def self_check(loop: asyncio.AbstractEventLoop) -> None:
-    """Raises SelfCheckFailed unless requests will go through httptools, on uvloop where there is one."""
+def self_check(loop: asyncio.AbstractEventLoop, any_loop: bool = False) -> None:
+    """Raises SelfCheckFailed unless requests will go through httptools, and unless the loop is uvloop's where there is one or
+    `any_loop` says that another will do."""
     try:
         from uvicorn.protocols.http import httptools_impl  # noqa: F401, PLC0415 - the import is the check
     except ImportError as error:
         raise SelfCheckFailed(
             f"the HTTP parser httptools cannot be loaded ({error}): reinstall pelton with its dependencies"
         ) from error
-    if sys.platform != "win32":
+    if sys.platform != "win32" and not any_loop:
         import uvloop  # noqa: PLC0415 - exists on POSIX only
 
         if not isinstance(loop, uvloop.Loop):

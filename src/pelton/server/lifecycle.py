@@ -74,7 +74,7 @@ class Server:
         """Raises StartFailed; then nothing is left behind."""
         listening: socket.socket | None = None
         try:
-            self_check(asyncio.get_running_loop())
+            self_check(asyncio.get_running_loop(), self._given.any_loop)
             self._connectors = ends.make_connectors(self.config, self._http)
             for connector in self._given.connectors:
                 self._connectors.add(connector)

@@ -45,7 +45,9 @@ async def running_server(
     config = Config(**{"port": 0, **settings})
     check(config)
     kept = store if store is not None else MemoryStore()
-    server = Server(config, Given(store=kept, languages=tuple(languages), connectors=tuple(connectors), clock=clock))
+    server = Server(
+        config, Given(store=kept, languages=tuple(languages), connectors=tuple(connectors), clock=clock, any_loop=True)
+    )
     await server.start()
     try:
         key = config.api_keys[0] if config.api_keys else ""
