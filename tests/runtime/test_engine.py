@@ -209,7 +209,7 @@ async def test_explain_and_logs_and_health(tmp_path: Path) -> None:
     shapes = Shapes()
     async with engine(tmp_path, shapes) as at:
         await define(at, shapes, work)
-        (posted,) = await at.post(SERVER, [EventIn(source="s", type="t")])
+        (posted,) = await at.ingest(SERVER, [EventIn(source="s", type="t")])
         shapes.handlers["h"] = handles("other")
         await at.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
         assert (await at.explain(SERVER, posted.key, "h")).verdict == "type differs"

@@ -97,7 +97,7 @@ async def test_events_that_cause_one_another_come_to_an_end(tmp_path: Path) -> N
         go = EventArrived(id=1, name="go")
         shapes.handlers["h"] = handles("said", lambda context: [SignalCommand(run=run, signal=go)])
         await at.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
-        await at.engine.post(SERVER, [EventIn(source="s", type="said")])
+        await at.engine.ingest(SERVER, [EventIn(source="s", type="said")])
         failed = await at.until_found(lambda: ended(at))
         assert "Is it a circle?" in failed
         head = await at.store.head(run)

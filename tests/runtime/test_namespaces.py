@@ -135,7 +135,7 @@ async def test_an_event_of_one_id_is_an_event_in_each(at: Living) -> None:
     keys = []
     for caller in CALLERS:
         event = EventIn(source="/shop", type="placed", id="1", body=7)
-        (posted,) = await at.engine.post(caller, [event])
+        (posted,) = await at.engine.ingest(caller, [event])
         assert (posted.duplicate, [effect.outcome for effect in posted.effects]) == (False, ["started"])
         keys.append(posted.key)
     for caller, key in zip(CALLERS, keys, strict=True):
@@ -154,15 +154,15 @@ async def test_an_event_of_one_id_is_an_event_in_each(at: Living) -> None:
 
 async def test_an_event_says_nothing_about_where_it_goes(at: Living) -> None:
     """The caller's namespace counts, whatever the event says."""
-    await at.engine.post(CALLERS[1], [EventIn(source="/shop", type="placed", id="1", ns="zeta", body=7)])
+    await at.engine.ingest(CALLERS[1], [EventIn(source="/shop", type="placed", id="1", ns="zeta", body=7)])
     assert [len(await at.engine.events(caller)) for caller in CALLERS] == [0, 1, 0]
 
 
 async def test_keyed_events_meet_waits_of_their_namespace(at: Living) -> None:
     runs = [(await at.engine.start(caller, StartCommand(process="waits", input="k"))).key for caller in CALLERS]
-    met = await at.engine.post_keyed(CALLERS[1], CorrelateCommand(name="paid", key="k", body="acme"))
+    met = await at.engine.correlate(CALLERS[1], CorrelateCommand(name="paid", key="k", body="acme"))
     assert [run for run, _ in met.taken] == [runs[1]]
-    assert (await at.engine.post_keyed(CALLERS[1], CorrelateCommand(name="paid", key="k", body="again", hold=HOUR))).held
+    assert (await at.engine.correlate(CALLERS[1], CorrelateCommand(name="paid", key="k", body="again", hold=HOUR))).held
     assert [len(await at.engine.held(caller)) for caller in CALLERS] == [0, 1, 0]
     assert await at.store.waiting("default", "paid", "k", 9) != []
     expected = await at.engine.signal_named(CALLERS[2], "waits", "later", EventArrived(id=1, name="paid", body=1), hold=HOUR)
@@ -188,7 +188,7 @@ async def test_an_action_reaches_runs_of_its_namespace_only(at: Living) -> None:
     foreign = await at.engine.start(SERVER, StartCommand(process="waits", input="k"))
     at.shapes.handlers["reaches"] = handles("reach", lambda context: [SignalCommand(run=foreign.key, signal=Terminate())])
     await at.engine.define(CALLERS[1], "handler", "shapes", "reaches", 1, b"1")
-    (posted,) = await at.engine.post(CALLERS[1], [EventIn(source="/s", type="reach")])
+    (posted,) = await at.engine.ingest(CALLERS[1], [EventIn(source="/s", type="reach")])
     assert [effect.outcome for effect in posted.effects] == ["failed"]
     head = await at.store.head(foreign.key)
     assert head is not None

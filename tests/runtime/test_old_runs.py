@@ -259,7 +259,7 @@ async def test_runs_and_records_read_as_they_did(old: Old) -> None:
 
 
 async def test_a_keyed_event_finds_the_wait_that_was_there(old: Old) -> None:
-    met = await old.engine.post_keyed(SERVER, CorrelateCommand(name="paid", key="k1", body={"sum": 5}))
+    met = await old.engine.correlate(SERVER, CorrelateCommand(name="paid", key="k1", body={"sum": 5}))
     assert [run for run, _ in met.taken] == [RUNS["keyed"]]
     assert await old.ended("keyed") == {"sum": 5}
 

@@ -97,9 +97,9 @@ class Story:
                 body = 1000 + self.posts
                 if what == "all":
                     self.copies.add(body)
-                await engine.post_keyed(SERVER, CorrelateCommand(name="e", key=key, body=body, hold=HOUR, mode=what))
+                await engine.correlate(SERVER, CorrelateCommand(name="e", key=key, body=body, hold=HOUR, mode=what))
             elif kind == "event":
-                await engine.post(
+                await engine.ingest(
                     SERVER, [EventIn(source="s", type="t", id=f"{what}-{key}", body={"key": key, "id": f"{what}-{key}"})]
                 )
             elif kind == "send":

@@ -236,7 +236,7 @@ async def test_of_an_event_that_begins_runs_with_triggers_only_those_begin_that_
 
     async with records(tmp_path) as at:
         await handle(at, "h", starts)
-        may, refused = await at.engine.post(SERVER, [event(100), event(99)])
+        may, refused = await at.engine.ingest(SERVER, [event(100), event(99)])
         assert [effect.outcome for effect in (*may.effects, *refused.effects)] == ["started", "failed"]
         assert [record.body["done"] for record in await at.engine.records(SERVER)] == [100]
 
@@ -403,7 +403,7 @@ async def test_an_event_moves_those_that_match_and_no_others(tmp_path: Path, ind
         await tell(at, gone, Retire())
         if cold:
             at.forget()
-        (posted,) = await at.engine.post(SERVER, [event("a")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a")])
         assert told_of(posted.effects) == [(runs[0], "signalled"), (runs[2], "signalled")]
         assert posted.state == "matched"
         assert await hits(at, [*runs, shut]) == [1, 0, 1, 0, 1]
@@ -418,7 +418,7 @@ async def test_what_a_job_did_before_it_was_stopped_half_way_is_done_once(tmp_pa
         at.forget()
         for run in runs[:warm]:
             await tell(at, run, Trigger(name="note", changes={"warm": True}))
-        (posted,) = await at.engine.post(SERVER, [event("a")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a")])
         assert told_of(posted.effects) == [(run, "signalled") for run in runs]
         assert await hits(at, runs) == [2] * warm + [1] * (3 - warm)
 
@@ -428,7 +428,7 @@ async def test_a_refused_trigger_is_recorded_as_unchanged(tmp_path: Path, strict
     async with records(tmp_path) as at:
         await handle(at, "h", matching(Trigger(name="close", changes={"tags": ["b"]}, strict=strict)))
         runs = [await start(at, value={"tags": ["a"], "done": done}) for done in (100, 1)]
-        (posted,) = await at.engine.post(SERVER, [event("a")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a")])
         assert told_of(posted.effects) == [(runs[0], "signalled"), (runs[1], "unchanged")]
         assert "close" in posted.effects[1].detail
         assert await hits(at, runs) == [1, 0]
@@ -439,7 +439,7 @@ async def test_an_event_that_nothing_matches(tmp_path: Path) -> None:
     async with records(tmp_path) as at:
         await handle(at, "h", matching(NOTE))
         await start(at, value={"tags": ["a"]})
-        (posted,) = await at.engine.post(SERVER, [event("b")])
+        (posted,) = await at.engine.ingest(SERVER, [event("b")])
         assert [(effect.outcome, effect.detail) for effect in posted.effects] == [("unchanged", "no open run matches")]
 
 
@@ -452,7 +452,7 @@ async def test_beyond_some_runs_a_job_tells_the_others(tmp_path: Path, cold: boo
         if cold:
             at.forget()
         before = at.engine.committer.stats["suspended"]
-        (posted,) = await at.engine.post(SERVER, [event("a")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a")])
         assert at.engine.committer.stats["suspended"] - before < 5, "runs are read together, not one after another"
         assert told_of(posted.effects[:-1]) == [(run, "signalled") for run in runs[:32]]
         last = posted.effects[-1]
@@ -465,7 +465,7 @@ async def test_beyond_some_runs_a_job_tells_the_others(tmp_path: Path, cold: boo
         assert (whole.run, whole.n) == (0, 48)
         assert [(row.run, row.outcome) for row in told] == [(run, "signalled") for run in runs[32:]]
 
-        (posted,) = await at.engine.post(SERVER, [event("a", kind="close")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a", kind="close")])
         await at.quiet()
         assert {effect.outcome for effect in posted.effects[:-1]} == {"unchanged"}
         number = int(posted.effects[-1].detail.rpartition(" ")[2])
@@ -483,7 +483,7 @@ async def test_an_event_sees_what_the_event_before_it_began(tmp_path: Path, know
             await at.engine.bind(SERVER, "ticket")  # else the first event has to wait for that
         await handle(at, "begin", starts, kind="begin")
         await handle(at, "h", matching(NOTE))
-        posted = await at.engine.post(
+        posted = await at.engine.ingest(
             SERVER, [event("a", kind="begin"), event("a"), event("b", kind="begin"), event("b"), event("a")]
         )
         a, b = posted[0].effects[0].run, posted[2].effects[0].run
@@ -501,7 +501,7 @@ async def test_an_event_sees_what_the_event_before_it_changed(tmp_path: Path) ->
         await handle(at, "h", matching(Trigger(name="note", changes={"tags": ["b"]}, strict=False)))
         await handle(at, "i", matching(Trigger(name="note", changes={"tags": ["c"]}, strict=False)), kind="u")
         run = await start(at, value={"tags": ["a"]})
-        posted = await at.engine.post(SERVER, [event("a"), event("a"), event("b", kind="u"), event("b", kind="u")])
+        posted = await at.engine.ingest(SERVER, [event("a"), event("a"), event("b", kind="u"), event("b", kind="u")])
         assert [told_of(each.effects)[0][1] for each in posted] == ["signalled", "unchanged", "signalled", "unchanged"]
         assert await hits(at, [run]) == [2]
 
@@ -515,7 +515,7 @@ async def test_two_actions_of_one_name_match_for_themselves(tmp_path: Path) -> N
         await handle(at, "h", matching(NOTE), other)
         await handle(at, "i", starts, starts)
         run, second = await start(at, value={"tags": ["a"]}), await start(at, "told")
-        (posted,) = await at.engine.post(SERVER, [event("a")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a")])
         assert told_of(posted.effects[:2]) == [(run, "signalled"), (second, "signalled")]
         assert [effect.outcome for effect in posted.effects[2:]] == ["started", "started"]
 
@@ -527,7 +527,7 @@ async def test_a_handler_that_fails_takes_back_the_job_for_those_that_match(tmp_
     async with records(tmp_path) as at:
         await handle(at, "h", matching(NOTE), fails)
         runs = [await start(at, value={"tags": ["a"]}) for _ in range(40)]
-        (posted,) = await at.engine.post(SERVER, [event("a")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a")])
         assert [effect.outcome for effect in posted.effects] == ["failed"]
         await at.quiet()
         assert await hits(at, runs) == [0] * 40
@@ -541,7 +541,7 @@ async def test_a_test_that_fails_fails_its_handler_only(tmp_path: Path) -> None:
         await handle(at, "a broken one", broken)
         await handle(at, "h", matching(NOTE))
         run = await start(at, value={"tags": ["a"]})
-        (posted,) = await at.engine.post(SERVER, [event("a")])
+        (posted,) = await at.engine.ingest(SERVER, [event("a")])
         assert [(decision.handler, decision.verdict) for decision in posted.decisions] == [
             ("a broken one", "failed"),
             ("h", "fired"),
@@ -555,7 +555,7 @@ async def test_a_repeated_event_moves_nothing_twice(tmp_path: Path) -> None:
         await handle(at, "h", matching(NOTE))
         runs = [await start(at, value={"tags": ["a"]}) for _ in range(4)]
         for number in range(6):
-            await at.engine.post(SERVER, [event("a", number), event("a", number)])
+            await at.engine.ingest(SERVER, [event("a", number), event("a", number)])
         assert await hits(at, runs) == [6] * 4
 
 

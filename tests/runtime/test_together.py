@@ -167,7 +167,7 @@ async def test_orders_come_in_and_go_out_once(tmp_path: Path) -> None:
         await pack(at, ORDERS - 2)
         await stands(at, *["told"] * ORDERS)
         shelf.put("orders", "m1.late", json.encode({"number": 1}))  # known still, after a restart
-        await at.engine.post_keyed(SERVER, CorrelateCommand(name="paid", key="99", hold=1))
+        await at.engine.correlate(SERVER, CorrelateCommand(name="paid", key="99", hold=1))
         await at.until_found(lambda: at.store.events("default", type="held.expired"))
         runs = [run.key for run in await at.store.runs("default", process="order")]
         assert len(runs) == ORDERS
@@ -184,7 +184,7 @@ async def test_orders_come_in_and_go_out_once(tmp_path: Path) -> None:
 
 
 async def pay(at: Living, number: int) -> int:
-    met = await at.engine.post_keyed(SERVER, CorrelateCommand(name="paid", key=str(number), hold=HOUR))
+    met = await at.engine.correlate(SERVER, CorrelateCommand(name="paid", key=str(number), hold=HOUR))
     return len(met.taken)
 
 
@@ -221,7 +221,7 @@ async def test_what_is_kept_for_a_run_and_what_ends_early(tmp_path: Path) -> Non
         await at.engine.signal_named(SERVER, "caller", "n", go, hold=HOUR)
         second = await at.engine.start(SERVER, start)
         assert second.key != first.key
-        met = await at.engine.post_keyed(SERVER, CorrelateCommand(name="wake", key="k"))
+        met = await at.engine.correlate(SERVER, CorrelateCommand(name="wake", key="k"))
         assert len(met.taken) == 1
         assert await at.ended(second.key) == "went"
         assert await at.store.held_for(second.key, 9) == []

@@ -108,8 +108,8 @@ async def test_a_repeat_is_one_event_and_is_remembered_all_the_same(tmp_path: Pa
 async def test_others_cannot_name_their_events_or_have_anything_remembered(tmp_path: Path) -> None:
     wire = RememberingWire()
     async with engine(tmp_path, wire, "wire:other") as at:
-        at._listeners["wire:in"] = ["default"]
-        at.sources.refresh(at._listeners)
+        at.listening.addresses["wire:in"] = ["default"]
+        at.sources.refresh(at.listening.addresses)
         await bring(wire, forged("1"))
         (event,) = await at.events(SERVER)
         assert (event.type, event.subject) == ("wire:in", "")

@@ -70,7 +70,7 @@ class Events:
             return answer(AcceptedBatch([]))
         for event in events:
             event.id = event.id or uuid4().hex  # so that the answer can say it
-        posted = await self._engine.post(request.caller, events)
+        posted = await self._engine.ingest(request.caller, events)
         results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
         if batch:
             return answer(AcceptedBatch(results))

@@ -340,7 +340,7 @@ class Engine(Protocol):
         there are in all."""
         ...
 
-    async def post_keyed(self, caller: Caller, command: CorrelateCommand) -> Correlated:
+    async def correlate(self, caller: Caller, command: CorrelateCommand) -> Correlated:
         """Raises PeltonError "busy" when too much is held already, naming the bound."""
         ...
 
@@ -460,7 +460,7 @@ class Engine(Protocol):
         ...
 
     # events
-    async def post(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
+    async def ingest(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
         """Records events in the caller's namespace, and answers after the commit, in their order."""
         ...
 

@@ -1,5 +1,5 @@
-"""The engine: what the rooms above the runtime call. It puts the committer, the router and the services together, and turns their
-rows into what callers see. See `runtime.base.Engine` for the promises of each method.
+"""The engine: what the rooms above the runtime call. It puts the committer, the event ingester and the services
+together, and turns their rows into what callers see. See `runtime.api.Engine` for the promises of each method.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import json
 from msgspec.structs import replace
 
-from pelton.connectors.port import Incoming, Permanent
 from pelton.connectors.registry import Connectors
-from pelton.errors import Code, PeltonError, Stopping
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import Process
@@ -41,8 +39,9 @@ from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.commit.durable import DurableFact, encode_signal
 from pelton.runtime.commit.requests import StartRequest
 from pelton.runtime.commit.unit_of_work import LOG_TEXT
+from pelton.runtime.delivery.listening import LOCAL, Listening
 from pelton.runtime.delivery.outbox import Outbox
-from pelton.runtime.delivery.sources import Sources, incoming_events
+from pelton.runtime.delivery.sources import Sources
 from pelton.runtime.derived import derived_output
 from pelton.runtime.events.actions import key_rows
 from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, CorrelationRequest
@@ -61,7 +60,6 @@ from pelton.runtime.work.runner import Operations
 from pelton.store.group import Group
 from pelton.store.port import Store
 from pelton.store.rows import (
-    BookmarkRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -72,14 +70,13 @@ from pelton.store.rows import (
     ResultRow,
 )
 
-LOCAL = "pelton"  # scheme of the sink whose messages become events here
 KEY_TRIES = 4
 MOST_RUNS = 200_000  # of one job
 BOOKMARK_PAGE = 2_000  # rows
 HELD_EXPIRED = "held.expired"  # the fact of an event that was held by key and not taken in time
 
 
-def told() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], None]]:
+def completion() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], None]]:
     """A future, and what ends it."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -121,49 +118,60 @@ class LocalEngine:
         self.committer = Committer(store, self.codec, self.keys, scripts=scripts, cache_bytes=cache_bytes)
         committer = self.committer
         self.definition_cache = committer.workspace.definitions
-        self.router = EventIngester(committer)
+        self.ingester = EventIngester(committer)
         self.watches = Watches(self.clock)
         self.work = WorkQueue(store, committer, self.clock, instance=instance)
         self.exchanges = Exchange(store, committer, self.work)
-        self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_stub(row.run)})
+        self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_placeholder(row.run)})
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held)
         self.outbox = Outbox(store, committer, self.clock, self.connectors)
         self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
+        self.listening = Listening(
+            self.definition_cache.handlers,
+            self.connectors,
+            ingest=self.ingester.ingest,
+            write=self.write,
+            check_sink=self.outbox.check,
+            is_ours=self.codec.is_message_id,
+            namespaces=namespaces,
+            watched=watched,
+        )
+        listening = self.listening
         self.sources = Sources(
             committer,
             self.clock,
             self.connectors,
-            self._record,
+            listening.record,
             store=store,
-            namespace=self._namespace,
-            bookmarks=lambda address, after: store.bookmarks(self._namespace(address), address, after, BOOKMARK_PAGE),
+            namespace=listening.namespace,
+            bookmarks=lambda address, after: store.bookmarks(listening.namespace(address), address, after, BOOKMARK_PAGE),
         )
-        self.fanout = DurableJobs(
+        self.durable_jobs = DurableJobs(
             store,
             committer,
             self.clock,
             self.keys,
             committer.pending_signals.take_up,
-            self._post_facts,
+            self._ingest_facts,
             backlog=lambda: len(committer.pending_signals),
         )
-        self.outbox.add_local(LOCAL, self._deliver_here)
+        self.outbox.add_local(LOCAL, listening.deliver_here)
         committer.workspace.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
-        committer.watches, committer.pending_signals.jobs, committer.workspace.listens = self.watches, self.fanout, self._listens
-        self._namespaces = set(namespaces)
-        self._watched = frozenset(watched)
-        self._listeners = {address: ["default"] for address in sorted(self._watched)}  # address of a source → namespaces
-        self._started = False
+        committer.watches, committer.pending_signals.jobs, committer.workspace.listens = (
+            self.watches,
+            self.durable_jobs,
+            listening.hears,
+        )
 
     # ---- life
 
     async def open(self) -> None:
         """Takes up what an earlier life left: by index, never by looking at all runs."""
-        self._namespaces.update(await self.store.namespaces())
-        for namespace in sorted(self._namespaces):
+        self.listening.namespaces.update(await self.store.namespaces())
+        for namespace in sorted(self.listening.namespaces):
             await self.definition_cache.handlers.refresh(namespace)
-        await self.fanout.start()
+        await self.durable_jobs.start()
         await self.outbox.start()
         await self.work.start()
         await self.timers.start()
@@ -172,17 +180,15 @@ class LocalEngine:
         await self.committer.pending_signals.recover()
         await self.operations.start()
         await self.sources.start()
-        self._started = True
-        self.sources.refresh(self._listeners)
-        self._listen()
+        self.listening.start(self.sources.refresh)
 
     async def close(self, grace: float = 10.0) -> None:
         """Takes nothing more, lets what is under way be written, and ends every task."""
-        self._started = False
+        self.listening.stop()
         await self.sources.stop(min(grace, 5.0))
         await self.watches.stop()
         await self.operations.stop(min(grace, 5.0))
-        await self.fanout.stop(min(grace, 5.0))
+        await self.durable_jobs.stop(min(grace, 5.0))
         await self.work.stop()
         await self.timers.stop()
         await self.expiry.stop()
@@ -194,7 +200,7 @@ class LocalEngine:
         return self.store.now()
 
     def namespaces(self) -> list[str]:
-        return sorted(self._namespaces)
+        return sorted(self.listening.namespaces)
 
     # ---- definitions
 
@@ -238,8 +244,8 @@ class LocalEngine:
 
     def _changed(self, ns: str, kind: str) -> None:
         if kind == "handler":
-            self._namespaces.add(ns)
-            self._listen()
+            self.listening.namespaces.add(ns)
+            self.listening.update()
 
     async def definition(self, caller: Caller, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
         return await self.definition_cache.find(caller.namespace, kind, name, version, at)
@@ -269,14 +275,14 @@ class LocalEngine:
         else:
             process = await self.definition_cache.bind(caller.namespace, command.process, command.version)
         for _ in range(KEY_TRIES):
-            stub = 0
+            placeholder = 0
             if command.key:
                 known = await self._of_key(caller.namespace, process, command)
                 if known is not None and known.status != RunStatus.EXPECTED:
                     return known
-                stub = known.key if known is not None else 0
+                placeholder = known.key if known is not None else 0
             try:
-                return await self._begin(caller.namespace, process, command, stub)
+                return await self._begin(caller.namespace, process, command, placeholder)
             except PeltonError as error:
                 if error.code is not Code.EXISTS or not command.key:
                     raise
@@ -284,7 +290,7 @@ class LocalEngine:
             Code.BUSY, f"others are starting runs with the key {command.key!r} at the same moment; try again", "key"
         )
 
-    async def _begin(self, ns: str, process: Process, command: StartCommand, stub: int = 0) -> Run:
+    async def _begin(self, ns: str, process: Process, command: StartCommand, placeholder: int = 0) -> Run:
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
         def done(job: StartRequest) -> None:
@@ -295,7 +301,7 @@ class LocalEngine:
             elif job.head is not None:
                 future.set_result(job.head)
 
-        key = stub or self.keys()
+        key = placeholder or self.keys()
         signal = Start(
             key=key,
             ns=ns,
@@ -306,14 +312,14 @@ class LocalEngine:
             trigger=command.trigger,
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
-        names = [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
+        names = [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]
         job = StartRequest(signal, process, names, done, frees)
-        job.placeholder = bool(stub)
+        job.placeholder = bool(placeholder)
         self.committer.enqueue(job)
         return await future
 
     async def _of_key(self, ns: str, process: Process, command: StartCommand) -> Run | None:
-        """The run that has the key, when that is the answer, or a stub that keeps it; None when there is none."""
+        """The run that has the key, when that is the answer, or a placeholder that keeps it; None when there is none."""
         live = command.on_same_key == "fail if live"
         runs = await self.store.run_keys(ns, KEY_KIND, process.name, command.key, live)
         if not runs:
@@ -343,19 +349,19 @@ class LocalEngine:
         self.committer.enqueue(job)
         return await future
 
-    def _end_stub(self, run: int) -> asyncio.Future[None]:
-        future, done = told()
+    def _end_placeholder(self, run: int) -> asyncio.Future[None]:
+        future, done = completion()
         self.committer.enqueue(ExpiryRequest(run, done))
         return future
 
     async def _release_held(self, row: HeldRow) -> None:
-        future, done = told()
+        future, done = completion()
         self.committer.enqueue(ReleaseRequest(row.run, row.id, done))
         await future
 
     def _note_expiry(self, group: Group, row: HeldRow) -> Callable[[], None] | None:
         log.info("a held event was given up", ns=row.ns, name=row.name, key=row.key, source=row.source)
-        if not self._listens(row.ns, HELD_EXPIRED):
+        if not self.listening.hears(row.ns, HELD_EXPIRED):
             return None
         event = EventIn(
             source=LOCAL,
@@ -402,7 +408,7 @@ class LocalEngine:
             return (row.detail or NAMESPACE) == caller.namespace
         return await self.head(caller, row.run) is not None
 
-    async def post_keyed(self, caller: Caller, command: CorrelateCommand) -> Correlated:
+    async def correlate(self, caller: Caller, command: CorrelateCommand) -> Correlated:
         future: asyncio.Future[Correlated] = asyncio.get_running_loop().create_future()
 
         def done(job: CorrelationRequest) -> None:
@@ -580,19 +586,19 @@ class LocalEngine:
 
     # ---- events
 
-    async def post(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
+    async def ingest(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
         """Raises the first error; the events before and after it may be recorded all the same: posting again is harmless."""
         posted: list[Ingested] = []
         for event in events:
             event.ns = caller.namespace
-        for outcome in await self.router.post(events):
+        for outcome in await self.ingester.ingest(events):
             if isinstance(outcome, PeltonError):
                 raise outcome
             posted.append(outcome)
         return posted
 
-    async def _post_facts(self, events: Sequence[EventIn]) -> list[Exception | None]:
-        return [outcome if isinstance(outcome, PeltonError) else None for outcome in await self.router.post(events)]
+    async def _ingest_facts(self, events: Sequence[EventIn]) -> list[Exception | None]:
+        return [outcome if isinstance(outcome, PeltonError) else None for outcome in await self.ingester.ingest(events)]
 
     async def event(self, caller: Caller, key: int) -> EventRow | None:
         return await self.store.event(caller.namespace, key)
@@ -626,75 +632,6 @@ class LocalEngine:
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
         return await self.store.held_all(caller.namespace, limit)
 
-    def _listens(self, ns: str, kind: str) -> bool:
-        handlers = self.definition_cache.handlers.known(ns)
-        return handlers is not None and handlers.hears(kind)
-
-    # ---- sources: an event type that is the address of a system is listened to there
-
-    def _listen(self) -> None:
-        if not self._started:
-            return
-        moved = False
-        for namespace in sorted(self._namespaces):
-            handlers = self.definition_cache.handlers.known(namespace)
-            if handlers is None:
-                continue
-            for kind in filter(self._is_source, handlers.moved):
-                moved = True
-                names = {*self._listeners.pop(kind, ()), namespace}
-                if not handlers.names(kind):
-                    names.remove(namespace)
-                if names:
-                    self._listeners[kind] = sorted(names)
-            handlers.moved.clear()
-        if moved:
-            self.sources.refresh(self._listeners)
-
-    def _is_source(self, kind: str) -> bool:
-        connector = self.connectors.get(kind.partition(":")[0]) if ":" in kind and "*" not in kind else None
-        if connector is None or kind in self._watched:  # the watched are listened to whoever asks
-            return False
-        return getattr(connector, "source", True) and self.outbox.check(kind) is None
-
-    def _namespace(self, address: str) -> str:
-        return next(iter(self._listeners.get(address, ())), "default")
-
-    async def _record(self, address: str, messages: Sequence[Incoming]) -> list[Exception | None]:
-        namespaces = self._listeners.get(address, [])
-        if not namespaces:
-            raise Stopping
-        outcomes: list[Exception | None] = [None] * len(messages)
-        events: list[EventIn] = []
-        places: list[int] = []
-        for index, message in enumerate(messages):
-            try:
-                made = incoming_events(address, namespaces, message, self.codec.is_message_id)
-            except Permanent as refused:
-                outcomes[index] = refused
-                continue
-            events += made
-            places += [index] * len(made)
-        again: list[BookmarkRow] = []
-        for index, event, outcome in zip(places, events, await self.router.post(events), strict=True):
-            if isinstance(outcome, PeltonError):
-                outcomes[index] = outcome
-            elif outcome.duplicate and event.bookmark is not None:
-                again.append(BookmarkRow(event.ns, event.source, *event.bookmark))
-        if again:
-            await self.write(lambda group: group.bookmarks.extend(again))
-        return outcomes
-
-    async def _deliver_here(self, delivery: Delivery) -> None:
-        """A message to `pelton:type` is an event of that type in its own namespace."""
-        kind = delivery.sink.partition(":")[2]
-        event = EventIn(
-            source=LOCAL, type=kind, ns=delivery.ns, id=delivery.id, body=json.decode(delivery.body), hops=delivery.hops
-        )
-        (outcome,) = await self.router.post([event])
-        if isinstance(outcome, PeltonError):
-            raise Permanent(outcome.message) if outcome.code is Code.TOO_LARGE else outcome
-
     # ---- outside
 
     def check_sink(self, address: str) -> str | None:
@@ -715,7 +652,7 @@ class LocalEngine:
             "store": await self.store.health(),
             "committer": dict(self.committer.stats),
             "cache": {"runs": len(self.committer.workspace.cache), "bytes": self.committer.workspace.cache.size},
-            "router": dict(self.router.stats),
+            "router": dict(self.ingester.stats),
             "work": self.work.stats(),
             "timers": self.timers.stats(),
             "outbox": self.outbox.stats(),

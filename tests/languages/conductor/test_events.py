@@ -15,7 +15,7 @@ from pelton.runtime.caller import SERVER
 
 
 async def post(api: Api, kind: str, body: Any, identity: str = "") -> Ingested:
-    [posted] = await api.engine.post(SERVER, [EventIn(source="test", type=kind, id=identity, body=body)])
+    [posted] = await api.engine.ingest(SERVER, [EventIn(source="test", type=kind, id=identity, body=body)])
     return posted
 
 

@@ -187,7 +187,7 @@ async def test_handlers_hear_the_events_that_they_are_for(api: Api) -> None:
 
     async def verdict(code: str, kind: str, path: str) -> str:
         event = EventIn(source="s", type=kind, body={"filePath": path}, attributes={"userid": "ann", "requestid": "r-1"})
-        [posted] = await api.engine.post(SERVER, [event])
+        [posted] = await api.engine.ingest(SERVER, [event])
         return (await api.engine.explain(SERVER, posted.key, f"acme/{code}")).verdict
 
     assert await verdict("on-file", "FileCreated", "/ACME/inbox/a.csv") == "fired"
@@ -196,5 +196,5 @@ async def test_handlers_hear_the_events_that_they_are_for(api: Api) -> None:
     assert await verdict("off", "FileCreated", "/acme/inbox/a.csv") == "inactive"
     assert await verdict("users", "FileDeleted", "") == "fired"
     await api.ok("DELETE", ONE)
-    [posted] = await api.engine.post(SERVER, [EventIn(source="s", type="FileCreated", body={"filePath": "/acme/inbox/b"})])
+    [posted] = await api.engine.ingest(SERVER, [EventIn(source="s", type="FileCreated", body={"filePath": "/acme/inbox/b"})])
     assert "acme/on-file" not in [each.handler for each in posted.decisions]

@@ -122,6 +122,6 @@ async def test_making_a_task_is_an_ordinary_group_of_the_store(tmp_path: Path, m
         monkeypatch.setattr(store, "commit", noticed)
         body = {"filePath": "/acme/inbox/a.csv", "fileId": "1"}
         event = EventIn(ns="default", source="t", type="FileCreated", id="1", body=body, attributes={"userid": "ann"})
-        [posted] = await api.engine.post(SERVER, [event])
+        [posted] = await api.engine.ingest(SERVER, [event])
         assert [effect.outcome for effect in posted.effects] == ["started"]
     assert seen == [{"number", "runs", "handlers", "events"}]

@@ -177,7 +177,7 @@ async def test_a_stream_of_changes_does_not_keep_events_from_being_recorded(tmp_
             return made
 
         async def posting(number: int) -> list[object]:
-            return [(await router.post([event(number * 100 + each)]))[0] for each in range(20)]
+            return [(await router.ingest([event(number * 100 + each)]))[0] for each in range(20)]
 
         changing = [asyncio.ensure_future(registering(number)) for number in range(16)]
         outcomes = await asyncio.gather(*map(posting, range(16)))

@@ -52,17 +52,17 @@ async def start(at: Living, name: str, value: Any = None) -> int:
 async def test_an_event_goes_to_the_wait_or_waits_for_it(tmp_path: Path) -> None:
     async with living(tmp_path, waits) as at:
         first = await start(at, "waits", "k1")
-        met = await at.engine.post_keyed(SERVER, paid("k1", {"sum": 5}))
+        met = await at.engine.correlate(SERVER, paid("k1", {"sum": 5}))
         assert [run for run, _ in met.taken] == [first]
         assert (await at.ended(first)) == {"sum": 5}
-        held = await at.engine.post_keyed(SERVER, paid("k2", 7, hold=HOUR))
+        held = await at.engine.correlate(SERVER, paid("k2", 7, hold=HOUR))
         assert (held.taken, held.held > 0) == ([], True)
         assert [(row.name, row.key, row.body) for row in await at.engine.held(SERVER)] == [("paid", "k2", 7)]
         second = await start(at, "waits", "k2")
         assert await at.ended(second) == 7
         assert await at.engine.held(SERVER) == []
-        assert await at.engine.post_keyed(SERVER, paid("k3")) == Correlated([])
-        assert await at.engine.post_keyed(server_in("other"), paid("k2", hold=HOUR)) == Correlated(
+        assert await at.engine.correlate(SERVER, paid("k3")) == Correlated([])
+        assert await at.engine.correlate(server_in("other"), paid("k2", hold=HOUR)) == Correlated(
             [], held=(await at.engine.held(server_in("other")))[0].id
         )
 
@@ -71,9 +71,9 @@ async def test_the_wait_that_is_oldest_gets_it_and_what_is_oldest_is_taken(tmp_p
     async with living(tmp_path, waits) as at:
         runs = [await start(at, "waits", "k") for _ in range(3)]
         for number, run in enumerate(runs):
-            assert (await at.engine.post_keyed(SERVER, paid("k", number))).taken[0][0] == run
+            assert (await at.engine.correlate(SERVER, paid("k", number))).taken[0][0] == run
         for number in range(3):
-            await at.engine.post_keyed(SERVER, paid("k", number, hold=HOUR))
+            await at.engine.correlate(SERVER, paid("k", number, hold=HOUR))
         at.forget()
         assert [await at.ended(await start(at, "waits", "k")) for _ in range(3)] == [0, 1, 2]
 
@@ -82,11 +82,11 @@ async def test_all_who_wait_get_a_copy_and_each_wait_of_a_run_one(tmp_path: Path
     async with living(tmp_path, waits, both) as at:
         runs = [await start(at, "waits", "k") for _ in range(correlation.DIRECT + 5)]
         run = await start(at, "both", "k")
-        met = await at.engine.post_keyed(SERVER, paid("k", "copy", mode="all", hold=HOUR))
+        met = await at.engine.correlate(SERVER, paid("k", "copy", mode="all", hold=HOUR))
         assert (len(met.taken), met.later, met.held) == (correlation.DIRECT, 7, 0)
         assert [await at.ended(each) for each in runs] == ["copy"] * len(runs)
         await at.ended(run)
-        assert await at.engine.post_keyed(SERVER, paid("k", mode="all")) == Correlated([])
+        assert await at.engine.correlate(SERVER, paid("k", mode="all")) == Correlated([])
 
 
 async def test_very_many_are_served_by_a_job_that_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +96,8 @@ async def test_very_many_are_served_by_a_job_that_survives_a_stop(tmp_path: Path
     async with living(tmp_path, waits, both, shapes=shapes) as at:
         runs = [await start(at, "waits", "k") for _ in range(75)]
         runs.append(await start(at, "both", "k"))
-        at.engine.fanout._running = False  # it stops before the job has begun
-        met = await at.engine.post_keyed(SERVER, paid("k", "copy", mode="all"))
+        at.engine.durable_jobs._running = False  # it stops before the job has begun
+        met = await at.engine.correlate(SERVER, paid("k", "copy", mode="all"))
         assert (met.taken, met.later) == ([], 77)
         assert met.job > 0
     async with living(tmp_path, waits, both, shapes=shapes) as at:
@@ -112,19 +112,19 @@ async def test_very_many_are_served_by_a_job_that_survives_a_stop(tmp_path: Path
 async def test_a_run_that_waits_no_more_is_passed_over(tmp_path: Path) -> None:
     async with living(tmp_path, waits) as at:
         first, second = await start(at, "waits", "k"), await start(at, "waits", "k")
-        assert (await at.engine.post_keyed(SERVER, paid("k", position=99))) == Correlated([])  # the place is in memory
+        assert (await at.engine.correlate(SERVER, paid("k", position=99))) == Correlated([])  # the place is in memory
         await at.engine.signal(SERVER, first, Terminate())
         await at.engine.remove(SERVER, first)
-        assert (await at.engine.post_keyed(SERVER, paid("k", 1))).taken[0][0] == second
+        assert (await at.engine.correlate(SERVER, paid("k", 1))).taken[0][0] == second
 
 
 async def test_a_queue_is_worked_off_and_nothing_is_taken_twice(tmp_path: Path) -> None:
     async with living(tmp_path, queue, wrap=lambda inner: losing(inner, 3, 0.2)) as at:
         posts = [CorrelateCommand(name="job", key="q", body=number, hold=HOUR) for number in range(60)]
         takers = [start(at, "queue") for _ in range(3)]
-        await asyncio.gather(*takers, *(at.engine.post_keyed(SERVER, post) for post in posts[:20]))
+        await asyncio.gather(*takers, *(at.engine.correlate(SERVER, post) for post in posts[:20]))
         for first in range(20, 60, 4):
-            await asyncio.gather(*(at.engine.post_keyed(SERVER, post) for post in posts[first : first + 4]))
+            await asyncio.gather(*(at.engine.correlate(SERVER, post) for post in posts[first : first + 4]))
         assert cast(LosingStore, at.store).lost > 0
         assert await at.engine.held(SERVER) == []
         runs = await at.store.runs("default")
@@ -136,7 +136,7 @@ async def test_an_event_and_a_wait_posted_side_by_side_never_both_rest(tmp_path:
     async with living(tmp_path, waits, wrap=lambda inner: losing(inner, 7, 0.3), cache_bytes=1) as at:
         keys = [f"k{number}" for number in range(40)]
         starts = [start(at, "waits", key) for key in keys]
-        posts = [at.engine.post_keyed(SERVER, paid(key, key, hold=HOUR)) for key in keys]
+        posts = [at.engine.correlate(SERVER, paid(key, key, hold=HOUR)) for key in keys]
         runs = (await asyncio.gather(*(job for pair in zip(starts, posts, strict=True) for job in pair)))[::2]
         assert [await at.ended(cast(int, run)) for run in runs] == keys
         assert await at.engine.held(SERVER) == []
@@ -152,7 +152,7 @@ async def test_handlers_post_by_key(tmp_path: Path) -> None:
             lambda context: [StartCommand(process="waits", input="k")],  # begins after, in the same turn
         )
         await at.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
-        (posted,) = await at.engine.post(SERVER, [EventIn(source="s", id="1", type="t", body="x")])
+        (posted,) = await at.engine.ingest(SERVER, [EventIn(source="s", id="1", type="t", body="x")])
         assert [effect.outcome for effect in posted.effects] == ["held", "started"]
         assert await at.ended(posted.effects[1].run) == "x"
         assert await at.engine.held(SERVER) == []
@@ -160,7 +160,7 @@ async def test_handlers_post_by_key(tmp_path: Path) -> None:
             "u", lambda context: [StartCommand(process="waits", input="k")], lambda context: [paid("k", 2), paid("k", 3)]
         )
         await at.engine.define(SERVER, "handler", "shapes", "h2", 1, b'"h2"')
-        (posted,) = await at.engine.post(SERVER, [EventIn(source="s", id="2", type="u")])
+        (posted,) = await at.engine.ingest(SERVER, [EventIn(source="s", id="2", type="u")])
         assert [effect.outcome for effect in posted.effects] == ["started", "signalled", "unchanged"]
         assert await at.ended(posted.effects[0].run) == 2
 
@@ -170,14 +170,14 @@ async def test_bounds_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(correlation_cache, "NS_COUNT", 3)
     async with living(tmp_path, waits) as at:
         for key in ("a", "a", "b"):
-            await at.engine.post_keyed(SERVER, paid(key, hold=HOUR))
+            await at.engine.correlate(SERVER, paid(key, hold=HOUR))
         for key, said in (("a", "2 events"), ("c", "namespace 'default' holds 3 events")):
             with pytest.raises(PeltonError, match=said) as error:
-                await at.engine.post_keyed(SERVER, paid(key, hold=HOUR))
+                await at.engine.correlate(SERVER, paid(key, hold=HOUR))
             assert (error.value.code, error.value.field) == ("busy", "key")
         for bad in (paid(""), paid("k" * 2000), paid("k", hold=-1), paid("k", "x" * (1 << 20))):
             with pytest.raises(PeltonError):
-                await at.engine.post_keyed(SERVER, bad)
+                await at.engine.correlate(SERVER, bad)
         assert len(await at.engine.held(SERVER)) == 3
 
 
@@ -188,9 +188,9 @@ async def test_what_is_held_too_long_goes_and_is_told(tmp_path: Path) -> None:
             "held.expired", lambda context: [StartCommand(process="waits", input=context.payload["key"])]
         )
         await at.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
-        await at.engine.post_keyed(SERVER, paid("k", hold=1))
+        await at.engine.correlate(SERVER, paid("k", hold=1))
         await at.until(lambda: at.engine.expiry.expired == 1)
         assert await at.engine.held(SERVER) == []
-        await at.until(lambda: at.engine.router.stats["events"] == 1)
+        await at.until(lambda: at.engine.ingester.stats["events"] == 1)
         run = await at.until_found(lambda: at.store.runs("default"))
         assert RunStatus(run.status) == RunStatus.RUNNING

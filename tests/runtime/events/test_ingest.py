@@ -41,7 +41,7 @@ def event(number: int | str = "", body: Any = None, kind: str = "order") -> Even
 
 
 async def one(router: EventIngester, given: EventIn) -> Ingested:
-    (outcome,) = await router.post([given])
+    (outcome,) = await router.ingest([given])
     assert isinstance(outcome, Ingested)
     return outcome
 
@@ -84,7 +84,7 @@ async def test_repeats_are_answered_with_the_first_outcome(tmp_path: Path) -> No
         await at.define(single)
         await at.handle("h", handles("order", starts))
         router = EventIngester(at.committer)
-        together = await router.post([event(1, 5), event(1, 5), event(1, 6)])
+        together = await router.ingest([event(1, 5), event(1, 5), event(1, 6)])
         firsts = [outcome for outcome in together if isinstance(outcome, Ingested)]
         assert [(outcome.duplicate, outcome.conflict) for outcome in firsts] == [(False, False), (True, False), (True, True)]
         later = await one(router, event(1, 5))
@@ -102,7 +102,7 @@ async def test_repeats_are_answered_with_the_first_outcome(tmp_path: Path) -> No
 async def test_the_memory_of_recent_events_is_bounded(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
         router = EventIngester(at.committer, recent=10)
-        await router.post([event(number) for number in range(50)])
+        await router.ingest([event(number) for number in range(50)])
         assert len(router._recent) == 10
         assert (await one(router, event(0))).duplicate
 
@@ -200,7 +200,7 @@ async def test_many_events_to_one_run_fold(tmp_path: Path) -> None:
         router = EventIngester(at.committer)
         gate = cast(Gate, at.store)
         gate.batches.clear()
-        outcomes = await router.post([event(number) for number in range(100)])
+        outcomes = await router.ingest([event(number) for number in range(100)])
         assert all(isinstance(outcome, Ingested) and outcome.state == "matched" for outcome in outcomes)
         assert len(gate.batches) <= 2
         assert sum(len(group.events) for batch in gate.batches for group in batch) == 100
@@ -230,7 +230,7 @@ async def test_a_key_lets_one_run_be_started(tmp_path: Path) -> None:
         await at.define(single)
         await at.handle("h", handles("order", keyed("return")))
         router = EventIngester(at.committer)
-        outcomes = [outcome for outcome in await router.post([event(n, 1) for n in range(5)]) if isinstance(outcome, Ingested)]
+        outcomes = [outcome for outcome in await router.ingest([event(n, 1) for n in range(5)]) if isinstance(outcome, Ingested)]
         effects = [outcome.effects[0] for outcome in outcomes]
         assert sorted(effect.outcome for effect in effects) == ["started", "unchanged", "unchanged", "unchanged", "unchanged"]
         assert len({effect.run for effect in effects}) == 1
@@ -300,7 +300,7 @@ async def test_a_store_that_fails_forgets_the_event(tmp_path: Path) -> None:
         router = EventIngester(at.committer)
         await one(router, event(0))
         cast(Gate, at.store).fail.append(StoreFailed("disk full"))
-        (outcome,) = await router.post([event(1)])
+        (outcome,) = await router.ingest([event(1)])
         assert isinstance(outcome, PeltonError)
         assert outcome.code == "unavailable"
         assert not (await one(router, event(1))).duplicate
@@ -308,6 +308,6 @@ async def test_a_store_that_fails_forgets_the_event(tmp_path: Path) -> None:
 
 async def test_bad_events_are_refused_singly(tmp_path: Path) -> None:
     async with rig(tmp_path) as at:
-        outcomes = await EventIngester(at.committer).post([event(1), EventIn(source="s" * 2000, type="t"), event(2)])
+        outcomes = await EventIngester(at.committer).ingest([event(1), EventIn(source="s" * 2000, type="t"), event(2)])
         assert [type(outcome) for outcome in outcomes] == [Ingested, PeltonError, Ingested]
         assert cast(PeltonError, outcomes[1]).field == "source"

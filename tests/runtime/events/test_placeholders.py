@@ -112,7 +112,7 @@ async def test_a_stub_that_was_started_is_not_ended_by_its_timer(tmp_path: Path)
     async with living(tmp_path, waits) as at:
         head = (await send(at, "a")).run
         await start(at, "a")
-        await at.engine._end_stub(head.key)  # as if it had rung at the same moment
+        await at.engine._end_placeholder(head.key)  # as if it had rung at the same moment
         stored = await at.store.head(head.key)
         assert stored is not None
         assert stored.status == RunStatus.RUNNING
@@ -135,10 +135,10 @@ async def test_handlers_start_runs_that_are_expected(tmp_path: Path) -> None:
         shapes.handlers["h"] = handles("t", lambda context: [StartCommand(process="waits", key="a", on_same_key="return")])
         await at.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
         head = (await send(at, "a")).run
-        (posted,) = await at.engine.post(SERVER, [EventIn(source="s", type="t", id="1")])
+        (posted,) = await at.engine.ingest(SERVER, [EventIn(source="s", type="t", id="1")])
         assert [(effect.outcome, effect.run) for effect in posted.effects] == [("started", head.key)]
         assert [row.slot for row in await at.engine.steps(SERVER, head.key)] == ["$start", "w", "last"]
-        (again,) = await at.engine.post(SERVER, [EventIn(source="s", type="t", id="2")])
+        (again,) = await at.engine.ingest(SERVER, [EventIn(source="s", type="t", id="2")])
         assert [(effect.outcome, effect.run) for effect in again.effects] == [("unchanged", head.key)]
 
 

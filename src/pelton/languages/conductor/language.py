@@ -123,7 +123,7 @@ def internal_sink(api: ConductorApi) -> LocalSink:
             body=msgspec.json.decode(delivery.body),
             hops=delivery.hops + 1,
         )
-        outcomes: list[Any] = list(await api.engine.post(server_in(delivery.ns), [event]))
+        outcomes: list[Any] = list(await api.engine.ingest(server_in(delivery.ns), [event]))
         for outcome in outcomes:
             if isinstance(outcome, PeltonError):
                 raise outcome

@@ -290,7 +290,7 @@ class StartRequest(CommitRequest):
         self.done = done
         self.head: Run | None = None
         self.error: PeltonError | None = None
-        self.placeholder = False  # the key is that of a stub, and the run goes on from it
+        self.placeholder = False  # the key is that of a placeholder, and the run goes on from it
         self.lost_key = False  # another run has one of its unique names
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:

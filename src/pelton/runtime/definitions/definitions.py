@@ -128,7 +128,7 @@ class DefinitionCache:
         """The row holds from when it takes its place in a batch: what has been settled by then stays as it was."""
 
         if write.counts:
-            await self.handlers.turn(write.ns)
+            await self.handlers.yield_to_events(write.ns)
 
         def fill(group: Group) -> None:
             write.at = self._moment(live)

@@ -139,7 +139,7 @@ class HandlerSets:
                 if ns in self._through:
                     self._through.pop(ns).set()
 
-    async def turn(self, ns: str) -> None:
+    async def yield_to_events(self, ns: str) -> None:
         """Before a change is written: returns when no event has to go first, or after a while."""
         loop = asyncio.get_running_loop()
         until = loop.time() + PATIENCE

@@ -182,9 +182,9 @@ class HandlerActions:
             live = command.on_same_key == "fail if live"
             runs = await self._workspace.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
             head = await self._workspace.store.head(runs[0]) if runs else None
-            stub = head is not None and head.status == RunStatus.EXPECTED
-            self._answers.outside[key_name(command)] = 0 if stub or not runs else runs[0]
-            self._answers.outside["stub", *key_name(command)] = runs[0] if stub else 0
+            placeholder = head is not None and head.status == RunStatus.EXPECTED
+            self._answers.outside[key_name(command)] = 0 if placeholder or not runs else runs[0]
+            self._answers.outside["placeholder", *key_name(command)] = runs[0] if placeholder else 0
 
     def _act(self, handler: Handler, action: HandlerAction, commands: list[Command], position: int) -> list[EventEffect]:
         effects: list[EventEffect] = []
@@ -195,7 +195,7 @@ class HandlerActions:
             elif isinstance(command, StartCommand):
                 self._start(command, effect, (handler.name, position, index))
             elif isinstance(command, CorrelateCommand):
-                self._post(command, effect)
+                self._correlate(command, effect)
             elif isinstance(command, MatchCommand):
                 effects += self._match(command, effect, (handler.name, position, index))
                 continue
@@ -214,10 +214,10 @@ class HandlerActions:
                 effect.outcome = "unchanged" if command.on_same_key == "return" else "failed"
                 effect.detail = f"a run of {command.process!r} has the key {command.key!r}"
                 return
-        stub = self._answers.outside["stub", *key_name(command)] if command.key else 0
-        key = stub or self._keys.get(place)
-        if stub:
-            self._unit.entry(stub)
+        placeholder = self._answers.outside["placeholder", *key_name(command)] if command.key else 0
+        key = placeholder or self._keys.get(place)
+        if placeholder:
+            self._unit.entry(placeholder)
         if key is None:
             key = self._keys[place] = self._workspace.keys()
         ns = self._event.ns
@@ -242,7 +242,7 @@ class HandlerActions:
             if type(answer) is Refused:
                 effect.detail = answer.detail
                 return
-        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not (stub and row.unique)]
+        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]
         effect.outcome, effect.run = "started", key
 
     def _tried(self, signal: Start, process: Process) -> Refused | None:
@@ -331,7 +331,7 @@ class HandlerActions:
             effects.append(effect)
         return effects
 
-    def _post(self, command: CorrelateCommand, effect: EventEffect) -> None:
+    def _correlate(self, command: CorrelateCommand, effect: EventEffect) -> None:
         met = correlate(self._unit, self._event.ns, command, self._event.key)
         if met.taken:
             effect.outcome, (effect.run, effect.n) = "signalled", met.taken[0]

@@ -83,8 +83,8 @@ def durable_job(number: int, job: FanOut, due: int = 0) -> InboxRow:
 
 
 class DurableJobs:
-    """`take_up(row)` has the committer apply a durable signal that is committed. `post(events)` records events; it answers after
-    the commit, one outcome an event (an exception = not recorded). `keys` makes the numbers of rows, rising."""
+    """`take_up(row)` has the committer apply a durable signal that is committed. `ingest(events)` records events and answers
+    after the commit, one outcome an event (an exception = not recorded). `keys` makes the numbers of rows, rising."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class DurableJobs:
         clock: Clock,
         keys: Callable[[], int],
         take_up: Callable[[InboxRow], None],
-        post: Callable[[Sequence[EventIn]], Awaitable[Sequence[Exception | None]]],
+        ingest: Callable[[Sequence[EventIn]], Awaitable[Sequence[Exception | None]]],
         *,
         backlog: Callable[[], int] = lambda: 0,
         most: int = MOST,
@@ -109,14 +109,14 @@ class DurableJobs:
         self._clock = clock
         self._keys = keys
         self._take_up = take_up
-        self._post = post
+        self._ingest = ingest
         self._backlog = backlog
         self._most = most
         self._tries = tries
         self._backoff = backoff or Backoff(500, 60_000)
         self._known: dict[int, InboxRow] = {}
         self._facts: dict[int, tuple[InboxRow, EventIn]] = {}  # to be posted, in order
-        self._posting = False
+        self._ingesting = False
         self._many: dict[int, tuple[InboxRow, FanOut]] = {}  # to be begun, in order
         self._active = 0
         self._more = False  # the store has jobs that are not here
@@ -177,9 +177,9 @@ class DurableJobs:
             return
         if isinstance(body, DurableFact):
             self._facts[row.id] = (row, body.event)
-            if not self._posting:
-                self._posting = True
-                self._tasks.spawn(self._post_facts(), "posting")
+            if not self._ingesting:
+                self._ingesting = True
+                self._tasks.spawn(self._ingest_facts(), "posting")
         else:
             self._many[row.id] = (row, body)
             self._begin()
@@ -222,11 +222,11 @@ class DurableJobs:
 
     # ---- facts
 
-    async def _post_facts(self) -> None:
+    async def _ingest_facts(self) -> None:
         try:
             while self._facts and self._running:
                 batch = [self._facts[number] for number in list(self._facts)[:FACTS]]
-                outcomes = await self._posted([event for _, event in batch])
+                outcomes = await self._ingested([event for _, event in batch])
                 done = [row for (row, _), result in zip(batch, outcomes, strict=True) if result is None]
                 failures = 0
                 for (row, _), result in zip(batch, outcomes, strict=True):
@@ -250,15 +250,15 @@ class DurableJobs:
                 if failures:
                     await sleep(self._clock, self._backoff.delay(failures))
         finally:
-            self._posting = False
+            self._ingesting = False
 
-    async def _posted(self, events: list[EventIn]) -> list[Exception | None]:
+    async def _ingested(self, events: list[EventIn]) -> list[Exception | None]:
         try:
-            outcomes = list(await self._post(events))
+            outcomes = list(await self._ingest(events))
         except Exception as error:
             if len(events) == 1 or (isinstance(error, PeltonError) and not final(error)):
                 return [error] * len(events)
-            return [(await self._posted([event]))[0] for event in events]
+            return [(await self._ingested([event]))[0] for event in events]
         return outcomes
 
     async def _remove(self, rows: list[InboxRow]) -> bool:

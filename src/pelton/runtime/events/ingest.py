@@ -104,11 +104,11 @@ class EventRequest(CommitRequest):
         "followers",
         "found",
         "hops",
+        "ingested",
         "key",
         "keys",
         "ns",
         "outdated",
-        "posted",
         "repeat",
         "set_used",
     )
@@ -126,7 +126,7 @@ class EventRequest(CommitRequest):
         self.repeat = False  # the store has it already
         self.found: EventRow | None = None
         self.outdated = False
-        self.posted: Ingested | None = None
+        self.ingested: Ingested | None = None
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         return self._ingester.perform(self, unit)
@@ -141,8 +141,8 @@ class EventRequest(CommitRequest):
             self._ingester.overtaken(self)
 
     def settled(self) -> None:
-        assert self.posted is not None
-        self._ingester.settled(self, self.posted)
+        assert self.ingested is not None
+        self._ingester.settled(self, self.ingested)
 
     def failed(self, error: PeltonError) -> None:
         self._ingester.failed(self, error)
@@ -168,7 +168,7 @@ class EventIngester:
 
     # ---- the door
 
-    async def post(self, events: Sequence[EventIn]) -> list[Ingested | PeltonError]:
+    async def ingest(self, events: Sequence[EventIn]) -> list[Ingested | PeltonError]:
         """One outcome an event. Raises PeltonError when nothing was taken (busy, stopping)."""
         committer = self._committer
         if committer.room < len(events):
@@ -177,13 +177,13 @@ class EventIngester:
             raise PeltonError(Code.BUSY, f"there is no room for {len(events)} events now; try again in a moment")
         gathered = IngestOutcomes(len(events))
         for index, event in enumerate(events):
-            error = self._post_one(gathered, index, event)
+            error = self._ingest_one(gathered, index, event)
             if error is not None:
                 gathered.put(index, error)
         await gathered.future
         return gathered.outcomes  # type: ignore[return-value]
 
-    def _post_one(self, gathered: IngestOutcomes, index: int, event: EventIn) -> PeltonError | None:
+    def _ingest_one(self, gathered: IngestOutcomes, index: int, event: EventIn) -> PeltonError | None:
         if len(event.source) + len(event.type) + len(event.id) + len(event.subject) > TEXT:
             for name in ("source", "type", "id", "subject"):
                 if len(getattr(event, name)) > TEXT:
@@ -267,7 +267,7 @@ class EventIngester:
         if request.repeat:
             if request.found is None:
                 raise Suspend(fetch=request.find)
-            request.posted = posted_of(request.found)
+            request.ingested = ingested_from(request.found)
             return None
         event, workspace = request.event, unit.workspace
         handlers = workspace.definitions.handlers.known(event.ns)
@@ -308,7 +308,7 @@ class EventIngester:
             actions.carry_out(fired, decisions, effects)
             row.state = state_of(decisions, effects)
         row.decisions, row.effects = decisions, effects
-        request.posted = Ingested(request.key, False, False, row.state, decisions, effects)
+        request.ingested = Ingested(request.key, False, False, row.state, decisions, effects)
         builder = unit.finish()
         bookmark = BookmarkRow(event.ns, event.source, *event.bookmark) if event.bookmark is not None else None
         builder.record_event(row, bookmark)
@@ -324,7 +324,7 @@ def repeated(posted: Ingested, conflict: bool) -> Ingested:
     return structs.replace(posted, duplicate=True, conflict=conflict)
 
 
-def posted_of(row: EventRow) -> Ingested:
+def ingested_from(row: EventRow) -> Ingested:
     return Ingested(
         row.key, True, False, row.state, convert(row.decisions, list[HandlerDecision]), convert(row.effects, list[EventEffect])
     )

@@ -1,9 +1,10 @@
-"""Stubs: runs that are expected under a name that a caller chose, and not started yet.
+"""Placeholder runs: runs that are expected under a name that a caller chose, and not started yet.
 
-What arrives for such a run (an event, or a report that may be held) makes a stub: a head with status EXPECTED, the unique name, a
-timer that ends it, and the held row, in one group. The start of the run is an update of that head, so neither can miss the other:
-whichever comes second finds the first, or loses its group and looks again. What is held is the run's own from then on, and is
-claimed when its waits open. A stub whose run never starts goes, with all that was held for it, and with a fact that says so.
+What arrives for such a run (an event, or a report that may be held) makes a placeholder: a head with status EXPECTED, the
+unique name, a timer that ends it, and the held row, in one group. The start of the run is an update of that head, so neither
+can miss the other: whichever comes second finds the first, or loses its group and looks again. What is held belongs to the run
+from then on, and is claimed when its waits open. A placeholder whose run never starts is removed, with all that was held for
+it, and an announcement says so.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from pelton.runtime.names import EXPECTED
 from pelton.store.port import Store
 from pelton.store.rows import RunKeyRow
 
-NOT_STARTED = "run.not_started"  # the fact of a stub that has expired
+NOT_STARTED = "run.not_started"  # announced when a placeholder has expired
 
 
 class NamedSignalRequest(CommitRequest):
-    """A signal to the live run that has a unique name. When there is none, a stub waits for it until `expires`."""
+    """A signal to the live run that has a unique name. When there is none, a placeholder waits for it until `expires`."""
 
     __slots__ = (
         "_kind",
@@ -61,7 +62,7 @@ class NamedSignalRequest(CommitRequest):
         expires: int,
         done: Callable[[NamedSignalRequest], None],
     ) -> None:
-        """`key`: the stub's, when one is made; `expires`: 0 = no stub is made."""
+        """`key`: the placeholder's, when one is made; `expires`: 0 = none is made."""
         super().__init__()
         self.ns = ns
         self.hops = 0
@@ -163,7 +164,7 @@ def held_for(head: Run, signal: Signal, now: int) -> Transition:
 
 
 class ExpiryRequest(CommitRequest):
-    """A stub's time is over. One that has become a run meanwhile only loses the timer."""
+    """A placeholder's time is over. One that has become a run meanwhile only loses the timer."""
 
     __slots__ = ("_done", "_run")
 
@@ -183,7 +184,7 @@ class ExpiryRequest(CommitRequest):
             return builder
         if builder.deltas:  # something more was held for it in this very batch: that goes first
             builder.requests.remove(self)
-            raise PeltonError(Code.BUSY, "the stub is being written")
+            raise PeltonError(Code.BUSY, "the placeholder is being written")
         builder.remove_run(self._run, head.rev)
         if unit.workspace.listens(head.ns, NOT_STARTED):
             unit.workspace.publish_fact(

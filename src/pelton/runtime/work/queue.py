@@ -113,7 +113,7 @@ class WorkQueue:
         self._loads: list[set[Key]] = []
         self._pollers: set[Poller] = set()
         self._writes: set[asyncio.Future[Committed]] = set()
-        self._turn = 0
+        self._next_queue = 0
         self._handed: OrderedDict[Key, int] = OrderedDict()  # `started` before the hand-out
         self._extending: dict[Key, int] = {}
         self._polled: OrderedDict[tuple[str, str], int] = OrderedDict()
@@ -349,8 +349,8 @@ class WorkQueue:
 
     def _serve(self, poller: Poller, queues: Sequence[QueueState], now: int) -> None:
         """One row of each queue in turn, the first queue another one each time: no queue of a request starves."""
-        self._turn += 1
-        start = self._turn % len(queues)
+        self._next_queue += 1
+        start = self._next_queue % len(queues)
         order = [*queues[start:], *queues[:start]]
         taken: list[OpenStep] = []
         while order and len(taken) < poller.wanted:

@@ -65,7 +65,7 @@ class NotificationRoutes:
             body=body,
             attributes={"userid": caller.user, "requestid": caller.request, "action": "Create", "entitytype": MANUAL},
         )
-        await self.context.engine.post(self.context.home, [event])
+        await self.context.engine.ingest(self.context.home, [event])
         header = {
             "eventType": MANUAL,
             "timestamp": print_milliseconds(now),
