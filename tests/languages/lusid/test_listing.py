@@ -12,8 +12,9 @@ from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, WO
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.http import entities, listing
-from pelton.languages.lusid.http.listing import ordered, orders_of
+from pelton.languages.lusid.http.listing import orders_of
 from pelton.languages.lusid.member_paths import split_path
+from pelton.transport.listing import sort_rows
 
 ROOTS = frozenset({"a", "b"})
 VALUES: st.SearchStrategy[Any] = (
@@ -116,7 +117,7 @@ async def test_handlers_are_listed_in_the_order_in_which_they_were_made(api: Api
 
 @given(st.lists(st.fixed_dictionaries({"a": VALUES, "b": VALUES}), max_size=12), st.sampled_from(["ASC", "DESC", "asc", ""]))
 def test_rows_without_a_value_come_last_and_nothing_is_lost(rows: list[dict[str, Any]], direction: str) -> None:
-    found = ordered(rows, orders_of([f"A {direction}".strip(), "b DESC"], ROOTS))
+    found = sort_rows(rows, orders_of([f"A {direction}".strip(), "b DESC"], ROOTS))
     assert sorted(map(repr, found)) == sorted(map(repr, rows))
     absent = [row["a"] is None or row["a"] == [] for row in found]
     assert absent == sorted(absent)

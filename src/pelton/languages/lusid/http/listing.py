@@ -7,8 +7,8 @@ each; with a filter or an order each is shown as well, some 30 us more. Others g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from pelton.errors import FieldProblem
 from pelton.kernel.expressions.base import Invalid
@@ -19,16 +19,11 @@ from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import as_at
 from pelton.languages.lusid.member_paths import split_path
 from pelton.transport.http.asgi import Request, Response, json_response
+from pelton.transport.listing import Row, SortOrder, sort_rows
 
 T = TypeVar("T")
-Row = dict[str, Any]
 MAX_SORTS = 20
 AT_ONCE = 100  # rows that are looked at before others get their turn
-
-
-class Order(NamedTuple):
-    read: Callable[[Any], Any]
-    descending: bool
 
 
 def condition_of(text: str, roots: frozenset[str]) -> CompiledFilter | None:
@@ -42,14 +37,14 @@ def condition_of(text: str, roots: frozenset[str]) -> CompiledFilter | None:
         raise LusidError("InvalidFilter", f"filter: {error.message}", problems=[problem]) from None
 
 
-def orders_of(texts: Sequence[str], roots: frozenset[str]) -> list[Order]:
+def orders_of(texts: Sequence[str], roots: frozenset[str]) -> list[SortOrder]:
     """Sort orders, the most significant first. Raises LusidError."""
     if len(texts) > MAX_SORTS:
         raise _bad_sort(f"has {len(texts)} orders; at most {MAX_SORTS} are taken")
     return [_order(text, roots) for text in texts]
 
 
-def _order(text: str, roots: frozenset[str]) -> Order:
+def _order(text: str, roots: frozenset[str]) -> SortOrder:
     path, _, direction = text.strip().rpartition(" ")
     if not path or direction.upper() not in ("ASC", "DESC"):
         path, direction = text.strip(), "ASC"
@@ -59,33 +54,7 @@ def _order(text: str, roots: frozenset[str]) -> Order:
         raise _bad_sort(f"must be a path, and ASC or DESC after it: {error.message}") from None
     if steps[0].casefold() not in {root.casefold() for root in roots}:
         raise _bad_sort(f"names {steps[0][:100]!r}, which is not there; known are {', '.join(sorted(roots))}")
-    return Order(folded_reader(steps), direction.upper() == "DESC")
-
-
-def ordered(rows: Iterable[Row], orders: Sequence[Order]) -> list[Row]:
-    """Rows without a value come last, whichever the direction; equal ones stay as they were."""
-    found = list(rows)
-    for order in reversed(orders):
-        keyed = [(_key(order.read(row)), row) for row in found]
-        present: list[tuple[Any, Row]] = [each for each in keyed if each[0] is not None]
-        present.sort(key=_first, reverse=order.descending)
-        found = [row for _, row in present] + [row for key, row in keyed if key is None]
-    return found
-
-
-def _first(pair: tuple[Any, Row]) -> Any:
-    return pair[0]
-
-
-def _key(value: Any) -> tuple[int, Any] | None:
-    """Numbers before texts before truth values; letter case does not count."""
-    if isinstance(value, bool):
-        return (2, value)
-    if isinstance(value, int | float):
-        return (0, value)
-    if isinstance(value, str):
-        return (1, value.casefold())
-    return None
+    return SortOrder(folded_reader(steps), direction.upper() == "DESC")
 
 
 async def listed(
@@ -104,12 +73,11 @@ async def listed(
     orders = orders_of(asked.sort, roots)
     page = paging.page_of(request, asked)
     entities, pin = await read(page.at)
-    last = page.start + page.limit
     if condition is None and not orders:
-        part, total = [shown(each) for each in entities[page.start : last]], len(entities)
+        part, total = [shown(each) for each in entities[page.start : page.end]], len(entities)
     else:
         rows = await _passing(entities, shown, condition)
-        part, total = ordered(rows, orders)[page.start : last], len(rows)
+        part, total = sort_rows(rows, orders)[page.start : page.end], len(rows)
     return json_response(paging.paged(part, asked, page, page.at if page.start else pin, total))
 
 

@@ -17,11 +17,12 @@ from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.filters import CompiledFilter
 from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
-from pelton.languages.lusid.http.listing import Order, condition_of, ordered, orders_of
-from pelton.languages.lusid.http.paging import Page
+from pelton.languages.lusid.http.listing import condition_of, orders_of
 from pelton.languages.lusid.member_names import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
 from pelton.languages.lusid.tasks.view import TaskReader
 from pelton.transport.http.asgi import Request, Response, json_response
+from pelton.transport.listing import SortOrder, sort_rows
+from pelton.transport.paging import Page
 
 MOST_SORTED = 200_000
 CANDIDATES = 5_000
@@ -69,7 +70,7 @@ class TaskList:
         return found, total
 
     async def _sorted(
-        self, page: Page, pin: int, given: bool, condition: CompiledFilter | None, orders: list[Order], needed: frozenset[str]
+        self, page: Page, pin: int, given: bool, condition: CompiledFilter | None, orders: list[SortOrder], needed: frozenset[str]
     ) -> tuple[list[Record], int]:
         """`needed`: the members that the orders name."""
         rows: list[dict[str, Any]] = []
@@ -77,7 +78,7 @@ class TaskList:
             rows.append({**await self._view(record, pin, needed), _RECORD: record})
             if len(rows) > MOST_SORTED:
                 raise LusidError("InvalidSort", f"more than {MOST_SORTED} tasks match; narrow the filter, or leave sortBy out")
-        part = ordered(rows, orders)[page.start : page.start + page.limit]
+        part = sort_rows(rows, orders)[page.start : page.end]
         return [row[_RECORD] for row in part], len(rows)
 
     async def _matching(self, pin: int, given: bool, condition: CompiledFilter | None) -> AsyncIterator[Record]:
