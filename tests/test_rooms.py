@@ -144,7 +144,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "compile_tasks",
         "compile",
     ),
-    "languages.conductor.runs": ("identifiers", "reports", "view", "starting", "http_task"),
+    "languages.conductor.runs": ("identifiers", "reports", "blocking", "view", "starting", "http_task"),
     "languages.conductor.handlers": ("payloads", "compile"),
     "languages.conductor.http": ("errors", "api_context", "waiting", "metadata", "events", "runs", "bulk", "tasks"),
     "languages.lusid": (

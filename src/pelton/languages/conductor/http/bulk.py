@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 
-from pelton.errors import Category, PeltonError
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.http.api_context import ConductorApi, bulk
 from pelton.languages.conductor.http.runs import WorkflowRoutes
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.starting import CORRELATION
+from pelton.transport.bulk import apply_to_each, refusal
 from pelton.transport.http.asgi import Handler, Request, Response, Router, json_response
 from pelton.transport.http.errors import WebError
 
 MOST = 1_000  # ids of one request, and workflows of one answer
-AT_ONCE = 50  # acts that are under way together
 
 _encode = msgspec.json.encode
 
@@ -48,28 +46,13 @@ class BulkRoutes:
     def _each(self, act: Handler) -> Handler:
         """A handler that does to every id of the body what `act` does to the one in its path, with the same query."""
 
-        async def one(request: Request, identity: str) -> str | None:
-            try:
-                await act(request.about({"id": identity}))
-            except WebError as error:
-                return error.message
-            except PeltonError as error:
-                if error.category is Category.FAULT:
-                    raise
-                return error.message
-            return None
-
         async def all_of(request: Request) -> Response:
             ids = list(dict.fromkeys(decode.decode_texts(await request.body(), "the workflow ids")))
             if not ids:
                 raise WebError(400, "WorkflowIds list cannot be null.")
             _check_count(len(ids))
-            failed: dict[str, str] = {}
-            for start in range(0, len(ids), AT_ONCE):
-                some = ids[start : start + AT_ONCE]
-                said = await asyncio.gather(*(one(request, each) for each in some))
-                failed |= {identity: message for identity, message in zip(some, said, strict=True) if message is not None}
-            return bulk([each for each in ids if each not in failed], failed)
+            outcome = await apply_to_each(ids, lambda identity: act(request.about({"id": identity})), refusal=_refusal)
+            return bulk(outcome.done, outcome.failed)
 
         return all_of
 
@@ -114,6 +97,10 @@ class BulkRoutes:
     async def correlated_batch(self, request: Request) -> Response:
         given = decode.decode_map(await request.body(), "the request")
         return await self._by_id(_texts(given, "workflowNames"), _texts(given, "correlationIds"), request)
+
+
+def _refusal(error: Exception) -> str | None:
+    return error.message if isinstance(error, WebError) else refusal(error)
 
 
 def _texts(given: dict[str, Any], name: str) -> list[str]:

@@ -17,6 +17,7 @@ from pelton.languages.conductor.http import waiting
 from pelton.languages.conductor.http.api_context import ConductorApi, no_run
 from pelton.languages.conductor.model import TaskResult
 from pelton.languages.conductor.runs import reports, view
+from pelton.languages.conductor.runs.blocking import find_wait
 from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import ClaimRequest, ReportResult, RunView, WorkItem
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
@@ -214,7 +215,7 @@ class ConductorTaskRoutes:
         found = await self.api.view(request.path["wf"])
         if RunStatus(found.run.status).ended:
             return found, False
-        blocked = await waiting.waiting(self.api, found)
+        blocked = await find_wait(self.engine, self.caller, found)
         if blocked is None:
             return found, False
         report = Report(n=blocked.step.n, status=status, output=output)
