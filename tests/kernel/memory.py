@@ -119,7 +119,7 @@ class Rows:
         )
 
 
-class AllFacts:
+class AllReads:
     """Everything is there."""
 
     def __init__(self, world: World, run: int, fresh: dict[Any, int]) -> None:
@@ -224,10 +224,10 @@ class AllFacts:
                 raise AssertionError(f"the kernel asks for {key!r}, which no store answers")
 
 
-class NoFacts:
+class NoReads:
     """Nothing is there but the head, until it has been asked for."""
 
-    def __init__(self, source: AllFacts) -> None:
+    def __init__(self, source: AllReads) -> None:
         self.source = source
         self.known: dict[Any, Any] = {}
         self.read = 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.kernel.graphs import Graph, card, look, on_trigger, outside, when
 from tests.kernel.invariants import check_counters
-from tests.kernel.memory import AllFacts
+from tests.kernel.memory import AllReads
 from tests.kernel.world import World
 
 from pelton.kernel.machine.advance import advance
@@ -487,7 +487,7 @@ def test_the_record_is_read_once_for_a_signal() -> None:
 def test_processes_without_records_are_not_asked_for_one() -> None:
     world = World(Graph("plain").wait("w", on_trigger("t", guard=look(lambda scene: scene.var("x") == 1, "$x"))).build())
     run = world.start("plain")
-    facts = AllFacts(world, run, {})
+    facts = AllReads(world, run, {})
     lookup = facts.lookup
     asked: list[Any] = []
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from tests.kernel.invariants import check_counters, check_run
-from tests.kernel.memory import AllFacts, Ids, NoFacts, Rows, encode
+from tests.kernel.memory import AllReads, Ids, NoReads, Rows, encode
 
 from pelton.errors import Code
 from pelton.kernel.expressions.base import Evaluation, Outcome
@@ -110,7 +110,7 @@ class World:
         self.holds = 0
         self.sent: list[Sent] = []
         self.notes: list[tuple[int, Note]] = []
-        self.facts: list[tuple[int, Announcement]] = []
+        self.announced: list[tuple[int, Announcement]] = []
         self.later: deque[Pending] = deque()
         self.costs: list[Cost] = []
         self.events = 0
@@ -244,8 +244,8 @@ class World:
         definition = signal.definition if isinstance(signal, Start) else rows.run.definition if rows is not None else 0
         process = self.definitions[definition]
         fresh: dict[Any, int] = {}
-        source = AllFacts(self, run, fresh)
-        facts = NoFacts(source)
+        source = AllReads(self, run, fresh)
+        facts = NoReads(source)
         for rounds in range(1, self.most_rounds + 2):
             assert rounds <= self.most_rounds, f"{signal!r} takes more than {self.most_rounds} rounds"
             answer = advance(process, facts, signal, self.now)
@@ -259,7 +259,7 @@ class World:
         assert not isinstance(answer, Need)
         bytes_of = encode_answer(answer)
         if self.both:
-            every = AllFacts(self, run, fresh)
+            every = AllReads(self, run, fresh)
             again = advance(process, every, signal, self.now)
             assert not isinstance(again, Need), f"{again.keys} are needed though everything is there"
             assert encode_answer(again) == bytes_of, f"not the same answer with all facts:\n{again}\n{answer}"
@@ -453,7 +453,7 @@ class World:
                 case Note():
                     self.notes.append((run.key, effect))
                 case Announcement():
-                    self.facts.append((run.key, effect))
+                    self.announced.append((run.key, effect))
                 case ContinueLater():
                     self.later.append((run.key, Continue()))
                 case Purge():

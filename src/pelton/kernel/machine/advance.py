@@ -39,7 +39,7 @@ from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind import revive, rewind
 from pelton.kernel.machine.scopes import scope_emptied
 from pelton.kernel.machine.threads import end_thread, settle_halt, start_thread
-from pelton.kernel.machine.waits import look_at_conditions
+from pelton.kernel.machine.waits import check_conditions
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Missing, RunReads
 from pelton.kernel.model.signals import (
@@ -143,7 +143,7 @@ def drain(draft: Draft) -> None:
             break
         written = len(draft.variables)
         looks += 1
-        look_at_conditions(draft)
+        check_conditions(draft)
         if not draft.worklist:
             break
     head = draft.head

@@ -172,7 +172,7 @@ def deadline(draft: Draft, signal: TimerFired) -> None:
 
 
 def child_ended(draft: Draft, signal: ChildEnded) -> None:
-    row = called(draft, signal.n, signal.child)
+    row = calling_step(draft, signal.n, signal.child)
     node = draft.node(row.slot)
     row = draft.edit(row)
     output = shape_output(node, row, signal.output) if isinstance(node, Call) else signal.output
@@ -187,7 +187,7 @@ def child_ended(draft: Draft, signal: ChildEnded) -> None:
     draft.worklist.append(StepFailed(row.n, failure, int(status), output))
 
 
-def called(draft: Draft, n: int, child: int) -> OpenStep:
+def calling_step(draft: Draft, n: int, child: int) -> OpenStep:
     row = draft.open(n)
     if row is None or row.state != State.CALL or row.child != child:
         raise Refusal(Code.STEP_ENDED, f"step {n} no longer waits for that child")
@@ -195,5 +195,5 @@ def called(draft: Draft, n: int, child: int) -> OpenStep:
 
 
 def child_replied(draft: Draft, signal: ChildReplied) -> None:
-    row = called(draft, signal.n, signal.child)
+    row = calling_step(draft, signal.n, signal.child)
     finish(draft, draft.edit(row), signal.output)

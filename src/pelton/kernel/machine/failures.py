@@ -7,7 +7,7 @@ from pelton.kernel.machine.flow import cancel, finish, leave, retire_token, sett
 from pelton.kernel.machine.legality import FINAL
 from pelton.kernel.machine.lifecycle import break_run
 from pelton.kernel.machine.scene import mix
-from pelton.kernel.machine.threads import break_thread, empty, handle
+from pelton.kernel.machine.threads import break_thread, clear_step, start_handler
 from pelton.kernel.model.process import Node, Retry, Rule
 from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus
 
@@ -81,17 +81,17 @@ def follow_rule(draft: Draft, node: Node, step: Step, failure: Failure, rule: Ru
     settle(draft, step)
     try:
         if rule.action == "defer":
-            put_off(draft, step)
+            defer_failure(draft, step)
             leave(draft, node, step)
         elif rule.action == "edge":
             leave(draft, node, step, to=rule.to)
         else:
-            handle(draft, node, step, rule.to, failure)
+            start_handler(draft, node, step, rule.to, failure)
     except StepFailure as error:
         draft.worklist.append(FailureEscaped(step.scope, step.thread, error.failure, step.n, int(StepStatus.FAILED_FOR_GOOD)))
 
 
-def put_off(draft: Draft, step: Step) -> None:
+def defer_failure(draft: Draft, step: Step) -> None:
     """The failure counts when the last token of what owns the step is gone."""
     if step.scope > 0:
         row = draft.open(step.scope)
@@ -116,7 +116,7 @@ def escape(draft: Draft, item: FailureEscaped) -> None:
         row = draft.open(item.scope)
         if row is None:
             return
-        empty(draft, row.n, item.failure.message)
+        clear_step(draft, row.n, item.failure.message)
         row = draft.edit(row)
         assert row.state == State.SCOPE
         row.left = 0
@@ -129,7 +129,7 @@ def drop_row(draft: Draft, item: RowDropped) -> None:
     if row is None:
         return
     if row.state == State.SCOPE or row.bits & Bit.THREAD:
-        empty(draft, row.n, item.reason)
+        clear_step(draft, row.n, item.reason)
         row = draft.edit(row)
     cancel(draft, row, item.reason)
     retire_token(draft, row.scope)

@@ -10,7 +10,7 @@ from pelton.kernel.machine.draft import SKIPS, Draft, Refusal
 from pelton.kernel.machine.legality import change_run
 from pelton.kernel.machine.lifecycle import end_run
 from pelton.kernel.machine.records import change_record, delete_record, moment_of, record_rules
-from pelton.kernel.machine.threads import halt, resume
+from pelton.kernel.machine.threads import halt, lift_halt
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import (
     BY_PARENT,
@@ -41,7 +41,7 @@ def resume_run(draft: Draft, signal: Resume) -> None:
         raise Refusal(Code.NOT_PAUSED, "the run is not paused")
     if signal.thread == 0:
         change_run(draft.head, RunStatus.RUNNING)
-    resume(draft, signal.thread, OPERATOR)
+    lift_halt(draft, signal.thread, OPERATOR)
 
 
 def terminate(draft: Draft, signal: Terminate) -> None:

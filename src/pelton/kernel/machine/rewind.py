@@ -67,7 +67,7 @@ def reopen_run(draft: Draft, definition: int = 0) -> None:
             change_thread(root, ThreadStatus.RUNNING)
 
 
-def void(draft: Draft, low: int) -> None:
+def void_from(draft: Draft, low: int) -> None:
     """Numbers from `low` on are taken back."""
     head = draft.head
     high = head.next_n
@@ -107,7 +107,7 @@ def restart(draft: Draft, signal: Rewind) -> None:
     reopen_run(draft, signal.definition)
     draft.cut = 1
     replace_start(draft, signal)
-    void(draft, 1)
+    void_from(draft, 1)
     draft.first = draft.head.next_n
     draft.last = None
     enter_root(draft)
@@ -129,11 +129,11 @@ def rerun(draft: Draft, signal: Rewind) -> None:
         raise Refusal(Code.INVALID, f"version {draft.process.version} of {draft.process.name!r} has no step {target.slot!r}")
     draft.cut = signal.n
     replace_start(draft, signal)
-    void(draft, signal.n + 1)
+    void_from(draft, signal.n + 1)
     set_deadline(draft)
     for frame, it in reversed(frames):
         reopen_row(draft, frame, k=it)
-    again(draft, target, signal)
+    reenter(draft, target, signal)
     for step in cut_off:
         if step.state in (State.JOIN, State.SCOPE):
             reopen_row(draft, step)
@@ -212,7 +212,7 @@ def reopen_row(draft: Draft, step: Step, k: int | None = None) -> OpenStep:
     return row
 
 
-def again(draft: Draft, target: Step, signal: Rewind) -> None:
+def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
     """Enters the named step again, under its own number."""
     draft.reopened.add(target.n)
     draft.grow(target.scope)
@@ -355,9 +355,9 @@ def regrow(draft: Draft, steps: list[Step], target: Step | None) -> None:
         node = draft.node(step.slot)
         if isinstance(node, Fork):
             regrow_fork(draft, node, step, places)
-        elif isinstance(node, Join) and missing(draft, node, step):
+        elif isinstance(node, Join) and lacks_ends(draft, node, step):
             reopen_join(draft, node, step)
-        elif not reached(draft, node, step, places):
+        elif not leads_on(draft, node, step, places):
             draft.grow(step.scope)
             leave(draft, node, step)
 
@@ -370,7 +370,7 @@ def regrow_fork(draft: Draft, node: Fork, step: Step, places: dict[tuple[str, in
             draft.worklist.append(Token(name, step.thread, step.scope, step.it))
 
 
-def missing(draft: Draft, node: Join, step: Step) -> bool:
+def lacks_ends(draft: Draft, node: Join, step: Step) -> bool:
     """Whether a finished join no longer has enough ends, after what was taken back."""
     slots = awaited(draft, node)
     found = steps_at(draft, [(slot, step.scope, step.it) for slot in slots])
@@ -383,7 +383,7 @@ def reopen_join(draft: Draft, node: Join, step: Step) -> None:
     count_join(draft, node, row)
 
 
-def reached(draft: Draft, node: Node, step: Step, places: dict[tuple[str, int, int], int]) -> bool:
+def leads_on(draft: Draft, node: Node, step: Step, places: dict[tuple[str, int, int], int]) -> bool:
     """Whether the way on from a step leads to a step that is still there."""
     if isinstance(node, End | Raise):
         return True

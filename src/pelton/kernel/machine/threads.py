@@ -13,7 +13,7 @@ from pelton.kernel.machine.draft import THREADED, Draft, FailureEscaped, StepFai
 from pelton.kernel.machine.flow import cancel, finish, leave, retire_token, steps_at
 from pelton.kernel.machine.legality import change_thread
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.machine.waits import rearm
+from pelton.kernel.machine.waits import arm_again
 from pelton.kernel.model.process import Join, Node
 from pelton.kernel.model.reads import ThreadsKey
 from pelton.kernel.model.state import Bit, Failure, Halt, OpenStep, State, Step, StepStatus, Thread, ThreadStatus
@@ -105,7 +105,7 @@ def belongs(draft: Draft, thread: Thread, scope: int) -> bool:
     return thread.owner == scope or (owner is not None and inside(draft, owner, scope))
 
 
-def empty(draft: Draft, scope: int, reason: str) -> None:
+def clear_step(draft: Draft, scope: int, reason: str) -> None:
     """Drops everything inside a step, rows and threads; the step itself stays."""
     threads = [t for t in all_threads(draft) if t.no and t.status < ThreadStatus.COMPLETED and belongs(draft, t, scope)]
     rows = [row for row in draft.all_open() if inside(draft, row, scope)]
@@ -162,11 +162,11 @@ def unfinished(draft: Draft, row: OpenStep, no: int) -> bool:
     return row.thread == no and row.state in (State.WORK, State.CALL, State.EMIT) and draft.node(row.slot).on_halt == "finish"
 
 
-def still(draft: Draft, thread: Thread) -> bool:
+def at_rest(draft: Draft, thread: Thread) -> bool:
     """Whether a thread and the children that it halted have come to rest."""
     if thread.status != ThreadStatus.HALTED:
         return False
-    return all(still(draft, child) for child in children(draft, thread.no) if not child.handles)
+    return all(at_rest(draft, child) for child in children(draft, thread.no) if not child.handles)
 
 
 def release(draft: Draft, thread: Thread) -> None:
@@ -174,13 +174,13 @@ def release(draft: Draft, thread: Thread) -> None:
         above = draft.thread(thread.parent)
         if above is not None:
             release(draft, above)
-    if still(draft, thread):
+    if at_rest(draft, thread):
         for kind, by in thread.reasons:
             if kind in HANDLERS:
-                resume(draft, by, (int(Halt.NOT_YET), thread.no))
+                lift_halt(draft, by, (int(Halt.NOT_YET), thread.no))
 
 
-def resume(draft: Draft, no: int, reason: tuple[int, int]) -> None:
+def lift_halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
     """Takes a reason away; with the last one the thread's tokens move again."""
     thread = draft.thread(no)
     if thread is None or reason not in thread.reasons:
@@ -189,14 +189,14 @@ def resume(draft: Draft, no: int, reason: tuple[int, int]) -> None:
     thread.reasons = tuple(other for other in thread.reasons if other != reason)
     for child in children(draft, no):
         if not any(applies(other, child) for other in thread.reasons):
-            resume(draft, child.no, (int(Halt.PARENT), no))
+            lift_halt(draft, child.no, (int(Halt.PARENT), no))
     if thread.reasons:
         return
     if thread.status < ThreadStatus.COMPLETED:
         change_thread(thread, ThreadStatus.RUNNING)
     for row in draft.all_open():
         if row.thread == no and row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS:
-            rearm(draft, row)
+            arm_again(draft, row)
     unpark(draft, [row for row in draft.all_open() if row.state == State.PARKED and row.thread == no])
 
 
@@ -219,7 +219,7 @@ def unpark(draft: Draft, rows: list[OpenStep]) -> None:
 # ---- handlers
 
 
-def handle(draft: Draft, node: Node, step: Step, entry: str, failure: Failure) -> None:
+def start_handler(draft: Draft, node: Node, step: Step, entry: str, failure: Failure) -> None:
     """A handler thread for a failed step, whose thread is halted; when it completes, the token moves on without assignments."""
     draft.park(Token(node.name, step.thread, step.scope, step.it), int(Bit.VIA_LEAVE | Bit.SKIPS_ASSIGNS))
     given = {"INPUT": failure.content if failure.content is not None else failure.message}
@@ -250,7 +250,7 @@ def end_thread(draft: Draft, no: int) -> None:
     count_out_thread(draft, thread)
     reason = {"interrupt": Halt.INTERRUPTED, "failure": Halt.HANDLING}.get(thread.handles)
     if reason is not None:
-        resume(draft, thread.parent, (int(reason), no))
+        lift_halt(draft, thread.parent, (int(reason), no))
     owner = draft.open(thread.owner) if thread.owner else None
     if owner is not None:
         if owner.state == State.SCOPE:

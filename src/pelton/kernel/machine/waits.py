@@ -89,7 +89,7 @@ def claim(draft: Draft, held: Held, n: int, *, counted: bool) -> None:
         draft.head.held -= 1
 
 
-def rearm(draft: Draft, row: OpenStep) -> None:
+def arm_again(draft: Draft, row: OpenStep) -> None:
     """A wait whose thread was halted looks again for what it waits for: it took nothing meanwhile.
 
     Its times went on, and were taken, unless it stops on a halt: then they are computed anew.
@@ -168,10 +168,10 @@ def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
     if not known:
         places = ", ".join(repr(row.slot) for _, row in open_waits(draft)) or "nothing open"
         raise Refusal(Code.GUARD, f"trigger {name!r} leads nowhere from {places}", trace)
-    raise Refusal(Code.GUARD, f"trigger {name!r} is not allowed in the present state: {reasons(trace)}", trace)
+    raise Refusal(Code.GUARD, f"trigger {name!r} is not allowed in the present state: {refusal_texts(trace)}", trace)
 
 
-def reasons(trace: list[Any]) -> str:
+def refusal_texts(trace: list[Any]) -> str:
     """Why the arms of a trigger were not taken, for people."""
     found: list[str] = []
     for each in trace:
@@ -184,7 +184,7 @@ def reasons(trace: list[Any]) -> str:
     return "; ".join(dict.fromkeys(found))[:1000]
 
 
-def look_at_conditions(draft: Draft) -> None:
+def check_conditions(draft: Draft) -> None:
     """Checks the waits whose conditions read a variable that was written."""
     names = {slot for _, name in draft.variables for slot in draft.process.conditions.get(name, ())}
     if not names:
