@@ -28,7 +28,6 @@ ROOMS: dict[str, set[str]] = {
     "server": {"kernel", "store", "net", "connectors", "runtime", "transport", "api", "languages", "notifications", "dashboard"},
     "dashboard": {"kernel", "runtime", "transport"},
     "client": {"models"},
-    "examples": set(),  # data that the demo loads
     "cli": {
         "models",
         "kernel",
@@ -41,7 +40,6 @@ ROOMS: dict[str, set[str]] = {
         "languages",
         "server",
         "client",
-        "examples",
     },
     "testing": {"models", "kernel", "store", "net", "connectors", "runtime", "transport", "api", "languages", "server", "client"},
 }
@@ -132,6 +130,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "http",
         "detect",
         "language",
+        "plugin",
     ),
     "languages.conductor.expressions": ("times", "loops", "references", "scripts"),
     "languages.conductor.definitions": (
@@ -166,6 +165,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "http",
         "detect",
         "language",
+        "plugin",
     ),
     "languages.lusid.filters": ("grammar", "values", "condition"),
     "languages.lusid.schedules": ("conversion", "calendars", "recurrence", "schedule", "scheduling"),
@@ -196,7 +196,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 KNOWN_CIRCLES: list[list[str]] = []
 # fmt: off
 KNOWN_DOUBLES = {
-    "Counts", "DeadLetters", "Detected",
+    "Counts", "DeadLetters",
     "HttpPort", "Work",
 }
 # fmt: on
@@ -207,7 +207,7 @@ PLUGINS = "languages"
 # HTTP, and who may know it of a language or of what languages share: the room `http`, and the module that registers a language.
 # What compiles, decodes and checks raises PeltonError, and serves every transport alike.
 HTTP = ["pelton", "transport", "http"]
-KNOWS_HTTP = {"http", "language"}
+KNOWS_HTTP = {"http", "language", "plugin"}
 
 
 def crossing_complaints(source: str, module: str, is_package: bool = False) -> list[str]:
@@ -298,7 +298,8 @@ def layer_complaints() -> list[str]:
     found = []
     for folder, order in LAYERS.items():
         path = PACKAGE / folder.replace(".", "/")
-        there = {each.stem if each.suffix == ".py" else each.name for each in path.iterdir() if not each.name.startswith("__")}
+        coded = [each for each in path.iterdir() if each.suffix == ".py" or any(each.glob("*.py"))]
+        there = {each.stem if each.suffix == ".py" else each.name for each in coded if not each.name.startswith("__")}
         found += [f"{folder}: {name} has no place in LAYERS" for name in sorted(there - set(order))]
         found += [f"{folder}: LAYERS names {name}, which is not there" for name in sorted(set(order) - there)]
     return found

@@ -24,7 +24,7 @@ from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.names import KEY_KIND
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store
-from pelton.store.rows import DefinitionRow, RunKeyRow
+from pelton.store.rows import DefinitionRow, EventRow, RunKeyRow
 from pelton.store.sqlite.store import SqliteStore
 
 
@@ -44,6 +44,9 @@ class Shapes:
         process = self.processes[json.decode(body)]()
         process.version, process.definition, process.language = version, definition, self.name
         return process
+
+    def payload(self, event: EventRow) -> Any:
+        return event.body
 
     def handler(self, row: DefinitionRow) -> Handler:
         return self.handlers[row.name](row)

@@ -98,17 +98,31 @@ def read(file: Path) -> list[Definition]:
 
 def detect(document: Any, where: str) -> Definition:
     """What the document is. Raises NotUnderstood."""
-    from pelton.server.languages import detectors  # noqa: PLC0415 - loads the languages
+    from pelton.errors import PeltonError  # noqa: PLC0415 - with the languages
+    from pelton.languages import plugin  # noqa: PLC0415 - loads the languages
 
-    for language, detector in detectors():
-        try:
-            found = detector(document)
-        except ValueError as error:
-            raise NotUnderstood(f"{where}: {error}") from None
-        if found is not None:
-            return Definition(where, language, found.kind, found.name, tuple(found.requests))
+    try:
+        found = plugin.detect(plugin.plugins(), document)
+    except PeltonError as error:
+        named = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
+        raise NotUnderstood(f"{where}: {named or error.message}") from None
+    except plugin.PluginFailed as error:
+        raise NotUnderstood(str(error)) from None
+    if found is not None:
+        language, known = found
+        return Definition(where, language, known.kind, known.name, known.requests)
     keys = ", ".join(list(document)[:8]) if isinstance(document, dict) else type(document).__name__
     raise NotUnderstood(f"{where}: no language knows this kind of document (it has {clean(keys)})")
+
+
+def example(language: str, name: str) -> Any:
+    """A definition that comes with a language."""
+    from pelton.languages import plugin  # noqa: PLC0415 - loads the languages
+
+    [found] = [
+        each.document for known in plugin.plugins() if known.name == language for each in known.examples() if each.name == name
+    ]
+    return found
 
 
 def _documents(file: Path) -> Iterator[Any]:

@@ -7,14 +7,13 @@ import os
 import secrets
 import tempfile
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import click
 from msgspec import json
 
-from pelton.cli.apply import Definition, detect, send
+from pelton.cli.apply import Definition, detect, example, send
 from pelton.cli.demo_files import PREFIX, FileWalk
 from pelton.cli.look import explanation
 from pelton.cli.output import fail
@@ -23,7 +22,7 @@ from pelton.client.client import Client
 from pelton.client.errors import ClientError
 
 SECONDS = 30.0  # for the run to end
-EXAMPLES = ("event_testing.json", "start_event_testing.json", "complete_task_event.json")
+LANGUAGE, EXAMPLES = "conductor", ("event_testing", "start_event_testing", "complete_task_event")
 EVENT_TYPE = "shop:order_placed"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
@@ -82,11 +81,8 @@ def _say(text: str) -> None:
 
 def examples(sink: str = "") -> list[Definition]:
     """The shipped definitions. `sink`: an address to send the event through, instead of the one in the example."""
-    found = []
-    for name in EXAMPLES:
-        body = json.decode(files("pelton.examples").joinpath("conductor", name).read_bytes())
-        found.append(detect(_with_sink(body, sink) if sink else body, name))
-    return found
+    bodies = [(name, example(LANGUAGE, name)) for name in EXAMPLES]
+    return [detect(_with_sink(body, sink) if sink else body, name) for name, body in bodies]
 
 
 def _with_sink(body: Any, sink: str) -> Any:

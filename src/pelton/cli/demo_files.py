@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from msgspec import json
 
-from pelton.cli.apply import detect, send
+from pelton.cli.apply import detect, example, send
 from pelton.cli.look import explanation
 from pelton.client.client import Client
 from pelton.models import EventView
 
 SECONDS = 30.0  # for a file to be noticed
 PREFIX = "/pelton-demo"
-EXAMPLES = ("check_quotes.json", "import_quotes.json", "new_quotes_file.json")
+LANGUAGE, EXAMPLES = "lusid", ("check_quotes", "import_quotes", "new_quotes_file")
 HANDLER = "Finbourne-Examples/New-Quotes-File"
 QUOTES = "instrument,date,price\nBBG000BLNNH6,2024-06-05,171.20\nBBG000B9XRY4,2024-06-05,195.87\n"
 
@@ -43,7 +42,7 @@ class FileWalk:
     def define(self) -> None:
         self._say("\n7. Two kinds of task, and a handler that makes a task for each file in the folder of quotes.")
         for name in EXAMPLES:
-            definition = detect(json.decode(files("pelton.examples").joinpath("lusid", name).read_bytes()), name)
+            definition = detect(example(LANGUAGE, name), name)
             send(self._client, definition)
             self._say(f"   {definition.kind} {definition.name}")
 

@@ -238,10 +238,17 @@ class Language(Protocol):
         """Compiles a bound body."""
         ...
 
+    def payload(self, event: EventRow) -> JSON:
+        """An event's body as this language's handlers see it."""
+        ...
+
     def handler(self, row: DefinitionRow) -> Handler:
         """Compiles a handler; its actions are `HandlerAction`s."""
         ...
 
+
+LocalSink = Callable[[Delivery], Awaitable[None]]
+"""Takes a message that stays in this process. It may be called again for the same one, and raises to be called again later."""
 
 Operation = Callable[[WorkItem], Awaitable[Report]]
 """A built-in operation: does the work of a step whose queue is "@name". Must be harmless when repeated, or say so in its docs."""

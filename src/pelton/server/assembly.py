@@ -14,6 +14,7 @@ from msgspec import Struct
 from pelton.api.notices import Notices
 from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
+from pelton.languages.plugin import Host, install, plugins
 from pelton.net.lazy import LazyHttpPort
 from pelton.runtime.caller import Users
 from pelton.runtime.engine import LocalEngine
@@ -22,9 +23,9 @@ from pelton.runtime.services import Clock
 from pelton.server import ends
 from pelton.server.access import Access
 from pelton.server.config import Config, watched
-from pelton.server.languages import LANGUAGES, modules
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store
+from pelton.transport.grpc.service import Service
 from pelton.transport.http.mounts import Mount
 
 log = structlog.get_logger("pelton.server")
@@ -60,6 +61,7 @@ class Parts:
         self.store = store
         self.engine = engine
         self.mounts: list[Mount] = []
+        self.services: list[Service] = []
         self.open_paths: list[str] = []
         self._scripts = scripts
         self._http = http
@@ -127,7 +129,7 @@ class Given(Struct, frozen=True, kw_only=True):
     """What is not made from the settings: parts that tests bring along. `store`: not open yet. `connectors`: further ones."""
 
     store: Store | None = None
-    languages: Sequence[str] = LANGUAGES
+    languages: Sequence[str] | None = None
     connectors: Sequence[Connector] = ()
     clock: Clock | None = None
     any_loop: bool = False  # tests run in the loop that they have; a server is quick on uvloop only
@@ -152,20 +154,21 @@ async def start(
             store, connectors=connectors, scripts=scripts, clock=given.clock, instance=uuid4().hex, watched=sources
         )
         parts = Parts(store, engine, scripts, http)
-        for _, module in modules("language", given.languages):
-            registered = module.register(
-                engine,
-                http=http,
-                add_local=engine.add_local,
-                schemes=connectors.schemes,
-                max_body=config.max_body,
-                valid_key=access.valid if access.mode == "keys" else None,
-                users=Users(access.users | set(config.service_users) if config.service_users else None),
-            )
-            parts.mounts += registered.mounts
-            parts.open_paths += registered.open_paths
-            if registered.opened is not None:
-                opened.append(registered.opened)
+        host = Host(
+            engine=engine,
+            http=http,
+            schemes=frozenset(connectors.schemes),
+            max_body=config.max_body,
+            valid_key=access.valid if access.mode == "keys" else None,
+            users=Users(access.users | set(config.service_users) if config.service_users else None),
+        )
+        for each in plugins(given.languages):
+            offer = install(each, host, engine.add_local)
+            parts.mounts += offer.mounts
+            parts.services += offer.services
+            parts.open_paths += offer.open_paths
+            if offer.opened is not None:
+                opened.append(offer.opened)
         await engine.open()
         parts.spawn(opened)
     except BaseException:

@@ -12,7 +12,6 @@ from pelton.runtime.engine import LocalEngine
 from pelton.runtime.services import Clock
 from pelton.server.assembly import Given
 from pelton.server.config import Config, check
-from pelton.server.languages import LANGUAGES
 from pelton.server.lifecycle import Server
 from pelton.store.memory.store import MemoryStore
 from pelton.store.port import Store
@@ -32,7 +31,7 @@ class RunningServer:
 async def running_server(
     *,
     store: Store | None = None,
-    languages: Sequence[str] = LANGUAGES,
+    languages: Sequence[str] | None = None,
     connectors: Iterable[Connector] = (),
     clock: Clock | None = None,
     **settings: Any,
@@ -45,9 +44,7 @@ async def running_server(
     config = Config(**{"port": 0, **settings})
     check(config)
     kept = store if store is not None else MemoryStore()
-    server = Server(
-        config, Given(store=kept, languages=tuple(languages), connectors=tuple(connectors), clock=clock, any_loop=True)
-    )
+    server = Server(config, Given(store=kept, languages=languages, connectors=tuple(connectors), clock=clock, any_loop=True))
     await server.start()
     try:
         key = config.api_keys[0] if config.api_keys else ""

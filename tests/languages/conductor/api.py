@@ -14,7 +14,8 @@ from tests.patience import PATIENCE
 
 from pelton.connectors.port import Outgoing
 from pelton.connectors.registry import Connectors
-from pelton.languages.conductor.language import register
+from pelton.languages.conductor.plugin import PLUGIN
+from pelton.languages.plugin import Host, install
 from pelton.runtime.caller import SERVER
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
@@ -225,8 +226,8 @@ async def serving(path: Path, **options: Any) -> AsyncIterator[Api]:
     web, queue = Web(), Queue()
     scripts = ScriptPool(1)
     engine = LocalEngine(store, connectors=Connectors([queue]), scripts=scripts)  # type: ignore[list-item]
-    registered = register(engine, http=web, add_local=engine.add_local, schemes=["sqs"], **options)
-    application = Application([(mount.prefix, mount.router) for mount in registered.mounts])
+    host = Host(engine=engine, http=web, schemes=frozenset({"sqs"}), **options)
+    application = Application([(mount.prefix, mount.router) for mount in install(PLUGIN, host, engine.add_local).mounts])
     await engine.open()
     try:
         yield Api(engine, application, web, queue)

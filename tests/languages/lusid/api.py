@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from pelton.connectors.registry import Connectors
-from pelton.languages.lusid.language import register
+from pelton.languages.lusid.plugin import PLUGIN
+from pelton.languages.plugin import Host, install
 from pelton.net.http import HttpPort
 from pelton.runtime.caller import Caller, Users
 from pelton.runtime.engine import LocalEngine
@@ -176,8 +177,8 @@ async def serving(path: Path, users: Users | None = None) -> AsyncIterator[Api]:
     scripts = ScriptPool(1)
     engine = LocalEngine(store, connectors=Connectors([]), scripts=scripts)
     http = HttpPort(allow=["127.0.0.1"])
-    registered = register(engine, http=http, users=users)
-    application = Application([(mount.prefix, mount.router) for mount in registered.mounts])
+    host = Host(engine=engine, http=http, users=users or Users())
+    application = Application([(mount.prefix, mount.router) for mount in install(PLUGIN, host, engine.add_local).mounts])
     await engine.open()
     try:
         yield Api(engine, application)

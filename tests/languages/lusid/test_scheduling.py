@@ -90,7 +90,7 @@ async def world(path: Path, now: str) -> AsyncIterator[World]:
     store = SqliteStore(path / "pelton.db", "relaxed", clock=clock)
     await store.open()
     engine = LocalEngine(store, clock=clock)
-    scheduling.register(engine)
+    engine.add_language(scheduling.Schedules())
     try:
         await engine.open()
         made = World(engine, clock)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from pelton.errors import PeltonError
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.model import EventHandlerDef, TaskDef, WorkflowDef
+from pelton.languages.plugin import Detected
 
 BASE = "/api"
 _POLICY = frozenset(
@@ -28,23 +28,11 @@ _POLICY = frozenset(
 )
 
 
-class Detected(NamedTuple):
-    """`requests`: (method, path, body); the next one is for when that is answered 409."""
-
-    kind: str
-    name: str
-    requests: tuple[tuple[str, str, Any], ...]
-
-
 def detect(document: Any) -> Detected | None:
-    """None: not of this language. Raises ValueError naming the field when it is, and is wrong."""
+    """None: not of this language. Raises PeltonError naming the field when it is, and is wrong."""
     if not isinstance(document, dict) or not isinstance(document.get("name"), str):
         return None
-    try:
-        return _detected(document, document["name"])
-    except PeltonError as error:
-        said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
-        raise ValueError(said or error.message) from None
+    return _detected(document, document["name"])
 
 
 def _detected(document: dict[str, Any], name: str) -> Detected | None:

@@ -1,8 +1,8 @@
-"""The language as the runtime and the server know it: `register` puts it into an engine and returns its routes."""
+"""The language as a server uses it: its compiler, and all that it offers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import msgspec
@@ -26,18 +26,18 @@ from pelton.languages.conductor.http.tasks import ConductorTaskRoutes
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.languages.conductor.runs import http_task
 from pelton.languages.conductor.runs.identifiers import Ids
-from pelton.net.outgoing import HttpPort
-from pelton.runtime.api import Engine, EventIn
+from pelton.languages.plugin import Host, Offer
+from pelton.runtime.api import Engine, EventIn, LocalSink
 from pelton.runtime.caller import server_in
 from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
-from pelton.transport.http.asgi import MAX_BODY, Request, Response, Router, json_response
-from pelton.transport.http.mounts import Mount, Registered
+from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.http.mounts import Mount
 
 PREFIX = "/api"
+HOLD = 3_600_000  # milliseconds
 ABSENT = ("", "None")  # how clients write a query value that they do not have
 
 Refer = Callable[[str, str, int], DefinitionRow | None]
-LocalSink = Callable[[Delivery], Awaitable[None]]
 
 
 class Conductor:
@@ -78,40 +78,27 @@ class Conductor:
         return payloads.expand(event.body)
 
 
-def register(
-    engine: Engine,
-    *,
-    http: HttpPort,
-    add_local: Callable[[str, LocalSink], None],
-    schemes: Iterable[str] = (),
-    ns: str = "default",
-    hold: int = 3_600_000,
-    max_body: int = MAX_BODY,
-    valid_key: Callable[[str], bool] | None = None,
-    **others: Any,
-) -> Registered:
-    """Adds the compiler, its built-in operation and its internal sink to the engine. To be called before the engine starts.
-
-    `http`: the way out for HTTP tasks. `add_local`: where internal sinks are added. `schemes`: the types of sinks that connectors
-    serve. `hold`: milliseconds that an event may come before the task it completes. `valid_key`: says which keys are good; None
-    when callers need none. `others`: what a server offers that only other languages use.
-    """
-    settings = Settings(ns, hold, frozenset({sinks.INTERNAL, *schemes}))
-    engine.add_language(Conductor(settings))
-    engine.add_operation(http_task.OPERATION, http_task.operation(http))
-    api = ConductorApi(engine, cast(Ids, engine.codec), settings)
-    add_local(sinks.INTERNAL, internal_sink(api))
-    router = Router(render, max_body=max_body, absent=ABSENT)
+def offer(host: Host, *, hold: int = HOLD) -> Offer:
+    """The compiler, the operation behind HTTP tasks, the internal sink and the routes. `hold`: how many
+    milliseconds an event may come before the task that it completes."""
+    settings = Settings("default", hold, frozenset({sinks.INTERNAL, *host.schemes}))
+    api = ConductorApi(host.engine, cast(Ids, host.engine.codec), settings)
+    router = Router(render, max_body=host.max_body, absent=ABSENT)
     runs = WorkflowRoutes(api)
     for part in (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), EventHandlerRoutes(api)):
         part.add_to(router)
-    if valid_key is None:
-        return Registered((Mount(PREFIX, router),))
-    router.add("POST", "/token", token(valid_key))
-    return Registered((Mount(PREFIX, router),), (f"{PREFIX}/token",))
+    if host.valid_key is not None:
+        router.add("POST", "/token", token(host.valid_key))
+    return Offer(
+        compilers=(Conductor(settings),),
+        operations={http_task.OPERATION: http_task.operation(host.http)},
+        sinks={sinks.INTERNAL: internal_sink(host.engine)},
+        mounts=(Mount(PREFIX, router),),
+        open_paths=(f"{PREFIX}/token",) if host.valid_key is not None else (),
+    )
 
 
-def internal_sink(api: ConductorApi) -> LocalSink:
+def internal_sink(engine: Engine) -> LocalSink:
     """Takes what EVENT tasks publish to internal queues, and posts it as an event of that name. The event's id is the task's, so
     that it is the same however often the delivery is made."""
 
@@ -119,11 +106,11 @@ def internal_sink(api: ConductorApi) -> LocalSink:
         event = EventIn(
             source=sinks.INTERNAL,
             type=delivery.sink,
-            id=api.engine.codec.step_id(delivery.run, delivery.n),
+            id=engine.codec.step_id(delivery.run, delivery.n),
             body=msgspec.json.decode(delivery.body),
             hops=delivery.hops + 1,
         )
-        outcomes: list[Any] = list(await api.engine.ingest(server_in(delivery.ns), [event]))
+        outcomes: list[Any] = list(await engine.ingest(server_in(delivery.ns), [event]))
         for outcome in outcomes:
             if isinstance(outcome, PeltonError):
                 raise outcome

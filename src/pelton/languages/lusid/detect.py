@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from pelton.errors import PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.checks import check_definition
 from pelton.languages.lusid.forms import CreateEventHandler, CreateTaskDefinition, CreateWorker, EventTypeEntry
 from pelton.languages.lusid.handlers.checks import check_handler
 from pelton.languages.lusid.workers.configurations import read_worker
+from pelton.languages.plugin import Detected
 from pelton.runtime.caller import Users
 
 WORKFLOW, NOTIFICATION = "/workflow/api", "/notification/api"
 
 
-class Detected(NamedTuple):
-    """`requests`: (method, path, body); the next one is for when that is answered 409."""
-
-    kind: str
-    name: str
-    requests: tuple[tuple[str, str, Any], ...]
-
-
 def detect(document: Any) -> Detected | None:
-    """None: not of this language. Raises ValueError naming the field when it is, and is wrong."""
+    """None: not of this language. Raises PeltonError naming the field when it is, and is wrong."""
     if not isinstance(document, dict):
         return None
-    try:
-        return _detected(document)
-    except PeltonError as error:
-        said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
-        raise ValueError(said or error.message) from None
+    return _detected(document)
 
 
 def _detected(document: dict[str, Any]) -> Detected | None:

@@ -1,9 +1,8 @@
-"""The language as the runtime and the server know it: `register` puts it into an engine and returns its routes."""
+"""The language as a server uses it: its compilers, and all that it offers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.handlers import Handler
@@ -28,12 +27,11 @@ from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.workers.lone_run import is_lone_run, lone_process
 from pelton.languages.lusid.workers.operation import operation
-from pelton.net.outgoing import HttpPort
-from pelton.runtime.api import Engine
-from pelton.runtime.caller import Caller, Users
+from pelton.languages.plugin import Host, Offer
+from pelton.runtime.caller import SERVER, Users
 from pelton.runtime.rows import DefinitionRow, EventRow
-from pelton.transport.http.asgi import MAX_BODY, Router
-from pelton.transport.http.mounts import Mount, Registered
+from pelton.transport.http.asgi import Router
+from pelton.transport.http.mounts import Mount
 
 WORKFLOW, NOTIFICATION = "/workflow", "/notification"
 
@@ -64,21 +62,12 @@ class Lusid:
         return notifications.payload(event)
 
 
-def register(
-    engine: Engine, *, http: HttpPort, ns: str = "default", max_body: int = MAX_BODY, users: Users | None = None, **others: Any
-) -> Registered:
-    """Adds the compiler to the engine. To be called before the engine starts.
-
-    `http`: the way out for workers. `users`: whom handlers may act as; None = anybody. `others`: what a server offers that only
-    other languages use.
-    """
-    known = users if users is not None else Users()
-    engine.add_language(Lusid(known))
-    scheduling.register(engine)
-    engine.add_operation(OPERATION, operation(engine, http, Caller(ns)))
-    context = LusidContext(engine, Caller(ns), known)
+def offer(host: Host) -> Offer:
+    """The compilers, the operation behind workers, and the routes of both APIs."""
+    engine = host.engine
+    context = LusidContext(engine, SERVER, host.users)
     types = EventTypes(context)
-    workflow = Router(render, max_body=max_body, collapse=True)
+    workflow = Router(render, max_body=host.max_body, collapse=True)
     handlers = HandlerRoutes(context, types)
     parts = (
         DefinitionRoutes(context),
@@ -91,6 +80,11 @@ def register(
     )
     for part in parts:
         part.add_to(workflow)
-    notification = Router(render, max_body=max_body, collapse=True)
+    notification = Router(render, max_body=host.max_body, collapse=True)
     NotificationRoutes(context, types).add_to(notification)
-    return Registered((Mount(WORKFLOW, workflow, render), Mount(NOTIFICATION, notification, render)), opened=handlers.restore)
+    return Offer(
+        compilers=(Lusid(host.users), scheduling.Schedules()),
+        operations={OPERATION: operation(engine, host.http, SERVER)},
+        mounts=(Mount(WORKFLOW, workflow, render), Mount(NOTIFICATION, notification, render)),
+        opened=handlers.restore,
+    )

@@ -53,9 +53,7 @@ class DefinitionCache:
 
     def add_language(self, language: Language) -> None:
         self._languages[language.name] = language
-        view = getattr(language, "payload", None)
-        if view is not None:
-            self.views[language.name] = view
+        self.views[language.name] = language.payload
 
     def language(self, name: str) -> Language:
         language = self._languages.get(name)

@@ -1,8 +1,8 @@
-"""Where the routes of a face go: what a language returns when it is registered."""
+"""Where the routes of an API go."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pelton.errors import PeltonError
@@ -16,12 +16,3 @@ class Mount(NamedTuple):
     prefix: str
     router: Router
     refused: Callable[[PeltonError], Response | None] | None = None
-
-
-class Registered(NamedTuple):
-    """`open_paths`: raw paths that need no key, because they are where keys are shown. `opened`: what is to be done, beside
-    everything else, once the engine is open."""
-
-    mounts: tuple[Mount, ...]
-    open_paths: tuple[str, ...] = ()
-    opened: Callable[[], Awaitable[None]] | None = None

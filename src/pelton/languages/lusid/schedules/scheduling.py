@@ -36,7 +36,7 @@ from pelton.languages.lusid.times import print_milliseconds
 from pelton.runtime.api import Engine, StartCommand
 from pelton.runtime.caller import Caller
 from pelton.runtime.names import KEY_KIND
-from pelton.runtime.rows import DefinitionRow
+from pelton.runtime.rows import DefinitionRow, EventRow
 
 LANGUAGE = "lusid.schedule"
 PROCESS = "lusid.schedule"
@@ -144,13 +144,11 @@ class Schedules:
     def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
         return process(version, definition)
 
+    def payload(self, event: EventRow) -> JSON:
+        return event.body
+
     def handler(self, row: DefinitionRow) -> Handler:
         raise Invalid(f"{LANGUAGE} has no handlers of its own")
-
-
-def register(engine: Engine) -> None:
-    """To be called before the engine is opened."""
-    engine.add_language(Schedules())
 
 
 # ---- following handlers

@@ -1,1 +1,0 @@
-"""Definitions to start from, and what `pelton demo` uses."""

@@ -1,0 +1,28 @@
+"""The language as the rest of Pelton finds it, by its entry point. Quick to import: each part is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pelton.languages.plugin import Detected, Example, Host, Offer, read_examples
+
+
+class LusidPlugin:
+    name = "lusid"
+
+    def detect(self, document: Any) -> Detected | None:
+        from pelton.languages.lusid.detect import detect  # noqa: PLC0415 - loads what checks definitions
+
+        return detect(document)
+
+    def examples(self) -> Sequence[Example]:
+        return read_examples("pelton.languages.lusid")
+
+    def offer(self, host: Host) -> Offer:
+        from pelton.languages.lusid.language import offer  # noqa: PLC0415 - loads all of the language
+
+        return offer(host)
+
+
+PLUGIN = LusidPlugin()
