@@ -14,7 +14,6 @@ from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.runtime.api import Applied, Engine, RunView
 from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Response, json_response
-from pelton.transport.http.errors import WebError
 
 
 class Settings(NamedTuple):
@@ -32,14 +31,14 @@ class ConductorApi:
         self.language = LANGUAGE
 
     def run_key(self, text: str) -> int:
-        """Raises WebError 404."""
+        """Raises PeltonError "not found"."""
         key = self.ids.parse_run_id(text)
         if key is None:
             raise no_run(text)
         return key
 
     async def view(self, text: str) -> RunView:
-        """A run by its public id. Raises WebError 404, for runs of other languages as well."""
+        """A run by its public id. Raises PeltonError "not found", for runs of other languages as well."""
         found = await self.engine.view(self.caller, self.run_key(text))
         if found is None or found.run.status == RunStatus.EXPECTED or found.process.language != self.language:
             raise no_run(text)
@@ -59,25 +58,27 @@ class ConductorApi:
         return row is not None and row.language == self.language
 
     async def refuse_foreign(self, kind: str, name: str, version: int = 0) -> None:
-        """Raises WebError 409 when another language has the name."""
+        """Raises PeltonError "conflict" when another language has the name."""
         row = await self.engine.definition(self.caller, kind, name, version)
         if row is not None and row.language != self.language:
-            raise WebError(409, f"the name {name[:200]} belongs to a {kind} that was defined in another language; choose another")
+            raise PeltonError(
+                Code.CONFLICT, f"the name {name[:200]} belongs to a {kind} that was defined in another language; choose another"
+            )
 
     async def step(self, text: str) -> tuple[RunView, OpenStep | Step]:
-        """A task and its run by the task's public id. Raises WebError 404."""
+        """A task and its run by the task's public id. Raises PeltonError "not found"."""
         place = self.ids.parse_step_id(text)
         found = await self.engine.view(self.caller, place[0]) if place is not None else None
         if place is None or found is None:
-            raise WebError(404, f"Task not found for taskId: {text[:200]}")
+            raise PeltonError(Code.NOT_FOUND, f"Task not found for taskId: {text[:200]}")
         step = await self.engine.step(self.caller, place[0], place[1])
         if step is None or not view.is_task(step):
-            raise WebError(404, f"Task not found for taskId: {text[:200]}")
+            raise PeltonError(Code.NOT_FOUND, f"Task not found for taskId: {text[:200]}")
         return found, step
 
 
-def no_run(text: str) -> WebError:
-    return WebError(404, f"No such workflow found by id: {text[:200]}")
+def no_run(text: str) -> PeltonError:
+    return PeltonError(Code.UNKNOWN_RUN, f"No such workflow found by id: {text[:200]}")
 
 
 class Bulk(CamelForm):

@@ -11,7 +11,6 @@ from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.model import EventHandlerDef
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
-from pelton.transport.http.errors import WebError
 
 
 class EventHandlerRoutes:
@@ -36,14 +35,14 @@ class EventHandlerRoutes:
     async def create(self, request: Request) -> Response:
         handlers = decode.decode_list(await request.body(), EventHandlerDef)
         if len(handlers) != 1:
-            raise WebError(400, f"the body must be one event handler, not a list of {len(handlers)}")
+            raise PeltonError(Code.INVALID, f"the body must be one event handler, not a list of {len(handlers)}")
         [handler] = handlers
         validate.check_handler(handler, "addEventHandler")
         try:
             await self._put(handler, must_be_new=True)
         except PeltonError as error:
             if error.code is Code.EXISTS:
-                raise WebError(409, f"EventHandler with name {handler.name} already exists!") from None
+                raise PeltonError(Code.EXISTS, f"EventHandler with name {handler.name} already exists!") from None
             raise
         return empty()
 
@@ -80,5 +79,5 @@ class EventHandlerRoutes:
         return json_response([each for each in handlers if each.event == event and (each.active or not active_only)])
 
 
-def _unknown(name: str) -> WebError:
-    return WebError(404, f"EventHandler with name {name[:200]} not found!")
+def _unknown(name: str) -> PeltonError:
+    return PeltonError(Code.NOT_FOUND, f"EventHandler with name {name[:200]} not found!")

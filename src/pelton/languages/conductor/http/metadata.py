@@ -15,7 +15,6 @@ from pelton.languages.conductor.http.api_context import ConductorApi, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
-from pelton.transport.http.errors import WebError
 
 LARGE = 20_000  # bytes of a definition that is checked in a thread, so that nobody waits for it
 
@@ -79,7 +78,7 @@ class WorkflowDefRoutes:
             await self._store(definition, not request.query.boolean("overwrite", False))
         except PeltonError as error:
             if error.code is Code.EXISTS:
-                raise WebError(409, f"Workflow with {definition.name}.{definition.version} already exists!") from None
+                raise PeltonError(Code.EXISTS, f"Workflow with {definition.name}.{definition.version} already exists!") from None
             raise
         return empty()
 
@@ -93,7 +92,7 @@ class WorkflowDefRoutes:
         for definition in definitions:
             try:
                 await self._store(definition, must_be_new=False)
-            except (PeltonError, WebError) as error:
+            except PeltonError as error:
                 failed[definition.name] = error.message
             else:
                 done.append(definition.name)
@@ -132,14 +131,14 @@ class WorkflowDefRoutes:
         name, version = request.path["name"], request.query.integer("version", 0, 0, 2**31 - 1)
         row = await self.engine.definition(self.caller, "process", name, version)
         if row is None or row.language != self.api.language:
-            raise WebError(404, f"No such workflow found by name: {name[:200]}, version: {version or 'null'}")
+            raise PeltonError(Code.NOT_FOUND, f"No such workflow found by name: {name[:200]}, version: {version or 'null'}")
         return json_response(definition_to_wire(row))
 
     async def remove(self, request: Request) -> Response:
         name, text = request.path["name"], request.path["version"]
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise WebError(400, f"version must be a whole number, not {text[:100]!r}")
-        missing = WebError(404, f"No such workflow definition: {name[:200]} version: {text}")
+            raise PeltonError(Code.INVALID, f"version must be a whole number, not {text[:100]!r}")
+        missing = PeltonError(Code.NOT_FOUND, f"No such workflow definition: {name[:200]} version: {text}")
         if not int(text) or not await self.api.owns("process", name, int(text)):
             raise missing
         try:
@@ -175,7 +174,7 @@ class WorkflowDefRoutes:
     async def _policy(self, name: str, missing: str) -> DefinitionRow:
         row = await self.engine.definition(self.caller, "policy", name)
         if row is None or row.language != self.api.language:
-            raise WebError(404, missing)
+            raise PeltonError(Code.NOT_FOUND, missing)
         return row
 
     async def all_tasks(self, request: Request) -> Response:
@@ -193,7 +192,7 @@ class WorkflowDefRoutes:
             await self.engine.undefine(self.caller, "policy", name, 1)
         except PeltonError as error:
             if error.code is Code.NOT_FOUND:
-                raise WebError(404, "No such task definition") from None
+                raise PeltonError(Code.NOT_FOUND, "No such task definition") from None
             raise
         return empty()
 

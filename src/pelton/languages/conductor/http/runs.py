@@ -21,7 +21,6 @@ from pelton.languages.conductor.runs import starting, view
 from pelton.runtime.api import RunView
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
-from pelton.transport.http.errors import WebError
 from pelton.transport.http.query import Query
 
 MAX_WAIT = 300  # seconds that a caller may wait
@@ -91,7 +90,7 @@ class WorkflowRoutes:
         asked = decode.decode(await request.body() or b"{}", StartWorkflowRequest)
         version = request.path["version"]
         if not (version.isascii() and version.isdigit() and len(version) < 10):
-            raise WebError(400, f"version must be a whole number, not {version[:100]!r}")
+            raise PeltonError(Code.INVALID, f"version must be a whole number, not {version[:100]!r}")
         asked.name, asked.version = request.path["name"], int(version)
         if asked.workflow_def is not UNSET:
             asked.input = {**asked.input, "_systemMetadata": {"dynamic": True}}
@@ -117,7 +116,9 @@ class WorkflowRoutes:
         wanted = set(query.texts("status"))
         known = {"SCHEDULED", "IN_PROGRESS", *status_names.STEP_STATUS.values()}
         if wanted - known:
-            raise WebError(400, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}")
+            raise PeltonError(
+                Code.INVALID, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}"
+            )
         found = await self.api.view(request.path["id"])
         total, tasks = await view.tasks_page(self.engine, self.caller, found, start, count, wanted)
         return json_response({"totalHits": total, "results": tasks})
@@ -167,7 +168,9 @@ class WorkflowRoutes:
         found = await self.api.view(request.path["id"])
         if RunStatus(found.run.status) != RunStatus.PAUSED:
             status = status_names.RUN_STATUS[RunStatus(found.run.status)]
-            raise WebError(409, f"The workflow {request.path['id']} is {status}, not PAUSED; only a paused one can be resumed")
+            raise PeltonError(
+                Code.NOT_PAUSED, f"The workflow {request.path['id']} is {status}, not PAUSED; only a paused one can be resumed"
+            )
         await self.api.signal(request.path["id"], Resume())
         return empty()
 
@@ -176,7 +179,7 @@ class WorkflowRoutes:
         found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if status == RunStatus.COMPLETED:
-            raise WebError(409, f"Cannot terminate a {status_names.RUN_STATUS[status]} workflow.")
+            raise PeltonError(Code.ENDED, f"Cannot terminate a {status_names.RUN_STATUS[status]} workflow.")
         if status.ended:  # nothing of it is under way, and how it ended stays on record
             return empty()
         sequel = query.boolean("triggerFailureWorkflow", False)
@@ -187,8 +190,9 @@ class WorkflowRoutes:
         found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
-            raise WebError(
-                409, f"Workflow: {request.path['id']} is {status_names.RUN_STATUS[status]}; only one that has ended can be {act}"
+            raise PeltonError(
+                Code.NOT_ENDED,
+                f"Workflow: {request.path['id']} is {status_names.RUN_STATUS[status]}; only one that has ended can be {act}",
             )
         return found
 
@@ -197,14 +201,14 @@ class WorkflowRoutes:
         definition = view.annotations_of(found.process).definition
         name, version = found.process.name, found.process.version
         if found.run.status == RunStatus.COMPLETED and not definition.restartable:
-            raise WebError(404, f"Workflow: {name}.{version}/{request.path['id']}.COMPLETED is non-restartable")
+            raise PeltonError(Code.NOT_FOUND, f"Workflow: {name}.{version}/{request.path['id']}.COMPLETED is non-restartable")
         row = 0
         if request.query.boolean("useLatestDefinitions", False):
             try:
                 row = (await self.engine.bind(self.caller, name)).definition
             except PeltonError as error:
                 if error.code is Code.UNKNOWN_PROCESS:
-                    raise WebError(404, starting.unknown(name, 0, by_path=True)) from None
+                    raise PeltonError(Code.UNKNOWN_PROCESS, starting.unknown(name, 0, by_path=True)) from None
                 raise
         await self.api.signal(request.path["id"], Rewind(to="start", definition=row))
         return empty(204)
@@ -213,16 +217,16 @@ class WorkflowRoutes:
         found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
-            raise WebError(404, f"Workflow is still running.  status={status_names.RUN_STATUS[status]}")
+            raise PeltonError(Code.NOT_FOUND, f"Workflow is still running.  status={status_names.RUN_STATUS[status]}")
         nothing = "There are no retryable tasks! Use restart if you want to attempt entire workflow execution again."
         if status == RunStatus.COMPLETED:
-            raise WebError(409, nothing)
+            raise PeltonError(Code.NOTHING_TO_RETRY, nothing)
         children = request.query.boolean("resumeSubworkflowTasks", False)
         try:
             await self.api.signal(request.path["id"], Rewind(to="failed", children=children))
         except PeltonError as error:
             if error.code is Code.NOTHING_TO_RETRY:
-                raise WebError(409, nothing) from None
+                raise PeltonError(Code.NOTHING_TO_RETRY, nothing) from None
             raise
         return empty(204)
 
@@ -240,7 +244,7 @@ class WorkflowRoutes:
             place = self.api.ids.parse_step_id(task)
             step = await self.engine.step(self.caller, *place) if place is not None and place[0] == found.run.key else None
             if step is None or not view.is_task(step):
-                raise WebError(400, f"Task {task[:200]} not found")
+                raise PeltonError(Code.INVALID, f"Task {task[:200]} not found")
             step_input = asked.task_input if asked.task_input is not UNSET else None
             signal = Rewind(to="step", n=step.n, input=given, step_input=step_input, meta=meta)
         await self.api.signal(request.path["id"], signal)
@@ -250,7 +254,9 @@ class WorkflowRoutes:
         found = await self.api.view(request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
-            raise WebError(400, f"Cannot archive workflow: {request.path['id']} with status: {status_names.RUN_STATUS[status]}")
+            raise PeltonError(
+                Code.INVALID, f"Cannot archive workflow: {request.path['id']} with status: {status_names.RUN_STATUS[status]}"
+            )
         await self.engine.remove(self.caller, found.run.key)
         return empty()
 
@@ -269,13 +275,15 @@ class WorkflowRoutes:
         identity, reference = request.path["id"], request.path["ref"]
         found = await self.api.view(identity)
         if RunStatus(found.run.status).ended:
-            raise WebError(409, f"Workflow: {identity} has ended; its tasks cannot be skipped")
+            raise PeltonError(Code.ENDED, f"Workflow: {identity} has ended; its tasks cannot be skipped")
         if reference not in found.process.nodes:
-            raise WebError(404, f"The task reference name {reference[:200]} does not exist in the workflow definition")
+            raise PeltonError(
+                Code.NOT_FOUND, f"The task reference name {reference[:200]} does not exist in the workflow definition"
+            )
         earlier = await self.engine.newest(self.caller, found.run.key, reference)
         if earlier is not None:
             state = "ended" if isinstance(earlier, Step) else "been scheduled"
-            raise WebError(409, f"Task {reference[:200]} has {state} already and cannot be skipped")
+            raise PeltonError(Code.STEP_ENDED, f"Task {reference[:200]} has {state} already and cannot be skipped")
         skipped = Skip(slot=reference, input=asked.task_input or None, output=asked.task_output or {})
         await self.api.signal(identity, skipped)
         return empty()
@@ -313,14 +321,16 @@ def skip_request(query: Query, body: bytes, content_type: str) -> SkipTaskReques
 def _literal(text: str) -> Any:
     bad = "skipTaskRequest in the query must be an object with taskInput and taskOutput; better send it as the JSON body"
     if len(text) > MAX_LITERAL:
-        raise WebError(400, f"skipTaskRequest has {len(text)} characters; the limit is {MAX_LITERAL}; send it as the JSON body")
+        raise PeltonError(
+            Code.INVALID, f"skipTaskRequest has {len(text)} characters; the limit is {MAX_LITERAL}; send it as the JSON body"
+        )
     documents.check_depth(text.replace("(", "[").replace(")", "]").replace("'", '"').encode())
     try:
         value = ast.literal_eval(text)
         value = documents.parse(view.encode(value))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError):
-        raise WebError(400, bad) from None
+        raise PeltonError(Code.INVALID, bad) from None
     if not isinstance(value, dict):
-        raise WebError(400, bad)
+        raise PeltonError(Code.INVALID, bad)
     named = {"task_input": "taskInput", "task_output": "taskOutput"}
     return {named.get(key, key): item for key, item in value.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 
-from pelton.errors import Code, PeltonError
+from pelton.errors import Category, Code, PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import OpenStep, RunStatus
 from pelton.languages.conductor import decode
@@ -21,7 +21,6 @@ from pelton.languages.conductor.runs.blocking import find_wait
 from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import ClaimRequest, ReportResult, RunView, WorkItem
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
-from pelton.transport.http.errors import WebError
 
 MAX_POLL = 5_000  # milliseconds
 MAX_BATCH = 1_000
@@ -65,7 +64,7 @@ class ConductorTaskRoutes:
         if domain:
             queue = f"{domain}:{queue}"
         if queue.startswith("@") or len(queue) > MAX_NAME:
-            raise WebError(400, f"no worker may poll {queue[:100]!r}: names that begin with '@' are the server's own")
+            raise PeltonError(Code.INVALID, f"no worker may poll {queue[:100]!r}: names that begin with '@' are the server's own")
         asked = ClaimRequest(queues=(queue,), count=count, wait=0, worker=request.query.text("workerid"))
         items = await self.engine.claim(self.caller, asked)
         if not items and wait:
@@ -90,8 +89,8 @@ class ConductorTaskRoutes:
         count = min(max(query.integer("count", 1, -(2**31), 2**31), 1), MAX_BATCH)
         timeout = query.integer("timeout", 100, 0)
         if timeout > MAX_POLL:
-            raise WebError(
-                400, f"Long Poll Timeout value cannot be more than {MAX_POLL // 1000} seconds: timeout is {timeout} ms"
+            raise PeltonError(
+                Code.INVALID, f"Long Poll Timeout value cannot be more than {MAX_POLL // 1000} seconds: timeout is {timeout} ms"
             )
         items = await self._claim(request, count, timeout)
         now = self.engine.now()
@@ -105,13 +104,13 @@ class ConductorTaskRoutes:
         return result
 
     def _place(self, result: TaskResult) -> tuple[int, int]:
-        """Run and number of the task that a result is about. Raises WebError 404."""
+        """Run and number of the task that a result is about. Raises PeltonError "not found"."""
         run = self.api.ids.parse_run_id(result.workflow_instance_id)
         if run is None:
             raise no_run(result.workflow_instance_id)
         place = self.api.ids.parse_step_id(result.task_id)
         if place is None or place[0] != run:
-            raise WebError(404, f"No such task found by id: {result.task_id[:200]}")
+            raise PeltonError(Code.NOT_FOUND, f"No such task found by id: {result.task_id[:200]}")
         return place
 
     async def _log(self, result: TaskResult, place: tuple[int, int]) -> None:
@@ -133,7 +132,7 @@ class ConductorTaskRoutes:
         if error.code in (Code.NOT_FOUND, Code.UNKNOWN_RUN):
             raise no_run(result.workflow_instance_id)
         if error.code in _ABSENT:
-            raise WebError(404, f"No such task found by id: {result.task_id[:200]}")
+            raise PeltonError(Code.NOT_FOUND, f"No such task found by id: {result.task_id[:200]}")
         raise error
 
     async def update(self, request: Request) -> Response:
@@ -153,18 +152,16 @@ class ConductorTaskRoutes:
         result = await self._result(request)
         try:
             place = self._place(result)
-            if result.extend_lease:
-                await self._extend(place)
-                return empty(204)
-            report = reports.report_of(result, place[1])
-            claim = ClaimRequest(worker=result.worker_id or "") if report.status is not None else None
-            [done], items = await self.engine.exchange(self.caller, [(place[0], report)], claim)
-            if done.error is not None and done.error.code not in _OVER | _ABSENT:
-                raise done.error
-        except WebError as error:
-            if error.status == 404:
-                return empty(204)
-            raise
+        except PeltonError:  # there is no such task
+            return empty(204)
+        if result.extend_lease:
+            await self._extend(place)
+            return empty(204)
+        report = reports.report_of(result, place[1])
+        claim = ClaimRequest(worker=result.worker_id or "") if report.status is not None else None
+        [done], items = await self.engine.exchange(self.caller, [(place[0], report)], claim)
+        if done.error is not None and done.error.code not in _OVER | _ABSENT:
+            raise done.error
         if not done.repeated:
             await self._log(result, place)
         if not items:
@@ -192,8 +189,8 @@ class ConductorTaskRoutes:
         reports.status_of(request.path["status"])
         try:
             found = await self.api.view(request.path["wf"])
-        except WebError as error:
-            if error.status == 404:
+        except PeltonError as error:
+            if error.category is Category.ABSENT:
                 return empty()
             raise
         task = await self._report_slot(request, found)
@@ -203,7 +200,9 @@ class ConductorTaskRoutes:
         found = await self.api.view(request.path["wf"])
         task = await self._report_slot(request, found)
         if task is None:
-            raise WebError(404, f"Found no running task {request.path['ref'][:200]} of workflow {request.path['wf']} to update")
+            raise PeltonError(
+                Code.NOT_FOUND, f"Found no running task {request.path['ref'][:200]} of workflow {request.path['wf']} to update"
+            )
         after = await self.api.view(request.path["wf"])
         return raw_json(view.encode(await view.workflow_view(self.engine, self.caller, after)))
 
@@ -236,7 +235,7 @@ class ConductorTaskRoutes:
         milliseconds = query.integer("timeoutMillis", 5_000, 0, 300_000)
         found, done = await self._signal(request)
         if not done:
-            raise WebError(404, f"Found no blocked task in workflow {request.path['wf']} to signal")
+            raise PeltonError(Code.NOT_FOUND, f"Found no blocked task in workflow {request.path['wf']} to signal")
         seen = await request.unless_gone(waiting.wait(self.api, found.run.key, (), milliseconds / 1000))
         return await waiting.answer(self.api, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
