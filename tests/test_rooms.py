@@ -76,6 +76,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "kernel.matching": ("filters", "conditions", "index", "handlers"),
     "store": ("rows", "group", "port", "packing", "voids", "memory", "sqlite"),
+    "store.memory": ("table", "tables", "writes", "records", "runs", "store"),
+    "net": ("faults", "outgoing", "http", "lazy"),
+    "connectors": ("port", "health", "connection", "files", "sqs", "webhook", "builtin", "lazy", "registry"),
     "runtime": (
         "ids",
         "caller",
