@@ -66,7 +66,7 @@ def sql_width(sql: str) -> int:
 
 
 SCANS = {
-    "lines", "meta", "sizes_ready", "sizes_leased",  # at opening, or for people
+    "lines", "meta", "namespaces", "sizes_ready", "sizes_leased",  # at opening, or for people
     "inbox", "run_all", "deliveries",  # in the order of an index, up to a limit
 }  # fmt: skip
 SORTS = {

@@ -203,7 +203,7 @@ class SqsConnector:
             if (bad := failed.get(str(number))) is not None:
                 outcomes[entry.place] = _entry_failure(queue, bad)
             elif str(number) not in sent:
-                outcomes[entry.place] = Temporary(f"SQS queue {queue!r}: the answer does not say what became of the message")
+                outcomes[entry.place] = Temporary(f"SQS queue {queue!r}: the answer has no outcome for the message")
         return None
 
     async def _send_singly(self, queue: str, batch: Sequence[_Entry], outcomes: list[Exception | None]) -> Exception | None:
@@ -299,7 +299,7 @@ class SqsConnector:
 
 
 class SqsSubscription:
-    """An open flow from one queue. `batches` is pulled: while nobody pulls, no new poll starts, and a batch that has waited
+    """An open flow from one queue. `batches` is pulled: while no one pulls, no new poll starts, and a batch that has waited
     for half of its visibility timeout is dropped, because it could come again before its effects are committed."""
 
     def __init__(self, connector: SqsConnector, queue: str) -> None:
@@ -446,7 +446,7 @@ def _held_back(down: Exception | None) -> Exception:
 def _incoming(message: Mapping[str, Any]) -> Incoming:
     headers: dict[str, str] = {}
     for name, attribute in message.get("MessageAttributes", {}).items():
-        if "StringValue" in attribute:  # binary attributes are nobody's header
+        if "StringValue" in attribute:  # binary attributes are not headers
             headers[name] = attribute["StringValue"]
     count = str(message.get("Attributes", {}).get("ApproximateReceiveCount", "1"))
     return Incoming(

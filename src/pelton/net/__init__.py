@@ -1,1 +1,4 @@
-"""The one guarded way out by HTTP: who may be called is decided here. Called by connectors and languages."""
+"""The one guarded way out by HTTP: which addresses may be called is decided here.
+
+Called by connectors, languages and the server. Imports no other room.
+"""

@@ -206,7 +206,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 def _forbidden(host: str, port: int, kind: str) -> str:
-    # The address itself stays untold: names of an inner network are nobody's business outside it.
+    # Without the address itself: the addresses of an inner network are not disclosed.
     return (
         f"the host {host} (port {port}) has {kind} address, which Pelton does not connect to: "
         "use a public address, or have the operator add the host to the allowed addresses"
@@ -222,7 +222,7 @@ class _Target(NamedTuple):
 
 
 class _Slots:
-    """At most `limit` exchanges with one host at a time. Entries exist only while somebody holds or awaits one."""
+    """At most `limit` exchanges with one host at a time. Entries exist only while one is held or awaited."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

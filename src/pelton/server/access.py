@@ -39,7 +39,7 @@ class Access:
     """Cost: one pass over a request's headers, and one hash with keys."""
 
     def __init__(self, config: Config) -> None:
-        # A key has no user of its own. Later ones win, so a token that is a key as well keeps its user.
+        # A key has no user. Later ones win, so a token that is a key as well keeps its user.
         callers = dict.fromkeys(config.api_keys, ANYBODY)
         callers.update((token, Caller(user=user)) for user, token in map(split_user, config.users))
         for namespace, key in map(split_user, config.namespace_keys):

@@ -69,7 +69,7 @@ class Parts:
         self._opening: asyncio.Task[None] | None = None
 
     def spawn(self, opened: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        """Begins what languages have to do after the engine is open; nobody waits for it."""
+        """Starts what languages have to do after the engine is open; no one waits for it."""
 
         async def all_of_it() -> None:
             for each in opened:
@@ -81,7 +81,7 @@ class Parts:
         self._opening = asyncio.create_task(all_of_it(), name="opened")
 
     def drain(self) -> None:
-        """Begins to end what waits: whoever waits for work or for a run is answered with what there is."""
+        """Starts to end what waits: whoever waits for work or for a run is answered with what there is."""
         self._draining = asyncio.create_task(self._drain(), name="drain")
 
     async def _drain(self) -> None:

@@ -75,7 +75,7 @@ OPTIONS: tuple[Option, ...] = (
         "watch_settle",
         "number",
         500,
-        "Milliseconds for which a file in a watched directory must have stayed as it is before it is told.",
+        "Milliseconds for which a file in a watched directory must have been unchanged before it is reported.",
         "MILLISECONDS",
         low=10,
         high=600_000,
@@ -401,7 +401,7 @@ def _check_users(config: Config) -> None:
                 "and TOKEN at least 16 printable ASCII characters without blanks"
             )
         if owners.setdefault(token, user) != user:
-            raise ConfigError(f"--user {user[:50]}: {owners[token][:50]} has the same token; give each user one of its own")
+            raise ConfigError(f"--user {user[:50]}: {owners[token][:50]} has the same token; give each user a different one")
     for user in config.service_users:
         if not _is_user(user):
             raise ConfigError(f"--service-user {user[:50]!r}: a user is a text without blanks or =, at most 1024 characters long")

@@ -128,7 +128,7 @@ class Store(Protocol):
         after: int = 0,
         limit: int = 500,
     ) -> list[Record]:
-        """By run key, ascending, keys above `after`; process "" = any. With `at`, each as it was then, whatever became of it
+        """By run key, ascending, keys above `after`; process "" = any. With `at`, each as it was then, whatever happened to it
         since: pages that give the same `at` are pages of one list. `live` asks about the value that is given. Fewer than
         `limit`: that was all."""
         ...

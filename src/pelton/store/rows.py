@@ -152,7 +152,7 @@ class LogRow(Struct, array_like=True):
 
 
 class ResultRow(Struct, array_like=True, gc=False):
-    """What became of a job's signal to one run; kept for a week. (job, run, n) is there once: a second one loses its group.
+    """The outcome of a job's signal to one run; kept for a week. (job, run, n) is there once: a second one loses its group.
 
     The row with run 0 is the job's own: `n` says for how many runs it was, `detail` in which namespace ("" in old rows: default).
     """

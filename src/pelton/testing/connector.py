@@ -74,7 +74,7 @@ class MemoryConnector:
         return [self._take(address, message) for message in messages]
 
     def put(self, address: str, body: bytes, headers: Mapping[str, str] | None = None) -> str:
-        """A message from somebody else: it carries no id of ours. Returns the id that it has here."""
+        """A message from another program: it carries no id of ours. Returns the id that it has here."""
         kept = self._keep(address, Outgoing("", body, "", headers or {}, ""))
         del kept.headers[OWN_ID]
         return str(kept.number)

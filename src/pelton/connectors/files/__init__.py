@@ -1,1 +1,1 @@
-"""Watched directories as sources of events."""
+"""Watched directories as sources of events. Called through its entry point; imports the connectors' port and health."""

@@ -37,7 +37,7 @@ LOOKED_AT = 1_000  # names looked at in one go, so that their events can leave m
 TICK = 2.0  # seconds after which it is seen that the directory is gone
 WHOLE = 60.0  # seconds between two looks at everything, for notices that were lost
 WHOLE_DEAF = 5.0  # the same where the system gives no notices
-SHARE = 20  # of its own time that looking at everything rests afterwards
+SHARE = 20  # times as long as a look at everything took, nothing is looked at afterwards
 SLICE = 5_000  # files seen that are gone through before others have their turn
 NEVER = float("inf")
 SUBJECT = 1_024  # characters of an event's subject
@@ -356,7 +356,7 @@ def now() -> float:
 
 
 async def beside(work: Callable[[], T]) -> T:
-    """In a thread that nobody waits for at the end: a network's file system may hang for as long as it likes."""
+    """In a thread that no one waits for at the end: a network's file system may hang for as long as it likes."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

@@ -49,7 +49,7 @@ class FileNotices:
         from watchfiles import watch  # noqa: PLC0415 - 50 ms that only servers with watched directories need
 
         logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it says every gathering
-        told = False
+        live = False
         try:
             for changes in watch(
                 *self._folders,
@@ -63,8 +63,8 @@ class FileNotices:
                 raise_interrupt=False,
                 ignore_permission_denied=True,
             ):
-                if not told:
-                    told = True
+                if not live:
+                    live = True
                     self._call(self._live)
                 if changes:
                     self._call(self._noticed, {path for _, path in changes})

@@ -1,7 +1,7 @@
 """What is in a directory: looking at it, and what was reported of each of its files. No asyncio here: `Tree` is used in a thread.
 
 Names are paths below the directory with "/" between their parts. Not looked at: symbolic links (they may lead anywhere, and what
-they lead to inside has a name of its own), temporary names, what is neither file nor directory, and names that are not UTF-8
+they lead to inside has its own name), temporary names, what is neither file nor directory, and names that are not UTF-8
 (nothing in JSON could say them). A directory that cannot be read makes its files unknown, never gone.
 
 Cost: a whole look is one `lstat` an entry, about a second for 100,000 files.

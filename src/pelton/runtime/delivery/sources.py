@@ -1,4 +1,4 @@
-"""The way in: for each address that somebody wants events from, one subscription, from which messages become events.
+"""The way in: for each address that events are wanted from, one subscription, from which messages become events.
 
 Invariants:
 * A message is acknowledged only after the commit that records it; what was not recorded is given back.
@@ -298,7 +298,7 @@ class Sources:
             for message in batch:
                 outcomes += await self._record(address, [message])
         missing = len(batch) - len(outcomes)
-        return outcomes[: len(batch)] + [Temporary("it was not said what became of the message")] * missing
+        return outcomes[: len(batch)] + [Temporary("the outcome of the message was not reported")] * missing
 
     async def _poison(self, source: Source, message: Incoming, error: Exception) -> bool:
         """True when the message is kept as a dead letter now; False when it is to come again."""

@@ -1,6 +1,6 @@
 """The tables of the memory store: what each is keyed by, how its rows look, and in which orders it is read.
 
-What callers may change is kept packed, and unpacked anew for each reader, so that nobody holds a row of the store itself.
+What callers may change is kept packed, and unpacked anew for each reader, so that no caller holds a row of the store itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The writer's checkpoint thread: it moves pages from the WAL to the file beside the commits, so that no commit has to.
 
-On a connection of its own: PASSIVE at most every 20 ms, once enough has come in or the commits have paused; RESTART when the WAL
+On a separate connection: PASSIVE at most every 20 ms, once enough has come in or the commits have paused; RESTART when the WAL
 has grown long all the same (PASSIVE alone never lets a busy writer start it over). Without commits it sleeps without a timeout
 and costs nothing.
 """
@@ -22,7 +22,7 @@ class Checkpointer:
 
     def __init__(self, path: str, busy: int) -> None:
         self.trouble = ""
-        self.frames = 0  # in the WAL after the last commit, as SQLite told the committing connection
+        self.frames = 0  # in the WAL after the last commit, as SQLite reported to the committing connection
         self._path = path
         self._busy = busy
         self._dirty = threading.Event()
@@ -70,7 +70,7 @@ class Checkpointer:
             try:
                 frames, moved = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
             except apsw.BusyError:
-                self._dirty.set()  # somebody reads for long: again soon, the WAL grows meanwhile
+                self._dirty.set()  # a reader takes long: again soon, the WAL grows meanwhile
         if frames < 0 or moved < 0:
             return "the checkpoint did nothing: the connection has not read the database"
         return ""

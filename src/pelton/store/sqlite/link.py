@@ -133,7 +133,7 @@ class WriterLink:
                 break
             except (StoreFailed, StoreBusy, OSError) as error:
                 reason = str(error)
-            except Exception as error:  # whatever it is, nobody may be left waiting
+            except Exception as error:  # whatever it is, no caller may be left waiting
                 self._give_up(f"no new writer could be started: {type(error).__name__}: {error}")
                 await self._pipe.end()
         self._recovery = None

@@ -250,7 +250,7 @@ class SqliteStore:
         return Committed(number, True, "", assigned.numbers, assigned.dead_numbers)
 
     def _save(self, batch: Encoded, now: int) -> None:
-        """What the next start must not fall behind: saved ahead, so that few batches need it. A group of its own, the last."""
+        """What the next start must not fall behind: saved ahead, so that few batches need it. A separate group, the last."""
         if now >= self._clock_saved:
             self._clock_saved = now + CLOCK_AHEAD
             batch.add("meta_put", ("clock", self._clock_saved))

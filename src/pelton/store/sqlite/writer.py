@@ -1,6 +1,6 @@
 """The writer process: it owns the connection that writes, and does nothing but bind rows and commit.
 
-A process of its own, because SQLite's calls give the interpreter lock away row by row, and a busy loop beside a writing thread
+A separate process, because SQLite's calls give the interpreter lock away row by row, and a busy loop beside a writing thread
 brings it to a crawl. One transaction a batch, at first all groups of it merged, operation by operation; when any of them turns
 out to be lost the transaction is rolled back and repeated group by group under savepoints.
 
@@ -31,7 +31,7 @@ from pelton.store.sqlite.sql import load
 LENGTH = struct.Struct("<Q")
 BUSY = 30_000  # milliseconds: only the checkpoint thread and people's tools ever compete
 QUARANTINE = 600_000  # milliseconds that an unused meeting point is kept: no decision in flight is older
-RESULTS = 7 * 86_400_000  # milliseconds that what became of a job's signals is kept
+RESULTS = 7 * 86_400_000  # milliseconds for which the outcomes of a job's signals are kept
 SWEEP_RESULTS = 500  # of those dropped after a batch that brought new ones
 LOSSES = 256  # late batches whose losses are kept: more than can be under way
 SWEEP = 50  # meeting points looked at after a batch that raised any
@@ -167,8 +167,8 @@ class Writer:
             self.db.execute("ROLLBACK")
 
     def _sweep(self, now: int) -> None:
-        """Drops meeting points where nobody waits and nothing is held. Not at once: a revision that starts over would let a
-        decision pass that was made on an earlier life of the row. A transaction of its own, whose failure harms nothing."""
+        """Drops meeting points where no one waits and nothing is held. Not at once: a revision that starts over would let a
+        decision pass that was made on an earlier life of the row. A separate transaction, whose failure harms nothing."""
         old = self.db.execute(self.idle, (now - QUARANTINE, SWEEP)).fetchall()
         if not old:
             return
@@ -184,7 +184,7 @@ class Writer:
             self._rollback()
 
     def _drop_results(self, now: int) -> None:
-        """What nobody will ask for any more, some at a time."""
+        """Outcomes that are too old to be asked for, some at a time."""
         try:
             self.db.execute(self.old_results, (now - RESULTS, SWEEP_RESULTS))
         except apsw.Error:

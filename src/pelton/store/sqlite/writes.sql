@@ -81,7 +81,7 @@ DELETE FROM open WHERE run = ?1 AND n = ?2;
 DELETE FROM step WHERE run = ?1 AND n = ?2;
 
 -- name: thread_put
--- A thread with state of its own.
+-- A thread with its own state.
 INSERT INTO thread (run, no, body) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = excluded.body;
 
 -- name: var_put
@@ -175,7 +175,7 @@ ON CONFLICT DO UPDATE SET live = 1, uniq = 1;
 INSERT INTO event (key, ns, type, ident, body, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
 
 -- name: event_outcome
--- What became of an event later.
+-- The later outcome of an event.
 UPDATE event SET outcome = ?2 WHERE key = ?1;
 
 -- name: delivery_new
@@ -236,15 +236,15 @@ UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7 WHER
 INSERT INTO log (run, n, at, text) VALUES (?1, ?2, ?3, ?4);
 
 -- name: result_new
--- What became of a job's signal to one run, once.
+-- The outcome of a job's signal to one run, once.
 INSERT INTO result (job, run, n, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
 
 -- name: seen_put
--- What a source has told of something, by name.
+-- A bookmark of a source, by name.
 INSERT INTO seen (ns, source, name, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET state = excluded.state;
 
 -- name: seen_gone
--- What a source has told to be gone.
+-- A bookmark that its source has removed.
 DELETE FROM seen WHERE ns = ?1 AND source = ?2 AND name = ?3;
 
 -- name: remove_run
@@ -304,7 +304,7 @@ INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value =
 DELETE FROM result WHERE (job, run, n) IN (SELECT job, run, n FROM result INDEXED BY result_at WHERE at < ?1 ORDER BY at LIMIT ?2);
 
 -- name: rendezvous_idle
--- Meeting points that nobody has used for a while.
+-- Meeting points that have not been used for a while.
 SELECT ns, name, key, EXISTS (SELECT 1 FROM wait_key w WHERE w.ns = r.ns AND w.name = r.name AND w.key = r.key)
   OR EXISTS (SELECT 1 FROM held h INDEXED BY held_key WHERE h.run = 0 AND h.ns = r.ns AND h.name = r.name AND h.key = r.key)
 FROM rendezvous r INDEXED BY rendezvous_touched WHERE touched < ?1 ORDER BY touched LIMIT ?2;
