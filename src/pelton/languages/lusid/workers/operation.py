@@ -9,7 +9,6 @@ An operation may be done again when the server dies between the call and its rec
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -25,6 +24,8 @@ from pelton.languages.lusid.workers.configurations import SLEEP
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine, WorkItem
 from pelton.runtime.caller import Caller
+from pelton.runtime.operations.http import HttpCall, NoReply, request
+from pelton.runtime.operations.sleep import end_of_sleep, sleep_until
 
 MOST_SLEEP = 30 * 24 * 3600  # seconds
 HTTP_SECONDS = 30.0
@@ -92,28 +93,22 @@ def passed_on(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sleep(engine: Engine, item: WorkItem, parameters: Mapping[str, Any]) -> Report:
-    until = item.step.output.get("until") if isinstance(item.step.output, dict) else None
+    until = end_of_sleep(item)
     if until is None:
         given = parameters.get(SLEEP)
-        with contextlib.suppress(ValueError):  # what is no number is told below
+        with contextlib.suppress(ValueError):  # what is no number is reported below
             given = 1 if given is None else fitted("Decimal", given)
         if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MOST_SLEEP:
             return failed_to_start(f"{SLEEP} must be a number of seconds from 0 to {MOST_SLEEP}, not {given!r}")
         until = engine.now() + int(given * 1000)
-    left = until - engine.now()
-    if left <= 0:
-        return completed([])
-    return Report(status=None, output={"until": until}, again_after=max(left, 1))
+    return sleep_until(until, engine.now()) or completed([])
 
 
 async def _check(port: HttpPort, configuration: Mapping[str, Any]) -> Report:
     url = configuration["url"]
-    try:
-        reply = await port.request("GET", url, {}, b"", connect_timeout=HTTP_SECONDS, read_timeout=HTTP_SECONDS)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # whatever the way out says is this worker's failure, not the server's
-        return failed(f"GET {url} failed: {_said(error)}")
+    reply = await request(port, _http_call("GET", url, {}, b""))
+    if isinstance(reply, NoReply):
+        return failed(f"GET {url} failed: {reply.reason}")
     return completed([{"HttpStatusCode": str(reply.status)}])
 
 
@@ -125,12 +120,9 @@ async def _call(
     body = b"" if method in ("GET", "HEAD") else msgspec.json.encode({"parameters": parameters, "worker": asked["worker"]})
     headers = {"content-type": "application/json", "accept": "application/json", **(configuration.get("headers") or {})}
     headers[HOPS] = str(hops)
-    try:
-        reply = await port.request(method, url, headers, body, connect_timeout=HTTP_SECONDS, read_timeout=HTTP_SECONDS)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # as above
-        return failed(f"{method} {url} failed: {_said(error)}")
+    reply = await request(port, _http_call(method, url, headers, body))
+    if isinstance(reply, NoReply):
+        return failed(f"{method} {url} failed: {reply.reason}")
     if not 200 <= reply.status < 300:
         return failed(f"{method} {url} answered {reply.status} {reply.reason}".strip())
     try:
@@ -145,5 +137,5 @@ async def _call(
     return completed(rows)
 
 
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:1000] or type(error).__name__
+def _http_call(method: str, url: str, headers: Mapping[str, str], body: bytes) -> HttpCall:
+    return HttpCall(method, url, headers, body, connect_timeout=HTTP_SECONDS, read_timeout=HTTP_SECONDS)
