@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-from pelton.languages.lusid.entity import VERSION
 from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import path_name
@@ -16,6 +15,7 @@ from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.named import VERSION
 
 ONE = "/api/calendars/{scope}/{code}"
 

@@ -14,7 +14,7 @@ from pelton.languages.lusid.entity import DEFINITIONS, Entity
 from pelton.languages.lusid.errors import LusidError, invalid
 from pelton.languages.lusid.forms import CreateTaskDefinition, PerpetualProperty, UpdateTaskDefinition
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
-from pelton.languages.lusid.http.entities import Entities, path_name
+from pelton.languages.lusid.http.entities import Entities, deleted, path_name
 from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import DEFINITION_MEMBERS
 from pelton.languages.lusid.times import print_moment
@@ -59,7 +59,7 @@ class DefinitionRoutes:
         return json_response(shown(found, request.query.texts("propertyKeys")))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(await self.entities.remove(path_name(request.path), self.context.caller(request)))
+        return json_response(deleted(await self.entities.remove(path_name(request.path), self.context.caller(request))))
 
     async def list(self, request: Request) -> Response:
         keys = request.query.texts("propertyKeys")

@@ -13,7 +13,7 @@ from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.forms import CreateEventHandler, UpdateEventHandler
 from pelton.languages.lusid.handlers.checks import check_against, check_handler
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
-from pelton.languages.lusid.http.entities import Entities, path_name
+from pelton.languages.lusid.http.entities import Entities, deleted, path_name
 from pelton.languages.lusid.http.event_types import EventTypes
 from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import HANDLER_MEMBERS
@@ -61,9 +61,9 @@ class HandlerRoutes:
 
     async def remove(self, request: Request) -> Response:
         name = path_name(request.path)
-        answer = await self.entities.remove(name, self.context.caller(request))
+        at = await self.entities.remove(name, self.context.caller(request))
         await scheduling.follow(self.context.engine, self.context.home, name, None)
-        return json_response(answer)
+        return json_response(deleted(at))
 
     async def _follow(self, made: Entity) -> None:
         """The run that keeps the handler's schedule, if it has one, follows what the handler says now."""

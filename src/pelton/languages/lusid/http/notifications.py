@@ -11,6 +11,7 @@ from pelton.languages.lusid import decode
 from pelton.languages.lusid.errors import LusidError, invalid
 from pelton.languages.lusid.forms import EventTypeEntry, ManualEvent
 from pelton.languages.lusid.http.api_context import LusidContext
+from pelton.languages.lusid.http.entities import deleted
 from pelton.languages.lusid.http.event_types import BUILT_IN, EventTypes, entry
 from pelton.languages.lusid.times import print_milliseconds
 from pelton.runtime.api import EventIn
@@ -100,4 +101,4 @@ class NotificationRoutes:
         return json_response(entry(made.value))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(await self.types.entities.remove(request.path["eventType"], self.context.caller(request)))
+        return json_response(deleted(await self.types.entities.remove(request.path["eventType"], self.context.caller(request))))

@@ -8,7 +8,7 @@ from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import WORKERS, Entity
 from pelton.languages.lusid.forms import CreateWorker, UpdateWorker
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
-from pelton.languages.lusid.http.entities import Entities, path_name
+from pelton.languages.lusid.http.entities import Entities, deleted, path_name
 from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import WORKER_MEMBERS
 from pelton.languages.lusid.workers.configurations import (
@@ -53,7 +53,7 @@ class WorkerRoutes:
         return json_response(shown(await self.entities.get(path_name(request.path), as_at(request))))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(await self.entities.remove(path_name(request.path), self.context.caller(request)))
+        return json_response(deleted(await self.entities.remove(path_name(request.path), self.context.caller(request))))
 
     async def list(self, request: Request) -> Response:
         return await listed(request, WORKERS.row, self.entities.page, shown, WORKER_MEMBERS)
