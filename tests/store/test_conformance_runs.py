@@ -102,7 +102,7 @@ async def test_poison_loses_its_own_group(store: Store) -> None:
 async def test_large_parts_come_back_and_go_away(store: Store, value: object) -> None:
     token = work(1, 1, input=value, output=value, waits=value)
     await put(store, Group(1, [start(1, opened=[token])]))
-    assert await store.prefetch(run(1), 1, []) == (token, [])
+    assert await store.facts(run(1), [StepKey(1)]) == [token]
     narrow = work(1, 1, input="not written", left=7)
     await put(store, Group(2, [go(1, 1, changed=[(narrow, False)])]))
     token.left = 7
@@ -133,7 +133,12 @@ async def test_newest_of_a_slot_open_or_ended_whatever_the_scope(store: Store) -
     parked = work(1, -1, queue="", slot="s")
     await put(store, Group(2, [go(1, 1, opened=[token, parked])]))
     assert await store.facts(run(1), [NewestKey("s"), OpenKey()]) == [token, [parked, token]]
-    assert (await store.prefetch(run(1), 9, ["s", "other", "none"]))[1] == [token, done(1, 20, slot="other"), None]
+    assert await store.facts(run(1), [StepKey(9), NewestKey("s"), NewestKey("other"), NewestKey("none")]) == [
+        token,
+        token,
+        done(1, 20, slot="other"),
+        None,
+    ]
 
 
 async def test_slots_by_scope_and_iteration(store: Store) -> None:
@@ -366,7 +371,7 @@ async def test_removed_runs_leave_nothing(store: Store) -> None:
 async def test_rows_are_counted_and_a_signal_touches_few(store: Store) -> None:
     await put(store, Group(1, [start(1, ended=[done(1, n, slot="s", scope=1, it=n) for n in range(1, 501)])]))
     before = store.counts.rows_read, store.counts.rows_written, store.counts.commits
-    await store.prefetch(run(1), 500, ["s", "t"])
+    await store.facts(run(1), [StepKey(500), NewestKey("s"), NewestKey("t")])
     await store.facts(run(1), [SlotKey("s", 1, 250), IterationKey("s", 3)])
     await put(store, Group(2, [go(1, 1, ended=[done(1, 501)])]))
     assert store.counts.rows_read - before[0] <= 6

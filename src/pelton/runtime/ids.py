@@ -67,11 +67,6 @@ class Instants:
         return self.last
 
 
-def key_time(key: int) -> int:
-    """Epoch milliseconds at which a key was made."""
-    return key >> (NODE_BITS + COUNTER_BITS)
-
-
 class IdCodec:
     """Turns keys into public ids and back. `secret`: at least 16 bytes, the same for ever and on every node."""
 

@@ -82,10 +82,6 @@ class Store(Protocol):
         skipping the run's void ranges."""
         ...
 
-    async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:
-        """The open row n and the newest step of each slot, in one go."""
-        ...
-
     async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
         """Steps by number, ascending, open (n > 0) and ended together, void ones left out."""
         ...

@@ -186,9 +186,10 @@ async def test_close_ends_children_and_refuses() -> None:
 
 
 async def test_what_is_wrong_with_a_program(pool: ScriptPool) -> None:
-    assert await pool.check_jq(".a | length") == ""
-    assert "syntax error" in await pool.check_jq(".a |")
-    assert "not available" in await pool.check_jq("env")
+    right, wrong, refused = await pool.answer([jq(".a | length"), jq(".a |"), jq("env")])
+    assert not right.failed
+    assert "syntax error" in wrong.error
+    assert "not available" in refused.error
 
 
 async def test_the_process_sees_no_environment_and_no_files(pool: ScriptPool) -> None:

@@ -36,7 +36,6 @@ ListenedType = Annotated[
 EventType = Annotated[str, Meta(pattern="[a-zA-Z]+", min_length=1, max_length=512, description="1 to 512 letters")]
 
 Text = str | UnsetType
-OptionalName = Name | UnsetType
 OptionalCondition = Condition | UnsetType
 FieldType = Literal["String", "Decimal", "DateTime", "Boolean", "LusidUserId"]
 

@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime, timedelta
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000
 NEVER_BEFORE = "0001-01-01T00:00:00.0000000+00:00"  # the effective date of things that have none
-LAST_YEAR = 9999  # a moment in it means: the latest, whenever that is
 EXPECTED = "a moment such as 2024-06-05, 2024-06-05T15:12Z or 2024-06-05T15:12:39.318175+00:00"
 
 # The blank before an offset is the plus sign of a query that nobody encoded.

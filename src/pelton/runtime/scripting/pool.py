@@ -22,8 +22,7 @@ from typing import Any
 
 import msgspec
 
-from pelton.kernel.expressions.base import Evaluation, Invalid, Outcome
-from pelton.kernel.expressions.jq import check
+from pelton.kernel.expressions.base import Evaluation, Outcome
 
 DEFAULT_SIZE = 2
 FIRST_MS = 300  # of a script's own time, before it has to make room for others
@@ -94,16 +93,6 @@ class ScriptPool:
             self._waiting -= len(distinct)
         answers = dict(zip(distinct, (task.result() for task in tasks), strict=True))
         return [answers[question] for question in questions]
-
-    async def check_jq(self, source: str) -> str:
-        """What is wrong with a jq program, "" when nothing is."""
-        try:
-            check(source)
-        except Invalid as error:
-            return error.message
-        # Compiled, but not run: as the body of a function that nobody calls.
-        question = Evaluation("jq", f"def checked: ({source}\n); null", "null", 0, 0, 2000)
-        return (await self.answer([question]))[0].error
 
     async def _one(self, question: Evaluation) -> Outcome:
         if question.limit <= FIRST_MS:

@@ -111,9 +111,6 @@ class MemoryStore:
     async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         return [self._runs.answer(run, key) for key in keys]
 
-    async def prefetch(self, run: Run, n: int, slots: Sequence[str]) -> tuple[OpenStep | None, list[Any]]:
-        return self._runs.open(run.key, n), [self._runs.newest(run, slot) for slot in slots]
-
     async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
         return self._runs.steps(run, after, limit)
 
