@@ -204,7 +204,8 @@ class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
     """The outcome of a work item. `status`: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (a sign of life; with `again_after`
     the item is given back, and offered again after so many milliseconds).
 
-    With the item's `attempt` in it, a report that is repeated changes nothing the second time.
+    A report that is repeated because its answer was lost changes nothing the second time, and gets the same answer, with the
+    items that were in it.
     """
 
     id: Name

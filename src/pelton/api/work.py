@@ -1,6 +1,7 @@
 """/v1/work: reports of finished work and the request for more, in one exchange, for workers of many items.
 
-An item is named by its step's id. A report may be repeated: with the item's attempt, what was reported before changes nothing.
+An item is named by its step's id. A report may be repeated when its answer was lost: it changes nothing, and is answered as it
+was the first time, with the items that were in that answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which documents are of this language, and the requests that register them: for `pelton apply`."""
+"""Recognizes documents of this language, and gives the requests that register them: for `pelton apply`."""
 
 from __future__ import annotations
 

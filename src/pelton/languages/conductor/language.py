@@ -54,8 +54,8 @@ class Conductor:
             definition.name = definition.name or row.name
             validate.check_workflow(definition, "workflowDef")
         except PeltonError as error:
-            said = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
-            raise Invalid(said or error.message) from None
+            text = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
+            raise Invalid(text or error.message) from None
 
         def policy(name: str) -> TaskDef | None:
             found = refer("policy", name, 0)

@@ -1,6 +1,6 @@
 """The wire forms: definitions, requests, results. A field that is absent is UNSET, so that it is left out of answers.
 
-Members that only newer or commercial servers know are kept in definitions where the reference says they are stored, and dropped
+Members that only newer or commercial servers know are kept in definitions where the reference stores them, and dropped
 otherwise. `decode` turns lenient JSON into these.
 """
 

@@ -1,4 +1,4 @@
-"""How the kernel's states are called here, and what they do for the wire."""
+"""The names that the kernel's states have here, and what they mean for the wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEP_STATUS: dict[int, str] = {
     int(StepStatus.CANCELED): "CANCELED",
 }
 
-# What a report says; None: still at it.
+# Statuses of a report; None: still in progress.
 REPORTED: dict[str, int | None] = {
     "IN_PROGRESS": None,
     "COMPLETED": int(StepStatus.COMPLETED),
@@ -46,7 +46,7 @@ def task_status(step: OpenStep | Step) -> str:
 
 
 def reason(codec: Codec, step: OpenStep | Step) -> str:
-    """Why a task came to what it came to; of one that called a run which ended badly, which run that was."""
+    """Why a task ended as it did; for one that called a run which failed, it also names that run."""
     if not isinstance(step, Step) or step.state != State.CALL or step.child <= 0:
         return step.reason
     if step.failure == "child" or step.status == StepStatus.COMPLETED_WITH_ERRORS:
@@ -71,7 +71,7 @@ def start_delay(step: OpenStep | Step) -> int:
 
 
 def callback_after(step: OpenStep | Step, now: int) -> int:
-    """Seconds until the task is looked at again: of a worker's task as its worker or its policy said, of a wait what is left."""
+    """Seconds until the task is due again: for a worker's task as its worker or its policy asked, for a wait the time left."""
     if not isinstance(step, OpenStep):
         return 0
     if step.state == State.WORK:
@@ -82,5 +82,5 @@ def callback_after(step: OpenStep | Step, now: int) -> int:
 
 
 def _put_off(step: OpenStep) -> bool:
-    """Whether a worker has had it, and has said when it wants it again."""
+    """Whether a worker has had it and has asked to get it again later."""
     return 0 < step.started < step.due

@@ -1,4 +1,4 @@
-"""What a compiled node and process keep of their definition, for the view: opaque to the kernel."""
+"""What compiled nodes and processes keep of their definition for the views; opaque to the kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NodeAnnotations(Struct, frozen=True):
     policy: TaskDef
     text: Raw
     policy_text: Raw
-    shown: str  # its type as a view shows it
+    shown: str  # the task's type as views show it
 
 
 class ProcessAnnotations(Struct, frozen=True):

@@ -44,7 +44,7 @@ def bind(definition: WorkflowDef, policy: FINDS_POLICY, latest: FINDS_VERSION) -
 
 
 def compile_definition(name: str, version: int, body: bytes, row: int, schemes: frozenset[str]) -> Process:
-    """Raises Invalid for a body that is no definition."""
+    """Raises Invalid for a body that is not a definition."""
     try:
         definition = decode.decode(body, WorkflowDef)
     except PeltonError as error:
@@ -107,6 +107,6 @@ def failed_reason(context: Any, step: OpenStep | Step | None, failure: Failure, 
     shown = status_names.RUN_STATUS[RunStatus(status)]
     node = context.process.nodes.get(step.slot)
     if node is not None and isinstance(node.annotations, NodeAnnotations) and node.annotations.task.permissive:
-        shown = status_names.task_status(step)  # the run has gone on, and is only now ended by it
+        shown = status_names.task_status(step)  # the run continued, and fails because of it only at its end
     reason = status_names.reason(context.codec, step) or failure.message or "null"
     return f"Task {task} failed with status: {shown} and reason: '{reason}'"

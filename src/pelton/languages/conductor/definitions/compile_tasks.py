@@ -1,5 +1,5 @@
 """From a task to a node of the process graph, type by type. The node's name is the task's reference name, so that steps keep
-their slot from version to version; every task here is one node, and no node is made up.
+their slot from version to version; every task becomes exactly one node.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pelton.languages.conductor.expressions.references import References
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
 
 NO_DOMAIN = "NO_DOMAIN"
-ACTIVE = 10_000  # milliseconds for which a poll says that a domain has workers
+ACTIVE = 10_000  # milliseconds after a poll during which a domain counts as having workers
 MOST_DOMAINS = 50  # of one task; further ones are not looked at
 MAX_VARIABLES = 256 * 1024  # bytes of JSON text that one SET_VARIABLE may set
 
@@ -258,7 +258,7 @@ class Queue:
 
 
 class Mapped:
-    """An input to which the server adds members of its own."""
+    """An input to which the server adds members."""
 
     __slots__ = ("_change", "_expression", "reads")
 
@@ -274,7 +274,7 @@ class Mapped:
 
 
 class Defaulted:
-    """An input whose members, when they come to null, fall back to those of the task's policy."""
+    """An input whose members fall back to those of the task's policy when they evaluate to null."""
 
     __slots__ = ("_defaults", "_expression", "reads")
 
@@ -297,7 +297,7 @@ def _choice_output(context: Any) -> JSON:
 
 
 def wait_until(context: Any) -> JSON:
-    """Epoch milliseconds at which a WAIT ends by itself. Raises ExpressionError for what is no duration and no moment."""
+    """Epoch milliseconds at which a WAIT ends by itself. Raises ExpressionError for any other text."""
     value = context.value if isinstance(context.value, dict) else {}
     duration = value.get("duration")
     until = value.get("until") if value.get("until") is not None else value.get("wait_until")
@@ -353,7 +353,7 @@ def event_body(context: Any, address: Sink) -> JSON:
     meta = context.meta
     try:
         produced = {"event_produced": address.address(context)}
-    except ExpressionError:  # the task fails by its sink; what it would have said is still shown
+    except ExpressionError:  # the sink makes the task fail; the message it would have sent is still shown
         produced = {}
     return {
         **context.value,
@@ -389,19 +389,19 @@ def _child_input(context: Any) -> JSON:
 
 
 def call_meta(context: Any) -> JSON:
-    """A child is told the parent's correlation and domains, unless it has domains of its own; priority only when given."""
+    """A child inherits the parent's correlation id, and its domains unless it has its own; its priority only when given."""
     meta = context.meta
     value = context.value
     domains = value.get("subWorkflowTaskToDomain")
-    told: dict[str, JSON] = {"routes": domains if isinstance(domains, dict) else dict(meta.routes)}
+    found: dict[str, JSON] = {"routes": domains if isinstance(domains, dict) else dict(meta.routes)}
     if meta.correlation is not None:
-        told["correlation"] = meta.correlation
+        found["correlation"] = meta.correlation
     priority = value.get("priority")
     if isinstance(priority, str) and priority.strip().isdigit():
         priority = int(priority)
     if isinstance(priority, int) and 0 <= priority <= 99:
-        told["priority"] = priority
-    return told
+        found["priority"] = priority
+    return found
 
 
 def _merged(context: Any) -> JSON:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from pelton.languages.conductor.model import WorkflowDef, WorkflowTask
 
-# What can stand inside a task, each a list of tasks in the order in which they run.
+# The lists of tasks inside a task, each in the order in which its tasks run.
 Lists = list[tuple[str, list[WorkflowTask]]]
 
 
-# Types that mean something to the server, or to other servers of this language. Any other is a worker's: offered under its name.
+# Types that the server knows. SIMPLE is a worker's task, offered under its name.
 SUPPORTED = (
     "DO_WHILE", "EVENT", "FORK_JOIN", "HTTP", "INLINE", "JOIN", "SET_VARIABLE", "SIMPLE", "SUB_WORKFLOW", "SWITCH", "TERMINATE",
     "WAIT",

@@ -1,7 +1,7 @@
-"""The failure workflow: when it is started, and what it is told of the run that has failed.
+"""The failure workflow: when it is started, and the input that it gets about the failed run.
 
-What it is told is bounded, since it becomes part of a row: the newest MOST_TASKS tasks, and their payloads as long as those of
-all together stay below BUDGET. Whoever needs more reads the failed run by its id, which is always there.
+That input is bounded, since it becomes part of a row: the newest MOST_TASKS tasks, with payloads until together they reach
+BUDGET. To see more, the failure workflow reads the failed run by its id, which is always given.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def follow_ups(definition: WorkflowDef) -> tuple[FollowUp, ...]:
 
 
 def failure_input(context: Any) -> JSON:
-    """The failed run's input and what became of it."""
+    """The failed run's input and its outcome."""
     end, run = context.end, context.run
     failed = context.draft.last
     unsuccessful = isinstance(failed, Step) and not StepStatus(failed.status).successful
@@ -74,7 +74,7 @@ def _given(context: Any) -> dict[str, JSON]:
 
 
 class _Budget:
-    """Lets payloads pass as long as there is room; `spent` says that something did not."""
+    """Admits payloads while there is room; `spent`: something was left out."""
 
     def __init__(self) -> None:
         self.left = BUDGET
@@ -181,7 +181,7 @@ def _task(context: Any, step: Step, budget: _Budget) -> dict[str, JSON]:
 
 def _failure_meta(context: Any) -> JSON:
     meta = context.meta
-    told: dict[str, JSON] = {"routes": dict(meta.routes)}
+    found: dict[str, JSON] = {"routes": dict(meta.routes)}
     if meta.correlation is not None:
-        told["correlation"] = meta.correlation
-    return told
+        found["correlation"] = meta.correlation
+    return found

@@ -1,7 +1,7 @@
-"""What must hold of a definition before it is stored. Every problem is found at once and named by its path.
+"""What must hold for a definition before it is stored. All problems are reported at once, each with its path.
 
-Bounds: tasks in a definition, their nesting, and definitions given inside definitions. What the original server lets through
-though no run of it could ever come to an end (a join that waits for itself, a process that first of all calls itself) is refused.
+Bounds: tasks in a definition, their nesting, and definitions given inside definitions. What the original server accepts
+although no run of it could ever end (a join that waits for itself, a workflow whose first task calls itself) is refused.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _check_task(
 ) -> None:
     path, task, _ = place
     if task.type not in SUPPORTED:
-        # A worker's task is SIMPLE: a type that nobody knows is a slip of the pen, and would wait for ever for a worker.
+        # A worker's task is SIMPLE: an unknown type is a typing mistake, and would wait for a worker forever.
         known = ", ".join(SUPPORTED)
         problems.add(
             f"{path}.type", f"type {task.type!r} is not supported; use one of {known} (SIMPLE for a worker's task)", task.type

@@ -1,6 +1,6 @@
-"""DO_WHILE tasks that go through a list: where the list stands, and what their output says of the item at hand.
+"""DO_WHILE tasks that iterate over a list: where the list is found, and what their output says about the current item.
 
-The list is part of the task's input, under the member that `list_member` names, so that it is there for as long as the task is.
+The list is part of the task's input, under the member that `list_member` names, so it lives as long as the task.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def item_of(step: OpenStep | Step, member: str) -> JSON:
 
 
 def own_output(step: OpenStep | Step, member: str) -> dict[str, Any]:
-    """What a loop says of itself, without what its iterations left behind."""
+    """A loop's own output: without the outputs of its iterations."""
     if not member or not step.k:
         return {"iteration": step.k}
     return {"iteration": step.k, "loopIndex": step.k - 1, "loopItem": item_of(step, member)}

@@ -1,5 +1,5 @@
-"""What a name in `${...}` stands for: `workflow`, a task by its reference name (`ref`, or `ref__3` for its third iteration), and
-the system's own status_names. This module alone knows how the kernel's context is asked.
+"""What a name in `${...}` stands for: `workflow`, a task by its reference name (`ref`, or `ref__3` for its third iteration), or a
+name that the system defines. Only this module knows how to query the kernel's context.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TaskKind:
     def __init__(self, kind: str, name: str, shown: str, items: str = "") -> None:
         self.kind = kind  # the type of the definition
         self.name = name  # its definition's name
-        self.shown = shown  # the type that is shown
+        self.shown = shown  # the type as views show it
         self.items = items  # of a loop over a list: the member of its input that holds the list
 
 

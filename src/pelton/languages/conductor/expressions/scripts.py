@@ -1,4 +1,4 @@
-"""Scripts in definitions: which evaluators there are, and expressions that wrap them in the words of this language."""
+"""Scripts in definitions: the evaluators, and expressions that wrap them with this language's error texts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def script(source: str, argument: Callable[[Any], JSON], reads: frozenset[Read] 
 
 @lru_cache(maxsize=1024)
 def _of_value(source: str) -> javascript.Script:
-    """A script whose `$` is the value at hand; by its text, since INLINE tasks only know theirs at run time."""
+    """A script whose `$` is the current value; cached by its text, since INLINE tasks only know theirs at run time."""
     return script(source, value_at_hand)
 
 

@@ -1,4 +1,4 @@
-"""Durations and moments as WAIT tasks spell them."""
+"""Durations and points in time, as WAIT tasks spell them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ABBREVIATIONS = {
 
 
 def duration(text: str) -> int | None:
-    """Milliseconds of `1 day 2 hours`, `10s`; None when it is none."""
+    """Milliseconds of `1 day 2 hours`, `10s`; None for any other text."""
     found = _DURATION.fullmatch(text)
     if found is None or not any(found.groups()):
         return None

@@ -65,7 +65,7 @@ class Planned:
 
 
 def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
-    """Raises Invalid for a body that is no handler."""
+    """Raises Invalid for a body that is not a handler."""
     try:
         form = decode.decode(row.body, EventHandlerDef)
         validate.check_handler(form, "addEventHandler")
@@ -132,8 +132,8 @@ def _start(member: StartWorkflowAction) -> Plan:
         if domains is UNSET and isinstance(root.payload, dict):
             domains = root.payload.get("taskToDomain")
         routes = domains if isinstance(domains, dict) and all(isinstance(each, str) for each in domains.values()) else {}
-        told = correlation.evaluate(root)
-        identity = told if isinstance(told, str) or told is None else str(told)
+        value = correlation.evaluate(root)
+        identity = value if isinstance(value, str) or value is None else str(value)
         value = keyed.evaluate(root)
         if member.idempotency_key and (value is None or value == ""):  # to start without it could mean to start twice
             detail = f"idempotencyKey {member.idempotency_key[:200]!r} comes to nothing for this event"
@@ -212,9 +212,9 @@ def _place(named: dict[str, JSON], ids: Ids) -> tuple[int, int, str, int] | Plan
         return (*place, "", 0)
     if not workflow or not reference:
         which = "workflowId" if not workflow else "taskRefName"
-        told = f"reference name: {reference or 'null'}, workflowId: {workflow or 'null'}"
-        said = f"{which} comes to {describe(named[which])}"
-        return PlanProblem(detail=f"No task found with taskId: null, {told}: {said}", field=which)
+        named_task = f"reference name: {reference or 'null'}, workflowId: {workflow or 'null'}"
+        problem = f"{which} comes to {describe(named[which])}"
+        return PlanProblem(detail=f"No task found with taskId: null, {named_task}: {problem}", field=which)
     run = ids.parse_run_id(workflow)
     if run is None:
         return PlanProblem(detail=f"No such workflow found by id: {workflow[:200]}", field="workflowId")

@@ -1,4 +1,4 @@
-"""Messages as conditions and templates of handlers see them."""
+"""The body of an event as the conditions and templates of handlers see it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from pelton.kernel.expressions.base import JSON, Bound
 
-MOST_EXPANDED = 1_000  # strings of one payload that are looked into
+MOST_EXPANDED = 1_000  # strings of one payload that are parsed
 MOST_DEPTH = 100
 
 

@@ -1,4 +1,4 @@
-"""What the routes of this language share: the engine, the namespace, and how ids of the outside become keys of the inside."""
+"""What the routes of this language share: the engine, the caller, and the translation of public ids into keys."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ConductorApi:
             raise
 
     async def owns(self, kind: str, name: str, version: int = 0) -> bool:
-        """Whether a definition is there and of this language: those of others are neither shown nor changed here."""
+        """Whether the definition exists and is of this language; others are neither shown nor changed here."""
         row = await self.engine.definition(self.caller, kind, name, version)
         return row is not None and row.language == self.language
 

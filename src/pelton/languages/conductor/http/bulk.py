@@ -1,4 +1,4 @@
-"""Several workflows in one request: the operator's acts on a list of ids, and workflows by their correlation ids."""
+"""Several workflows in one request: what operators do, on a list of ids; and workflows by their correlation ids."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BulkRoutes:
         router.add("POST", "/workflow/{name}/correlated", self.correlated_ids)
         router.add("POST", "/workflow/correlated/batch", self.correlated_batch)
 
-    # ---- acts
+    # ---- operators
 
     def _each(self, act: Handler) -> Handler:
         """A handler that does to every id of the body what `act` does to the one in its path, with the same query."""

@@ -16,7 +16,7 @@ from pelton.languages.conductor.model import TaskDef, WorkflowDef
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
 
-LARGE = 20_000  # bytes of a definition that is checked in a thread, so that nobody waits for it
+LARGE = 20_000  # bytes of a definition that is checked in a thread, so that it does not block the event loop
 
 
 class WorkflowDefRoutes:

@@ -1,4 +1,4 @@
-"""Workflows over HTTP: starting, looking, and the operator's acts."""
+"""Workflows over HTTP: starting them, reading them, and what operators do with them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class WorkflowRoutes:
         seen = await request.unless_gone(waiting.wait(self.api, run.key, references, seconds))
         return await waiting.answer(self.api, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
-    # ---- looking
+    # ---- reading
 
     async def get(self, request: Request) -> Response:
         found = await self.api.view(request.path["id"])
@@ -106,9 +106,9 @@ class WorkflowRoutes:
         return await self._workflow(found, include)
 
     async def _workflow(self, found: RunView, include_tasks: bool = True) -> Response:
-        shown = await view.workflow_view(self.engine, self.caller, found, include_tasks)
-        large = len(shown.tasks) > MAX_PAGE  # encoding holds the loop up for longer than anybody should wait
-        return raw_json(await asyncio.to_thread(view.encode, shown) if large else view.encode(shown))
+        workflow = await view.workflow_view(self.engine, self.caller, found, include_tasks)
+        large = len(workflow.tasks) > MAX_PAGE  # encoding it here would block the event loop for too long
+        return raw_json(await asyncio.to_thread(view.encode, workflow) if large else view.encode(workflow))
 
     async def tasks(self, request: Request) -> Response:
         query = request.query
@@ -156,7 +156,7 @@ class WorkflowRoutes:
                 versions[run.definition] = row.version if row is not None else 0
         return json_response([self.codec.run_id(run.key) for run in runs if version in (0, versions[run.definition])])
 
-    # ---- the operator's acts
+    # ---- operators
 
     async def pause(self, request: Request) -> Response:
         found = await self.api.view(request.path["id"])
@@ -180,7 +180,7 @@ class WorkflowRoutes:
         status = RunStatus(found.run.status)
         if status == RunStatus.COMPLETED:
             raise PeltonError(Code.ENDED, f"Cannot terminate a {status_names.RUN_STATUS[status]} workflow.")
-        if status.ended:  # nothing of it is under way, and how it ended stays on record
+        if status.ended:  # nothing is running, and the way it ended stays on record
             return empty()
         sequel = query.boolean("triggerFailureWorkflow", False)
         await self.api.signal(request.path["id"], Terminate(reason=query.text("reason"), follow_up=sequel))
@@ -265,7 +265,7 @@ class WorkflowRoutes:
         return await self.remove(request)
 
     async def reset_callbacks(self, request: Request) -> Response:
-        """Tasks that were put off may be handed out now."""
+        """Tasks that were postponed may be handed out now."""
         await self.api.view(request.path["id"])
         await self.api.signal(request.path["id"], RunNow())
         return empty(204)
@@ -289,7 +289,7 @@ class WorkflowRoutes:
         return empty()
 
     async def decide(self, request: Request) -> Response:
-        """Runs are always decided: there is nothing to force, but the caller learns whether the run exists."""
+        """A run always advances by itself, so there is nothing to force; the caller learns whether the run exists."""
         await self.api.view(request.path["id"])
         return empty()
 

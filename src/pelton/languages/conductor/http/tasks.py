@@ -1,7 +1,7 @@
-"""Tasks over HTTP: workers poll and report, callers look and signal.
+"""Tasks over HTTP: workers poll and report, others read and signal.
 
-The four calls that workers make all day (poll, both updates, lease) do nothing twice: a report is one commit, and a report that
-asks for the next task is the same one.
+The four calls that workers make all the time (poll, both updates, lease extension) cost as little as they can: a report is one
+commit, and a report that asks for the next task is still one. Repeated reports are recognized by the engine.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ class ConductorTaskRoutes:
         items = await self._claim(request, 1, 100)
         if not items:
             return empty(204)
-        return self._handing(items, view.item_view(self.codec, items[0], self.engine.now()))
+        return self._hand_out(items, view.item_view(self.codec, items[0], self.engine.now()))
 
-    def _handing(self, items: list[WorkItem], shown: object) -> Response:
+    def _hand_out(self, items: list[WorkItem], tasks: object) -> Response:
         """An answer with tasks in it, which are free again if no one is there to get it."""
-        response = raw_json(view.encode(shown))
+        response = raw_json(view.encode(tasks))
         response.undelivered = lambda: self.engine.release(items)
         return response
 
@@ -94,7 +94,7 @@ class ConductorTaskRoutes:
             )
         items = await self._claim(request, count, timeout)
         now = self.engine.now()
-        return self._handing(items, [view.item_view(self.codec, item, now) for item in items])
+        return self._hand_out(items, [view.item_view(self.codec, item, now) for item in items])
 
     # ---- reporting
 
@@ -125,7 +125,7 @@ class ConductorTaskRoutes:
                 raise
 
     def _check(self, done: ReportResult, result: TaskResult) -> None:
-        """A report on what is over is accepted and changes nothing; one on what never was is an error."""
+        """A report on a task that has ended is accepted and changes nothing; one on a task that never existed is an error."""
         error = done.error
         if error is None or error.code in _OVER:
             return
@@ -166,7 +166,7 @@ class ConductorTaskRoutes:
             await self._log(result, place)
         if not items:
             return empty(204)
-        return self._handing(items, view.item_view(self.codec, items[0], self.engine.now()))
+        return self._hand_out(items, view.item_view(self.codec, items[0], self.engine.now()))
 
     async def _report_slot(self, request: Request, found: RunView) -> str | None:
         """Reports on a task by its reference name; its id, or None when no such task is open."""
@@ -239,7 +239,7 @@ class ConductorTaskRoutes:
         seen = await request.unless_gone(waiting.wait(self.api, found.run.key, (), milliseconds / 1000))
         return await waiting.answer(self.api, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
-    # ---- looking
+    # ---- reading
 
     async def get(self, request: Request) -> Response:
         found, step = await self.api.step(request.path["id"])
@@ -293,8 +293,8 @@ class ConductorTaskRoutes:
 
 
 def log_text(text: str) -> str:
-    """A log line as it was meant: clients send it with JSON's escapes, but not as JSON. One pass, so that an escaped backslash
-    does not begin another escape."""
+    """A log line as its author wrote it: clients send it with JSON's escapes, but not as JSON. One pass, so that an escaped
+    backslash does not start another escape."""
     if len(text) > 1 and text[0] == '"' == text[-1]:
         text = text[1:-1]
     return _ESCAPE.sub(_unescaped, text)

@@ -1,4 +1,4 @@
-"""Callers who wait for a run to end or to come to a task that blocks it, and the shapes in which they are answered."""
+"""Callers who wait for a run to end or to reach a task that blocks it, and the shapes of their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRATEGIES = ("TARGET_WORKFLOW", "BLOCKING_WORKFLOW", "BLOCKING_TASK", "BLOCKING
 
 
 class WaitOutcome(NamedTuple):
-    """What a look came to. `blocked` None with `timed_out` false: the run has ended."""
+    """What a wait ended with. `blocked` None with `timed_out` false: the run has ended."""
 
     target: RunView
     blocked: Blocked | None

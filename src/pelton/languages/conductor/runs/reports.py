@@ -1,4 +1,4 @@
-"""What workers say of their tasks, in the kernel's terms."""
+"""Workers' reports on their tasks, from this language's JSON to the kernel's terms."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ SAME_KEY: dict[str, Literal["fail", "return", "fail if live"]] = {
 async def start(
     engine: Engine, caller: Caller, request: StartWorkflowRequest, operation: str = "startWorkflow", *, by_path: bool = False
 ) -> Run:
-    """Starts what the request asks for. `by_path`: an unknown name is told in other words. Raises PeltonError."""
+    """Starts what the request asks for. `by_path`: selects the error text for an unknown name. Raises PeltonError."""
     _check(request, operation)
     inline = request.workflow_def
     version = request.version or 0

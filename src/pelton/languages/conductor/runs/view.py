@@ -26,7 +26,7 @@ from pelton.runtime.api import Engine, RunView, WorkItem
 from pelton.runtime.caller import Caller
 
 PAGE = 500
-MOST_TASKS = 100_000  # of one run in one answer; further ones are to be had by pages
+MOST_TASKS = 100_000  # of one run in one answer; more are available page by page
 
 encode = msgspec.json.Encoder().encode
 _NO_TASK = Raw(b'{"name":"","taskReferenceName":""}')
@@ -216,8 +216,8 @@ def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) ->
 
 def _input(step: OpenStep | Step, node: Node | None) -> Any:
     if isinstance(node, Choice) and isinstance(step, Step) and isinstance(step.output, dict):
-        shown = {**(step.input or {}), "case": step.output.get("selectedCase")}
-        return {**shown, "hasChildren": "true"} if step.output.get("selectedCase") in node.cases or node.default else shown
+        found = {**(step.input or {}), "case": step.output.get("selectedCase")}
+        return {**found, "hasChildren": "true"} if step.output.get("selectedCase") in node.cases or node.default else found
     return step.input if step.input is not None else {}
 
 
@@ -259,7 +259,7 @@ async def tasks_of(engine: Engine, caller: Caller, view: RunView) -> list[Task]:
         if len(steps) < PAGE:
             return found
         after = max(step.n for step in steps)
-        await asyncio.sleep(0)  # reads do not wait: without this a long run would hold everybody up
+        await asyncio.sleep(0)  # reads do not wait: without this, a long run would block everyone else
 
 
 async def tasks_page(
@@ -267,8 +267,8 @@ async def tasks_page(
 ) -> tuple[int, list[Task]]:
     """How many tasks there are, of the `wanted` statuses if any are named, and those of one page.
 
-    A run that was never wound back and keeps all iterations has its numbers without gaps: the page is found by number. Else the
-    rows are gone through, a stretch at a time, and only those of the page are kept.
+    A run that was never rewound and keeps all iterations has its numbers without gaps: the page is found by number. Else the
+    rows are read in chunks, and only those of the page are kept.
     """
     head, context = view.run, context_of(engine, view)
     page: list[OpenStep | Step] = []
