@@ -271,7 +271,8 @@ async def test_what_was_not_acknowledged_comes_again_to_the_next_subscription(ri
 async def test_closing_ends_who_waits(rig: Rig) -> None:
     subscription = rig.connector.subscribe(rig.address)
     waiting = asyncio.create_task(pull(subscription))
-    await asyncio.sleep(0.05)
+    for _ in range(100):  # turns of the loop, until it waits
+        await asyncio.sleep(0)
     if rig.connector.scheme == "files":  # the runtime cancels who waits, then closes
         waiting.cancel()
     await subscription.close()
