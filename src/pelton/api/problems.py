@@ -17,15 +17,15 @@ MAX_VALUE = 200  # characters of a refused value that are shown
 
 TITLES = {
     400: "The request is not valid",
-    401: "A key is needed",
-    403: "This is not allowed",
-    404: "There is no such thing",
-    405: "The method is not allowed here",
-    409: "It conflicts with what is there",
+    401: "A key is required",
+    403: "Not allowed",
+    404: "Not found",
+    405: "The method is not allowed for this path",
+    409: "Conflict with the current state",
     413: "The request is too large",
-    415: "The content type is not understood",
-    422: "It cannot be done as written",
-    500: "The server failed",
+    415: "The content type is not supported",
+    422: "The request cannot be carried out as written",
+    500: "Internal error",
     503: "The server cannot do this now",
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.http.api_context import ConductorApi, bulk
@@ -49,7 +50,7 @@ class BulkRoutes:
         async def all_of(request: Request) -> Response:
             ids = list(dict.fromkeys(decode.decode_texts(await request.body(), "the workflow ids")))
             if not ids:
-                raise WebError(400, "WorkflowIds list cannot be null.")
+                raise PeltonError(Code.INVALID, "WorkflowIds list cannot be null.")
             _check_count(len(ids))
             outcome = await apply_to_each(ids, lambda identity: act(request.about({"id": identity})), refusal=_refusal)
             return bulk(outcome.done, outcome.failed)
@@ -71,7 +72,7 @@ class BulkRoutes:
             if view.meta_of(run.start).correlation != correlation or (RunStatus(run.run.status).ended and not closed):
                 continue
             if len(found) >= room:
-                raise WebError(400, f"more than {MOST} workflows have these correlation ids; ask for fewer at a time")
+                raise PeltonError(Code.INVALID, f"more than {MOST} workflows have these correlation ids; ask for fewer at a time")
             found.append(msgspec.Raw(_encode(await view.workflow_view(self.engine, self.caller, run, tasks))))
         return found
 
@@ -109,4 +110,4 @@ def _texts(given: dict[str, Any], name: str) -> list[str]:
 
 def _check_count(count: int) -> None:
     if count > MOST:
-        raise WebError(400, f"Cannot process more than {MOST} workflows. Please use multiple requests.")
+        raise PeltonError(Code.INVALID, f"Cannot process more than {MOST} workflows. Please use multiple requests.")

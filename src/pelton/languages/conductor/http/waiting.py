@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from pelton.errors import Code, PeltonError
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.blocking import Blocked, find_blocked
 from pelton.runtime.api import RunView
 from pelton.transport.http.asgi import Response, empty, raw_json
-from pelton.transport.http.errors import WebError
 from pelton.transport.waiting import wait_until_found
 
 MAX_REFERENCES = 100
@@ -29,14 +29,14 @@ class WaitOutcome(NamedTuple):
 
 def strategy_of(text: str) -> str:
     if text not in STRATEGIES:
-        raise WebError(400, f"returnStrategy must be one of {', '.join(STRATEGIES)}, not {text[:100]!r}")
+        raise PeltonError(Code.INVALID, f"returnStrategy must be one of {', '.join(STRATEGIES)}, not {text[:100]!r}")
     return text
 
 
 def references_of(text: str) -> list[str]:
     found = [part.strip() for part in text.split(",") if part.strip()]
     if len(found) > MAX_REFERENCES:
-        raise WebError(400, f"waitUntilTaskRef names {len(found)} tasks; at most {MAX_REFERENCES} can be waited for")
+        raise PeltonError(Code.INVALID, f"waitUntilTaskRef names {len(found)} tasks; at most {MAX_REFERENCES} can be waited for")
     return found
 
 
@@ -46,7 +46,7 @@ async def wait(api: ConductorApi, key: int, references: Collection[str], seconds
     async def target() -> RunView:
         found = await api.engine.view(api.caller, key)
         if found is None:
-            raise WebError(404, "the workflow was removed while it was waited for")
+            raise PeltonError(Code.UNKNOWN_RUN, "the workflow was removed while it was waited for")
         return found
 
     async def look() -> WaitOutcome | None:
