@@ -60,7 +60,7 @@ async def memory(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterato
 async def sqs(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     endpoint: str = request.getfixturevalue("sqs_endpoint")
     queue = f"conformance-{secrets.token_hex(4)}"
-    connector = SqsConnector(endpoint=endpoint, wait_seconds=1, visibility_seconds=2)
+    connector = SqsConnector(endpoint=endpoint, wait_seconds=1, visibility_seconds=4)  # a test waits it out
     other = SqsConnector(endpoint=endpoint, wait_seconds=1)
     away = SqsConnector(endpoint=f"http://127.0.0.1:{free_port()}", wait_seconds=1)
     rig = Rig(connector, queue, "a b", (away, queue))
