@@ -27,10 +27,10 @@ from pelton.testing.clock import settle
 class Place(World):
     """A world with a work queue whose hooks are called as the committer calls them."""
 
-    def __init__(self, mirror: int = 1_000, page: int = 100, rows: int = 1_000, pollers: int = 100) -> None:
+    def __init__(self, window: int = 1_000, page: int = 100, rows: int = 1_000, pollers: int = 100) -> None:
         super().__init__()
         self.work = WorkQueue(
-            self.store, self.committer, self.clock, instance="me", mirror=mirror, page=page, rows=rows, pollers=pollers
+            self.store, self.committer, self.clock, instance="me", window=window, page=page, rows=rows, pollers=pollers
         )
         self.committer.before.append(self._born)
 
@@ -283,7 +283,7 @@ async def test_what_ends_while_its_lease_is_extended_has_no_lease_to_lose(place:
 
 
 async def test_a_row_that_was_taken_while_its_queue_is_read_does_not_come_back() -> None:
-    place = Place(mirror=100, page=3)
+    place = Place(window=100, page=3)
     await place.work.start()
     for run in (1, 2, 3, 10, 11):
         place.store.open[run, 1] = work(run)
@@ -390,7 +390,7 @@ async def test_poll_data_is_kept_and_bounded(place: Place) -> None:
 
 
 async def test_a_queue_longer_than_memory_is_worked_off_in_order() -> None:
-    place = Place(mirror=20, page=7)
+    place = Place(window=20, page=7)
     await place.work.start()
     rows = [work(run, priority=run % 5) for run in range(1, 301)]
     for row in rows:
@@ -403,7 +403,7 @@ async def test_a_queue_longer_than_memory_is_worked_off_in_order() -> None:
 
 
 async def test_delayed_rows_ahead_of_ready_ones_do_not_hide_them() -> None:
-    place = Place(mirror=20, page=7)
+    place = Place(window=20, page=7)
     await place.work.start()
     now = place.clock.now()
     for run in range(1, 201):
@@ -450,7 +450,7 @@ class Handing(RuleBasedStateMachine):
         self.handed: Counter[tuple[int, int, int]] = Counter()
 
     async def begin(self) -> Place:
-        place = Place(mirror=4, page=3)
+        place = Place(window=4, page=3)
         await place.work.start()
         return place
 

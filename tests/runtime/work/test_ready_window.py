@@ -20,45 +20,45 @@ STEP = st.one_of(
 )
 
 
-def load(mirror: ReadyWindow, store: dict[int, OpenStep], limit: int, now: int) -> None:
-    mark: Rank | None = mirror.mark
+def load(window: ReadyWindow, store: dict[int, OpenStep], limit: int, now: int) -> None:
+    mark: Rank | None = window.mark
     page = sorted((row for row in store.values() if mark is None or rank(row) > mark), key=rank)[:limit]
     for row in page:
-        if (row.run, row.n) not in mirror and row.due < mirror.blind:
-            mirror.add(row, now)
-    mirror.advance(rank(page[-1]) if len(page) == limit else None)
+        if (row.run, row.n) not in window and row.due < window.blind:
+            window.add(row, now)
+    window.advance(rank(page[-1]) if len(page) == limit else None)
 
 
 @given(most=st.integers(2, 6), steps=st.lists(STEP, max_size=80))
 def test_everything_up_to_the_mark_is_there_and_goes_in_order(most: int, steps: list[tuple[str, int, int]]) -> None:
-    mirror, store, now = ReadyWindow(most), dict[int, OpenStep](), 1_000
+    window, store, now = ReadyWindow(most), dict[int, OpenStep](), 1_000
     for number, (what, a, b) in enumerate(steps, start=1):
         if what in {"offer", "force"}:
             row = store[number] = work(number, priority=a, due=now + b)
-            if what == "force" or mirror.covers(row):  # more than it must have, while the queue is being read
-                mirror.add(row, now)
-        elif what == "load" and not (mirror.loaded and mirror.complete):
-            load(mirror, store, a, now)
+            if what == "force" or window.covers(row):  # more than it must have, while the queue is being read
+                window.add(row, now)
+        elif what == "load" and not (window.loaded and window.complete):
+            load(window, store, a, now)
         elif what == "take":
-            known = [row for row in store.values() if (row.run, 1) in mirror and row.due <= now]
-            taken = mirror.take(now)
+            known = [row for row in store.values() if (row.run, 1) in window and row.due <= now]
+            taken = window.take(now)
             assert taken is (min(known, key=rank) if known else None)
             if taken is not None:
                 del store[taken.run]
         elif what == "time":
             now += a
-            if now >= mirror.blind:
-                mirror.forget()
+            if now >= window.blind:
+                window.forget()
         elif what == "shrink":
-            mirror.shrink(now)
-            assert len(mirror) <= most
+            window.shrink(now)
+            assert len(window) <= most
         elif what == "end" and store:
             gone = sorted(store)[a % len(store)]
             del store[gone]
-            mirror.discard((gone, 1))
+            window.discard((gone, 1))
         for row in store.values():
-            within = mirror.complete or (mirror.mark is not None and rank(row) <= mirror.mark)
-            if mirror.loaded and within and row.due < mirror.blind:
-                assert (row.run, 1) in mirror
-                assert mirror.next_due() <= row.due or row.due <= now
-        assert all(run in store for run, _ in [*mirror.ready, *mirror.later])
+            within = window.complete or (window.mark is not None and rank(row) <= window.mark)
+            if window.loaded and within and row.due < window.blind:
+                assert (row.run, 1) in window
+                assert window.next_due() <= row.due or row.due <= now
+        assert all(run in store for run, _ in [*window.ready, *window.later])

@@ -237,11 +237,3 @@ class TaskResult(CamelForm):
     worker_id: Text = UNSET
     logs: list[TaskExecLog] = []
     extend_lease: bool = False
-
-
-class StateUpdate(CamelForm):
-    """Body of the variables-and-task update."""
-
-    task_reference_name: Text = UNSET
-    task_result: TaskResult | UnsetType = UNSET
-    variables: Map = {}

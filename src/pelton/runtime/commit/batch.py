@@ -1,7 +1,7 @@
-"""The batch that is being gathered: its groups, and which of them a run or a meeting point belongs to.
+"""The batch that is being gathered: its groups, and the group that a run or a correlation point belongs to.
 
-Invariant: a run or place is in one group of a batch at most. Jobs that touch the same one join their groups, the smaller into the
-larger, so that a batch of any shape costs n log n moves.
+Invariant: a run or point is in one group of a batch at most. Requests that touch the same one join their groups, the smaller into
+the larger, so that a batch of any shape costs n log n moves.
 """
 
 from __future__ import annotations

@@ -1,21 +1,23 @@
 """The committer: the one place where runs change.
 
-Jobs (signals, starts, events, raw rows) are performed one after another on the state in memory and gathered into the open batch.
-A batch is sent at once when none is being written, else as soon as the one before is acknowledged, or when it is large: the next
-batch is built on the state that the last one left in memory while that is being written. A batch is a list of commit groups: runs
-that signal one another share a group, and a lost group takes nobody else with it.
+Requests (signals, starts, events, rows of services) are performed one after another on the state in memory and gathered into
+the open batch. A batch is sent at once when none is being written, otherwise as soon as the one before is acknowledged, or when
+it is large: the next batch is built on the state that the last one left in memory while that one is being written. A batch is a
+list of commit groups: runs that signal one another share a group, and a lost group affects no other.
 
 Invariants:
-* Whoever asked is answered after the commit of its group, also when the answer is "no": a refusal that was decided on state that
-  is not yet in the store waits for that state.
-* A job that lacks something (a run, old steps, a script's answer) leaves no trace, goes away to have it fetched, and comes back;
-  no other run waits for it. A run is read from the store only when no unacknowledged batch holds it, and rests while it is read.
-* When a group is lost, every run in it is forgotten, what was built on it is built again, and its jobs run again from what the
-  store says: at once the first time, then after growing waits, `TRIES` times in all.
-* A job that raises what nobody expects is recorded and put aside, alone.
-* Everything is bounded: jobs waiting (`queue`), jobs and rows of a batch, batches in flight, rounds and keys of facts.
+* A caller is answered after the commit of its group, also when the answer is "no": a refusal that was decided on state that is
+  not yet in the store waits for that state.
+* A request that lacks something (a run, old steps, a script's answer) leaves no trace, goes away to have it read, and comes
+  back; no other run waits for it. A run is read from the store only when no unacknowledged batch holds it, and rests while it
+  is read.
+* When a group is lost, every run in it is forgotten, what was built on it is built again, and its requests run again from the
+  state in the store: at once the first time, then after growing waits, `TRIES` times in all.
+* A request that raises an unexpected error is recorded and put aside, alone.
+* Everything is bounded: requests waiting (`queue`), requests and rows of a batch, batches in flight, rounds and keys of reads.
 
-What a job lacks is read by `needs`; signals that are rows of the store are kept by `inbox`.
+The state in memory is the `workspace`. The `loader` reads what a request lacks; `pending_signals` looks after the signals that
+are rows of the store.
 
 Cost: per signal no task, no await, no copy of a run; per batch one task.
 """
@@ -52,7 +54,7 @@ from pelton.store.port import Store, StoreFailed
 
 log = structlog.get_logger("pelton.runtime")
 
-QUEUE = 20_000  # jobs from outside that may wait
+QUEUE = 20_000  # requests from outside that may wait
 DEPTH = 2  # batches being written
 ROUNDS = 200  # a run of many threads with nothing of it in memory has been seen to need fifty
 KEYS = 10_000
@@ -87,7 +89,7 @@ class Committer:
         self._pending: deque[CommitRequest] = deque()
         self._later: list[CommitRequest] = []  # for the next batch: their group is full
         self._flight: list[Batch] = []
-        self._away = 0  # jobs that are having something fetched, or wait for a run or for their next try
+        self._away = 0  # requests that are having something read, or wait for a run or for their next try
         self._scheduled = False
         self._settled = 0  # the instant up to which everything that was decided is committed, as of the last commit
         self._quiet: list[tuple[int, asyncio.Future[None]]] = []  # (number of a batch, who waits until it is committed)
@@ -232,7 +234,7 @@ class Committer:
         self._give_up(request, PeltonError(Code.INTERNAL, "the signal could not be applied; the server's log has the details"))
 
     def _give_up(self, request: CommitRequest, error: PeltonError) -> None:
-        """The job ends with an error; what its durable signal comes to is for the inbox to say."""
+        """The request ends with an error; what happens to its durable signal is for `pending_signals` to decide."""
         request.failed(error)
         if isinstance(request, SignalRequest) and request.inbox:
             self.pending_signals.given_up(request, error)
@@ -411,7 +413,7 @@ class Committer:
             self._give_up(request, PeltonError(Code.UNAVAILABLE, f"the store could not write: {reason}"))
 
     def wait(self, request: CommitRequest, delay: float) -> None:
-        """The job is performed again after `delay` seconds."""
+        """The request is performed again after `delay` seconds."""
         self._away += 1
 
         def back() -> None:
@@ -421,7 +423,7 @@ class Committer:
 
         asyncio.get_running_loop().call_later(delay, back)
 
-    # ---- fetching what a job lacks
+    # ---- reading what a request lacks
 
     def _suspend(self, request: CommitRequest, suspend: Suspend) -> None:
         self.stats["suspended"] += 1
@@ -459,7 +461,7 @@ class Committer:
         except PeltonError as error:
             self._away -= 1
             self._give_up(request, error)
-        except Exception as error:  # whatever the store, a pool or a language does, the job ends
+        except Exception as error:  # whatever the store, a pool or a language does, the request ends
             self._away -= 1
             log.error("facts could not be fetched", job=type(request).__name__, exc_info=error)
             self._give_up(request, PeltonError(Code.UNAVAILABLE, f"facts could not be fetched: {error}"))

@@ -1,13 +1,14 @@
-"""Meeting points in memory: who waits for a (namespace, name, key), and what is held there.
+"""Correlation points in memory: who waits for a (namespace, name, key), and what is held there.
 
-An event and the wait for it meet on a row of their own, which stands in the write set of both like a run's head. A place is to
-that row what a cache entry is to a run: the store's state plus every batch that is not acknowledged yet. Jobs that touch a place
-in one batch join one group; a place that a lost group has touched is stale, and is read anew when its pins are gone.
+An event and the wait for it meet on a row of their own, which stands in the write set of both like a run's head. A point is to
+that row what a cache entry is to a run: the store's state plus every batch that is not acknowledged yet. Requests that touch a
+point in one batch join one group; a point that a lost group has touched is stale, and is read anew when its pins are gone.
 
-Who waits is a superset: a wait that ends by something else closes its row without this place. So a waiter is asked, and one that
-says no is passed over, under the revision of its run. What is held is exact, since a held row is released by exactly one.
+The waiters are a superset: a wait that ends in another way closes its row without this point. So a waiter is asked, and one
+that refuses is passed over, under the revision of its run. What is held is exact, since a held row is released by exactly one
+request.
 
-Cost: three small reads for a place that is not known; at most `KEPT` unpinned ones stay.
+Cost: three small reads for a point that is not known; at most `KEPT` unpinned ones stay.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class CorrelationCache:
         return point
 
     def begin(self, name: PointName) -> CorrelationPoint | None:
-        """A place that is to be read; None when it is known, or somebody else is at it."""
+        """A place that is to be read; None when it is known, or is being read."""
         if name in self._known:
             return None
         point = self._known[name] = CorrelationPoint(name)
@@ -134,12 +135,12 @@ class CorrelationCache:
             del self._known[point.name]
 
     def settle(self, point: CorrelationPoint) -> None:
-        """Nobody has it in a batch any more."""
+        """No batch has it any more."""
         if point.stale or point.dry:
             self.drop(point)
 
     def check_room(self, point: CorrelationPoint, pending: int, size: int) -> None:
-        """Whether one more may be held there, besides `pending` rows of the same turn. Raises PeltonError "busy"."""
+        """Whether one more may be held there, besides `pending` rows of the same unit of work. Raises PeltonError "busy"."""
         ns, name, key = point.name
         if point.count + pending >= KEY_COUNT or point.size + size > KEY_BYTES:
             what = f"{point.count + pending} events ({point.size} bytes) are held for {name!r} with key {key!r} already"

@@ -59,7 +59,7 @@ NONE: Any = MappingProxyType({})  # stands for a dict that was not needed yet
 
 
 class Member(Protocol):
-    """A job that has its rows (or its answer) in a group."""
+    """A request that has its rows (or its answer) in a group."""
 
     def settled(self) -> None: ...
 
@@ -259,7 +259,7 @@ class GroupBuilder:
             self.reads.setdefault(run, revision)
 
     def advance_point(self, point: CorrelationPoint) -> None:
-        """What the group does rests on this place, and moves it on."""
+        """What the group does rests on this point, and moves it on."""
         if point.name not in self.points:
             self.points[point.name] = point
             self.group.rendezvous.append((*point.name, point.revision))

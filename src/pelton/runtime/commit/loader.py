@@ -1,7 +1,7 @@
-"""What jobs lack, and where it is read: runs, old steps, definitions, meeting points, answers of scripts.
+"""What requests lack, and where it is read: runs, old steps, definitions, correlation points, answers of scripts.
 
-Nothing here changes a run or decides anything: what was read lies in the cache, or in the job's own answers where it would be out
-of date for others. A run is read only while no unacknowledged batch holds it, and rests (`busy`) while it is read.
+Nothing here changes a run or decides anything: what was read goes to the cache, or to the request's own answers where it would be
+out of date for others. A run is read only while no unacknowledged batch holds it, and rests (`busy`) while it is read.
 
 Cost: two or three reads for a run that is not in memory, one for all keys of a run, one message for all questions to scripts.
 """
@@ -53,7 +53,7 @@ class ReadLoader:
         self._scripts = scripts
 
     async def fetch(self, request: CommitRequest, suspend: Suspend) -> None:
-        """All that the job was suspended for. Raises PeltonError."""
+        """All that the request was suspended for. Raises PeltonError."""
         if suspend.loads:
             cache = self._workspace.cache
             await asyncio.gather(*(self._load(request, run, cache.peek(run)) for run in suspend.loads))
@@ -83,7 +83,7 @@ class ReadLoader:
     async def _load(self, request: CommitRequest, run: int, entry: RunEntry | None = None) -> None:
         """Reads a run that is not in the cache: head, process, and what the signal will probably look at."""
         if entry is None and self._workspace.cache.peek(run) is not None:
-            return  # somebody else is at it, or was
+            return  # another request is at it, or was
         entry = entry or self.begin_run(run)
         loaded = False
         try:
@@ -210,7 +210,7 @@ class ReadLoader:
         return getattr(signal, "ns", "") or getattr(request, "ns", ""), process.language if process is not None else ""
 
     async def load_point(self, name: PointName) -> None:
-        """Reads a meeting point that is not in memory."""
+        """Reads a correlation point that is not in memory."""
         point = self._workspace.correlations.begin(name)
         if point is not None:
             try:

@@ -1,7 +1,7 @@
 """Durable signals under way: rows of the inbox, from the commit that wrote them to the commit that holds their effect.
 
 Invariants: a row is under way once at most; it leaves the store with its effect, or stays there parked with the reason; trouble
-that may pass is no reason to park it. A row that is a job goes to whoever carries out jobs.
+that may pass is no reason to park it. A row that is a job goes to the service of durable jobs.
 
 Cost: one number of each signal under way; at most a page of rows is read at a time.
 """

@@ -1,8 +1,8 @@
-"""The facts that `advance` is given: a run's cache entry, and what was fetched for the signal at hand.
+"""What `advance` reads: a run's cache entry, and what was fetched for the signal at hand.
 
-Answers that the entry cannot keep (the step of an old iteration, events held for the run) belong to one job and to one revision
+Answers that the entry cannot keep (the step of an old iteration, events held for the run) belong to one request and one revision
 of the run: when the run has moved meanwhile they are dropped and asked for again. Answers that depend on no run (scripts,
-definitions, the keys of new runs) stay with the job for all its tries, so that a second try decides what the first one did.
+definitions, the keys of new runs) stay with the request for all its tries, so that a second try decides what the first one did.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def of_run(key: Any) -> bool:
 
 
 class Answers:
-    """What was fetched for one job."""
+    """What was read for one request."""
 
     __slots__ = ("made", "of_runs", "outside", "revisions", "scripts")
 
@@ -79,7 +79,7 @@ class RunFacts:
         stamp: Callable[[], int],
     ) -> None:
         """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `meet(key)` what is
-        held under a name and key; both may raise Missing. `stamp()` makes the instant of a job."""
+        held under a name and key; both may raise Missing. `stamp()` makes the instant of a request."""
         self._codec = codec
         self._keys = keys
         self._look = look
@@ -111,7 +111,7 @@ class RunFacts:
 
     @property
     def stamp(self) -> int:
-        """One for all that a job does; made when it is first asked for."""
+        """One for all that a request does; made when it is first asked for."""
         if not self.stamped:
             self.stamped = self._stamp()
         return self.stamped

@@ -1,5 +1,7 @@
-"""What the committer works on. A job is performed, as often as it takes, until it has its place in a batch; when its group is
-lost it is performed again. It ends exactly once: settled after the commit, or failed with an error.
+"""Requests: what the committer works on.
+
+A request is performed, as often as it takes, until it has its place in a batch; when its group is lost it is performed again. It
+ends exactly once: settled after the commit, or failed with an error. It sees its unit of work and nothing else.
 """
 
 from __future__ import annotations

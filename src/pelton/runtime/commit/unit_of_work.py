@@ -1,10 +1,10 @@
-"""One job at work: the signals that it gives to runs, and those that follow from them in the same commit group.
+"""The work of one request: the signals that it gives to runs, and those that follow from them in the same commit group.
 
-A turn changes cache entries as it goes, and can take everything back: when a fact is missing somewhere in the middle, the job
-starts again from the beginning with that fact at hand. Nothing reaches the batch before the job is through, so a job that fails
-leaves no trace in anybody's group.
+A unit of work changes cache entries as it goes, and can take everything back: when a read is missing somewhere in the middle,
+the request starts again from the beginning with the answer at hand. Nothing reaches the batch before the request is through, so
+a request that fails leaves no trace in any group.
 
-Signals between runs are followed within the turn up to the bound of a group; what goes beyond becomes a durable signal for the
+Signals between runs are followed within the unit up to the bound of a group; what goes beyond becomes a durable signal for the
 next commit, in the same group.
 """
 
@@ -80,7 +80,7 @@ class Mark(NamedTuple):
 
 
 class UnitOfWork:
-    """Made once; `begin` readies it for the next job."""
+    """Made once; `begin` readies it for the next request."""
 
     __slots__ = (
         "_signal", "answers", "changes", "deferred", "facts", "held", "hops", "logs", "made", "multiple", "notes", "now",
@@ -189,7 +189,7 @@ class UnitOfWork:
         return [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
 
     def held_at(self, point: CorrelationPoint) -> list[HeldRow]:
-        """Oldest first, with what this turn has added and without what it has taken."""
+        """Oldest first, with what this unit has added and without what it has taken."""
         rows = [*point.held.values(), *(row for at, row, _ in self.held if at is point)]
         if not rows:
             return rows
@@ -197,7 +197,7 @@ class UnitOfWork:
         return [row for row in rows if row.id not in taken]
 
     def waiters(self, point: CorrelationPoint) -> list[tuple[int, int]]:
-        """(run, n) of who may wait there, longest first, with those of this turn."""
+        """(run, n) of who may wait there, longest first, with those of this unit."""
         found = dict.fromkeys(point.waits)
         for change in self.changes:
             if change.transition.run.ns == point.name[0]:
@@ -396,7 +396,7 @@ class UnitOfWork:
         self.put(entry, Transition(raised))
 
     def put(self, entry: RunEntry, change: Transition) -> None:
-        """A change that was not made by `advance`. Nothing may follow in this turn that could suspend it."""
+        """A change that was not made by `advance`. Nothing may follow in this unit that could suspend it."""
         before = entry.head
         entry.apply(change, None)
         self.changes.append(Change(entry, change, before, {}))
@@ -410,7 +410,7 @@ class UnitOfWork:
     # ---- into the batch
 
     def finish(self) -> GroupBuilder:
-        """Adds all that the turn came to to the open batch; the groups of all runs that it touched become one."""
+        """Adds this unit of work to the open batch; the groups of all runs that it touched become one."""
         workspace = self.workspace
         batch = workspace.open_batch
         builder = self._group()
@@ -439,7 +439,7 @@ class UnitOfWork:
         return builder
 
     def _group(self) -> GroupBuilder:
-        """The one group of the open batch that has every run and place of this turn."""
+        """The one group of the open batch that has every run and point of this unit."""
         batch = self.workspace.open_batch
         builder: GroupBuilder | None = None
         for change in self.changes:

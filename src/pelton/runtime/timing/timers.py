@@ -44,25 +44,25 @@ class Timers:
         self._store = store
         self._committer = committer
         self._special = special or {}
-        self._agenda: DueQueue[TimerRow] = DueQueue(
+        self._due: DueQueue[TimerRow] = DueQueue(
             "timers", clock, self._scan, self._fire, horizon=horizon, most=most, flight=flight
         )
 
     async def start(self) -> None:
-        await self._agenda.start()
+        await self._due.start()
 
     async def stop(self) -> None:
-        await self._agenda.stop()
+        await self._due.stop()
 
     def set(self, row: TimerRow) -> None:
-        self._agenda.put((row.run, row.n), row.arm, row.due, row)
+        self._due.put((row.run, row.n), row.arm, row.due, row)
 
     def clear(self, run: int, n: int, arm: str) -> None:
         """`arm` "" = all of the step; `n` 0 = the run's own."""
-        self._agenda.drop((run, n), arm)
+        self._due.drop((run, n), arm)
 
     def stats(self) -> dict[str, int]:
-        return self._agenda.stats()
+        return self._due.stats()
 
     async def _scan(self, before: int, limit: int) -> Sequence[Due[TimerRow]]:
         rows = await self._store.timers(before, limit)

@@ -6,13 +6,13 @@ A work item is an open step; handing it out writes its lease columns and touches
 * it comes back (a lost lease, a worker that went away, `release`) and goes one of these ways again.
 
 Invariants:
-* A row is in one place: in a mirror, in a flight (a commit that leases or frees it), or out of our hands.
+* A row is in one place: in a window, in a flight (a commit that leases or frees it), or out of our hands.
 * A row goes to a poller only after the commit of its lease, and goes to one poller.
 * What a poller that went away was given comes back at once.
 * Reads of the store run beside commits: whatever changed here since a read began is newer than what it says (`_loads`).
 
 All of it runs on the loop; the committer calls the hooks after each commit, in the order of commits. One node per store: a queue
-is known by its mirror (see `mirror`). Cost: O(log n) a row, no store read while the mirror holds enough.
+is known by its window (see `ready_window`). Cost: O(log n) a row, no store read while the window holds enough.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pelton.store.group import Committed, LeaseWrite
 
 WINDOW = 10_000  # rows kept in memory of one queue
 ROWS = 200_000  # rows kept in memory of all queues: beyond it, those that nobody polls are forgotten
-QUEUES = 2_000  # queues with a mirror
+QUEUES = 2_000  # queues with a window
 PAGE = 1_000
 POLLERS = 10_000
 SEEN = 10_000  # entries of poll data
@@ -66,11 +66,11 @@ class Flight:
 
 
 class QueueState:
-    __slots__ = ("alarm", "alarm_at", "loading", "mirror", "name", "pollers")
+    __slots__ = ("alarm", "alarm_at", "loading", "name", "pollers", "window")
 
     def __init__(self, name: str, most: int) -> None:
         self.name = name
-        self.mirror = ReadyWindow(most)
+        self.window = ReadyWindow(most)
         self.pollers: OrderedDict[int, Poller] = OrderedDict()  # those who can take more, first come first
         self.loading: asyncio.Task[None] | None = None
         self.alarm: Handle | None = None
@@ -88,7 +88,7 @@ class WorkQueue:
         clock: Clock,
         *,
         instance: str = "",
-        mirror: int = WINDOW,
+        window: int = WINDOW,
         rows: int = ROWS,
         pollers: int = POLLERS,
         page: int = PAGE,
@@ -103,7 +103,7 @@ class WorkQueue:
         self.instance = instance
         self._store = store
         self._committer = committer
-        self._mirror = mirror
+        self._window = window
         self._rows = rows
         self._page = page
         self._most_pollers = pollers
@@ -256,7 +256,7 @@ class WorkQueue:
                 return row
             self.unborn(row)  # decided again
         queue = self._queues.get(row.queue)
-        if queue is None or not queue.pollers or not queue.mirror.loaded or queue.mirror.ready:
+        if queue is None or not queue.pollers or not queue.window.loaded or queue.window.ready:
             return row
         poller = next(iter(queue.pollers.values()))
         leased = self._leased(row, poller, now)
@@ -365,15 +365,15 @@ class WorkQueue:
 
     def _match(self, queue: QueueState) -> None:
         now = self.clock.now()
-        queue.mirror.ripen(now)
-        while queue.pollers and queue.mirror.ready:
+        queue.window.ripen(now)
+        while queue.pollers and queue.window.ready:
             poller = next(iter(queue.pollers.values()))
             self._serve(poller, [queue], now)
             if poller.wanted > 0:
                 break
 
     def _take(self, queue: QueueState, now: int) -> OpenStep | None:
-        row = queue.mirror.take(now)
+        row = queue.window.take(now)
         if row is not None:
             self._where.pop((row.run, row.n), None)
         return row
@@ -492,12 +492,12 @@ class WorkQueue:
         arm = "limit" if limit <= idle else "idle"
         return self._committer.submit(row.run, TimerFired(n=row.n, arm=arm, epoch=row.polls))
 
-    # ---- mirrors
+    # ---- windows
 
     def _queue(self, name: str) -> QueueState:
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = QueueState(name, self._mirror)
+            queue = self._queues[name] = QueueState(name, self._window)
             self._evict()
         return queue
 
@@ -508,33 +508,33 @@ class WorkQueue:
                 return
             if idle.alarm is not None:
                 idle.alarm.cancel()
-            for key in idle.mirror.forget():
+            for key in idle.window.forget():
                 self._where.pop(key, None)
             del self._queues[idle.name]
 
     def _insert(self, row: OpenStep) -> None:
-        """A free row: into its mirror, if that is where it belongs; else the store has it."""
+        """A free row: into its window, if that is where it belongs; else the store has it."""
         queue = self._queues.get(row.queue)
         if queue is None:
             return
-        if queue.loading is not None or queue.mirror.covers(row):
+        if queue.loading is not None or queue.window.covers(row):
             self._keep(queue, row)
-            if queue.loading is None and len(queue.mirror) > 2 * queue.mirror.most:
+            if queue.loading is None and len(queue.window) > 2 * queue.window.most:
                 self._shrink(queue)
             self._match(queue)
         self._set_alarm(queue)
 
     def _keep(self, queue: QueueState, row: OpenStep) -> None:
-        queue.mirror.add(row, self.clock.now())
+        queue.window.add(row, self.clock.now())
         self._where[(row.run, row.n)] = queue
 
     def _forget(self, key: Key) -> None:
         queue = self._where.pop(key, None)
         if queue is not None:
-            queue.mirror.discard(key)
+            queue.window.discard(key)
 
     def _shrink(self, queue: QueueState) -> None:
-        for key in queue.mirror.shrink(self.clock.now()):
+        for key in queue.window.shrink(self.clock.now()):
             self._where.pop(key, None)
 
     def _touch(self, key: Key) -> None:
@@ -542,14 +542,14 @@ class WorkQueue:
             load.add(key)
 
     def _refill(self, queue: QueueState) -> None:
-        mirror = queue.mirror
+        window = queue.window
         if queue.loading is not None or self.stopping:
             return
-        if not mirror.loaded or (not mirror.complete and len(mirror.ready) < mirror.most // 4):
+        if not window.loaded or (not window.complete and len(window.ready) < window.most // 4):
             queue.loading = self._tasks.spawn(self._load(queue), f"load of {queue.name}")
 
     async def _load(self, queue: QueueState) -> None:
-        """Pages of the store until half a mirror is ready or nothing is left."""
+        """Pages of the store until half a window is ready or nothing is left."""
         try:
             while not self.stopping and not await self._load_page(queue):
                 pass
@@ -559,7 +559,7 @@ class WorkQueue:
                 poller.fail(say(error))
         finally:
             queue.loading = None
-            if len(queue.mirror) > queue.mirror.most:
+            if len(queue.window) > queue.window.most:
                 self._shrink(queue)
             self._match(queue)
             self._set_alarm(queue)
@@ -567,29 +567,29 @@ class WorkQueue:
 
     async def _load_page(self, queue: QueueState) -> bool:
         """True when it was enough."""
-        mirror = queue.mirror
+        window = queue.window
         touched: set[Key] = set()
         self._loads.append(touched)
         try:
-            mark = mirror.mark
-            limit = min(self._page, mirror.most)
+            mark = window.mark
+            limit = min(self._page, window.most)
             after = None if mark is None else (-mark[0], *mark[1:])
             page = await self._store.ready(queue.name, limit, after)
         finally:
             self._loads = [each for each in self._loads if each is not touched]  # not by value: all may be empty
         for row in page:
             key = (row.run, row.n)
-            if key not in touched and key not in self._flights and key not in self._where and row.due < mirror.blind:
+            if key not in touched and key not in self._flights and key not in self._where and row.due < window.blind:
                 self._keep(queue, row)
         last = page[-1] if page else None
-        mirror.advance((-last.priority, last.due, last.run, last.n) if last is not None and len(page) == limit else None)
-        if len(mirror.later) > mirror.most:
+        window.advance((-last.priority, last.due, last.run, last.n) if last is not None and len(page) == limit else None)
+        if len(window.later) > window.most:
             self._shrink(queue)
         self._match(queue)
-        return mirror.complete or len(mirror.ready) >= mirror.most // 2
+        return window.complete or len(window.ready) >= window.most // 2
 
     def _set_alarm(self, queue: QueueState) -> None:
-        when = queue.mirror.next_due() if not self.stopping else NEVER
+        when = queue.window.next_due() if not self.stopping else NEVER
         if queue.alarm is not None:
             if queue.alarm_at == when:
                 return
@@ -601,8 +601,8 @@ class WorkQueue:
 
     def _ring(self, queue: QueueState) -> None:
         queue.alarm = None
-        if self.clock.now() >= queue.mirror.blind and queue.loading is None:
-            for key in queue.mirror.forget():
+        if self.clock.now() >= queue.window.blind and queue.loading is None:
+            for key in queue.window.forget():
                 self._where.pop(key, None)
             if queue.pollers:
                 self._refill(queue)
