@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What rooms above the runtime may see of it; only the server puts its parts together.
-FACE = {"api", "caller", "ids", "names", "operations", "rows", "services"}
+FACE = {"api", "caller", "event_feed", "ids", "names", "operations", "rows", "services"}
 FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 
 # What stands directly in a room, in order: each may import those before it, and never one after it.
@@ -86,6 +86,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "rows",
         "api",
         "services",
+        "event_feed",
         "watches",
         "operations",
         "scripting",

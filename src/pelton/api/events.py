@@ -11,12 +11,12 @@ from msgspec import convert, json, to_builtins
 from pelton.api.calls import Parameter, Route, Stream, answer
 from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
-from pelton.api.notices import Notices
 from pelton.api.problems import bad
 from pelton.errors import Code, PeltonError
 from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
 from pelton.runtime.api import Engine, EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.caller import Caller
+from pelton.runtime.event_feed import EventFeed
 from pelton.runtime.rows import EventRow
 from pelton.transport.http.asgi import Request, Response
 from pelton.transport.http.errors import WebError
@@ -36,10 +36,10 @@ STREAM = "text/event-stream"
 
 
 class Events:
-    def __init__(self, engine: Engine, notices: Notices) -> None:
+    def __init__(self, engine: Engine, feed: EventFeed) -> None:
         self._engine = engine
         self._codec = engine.codec
-        self._notices = notices
+        self._feed = feed
 
     def routes(self) -> list[Route]:
         accepts = (STRUCTURED, BATCHED, "application/json")
@@ -157,13 +157,13 @@ class Events:
         if state not in {"", "matched", "unmatched", "held", "failed"}:
             raise bad("state", "must be matched, unmatched, held or failed", "leave it out for all", state)
         if STREAM in request.header(b"accept"):
-            if self._notices.full:
+            if self._feed.full:
                 raise WebError(503, "too many callers follow the events", remedy="try again later", headers={"retry-after": "5"})
             return Stream(self._follow(request.caller, type_, state, after, limit), STREAM.encode())
-        seen = self._notices.seen
+        seen = self._feed.seen
         rows = await self._page(request.caller, type_, state, after, before, limit)
         if not rows and after >= 0 and wait:
-            await request.unless_gone(self._notices.moved(seen, wait / 1000))
+            await request.unless_gone(self._feed.moved(seen, wait / 1000))
             rows = await self._page(request.caller, type_, state, after, before, limit)
         last = max((row.key for row in rows), default=max(after, 0))
         return answer(EventPage([self.view(row) for row in rows], self._codec.event_id(last) if last else "0"))
@@ -174,14 +174,14 @@ class Events:
             newest = await self._page(caller, type_, "", -1, 0, 1)
             after = newest[0].key if newest else 0
         yield b": following\n\n"
-        while not self._notices.stopped:
-            seen = self._notices.seen
+        while not self._feed.stopped:
+            seen = self._feed.seen
             rows = await self._page(caller, type_, state, after, 0, limit)
             for row in rows:
                 after = row.key
                 view = self.view(row)
                 yield b"id: %s\ndata: %s\n\n" % (view.key.encode(), json.encode(view, enc_hook=str))
-            if not rows and not await self._notices.moved(seen, HEARTBEAT_SECONDS):
+            if not rows and not await self._feed.moved(seen, HEARTBEAT_SECONDS):
                 yield b": still here\n\n"
 
     async def _row(self, request: Request) -> EventRow:

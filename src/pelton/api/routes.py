@@ -9,18 +9,18 @@ from pelton.api.calls import Route, answer, router
 from pelton.api.dead_letters import DeadLetters
 from pelton.api.events import Events
 from pelton.api.jobs import Jobs
-from pelton.api.notices import Notices
 from pelton.api.runs import Runs
 from pelton.api.work import Work
 from pelton.models import HealthOut
 from pelton.runtime.api import Engine
+from pelton.runtime.event_feed import EventFeed
 from pelton.transport.http.asgi import Request, Response, Router
 
 PREFIX = "/v1"
 Health = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
-def routes(engine: Engine, notices: Notices, health: Health) -> list[Route]:
+def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
     """The table. `health` answers what GET /health does, `healthy` included."""
 
     async def get_health(request: Request) -> Response:
@@ -29,7 +29,7 @@ def routes(engine: Engine, notices: Notices, health: Health) -> list[Route]:
         return answer(HealthOut(healthy, found), 200 if healthy else 503)
 
     return [
-        *Events(engine, notices).routes(),
+        *Events(engine, feed).routes(),
         *DeadLetters(engine).routes(),
         *Runs(engine).routes(),
         *Jobs(engine).routes(),

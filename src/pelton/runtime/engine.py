@@ -120,6 +120,7 @@ class LocalEngine:
         self.definition_cache = committer.workspace.definitions
         self.ingester = EventIngester(committer)
         self.watches = Watches(self.clock)
+        self.event_feed = committer.event_feed
         self.work = WorkQueue(store, committer, self.clock, instance=instance)
         self.exchanges = Exchange(store, committer, self.work)
         self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_placeholder(row.run)})

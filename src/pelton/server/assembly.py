@@ -11,7 +11,6 @@ from uuid import uuid4
 import structlog
 from msgspec import Struct
 
-from pelton.api.notices import Notices
 from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
 from pelton.languages.plugin import Host, install, plugins
@@ -23,7 +22,6 @@ from pelton.runtime.services import Clock
 from pelton.server import ends
 from pelton.server.access import Access
 from pelton.server.config import Config, watched
-from pelton.store.group import Committed, Group
 from pelton.store.port import Store
 from pelton.transport.grpc.service import Service
 from pelton.transport.http.mounts import Mount
@@ -32,26 +30,6 @@ log = structlog.get_logger("pelton.server")
 
 CLOSE_SECONDS = 3.0  # of the engine's own end
 OPERATIONS_SECONDS = 1.0  # for built-in work under way; what is not done by then is done again by the next server
-
-
-class NoticedStore:
-    """`inner`, and says when events were committed, so that no one has to ask for them again and again."""
-
-    def __init__(self, inner: Store, notices: Notices) -> None:
-        self._inner = inner
-        self._notices = notices
-
-    async def commit(self, groups: Sequence[Group]) -> list[Committed]:
-        done = await self._inner.commit(groups)
-        if any(group.has("events") or group.has("event_updates") for group in groups):
-            self._notices.notify()
-        return done
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._inner, name)
-        if callable(value):  # the next call finds it at once
-            self.__dict__[name] = value
-        return value
 
 
 class Parts:
@@ -82,6 +60,7 @@ class Parts:
 
     def drain(self) -> None:
         """Starts to end what waits: whoever waits for work or for a run is answered with what there is."""
+        self.engine.event_feed.stop()
         self._draining = asyncio.create_task(self._drain(), name="drain")
 
     async def _drain(self) -> None:
@@ -138,12 +117,9 @@ class Given(Struct, frozen=True, kw_only=True):
 NOTHING_GIVEN = Given()
 
 
-async def start(
-    config: Config, given: Given, connectors: Connectors, http: LazyHttpPort, access: Access, notices: Notices
-) -> Parts:
+async def start(config: Config, given: Given, connectors: Connectors, http: LazyHttpPort, access: Access) -> Parts:
     """Raises ConfigError, StoreBusy, StoreFailed, OSError; then nothing is left behind."""
-    noticed: Any = NoticedStore(given.store or ends.make_store(config), notices)
-    store: Store = noticed
+    store = given.store or ends.make_store(config)
     await store.open()
     parts: Parts | None = None
     opened: list[Callable[[], Awaitable[None]]] = []

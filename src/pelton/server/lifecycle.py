@@ -24,7 +24,6 @@ from msgspec import json
 
 from pelton import __version__
 from pelton.api import routes
-from pelton.api.notices import Notices
 from pelton.api.openapi import document
 from pelton.connectors.registry import Connectors
 from pelton.net.lazy import LazyHttpPort
@@ -61,7 +60,7 @@ class Server:
     def __init__(self, config: Config, given: Given = NOTHING_GIVEN) -> None:
         self.config = config
         self._given = given
-        self.notices = Notices()
+        self._stopping = False
         self.address = ""
         self._began = time.monotonic()
         self._listener: Listener | None = None
@@ -79,7 +78,7 @@ class Server:
             for connector in self._given.connectors:
                 self._connectors.add(connector)
             listening = bind(self.config.host, self.config.port)
-            self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access, self.notices)
+            self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access)
             self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS)
             await self._listener.start()
             self.address = self._listener.address
@@ -96,7 +95,7 @@ class Server:
         return self._parts.engine
 
     def _app(self, parts: assembly.Parts) -> App:
-        table = routes.routes(parts.engine, self.notices, self.health)
+        table = routes.routes(parts.engine, parts.engine.event_feed, self.health)
         metrics = Metrics(parts.stats)
         app = App(
             [Mount(*routes.mount(table, self.config.max_body)), *parts.mounts],
@@ -113,7 +112,7 @@ class Server:
     async def health(self) -> Mapping[str, Any]:
         """`healthy`, and how the parts are."""
         details: dict[str, Any] = {"version": __version__, "uptime_seconds": round(time.monotonic() - self._began, 1)}
-        if self._parts is None or self.notices.stopped:
+        if self._parts is None or self._stopping:
             return {"healthy": False, "details": {**details, "detail": "the server is not running"}}
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
@@ -135,7 +134,7 @@ class Server:
     async def stop(self) -> None:
         """In the reverse order of the start; a part that hangs or fails does not keep the next from ending."""
         deadline = time.monotonic() + STOP_SECONDS
-        self.notices.stop()
+        self._stopping = True
         if self._parts is not None:
             self._parts.drain()
         if self._listener is not None:

@@ -48,6 +48,7 @@ from pelton.runtime.commit.shared import Shared
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.commit.workspace import Workspace
+from pelton.runtime.event_feed import EventFeed
 from pelton.runtime.ids import IdCodec
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store, StoreFailed
@@ -82,6 +83,7 @@ class Committer:
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
         self.watches: WatchHooks | None = None
+        self.event_feed = EventFeed()
         self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
         self._queue = queue
         self._tries = tries
@@ -341,6 +343,8 @@ class Committer:
         if self.watches is not None:
             for root in {delta.run.root or delta.run.key for delta in builder.deltas.values()}:
                 self.watches.touched(root)
+        if group.has("events") or group.has("event_updates"):
+            self.event_feed.recorded()
         for posted in builder.enqueued:
             self.pending_signals.take_up(posted)
         for request in builder.requests:

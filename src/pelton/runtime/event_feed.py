@@ -1,4 +1,4 @@
-"""Wakes those who follow the event log, so that nobody polls the store. Also how a stopping server ends their waits."""
+"""Wakes those who follow the event log, so that none of them polls the store. Also how a stopping server ends their waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 MAX_FOLLOWERS = 500
 
 
-class Notices:
+class EventFeed:
     """A counter that can be awaited: look at `seen`, read the store, then wait for it to move. Loop-bound, no locks."""
 
     def __init__(self) -> None:
@@ -19,7 +19,8 @@ class Notices:
     def full(self) -> bool:
         return len(self._waiting) >= MAX_FOLLOWERS
 
-    def notify(self) -> None:
+    def recorded(self) -> None:
+        """After a commit that holds events, or decisions on them."""
         self.seen += 1
         waiting, self._waiting = self._waiting, set()
         for each in waiting:
@@ -29,7 +30,7 @@ class Notices:
     def stop(self) -> None:
         """Every wait ends, now and from now on."""
         self.stopped = True
-        self.notify()
+        self.recorded()
 
     async def moved(self, since: int, seconds: float) -> bool:
         """Whether `seen` is beyond `since`, at once or within `seconds`."""
