@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.languages.lusid.api import DEFINITIONS, HANDLERS, INTAKE, ON_FILE, serving
 
-from pelton.languages.lusid.definitions.record import attributes, basis, changed, read_definition
+from pelton.languages.lusid.definitions.record import apply_changes, attributes, basis, read_definition
 from pelton.languages.lusid.filters.values import index_value
 from pelton.languages.lusid.times import EPOCH, parse_moment, print_moment
 from pelton.runtime.api import EventIn
@@ -93,7 +93,7 @@ def test_a_task_whose_basis_is_the_same_is_found_by_the_same(steps: list[tuple[d
     if child:
         document["parent"] = 7
     for changes, state in steps:
-        after = {**changed(DEFINITION, document, changes), "state": state}
+        after = {**apply_changes(DEFINITION, document, changes), "state": state}
         if all(map(is_, basis(DEFINITION, document), basis(DEFINITION, after))):
             assert attributes(DEFINITION, document) == attributes(DEFINITION, after)
         document = after

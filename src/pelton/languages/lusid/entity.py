@@ -29,7 +29,7 @@ class Entity(NamedVersion):
 
 
 class Kind(NamedTuple):
-    """`row`: kind of the rows. `noun`: as errors are named. `words`: as people say."""
+    """`row`: kind of the rows. `noun`: as errors are named. `words`: for texts."""
 
     row: str
     noun: str

@@ -13,7 +13,7 @@ SECOND = 1_000_000
 NEVER_BEFORE = "0001-01-01T00:00:00.0000000+00:00"  # the effective date of things that have none
 EXPECTED = "a moment such as 2024-06-05, 2024-06-05T15:12Z or 2024-06-05T15:12:39.318175+00:00"
 
-# The blank before an offset is the plus sign of a query that nobody encoded.
+# The blank before an offset is the plus sign of a query that was not encoded.
 _MOMENT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
     r"(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"

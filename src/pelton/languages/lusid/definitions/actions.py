@@ -1,7 +1,7 @@
-"""Actions: what follows a transition, in commits of its own. Each compiles to a few nodes beside the task's states.
+"""Actions: what follows a transition, in separate commits. Each compiles to a few nodes beside the task's states.
 
 Triggers for other tasks, and children, are sent by `Send` nodes: exactly once, since they leave in the commit of the step that
-sends them. A worker is a `Work` step: the built-in operation `@lusid.worker` does it, or says in which queue somebody else will.
+sends them. A worker is a `Work` step: the built-in operation `@lusid.worker` does it, or names the queue of those who will.
 Triggers from inside are tolerant: where they lead nowhere, nothing changes and the log says so.
 """
 
@@ -41,7 +41,7 @@ QUEUE = "@" + OPERATION
 FAILED_TO_START = "failed to start"  # name of the failure of a worker that could not begin
 MOST_CHILDREN = 10_000
 DEFAULT_TIMEOUT = 24 * 3600  # seconds
-KEEP = (Rule("continue"),)  # an action that fails is told in its log, and leaves its task as it is
+KEEP = (Rule("continue"),)  # a failing action is reported in its log, and leaves its task as it is
 
 
 class ActionPath(NamedTuple):
@@ -63,7 +63,7 @@ class Computed:
 
 
 class NoneComing:
-    """Whether every child that was asked for has begun, or been refused."""
+    """Whether every child that was asked for has started, or was refused."""
 
     __slots__ = ()
     reads: frozenset[Read] = frozenset([Read("var", COUNTER + COMING)])
@@ -79,13 +79,16 @@ class Author(NamedTuple):
     run_as: str
     begins: tuple[str, ...]
 
-    def who(self, scene: Scene) -> Origin:
+    def origin(self, scene: Scene) -> Origin:
         """On whose behalf it acts, as the step that began it last has it."""
         steps = [step for slot in self.begins if (step := scene.newest(slot)) is not None]
-        begun = max(steps, key=lambda step: step.n)
-        said = begun.output or {}
+        start = max(steps, key=lambda step: step.n)
+        known = start.output or {}
         return Origin(
-            said.get("runAs", self.run_as), said.get("request", ""), scene.codec.step_id(scene.run.key, begun.n), begun.n
+            known.get("runAs", self.run_as),
+            known.get("request", ""),
+            scene.codec.step_id(scene.run.key, start.n),
+            start.n,
         )
 
 
@@ -136,7 +139,7 @@ def compile_action(action: Mapping[str, Any], author: Author) -> ActionPath:
 
 
 def _trigger(author: Author, scene: Scene, name: str, reply: str = "", origin: Origin | None = None) -> Trigger:
-    user, request, log, n = origin or author.who(scene)
+    user, request, log, n = origin or author.origin(scene)
     return Trigger(
         name=name,
         changes={"logModified": log},
@@ -185,7 +188,7 @@ def _next(author: Author, details: Mapping[str, Any]) -> ActionPath:
             return []
         return [RunSignal(following[0].run, _trigger(author, scene, trigger, reply if on_error else ""))]
 
-    def way(scene: Scene) -> str:
+    def branch(scene: Scene) -> str:
         return "next" if scene.found(PREVIOUS, str(scene.run.key)) else "end"
 
     if not at_end and not on_error:
@@ -193,20 +196,20 @@ def _next(author: Author, details: Mapping[str, Any]) -> ActionPath:
     look, none, wait, choose = f"look:{name}", f"none:{name}", f"wait:{name}", f"heard:{name}"
     ends = (Edge(begin_of(at_end, name)),) if at_end else ()
     nodes: list[Node] = [
-        Choice(name=look, trace=False, select=Computed(way), cases={"next": send}, default=none),
+        Choice(name=look, trace=False, select=Computed(branch), cases={"next": send}, default=none),
         Send(name=none, what=Computed(lambda scene: []), next=ends, skippable=False),
         Send(name=send, what=Computed(what), on_failure=KEEP, next=(Edge(wait),) if on_error else (), skippable=False),
     ]
     if on_error:
 
-        def heard(scene: Scene) -> str:
-            told = scene.just_ended(wait) or scene.newest(wait)
-            applied = told is not None and isinstance(told.output, dict) and told.output.get("applied")
+        def reply_of(scene: Scene) -> str:
+            step = scene.just_ended(wait) or scene.newest(wait)
+            applied = step is not None and isinstance(step.output, dict) and step.output.get("applied")
             return "applied" if applied else "refused"
 
         nodes += [
             Wait(name=wait, arms=(OnEvent(event=reply),), next=(Edge(choose),), skippable=False),
-            Choice(name=choose, trace=False, select=Computed(heard), cases={"refused": begin_of(on_error, name)}, default=""),
+            Choice(name=choose, trace=False, select=Computed(reply_of), cases={"refused": begin_of(on_error, name)}, default=""),
         ]
     return ActionPath(look, tuple(nodes))
 
@@ -230,7 +233,7 @@ def _children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], l
     series = details.get("ordering") == "Series"
 
     def what(scene: Scene) -> list[Any]:
-        parent, origin = scene.record, author.who(scene)
+        parent, origin = scene.record, author.origin(scene)
         names = {CURRENT_USER: origin.user}
         wanted: list[Asked] = []
         for configuration, condition in zip(configurations, conditions, strict=True):
@@ -239,7 +242,7 @@ def _children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], l
                 key = configuration.get("mapStackingKeyFrom")
                 stack = parent["fields"].get(key) if key else None
                 wanted.append(Asked(configuration, fields, None if stack is None else str(stack)))
-        return begun(origin, scene, wanted, series)
+        return begin_children(origin, scene, wanted, series)
 
     return what
 
@@ -263,7 +266,7 @@ def mapped(mappings: Mapping[str, Any], source: Callable[[str], Any]) -> dict[st
     return found
 
 
-def begun(origin: Origin, scene: Scene, wanted: Sequence[Asked], series: bool) -> list[Any]:
+def begin_children(origin: Origin, scene: Scene, wanted: Sequence[Asked], series: bool) -> list[Any]:
     """Children in order. In a series only the first is triggered; each knows the one before it, which triggers it in its turn."""
     if len(wanted) > MOST_CHILDREN:
         raise ExpressionError(f"{len(wanted)} child tasks are asked for; at most {MOST_CHILDREN} can be made at once")
@@ -307,7 +310,7 @@ def _worker(author: Author, details: Mapping[str, Any]) -> ActionPath:
     triggers = details.get("workerStatusTriggers") or {}
     work, elsewhere, choose = f"work:{name}", f"worker:{name}", f"choose:{name}"
     results, failed, start = f"results:{name}", f"failed:{name}", f"started:{name}"
-    there, told = f"there:{name}", f"told:{name}"
+    there, reported = f"there:{name}", f"told:{name}"
     timeout = int(details.get("workerTimeout") or DEFAULT_TIMEOUT) * 1000
     limits = Limits(total=Limit(timeout, "fail", message="the worker did not end within {limit} seconds"))
     caught = (Rule("edge", to=failed),)
@@ -318,10 +321,10 @@ def _worker(author: Author, details: Mapping[str, Any]) -> ActionPath:
             "worker": details["workerId"],
             "asAt": details.get("workerAsAt"),
             "parameters": parameters,
-            "origin": author.who(scene)._asdict(),
+            "origin": author.origin(scene)._asdict(),
         }
 
-    way, queue, passed_on = handing_on(work)
+    branch, queue, passed_on = handing_on(work)
     nodes: list[Node] = [
         Work(
             name=work, queue=QUEUE, input=Computed(asked), limits=limits, on_failure=caught, next=(Edge(choose),), skippable=False
@@ -329,7 +332,7 @@ def _worker(author: Author, details: Mapping[str, Any]) -> ActionPath:
         Choice(
             name=choose,
             trace=False,
-            select=way,
+            select=branch,
             cases={"elsewhere": elsewhere},
             default=results,
         ),
@@ -353,10 +356,10 @@ def _worker(author: Author, details: Mapping[str, Any]) -> ActionPath:
             name=there,
             input=Computed(lambda scene: _outcome(_done(scene, work, elsewhere))),
             arms=(OnCondition(when=NoneComing()),),
-            next=(Edge(told),),
+            next=(Edge(reported),),
             skippable=False,
         ),
-        Send(name=told, what=Computed(_ended(author, triggers, there)), skippable=False),
+        Send(name=reported, what=Computed(_ended(author, triggers, there)), skippable=False),
         Send(name=failed, what=Computed(_broken(author, triggers, work, elsewhere)), skippable=False),
     ]
     if not triggers.get("started"):
@@ -382,12 +385,12 @@ def handing_on(work: str) -> tuple[Computed, Computed, Computed]:
     """What follows the operation at `work`: "elsewhere" when it has said in whose queue the work is to be put, else "here"; that
     queue; and what is put there."""
 
-    def way(scene: Scene) -> str:
+    def branch(scene: Scene) -> str:
         output = _done(scene, work).output
         return "elsewhere" if isinstance(output, dict) and "queue" in output and "input" in output else "here"
 
     return (
-        Computed(way),
+        Computed(branch),
         Computed(lambda scene: _done(scene, work).output["queue"]),
         Computed(lambda scene: _done(scene, work).output["input"]),
     )
@@ -421,10 +424,10 @@ def _made(author: Author, details: Mapping[str, Any], work: str, elsewhere: str)
                 values = mapped(configuration["childTaskFields"], source)
                 wanted.append(Asked(configuration, values, None if stack is None else str(stack)))
             if ordering == "ParallelSeries":
-                found += begun(origin, scene, wanted, series=True)
+                found += begin_children(origin, scene, wanted, series=True)
             else:
                 together += wanted
-        return found + begun(origin, scene, together, ordering == "Series")
+        return found + begin_children(origin, scene, together, ordering == "Series")
 
     return what
 

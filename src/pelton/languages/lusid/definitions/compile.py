@@ -83,7 +83,7 @@ class ActionStarted:
 
     def evaluate(self, scene: Scene) -> Any:
         if self._instead is not None:
-            user, request, _, _ = self._instead.who(scene)
+            user, request, _, _ = self._instead.origin(scene)
         else:
             user, request = scene.moment.actor, scene.moment.request
         return {"action": self._action, "type": self._type, "runAs": self._run_as or user, "request": request}
@@ -97,7 +97,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
     transitions = tuple(value.get("transitions") or ())
     named = {action["name"]: action for action in value.get("actions") or ()}
     nodes: dict[str, Node] = {}
-    ways: dict[str, list[Arm]] = {}
+    arms: dict[str, list[Arm]] = {}
     used: set[str] = set()  # by transitions
     for number, transition in enumerate(transitions):
         guard = _guard(number, transition)
@@ -109,12 +109,12 @@ def compile_definition(name: str, version: int, body: bytes, row: int) -> Proces
             to = f"take:{number}"
             # The action's first step comes before the state, so that the one new value of the record names it.
             nodes[to] = Fork(name=to, trace=False, branches=(f"act:{action}", enter))
-        ways.setdefault(transition["fromState"], []).append(OnTrigger(trigger=transition["trigger"], guard=guard, to=to))
+        arms.setdefault(transition["fromState"], []).append(OnTrigger(trigger=transition["trigger"], guard=guard, to=to))
     for state in definition.states:
-        onward = (Edge(state),) if state in ways else ()
+        onward = (Edge(state),) if state in arms else ()
         nodes[f"enter:{state}"] = Assign(name=f"enter:{state}", trace=False, record=Enter(state), next=onward)
-        if state in ways:
-            nodes[state] = Wait(name=state, arms=tuple(ways[state]), skippable=False)
+        if state in arms:
+            nodes[state] = Wait(name=state, arms=tuple(arms[state]), skippable=False)
     _add_actions(nodes, used, named)
     initial = definition.initial
     triggers = frozenset(each["name"] for each in value.get("triggers") or ())

@@ -85,11 +85,11 @@ def _field(schema: Mapping[str, Any], initial: str, terminal: frozenset[str]) ->
     limits = schema.get("valueConstraints")
     acceptable = None
     if limits and limits["constraintType"] == "Validated":
-        acceptable = tuple(_known(schema["type"], each) for each in limits["acceptableValues"])
+        acceptable = tuple(_as_kept(schema["type"], each) for each in limits["acceptableValues"])
     return Field(schema["name"], schema["type"], read_only, acceptable)
 
 
-def _known(kind: str, value: Any) -> Any:
+def _as_kept(kind: str, value: Any) -> Any:
     try:
         return fitted(kind, value)
     except ValueError:
@@ -99,7 +99,7 @@ def _known(kind: str, value: Any) -> Any:
 # ---- values
 
 
-def refused(name: str, field: str, message: str) -> Refusal:
+def refusal(name: str, field: str, message: str) -> Refusal:
     return Refusal(Code.INVALID, message, [{"name": name, "field": field}])
 
 
@@ -109,22 +109,22 @@ def checked(definition: TaskRules, name: str, value: Any) -> Any:
     if field is None:
         known = ", ".join(list(definition.fields)[:20]) or "none"
         message = f"field {name!r} is not in the schema of {definition.name}; its fields are: {known}"
-        raise refused("FieldNotInSchema", f"fields[{name}]", message)
+        raise refusal("FieldNotInSchema", f"fields[{name}]", message)
     if value is None:
         return None
     try:
         kept = fitted(field.type, value)
     except ValueError as error:
-        message = f"field {name!r} of type {field.type} must be {error}, not {_shown(value)}"
-        raise refused("FieldTypeMismatch", f"fields[{name}]", message) from None
+        message = f"field {name!r} of type {field.type} must be {error}, not {_describe(value)}"
+        raise refusal("FieldTypeMismatch", f"fields[{name}]", message) from None
     if field.acceptable is not None and kept not in field.acceptable:
-        some = ", ".join(_shown(each) for each in field.acceptable[:20])
-        message = f"field {name!r} must be one of {some}, not {_shown(value)}"
-        raise refused("FieldValueNotAcceptable", f"fields[{name}]", message)
+        some = ", ".join(_describe(each) for each in field.acceptable[:20])
+        message = f"field {name!r} must be one of {some}, not {_describe(value)}"
+        raise refusal("FieldValueNotAcceptable", f"fields[{name}]", message)
     return kept
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 100 else text[:99] + "…"
 
@@ -133,7 +133,7 @@ def _correlations(given: Any) -> list[str]:
     ids = list(dict.fromkeys(given))
     if len(ids) > MAX_CORRELATIONS:
         message = f"a task has at most {MAX_CORRELATIONS} correlation ids, not {len(ids)}"
-        raise refused("ValidationError", "correlationIds", message)
+        raise refusal("ValidationError", "correlationIds", message)
     return ids
 
 
@@ -142,11 +142,11 @@ def _correlations(given: Any) -> list[str]:
 
 def records(definition: TaskRules) -> Records:
     def change(document: dict[str, Any], changes: Mapping[str, Any], moment: Moment) -> dict[str, Any]:
-        after = changed(definition, document, changes)
+        after = apply_changes(definition, document, changes)
         return document if after is document else {**after, "by": moment.actor, "request": moment.request}
 
     return Records(
-        begin=lambda scene: begun(definition, scene),
+        begin=lambda scene: first_document(definition, scene),
         change=change,
         live=lambda document: document["state"] not in definition.terminal,
         attributes=lambda document: attributes(definition, document),
@@ -156,7 +156,7 @@ def records(definition: TaskRules) -> Records:
     )
 
 
-def begun(definition: TaskRules, scene: Scene) -> dict[str, Any]:
+def first_document(definition: TaskRules, scene: Scene) -> dict[str, Any]:
     """The first value, in the initial state. The start's input is what was asked for. Raises Refusal."""
     asked = scene.input or {}
     given = ((name, checked(definition, name, value)) for name, value in (asked.get("fields") or {}).items())
@@ -165,7 +165,7 @@ def begun(definition: TaskRules, scene: Scene) -> dict[str, Any]:
     if missing:
         names = ", ".join(map(repr, missing))
         message = f"a task of {definition.name} needs a value for {names}"
-        raise refused("RequiredFieldMissing", f"fields[{missing[0]}]", message)
+        raise refusal("RequiredFieldMissing", f"fields[{missing[0]}]", message)
     moment, run = scene.moment, scene.run
     document = {
         "definition": definition.name,
@@ -205,7 +205,7 @@ def attributes(definition: TaskRules, document: dict[str, Any]) -> tuple[tuple[s
     return (*found, *((name, text) for name, value in values if (text := index_value(value)) is not None))
 
 
-def changed(definition: TaskRules, document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def apply_changes(definition: TaskRules, document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The document with the changes: the same object when they change nothing. Raises Refusal.
 
     `changes`: `fields` (name → value, None clears), `correlationIds` (replace), `addCorrelationIds`, `stackingKey`,
@@ -220,9 +220,9 @@ def changed(definition: TaskRules, document: dict[str, Any], changes: Mapping[st
         locked = field.read_only is None or document["state"] in field.read_only
         if locked and not changes.get("unlocked"):
             message = f"field {name!r} is read-only in state {document['state']!r}"
-            raise refused("FieldReadOnly", f"fields[{name}]", message)
+            raise refusal("FieldReadOnly", f"fields[{name}]", message)
         if kept is None and name in definition.required:
-            raise refused("RequiredFieldMissing", f"fields[{name}]", f"field {name!r} is required and cannot be cleared")
+            raise refusal("RequiredFieldMissing", f"fields[{name}]", f"field {name!r} is required and cannot be cleared")
         altered[name] = kept
     after = document
     if altered:

@@ -41,7 +41,7 @@ from pelton.languages.lusid.filters.grammar import (
     moment_of,
     parse,
 )
-from pelton.languages.lusid.filters.values import check_of, constant_of, index_constant, index_prefixes, index_value, shown
+from pelton.languages.lusid.filters.values import check_of, constant_of, index_constant, index_prefixes, index_value, to_json
 
 MAX_LENGTH = 16_384  # characters; guards and patterns on worker rows have 1,024
 MAX_ALTERNATIVES = 200  # of one conjunct
@@ -326,7 +326,7 @@ class _Known(_Leaf):
         super().__init__(node)
         constants = [operand for operand in node.operands if isinstance(operand, FilterConstant)]
         self._check = check_of(node.operator, node.negated, constants)
-        self._named = [shown(constant) for constant in constants if constant.named]
+        self._named = [to_json(constant) for constant in constants if constant.named]
         place = _folded(node.path)
         self.equalities: tuple[Equality, ...] = ()
         self.prefixes: tuple[Prefix, ...] = ()
@@ -381,7 +381,7 @@ class _Unknown(_Leaf):
     def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
         value = self._read(payload)
         result = self.passes(payload, context)
-        right = [shown(_known(operand, context)) for operand in self._operands if isinstance(operand, Name)]
+        right = [to_json(_known(operand, context)) for operand in self._operands if isinstance(operand, Name)]
         trace.append(Trace(self._text, [value, *right], result, self._position))
         return result
 

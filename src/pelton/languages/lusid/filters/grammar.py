@@ -106,7 +106,7 @@ _ESCAPED = re.compile(r"\\'|''")
 _QUOTED = re.compile(r"'((?:[^'\\]++|''|\\'|\\(?!'))*+)'")
 _BARE_KEY = re.compile(r"[^\[\]'\"]++")
 _GUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
-# The blank before an offset is the plus sign of a query that nobody encoded.
+# The blank before an offset is the plus sign of a query that was not encoded.
 _DATE_LIKE = re.compile(r"\d{4}-\d\d-[\w:.+-]*+(?: \d\d:\d\d(?![\w:.]))?", re.ASCII)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3}(?!\d))?", re.ASCII)
 _FOUND = re.compile(r"[\w.:+/-]+|\s+|.", re.DOTALL)
@@ -124,7 +124,7 @@ _LONGEST_MOMENT = 40
 
 def moment_of(text: str) -> int | None:
     """The moment that a text names, as `times.parse_moment` has it; None when it names none."""
-    # Hardly any text does: most are told by their length and first character.
+    # Hardly any text does: most are known by their length and first character.
     return parse_moment(text) if len(text) <= _LONGEST_MOMENT and text[:1].isdigit() else None
 
 

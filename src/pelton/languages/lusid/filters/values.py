@@ -55,7 +55,7 @@ def constant_of(value: JSON, named: bool = True) -> FilterConstant:
     return FilterConstant("nothing", None, named) if number is None else FilterConstant("number", number, named)
 
 
-def shown(constant: FilterConstant) -> JSON:
+def to_json(constant: FilterConstant) -> JSON:
     """The constant as JSON."""
     if not isinstance(constant.value, Decimal):
         return constant.value

@@ -133,7 +133,7 @@ def _source(problems: Checks, path: Any, at: str) -> None:
 
 def check_against(given: UpdateEventHandler, definition: Mapping[str, Any], body: Collection[tuple[str, str]]) -> None:
     """`definition`: the task definition's value in the version that the handler uses. `body`: name and type of what bodies of
-    the event type have, when somebody has registered that; else empty. Raises LusidError."""
+    the event type have, where a schema is registered; else empty. Raises LusidError."""
     problems = Checks()
     activity = given.task_activity
     fields = {each["name"]: each for each in definition.get("fieldSchema") or ()}

@@ -16,11 +16,11 @@ from pelton.runtime.caller import Users
 from pelton.runtime.rows import DefinitionRow
 
 ACTIVE = "Active"
-ANYBODY = Users()
+ANYONE = Users()
 
 
 def compile_handler(row: DefinitionRow, users: Users | None = None) -> Handler:
-    """`users`: whom it may act as; None = anybody. A handler for a schedule is for the events of its own schedule. Raises Invalid
+    """`users`: whom it may act as; None = anyone. A handler for a schedule is for the events of its own schedule. Raises Invalid
     for a body that is no handler."""
     try:
         entity = Entity(row)
@@ -39,7 +39,7 @@ def compile_handler(row: DefinitionRow, users: Users | None = None) -> Handler:
         name=row.name,
         types=(kind,) if kind else (),
         filter=_condition(condition),
-        actions=(Activity(value, entity.envelope.definition, users or ANYBODY),),
+        actions=(Activity(value, entity.envelope.definition, users or ANYONE),),
         active=active,
         language=LANGUAGE,
     )

@@ -44,7 +44,7 @@ class DefinitionRoutes:
         given = decode.decode(await request.body(), CreateTaskDefinition)
         check_definition(given)
         made = await self.entities.create(given.id.name, _value(given), self.context.caller(request))
-        return json_response(shown(made, None), 201)
+        return json_response(to_wire(made, None), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
@@ -52,18 +52,18 @@ class DefinitionRoutes:
         check_definition(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         made = await self.entities.replace(name, {"id": identity, **_value(given)}, self.context.caller(request))
-        return json_response(shown(made, None))
+        return json_response(to_wire(made, None))
 
     async def get(self, request: Request) -> Response:
         found = await self.entities.get(path_name(request.path), as_at(request))
-        return json_response(shown(found, request.query.texts("propertyKeys")))
+        return json_response(to_wire(found, request.query.texts("propertyKeys")))
 
     async def remove(self, request: Request) -> Response:
         return json_response(deleted(await self.entities.remove(path_name(request.path), self.context.caller(request))))
 
     async def list(self, request: Request) -> Response:
         keys = request.query.texts("propertyKeys")
-        return await listed(request, DEFINITIONS.row, self.entities.page, lambda each: shown(each, keys), DEFINITION_MEMBERS)
+        return await listed(request, DEFINITIONS.row, self.entities.page, lambda each: to_wire(each, keys), DEFINITION_MEMBERS)
 
     async def upsert_properties(self, request: Request) -> Response:
         """Sets properties, or deletes those whose value is null."""
@@ -90,7 +90,7 @@ def _value(given: UpdateTaskDefinition) -> dict[str, Any]:
     return value
 
 
-def shown(entity: Entity, keys: Collection[str] | None) -> dict[str, Any]:
+def to_wire(entity: Entity, keys: Collection[str] | None) -> dict[str, Any]:
     """`keys`: the properties that were asked for; None = all."""
     value = dict(entity.value)
     properties: Mapping[str, Any] = value.pop("properties", None) or {}

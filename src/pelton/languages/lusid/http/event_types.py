@@ -34,11 +34,11 @@ _FILE: tuple[Member, ...] = (
 _ID: tuple[Member, ...] = (("scope", "String"), ("code", "String"))
 
 
-def _entry(name: str, words: str, application: str, body: Iterable[Member] = ()) -> dict[str, Any]:
+def _entry(name: str, title: str, application: str, body: Iterable[Member] = ()) -> dict[str, Any]:
     return {
         "id": name,
-        "displayName": words,
-        "description": f"Raised when: {words[0].lower()}{words[1:]}",
+        "displayName": title,
+        "description": f"Raised when: {title[0].lower()}{title[1:]}",
         "application": application,
         "headerSchema": _schema(HEADER),
         "bodySchema": _schema(body),
@@ -99,7 +99,7 @@ class EventTypes:
         )
 
     async def body(self, name: str) -> list[Member]:
-        """What a registered schema says that bodies have; [] when nobody has said."""
+        """What a registered schema says that bodies have; [] without one."""
         registered = await self.entities.find(name)
         if registered is None:
             return []

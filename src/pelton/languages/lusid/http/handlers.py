@@ -44,7 +44,7 @@ class HandlerRoutes:
         tied = await self._check(given)
         made = await self.entities.create(given.id.name, value_of(given), self.context.caller(request), tied)
         await self._follow(made)
-        return json_response(shown(made), 201)
+        return json_response(to_wire(made), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
@@ -54,10 +54,10 @@ class HandlerRoutes:
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         made = await self.entities.replace(name, {"id": identity, **value_of(given)}, self.context.caller(request), tied)
         await self._follow(made)
-        return json_response(shown(made))
+        return json_response(to_wire(made))
 
     async def get(self, request: Request) -> Response:
-        return json_response(shown(await self.entities.get(path_name(request.path), as_at(request))))
+        return json_response(to_wire(await self.entities.get(path_name(request.path), as_at(request))))
 
     async def remove(self, request: Request) -> Response:
         name = path_name(request.path)
@@ -80,7 +80,7 @@ class HandlerRoutes:
         await scheduling.restore(self.context.engine, self.context.home, patterns)
 
     async def list(self, request: Request) -> Response:
-        return await listed(request, HANDLERS.row, self.entities.page, shown, HANDLER_MEMBERS, sorts=False)
+        return await listed(request, HANDLERS.row, self.entities.page, to_wire, HANDLER_MEMBERS, sorts=False)
 
     async def _check(self, given: UpdateEventHandler) -> int:
         """The row of the task definition that the handler is tied to, 0 = always the latest. Raises LusidError."""
@@ -119,7 +119,7 @@ def value_of(given: UpdateEventHandler) -> dict[str, Any]:
     return value
 
 
-def shown(entity: Entity) -> dict[str, Any]:
+def to_wire(entity: Entity) -> dict[str, Any]:
     value = dict(entity.value)
     return {"id": value.pop("id"), "version": entity.version, **value}
 

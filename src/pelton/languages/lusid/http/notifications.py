@@ -84,7 +84,7 @@ class NotificationRoutes:
         return json_response(await self.types.get(request.path["eventType"]))
 
     async def register(self, request: Request) -> Response:
-        """Not in the original: lets operators describe events of their own."""
+        """Not in the original: lets operators describe their own events."""
         given = decode.decode(await request.body(), EventTypeEntry)
         if given.id in BUILT_IN:
             raise LusidError("EventTypeAlreadyExists", f"event type {given.id!r} comes with the service; register another")

@@ -1,4 +1,4 @@
-"""The routes of what runs: workers on their own, their results, and the logs of actions."""
+"""The routes of what runs: workers without a task, their results, and the logs of actions."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class RunRoutes:
 
 
 def _is_trigger(row: LogRow) -> bool:
-    """Whether a trigger is told of that changed nothing, not a task that was refused."""
+    """Whether it reports a trigger that changed nothing, and not a task that was refused."""
     return row.text.startswith("trigger ")
 
 

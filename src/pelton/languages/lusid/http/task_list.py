@@ -55,7 +55,7 @@ class TaskList:
             records, total = await self._sorted(page, pin, given, condition, orders, needed)
         else:
             records, total = await self._in_order(page, pin, given, condition)
-        values = [await self._tasks.shown(each, pin, request.query.texts("propertyKeys")) for each in records]
+        values = [await self._tasks.to_wire(each, pin, request.query.texts("propertyKeys")) for each in records]
         return json_response(paging.paged(values, asked, page, pin, total))
 
     async def _in_order(self, page: Page, pin: int, given: bool, condition: CompiledFilter | None) -> tuple[list[Record], int]:
@@ -108,7 +108,7 @@ class TaskList:
     async def _view(self, record: Record, at: int, needed: frozenset[str]) -> dict[str, Any]:
         """The task with the members that a filter or an order asks for."""
         if needed & RELATED:
-            view = await self._tasks.shown(record, at)
+            view = await self._tasks.to_wire(record, at)
         elif needed <= OWN:
             return view_of(record, self._engine.codec, needed)
         else:

@@ -76,16 +76,16 @@ class TaskRoutes:
         try:
             run = await self._engine.start(self._home, command)
         except PeltonError as error:
-            raise await self._said(error, name, trigger) from None
+            raise await self._explain(error, name, trigger) from None
         made = await self._first(run.key, 0, number)
-        return json_response(await self._tasks.shown(made), 201)
+        return json_response(await self._tasks.to_wire(made), 201)
 
     # ---- reading
 
     async def get(self, request: Request) -> Response:
         at = as_at(request)
         keys = request.query.texts("propertyKeys")
-        return json_response(await self._tasks.shown(await self._found(request.path["id"], at), at, keys))
+        return json_response(await self._tasks.to_wire(await self._found(request.path["id"], at), at, keys))
 
     async def history(self, request: Request) -> Response:
         since = as_at(request)
@@ -104,7 +104,7 @@ class TaskRoutes:
         after = 0
         while len(values) < MOST_LISTED:
             page = await self._engine.records(self._home, process=name, at=at, after=after, limit=500)
-            values += [await self._tasks.shown(each, at, keys) for each in page]
+            values += [await self._tasks.to_wire(each, at, keys) for each in page]
             if len(page) < 500:
                 break
             after = page[-1].run
@@ -135,7 +135,7 @@ class TaskRoutes:
         form = decode.decode(data, UpdateTask) if data.strip() else UpdateTask()
         record = await self._found(request.path["id"])
         changed = await self._change(record, request.query.text("trigger"), changes_in(form), self._context.caller(request))
-        return json_response(await self._tasks.shown(changed))
+        return json_response(await self._tasks.to_wire(changed))
 
     async def _change(self, record: Record, trigger: str, changes: dict[str, Any], caller: Caller) -> Record:
         actor, number = caller.user, caller.request
@@ -147,7 +147,7 @@ class TaskRoutes:
         try:
             await self._engine.signal(self._home, record.run, signal)
         except PeltonError as error:
-            raise await self._said(error, record.body["definition"], trigger, record) from None
+            raise await self._explain(error, record.body["definition"], trigger, record) from None
         return await self._first(record.run, record.since, number)
 
     async def update_many(self, request: Request) -> Response:
@@ -163,7 +163,7 @@ class TaskRoutes:
             try:
                 record = await self._found(each.task_instance_id)
                 changed = await self._change(record, each.trigger_name or "", changes_in(each), caller)
-                values.append(await self._tasks.shown(changed))
+                values.append(await self._tasks.to_wire(changed))
             except LusidError as error:
                 failed.append({"id": each.task_instance_id, "type": error.name, "detail": error.message, "errorDetails": []})
         return json_response({"values": values, "failed": failed, "links": []})
@@ -194,8 +194,8 @@ class TaskRoutes:
 
     # ---- refusals
 
-    async def _said(self, error: PeltonError, name: str, trigger: str, record: Record | None = None) -> Exception:
-        """A refusal in this API's words."""
+    async def _explain(self, error: PeltonError, name: str, trigger: str, record: Record | None = None) -> Exception:
+        """The error in this API's words."""
         if error.code is Code.UNKNOWN_PROCESS:
             return LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         if error.code is Code.NOT_FOUND:

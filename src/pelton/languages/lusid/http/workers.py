@@ -40,26 +40,26 @@ class WorkerRoutes:
     async def create(self, request: Request) -> Response:
         given = read_worker(documents.parse(await request.body()), CreateWorker)
         made = await self.entities.create(given.id.name, decode.plain(given), self.context.caller(request))
-        return json_response(shown(made), 201)
+        return json_response(to_wire(made), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
         given = read_worker(documents.parse(await request.body()), UpdateWorker)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         made = await self.entities.replace(name, {"id": identity, **decode.plain(given)}, self.context.caller(request))
-        return json_response(shown(made))
+        return json_response(to_wire(made))
 
     async def get(self, request: Request) -> Response:
-        return json_response(shown(await self.entities.get(path_name(request.path), as_at(request))))
+        return json_response(to_wire(await self.entities.get(path_name(request.path), as_at(request))))
 
     async def remove(self, request: Request) -> Response:
         return json_response(deleted(await self.entities.remove(path_name(request.path), self.context.caller(request))))
 
     async def list(self, request: Request) -> Response:
-        return await listed(request, WORKERS.row, self.entities.page, shown, WORKER_MEMBERS)
+        return await listed(request, WORKERS.row, self.entities.page, to_wire, WORKER_MEMBERS)
 
 
-def shown(entity: Entity) -> dict[str, Any]:
+def to_wire(entity: Entity) -> dict[str, Any]:
     """Always with all of its members: deploy tools take them for granted."""
     value = dict(entity.value)
     configuration = value["workerConfiguration"]

@@ -1,6 +1,6 @@
-"""Plain data of a request becomes typed structs, and what does not fit is told by its field, its value and what to do.
+"""Plain data of a request becomes typed structs, and what does not fit is reported with its field, its value and what to do.
 
-The types and their bounds stand in the structs; `remedies` says in a caller's words what belongs into a field, by its name.
+The types and their bounds stand in the structs; `remedies` says for each field, by its name, what belongs there.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _STEPS = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 class ScheduleError(PeltonError):
     """A schedule, or something that belongs to one, is not well-formed. `path`: the field; `value`: what is there (None =
-    nothing); `remedy`: what to do. Answered with 400 when nobody says otherwise."""
+    nothing); `remedy`: what to do."""
 
     def __init__(self, path: str, value: JSON, remedy: str) -> None:
-        said = f"is {shown(value)}; {remedy}" if value is not None else f"is missing; {remedy}"
-        problem = FieldProblem(path, f"{path} {said}", None if value is None else shown(value))
+        said = f"is {describe(value)}; {remedy}" if value is not None else f"is missing; {remedy}"
+        problem = FieldProblem(path, f"{path} {said}", None if value is None else describe(value))
         super().__init__(Code.INVALID, problem.message, problems=[problem])
         self.path = path
         self.value = value
         self.remedy = remedy
 
 
-def shown(value: JSON) -> str:
+def describe(value: JSON) -> str:
     """A value in few characters."""
     text = repr(value) if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

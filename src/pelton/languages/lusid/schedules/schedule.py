@@ -113,7 +113,7 @@ class PatternForm(ScheduleForm, frozen=True):
 
 
 class CutTime(Struct, frozen=True, array_like=True):
-    """A time of day, in a zone of its own or ("") in that of the schedule which uses it."""
+    """A time of day, in its own zone or ("") in that of the schedule which uses it."""
 
     hours: Hours
     minutes: Minutes
@@ -137,7 +137,7 @@ class Pattern(Struct, frozen=True, dict=True):
         return shown
 
     def stored(self) -> JSON:
-        """Plain data that `restored` makes the same pattern of, whatever becomes of cut labels meanwhile."""
+        """Plain data that `restored` makes the same pattern of, even if cut labels have changed meanwhile."""
         return _plain(self)
 
     @property

@@ -148,7 +148,7 @@ class Schedules:
         return event.body
 
     def handler(self, row: DefinitionRow) -> Handler:
-        raise Invalid(f"{LANGUAGE} has no handlers of its own")
+        raise Invalid(f"{LANGUAGE} has no handlers")
 
 
 # ---- following handlers
@@ -179,7 +179,8 @@ async def follow(engine: Engine, caller: Caller, handler: str, pattern: Pattern 
             done = await change(engine, caller, run, followed)
         else:
             since = engine.now()
-            done = pattern.next_after(since, lambda scope, code: calendar) is None or await begin(engine, caller, followed, since)
+            none_left = pattern.next_after(since, lambda scope, code: calendar) is None
+            done = none_left or await start_run(engine, caller, followed, since)
         if done:
             return
     raise PeltonError(Code.BUSY, f"the schedule of handler {handler!r} is being changed by others at the same moment; try again")
@@ -222,8 +223,8 @@ async def live(engine: Engine, caller: Caller, handler: str) -> int:
     return runs[0] if runs else 0
 
 
-async def begin(engine: Engine, caller: Caller, followed: dict[str, Any], since: int) -> bool:
-    """False: another run was quicker."""
+async def start_run(engine: Engine, caller: Caller, followed: dict[str, Any], since: int) -> bool:
+    """False: another run started first."""
     bound = await engine.bind_inline(caller, LANGUAGE, PROCESS, REVISION, json.encode(REVISION))
     command = StartCommand(
         process=PROCESS,
@@ -249,14 +250,14 @@ async def change(engine: Engine, caller: Caller, run: int, followed: dict[str, A
     known = view.variables.get(FOLLOWED) or followed
     if same(known, followed) and not view.run.held:
         return True
-    return await told(engine, caller, run, EventArrived(id=view.run.rev, name=CHANGED, body=followed))
+    return await signal_run(engine, caller, run, EventArrived(id=view.run.rev, name=CHANGED, body=followed))
 
 
 async def end(engine: Engine, caller: Caller, run: int) -> None:
-    await told(engine, caller, run, Terminate(reason="the handler has no schedule to follow any more"))
+    await signal_run(engine, caller, run, Terminate(reason="the handler has no schedule to follow any more"))
 
 
-async def told(engine: Engine, caller: Caller, run: int, signal: EventArrived | Terminate) -> bool:
+async def signal_run(engine: Engine, caller: Caller, run: int, signal: EventArrived | Terminate) -> bool:
     """False: it has ended already."""
     try:
         await engine.signal(caller, run, signal)

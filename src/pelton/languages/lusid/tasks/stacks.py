@@ -1,10 +1,10 @@
 """Stacks: open tasks of one definition that have the same stacking key.
 
 A task that comes while another with its key is open joins its stack: the earlier is the lead, the later a member. The first
-task of a key only carries it. A stack closes when its lead has come to its end; whoever comes then stacks up with the earliest
-that is still open. Members are not triggered by what becomes of their lead.
+task of a key only carries it. A stack closes when its lead has ended; whoever comes then stacks up with the earliest
+that is still open. The outcome of the lead triggers nothing in its members.
 
-Nothing of this is stored: it follows from the tasks, and so it can be told for any instant. Cost: the tasks that have the key.
+Nothing of this is stored: it follows from the tasks, and so it is known for any instant. Cost: the tasks that have the key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Stacked(NamedTuple):
-    """A task of the key. `came`: when it was made; `ended`: when it came to its end, 0 = it is open. Both in microseconds."""
+    """A task of the key. `came`: when it was made; `ended`: when it ended, 0 = it is open. Both in microseconds."""
 
     run: int
     came: int

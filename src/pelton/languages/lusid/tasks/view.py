@@ -41,7 +41,7 @@ class TaskReader:
         found: TaskAnnotations = process.annotations
         return found
 
-    async def shown(self, record: Record, at: int = 0, keys: Sequence[str] = ()) -> dict[str, Any]:
+    async def to_wire(self, record: Record, at: int = 0, keys: Sequence[str] = ()) -> dict[str, Any]:
         """The task, whole. `at` 0 = now. `keys`: of the properties that are to be shown, which its definition's version has."""
         document = record.body
         children = await self._linked(PARENT, record.run, at)

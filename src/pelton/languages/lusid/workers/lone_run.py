@@ -18,7 +18,7 @@ def is_lone_run(body: bytes) -> bool:
 def lone_process(body: bytes, definition: int) -> Process:
     """Its input is what the operation gets."""
     seconds = msgspec.json.decode(body)[LONE]
-    way, queue, handed_on = handing_on("work")
+    branch, queue, handed_on = handing_on("work")
     limits = Limits(
         total=Limit((seconds or DEFAULT_TIMEOUT) * 1000, "fail", message="the worker did not end within {limit} seconds")
     )
@@ -30,7 +30,7 @@ def lone_process(body: bytes, definition: int) -> Process:
             "work": Work(
                 name="work", queue=QUEUE, input=Computed(lambda scene: scene.input), limits=limits, next=(Edge("choose"),)
             ),
-            "choose": Choice(name="choose", trace=False, select=way, cases={"elsewhere": "elsewhere"}, default=""),
+            "choose": Choice(name="choose", trace=False, select=branch, cases={"elsewhere": "elsewhere"}, default=""),
             "elsewhere": Work(name="elsewhere", queue=queue, input=handed_on, limits=limits),
         },
         language=LANGUAGE,

@@ -87,7 +87,7 @@ def operation(engine: Engine, port: HttpPort, caller: Caller) -> Callable[[WorkI
 
 
 def passed_on(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What somebody else's worker gets."""
+    """What a worker elsewhere gets."""
     found = {"parameters": asked.get("parameters") or {}, "worker": asked["worker"]}
     return {**found, "origin": asked["origin"]} if "origin" in asked else found
 
