@@ -50,8 +50,8 @@ class SignalCommand(Struct, kw_only=True, gc=False):
 class MatchCommand(Struct, kw_only=True):
     """A signal to every open run of a process whose record passes, in the order in which they were started.
 
-    `conjuncts`: tests of which each must hold wherever `where` does, for the store's index: see `runtime.finding`. The runs are
-    those that there are when the event comes; each takes the signal in a transition of its own.
+    `conjuncts`: tests of which each must hold wherever `where` does, for the store's index: see `runtime.commit.search`. The runs
+    are those that exist when the event comes; each takes the signal in a transition of its own.
     """
 
     process: str

@@ -16,7 +16,7 @@ MOST = 100_000
 
 
 class RunWatch:
-    """See runtime.base.Watch."""
+    """See runtime.api.Watch."""
 
     __slots__ = ("_open", "_touched", "_waiter", "_watches", "root")
 

@@ -32,7 +32,7 @@ from pelton.store.rows import (
 class RunWrite(Struct, gc=False):
     """The net change of one run in one group: several transitions of it may have been folded into this.
 
-    `expected`: the revision that must be found; -1 = the run must not exist; an EXPECTED stub has its own revision.
+    `expected`: the revision that must be found; -1 = the run must not exist; an EXPECTED placeholder has its own.
     """
 
     run: Run
@@ -48,9 +48,9 @@ class RunWrite(Struct, gc=False):
     variables: Sequence[tuple[int, str, Any]] = ()  # value UNSET (kernel.transition) removes
     fragments: Sequence[tuple[int, str, JSON]] = ()
     purges: Sequence[tuple[int, int, int, int]] = ()  # (low, high, scope, it) of kernel.transition.Purge
-    process: str = ""  # with a new run, and with a stub that becomes one: name of its process, for listing
-    # The run's document (a stub has none): its new current value; the values that this supersedes, oldest first, each with the
-    # microsecond that it was good until (one that was made and superseded in here is among them); whether there is none any
+    process: str = ""  # with a new run, and with a placeholder that becomes one: name of its process, for listing
+    # The run's document (a placeholder has none): its new current value; the values that this supersedes, oldest first, each with
+    # the microsecond that it was good until (one that was made and superseded in here is among them); whether there is none any
     # more (`past` says what there was), which a `record` beside it outweighs. `past` comes with one of the two.
     record: Record | None = None
     past: Sequence[tuple[Record, int]] = ()

@@ -97,7 +97,8 @@ class Store(Protocol):
         until: int = 0,
         limit: int = 100,
     ) -> list[Run]:
-        """Newest first, keys below `before` when given; created from `since` on, before `until`, in milliseconds. No stubs."""
+        """Newest first, keys below `before` when given; created from `since` on, before `until`, in milliseconds. Placeholders
+        are left out."""
         ...
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:

@@ -107,8 +107,8 @@ class EventRow(Struct, array_like=True, gc=False):
     attributes: dict[str, Any]  # further CloudEvents attributes
     hash: bytes  # of type and body: the same id with another body is a conflict
     handlers: int  # number of the handler set that it was matched against
-    decisions: list[Any]  # plain data, see runtime.base.Decision
-    effects: list[Any]  # what it caused, see runtime.base.EventEffect
+    decisions: list[Any]  # plain data, see runtime.api.HandlerDecision
+    effects: list[Any]  # what it caused, see runtime.api.EventEffect
     state: str  # matched | unmatched | held | failed
     hops: int = 0
 

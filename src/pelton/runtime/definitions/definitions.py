@@ -41,7 +41,7 @@ class DefinitionCache:
         self._keys = keys
         self._write = write
         self._languages: dict[str, Language] = {}
-        self.views: dict[str, Callable[[EventRow], Any]] = {}  # by language, see runtime.matching
+        self.views: dict[str, Callable[[EventRow], Any]] = {}  # by language, see runtime.events.matching
         self._processes: OrderedDict[int, Process] = OrderedDict()
         self._bindings: OrderedDict[tuple[str, str, int], Process] = OrderedDict()
         self._generation: dict[str, int] = {}  # by namespace: raised when bindings become doubtful

@@ -234,13 +234,13 @@ def _open(out: Encoded, write: RunWrite) -> None:
 
 
 def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
-    """A stub is not listed; a run is, under its namespace and process, from the write that names the process."""
+    """A placeholder is not listed; a run is, under its namespace and process, from the write that names the process."""
     run = write.run
     head = pack(run)
-    stub = run.status == RunStatus.EXPECTED
-    live = 0 if stub or run.status >= RunStatus.COMPLETED else 1
+    placeholder = run.status == RunStatus.EXPECTED
+    live = 0 if placeholder or run.status >= RunStatus.COMPLETED else 1
     line = 0
-    if not stub and (write.process or write.expected < 0):
+    if not placeholder and (write.process or write.expected < 0):
         line = numbers.line(run.ns, write.process)
         if (run.ns, write.process) in numbers.unsaved:
             out.assigned.lines.append((run.ns, write.process))

@@ -37,7 +37,7 @@ UPDATE run SET rev = ?3, head = ?4 WHERE key = ?1 AND rev = ?2;
 UPDATE run SET rev = ?3, head = ?4, live = ?5 WHERE key = ?1 AND rev = ?2;
 
 -- name: run_named
--- A stub that becomes a run.
+-- A placeholder that becomes a run.
 UPDATE run SET rev = ?3, head = ?4, live = ?5, line = ?6, created = ?7 WHERE key = ?1 AND rev = ?2;
 
 -- name: open_replaced
