@@ -25,6 +25,9 @@ def test_a_connection_has_a_location_and_options_some_from_the_environment() -> 
     }  # fmt: skip
     connection.check(f"orders={URL}", found, builtin.SQS)
     assert "do-not-show-me" not in repr(found) + str(found)
+    assert connection.parse("many=sqs://a%2Cb?endpoint=x%26y", {}) == Connection(
+        scheme="sqs", name="many", location="a,b", options={"endpoint": "x&y"}
+    )
     assert connection.parse("plain=sqs:", {}) == Connection(scheme="sqs", name="plain")
 
 

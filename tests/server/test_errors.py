@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -13,8 +12,7 @@ from tests.languages.lusid.api import INTAKE
 
 from pelton.errors import Code, PeltonError
 from pelton.runtime.engine import LocalEngine
-from pelton.server.config import Config
-from pelton.server.lifecycle import Server
+from pelton.testing import running_server
 
 KEY = "a-key-of-this-server"
 SECRET = "secret.py, line 7"
@@ -63,12 +61,12 @@ FAULTS = [KeyError(SECRET), PeltonError(Code.INTERNAL, SECRET, "f", [SECRET], va
 
 
 @pytest_asyncio.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    server = Server(Config(data=tmp_path / "data", port=0, api_keys=(KEY,)))
-    await server.start()
-    async with httpx.AsyncClient(base_url=server.address, headers={"x-request-id": "mine-1"}) as found:
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        running_server(api_keys=(KEY,)) as server,
+        httpx.AsyncClient(base_url=server.url, headers={"x-request-id": "mine-1"}) as found,
+    ):
         yield found
-    await server.stop()
 
 
 async def send(client: httpx.AsyncClient, case: Case, body: Any) -> httpx.Response:

@@ -1,6 +1,7 @@
 """A connection: which system a connector talks to, and as whom. It is a URL, `SCHEME://LOCATION?OPTION=VALUE&...`.
 
-The scheme chooses the connector, which says what its location and its options are. An option `NAME_env` gives the name of an
+The scheme chooses the connector, which says what its location and its options are; both may be percent-encoded, as a comma has
+to be where connections are separated by commas. An option `NAME_env` gives the name of an
 environment variable instead of the value. Credentials are taken from there only, so that no settings file, command line or log
 has them. A connection has a name, which addresses use (`sqs://orders/incoming`: the queue `incoming` on the connection `orders`),
 or is the one without a name, of addresses like `sqs:incoming`.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from msgspec import Struct
 
@@ -69,7 +70,7 @@ def parse(text: str, environment: Mapping[str, str]) -> Connection:
     if not colon or not scheme:
         raise ConnectionRefused(f"the connection {name} has no URL: write SCHEME://LOCATION, as in sqs://eu-central-1")
     location, _, query = rest.partition("?")
-    location = location.removeprefix("//")
+    location = unquote(location.removeprefix("//"))
     if "@" in location:
         raise ConnectionRefused(
             f"the connection {name} has a user or password in its URL: give them as options that name environment variables"
