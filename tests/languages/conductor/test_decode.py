@@ -185,8 +185,9 @@ def test_documents_are_told_apart() -> None:
     assert policy.kind == "task"
     assert detect.detect({"name": "x"}) is None
     assert detect.detect([1]) is None
-    with pytest.raises(ValueError, match="joinOn"):
+    with pytest.raises(PeltonError) as caught:
         detect.detect({"name": "w", "tasks": [{"name": "a", "taskReferenceName": "a", "type": "JOIN", "joinOn": ["b"]}]})
+    assert "joinOn" in caught.value.problems[0].path
 
 
 def test_every_form_can_be_decoded_from_nothing() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.handlers.validate import check_handler
 from pelton.languages.conductor.model import EventHandlerDef, TaskDef, WorkflowDef
 from pelton.languages.plugin import Detected
 
@@ -40,7 +41,7 @@ def _detected(document: dict[str, Any], name: str) -> Detected | None:
         validate.check_workflow(decode.convert(document, WorkflowDef))
         return Detected("workflow", name, (("PUT", f"{BASE}/metadata/workflow", [document]),))
     if "actions" in document and "event" in document:
-        validate.check_handler(decode.convert(document, EventHandlerDef), "addEventHandler")
+        check_handler(decode.convert(document, EventHandlerDef), "addEventHandler")
         path = f"{BASE}/event"
         return Detected("event handler", name, (("POST", path, document), ("PUT", path, document)))
     if document.keys() & _POLICY and "tasks" not in document:

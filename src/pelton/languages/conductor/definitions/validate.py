@@ -17,16 +17,15 @@ from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, TaskPosition, inner_lists, walk
+from pelton.languages.conductor.definitions.problems import DefinitionProblems, check_name, check_script, check_template
 from pelton.languages.conductor.expressions import loops, scripts, times
-from pelton.languages.conductor.model import ActionDef, EventHandlerDef, TaskDef, WorkflowDef, WorkflowTask
+from pelton.languages.conductor.model import TaskDef, WorkflowDef, WorkflowTask
 from pelton.transport.validation import Problems, describe
 
 MAX_TASKS = 5_000
 MAX_NESTING = 40
 MAX_INLINE = 5  # definitions in definitions
-MAX_NAME = 500
 MAX_SECONDS = 10 * 365 * 86_400
-MAX_ACTIONS = 100
 
 # Roots that a `${...}` may name besides the definition's own tasks.
 SYSTEM_WORDS = frozenset({"workflow", "CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_STACK"})
@@ -34,16 +33,6 @@ SYSTEM_WORDS = frozenset({"workflow", "CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_S
 _ITERATION = re.compile(r".__[0-9]+$")
 
 CheckSink = Callable[[str], str | None]
-
-
-class DefinitionProblems(Problems):
-    """`operation`: how paths begin in the answer."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__(operation, most=decode.MAX_PROBLEMS)
-
-    def summary(self) -> str:
-        return "Validation failed, check below errors for detail."
 
 
 # ---- workflow definitions
@@ -64,7 +53,7 @@ def _check_workflow(definition: WorkflowDef, at: str, problems: Problems, check_
             at.rstrip("."), f"definitions are given inside definitions more than {MAX_INLINE} levels deep; register them"
         )
         return
-    _check_name(definition.name, f"{at}name", "WorkflowDef name cannot be null or empty", problems)
+    check_name(definition.name, f"{at}name", "WorkflowDef name cannot be null or empty", problems)
     if not 1 <= definition.version < 2**31:
         problems.add(f"{at}version", "version must be from 1 to 2147483647", definition.version)
     if definition.schema_version != 2:
@@ -87,27 +76,18 @@ def _check_workflow(definition: WorkflowDef, at: str, problems: Problems, check_
     for place in places:
         _check_task(place, references, problems, check_sink, inline)
     _check_inputs(definition, references, at, problems)
-    _check_template(definition.output_parameters, f"{at}outputParameters", problems)
+    check_template(definition.output_parameters, f"{at}outputParameters", problems)
     if not problems.found:
         _check_order(definition, places, problems)
         _check_self_call(definition, at, problems)
-
-
-def _check_name(name: str, path: str, message: str, problems: Problems) -> None:
-    if not name.strip():
-        problems.add(path, message, name)
-    elif len(name) > MAX_NAME:
-        problems.add(path, f"the name has {len(name)} characters; the limit is {MAX_NAME}")
-    elif not name.isprintable():
-        problems.add(path, "the name has characters that cannot be printed; remove them", name)
 
 
 def _check_references(places: Sequence[TaskPosition], problems: Problems) -> dict[str, WorkflowTask]:
     found: dict[str, WorkflowTask] = {}
     for path, task, _ in places:
         reference = task.task_reference_name
-        _check_name(task.name, f"{path}.name", "WorkflowTask name cannot be empty or null", problems)
-        _check_name(
+        check_name(task.name, f"{path}.name", "WorkflowTask name cannot be empty or null", problems)
+        check_name(
             reference, f"{path}.taskReferenceName", "WorkflowTask taskReferenceName name cannot be empty or null", problems
         )
         if _ITERATION.search(reference):
@@ -147,7 +127,7 @@ def _check_task(
         problems.add(f"{path}.retryCount", "retryCount must be at least 0", task.retry_count)
     if task.task_definition is not UNSET:
         _check_policy(task.task_definition, f"{path}.taskDefinition", problems, embedded=True)
-    _check_template(task.input_parameters, f"{path}.inputParameters", problems)
+    check_template(task.input_parameters, f"{path}.inputParameters", problems)
     check = _CHECKS.get(task.type)
     if check is not None:
         check(path, task, problems)
@@ -161,13 +141,6 @@ def _check_task(
         _check_sink(path, task, problems, check_sink)
     elif task.type == "SUB_WORKFLOW":
         _check_sub_workflow(path, task, problems, check_sink, inline)
-
-
-def _check_template(value: Any, path: str, problems: Problems) -> None:
-    try:
-        template.references(value)
-    except Invalid as error:
-        problems.add(path, error.message)
 
 
 def _check_inputs(definition: WorkflowDef, references: dict[str, WorkflowTask], at: str, problems: Problems) -> None:
@@ -250,17 +223,11 @@ def _check_switch(path: str, task: WorkflowTask, problems: Problems) -> None:
     if not task.expression:
         problems.add(f"{path}.expression", f"expression field is required for taskType: SWITCH taskName: {task.name}")
     elif task.evaluator_type in scripts.JAVASCRIPT:
-        _check_script(f"{path}.expression", task.expression, problems)
+        check_script(f"{path}.expression", task.expression, problems)
     if not task.decision_cases:
         problems.add(
             f"{path}.decisionCases", f"decisionCases should have at least one task for taskType: SWITCH taskName: {task.name}"
         )
-
-
-def _check_script(path: str, source: str, problems: Problems) -> None:
-    error = scripts.syntax_error(source)
-    if error is not None:
-        problems.add(path, f"Expression is not well formatted: {error}", source)
 
 
 def _check_loop(path: str, task: WorkflowTask, problems: Problems) -> None:
@@ -268,7 +235,7 @@ def _check_loop(path: str, task: WorkflowTask, problems: Problems) -> None:
         if not loops.list_member(task):
             problems.add(f"{path}.loopCondition", f"loopCondition field is required for taskType: DO_WHILE taskName: {task.name}")
     else:
-        _check_script(f"{path}.loopCondition", task.loop_condition, problems)
+        check_script(f"{path}.loopCondition", task.loop_condition, problems)
     if not task.loop_over:
         problems.add(f"{path}.loopOver", f"loopOver field is required for taskType: DO_WHILE taskName: {task.name}")
     for place, value in (
@@ -278,7 +245,7 @@ def _check_loop(path: str, task: WorkflowTask, problems: Problems) -> None:
         if value is not UNSET and value is not None and not isinstance(value, list) and not _templated(value):
             problems.add(place, "what a loop goes through must be a list, or a template that yields one", value)
     if task.items is not UNSET:
-        _check_template(task.items, f"{path}.items", problems)
+        check_template(task.items, f"{path}.items", problems)
 
 
 def _check_fork(path: str, task: WorkflowTask, problems: Problems) -> None:
@@ -432,7 +399,7 @@ def check_policies(policies: Sequence[TaskDef], operation: str = "registerTaskDe
 
 def _check_policy(policy: TaskDef, path: str, problems: Problems, embedded: bool = False) -> None:
     if not (embedded and not policy.name):
-        _check_name(policy.name, f"{path}.name", "TaskDef name cannot be null or empty", problems)
+        check_name(policy.name, f"{path}.name", "TaskDef name cannot be null or empty", problems)
     for name, value, low in (
         ("retryCount", policy.retry_count, 0),
         ("retryDelaySeconds", policy.retry_delay_seconds, 0),
@@ -458,49 +425,3 @@ def _check_policy(policy: TaskDef, path: str, problems: Problems, embedded: bool
         )
     if total > 0 and timeout > total:
         problems.add(path, f"TaskDef: {policy.name} timeoutSeconds: {timeout} must be at most totalTimeoutSeconds: {total}")
-
-
-# ---- event handlers
-
-
-def check_handler(handler: EventHandlerDef, operation: str) -> None:
-    """Raises PeltonError "invalid" with every problem found."""
-    problems = DefinitionProblems(operation + ".arg0.")
-    _check_name(handler.name, "name", "Missing event handler name", problems)
-    if not handler.event.strip():
-        problems.add("event", "Missing event location", handler.event)
-    elif len(handler.event) > 2 * MAX_NAME:
-        problems.add("event", f"the event has {len(handler.event)} characters; the limit is {2 * MAX_NAME}")
-    if not handler.actions:
-        problems.add("actions", "No actions specified. Please specify at-least one action")
-    elif len(handler.actions) > MAX_ACTIONS:
-        problems.add("actions", f"a handler may have at most {MAX_ACTIONS} actions")
-    for index, action in enumerate(handler.actions[:MAX_ACTIONS]):
-        _check_action(action, f"actions[{index}]", problems)
-    if handler.condition and handler.evaluator_type == "python":
-        problems.add("evaluatorType", "evaluatorType 'python' is not supported; write the condition in javascript", "python")
-    elif handler.condition and handler.evaluator_type != "value-param":
-        _check_script("condition", handler.condition, problems)
-    problems.raise_any()
-
-
-def _check_action(action: ActionDef, path: str, problems: Problems) -> None:
-    if action.action is UNSET:
-        problems.add(f"{path}.action", "Missing action; say which, e.g. start_workflow")
-        return
-    member = getattr(action, action.action)
-    if member is UNSET:
-        problems.add(f"{path}.{action.action}", f"the action is {action.action}, but its member {action.action!r} is missing")
-        return
-    if action.action == "start_workflow":
-        _check_name(member.name or "", f"{path}.start_workflow.name", "Missing name of the workflow to start", problems)
-    elif action.action in ("complete_task", "fail_task"):
-        if not member.task_id and not (member.workflow_id and member.task_ref_name):
-            problems.add(f"{path}.{action.action}", "say which task: taskId, or workflowId and taskRefName")
-    elif not member.workflow_id:
-        problems.add(f"{path}.{action.action}.workflowId", "say which workflow: workflowId")
-    _check_template(_templates(member), f"{path}.{action.action}", problems)
-
-
-def _templates(member: Any) -> list[Any]:
-    return [getattr(member, name) for name in member.__struct_fields__ if getattr(member, name) is not UNSET]

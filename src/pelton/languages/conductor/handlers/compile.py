@@ -23,8 +23,8 @@ from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.signals import Report, SetVars, Signal, Terminate
 from pelton.kernel.model.state import StartMeta, StepStatus
 from pelton.languages.conductor import decode
-from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.handlers.payloads import Rooted, expand, references
+from pelton.languages.conductor.handlers.validate import check_handler
 from pelton.languages.conductor.model import (
     ActionDef,
     EventHandlerDef,
@@ -68,7 +68,7 @@ def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
     """Raises Invalid for a body that is not a handler."""
     try:
         form = decode.decode(row.body, EventHandlerDef)
-        validate.check_handler(form, "addEventHandler")
+        check_handler(form, "addEventHandler")
     except PeltonError as error:
         raise Invalid(error.message) from None
     expand = bool(form.condition)

@@ -6,7 +6,7 @@ import msgspec
 
 from pelton.errors import Code, PeltonError
 from pelton.languages.conductor import decode
-from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.handlers.validate import check_handler
 from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.model import EventHandlerDef
 from pelton.runtime.rows import DefinitionRow
@@ -37,7 +37,7 @@ class EventHandlerRoutes:
         if len(handlers) != 1:
             raise PeltonError(Code.INVALID, f"the body must be one event handler, not a list of {len(handlers)}")
         [handler] = handlers
-        validate.check_handler(handler, "addEventHandler")
+        check_handler(handler, "addEventHandler")
         try:
             await self._put(handler, must_be_new=True)
         except PeltonError as error:
@@ -48,7 +48,7 @@ class EventHandlerRoutes:
 
     async def update(self, request: Request) -> Response:
         handler = decode.decode(await request.body(), EventHandlerDef)
-        validate.check_handler(handler, "updateEventHandler")
+        check_handler(handler, "updateEventHandler")
         if not await self.api.owns("handler", handler.name):
             raise _unknown(handler.name)
         await self._put(handler, must_be_new=False)

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.state import Run, StartMeta
 from pelton.languages.conductor.definitions import validate
+from pelton.languages.conductor.definitions.problems import DefinitionProblems
 from pelton.languages.conductor.model import LANGUAGE, StartWorkflowRequest
 from pelton.runtime.api import Engine, StartCommand
 from pelton.runtime.caller import Caller
@@ -75,7 +76,7 @@ def meta_of(request: StartWorkflowRequest) -> StartMeta:
 
 
 def _check(request: StartWorkflowRequest, operation: str) -> None:
-    problems = validate.DefinitionProblems(f"{operation}.arg0.")
+    problems = DefinitionProblems(f"{operation}.arg0.")
     if not request.name.strip() and request.workflow_def is UNSET:
         problems.add("name", "Workflow name cannot be null or empty", request.name)
     if request.version is not UNSET and not 0 <= request.version < 2**31:
