@@ -257,7 +257,8 @@ class TestFifo:
 
 
 class TestReceiving:
-    async def test_what_comes_in(self, connector: SqsConnector, sqs_queue: str) -> None:
+    async def test_what_comes_in(self, make: Make, sqs_endpoint: str, sqs_queue: str) -> None:
+        connector = make(endpoint=sqs_endpoint, receives=1)  # of two polls at once, either may be answered first
         await connector.send(sqs_queue, [message(n, f"b{n}", trace="t") for n in range(12)])
         subscription = connector.subscribe(sqs_queue)
         got = await pull(subscription, 12)
