@@ -81,7 +81,7 @@ class Conductor:
 def offer(host: Host, *, hold: int = HOLD) -> Offer:
     """The compiler, the operation behind HTTP tasks, the internal sink and the routes. `hold`: how many
     milliseconds an event may come before the task that it completes."""
-    settings = Settings("default", hold, frozenset({sinks.INTERNAL, *host.schemes}))
+    settings = Settings(hold, frozenset({sinks.INTERNAL, *host.schemes}))
     api = ConductorApi(host.engine, cast(Ids, host.engine.codec), settings)
     router = Router(render, max_body=host.max_body, absent=ABSENT)
     runs = WorkflowRoutes(api)

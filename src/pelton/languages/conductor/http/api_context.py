@@ -1,4 +1,5 @@
-"""What the routes of this language share: the engine, the caller, and the translation of public ids into keys."""
+"""What the routes of this language share: the engine, and the translation of public ids into keys. It is bound to no namespace:
+each call says for whom it is made."""
 
 from __future__ import annotations
 
@@ -17,7 +18,6 @@ from pelton.transport.http.asgi import Response, json_response
 
 
 class Settings(NamedTuple):
-    ns: str = "default"
     hold: int = 3_600_000  # milliseconds that a task's completion waits for the task to open
     schemes: frozenset[str] = frozenset({"conductor"})  # types of sinks that this server knows
 
@@ -27,7 +27,6 @@ class ConductorApi:
         self.engine = engine
         self.ids = ids
         self.settings = settings
-        self.caller = Caller(settings.ns)
         self.language = LANGUAGE
 
     def run_key(self, text: str) -> int:
@@ -37,41 +36,41 @@ class ConductorApi:
             raise no_run(text)
         return key
 
-    async def view(self, text: str) -> RunView:
+    async def view(self, caller: Caller, text: str) -> RunView:
         """A run by its public id. Raises PeltonError "not found", for runs of other languages as well."""
-        found = await self.engine.view(self.caller, self.run_key(text))
+        found = await self.engine.view(caller, self.run_key(text))
         if found is None or found.run.status == RunStatus.EXPECTED or found.process.language != self.language:
             raise no_run(text)
         return found
 
-    async def signal(self, text: str, signal: Signal) -> Applied:
+    async def signal(self, caller: Caller, text: str, signal: Signal) -> Applied:
         try:
-            return await self.engine.signal(self.caller, self.run_key(text), signal)
+            return await self.engine.signal(caller, self.run_key(text), signal)
         except PeltonError as error:
             if error.code in (Code.UNKNOWN_RUN, Code.NOT_FOUND):
                 raise no_run(text) from None
             raise
 
-    async def owns(self, kind: str, name: str, version: int = 0) -> bool:
+    async def owns(self, caller: Caller, kind: str, name: str, version: int = 0) -> bool:
         """Whether the definition exists and is of this language; others are neither shown nor changed here."""
-        row = await self.engine.definition(self.caller, kind, name, version)
+        row = await self.engine.definition(caller, kind, name, version)
         return row is not None and row.language == self.language
 
-    async def refuse_foreign(self, kind: str, name: str, version: int = 0) -> None:
+    async def refuse_foreign(self, caller: Caller, kind: str, name: str, version: int = 0) -> None:
         """Raises PeltonError "conflict" when another language has the name."""
-        row = await self.engine.definition(self.caller, kind, name, version)
+        row = await self.engine.definition(caller, kind, name, version)
         if row is not None and row.language != self.language:
             raise PeltonError(
                 Code.CONFLICT, f"the name {name[:200]} belongs to a {kind} that was defined in another language; choose another"
             )
 
-    async def step(self, text: str) -> tuple[RunView, OpenStep | Step]:
+    async def step(self, caller: Caller, text: str) -> tuple[RunView, OpenStep | Step]:
         """A task and its run by the task's public id. Raises PeltonError "not found"."""
         place = self.ids.parse_step_id(text)
-        found = await self.engine.view(self.caller, place[0]) if place is not None else None
+        found = await self.engine.view(caller, place[0]) if place is not None else None
         if place is None or found is None:
             raise PeltonError(Code.NOT_FOUND, f"Task not found for taskId: {text[:200]}")
-        step = await self.engine.step(self.caller, place[0], place[1])
+        step = await self.engine.step(caller, place[0], place[1])
         if step is None or not view.is_task(step):
             raise PeltonError(Code.NOT_FOUND, f"Task not found for taskId: {text[:200]}")
         return found, step

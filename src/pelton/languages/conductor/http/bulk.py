@@ -26,7 +26,6 @@ class BulkRoutes:
     def __init__(self, api: ConductorApi, runs: WorkflowRoutes) -> None:
         self.api = api
         self.engine = api.engine
-        self.caller = api.caller
         self.runs = runs
 
     def add_to(self, router: Router) -> None:
@@ -64,8 +63,8 @@ class BulkRoutes:
         closed = request.query.boolean("includeClosed", False)
         tasks = request.query.boolean("includeTasks", False)
         found: list[msgspec.Raw] = []
-        for key in await self.engine.runs_named(self.caller, CORRELATION, name, correlation):
-            run = await self.engine.view(self.caller, key)
+        for key in await self.engine.runs_named(request.caller, CORRELATION, name, correlation):
+            run = await self.engine.view(request.caller, key)
             if run is None or run.process.language != self.api.language or run.run.status == RunStatus.EXPECTED:
                 continue
             # A rerun may have given it another correlation id.
@@ -73,7 +72,7 @@ class BulkRoutes:
                 continue
             if len(found) >= room:
                 raise PeltonError(Code.INVALID, f"more than {MOST} workflows have these correlation ids; ask for fewer at a time")
-            found.append(msgspec.Raw(_encode(await view.workflow_view(self.engine, self.caller, run, tasks))))
+            found.append(msgspec.Raw(_encode(await view.workflow_view(self.engine, request.caller, run, tasks))))
         return found
 
     async def correlated(self, request: Request) -> Response:

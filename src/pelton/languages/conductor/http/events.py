@@ -9,6 +9,7 @@ from pelton.languages.conductor import decode
 from pelton.languages.conductor.handlers.validate import check_handler
 from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.model import EventHandlerDef
+from pelton.runtime.caller import Caller
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
 
@@ -17,7 +18,6 @@ class EventHandlerRoutes:
     def __init__(self, api: ConductorApi) -> None:
         self.api = api
         self.engine = api.engine
-        self.caller = api.caller
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/event", self.create)
@@ -26,10 +26,10 @@ class EventHandlerRoutes:
         router.add("GET", "/event/{event}", self.of_event)
         router.add("DELETE", "/event/{event}", self.remove)
 
-    async def _put(self, handler: EventHandlerDef, must_be_new: bool) -> None:
-        await self.api.refuse_foreign("handler", handler.name)
+    async def _put(self, caller: Caller, handler: EventHandlerDef, must_be_new: bool) -> None:
+        await self.api.refuse_foreign(caller, "handler", handler.name)
         await self.engine.define(
-            self.caller, "handler", self.api.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
+            caller, "handler", self.api.language, handler.name, 1, msgspec.json.encode(handler), must_be_new=must_be_new
         )
 
     async def create(self, request: Request) -> Response:
@@ -39,7 +39,7 @@ class EventHandlerRoutes:
         [handler] = handlers
         check_handler(handler, "addEventHandler")
         try:
-            await self._put(handler, must_be_new=True)
+            await self._put(request.caller, handler, must_be_new=True)
         except PeltonError as error:
             if error.code is Code.EXISTS:
                 raise PeltonError(Code.EXISTS, f"EventHandler with name {handler.name} already exists!") from None
@@ -49,33 +49,33 @@ class EventHandlerRoutes:
     async def update(self, request: Request) -> Response:
         handler = decode.decode(await request.body(), EventHandlerDef)
         check_handler(handler, "updateEventHandler")
-        if not await self.api.owns("handler", handler.name):
+        if not await self.api.owns(request.caller, "handler", handler.name):
             raise _unknown(handler.name)
-        await self._put(handler, must_be_new=False)
+        await self._put(request.caller, handler, must_be_new=False)
         return empty()
 
     async def remove(self, request: Request) -> Response:
         name = request.path["event"]
-        if not await self.api.owns("handler", name):
+        if not await self.api.owns(request.caller, "handler", name):
             raise _unknown(name)
         try:
-            await self.engine.undefine(self.caller, "handler", name, 1)
+            await self.engine.undefine(request.caller, "handler", name, 1)
         except PeltonError as error:
             if error.code is Code.NOT_FOUND:
                 raise _unknown(name) from None
             raise
         return empty()
 
-    async def _rows(self) -> list[DefinitionRow]:
-        rows = await self.engine.definitions(self.caller, "handler")
+    async def _rows(self, caller: Caller) -> list[DefinitionRow]:
+        rows = await self.engine.definitions(caller, "handler")
         return [row for row in rows if row.language == self.api.language]
 
     async def all(self, request: Request) -> Response:
-        return json_response([decode.decode(row.body, EventHandlerDef) for row in await self._rows()])
+        return json_response([decode.decode(row.body, EventHandlerDef) for row in await self._rows(request.caller)])
 
     async def of_event(self, request: Request) -> Response:
         event, active_only = request.path["event"], request.query.boolean("activeOnly", True)
-        handlers = [decode.decode(row.body, EventHandlerDef) for row in await self._rows()]
+        handlers = [decode.decode(row.body, EventHandlerDef) for row in await self._rows(request.caller)]
         return json_response([each for each in handlers if each.event == event and (each.active or not active_only)])
 
 

@@ -13,6 +13,7 @@ from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.definitions.definition_tree import walk
 from pelton.languages.conductor.http.api_context import ConductorApi, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
+from pelton.runtime.caller import Caller
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
 
@@ -23,7 +24,6 @@ class WorkflowDefRoutes:
     def __init__(self, api: ConductorApi) -> None:
         self.api = api
         self.engine = api.engine
-        self.caller = api.caller
 
     def add_to(self, router: Router) -> None:
         base = "/metadata/workflow"
@@ -52,15 +52,15 @@ class WorkflowDefRoutes:
         else:
             validate.check_workflow(definition, operation, self.engine.check_sink)
 
-    async def _store(self, definition: WorkflowDef, must_be_new: bool) -> None:
-        await self.api.refuse_foreign("process", definition.name, definition.version)
+    async def _store(self, caller: Caller, definition: WorkflowDef, must_be_new: bool) -> None:
+        await self.api.refuse_foreign(caller, "process", definition.name, definition.version)
         definition.create_time = definition.update_time = UNSET
         for place in walk(definition.tasks):
             if place.task.task_definition is not UNSET:
                 place.task.task_definition.create_time = place.task.task_definition.update_time = UNSET
         actor = definition.updated_by or definition.created_by or ""
         await self.engine.define(
-            self.caller,
+            caller,
             "process",
             self.api.language,
             definition.name,
@@ -75,7 +75,7 @@ class WorkflowDefRoutes:
         definition = decode.decode(body, WorkflowDef)
         await self._check(definition, "registerWorkflowDef.arg0", len(body))
         try:
-            await self._store(definition, not request.query.boolean("overwrite", False))
+            await self._store(request.caller, definition, not request.query.boolean("overwrite", False))
         except PeltonError as error:
             if error.code is Code.EXISTS:
                 raise PeltonError(Code.EXISTS, f"Workflow with {definition.name}.{definition.version} already exists!") from None
@@ -91,7 +91,7 @@ class WorkflowDefRoutes:
             await self._check(definition, f"updateWorkflowDef.arg0[{index}]", len(body))
         for definition in definitions:
             try:
-                await self._store(definition, must_be_new=False)
+                await self._store(request.caller, definition, must_be_new=False)
             except PeltonError as error:
                 failed[definition.name] = error.message
             else:
@@ -103,33 +103,33 @@ class WorkflowDefRoutes:
         await self._check(decode.decode(body, WorkflowDef), "validateWorkflowDef.arg0", len(body))
         return empty()
 
-    async def _rows(self) -> list[DefinitionRow]:
-        rows = await self.engine.definitions(self.caller, "process")
+    async def _rows(self, caller: Caller) -> list[DefinitionRow]:
+        rows = await self.engine.definitions(caller, "process")
         return [row for row in rows if row.language == self.api.language]
 
     async def all(self, request: Request) -> Response:
-        return json_response([definition_to_wire(row) for row in await self._rows()])
+        return json_response([definition_to_wire(row) for row in await self._rows(request.caller)])
 
     async def latest(self, request: Request) -> Response:
-        newest = {row.name: row for row in await self._rows()}
+        newest = {row.name: row for row in await self._rows(request.caller)}
         return json_response([definition_to_wire(row) for row in newest.values()])
 
     async def names(self, request: Request) -> Response:
-        return json_response(list(dict.fromkeys(row.name for row in await self._rows())))
+        return json_response(list(dict.fromkeys(row.name for row in await self._rows(request.caller))))
 
     async def names_and_versions(self, request: Request) -> Response:
         found: dict[str, list[dict[str, str | int]]] = {}
-        for row in await self._rows():
+        for row in await self._rows(request.caller):
             found.setdefault(row.name, []).append(_summary(row))
         return json_response(found)
 
     async def versions(self, request: Request) -> Response:
         name = request.path["name"]
-        return json_response([_summary(row) for row in await self._rows() if row.name == name])
+        return json_response([_summary(row) for row in await self._rows(request.caller) if row.name == name])
 
     async def get(self, request: Request) -> Response:
         name, version = request.path["name"], request.query.integer("version", 0, 0, 2**31 - 1)
-        row = await self.engine.definition(self.caller, "process", name, version)
+        row = await self.engine.definition(request.caller, "process", name, version)
         if row is None or row.language != self.api.language:
             raise PeltonError(Code.NOT_FOUND, f"No such workflow found by name: {name[:200]}, version: {version or 'null'}")
         return json_response(definition_to_wire(row))
@@ -139,10 +139,10 @@ class WorkflowDefRoutes:
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise PeltonError(Code.INVALID, f"version must be a whole number, not {text[:100]!r}")
         missing = PeltonError(Code.NOT_FOUND, f"No such workflow definition: {name[:200]} version: {text}")
-        if not int(text) or not await self.api.owns("process", name, int(text)):
+        if not int(text) or not await self.api.owns(request.caller, "process", name, int(text)):
             raise missing
         try:
-            await self.engine.undefine(self.caller, "process", name, int(text))
+            await self.engine.undefine(request.caller, "process", name, int(text))
         except PeltonError as error:
             if error.code is Code.NOT_FOUND:
                 raise missing from None
@@ -151,45 +151,47 @@ class WorkflowDefRoutes:
 
     # ---- tasks
 
-    async def _put_policy(self, policy: TaskDef) -> None:
-        await self.api.refuse_foreign("policy", policy.name)
+    async def _put_policy(self, caller: Caller, policy: TaskDef) -> None:
+        await self.api.refuse_foreign(caller, "policy", policy.name)
         policy.create_time = policy.update_time = UNSET
         body = msgspec.json.encode(policy)
-        await self.engine.define(self.caller, "policy", self.api.language, policy.name, 1, body, actor=policy.updated_by or "")
+        await self.engine.define(caller, "policy", self.api.language, policy.name, 1, body, actor=policy.updated_by or "")
 
     async def create_tasks(self, request: Request) -> Response:
         policies = decode.decode_list(await request.body(), TaskDef)
         validate.check_policies(policies)
         for policy in policies:
-            await self._put_policy(policy)
+            await self._put_policy(request.caller, policy)
         return empty()
 
     async def update_task(self, request: Request) -> Response:
         policy = decode.decode(await request.body(), TaskDef)
         validate.check_policies([policy], "updateTaskDef.arg0")
-        await self._policy(policy.name, f"No such task by name {policy.name[:200]}")
-        await self._put_policy(policy)
+        await self._policy(request.caller, policy.name, f"No such task by name {policy.name[:200]}")
+        await self._put_policy(request.caller, policy)
         return empty()
 
-    async def _policy(self, name: str, missing: str) -> DefinitionRow:
-        row = await self.engine.definition(self.caller, "policy", name)
+    async def _policy(self, caller: Caller, name: str, missing: str) -> DefinitionRow:
+        row = await self.engine.definition(caller, "policy", name)
         if row is None or row.language != self.api.language:
             raise PeltonError(Code.NOT_FOUND, missing)
         return row
 
     async def all_tasks(self, request: Request) -> Response:
-        rows = await self.engine.definitions(self.caller, "policy")
+        rows = await self.engine.definitions(request.caller, "policy")
         return json_response([policy_to_wire(row) for row in rows if row.language == self.api.language])
 
     async def get_task(self, request: Request) -> Response:
         name = request.path["type"]
-        return json_response(policy_to_wire(await self._policy(name, f"No such taskType found by name: {name[:200]}")))
+        return json_response(
+            policy_to_wire(await self._policy(request.caller, name, f"No such taskType found by name: {name[:200]}"))
+        )
 
     async def remove_task(self, request: Request) -> Response:
         name = request.path["type"]
-        await self._policy(name, "No such task definition")
+        await self._policy(request.caller, name, "No such task definition")
         try:
-            await self.engine.undefine(self.caller, "policy", name, 1)
+            await self.engine.undefine(request.caller, "policy", name, 1)
         except PeltonError as error:
             if error.code is Code.NOT_FOUND:
                 raise PeltonError(Code.NOT_FOUND, "No such task definition") from None

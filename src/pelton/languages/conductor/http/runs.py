@@ -19,6 +19,7 @@ from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.model import RerunWorkflowRequest, SkipTaskRequest, StartWorkflowRequest
 from pelton.languages.conductor.runs import starting, view
 from pelton.runtime.api import RunView
+from pelton.runtime.caller import Caller
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
 from pelton.transport.http.query import Query
@@ -34,7 +35,6 @@ class WorkflowRoutes:
     def __init__(self, api: ConductorApi) -> None:
         self.api = api
         self.engine = api.engine
-        self.caller = api.caller
         self.codec = api.engine.codec
 
     def add_to(self, router: Router) -> None:
@@ -63,7 +63,7 @@ class WorkflowRoutes:
 
     async def start(self, request: Request) -> Response:
         asked = decode.decode(await request.body(), StartWorkflowRequest)
-        run = await starting.start(self.engine, self.caller, asked)
+        run = await starting.start(self.engine, request.caller, asked)
         return text_response(self.codec.run_id(run.key))
 
     async def start_named(self, request: Request) -> Response:
@@ -78,7 +78,7 @@ class WorkflowRoutes:
         if strategy:
             given = decode.convert({"idempotencyStrategy": strategy}, StartWorkflowRequest)
             asked.idempotency_strategy = given.idempotency_strategy
-        run = await starting.start(self.engine, self.caller, asked, by_path=True)
+        run = await starting.start(self.engine, request.caller, asked, by_path=True)
         return text_response(self.codec.run_id(run.key))
 
     async def execute(self, request: Request) -> Response:
@@ -94,19 +94,19 @@ class WorkflowRoutes:
         asked.name, asked.version = request.path["name"], int(version)
         if asked.workflow_def is not UNSET:
             asked.input = {**asked.input, "_systemMetadata": {"dynamic": True}}
-        run = await starting.start(self.engine, self.caller, asked, "executeWorkflow")
-        seen = await request.unless_gone(waiting.wait(self.api, run.key, references, seconds))
-        return await waiting.answer(self.api, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+        run = await starting.start(self.engine, request.caller, asked, "executeWorkflow")
+        seen = await request.unless_gone(waiting.wait(self.api, request.caller, run.key, references, seconds))
+        return await waiting.answer(self.api, request.caller, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
     # ---- reading
 
     async def get(self, request: Request) -> Response:
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         include = request.query.boolean("includeTasks", True)
-        return await self._workflow(found, include)
+        return await self._workflow(request.caller, found, include)
 
-    async def _workflow(self, found: RunView, include_tasks: bool = True) -> Response:
-        workflow = await view.workflow_view(self.engine, self.caller, found, include_tasks)
+    async def _workflow(self, caller: Caller, found: RunView, include_tasks: bool = True) -> Response:
+        workflow = await view.workflow_view(self.engine, caller, found, include_tasks)
         large = len(workflow.tasks) > MAX_PAGE  # encoding it here would block the event loop for too long
         return raw_json(await asyncio.to_thread(view.encode, workflow) if large else view.encode(workflow))
 
@@ -119,12 +119,12 @@ class WorkflowRoutes:
             raise PeltonError(
                 Code.INVALID, f"status must be one of {', '.join(sorted(known))}, not {sorted(wanted - known)[0][:100]!r}"
             )
-        found = await self.api.view(request.path["id"])
-        total, tasks = await view.tasks_page(self.engine, self.caller, found, start, count, wanted)
+        found = await self.api.view(request.caller, request.path["id"])
+        total, tasks = await view.tasks_page(self.engine, request.caller, found, start, count, wanted)
         return json_response({"totalHits": total, "results": tasks})
 
     async def status(self, request: Request) -> Response:
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         meta = view.meta_of(found.start)
         answer: dict[str, Any] = {
             "workflowId": self.codec.run_id(found.run.key),
@@ -142,7 +142,7 @@ class WorkflowRoutes:
         query = request.query
         version = query.integer("version", 1, 0, 2**31 - 1)
         runs = await self.engine.runs(
-            self.caller,
+            request.caller,
             process=request.path["name"],
             live=True,
             since=query.integer("startTime", 0),
@@ -159,35 +159,35 @@ class WorkflowRoutes:
     # ---- operators
 
     async def pause(self, request: Request) -> Response:
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         if RunStatus(found.run.status) != RunStatus.PAUSED:
-            await self.api.signal(request.path["id"], Pause())
+            await self.api.signal(request.caller, request.path["id"], Pause())
         return empty()
 
     async def resume(self, request: Request) -> Response:
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         if RunStatus(found.run.status) != RunStatus.PAUSED:
             status = status_names.RUN_STATUS[RunStatus(found.run.status)]
             raise PeltonError(
                 Code.NOT_PAUSED, f"The workflow {request.path['id']} is {status}, not PAUSED; only a paused one can be resumed"
             )
-        await self.api.signal(request.path["id"], Resume())
+        await self.api.signal(request.caller, request.path["id"], Resume())
         return empty()
 
     async def terminate(self, request: Request) -> Response:
         query = request.query
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         status = RunStatus(found.run.status)
         if status == RunStatus.COMPLETED:
             raise PeltonError(Code.ENDED, f"Cannot terminate a {status_names.RUN_STATUS[status]} workflow.")
         if status.ended:  # nothing is running, and the way it ended stays on record
             return empty()
         sequel = query.boolean("triggerFailureWorkflow", False)
-        await self.api.signal(request.path["id"], Terminate(reason=query.text("reason"), follow_up=sequel))
+        await self.api.signal(request.caller, request.path["id"], Terminate(reason=query.text("reason"), follow_up=sequel))
         return empty()
 
     async def _ended(self, request: Request, act: str) -> RunView:
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
             raise PeltonError(
@@ -205,16 +205,16 @@ class WorkflowRoutes:
         row = 0
         if request.query.boolean("useLatestDefinitions", False):
             try:
-                row = (await self.engine.bind(self.caller, name)).definition
+                row = (await self.engine.bind(request.caller, name)).definition
             except PeltonError as error:
                 if error.code is Code.UNKNOWN_PROCESS:
                     raise PeltonError(Code.UNKNOWN_PROCESS, starting.unknown(name, 0, by_path=True)) from None
                 raise
-        await self.api.signal(request.path["id"], Rewind(to="start", definition=row))
+        await self.api.signal(request.caller, request.path["id"], Rewind(to="start", definition=row))
         return empty(204)
 
     async def retry(self, request: Request) -> Response:
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
             raise PeltonError(Code.NOT_FOUND, f"Workflow is still running.  status={status_names.RUN_STATUS[status]}")
@@ -223,7 +223,7 @@ class WorkflowRoutes:
             raise PeltonError(Code.NOTHING_TO_RETRY, nothing)
         children = request.query.boolean("resumeSubworkflowTasks", False)
         try:
-            await self.api.signal(request.path["id"], Rewind(to="failed", children=children))
+            await self.api.signal(request.caller, request.path["id"], Rewind(to="failed", children=children))
         except PeltonError as error:
             if error.code is Code.NOTHING_TO_RETRY:
                 raise PeltonError(Code.NOTHING_TO_RETRY, nothing) from None
@@ -242,22 +242,22 @@ class WorkflowRoutes:
             signal = Rewind(to="start", input=given, meta=meta)
         else:
             place = self.api.ids.parse_step_id(task)
-            step = await self.engine.step(self.caller, *place) if place is not None and place[0] == found.run.key else None
+            step = await self.engine.step(request.caller, *place) if place is not None and place[0] == found.run.key else None
             if step is None or not view.is_task(step):
                 raise PeltonError(Code.INVALID, f"Task {task[:200]} not found")
             step_input = asked.task_input if asked.task_input is not UNSET else None
             signal = Rewind(to="step", n=step.n, input=given, step_input=step_input, meta=meta)
-        await self.api.signal(request.path["id"], signal)
+        await self.api.signal(request.caller, request.path["id"], signal)
         return text_response(request.path["id"])
 
     async def remove(self, request: Request) -> Response:
-        found = await self.api.view(request.path["id"])
+        found = await self.api.view(request.caller, request.path["id"])
         status = RunStatus(found.run.status)
         if not status.ended:
             raise PeltonError(
                 Code.INVALID, f"Cannot archive workflow: {request.path['id']} with status: {status_names.RUN_STATUS[status]}"
             )
-        await self.engine.remove(self.caller, found.run.key)
+        await self.engine.remove(request.caller, found.run.key)
         return empty()
 
     async def terminate_remove(self, request: Request) -> Response:
@@ -266,38 +266,38 @@ class WorkflowRoutes:
 
     async def reset_callbacks(self, request: Request) -> Response:
         """Tasks that were postponed may be handed out now."""
-        await self.api.view(request.path["id"])
-        await self.api.signal(request.path["id"], RunNow())
+        await self.api.view(request.caller, request.path["id"])
+        await self.api.signal(request.caller, request.path["id"], RunNow())
         return empty(204)
 
     async def skip(self, request: Request) -> Response:
         asked = skip_request(request.query, await request.body(), request.header(b"content-type"))
         identity, reference = request.path["id"], request.path["ref"]
-        found = await self.api.view(identity)
+        found = await self.api.view(request.caller, identity)
         if RunStatus(found.run.status).ended:
             raise PeltonError(Code.ENDED, f"Workflow: {identity} has ended; its tasks cannot be skipped")
         if reference not in found.process.nodes:
             raise PeltonError(
                 Code.NOT_FOUND, f"The task reference name {reference[:200]} does not exist in the workflow definition"
             )
-        earlier = await self.engine.newest(self.caller, found.run.key, reference)
+        earlier = await self.engine.newest(request.caller, found.run.key, reference)
         if earlier is not None:
             state = "ended" if isinstance(earlier, Step) else "been scheduled"
             raise PeltonError(Code.STEP_ENDED, f"Task {reference[:200]} has {state} already and cannot be skipped")
         skipped = Skip(slot=reference, input=asked.task_input or None, output=asked.task_output or {})
-        await self.api.signal(identity, skipped)
+        await self.api.signal(request.caller, identity, skipped)
         return empty()
 
     async def decide(self, request: Request) -> Response:
         """A run always advances by itself, so there is nothing to force; the caller learns whether the run exists."""
-        await self.api.view(request.path["id"])
+        await self.api.view(request.caller, request.path["id"])
         return empty()
 
     async def variables(self, request: Request) -> Response:
         changes = decode.decode_map(await request.body(), "the variables")
-        await self.api.view(request.path["id"])
-        await self.api.signal(request.path["id"], SetVars(changes=changes))
-        return await self._workflow(await self.api.view(request.path["id"]))
+        await self.api.view(request.caller, request.path["id"])
+        await self.api.signal(request.caller, request.path["id"], SetVars(changes=changes))
+        return await self._workflow(request.caller, await self.api.view(request.caller, request.path["id"]))
 
 
 def skip_request(query: Query, body: bytes, content_type: str) -> SkipTaskRequest:

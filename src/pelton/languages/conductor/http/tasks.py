@@ -20,6 +20,7 @@ from pelton.languages.conductor.runs import reports, view
 from pelton.languages.conductor.runs.blocking import find_wait
 from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import ClaimRequest, ReportResult, RunView, WorkItem
+from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response, raw_json, text_response
 
 MAX_POLL = 5_000  # milliseconds
@@ -35,7 +36,6 @@ class ConductorTaskRoutes:
     def __init__(self, api: ConductorApi) -> None:
         self.api = api
         self.engine = api.engine
-        self.caller = api.caller
         self.codec = api.engine.codec
 
     def add_to(self, router: Router) -> None:
@@ -66,10 +66,10 @@ class ConductorTaskRoutes:
         if queue.startswith("@") or len(queue) > MAX_NAME:
             raise PeltonError(Code.INVALID, f"no worker may poll {queue[:100]!r}: names that begin with '@' are the server's own")
         asked = ClaimRequest(queues=(queue,), count=count, wait=0, worker=request.query.text("workerid"))
-        items = await self.engine.claim(self.caller, asked)
+        items = await self.engine.claim(request.caller, asked)
         if not items and wait:
             asked.wait = wait
-            items = await request.unless_gone(self.engine.claim(self.caller, asked))
+            items = await request.unless_gone(self.engine.claim(request.caller, asked))
         return items
 
     async def poll(self, request: Request) -> Response:
@@ -113,13 +113,13 @@ class ConductorTaskRoutes:
             raise PeltonError(Code.NOT_FOUND, f"No such task found by id: {result.task_id[:200]}")
         return place
 
-    async def _log(self, result: TaskResult, place: tuple[int, int]) -> None:
+    async def _log(self, caller: Caller, result: TaskResult, place: tuple[int, int]) -> None:
         if result.logs:
-            await self.engine.log(self.caller, *place, reports.logs_of(result.logs, self.engine.now()))
+            await self.engine.log(caller, *place, reports.logs_of(result.logs, self.engine.now()))
 
-    async def _extend(self, place: tuple[int, int]) -> None:
+    async def _extend(self, caller: Caller, place: tuple[int, int]) -> None:
         try:
-            await self.engine.extend(self.caller, *place)
+            await self.engine.extend(caller, *place)
         except PeltonError as error:
             if error.code not in _OVER:
                 raise
@@ -139,11 +139,11 @@ class ConductorTaskRoutes:
         result = await self._result(request)
         place = self._place(result)
         if result.extend_lease:
-            await self._extend(place)
+            await self._extend(request.caller, place)
             return text_response(result.task_id)
-        [done] = await self.engine.report(self.caller, [(place[0], reports.report_of(result, place[1]))])
+        [done] = await self.engine.report(request.caller, [(place[0], reports.report_of(result, place[1]))])
         self._check(done, result)
-        await self._log(result, place)
+        await self._log(request.caller, result, place)
         return text_response(result.task_id)
 
     async def update_and_poll(self, request: Request) -> Response:
@@ -155,15 +155,15 @@ class ConductorTaskRoutes:
         except PeltonError:  # there is no such task
             return empty(204)
         if result.extend_lease:
-            await self._extend(place)
+            await self._extend(request.caller, place)
             return empty(204)
         report = reports.report_of(result, place[1])
         claim = ClaimRequest(worker=result.worker_id or "") if report.status is not None else None
-        [done], items = await self.engine.exchange(self.caller, [(place[0], report)], claim)
+        [done], items = await self.engine.exchange(request.caller, [(place[0], report)], claim)
         if done.error is not None and done.error.code not in _OVER | _ABSENT:
             raise done.error
         if not done.repeated:
-            await self._log(result, place)
+            await self._log(request.caller, result, place)
         if not items:
             return empty(204)
         return self._hand_out(items, view.item_view(self.codec, items[0], self.engine.now()))
@@ -174,11 +174,11 @@ class ConductorTaskRoutes:
         output = decode.decode_map(await request.body(), "the task's output")
         slot, it = split_reference(request.path["ref"], found.process.nodes)
         worker = request.query.text("workerid")
-        step = await self.engine.newest(self.caller, found.run.key, slot, it)
+        step = await self.engine.newest(request.caller, found.run.key, slot, it)
         if not isinstance(step, OpenStep):
             return None
         report = Report(n=step.n, status=status, output=output, worker=worker)
-        [done] = await self.engine.report(self.caller, [(found.run.key, report)])
+        [done] = await self.engine.report(request.caller, [(found.run.key, report)])
         if done.error is not None:
             if done.error.code in _OVER | _ABSENT:
                 return None
@@ -188,7 +188,7 @@ class ConductorTaskRoutes:
     async def update_by_reference(self, request: Request) -> Response:
         reports.status_of(request.path["status"])
         try:
-            found = await self.api.view(request.path["wf"])
+            found = await self.api.view(request.caller, request.path["wf"])
         except PeltonError as error:
             if error.category is Category.ABSENT:
                 return empty()
@@ -197,28 +197,28 @@ class ConductorTaskRoutes:
         return empty() if task is None else text_response(task)
 
     async def update_by_reference_sync(self, request: Request) -> Response:
-        found = await self.api.view(request.path["wf"])
+        found = await self.api.view(request.caller, request.path["wf"])
         task = await self._report_slot(request, found)
         if task is None:
             raise PeltonError(
                 Code.NOT_FOUND, f"Found no running task {request.path['ref'][:200]} of workflow {request.path['wf']} to update"
             )
-        after = await self.api.view(request.path["wf"])
-        return raw_json(view.encode(await view.workflow_view(self.engine, self.caller, after)))
+        after = await self.api.view(request.caller, request.path["wf"])
+        return raw_json(view.encode(await view.workflow_view(self.engine, request.caller, after)))
 
     # ---- signals
 
     async def _signal(self, request: Request) -> tuple[RunView, bool]:
         status = reports.status_of(request.path["status"])
         output = decode.decode_map(await request.body(), "the signal's output")
-        found = await self.api.view(request.path["wf"])
+        found = await self.api.view(request.caller, request.path["wf"])
         if RunStatus(found.run.status).ended:
             return found, False
-        blocked = await find_wait(self.engine, self.caller, found)
+        blocked = await find_wait(self.engine, request.caller, found)
         if blocked is None:
             return found, False
         report = Report(n=blocked.step.n, status=status, output=output)
-        [done] = await self.engine.report(self.caller, [(blocked.run.run.key, report)])
+        [done] = await self.engine.report(request.caller, [(blocked.run.run.key, report)])
         if done.error is not None:
             if done.error.code in _OVER | _ABSENT:
                 return found, False
@@ -236,54 +236,54 @@ class ConductorTaskRoutes:
         found, done = await self._signal(request)
         if not done:
             raise PeltonError(Code.NOT_FOUND, f"Found no blocked task in workflow {request.path['wf']} to signal")
-        seen = await request.unless_gone(waiting.wait(self.api, found.run.key, (), milliseconds / 1000))
-        return await waiting.answer(self.api, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
+        seen = await request.unless_gone(waiting.wait(self.api, request.caller, found.run.key, (), milliseconds / 1000))
+        return await waiting.answer(self.api, request.caller, seen, strategy, query.text("requestId") or str(uuid.uuid4()))
 
     # ---- reading
 
     async def get(self, request: Request) -> Response:
-        found, step = await self.api.step(request.path["id"])
-        output = await view.output_of(self.engine, self.caller, step)
+        found, step = await self.api.step(request.caller, request.path["id"])
+        output = await view.output_of(self.engine, request.caller, step)
         return raw_json(view.encode(view.task_view(view.context_of(self.engine, found), step, output)))
 
     async def log(self, request: Request) -> Response:
         text = (await request.body()).decode("utf-8", "replace")
-        _, step = await self.api.step(request.path["id"])
-        await self.engine.log(self.caller, step.run, step.n, [(self.engine.now(), log_text(text)[: reports.MAX_LOG])])
+        _, step = await self.api.step(request.caller, request.path["id"])
+        await self.engine.log(request.caller, step.run, step.n, [(self.engine.now(), log_text(text)[: reports.MAX_LOG])])
         return empty()
 
     async def logs(self, request: Request) -> Response:
         identity = request.path["id"]
         place = self.api.ids.parse_step_id(identity)
-        rows = await self.engine.logs(self.caller, *place) if place is not None else []
+        rows = await self.engine.logs(request.caller, *place) if place is not None else []
         if not rows:
             return empty(204)
         return json_response([{"log": row.text, "taskId": identity, "createdTime": row.at} for row in rows])
 
-    async def _sizes(self) -> dict[str, int]:
-        return await self.engine.queue_sizes(self.caller, handed_out=False)
+    async def _sizes(self, caller: Caller) -> dict[str, int]:
+        return await self.engine.queue_sizes(caller, handed_out=False)
 
     async def sizes(self, request: Request) -> Response:
-        sizes = await self._sizes()
+        sizes = await self._sizes(request.caller)
         return json_response({name: sizes.get(name, 0) for name in request.query.texts("taskType")})
 
     async def size(self, request: Request) -> Response:
         domain, name = request.query.text("domain"), request.query.text("taskType")
-        return json_response((await self._sizes()).get(f"{domain}:{name}" if domain else name, 0))
+        return json_response((await self._sizes(request.caller)).get(f"{domain}:{name}" if domain else name, 0))
 
     async def all_sizes(self, request: Request) -> Response:
-        return json_response(await self._sizes())
+        return json_response(await self._sizes(request.caller))
 
     async def poll_data(self, request: Request) -> Response:
         wanted = request.query.text("taskType")
-        return json_response([each for each in self._polled() if each["queueName"] == wanted])
+        return json_response([each for each in self._polled(request.caller) if each["queueName"] == wanted])
 
     async def all_poll_data(self, request: Request) -> Response:
-        return json_response(self._polled())
+        return json_response(self._polled(request.caller))
 
-    def _polled(self) -> list[dict[str, str | int]]:
+    def _polled(self, caller: Caller) -> list[dict[str, str | int]]:
         found: list[dict[str, str | int]] = []
-        for queue, worker, at in self.engine.polled(self.caller):
+        for queue, worker, at in self.engine.polled(caller):
             if queue.startswith("@"):
                 continue
             domain, colon, name = queue.rpartition(":")

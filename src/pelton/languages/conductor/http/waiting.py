@@ -11,6 +11,7 @@ from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.blocking import Blocked, find_blocked
 from pelton.runtime.api import RunView
+from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Response, empty, raw_json
 from pelton.transport.waiting import wait_until_found
 
@@ -40,11 +41,11 @@ def references_of(text: str) -> list[str]:
     return found
 
 
-async def wait(api: ConductorApi, key: int, references: Collection[str], seconds: float) -> WaitOutcome:
+async def wait(api: ConductorApi, caller: Caller, key: int, references: Collection[str], seconds: float) -> WaitOutcome:
     """Until the run has ended, or something blocks it; at most so many seconds."""
 
     async def target() -> RunView:
-        found = await api.engine.view(api.caller, key)
+        found = await api.engine.view(caller, key)
         if found is None:
             raise PeltonError(Code.UNKNOWN_RUN, "the workflow was removed while it was waited for")
         return found
@@ -53,16 +54,16 @@ async def wait(api: ConductorApi, key: int, references: Collection[str], seconds
         run = await target()
         if RunStatus(run.run.status).ended:
             return WaitOutcome(run, None, False)
-        blocked = await find_blocked(api.engine, api.caller, run, references)
+        blocked = await find_blocked(api.engine, caller, run, references)
         return WaitOutcome(run, blocked, False) if blocked is not None else None
 
-    found = await wait_until_found(api.engine.watch(api.caller, key), look, seconds)
+    found = await wait_until_found(api.engine.watch(caller, key), look, seconds)
     return found if found is not None else WaitOutcome(await target(), None, True)
 
 
-async def answer(api: ConductorApi, look: WaitOutcome, strategy: str, request: str) -> Response:
+async def answer(api: ConductorApi, caller: Caller, look: WaitOutcome, strategy: str, request: str) -> Response:
     """The answer to a caller who waited, in the shape that they asked for."""
-    engine, codec, caller = api.engine, api.engine.codec, api.caller
+    engine, codec = api.engine, api.engine.codec
     if strategy in ("BLOCKING_TASK", "BLOCKING_TASK_INPUT"):
         if look.blocked is None:
             return empty()
