@@ -1,7 +1,7 @@
 """Pelton: events in, durable work, events out.
 
-For programs: `Client` and `AsyncClient` speak to a server, `Worker` does work for it; `pelton.models` has the types of what they
-send and get. Everything else is the server itself.
+The public API: `Client` and `AsyncClient` talk to a server, `Worker` performs its work, and `pelton.models` has the types that
+they send and receive. Everything else is the server itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loads the client when it is first asked for: the server, its writer and its script processes have no use for it."""
+    """Loads the client on first use: the server, its writer and its script processes do not need it."""
     if name in __all__:
         from pelton import client  # noqa: PLC0415 - see above
 

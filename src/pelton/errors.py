@@ -1,8 +1,8 @@
-"""The one error of Pelton: what a caller asked for cannot be done, why, and what would help. Imports nothing of Pelton.
+"""Pelton's one error type: why a request cannot be carried out, and what would help. Imports nothing else of Pelton.
 
-A `Code` is a stable word for programs: it is stored in results and sent in answers, so its text never changes. Each code has one
-`Category`, by which a transport answers unless it has a better word for the code; so a new code needs a category and nothing
-else. Texts are for people and may change.
+A `Code` is stable and meant for programs: it is stored in results and sent in responses, so its text never changes. Each code has
+one `Category`, which determines a transport's status unless the transport has a better one for the code. So a new code needs a
+category and nothing else. Message texts are for people and may change.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ FAULT = "internal error; the server's log has the details"
 
 
 class Category(Enum):
-    ABSENT = "absent"  # what the request is about does not exist
-    CONFLICT = "conflict"  # it exists, and its present state does not allow this
-    INVALID = "invalid"  # the request itself is wrong; it will be wrong again
-    BUSY = "busy"  # nothing is wrong with the request: the same one may succeed in a moment
-    DENIED = "denied"  # this caller may not
-    FAULT = "fault"  # a mistake of the server's
+    ABSENT = "absent"  # the object of the request does not exist
+    CONFLICT = "conflict"  # it exists, but its current state does not allow this
+    INVALID = "invalid"  # the request itself is wrong; repeating it will not help
+    BUSY = "busy"  # the request is fine, and may succeed if repeated in a moment
+    DENIED = "denied"  # the caller is not allowed to do this
+    FAULT = "fault"  # an error in the server
 
 
 class Code(StrEnum):
-    """Why nothing changed. Compare by identity."""
+    """Why a request was refused. Compare by identity."""
 
     NOT_FOUND = "not found"
     UNKNOWN_PROCESS = "unknown process"
@@ -78,13 +78,13 @@ CATEGORY: dict[Code, Category] = {
 }
 
 RETRYABLE = frozenset(code for code, category in CATEGORY.items() if category is Category.BUSY)
-"""Codes after which the very same request may succeed. A conflict is none of them: the caller decided by a state that has changed
-since, so it has to look again first, and what it asks for then is another request."""
+"""Codes after which the same request may succeed if repeated. Conflicts are not among them: the caller's view of the state is out
+of date, so it has to read again and decide again, which makes another request."""
 
 
 class FieldProblem(NamedTuple):
-    """One thing that is wrong with what was sent. `value`: what was found there, as text; None when there is none to show.
-    `remedy`: what to do, where the message does not say it."""
+    """One problem with a request. `value`: the offending value as text; None if there is none to show.
+    `remedy`: what to do, if the message does not say so."""
 
     path: str
     message: str
@@ -93,11 +93,11 @@ class FieldProblem(NamedTuple):
 
 
 class PeltonError(Exception):
-    """Something a caller asked for cannot be done; nothing changed.
+    """A request was refused, and nothing changed.
 
-    `field`: the part of the request that it is about, "" for the whole. `value`: what was given there, of which an API shows a
-    scalar, cut to a length; UNSET for none. `remedy`: what would help, "" when the message says it. `trace`: how a decision was
-    reached, step by step. `problems`: several things that are wrong at once, each with its field.
+    `field`: the part of the request that it concerns, "" for the whole. `value`: the value given there, UNSET for none; an API
+    shows it if it is a scalar, truncated. `remedy`: what would help, "" if the message says so. `trace`: how a decision was
+    reached, step by step. `problems`: several problems found at once, each with its field.
     """
 
     def __init__(
@@ -126,16 +126,16 @@ class PeltonError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the very same request may succeed in a moment."""
+        """Whether the same request may succeed in a moment."""
         return self.code in RETRYABLE
 
     def public(self) -> PeltonError:
-        """What callers may see of it: itself, but for a fault, which keeps what went wrong inside to the server's log."""
+        """The error as callers may see it: unchanged, except that a fault's details stay in the server's log."""
         return self if self.category is not Category.FAULT else PeltonError(self.code, FAULT)
 
 
 class Stopping(PeltonError):
-    """The server takes no more work, because it is about to end."""
+    """The server is shutting down and accepts no more work."""
 
     def __init__(self) -> None:
-        super().__init__(Code.STOPPING, "the server is stopping; try again on another node or in a moment")
+        super().__init__(Code.STOPPING, "the server is stopping; retry on another node or in a moment")

@@ -1,7 +1,7 @@
-"""The types of the /v1 API: what requests hold and what answers look like.
+"""The types of the /v1 API's requests and responses.
 
-The server checks requests against them, the clients read answers as them, and the OpenAPI document is made from them.
-Keys and ids are texts, so that no client rounds them. Times are epoch milliseconds; 0 stands for "not yet" or "never".
+The server validates requests against them, the clients decode responses into them, and the OpenAPI document is generated from
+them. Keys and ids are strings, so that no client rounds them. Times are epoch milliseconds; 0 means "not yet" or "never".
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class EventView(Struct, omit_defaults=True):
 
 
 class EventPage(Struct):
-    """Some events. `after`: pass it as the parameter of that name to continue from here."""
+    """A page of events. `after`: pass it as the parameter `after` to continue from here."""
 
     events: list[EventView]
     after: str
 
 
 class Accepted(Struct, omit_defaults=True, gc=False):
-    """The answer to an event that was sent. `outcome`: accepted; duplicate (it was there already: this is its outcome from then);
-    or conflict (an event of that source and id is there with other content)."""
+    """The response to a posted event. `outcome`: accepted; duplicate (the event was already recorded: this is its original
+    outcome); or conflict (an event with this source and id but different content is recorded)."""
 
     key: str
     id: str
@@ -81,7 +81,7 @@ class AcceptedBatch(Struct):
 
 
 class HeldView(Struct, omit_defaults=True):
-    """Something that arrived before anything could take it. It is taken when a step that wants it opens, or it expires."""
+    """An event that arrived before a step was ready for it. It is consumed when a matching step opens, or it expires."""
 
     id: str
     name: str
@@ -94,13 +94,13 @@ class HeldView(Struct, omit_defaults=True):
 
 
 class HeldPage(Struct):
-    """What is held now."""
+    """The events that are currently held."""
 
     held: list[HeldView]
 
 
 class DeadLetterView(Struct, omit_defaults=True):
-    """A delivery that was given up (direction "out"), or a message that could not be taken ("in")."""
+    """A delivery that was given up (direction "out"), or a message that could not be received ("in")."""
 
     number: int
     direction: str
@@ -114,22 +114,22 @@ class DeadLetterView(Struct, omit_defaults=True):
 
 
 class DeadLetterPage(Struct):
-    """`after`: pass it as the parameter of that name for the next page; 0 = this was the last."""
+    """A page of dead letters. `after`: pass it as the parameter `after` for the next page; 0 = this is the last page."""
 
     dead_letters: list[DeadLetterView]
     after: int
 
 
 class Redelivered(Struct):
-    """The answer to a request to deliver again."""
+    """The response to a redelivery request."""
 
     number: int
     redelivered: bool
 
 
 class RunHead(Struct, omit_defaults=True):
-    """Where a run stands. `status`: EXPECTED, RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT or TERMINATED. `era`: how often it
-    was taken back by a retry or restart."""
+    """The state of a run. `status`: EXPECTED, RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT or TERMINATED. `era`: how often it
+    was rewound by a retry or restart."""
 
     id: str
     status: str
@@ -143,14 +143,14 @@ class RunHead(Struct, omit_defaults=True):
 
 
 class RunPage(Struct):
-    """`before`: pass it as the parameter of that name for the next page; "" = this was the last."""
+    """A page of runs. `before`: pass it as the parameter `before` for the next page; "" = this is the last page."""
 
     runs: list[RunHead]
     before: str
 
 
 class RunDetail(Struct, omit_defaults=True):
-    """A run with its data. `reason`: why it failed. `event`: type of the event that started it."""
+    """A run with its data. `reason`: why it failed. `event`: the type of the event that started it."""
 
     run: RunHead
     input: Any = None
@@ -163,7 +163,7 @@ class RunDetail(Struct, omit_defaults=True):
 
 
 class StepView(Struct, omit_defaults=True):
-    """A step. `status`: OPEN, with what it waits for in `waits_for`, or how it ended."""
+    """A step. `status`: OPEN (`waits_for` says what it is waiting for), or how it ended."""
 
     id: str
     n: int
@@ -184,14 +184,14 @@ class StepView(Struct, omit_defaults=True):
 
 
 class StepPage(Struct):
-    """`after`: pass it as the parameter of that name for the next page; -1 = this was the last."""
+    """A page of steps. `after`: pass it as the parameter `after` for the next page; -1 = this is the last page."""
 
     steps: list[StepView]
     after: int
 
 
 class FailureIn(Struct, forbid_unknown_fields=True):
-    """How work failed. `kind`: technical, business, cancelled or "timed out". `retriable` False: no further attempt."""
+    """How a work item failed. `kind`: technical, business, cancelled or "timed out". `retriable` False: no further attempt."""
 
     name: Name = "failed"
     kind: str = "technical"
@@ -201,11 +201,10 @@ class FailureIn(Struct, forbid_unknown_fields=True):
 
 
 class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
-    """The outcome of a work item. `status`: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (a sign of life; with `again_after`
-    the item is given back, and offered again after so many milliseconds).
+    """The outcome of a work item. `status`: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (a heartbeat; with `again_after`
+    the item is returned, and offered again after that many milliseconds).
 
-    A report that is repeated because its answer was lost changes nothing the second time, and gets the same answer, with the
-    items that were in it.
+    Repeating a report whose response was lost changes nothing, and returns the same response, with the items that were in it.
     """
 
     id: Name
@@ -218,7 +217,7 @@ class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class ClaimIn(Struct, forbid_unknown_fields=True):
-    """A request for work. `wait`: how many milliseconds the answer may be delayed until there is some."""
+    """A request for work. `wait`: how long the server may wait for some to become available, in milliseconds."""
 
     queues: Annotated[list[Name], Meta(min_length=1, max_length=100)]
     count: Annotated[int, Meta(ge=1, le=1_000)] = 1
@@ -226,7 +225,7 @@ class ClaimIn(Struct, forbid_unknown_fields=True):
 
 
 class WorkIn(Struct, forbid_unknown_fields=True):
-    """Reports of finished work and the request for more, in one commit."""
+    """Reports of finished work and a request for more, in one commit."""
 
     worker: Name = ""
     reports: Annotated[list[ReportIn], Meta(max_length=1_000)] = []
@@ -234,7 +233,7 @@ class WorkIn(Struct, forbid_unknown_fields=True):
 
 
 class ReportOut(Struct, omit_defaults=True, gc=False):
-    """`code` says why a report was refused; "step ended" and "no step" mean that there is nothing left to do for it."""
+    """The result of a report. `code`: why it was refused; "step ended" and "no step" mean that nothing is left to be done."""
 
     ok: bool
     code: str = ""
@@ -242,8 +241,8 @@ class ReportOut(Struct, omit_defaults=True, gc=False):
 
 
 class ItemOut(Struct, omit_defaults=True, gc=False):
-    """`lease`: milliseconds without a sign of life (a report WORKING) after which the item is offered to others; 0 = never.
-    `previous`: what was reported for this attempt before."""
+    """A work item. `lease`: milliseconds without a heartbeat (a WORKING report) after which the item is offered to others; 0 =
+    never. `previous`: the output last reported for this attempt."""
 
     id: str
     queue: str
@@ -258,7 +257,7 @@ class ItemOut(Struct, omit_defaults=True, gc=False):
 
 
 class WorkOut(Struct):
-    """`results` in the order of the reports."""
+    """The response to an exchange. `results`: in the order of the reports."""
 
     results: list[ReportOut]
     items: list[ItemOut]
@@ -275,8 +274,8 @@ class JobResultView(Struct, omit_defaults=True, gc=False):
 
 
 class JobResultPage(Struct, omit_defaults=True):
-    """Results by run. `runs`: how many the job is for; it is done when there are results for all. `last`: where the next page
-    begins, absent when there is none."""
+    """A job's results by run. `runs`: number of runs in the job; it is done when each has a result. `last`: where the next page
+    starts; absent on the last page."""
 
     job: str
     runs: int
@@ -285,7 +284,7 @@ class JobResultPage(Struct, omit_defaults=True):
 
 
 class HealthOut(Struct):
-    """Whether the server can do its work; `details` has a member for each of its parts."""
+    """Whether the server is healthy; `details` has a member for each of its parts."""
 
     healthy: bool
     details: dict[str, Any]

@@ -49,15 +49,15 @@ def test_applying_again_replaces(server: ServerProcess, client: Client, tmp_path
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.json", "{", "is not JSON"),
+        ("a.json", "{", "is not valid JSON"),
         ("a.json", '{"a": 1,\n "b": }', "line 2"),
         ("a.yaml", "a: [", "is not YAML"),
         ("a.yaml", "a: &x [*x]", "is not YAML"),
         ("a.yaml", "!!python/object/apply:os.system ['true']", "is not YAML"),
-        ("a.json", '{"who": "knows"}', "no language knows"),
-        ("a.json", "5", "no language knows"),
-        ("a.yaml", "", "nothing in it"),
-        ("a.yaml", "a: 1\n---\nb: 2", "no language knows"),
+        ("a.json", '{"who": "knows"}', "not a document of any supported language"),
+        ("a.json", "5", "not a document of any supported language"),
+        ("a.yaml", "", "has no documents"),
+        ("a.yaml", "a: 1\n---\nb: 2", "not a document of any supported language"),
     ],
 )
 def test_what_is_not_understood_is_named_and_nothing_is_sent(

@@ -47,6 +47,6 @@ async def test_an_unknown_store_is_refused_at_once(url: str, says: str) -> None:
 
 def test_what_is_watched_may_not_hold_the_store_whatever_says_where_it_is(tmp_path: Path) -> None:
     watch = (f"{tmp_path}=/in",)
-    with pytest.raises(ConfigError, match="is inside"):
+    with pytest.raises(ConfigError, match="contains the data directory"):
         load({"watch": watch, "store": f"sqlite:{tmp_path / 'data'}"}, {})
     load({"watch": watch, "data": str(tmp_path / "data"), "store": "memory:"}, {})

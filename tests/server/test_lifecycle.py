@@ -114,7 +114,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["--host", "0.0.0.0"], "--allow-anonymous"),
-        (["--watch", "in=/in"], "does not exist; make the directory first"),
+        (["--watch", "in=/in"], "does not exist; create the directory first"),
         (["--port", "x"], "--port"),
         (["--durability", "none"], "full, relaxed"),
         (["--config", "missing.toml"], "no such file"),

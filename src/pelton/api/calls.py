@@ -1,6 +1,6 @@
-"""What the routes of the native API share: the table they stand in, bodies as structs, answers, and errors as problems.
+"""What the native API's routes share: the route table, bodies as structs, responses, and errors as problem bodies.
 
-The dispatcher and the OpenAPI document are made from the same table.
+The dispatcher and the OpenAPI document are built from the same table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _msgpack = msgpack.Encoder(enc_hook=str)
 
 
 class Parameter(NamedTuple):
-    """Of a path or a query. `kind`: string | integer."""
+    """A path or query parameter. `kind`: string | integer."""
 
     name: str
     help: str
@@ -37,12 +37,12 @@ class Parameter(NamedTuple):
     high: int = 2**63 - 1
 
     def number(self, request: Request) -> int:
-        """Raises WebError unless it is a whole number within bounds."""
+        """The value, or the default. Raises WebError unless it is a whole number within bounds."""
         return request.query.integer(self.name, self.default, self.low, self.high)
 
 
 class Route(NamedTuple):
-    """`takes`: body type, or media types of a body that is not a struct. `gives`: body types of the good answer."""
+    """`takes`: the body's type, or media types if the body is not a struct. `gives`: body types of a successful response."""
 
     method: str
     path: str
@@ -56,7 +56,7 @@ class Route(NamedTuple):
 
 
 def is_msgpack(request: Request) -> bool:
-    """Whether the body is msgpack; then the answer is as well."""
+    """Whether the body is msgpack; if so, the response is too."""
     return media_type(request.header(b"content-type")) in MSGPACK_TYPES
 
 
@@ -75,11 +75,11 @@ async def decoded(request: Request, kind: type[T]) -> T:
         if not packed:
             documents.check_depth(body)
             if documents.has_long_number(body):
-                documents.parse(body)  # raises what is wrong with them
+                documents.parse(body)  # raises if one does not fit
         found: T = decoder.decode(body)
     except ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
-        raise bad(place.rstrip("`").lstrip("."), text, "see /openapi.json for what is expected") from None
+        raise bad(place.rstrip("`").lstrip("."), text, "see /openapi.json for the expected type") from None
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad("", f"the body cannot be read: {error}", f"send JSON, or msgpack as {MSGPACK}") from None
     return found
@@ -92,7 +92,7 @@ def answer(value: Any, status: int = 200, *, packed: bool = False, headers: Sequ
 
 
 class Stream(Response):
-    """An answer whose chunks are sent as they come."""
+    """A response whose chunks are sent as they arrive."""
 
     __slots__ = ("chunks",)
 
@@ -110,12 +110,12 @@ class Stream(Response):
 
 
 def render(error: Exception) -> Response | None:
-    """Errors as problem bodies; None for what no one foresaw."""
+    """An error as a problem body; None for an unexpected exception."""
     headers: Mapping[str, str] = {}
     if isinstance(error, WebError):
         body, headers = exchange_problem(error), error.headers
     elif isinstance(error, PeltonError):
-        fault = error.category is Category.FAULT  # in the server's log under this id, and nowhere else
+        fault = error.category is Category.FAULT  # only the server's log has the details, under this id
         body = problem(error, str(structlog.contextvars.get_contextvars().get("request", "")) if fault else "")
         if error.retryable:
             headers = {"retry-after": "1"}
@@ -126,7 +126,7 @@ def render(error: Exception) -> Response | None:
 
 
 def router(routes: Sequence[Route], prefix: str, max_body: int) -> Router:
-    """A router for the routes below `prefix`, which their paths in the table begin with."""
+    """A router for the routes, whose paths in the table start with `prefix`."""
     found = Router(render, max_body=max_body)
     for route in routes:
         found.add(route.method, route.path.removeprefix(prefix), route.handler)

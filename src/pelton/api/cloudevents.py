@@ -1,6 +1,7 @@
 """CloudEvents 1.0 over HTTP: structured, batched and binary requests become `EventIn`, and stored events become CloudEvents.
 
-Invariant: any bytes become events or raise PeltonError or WebError; an event that is refused is named by its place in the batch.
+Invariant: any bytes either become events or raise PeltonError or WebError; a refused event is identified by its index in the
+batch.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from pelton.transport.http.errors import WebError
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
-MAX_BATCH = 1_000  # events of one request
+MAX_BATCH = 1_000  # events in one request
 MAX_TEXT = 1_024  # characters of an id, a type, a source, a subject
 MAX_ATTRIBUTES = 40
-ENCODED = "database64"  # our own attribute: the data were bytes, and the body is their base64 text
+ENCODED = "database64"  # Pelton's own attribute: the data was binary, and the body is its base64 text
 
-HOPS = "peltonhops"  # attribute: events and runs that led to this one, for what passes on a call of ours as an event
-MOST_HOPS = 1_000  # far more than are followed
-OWN = "pelton"  # the source of events that this server raises itself
+HOPS = "peltonhops"  # attribute: number of events and runs that led to this one; see `Ingest` for the limit
+MOST_HOPS = 1_000  # far above the limit that applies
+OWN = "pelton"  # the source of events that the server itself raises
 
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,40}")
 _JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
@@ -38,15 +39,15 @@ _KNOWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "d
 
 
 def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn], bool]:
-    """The events of a request, and whether it was a batch. `headers`: the content type, and those that begin with `ce-`. Raises
-    PeltonError, and WebError for another content type."""
+    """The events in a request, and whether it was a batch. `headers`: the content type, and those that start with `ce-`. Raises
+    PeltonError, or WebError for an unsupported content type."""
     kind = media_type(headers.get("content-type", ""))
     if kind == BATCHED:
         found = parse(body)
         if not isinstance(found, list):
             raise bad("", "a batch must be a JSON array of events", f"send one event as {STRUCTURED}")
         if len(found) > MAX_BATCH:
-            too_large = f"a batch may hold {MAX_BATCH} events"
+            too_large = f"a batch may hold at most {MAX_BATCH} events"
             raise PeltonError(Code.TOO_LARGE, too_large, value=len(found), remedy="send several smaller batches")
         return [_structured(each, f"[{place}].") for place, each in enumerate(found)], True
     if kind == STRUCTURED:
@@ -55,7 +56,7 @@ def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn]
         return [_binary(headers, kind, body)], False
     if kind in {"application/json", ""}:
         return [_structured(parse(body), "", strict=False)], False
-    message = "the content type is not one that events come in"
+    message = "the content type is not supported for events"
     raise WebError(
         415,
         message,
@@ -65,14 +66,14 @@ def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventIn]
 
 
 def _structured(found: Any, where: str, strict: bool = True) -> EventIn:
-    """`strict`: the sender said that it is CloudEvents, so specversion and id must be there."""
+    """`strict`: the content type says CloudEvents, so specversion and id are required."""
     if not isinstance(found, dict):
         raise bad(where.rstrip("."), "an event must be a JSON object", "send an object with type and source", found)
     version = found.get("specversion", None if strict else "1.0")
     if version != "1.0":
-        raise bad(f"{where}specversion", "only CloudEvents 1.0 is understood", 'set specversion to "1.0"', version)
+        raise bad(f"{where}specversion", "only CloudEvents 1.0 is supported", 'set specversion to "1.0"', version)
     if "data" in found and "data_base64" in found:
-        raise bad(f"{where}data_base64", "an event has data or data_base64, not both", "leave one of them out")
+        raise bad(f"{where}data_base64", "an event may have data or data_base64, not both", "omit one of them")
     attributes = {}
     if not found.keys() <= _KNOWN:
         attributes = {name: value for name, value in found.items() if name not in _KNOWN and value is not None}
@@ -101,10 +102,10 @@ def _binary(headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
                 found[name[3:]] = unquote(value, errors="strict")
             except UnicodeDecodeError:
                 raise bad(
-                    name, "the header is not percent-encoded UTF-8", "encode it as CloudEvents over HTTP says", value
+                    name, "the header is not percent-encoded UTF-8", "encode it as the CloudEvents HTTP binding requires", value
                 ) from None
     if found.pop("specversion", None) != "1.0":
-        raise bad("ce-specversion", "only CloudEvents 1.0 is understood", "send the header ce-specversion: 1.0")
+        raise bad("ce-specversion", "only CloudEvents 1.0 is supported", "send the header ce-specversion: 1.0")
     attributes = {name: value for name, value in found.items() if name not in _KNOWN}
     if content := headers.get("content-type"):
         attributes["datacontenttype"] = content
@@ -134,15 +135,13 @@ def _binary(headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
 
 
 def _ours(event: EventIn, where: str) -> EventIn:
-    """What means something to this server."""
+    """Checks and takes out what has a special meaning to this server."""
     if event.source == OWN:
-        raise bad(f"{where}source", "events of this source are raised by the server itself", "name your own source", event.source)
+        raise bad(f"{where}source", "this source is reserved for the server", "use a source of your own", event.source)
     if HOPS in event.attributes:
         text = str(event.attributes.pop(HOPS))
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise bad(
-                f"{where}{HOPS}", "is a whole number, as the call came with it", "leave it out when there was no call", text
-            )
+            raise bad(f"{where}{HOPS}", "must be a whole number, as received with the call", "omit it if there was no call", text)
         event.hops = min(int(text), MOST_HOPS)
     return event
 
@@ -151,10 +150,10 @@ def _text(found: Mapping[str, Any], name: str, where: str, needed: bool = True) 
     value = found.get(name)
     if value is None or value == "":
         if needed:
-            raise bad(f"{where}{name}", f"an event needs {name}", f"set {name} to a text that is not empty", value)
+            raise bad(f"{where}{name}", f"an event must have {name}", f"set {name} to a non-empty string", value)
         return ""
     if not isinstance(value, str):
-        raise bad(f"{where}{name}", f"{name} must be a text", "write it in quotes", value)
+        raise bad(f"{where}{name}", f"{name} must be a string", "put it in quotes", value)
     if len(value) > MAX_TEXT or not value.isprintable():
         raise bad(f"{where}{name}", f"{name} must be at most {MAX_TEXT} printable characters", "shorten it", value)
     return value
@@ -163,19 +162,24 @@ def _text(found: Mapping[str, Any], name: str, where: str, needed: bool = True) 
 def _attributes(found: dict[str, Any], where: str) -> dict[str, Any]:
     if len(found) > MAX_ATTRIBUTES:
         raise bad(
-            where.rstrip("."), f"an event may have {MAX_ATTRIBUTES} further attributes", "move the rest into data", len(found)
+            where.rstrip("."),
+            f"an event may have at most {MAX_ATTRIBUTES} extension attributes",
+            "move the rest into data",
+            len(found),
         )
     for name, value in found.items():
         if not _ATTRIBUTE.fullmatch(name):
             raise bad(
                 f"{where}{name[:60]}",
-                "an attribute's name is of lower-case letters and digits",
+                "an attribute's name may contain only lower-case letters and digits",
                 "rename it, or move it into data",
             )
         if name == ENCODED:
-            raise bad(f"{where}{name}", "this attribute is set by the server", "rename it")
+            raise bad(f"{where}{name}", "this attribute is reserved for the server", "rename it")
         if not isinstance(value, str | bool | int) or (isinstance(value, str) and len(value) > MAX_TEXT):
-            raise bad(f"{where}{name}", "an attribute is a text, a whole number or true or false", "move it into data", value)
+            raise bad(
+                f"{where}{name}", "an attribute must be a string, a whole number, true or false", "move it into data", value
+            )
     return found
 
 
@@ -185,7 +189,7 @@ def _base64(value: Any, where: str) -> str:
             raise TypeError
         base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise bad(where, "is not base64", "encode the bytes with the standard alphabet and padding", value) from None
+        raise bad(where, "is not valid base64", "encode the bytes with the standard alphabet and padding", value) from None
     return value
 
 
@@ -201,7 +205,7 @@ def _time(value: Any, where: str) -> int:
             raise ValueError
         return round(found.timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise bad(where, "is not a time with a zone", "write it as 2026-01-31T12:00:00Z", value) from None
+        raise bad(where, "is not a timestamp with a time zone", "use the form 2026-01-31T12:00:00Z", value) from None
 
 
 def to_json(row: EventRow) -> dict[str, Any]:

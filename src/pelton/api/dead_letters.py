@@ -1,4 +1,4 @@
-"""/v1/dead-letters: what could not be delivered or taken, and another try."""
+"""/v1/dead-letters: messages that could not be delivered or received, and redelivery."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pelton.runtime.api import Engine
 from pelton.runtime.rows import DeadLetter
 from pelton.transport.http.asgi import Request, Response
 
-LIMIT = Parameter("limit", "How many at most", "integer", 100, low=1, high=1_000)
-AFTER = Parameter("after", "With numbers above this one", "integer", 0)
+LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
+AFTER = Parameter("after", "Only dead letters with higher numbers", "integer", 0)
 NUMBER = Parameter("number", "The dead letter's number", "integer")
 
 
@@ -24,10 +24,10 @@ class DeadLetters:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/v1/dead-letters", "listDeadLetters", "Deliveries that were given up, and messages that could not be "
-                  "taken, by number.", self.list, (AFTER, LIMIT), None, (DeadLetterPage,), (400,)),
-            Route("POST", "/v1/dead-letters/{number}/redeliver", "redeliver", "Puts a delivery that was given up back into the "
-                  "outbox, at the end of its lane.", self.redeliver, (NUMBER,), None, (Redelivered,), (404, 409)),
+            Route("GET", "/v1/dead-letters", "listDeadLetters", "List deliveries that were given up and messages that could not "
+                  "be received, by number.", self.list, (AFTER, LIMIT), None, (DeadLetterPage,), (400,)),
+            Route("POST", "/v1/dead-letters/{number}/redeliver", "redeliver", "Put a failed delivery back into the outbox, at "
+                  "the end of its lane.", self.redeliver, (NUMBER,), None, (Redelivered,), (404, 409)),
         ]  # fmt: skip
 
     async def list(self, request: Request) -> Response:
@@ -40,7 +40,7 @@ class DeadLetters:
         if not (written.isascii() and written.isdigit() and len(written) < 19):
             raise PeltonError(
                 Code.NOT_FOUND,
-                "there is no such dead letter",
+                "no such dead letter",
                 field="number",
                 value=written,
                 remedy="/v1/dead-letters lists them",

@@ -1,4 +1,4 @@
-"""/v1/events and /v1/held: events in, what became of them, and following them as they come."""
+"""/v1/events and /v1/held: posting events, their outcomes, and following new ones."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pelton.transport.http.errors import WebError
 
 TYPE = Parameter("type", "Only events of this type")
 STATE = Parameter("state", "Only events in this state: matched, unmatched, held or failed")
-AFTER = Parameter("after", "Oldest first, from behind the event of this key; 0 = from the beginning")
-BEFORE = Parameter("before", "Newest first, older than the event of this key")
-LIMIT = Parameter("limit", "How many at most", "integer", 100, low=1, high=1_000)
-WAIT = Parameter("wait", "With `after`: milliseconds to wait for the first event", "integer", 0, high=60_000)
-KEY = Parameter("key", "An event's key, or its own id together with `source`")
-SOURCE = Parameter("source", "The event's source, when it is named by its own id")
-HANDLER = Parameter("handler", "Name of the handler to be explained; every one that looked at the event without it")
+AFTER = Parameter("after", "Return events after this key, oldest first; 0 = from the beginning")
+BEFORE = Parameter("before", "Return events before this key, newest first")
+LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
+WAIT = Parameter("wait", "With `after`: how long to wait for the first event, in milliseconds", "integer", 0, high=60_000)
+KEY = Parameter("key", "An event's key, or its id together with `source`")
+SOURCE = Parameter("source", "The event's source, if `key` is its id")
+HANDLER = Parameter("handler", "Name of the handler to explain; by default, every handler")
 
 HEARTBEAT_SECONDS = 15.0
 STREAM = "text/event-stream"
@@ -44,19 +44,19 @@ class Events:
     def routes(self) -> list[Route]:
         accepts = (STRUCTURED, BATCHED, "application/json")
         return [
-            Route("POST", "/v1/events", "postEvents", "Takes CloudEvents 1.0: structured, batched or binary (ce- headers). "
-                  "Answered after the commit that holds the event and all that it caused; a repeat is answered with the first "
-                  "outcome.", self.post, (), accepts, (Accepted, AcceptedBatch), (201, 400, 409, 413, 415)),
-            Route("GET", "/v1/events", "listEvents", "Events, newest first; with `after`, oldest first. With `Accept: "
-                  "text/event-stream` a stream that goes on.", self.list,
+            Route("POST", "/v1/events", "postEvents", "Post CloudEvents 1.0: structured, batched or binary (ce- headers). The "
+                  "response follows the commit of the event and its effects; a repeated event gets its first outcome.",
+                  self.post, (), accepts, (Accepted, AcceptedBatch), (201, 400, 409, 413, 415)),
+            Route("GET", "/v1/events", "listEvents", "List events, newest first; with `after`, oldest first. With `Accept: "
+                  "text/event-stream`, stream them as they arrive.", self.list,
                   (TYPE, STATE, AFTER, BEFORE, LIMIT, WAIT), None, (EventPage,), (400,)),
-            Route("GET", "/v1/events/{key}", "getEvent", "An event, what each handler made of it, and what it caused.",
+            Route("GET", "/v1/events/{key}", "getEvent", "Get an event with its handlers' decisions and effects.",
                   self.get, (KEY, SOURCE), None, (EventView,), (404,)),
-            Route("GET", "/v1/events/{key}/explain", "explainEvent", "Why a handler fired or did not: each part of its "
-                  "condition with the value it saw. Also for a handler that was added later.",
+            Route("GET", "/v1/events/{key}/explain", "explainEvent", "Explain why handlers fired or did not: each part of a "
+                  "condition with the value it was evaluated against. Includes handlers that were added later.",
                   self.explain, (KEY, SOURCE, HANDLER), None, (DecisionView, EventView), (404,)),
-            Route("GET", "/v1/held", "listHeld", "What arrived before anything could take it.", self.held, (LIMIT,), None,
-                  (HeldPage,)),
+            Route("GET", "/v1/held", "listHeld", "List events that arrived before a step was ready for them.", self.held,
+                  (LIMIT,), None, (HeldPage,)),
         ]  # fmt: skip
 
     async def post(self, request: Request) -> Response:
@@ -69,7 +69,7 @@ class Events:
         if not events:
             return answer(AcceptedBatch([]))
         for event in events:
-            event.id = event.id or uuid4().hex  # so that the answer can say it
+            event.id = event.id or uuid4().hex  # so that the response can include it
         posted = await self._engine.ingest(request.caller, events)
         results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
         if batch:
@@ -78,10 +78,10 @@ class Events:
         if result.outcome == "conflict":
             raise PeltonError(
                 Code.CONFLICT,
-                "an event of this source and id is there already, with other content",
+                "an event with this source and id but different content has already been recorded",
                 field="id",
                 value=result.id,
-                remedy=f"give a new event a new id; /v1/events/{result.key} shows the one that is there",
+                remedy=f"use a new id for a new event; /v1/events/{result.key} shows the recorded one",
             )
         new = result.outcome == "accepted"
         return answer(result, 201 if new else 200, headers=((b"location", f"/v1/events/{result.key}".encode()),))
@@ -131,7 +131,7 @@ class Events:
         )
 
     async def _page(self, caller: Caller, type_: str, state: str, after: int, before: int, limit: int) -> list[EventRow]:
-        """`state` is looked at after reading: at most ten pages are read for one answer."""
+        """`state` is filtered after reading: at most ten pages are read per response."""
         found: list[EventRow] = []
         forward = after >= 0
         for _ in range(10):
@@ -155,10 +155,10 @@ class Events:
         written = request.query.text("before")
         before = event_place(self._engine, "before", written) if written else 0
         if state not in {"", "matched", "unmatched", "held", "failed"}:
-            raise bad("state", "must be matched, unmatched, held or failed", "leave it out for all", state)
+            raise bad("state", "must be matched, unmatched, held or failed", "omit it to list all", state)
         if STREAM in request.header(b"accept"):
             if self._feed.full:
-                raise WebError(503, "too many callers follow the events", remedy="try again later", headers={"retry-after": "5"})
+                raise WebError(503, "too many callers are following events", remedy="retry later", headers={"retry-after": "5"})
             return Stream(self._follow(request.caller, type_, state, after, limit), STREAM.encode())
         seen = self._feed.seen
         rows = await self._page(request.caller, type_, state, after, before, limit)
@@ -169,7 +169,7 @@ class Events:
         return answer(EventPage([self.view(row) for row in rows], self._codec.event_id(last) if last else "0"))
 
     async def _follow(self, caller: Caller, type_: str, state: str, after: int, limit: int) -> AsyncIterator[bytes]:
-        """Server-sent events: what is there behind `after` (nothing old without it), then each as it is committed."""
+        """Server-sent events: those after `after` (without it, only new ones), then each as it is committed."""
         if after < 0:
             newest = await self._page(caller, type_, "", -1, 0, 1)
             after = newest[0].key if newest else 0
@@ -185,7 +185,7 @@ class Events:
                 yield b": still here\n\n"
 
     async def _row(self, request: Request) -> EventRow:
-        """By key, or by the event's own id and source."""
+        """By key, or by the event's id and source."""
         named, source = request.path["key"], request.query.text("source")
         row = None
         if source:
@@ -195,10 +195,10 @@ class Events:
         if row is None:
             raise PeltonError(
                 Code.NOT_FOUND,
-                "there is no such event",
+                "no such event",
                 field="key",
                 value=named,
-                remedy="use the key that /v1/events shows, or the event's own id with ?source=",
+                remedy="use a key listed by /v1/events, or the event's id with ?source=",
             )
         return row
 
@@ -240,7 +240,7 @@ class Events:
 
 
 def decision_view(decision: Any) -> DecisionView:
-    """Of a Decision, or of the plain data that it is stored as."""
+    """The view of a decision, or of the plain data that it is stored as."""
     found = convert(decision, HandlerDecision) if isinstance(decision, dict) else cast(HandlerDecision, decision)
     trace = to_builtins(found.trace, enc_hook=str) if found.trace else []
     return DecisionView(found.handler, found.verdict, found.detail, trace)

@@ -1,4 +1,4 @@
-"""Public ids of the native API. What does not exist and an id that is none are the same 404."""
+"""Public ids of the native API. A malformed id is the same 404 as one that does not exist."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def run_key(engine: Engine, text: str) -> int:
 
 
 def no_run(text: str) -> PeltonError:
-    return PeltonError(Code.UNKNOWN_RUN, "there is no such run", "id", value=text, remedy="/v1/runs lists them")
+    return PeltonError(Code.UNKNOWN_RUN, "no such run", "id", value=text, remedy="/v1/runs lists them")
 
 
 def event_place(engine: Engine, field: str, text: str) -> int:
-    """The key of an event that a page is counted from; "0" is before all. Raises PeltonError."""
+    """The key of the event that a page starts from; "0" is before all events. Raises PeltonError."""
     if text == "0":
         return 0
     key = engine.codec.parse_event_id(text)
     if key is None:
-        raise bad(field, "is not the key of an event", "use a key that /v1/events shows, or 0 for the beginning", text)
+        raise bad(field, "is not an event key", "use a key listed by /v1/events, or 0 for the beginning", text)
     return key

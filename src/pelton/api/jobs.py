@@ -1,4 +1,4 @@
-"""/v1/jobs: what became of signals that are for many runs, each in a commit of its own."""
+"""/v1/jobs: the outcomes of signals to many runs, each in a separate commit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pelton.runtime.api import Engine
 from pelton.runtime.rows import ResultRow
 from pelton.transport.http.asgi import Request, Response
 
-NUMBER = Parameter("number", "The job's number, as the effect of the event says it")
-AFTER = Parameter("after", "Behind this place, as `last` of the page before says it")
-LIMIT = Parameter("limit", "How many at most", "integer", 1_000, low=1, high=1_000)
+NUMBER = Parameter("number", "The job's number, from the event's effect")
+AFTER = Parameter("after", "Where the page starts: `last` of the previous page")
+LIMIT = Parameter("limit", "Maximum number to return", "integer", 1_000, low=1, high=1_000)
 FIRST = (-1, 0)
 
 
@@ -22,8 +22,8 @@ class Jobs:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/v1/jobs/{number}/results", "listJobResults", "What became of a job's signal, run by run; results are "
-                  "kept for a week. While the job is under way, results may come in anywhere.", self.results,
+            Route("GET", "/v1/jobs/{number}/results", "listJobResults", "List the outcomes of a job's signal by run. Results are "
+                  "kept for a week. While the job is running, new results may appear at any position.", self.results,
                   (NUMBER, AFTER, LIMIT), None, (JobResultPage,), (400, 404)),
         ]  # fmt: skip
 
@@ -34,10 +34,10 @@ class Jobs:
         if not found or found[0].run:
             raise PeltonError(
                 Code.NOT_FOUND,
-                "there is no such job, or no more",
+                "no such job, or its results have expired",
                 field="number",
                 value=written,
-                remedy="effects of events name the jobs that they caused",
+                remedy="an event's effects have the numbers of its jobs",
             )
         limit = LIMIT.number(request)
         rows = await self._engine.results(request.caller, number, self._place(request.query.text("after")), limit)
@@ -51,13 +51,13 @@ class Jobs:
         )
 
     def _place(self, written: str) -> tuple[int, int]:
-        """Behind the job's own row, unless a page said otherwise. Raises PeltonError."""
+        """Where to start: after the job's own row, unless `after` is given. Raises PeltonError."""
         if not written:
             return (0, 2**62)
         run, _, n = written.partition("-")
         place = (_whole(run), _whole(n))
         if place[0] <= 0:
-            raise bad("after", "is not the place of a result", "use `last` of the page before", written)
+            raise bad("after", "is not a position in the results", "use `last` of the previous page", written)
         return place
 
     def _view(self, row: ResultRow) -> JobResultView:
@@ -72,5 +72,5 @@ class Jobs:
 
 
 def _whole(text: str) -> int:
-    """0 for what is no number that a key could be."""
+    """The number, or 0 if the text is not a possible key."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63 else 0

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of /v1, made from the table of routes and the types of its bodies."""
+"""The OpenAPI 3.1 document of /v1, generated from the route table and the types of its bodies."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "responses": {good: {"description": "Done", "content": {"application/json": {"schema": _one_of(route.gives)}}}},
+        "responses": {good: {"description": "Success", "content": {"application/json": {"schema": _one_of(route.gives)}}}},
     }
     if isinstance(route.takes, type) and route.gives:
         operation["responses"][good]["content"][MSGPACK] = {"schema": _one_of(route.gives)}
     if good == "201":
-        operation["responses"]["200"] = {**operation["responses"]["201"], "description": "Done before, or a batch"}
+        operation["responses"]["200"] = {**operation["responses"]["201"], "description": "A repeated event, or a batch"}
     for status in sorted({*route.statuses, 500} - {201}):
         schema = {"schema": {"$ref": _REF.format(name="ProblemBody")}}
         operation["responses"][str(status)] = {"description": TITLES[status], "content": {CONTENT_TYPE: schema}}

@@ -1,6 +1,6 @@
 """Errors of the native API: RFC 9457 problem bodies that name the field, its value and the remedy.
 
-`code` is the stable word for programs; the texts are for people and may change.
+`code` is stable and meant for programs; the texts are for people and may change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.transport.http.errors import STATUS, WebError
 
 CONTENT_TYPE = "application/problem+json"
-MAX_VALUE = 200  # characters of a refused value that are shown
+MAX_VALUE = 200  # characters shown of a refused value
 
 TITLES = {
     400: "The request is not valid",
@@ -32,14 +32,14 @@ TITLES = {
 STATUS_OF: dict[Code, int] = {**STATUS, Code.EXPRESSION: 422}
 _EXCHANGE = {404: Code.NOT_FOUND, 405: "method", 413: Code.TOO_LARGE, 415: "content type", 503: Code.BUSY}
 _REMEDY = {
-    Code.BUSY: "try again in a moment",
-    Code.STOPPING: "try again in a moment, or on another node",
-    Code.UNAVAILABLE: "try again in a moment; /health says what is wrong",
+    Code.BUSY: "retry in a moment",
+    Code.STOPPING: "retry in a moment, or on another node",
+    Code.UNAVAILABLE: "retry in a moment; /health shows what is wrong",
 }
 
 
 class ProblemBody(Struct, omit_defaults=True):
-    """RFC 9457, with members of our own: code, field, value, remedy, request."""
+    """RFC 9457, with extension members: code, field, value, remedy, trace, request."""
 
     type: str
     title: str
@@ -72,7 +72,7 @@ def problem(error: PeltonError, request: str = "") -> ProblemBody:
 
 
 def exchange_problem(error: WebError) -> ProblemBody:
-    """Of what only HTTP knows."""
+    """The problem body of an error at the HTTP level."""
     code = _EXCHANGE.get(error.status, Code.INVALID)
     about = error.problems[0] if error.problems else FieldProblem("", "")
     return ProblemBody(

@@ -1,4 +1,4 @@
-"""All of /v1 put together."""
+"""All routes of /v1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Health = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
-    """The table. `health` answers what GET /health does, `healthy` included."""
+    """The route table. `health` returns the body of GET /health, including `healthy`."""
 
     async def get_health(request: Request) -> Response:
         found = dict(await health())
@@ -34,7 +34,7 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         *Runs(engine).routes(),
         *Jobs(engine).routes(),
         *Work(engine).routes(),
-        Route("GET", "/v1/health", "getHealth", "Whether the server can work, and how its parts are.", get_health, (), None,
+        Route("GET", "/v1/health", "getHealth", "Get the health of the server and of its parts.", get_health, (), None,
               (HealthOut,), (503,)),
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""/v1/runs: runs as they are, and their steps. Read only: what changes a run goes through its language's API, or an event."""
+"""/v1/runs: runs and their steps. Read only: runs are changed through their language's API, or by events."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pelton.models import RunDetail, RunHead, RunPage, StepPage, StepView
 from pelton.runtime.api import Engine
 from pelton.transport.http.asgi import Request, Response
 
-PROCESS = Parameter("process", "Only runs of the process of this name")
+PROCESS = Parameter("process", "Only runs of the process with this name")
 STATUS = Parameter("live", "true: only runs that have not ended; false: only those that have")
-BEFORE = Parameter("before", "Older than the run of this key, as the page before said")
-LIMIT = Parameter("limit", "How many at most", "integer", 100, low=1, high=1_000)
+BEFORE = Parameter("before", "Only runs older than this one: `before` of the previous page")
+LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
 ID = Parameter("id", "The run's id")
-AFTER = Parameter("after", "Steps with numbers above this one", "integer", -1, low=-1)
-KNOWN_DEFINITIONS = 2_000  # names that are remembered
+AFTER = Parameter("after", "Only steps with higher numbers", "integer", -1, low=-1)
+KNOWN_DEFINITIONS = 2_000  # names cached
 
 
 class Runs:
@@ -29,11 +29,11 @@ class Runs:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/v1/runs", "listRuns", "Runs, newest first.", self.list, (PROCESS, STATUS, BEFORE, LIMIT), None,
+            Route("GET", "/v1/runs", "listRuns", "List runs, newest first.", self.list, (PROCESS, STATUS, BEFORE, LIMIT), None,
                   (RunPage,), (400,)),
-            Route("GET", "/v1/runs/{id}", "getRun", "A run: where it stands, what went in and came out, its variables.",
+            Route("GET", "/v1/runs/{id}", "getRun", "Get a run: its status, input, output and variables.",
                   self.get, (ID,), None, (RunDetail,), (404,)),
-            Route("GET", "/v1/runs/{id}/steps", "listSteps", "A run's steps by number, open and ended together.", self.steps,
+            Route("GET", "/v1/runs/{id}/steps", "listSteps", "List a run's steps by number, both open and ended.", self.steps,
                   (ID, AFTER, LIMIT), None, (StepPage,), (404,)),
         ]  # fmt: skip
 
@@ -68,7 +68,7 @@ class Runs:
         )
 
     async def _name(self, definition: int) -> tuple[str, int]:
-        """Of a definition's row; rows never change, so what was read once stays right."""
+        """Name and version of a definition's row; rows never change, so a cached value stays valid."""
         found = self._names.get(definition)
         if found is None:
             row = await self._engine.definition_row(definition)

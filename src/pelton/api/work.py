@@ -1,7 +1,7 @@
-"""/v1/work: reports of finished work and the request for more, in one exchange, for workers of many items.
+"""/v1/work: workers report finished work and request more in one exchange of up to 1,000 items.
 
-An item is named by its step's id. A report may be repeated when its answer was lost: it changes nothing, and is answered as it
-was the first time, with the items that were in that answer.
+An item is identified by its step's id. A report may be repeated if its response was lost: it changes nothing, and gets the same
+response as the first time, with the items that were in it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Work:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", "/v1/work", "exchangeWork", "Reports what became of work items and takes more, in one commit. JSON, or "
-                  "msgpack both ways with Content-Type application/msgpack.", self.exchange, (), WorkIn, (WorkOut,),
+            Route("POST", "/v1/work", "exchangeWork", "Report the outcomes of work items and take more, in one commit. JSON, or "
+                  "msgpack in both directions with Content-Type application/msgpack.", self.exchange, (), WorkIn, (WorkOut,),
                   (400, 413, 503)),
         ]  # fmt: skip
 
@@ -42,7 +42,7 @@ class Work:
         asked = await decoded(request, WorkIn)
         known: list[tuple[int, Report]] = []
         places: list[int] = []
-        results = [ReportOut(False, "no step", "there is no such step") for _ in asked.reports]
+        results = [ReportOut(False, "no step", "no such step") for _ in asked.reports]
         for place, each in enumerate(asked.reports):
             report = self._report(each, asked.worker, place)
             found = self._engine.codec.parse_step_id(each.id)
@@ -69,7 +69,7 @@ class Work:
         return response
 
     async def _alive(self, caller: Caller, run: int, n: int) -> ReportOut:
-        """A sign of life only: the lease counts from now."""
+        """A heartbeat without other content: renews the lease."""
         try:
             await self._engine.extend(caller, run, n)
         except PeltonError as error:
@@ -102,7 +102,7 @@ class Work:
         step = item.step
         run = self._engine.codec.run_id(step.run)
         return ItemOut(
-            id=f"{run}-{step.n}",  # as codec.step_id has it, without a second hash
+            id=f"{run}-{step.n}",  # the same as codec.step_id, without a second hash
             queue=step.queue,
             run=run,
             process=item.process.name,

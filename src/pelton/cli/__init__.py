@@ -1,1 +1,1 @@
-"""The `pelton` command."""
+"""The `pelton` command. Only `serve` imports the server; the other commands talk to a running server over HTTP."""

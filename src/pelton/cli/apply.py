@@ -1,7 +1,7 @@
-"""`pelton apply`: definitions and handlers from JSON and YAML files to a running server.
+"""`pelton apply`: sends definitions and handlers from JSON and YAML files to a running server.
 
-Each document is shown to each language's detector; who knows it says what it is and where it goes. All files are read and
-understood before the first is sent, so that a slip in the last one changes nothing.
+Each document is passed to each language's detector; the one that recognises it says what it is and where to send it. All files
+are read and recognised before the first is sent, so that a mistake in the last one changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_DOCUMENTS = 1_000
 
 
 class Definition(NamedTuple):
-    """`requests`: (method, path, body), of which the next is tried when one is answered 409."""
+    """`requests`: (method, path, body) in order; when one gets 409, the next is tried."""
 
     where: str
     language: str
@@ -35,15 +35,15 @@ class Definition(NamedTuple):
 
 
 class NotUnderstood(Exception):
-    """A file or a document in it. The text names it."""
+    """A file, or a document in it, was not recognised. The text names it."""
 
 
 @click.command()
 @remote
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what each document is taken for.")
+@click.option("--dry-run", is_flag=True, help="Validate each document and show how it would be applied, without applying it.")
 def apply(server: str, key: str, as_json: bool, files: tuple[Path, ...], dry_run: bool) -> None:
-    """Register definitions and handlers from JSON or YAML files (several documents in one file are fine)."""
+    """Register definitions and handlers from JSON or YAML files; a file may hold several documents."""
     try:
         found = [definition for file in files for definition in read(file)]
     except NotUnderstood as error:
@@ -92,12 +92,12 @@ def read(file: Path) -> list[Definition]:
             raise NotUnderstood(f"{file}: more than {MAX_DOCUMENTS} documents; split the file")
         found.append(detect(document, f"{file}" if number == 1 else f"{file} (document {number})"))
     if not found:
-        raise NotUnderstood(f"{file}: there is nothing in it")
+        raise NotUnderstood(f"{file}: the file has no documents")
     return found
 
 
 def detect(document: Any, where: str) -> Definition:
-    """What the document is. Raises NotUnderstood."""
+    """Recognises a document. Raises NotUnderstood."""
     from pelton.errors import PeltonError  # noqa: PLC0415 - with the languages
     from pelton.languages import plugin  # noqa: PLC0415 - loads the languages
 
@@ -112,11 +112,11 @@ def detect(document: Any, where: str) -> Definition:
         language, known = found
         return Definition(where, language, known.kind, known.name, known.requests)
     keys = ", ".join(list(document)[:8]) if isinstance(document, dict) else type(document).__name__
-    raise NotUnderstood(f"{where}: no language knows this kind of document (it has {clean(keys)})")
+    raise NotUnderstood(f"{where}: not a document of any supported language (it has {clean(keys)}); check its members")
 
 
 def example(language: str, name: str) -> Any:
-    """A definition that comes with a language."""
+    """An example definition that ships with a language."""
     from pelton.languages import plugin  # noqa: PLC0415 - loads the languages
 
     [found] = [
@@ -126,7 +126,7 @@ def example(language: str, name: str) -> Any:
 
 
 def _documents(file: Path) -> Iterator[Any]:
-    """The documents of a file; the items of a JSON array at the top count as documents."""
+    """The documents in a file; the items of a top-level array count as documents."""
     try:
         if file.stat().st_size > MAX_BYTES:
             raise NotUnderstood(f"{file}: more than {MAX_BYTES} bytes; split the file")
@@ -144,14 +144,14 @@ def _json(file: Path, data: bytes) -> Any:
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         place = re.search(r"byte (\d+)", str(error))
         line = data.count(b"\n", 0, int(place.group(1))) + 1 if place else 0
-        raise NotUnderstood(f"{file}: is not JSON: {error}{f' (line {line})' if line else ''}") from None
+        raise NotUnderstood(f"{file}: is not valid JSON: {error}{f' (line {line})' if line else ''}") from None
 
 
 def _yaml(file: Path, data: bytes) -> Iterator[Any]:
     import yaml  # noqa: PLC0415 - only for YAML files
 
     class Loader(yaml.SafeLoader):
-        """JSON's types only: a date stays the text it is."""
+        """JSON's types only: a date stays a string."""
 
     Loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -162,4 +162,4 @@ def _yaml(file: Path, data: bytes) -> Iterator[Any]:
             if document is not None:
                 yield json.decode(json.encode(document))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        raise NotUnderstood(f"{file}: is not YAML that JSON could say: {error}") from None
+        raise NotUnderstood(f"{file}: is not YAML that can be expressed as JSON: {error}") from None

@@ -1,4 +1,4 @@
-"""`pelton demo`: a real server, the example definitions and real events; what happens is told, and checked."""
+"""`pelton demo`: a real server, the example definitions and real events. Each step is narrated and checked."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 
 class DemoFailed(Exception):
-    """Something was not as it should be. The text says what."""
+    """Something did not happen as expected. The text says what."""
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the server running at the end, until interrupted.")
 @click.option("--sqs-endpoint", default="", envvar="PELTON_SQS_ENDPOINT", metavar="URL",
-              help="Send the event through a queue of this SQS service, instead of inside the server.")  # fmt: skip
+              help="Send the event through a queue of this SQS service instead of inside the server.")  # fmt: skip
 def demo(keep: bool, sqs_endpoint: str) -> None:
-    """Start a server on a directory of its own, and walk through an example."""
+    """Start a server on a temporary directory, and walk through an example."""
     arguments: list[str] = []
     environment = {}
     if sqs_endpoint:
@@ -49,12 +49,12 @@ def demo(keep: bool, sqs_endpoint: str) -> None:
         server = ServerProcess(Path(directory) / "data", *arguments, environment=environment)
         try:
             url = server.wait_ready()
-            _say(f"A server answers at {url} after {server.seconds:.1f} s; its data are in {directory}.")
+            _say(f"The server is ready at {url} after {server.seconds:.1f} s; its data is in {directory}.")
             with Client(url) as client:
                 Walk(client, f"sqs:pelton-demo-{secrets.token_hex(4)}" if sqs_endpoint else "").all()
                 FileWalk(client, folder, _say, _check).all()
             if keep:
-                _say(f"The server goes on at {url}. Press Ctrl-C to end it.")
+                _say(f"The server keeps running at {url}. Press Ctrl-C to stop it.")
                 _wait_for_interrupt()
         except (DemoFailed, ServerDied, ClientError) as error:
             server.kill()
@@ -63,8 +63,8 @@ def demo(keep: bool, sqs_endpoint: str) -> None:
             pass
         code = server.stop()
         if code != 0:
-            fail(f"the demo's server ended with {code}")
-    _say("\nThe server has ended. All of it was as it should be.")
+            fail(f"the demo's server exited with code {code}")
+    _say("\nThe server has stopped. Everything worked as expected.")
 
 
 def _wait_for_interrupt() -> None:
@@ -80,7 +80,7 @@ def _say(text: str) -> None:
 
 
 def examples(sink: str = "") -> list[Definition]:
-    """The shipped definitions. `sink`: an address to send the event through, instead of the one in the example."""
+    """The example definitions. `sink`: an address to send the event through, instead of the one in the example."""
     bodies = [(name, example(LANGUAGE, name)) for name in EXAMPLES]
     return [detect(_with_sink(body, sink) if sink else body, name) for name, body in bodies]
 
@@ -116,7 +116,7 @@ class Walk:
             _say(f"   {definition.kind} {definition.name}")
 
     def start(self) -> tuple[str, str]:
-        _say("\n2. An event comes in: an order of 25. A handler wants it, and starts a run.")
+        _say("\n2. An event arrives: an order of 25. A handler matches it and starts a run.")
         answer = self._client.post_event(EVENT_TYPE, "/demo/shop", {"order": "A-17", "amount": 25}, id="order-A-17")
         started = [effect for effect in answer.effects if effect.outcome == "started"]
         _check(len(started) == 1, f"one run should have been started, but the effects are {answer.effects}")
@@ -127,8 +127,8 @@ class Walk:
 
     def finish(self, run: str) -> None:
         way = f"the queue {self._sink}" if self._sink else "the server's own queue"
-        _say(f"\n3. Branch one waits. Branch two waits 2 s, and then sends an event through {way}.")
-        _say("   The second handler takes it, and completes the step that branch one waits at.")
+        _say(f"\n3. Branch one waits. Branch two waits 2 s, then sends an event through {way}.")
+        _say("   The second handler matches it and completes the step that branch one is waiting on.")
         began = time.monotonic()
         after = str(self._client.events(limit=1).after)
         while self._status(run) == "RUNNING":
@@ -137,7 +137,7 @@ class Walk:
             after = page.after if page.events else after
         _check(self._status(run) == "COMPLETED", f"the run should be COMPLETED, but is {self._status(run)}")
         detail = self._client.run(run)
-        _check(detail.output["order"] == "A-17", f"the run's output should hold the order, but is {detail.output}")
+        _check(detail.output["order"] == "A-17", f"the run's output should contain the order, but is {detail.output}")
         _say(f"   COMPLETED after {time.monotonic() - began:.1f} s, output {json.encode(detail.output).decode()}")
 
     def explain(self, key: str, run: str) -> None:
@@ -153,20 +153,20 @@ class Walk:
     def refuse(self) -> None:
         _say("\n5. A second order, of 5. Why did nothing happen?")
         answer = self._client.post_event(EVENT_TYPE, "/demo/shop", {"order": "A-18", "amount": 5}, id="order-A-18")
-        _check(not answer.effects, f"the small order should cause nothing, but the effects are {answer.effects}")
+        _check(not answer.effects, f"the small order should have no effects, but the effects are {answer.effects}")
         event = self._client.explain(answer.key)
         for line in explanation(event, {}):
             _say(f"   {line}")
         verdicts = {each.handler: each.verdict for each in event.decisions}
-        _check(verdicts.get("start_event_testing") == "false", f"the handler should say false, but the verdicts are {verdicts}")
+        _check(verdicts.get("start_event_testing") == "false", f"the verdict should be false, but the verdicts are {verdicts}")
 
     def repeat(self, key: str) -> None:
-        _say("\n6. The first event is sent again, as sources do when they are not sure.")
+        _say("\n6. The first event is sent again, as a source does when it is not sure that it arrived.")
         answer = self._client.post_event(EVENT_TYPE, "/demo/shop", {"order": "A-17", "amount": 25}, id="order-A-17")
-        _check(answer.outcome == "duplicate" and answer.key == key, f"it should be known, but the answer is {answer}")
+        _check(answer.outcome == "duplicate" and answer.key == key, f"it should be a duplicate, but the answer is {answer}")
         runs = self._client.runs(process="event_testing").runs
         _check(len(runs) == 1, f"there should still be one run, but there are {len(runs)}")
-        _say("   It is known, and changed nothing: there is still one run.")
+        _say("   It is recognised as a duplicate and changes nothing: there is still one run.")
 
     def _status(self, run: str) -> str:
         return str(self._client.run(run).run.status)

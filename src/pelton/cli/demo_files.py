@@ -1,4 +1,4 @@
-"""The part of the demo about files: one that lands in a watched folder becomes a task, which is worked off."""
+"""The part of the demo about files: a file dropped into a watched folder becomes a task, which a worker then completes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ Check = Callable[[bool, str], None]
 
 
 class FileWalk:
-    """The steps, in order. `folder`: the directory that is watched as `PREFIX`. `check(holds, otherwise)` ends the demo."""
+    """The steps, in order. `folder`: the directory watched as `PREFIX`. `check(holds, otherwise)` ends the demo unless
+    `holds`."""
 
     def __init__(self, client: Client, folder: Path, say: Callable[[str], None], check: Check) -> None:
         self._client = client
@@ -40,14 +41,14 @@ class FileWalk:
         self.work_off(task)
 
     def define(self) -> None:
-        self._say("\n7. Two kinds of task, and a handler that makes a task for each file in the folder of quotes.")
+        self._say("\n7. Two task definitions, and a handler that creates a task for each file in the quotes folder.")
         for name in EXAMPLES:
             definition = detect(example(LANGUAGE, name), name)
             send(self._client, definition)
             self._say(f"   {definition.kind} {definition.name}")
 
     def drop(self) -> dict[str, Any]:
-        self._say(f"\n8. A file of quotes lands in {self._folder / 'quotes'}.")
+        self._say(f"\n8. A file of quotes is dropped into {self._folder / 'quotes'}.")
         quotes = self._folder / "quotes"
         quotes.mkdir()
         (quotes / "2024-06-05.csv").write_text(QUOTES)
@@ -55,26 +56,29 @@ class FileWalk:
         for line in explanation(event, {}):
             self._say(f"   {line}")
         tasks = self._tasks("fields['folder'] eq '/pelton-demo/quotes/2024-06-05.csv'")
-        self._check(len(tasks) == 1, f"the file should have made one task, but there are {len(tasks)}")
+        self._check(len(tasks) == 1, f"the file should have created one task, but there are {len(tasks)}")
         task = tasks[0]
-        self._say(f"   task {task['id']} is in state {task['state']}, made by {task['version']['userIdCreated']}")
+        self._say(f"   task {task['id']} is in state {task['state']}, created by {task['version']['userIdCreated']}")
         for field in task["fields"]:
             self._say(f"      {field['name']}: {field['value']}")
         self._check(task["state"] == "Importing", f"the task should be importing, but is in state {task['state']}")
         return task
 
     def elsewhere(self) -> None:
-        self._say("\n9. A file lands elsewhere. Why is there no task?")
+        self._say("\n9. A file is dropped elsewhere. Why is there no task?")
         (self._folder / "notes.txt").write_text("nothing to import\n")
         event = self._event("notes.txt")
-        self._check(not event.effects, f"the file should cause nothing, but the effects are {event.effects}")
+        self._check(not event.effects, f"the file should have no effects, but the effects are {event.effects}")
         for line in explanation(event, {}):
             self._say(f"   {line}")
         verdicts = {each.handler: each.verdict for each in event.decisions}
-        self._check(verdicts.get(HANDLER) == "false", f"the handler should say false, but the verdicts are {verdicts}")
+        self._check(verdicts.get(HANDLER) == "false", f"the verdict should be false, but the verdicts are {verdicts}")
 
     def work_off(self, task: dict[str, Any]) -> None:
-        self._say("\n10. The import reports two quotes: the task makes another one, for who checks them; that one's end ends it.")
+        self._say(
+            "\n10. The import reports two quotes. The task creates a child task to check them; when the child is done, so is the "
+            "task."
+        )
         self._trigger(task["id"], "imported", [{"name": "quotes", "value": 2}])
         checks = self._until("childTasks", task["id"])
         self._check(len(checks) == 1, f"there should be one child, but there are {len(checks)}")
@@ -92,7 +96,7 @@ class FileWalk:
     # ---- calls
 
     def _event(self, name: str) -> EventView:
-        """The event of the file, once it is there."""
+        """The file's event, once it has been recorded."""
         path = f"{PREFIX}/{name}"
         began = time.monotonic()
         after = "0"

@@ -1,4 +1,4 @@
-"""`pelton events`, `pelton explain` and `pelton dead-letters`: looking at what a server did."""
+"""`pelton events`, `pelton explain` and `pelton dead-letters`: inspecting what a server did."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pelton.client.errors import ClientError, RequestRefused
 from pelton.models import DecisionView, EffectView, EventView, RunHead, StepView
 
 FOLLOW_WAIT = 20_000  # milliseconds of one long poll
-MAX_RUNS = 20  # runs of one event that are shown with their steps
+MAX_RUNS = 20  # runs per event that are shown with their steps
 
 Touched = dict[str, tuple[RunHead, list[StepView]] | None]
-"""Runs by id, with their steps; None for one that has been removed since."""
+"""Runs by id, with their steps; None for a run that has since been removed."""
 
 
 def connect(server: str, key: str) -> Client:
@@ -31,10 +31,10 @@ def connect(server: str, key: str) -> Client:
 @click.option("--type", "type_", default="", metavar="TYPE", help="Only events of this type.")
 @click.option("--state", default="", type=click.Choice(["", "matched", "unmatched", "held", "failed"]), metavar="STATE",
               help="Only events in this state: matched, unmatched, held or failed.")  # fmt: skip
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="How many at most.")
-@click.option("--follow", is_flag=True, help="Go on with each event as it comes, until interrupted.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Maximum number to list.")
+@click.option("--follow", is_flag=True, help="Keep printing new events until interrupted.")
 def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: int, follow: bool) -> None:
-    """List events, newest last, and what became of them."""
+    """List events and their outcomes, newest last."""
     with connect(server, key) as client:
         try:
             page = client.events(type=type_, state=state, limit=limit)
@@ -55,7 +55,7 @@ def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: 
 
 
 def _newest(client: Client, found: list[EventView]) -> str:
-    """Where following begins: behind the newest event of all, whether or not it was shown."""
+    """Where following starts: after the newest event, whether or not it was shown."""
     if found:
         return str(found[-1].key)
     newest = client.events(limit=1).events
@@ -78,16 +78,18 @@ def _effect(effect: EffectView) -> str:
 
 def _decisions(event: EventView) -> str:
     found = [f"{clean(each.handler)} {each.verdict}" for each in event.decisions]
-    return ", ".join(found) or "no handler wants it"
+    return ", ".join(found) or "no matching handler"
 
 
 @click.command()
 @remote
 @click.argument("event_id", metavar="EVENT_ID")
-@click.option("--source", default="", metavar="SOURCE", help="Of the event, when EVENT_ID is its own id and not Pelton's key.")
+@click.option(
+    "--source", default="", metavar="SOURCE", help="The event's source, if EVENT_ID is its id rather than Pelton's key."
+)
 @click.option("--handler", default="", metavar="NAME", help="Only this handler.")
 def explain(server: str, key: str, as_json: bool, event_id: str, source: str, handler: str) -> None:
-    """Say what an event matched, what it did not match and why, and what it caused."""
+    """Show what an event matched, what it did not match and why, and what it caused."""
     with connect(server, key) as client:
         try:
             if handler:
@@ -107,7 +109,7 @@ def explain(server: str, key: str, as_json: bool, event_id: str, source: str, ha
 
 
 def _runs(client: Client, event: EventView) -> Touched:
-    """Detail and steps of the runs that the event touched."""
+    """The runs that the event affected, with their steps."""
     found: Touched = {}
     for effect in event.effects:
         run = effect.run
@@ -127,7 +129,7 @@ def explanation(event: EventView, runs: Touched) -> Iterator[str]:
     yield f"  {clean(event.type)} from {clean(event.source)}, id {clean(event.id)}, {moment(event.received)}"
     yield f"  {event.state}"
     if not event.decisions:
-        yield "no handler is for events of this type"
+        yield "no handler listens to events of this type"
     for decision in event.decisions:
         yield from _decision(decision)
         for effect in event.effects:
@@ -165,16 +167,16 @@ def _caused(effect: EffectView, runs: Touched) -> Iterator[str]:
 
 @click.command("dead-letters")
 @remote
-@click.option("--redeliver", type=int, default=None, metavar="NUMBER", help="Try this one again.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="How many at most.")
-@click.option("--after", default=0, type=click.IntRange(0), metavar="NUMBER", help="Only those with higher numbers.")
+@click.option("--redeliver", type=int, default=None, metavar="NUMBER", help="Deliver this dead letter again.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1000), help="Maximum number to list.")
+@click.option("--after", default=0, type=click.IntRange(0), metavar="NUMBER", help="Only dead letters with higher numbers.")
 def dead_letters(server: str, key: str, as_json: bool, redeliver: int | None, limit: int, after: int) -> None:
-    """List what could not be delivered or taken, or deliver one again."""
+    """List messages that could not be delivered or received, or deliver one again."""
     with connect(server, key) as client:
         try:
             if redeliver is not None:
                 answer = client.redeliver(redeliver)
-                print_json(answer) if as_json else click.echo(f"dead letter {redeliver} is on its way again")
+                print_json(answer) if as_json else click.echo(f"dead letter {redeliver} has been queued for delivery again")
                 return
             page = client.dead_letters(after, limit)
         except ClientError as error:
@@ -184,7 +186,7 @@ def dead_letters(server: str, key: str, as_json: bool, redeliver: int | None, li
         return
     letters = page.dead_letters
     if not letters:
-        click.echo("there are no dead letters")
+        click.echo("no dead letters")
         return
     rows = [[each.number, moment(each.at), each.direction, each.address, each.tries, each.reason] for each in letters]
     table(["number", "when", "way", "address", "tries", "reason"], rows)

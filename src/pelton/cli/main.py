@@ -33,13 +33,13 @@ def version() -> None:
 @main.command()
 @settings
 @click.option("--config", "file", type=click.Path(path_type=Path), default=None, metavar="FILE",
-              help="Settings file; pelton.toml of the working directory is read when there is one.")  # fmt: skip
-@click.option("--print-config", is_flag=True, help="Print the settings that would be used, and end.")
+              help="Settings file. Default: pelton.toml in the working directory, if it exists.")  # fmt: skip
+@click.option("--print-config", is_flag=True, help="Print the effective settings and exit.")
 def serve(file: Path | None, print_config: bool, **given: Any) -> None:
-    """Run the service.
+    """Run the server.
 
-    A setting may come from the command line, the environment or pelton.toml; the first of these that has it wins.
-    SIGTERM or SIGINT ends the service: what is under way is finished first.
+    Settings come from the command line, the environment and pelton.toml, in this order of precedence.
+    SIGTERM or SIGINT stops the server after it has completed the requests in progress.
     """
     try:
         config = load(given, os.environ, file)

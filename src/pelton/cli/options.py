@@ -1,4 +1,4 @@
-"""Options that several commands share, and the options of `serve`, made from the table of settings."""
+"""Options shared by several commands, and the options of `serve`, which are generated from the settings table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SERVER = click.option(
     "--server", default="http://127.0.0.1:8080", envvar="PELTON_SERVER", show_envvar=True, show_default=True, metavar="URL",
-    help="The server to talk to.",
+    help="URL of the server.",
 )  # fmt: skip
 KEY = click.option(
-    "--key", default="", envvar="PELTON_API_KEY", show_envvar=True, metavar="KEY", help="A key, if the server wants one."
+    "--key", default="", envvar="PELTON_API_KEY", show_envvar=True, metavar="KEY", help="Access key, if the server requires one."
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def remote(command: F) -> F:
-    """For commands that ask a running server."""
+    """Adds the options of commands that talk to a running server."""
     return SERVER(KEY(JSON(command)))
 
 
 def settings(command: F) -> F:
-    """Every option of the table, in its order. What is not given stays None, so that environment and file can speak."""
+    """Adds every option of the table, in its order. An option not given stays None, so that the environment or the file can set
+    it."""
     for option in reversed(OPTIONS):
         command = _click_option(option)(command)
     return command

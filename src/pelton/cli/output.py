@@ -1,4 +1,4 @@
-"""What the commands print: lines for people, JSON for programs; errors are one line on standard error."""
+"""What the commands print: lines for people, or JSON for programs. An error is one line on standard error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from msgspec import to_builtins
 
 from pelton.client.errors import ClientError, RequestRefused
 
-FAILED = 1  # exit code: it was tried, and the answer is no
-MISUSED = 2  # exit code: what was asked for makes no sense (as click has it)
-UNREACHABLE = 3  # exit code: no server answered
+FAILED = 1  # exit code: the request was refused, or failed
+MISUSED = 2  # exit code: invalid options or files (click uses the same)
+UNREACHABLE = 3  # exit code: no server responded
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:
@@ -26,11 +26,11 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
 def fail_client(error: ClientError) -> NoReturn:
     if isinstance(error, RequestRefused):
         fail(str(error), FAILED)
-    fail(f"{error}; is the server running? (`pelton serve`, or --server URL)", UNREACHABLE)
+    fail(f"{error}; is the server running? Start it with `pelton serve`, or set --server URL", UNREACHABLE)
 
 
 def print_json(value: Any) -> None:
-    """A struct or plain data, as one line."""
+    """Prints a struct or plain data as one line of JSON."""
     click.echo(json.dumps(to_builtins(value), ensure_ascii=False, sort_keys=False))
 
 
@@ -41,7 +41,7 @@ def moment(milliseconds: int) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns as wide as their widest cell; the last one as it is."""
+    """Prints columns as wide as their widest cell; the last one is not padded."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(title), *(len(row[at]) for row in cells)]) for at, title in enumerate(head)]
     for row in [list(head), *cells]:
@@ -55,5 +55,5 @@ def _cell(value: Any) -> str:
 
 
 def clean(text: Any) -> str:
-    """Text from outside, in one line and without control characters."""
+    """Untrusted text on one line, without control characters."""
     return _cell(text if isinstance(text, str) else json.dumps(text, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""A server in a process of its own, for the demo: started on a free port, found by what it logs, and ended."""
+"""A server in a child process, for the demo: started on a free port, whose URL is read from its log, and stopped."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 
 from msgspec import DecodeError, json
 
-START_SECONDS = 60.0  # it needs about one
-STOP_SECONDS = 30.0  # a server gives itself nine; the machine may be busy
+START_SECONDS = 60.0  # it takes about one
+STOP_SECONDS = 30.0  # a server allows itself nine; the machine may be busy
 
 
 class ServerDied(Exception):
-    """The server did not start, or did not end. The text holds the end of its log."""
+    """The server did not start, or did not stop. The text contains the end of its log."""
 
 
 class ServerProcess:
-    """`arguments`: of `pelton serve`. The log is read all the time, and its last lines are kept."""
+    """`arguments`: for `pelton serve`. The log is read continuously, and its last lines are kept in `log`."""
 
     def __init__(self, data: Path, *arguments: str, port: int = 0, environment: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "pelton.cli", "serve", "--data", str(data), "--port", str(port), "--log-format", "json"]
@@ -34,7 +34,7 @@ class ServerProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
-            start_new_session=True,  # Ctrl-C is for the caller, who ends the server in its own time
+            start_new_session=True,  # Ctrl-C goes to the caller only, which then stops the server
         )
         self.log: deque[str] = deque(maxlen=200)
         self._ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -74,14 +74,14 @@ class ServerProcess:
         return self.address
 
     def stop(self) -> int:
-        """Asks it to end, and gives its exit code. Raises ServerDied when it does not."""
+        """Asks it to stop, and returns its exit code. Raises ServerDied if it does not stop."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
             code = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise ServerDied(f"the server did not end within {STOP_SECONDS:g} s:\n" + "\n".join(self.log)) from None
+            raise ServerDied(f"the server did not stop within {STOP_SECONDS:g} s:\n" + "\n".join(self.log)) from None
         self._close()
         return code
 

@@ -1,4 +1,4 @@
-"""Wakes those who follow the event log, so that none of them polls the store. Also how a stopping server ends their waits."""
+"""Wakes the followers of the event log, so that none polls the store. A stopping server ends their waits through it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_FOLLOWERS = 500
 
 
 class EventFeed:
-    """A counter that can be awaited: look at `seen`, read the store, then wait for it to move. Loop-bound, no locks."""
+    """A counter that can be awaited: note `seen`, read the store, then wait for it to move. Loop-bound, no locks."""
 
     def __init__(self) -> None:
         self.seen = 0

@@ -1,7 +1,7 @@
-"""The settings of a server: one table of options, read from the command line, the environment and `pelton.toml`, in that order.
+"""A server's settings: one table of options, read from the command line, the environment and `pelton.toml`, in that order.
 
-The table is the only place where an option is described: the command line, the reference page and the checks are made from it.
-A setting that is not understood is an error that names where it stands; nothing is ignored silently.
+The table is the only place that describes an option: the command line, the reference page and the checks are generated from it.
+An unknown or invalid setting is an error that says where it was set; nothing is ignored silently.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ MOST_PREFIX = 200  # characters
 
 
 class ConfigError(Exception):
-    """A setting cannot be used. The text names the setting, where it stands, and the remedy."""
+    """A setting cannot be used. The text names the setting, where it was set, and the remedy."""
 
 
 class Option(NamedTuple):
-    """`kind`: text | path | port | number | flag | list | choice. A list is separated by commas in the environment."""
+    """`kind`: text | path | port | number | flag | list | choice. A list is comma-separated in the environment."""
 
     name: str
     kind: str
@@ -41,7 +41,7 @@ class Option(NamedTuple):
     low: int = 0
     high: int = 0
     secret: bool = False  # never printed
-    flag: str = ""  # the option of the command line, when it is not `--` and the name
+    flag: str = ""  # the option on the command line, if it is not `--` and the name
 
     @property
     def switch(self) -> str:
@@ -53,29 +53,31 @@ class Option(NamedTuple):
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("host", "text", "127.0.0.1", "Address to listen on. Anything but loopback needs access control.", "ADDRESS"),
-    Option("port", "port", 8080, "Port for HTTP; 0 takes a free one.", "PORT", low=0, high=65_535),
-    Option("grpc_port", "port", 2023, "Reserved for gRPC: nothing listens on it in this version.", "PORT", low=1, high=65_535),
-    Option("data", "path", "./pelton-data", "Directory that holds everything durable.", "DIR"),
+    Option(
+        "host", "text", "127.0.0.1", "Address to listen on. Any address other than loopback requires access control.", "ADDRESS"
+    ),
+    Option("port", "port", 8080, "Port for HTTP; 0 picks a free port.", "PORT", low=0, high=65_535),
+    Option("grpc_port", "port", 2023, "Reserved for gRPC; nothing listens on it in this version.", "PORT", low=1, high=65_535),
+    Option("data", "path", "./pelton-data", "Directory for all durable data.", "DIR"),
     Option(
         "store",
         "text",
         "",
-        "Where everything durable is kept, as a URL, instead of --data: sqlite:DIR, or memory: (for trials: nothing is kept).",
+        "URL of the store, instead of --data: sqlite:DIR, or memory: (for trials; all data is lost when the server stops).",
         "URL",
     ),
     Option(
         "watch",
         "list",
         (),
-        "A directory whose files become events, as /PREFIX/NAME; may be given more than once.",
+        "Watch a directory: its files become events, as /PREFIX/NAME. May be repeated.",
         "DIR=/PREFIX",
     ),
     Option(
         "watch_settle",
         "number",
         500,
-        "Milliseconds for which a file in a watched directory must have been unchanged before it is reported.",
+        "How long a file in a watched directory must be unchanged before it is reported.",
         "MILLISECONDS",
         low=10,
         high=600_000,
@@ -84,23 +86,23 @@ OPTIONS: tuple[Option, ...] = (
         "durability",
         "choice",
         "full",
-        "full: what was acknowledged survives a power cut. relaxed: it survives a crash of the process only.",
+        "full: acknowledged data survives a power cut. relaxed: it survives a crash of the process only.",
         choices=("full", "relaxed"),
     ),
     Option(
         "sqs_endpoint",
         "text",
         "",
-        "URL of an SQS service other than Amazon's own; credentials come from where AWS tools look for them.",
+        "URL of an SQS service other than Amazon's. Credentials are looked up as AWS tools do.",
         "URL",
     ),
-    Option("sqs_region", "text", "", "Region of the SQS service, else AWS_REGION or AWS_DEFAULT_REGION.", "REGION"),
+    Option("sqs_region", "text", "", "Region of the SQS service. Default: AWS_REGION or AWS_DEFAULT_REGION.", "REGION"),
     Option(
         "connections",
         "list",
         (),
-        "A connection to another system, which addresses name as SCHEME://NAME/...; may be given more than once. "
-        "In pelton.toml a table: [connections.NAME] with url and options.",
+        "A named connection to another system, which addresses refer to as SCHEME://NAME/...; may be repeated. "
+        "In pelton.toml, a table [connections.NAME] with url and options.",
         "NAME=URL",
         secret=True,
         flag="--connection",
@@ -109,7 +111,7 @@ OPTIONS: tuple[Option, ...] = (
         "api_keys",
         "list",
         (),
-        "A key that callers must send as `Authorization: Bearer KEY` or `X-Authorization: KEY`; may be given more than once.",
+        "An access key, which callers send as `Authorization: Bearer KEY` or `X-Authorization: KEY`. May be repeated.",
         "KEY",
         secret=True,
         flag="--api-key",
@@ -118,8 +120,8 @@ OPTIONS: tuple[Option, ...] = (
         "users",
         "list",
         (),
-        "A user and the token that calls come with as `Authorization: Bearer TOKEN`: what they do is recorded under that name. "
-        "May be given more than once; in pelton.toml also a table.",
+        "A user and their token, which callers send as `Authorization: Bearer TOKEN`; their actions are recorded under "
+        "that name. May be repeated; may be a table in pelton.toml.",
         "USER=TOKEN",
         secret=True,
         flag="--user",
@@ -128,8 +130,8 @@ OPTIONS: tuple[Option, ...] = (
         "service_users",
         "list",
         (),
-        "A user that never calls, and that things may be done as; may be given more than once. With one, only users that are "
-        "named here or have a token can be named in definitions; without, any name is taken.",
+        "A service account: handlers may run as this user, but it cannot authenticate. May be repeated. If any is set, "
+        "definitions may name only service accounts and users with a token; otherwise they may name any user.",
         "USER",
         flag="--service-user",
     ),
@@ -137,8 +139,8 @@ OPTIONS: tuple[Option, ...] = (
         "namespace_keys",
         "list",
         (),
-        "A namespace, and a key or a user's token whose calls are in it: they see nothing of other namespaces, nor are they seen "
-        "there. May be given more than once; in pelton.toml also a table. Other calls are in the namespace default.",
+        "A namespace, and the access key or user's token whose calls belong to it. Namespaces are isolated from each other. "
+        "May be repeated; may be a table in pelton.toml. All other calls belong to the namespace default.",
         "NAMESPACE=KEY",
         secret=True,
         flag="--namespace-key",
@@ -147,10 +149,12 @@ OPTIONS: tuple[Option, ...] = (
         "allow_outgoing",
         "list",
         (),
-        "A host, HOST:PORT, address or network that outgoing HTTP may reach although it is private; may be given more than once.",
+        "A private host, HOST:PORT, address or network that outgoing HTTP requests may reach. May be repeated.",
         "HOST",
     ),
-    Option("allow_anonymous", "flag", False, "Listen beyond loopback without keys: whoever reaches the port may do anything."),
+    Option(
+        "allow_anonymous", "flag", False, "Listen beyond loopback without keys: anyone who can reach the port has full access."
+    ),
     Option(
         "max_body",
         "number",
@@ -164,7 +168,7 @@ OPTIONS: tuple[Option, ...] = (
         "max_requests",
         "number",
         2_000,
-        "Requests and long polls served at once; more are answered 503 and may be tried again.",
+        "Maximum number of concurrent requests and long polls; further ones get 503 and may be retried.",
         "COUNT",
         low=8,
         high=100_000,
@@ -173,14 +177,14 @@ OPTIONS: tuple[Option, ...] = (
         "log_format",
         "choice",
         "auto",
-        "auto: text on a terminal, else JSON, one object a line.",
+        "auto: text on a terminal, otherwise JSON, one object per line.",
         choices=("auto", "console", "json"),
     ),
     Option(
         "log_level",
         "choice",
         "info",
-        "What is logged, on standard error; debug has a line for each request.",
+        "Minimum level to log, on standard error; debug logs every request.",
         choices=("debug", "info", "warning", "error"),
     ),
 )
@@ -190,7 +194,7 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """One member an option; see `OPTIONS` for what each means."""
+    """One member per option; see `OPTIONS` for the meaning of each."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -220,7 +224,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
     @property
     def directory(self) -> Path | None:
-        """Where the store writes, when that is a directory."""
+        """The directory that the store writes to, if it has one."""
         url = self.store_url
         return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
 
@@ -230,7 +234,8 @@ class Config(Struct, frozen=True, kw_only=True):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address. A name other than localhost may mean anything, and so counts as open."""
+    """Whether only this machine can reach the address. A host name other than localhost may resolve to anything, so it counts as
+    open."""
     if host.rstrip(".").lower() == "localhost":
         return True
     try:
@@ -240,8 +245,8 @@ def is_loopback(host: str) -> bool:
 
 
 def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | None = None) -> Config:
-    """`given`: what the command line had, by option name; None = not given. `file`: a settings file that must exist; without it
-    `pelton.toml` of the working directory is read when it is there. Raises ConfigError."""
+    """`given`: values from the command line, by option name; None = not given. `file`: a settings file that must exist; by
+    default `pelton.toml` in the working directory is read if it exists. Raises ConfigError."""
     values: dict[str, Any] = {}
     values.update(_from_file(file))
     values.update(_from_environment(environment))
@@ -254,7 +259,7 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
 
 
 def check(config: Config) -> None:
-    """Rules about more than one setting. Raises ConfigError."""
+    """Checks rules that span several settings. Raises ConfigError."""
     check_watched(config)
     if (
         not config.loopback
@@ -266,54 +271,54 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"--host {config.host} can be reached from other machines and no access control is configured: "
             "set --api-key or --user (or PELTON_API_KEYS, PELTON_USERS), "
-            "or say --allow-anonymous if whoever reaches the port may do anything"
+            "or pass --allow-anonymous if anyone who can reach the port may have full access"
         )
     for key in config.api_keys:
         if not _is_secret(key):
-            raise ConfigError("--api-key: a key must be at least 16 printable ASCII characters without blanks; make a longer one")
+            raise ConfigError("--api-key: a key must be at least 16 printable ASCII characters without spaces; use a longer one")
     _check_users(config)
     _check_namespaces(config)
     if config.sqs_endpoint:
         parts = urlsplit(config.sqs_endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigError(f"--sqs-endpoint {config.sqs_endpoint!r} is not a URL: write http://HOST:PORT or https://HOST")
+            raise ConfigError(f"--sqs-endpoint {config.sqs_endpoint!r} is not a valid URL: use http://HOST:PORT or https://HOST")
 
 
 def watched(config: Config) -> dict[str, str]:
-    """Directories by prefix, as given. Raises ConfigError for what is not written as DIR=/PREFIX."""
+    """Directories by prefix, as given. Raises ConfigError for anything not of the form DIR=/PREFIX."""
     found: dict[str, str] = {}
     for given in config.watch:
         folder, sign, rest = given.rpartition("=/")
         parts = rest.rstrip("/").split("/") if rest.rstrip("/") else []
         prefix = "/" + "/".join(parts)
         if not sign or not folder:
-            raise ConfigError(f"--watch {given}: write it as DIR=/PREFIX, as in --watch ./incoming=/incoming")
+            raise ConfigError(f"--watch {given}: use the form DIR=/PREFIX, as in --watch ./incoming=/incoming")
         if len(prefix) > MOST_PREFIX or not prefix.isprintable() or not {"", ".", ".."}.isdisjoint(parts):
             raise ConfigError(
-                f"--watch {given}: {prefix!r} is no prefix; it begins with /, has no empty part, no . or .., and at most "
-                f"{MOST_PREFIX} printable characters"
+                f"--watch {given}: {prefix!r} is not a valid prefix; it must start with /, have no empty, . or .. segment, "
+                f"and at most {MOST_PREFIX} printable characters"
             )
         if prefix in found:
             raise ConfigError(
-                f"--watch {given}: {found[prefix]!r} is watched as {prefix} already; give each directory its own prefix"
+                f"--watch {given}: {found[prefix]!r} is already watched as {prefix}; give each directory a different prefix"
             )
         found[prefix] = folder
     return found
 
 
 def check_watched(config: Config) -> None:
-    """Each must be there, and must not hold what the server itself writes. Raises ConfigError."""
+    """Each directory must exist, and must not contain the server's own data. Raises ConfigError."""
     for prefix, folder in watched(config).items():
         path = Path(folder)
         where = f"--watch {folder}={prefix}"
         if not path.is_dir():
             what = "is not a directory" if path.exists() else "does not exist"
-            raise ConfigError(f"{where}: {folder!r} {what}; make the directory first, or correct the option")
+            raise ConfigError(f"{where}: {folder!r} {what}; create the directory first, or correct the option")
         if not os.access(path, os.R_OK | os.X_OK):
-            raise ConfigError(f"{where}: {folder!r} cannot be read; give this user the right to, or watch another directory")
+            raise ConfigError(f"{where}: {folder!r} is not readable; grant this user read permission, or watch another directory")
         if config.directory is not None and config.directory.resolve().is_relative_to(path.resolve()):
             raise ConfigError(
-                f"{where}: the data directory {str(config.directory)!r} is inside, and changes with every event; "
+                f"{where}: contains the data directory {str(config.directory)!r}, which changes with every event; "
                 "set --data to a directory elsewhere"
             )
 
@@ -325,7 +330,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     except FileNotFoundError:
         if file is None:
             return {}
-        raise ConfigError(f"--config {path}: there is no such file") from None
+        raise ConfigError(f"--config {path}: no such file; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     try:
@@ -336,7 +341,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
     for written, value in found.items():
         option = _BY_NAME.get(written.replace("-", "_"))
         if option is None:
-            raise ConfigError(f"{path}: there is no setting {written!r}{_nearest(written)}")
+            raise ConfigError(f"{path}: unknown setting {written!r}{_nearest(written)}")
         values[option.name] = _checked(option, value, f"{path}: {written}")
     return values
 
@@ -364,23 +369,23 @@ def _checked(option: Option, value: Any, where: str) -> Any:
         if option.name == "connections" and isinstance(value, Mapping):
             value = [_connection(name, table, where) for name, table in value.items()]
         if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(each, str) and each for each in value):
-            raise ConfigError(f'{where}: must be a list of texts, as in ["a", "b"]')
+            raise ConfigError(f'{where}: must be a list of strings, as in ["a", "b"]')
         return tuple(value)
     if not isinstance(value, str | Path) or not str(value):
-        raise ConfigError(f"{where}: must be a text that is not empty, not {value!r}")
+        raise ConfigError(f"{where}: must be a non-empty string, not {value!r}")
     if option.kind == "choice" and value not in option.choices:
         raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}, not {value!r}")
     return Path(value) if option.kind == "path" else str(value)
 
 
 def _connection(name: str, table: Any, where: str) -> str:
-    """A table of the settings file as NAME=URL, its other members as options of the URL."""
+    """A table from the settings file as NAME=URL, with its other members as options of the URL."""
     if not isinstance(table, Mapping) or not isinstance(table.get("url"), str):
         raise ConfigError(f'{where}.{name}: must be a table with a url, as in url = "sqs://eu-central-1"')
     options = {option: value for option, value in table.items() if option != "url"}
     for option, value in options.items():
         if not isinstance(value, str | int | bool):
-            raise ConfigError(f"{where}.{name}.{option}: must be a text, a number, true or false")
+            raise ConfigError(f"{where}.{name}.{option}: must be a string, a number, true or false")
     texts = {option: str(value).lower() if isinstance(value, bool) else str(value) for option, value in options.items()}
     url: str = table["url"]
     return f"{name}={url}{('&' if '?' in url else '?') + urlencode(texts) if texts else ''}"
@@ -397,14 +402,16 @@ def _check_users(config: Config) -> None:
     for user, token in map(split_user, config.users):
         if not _is_user(user) or not _is_secret(token):
             raise ConfigError(
-                f"--user {user[:50] if token else '...'}: write USER=TOKEN, where USER is a text without blanks or = "
-                "and TOKEN at least 16 printable ASCII characters without blanks"
+                f"--user {user[:50] if token else '...'}: use the form USER=TOKEN, where USER has no spaces or = "
+                "and TOKEN is at least 16 printable ASCII characters without spaces"
             )
         if owners.setdefault(token, user) != user:
             raise ConfigError(f"--user {user[:50]}: {owners[token][:50]} has the same token; give each user a different one")
     for user in config.service_users:
         if not _is_user(user):
-            raise ConfigError(f"--service-user {user[:50]!r}: a user is a text without blanks or =, at most 1024 characters long")
+            raise ConfigError(
+                f"--service-user {user[:50]!r}: a user name may not contain spaces or =, and has at most 1024 characters"
+            )
 
 
 def _check_namespaces(config: Config) -> None:
@@ -412,8 +419,8 @@ def _check_namespaces(config: Config) -> None:
     for namespace, key in map(split_user, config.namespace_keys):
         if not _NAMESPACE.fullmatch(namespace) or not _is_secret(key):
             raise ConfigError(
-                f"--namespace-key {namespace[:50] if key else '...'}: write NAMESPACE=KEY, where NAMESPACE is at most 64 "
-                "letters, digits, dots, dashes and underscores, and KEY at least 16 printable ASCII characters without blanks"
+                f"--namespace-key {namespace[:50] if key else '...'}: use the form NAMESPACE=KEY, where NAMESPACE is at most 64 "
+                "letters, digits, dots, dashes and underscores, and KEY is at least 16 printable ASCII characters without spaces"
             )
         if owners.setdefault(key, namespace) != namespace:
             raise ConfigError(
@@ -452,7 +459,7 @@ def _number(option: Option, value: Any, where: str) -> int:
 
 def _nearest(written: str) -> str:
     near = difflib.get_close_matches(written.replace("-", "_"), _BY_NAME, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(_BY_NAME)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; valid settings are {', '.join(_BY_NAME)}"
 
 
 def printable(config: Config) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""What the APIs and languages share above the runtime, however requests come: JSON into structs, what is wrong with a request,
-page tokens, lists, zones.
+"""What the APIs and languages share above the runtime, whatever the transport: decoding JSON into structs, validation problems,
+page tokens, lists, time zones.
 
-`http` and `grpc` are the transports themselves; the modules beside them know neither. Called by `api` and the languages; imports
-the runtime's face.
+`http` and `grpc` are the transports themselves; the other modules depend on neither. Called by `api` and the languages; may
+import the runtime's public API.
 """

@@ -1,4 +1,4 @@
-"""The caller of a request: put into its scope by the server in front of the routers, read by the routes."""
+"""The caller of a request: stored in its scope by the server before routing, and read by the routes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def set_caller(scope: MutableMapping[str, Any], caller: Caller) -> None:
 
 
 def caller_in(scope: MutableMapping[str, Any]) -> Caller:
-    """Who calls. A scope that no server has looked at belongs to the server itself."""
+    """The caller. A scope in which none was set belongs to the server itself."""
     found: Caller = scope.get(_KEY, SERVER)
     return found

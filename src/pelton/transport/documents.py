@@ -1,7 +1,7 @@
-"""JSON from outside, made safe before anything else looks at it.
+"""Untrusted JSON, made safe before anything else processes it.
 
-What is bounded here: nesting (a parser, a walk or an encoder further in may be recursive) and whole numbers (nothing beyond
-64 bits can be stored). Both checks cost passes at C speed and go no further for ordinary bodies: about 1 us for 1 kB.
+Two things are bounded here: nesting (later parsers, walkers and encoders may be recursive) and whole numbers (nothing beyond
+64 bits can be stored). For ordinary bodies both checks are a few passes at C speed: about 1 us for 1 kB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
-    """Raises PeltonError "invalid" when lists and objects are nested deeper than `limit`. Text that is not JSON may pass."""
+    """Raises PeltonError "invalid" if lists and objects are nested deeper than `limit`. Text that is not JSON may pass."""
     if data.count(b"[") + data.count(b"{") <= limit:
         return
     if b"\\" in data:
@@ -46,14 +46,14 @@ def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
 
 
 def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
-    """Raises PeltonError "invalid", naming the place, when a whole number does not fit into 64 bits."""
+    """Raises PeltonError "invalid", with the path, if a whole number does not fit into 64 bits."""
     stack: list[tuple[str, Any]] = [("", value)]
     while stack:
         path, item = stack.pop()
         if isinstance(item, int):
             if not _LEAST <= item <= _MOST:
                 where = path or "the body"
-                message = f"{where} is a whole number of more than 64 bits; send it as a string"
+                message = f"{where} is a whole number beyond 64 bits; send it as a string"
                 raise PeltonError(Code.INVALID, message, problems=[FieldProblem(path, "does not fit into 64 bits")])
         elif isinstance(item, dict):
             stack.extend((f"{path}.{key}" if path else key, child) for key, child in item.items())
@@ -62,7 +62,7 @@ def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
 
 
 def parse(data: bytes) -> Any:
-    """The value of a JSON text. Raises PeltonError "invalid" when it is not JSON or exceeds a bound."""
+    """Parses JSON. Raises PeltonError "invalid" if it is malformed or exceeds a bound."""
     check_depth(data)
     try:
         value = _decode(data)
@@ -74,7 +74,8 @@ def parse(data: bytes) -> Any:
 
 
 def has_long_number(data: bytes) -> bool:
-    """Whether 19 digits stand in a row. Making all digits alike and looking for that is a tenth of a pattern's work."""
+    """Whether there are 19 digits in a row. Mapping all digits to one and searching for that costs a tenth of a regular
+    expression."""
     return _LONG_NUMBER in data.translate(_DIGITS)
 
 

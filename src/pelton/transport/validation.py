@@ -1,7 +1,7 @@
-"""What is wrong with a request, field by field: collected, and reported all at once.
+"""Validation problems of a request, field by field: collected, and reported all at once.
 
-A caller who has to mend one field after the other tries many times; so checks go on after the first problem. How many problems
-are kept is bounded, and so is what is repeated of a value.
+Checks continue after the first problem, so that a caller does not have to fix one field per attempt. The number of problems kept
+is bounded, and so is the length of values repeated in them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MAX_VALUE = 1_000  # characters of a value beside a message
 
 
 class Unfit(Exception):
-    """A value does not fit, and that has been reported: what it belongs to cannot be made."""
+    """A value is invalid, and has been reported: the object that it belongs to cannot be built."""
 
 
 class Problems:
-    """Collects problems; `raise_any` ends the request when there are any.
+    """Collects problems; `raise_any` refuses the request if there are any.
 
-    `prefix` begins the path of each. At most `most` are kept: the first ones.
+    `prefix` is prepended to each path. Only the first `most` are kept.
     """
 
     def __init__(self, prefix: str = "", most: int = MAX_PROBLEMS) -> None:
@@ -35,18 +35,18 @@ class Problems:
         self._most = most
 
     def add(self, path: str, message: str, value: Any = UNSET, *, remedy: str = "") -> None:
-        """`path`: the field, "" for the whole; `message` continues a sentence that begins with it. `value`: what was found
-        there. `remedy`: what to do, where the message does not say it."""
+        """`path`: the field, "" for the whole; `message` continues a sentence that starts with it. `value`: the offending
+        value. `remedy`: what to do, if the message does not say so."""
         if len(self.found) < self._most:
             self.found.append(FieldProblem(self._prefix + path, message, scalar_text(value), remedy))
 
     def include(self, path: str, found: Iterable[FieldProblem]) -> None:
-        """Adds the problems of a part. `path`: where the part is."""
+        """Adds the problems found in a part. `path`: the part's path."""
         for each in found:
             self.add(f"{path}.{each.path}" if each.path else path, each.message, each.value, remedy=each.remedy)
 
     def unfit(self, path: str, expected: str, value: Any) -> Unfit:
-        """Reports that a value is not what is expected; to be raised by those who cannot go on without it."""
+        """Reports that a value is not what is expected, and returns the exception for callers that cannot continue without it."""
         self.add(path, f"must be {expected}, not {describe(value)}", value)
         return Unfit()
 
@@ -57,13 +57,13 @@ class Problems:
         return f"{first.path or 'the body'} {first.message}{more}"
 
     def raise_any(self) -> None:
-        """Raises PeltonError "invalid" that names every field in question."""
+        """Raises PeltonError "invalid" naming every invalid field."""
         if self.found:
             raise PeltonError(Code.INVALID, self.summary(), problems=self.found)
 
 
 def describe(value: Any) -> str:
-    """A value in few characters, as a message shows it."""
+    """A short rendering of a value, for messages."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -73,7 +73,7 @@ def describe(value: Any) -> str:
 
 
 def scalar_text(value: Any) -> str | None:
-    """A text, number or truth value as text, cut to a length; None for anything else."""
+    """A string, number or boolean as text, truncated; None for anything else."""
     if isinstance(value, str):
         return value[:MAX_VALUE]
     if isinstance(value, bool | int | float):

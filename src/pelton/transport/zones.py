@@ -1,4 +1,4 @@
-"""Time zones by the names that callers give."""
+"""Time zones by the names that callers use."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ LONGEST_NAME = 64  # characters of a zone's name
 
 @cache
 def known_zones() -> frozenset[str]:
-    """The names of the zone database that comes with us, so that a name is good on every machine or on none."""
+    """The names in the bundled time zone database, so that a name is valid on every machine or on none."""
     return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
 
 
 def zone_problem(name: str) -> str | None:
-    """What to do about a name that is no zone's, or None when it is one."""
+    """The problem with a name, with the remedy; None if it is a valid time zone."""
     if name in known_zones():
         return None
     remedy = "give a TZ identifier such as Europe/London"

@@ -30,8 +30,8 @@ def test_each_kind_is_known_by_its_members() -> None:
         (changed(INTAKE, "transitions.0.toState", "Old"), r"transitions\[0\].toState"),
         (changed(ON_FILE, "status", "On"), "status"),
         (changed(SLEEPER, "workerConfiguration.type", "Nap"), "workerConfiguration.type"),
-        ({"id": {"scope": "a", "code": "b"}}, "no language knows"),
-        ({"id": 5, "states": []}, "no language knows"),
+        ({"id": {"scope": "a", "code": "b"}}, "not a document of any supported language"),
+        ({"id": 5, "states": []}, "not a document of any supported language"),
     ],
 )
 def test_what_is_wrong_is_said(document: Any, says: str) -> None:

@@ -1,1 +1,1 @@
-"""What every API over gRPC shares. Called by languages; imports the runtime's face and the errors."""
+"""What every gRPC API shares. Called by languages; may import the runtime's public API and the errors."""

@@ -1,7 +1,7 @@
-"""A service over gRPC as a language offers it: methods by name, each from a caller and a message to a message.
+"""A gRPC service as a language offers it: methods by name, each taking a caller and a message and returning a message.
 
-Who listens puts the wire to it: messages are what that wire decodes and encodes. An error of ours becomes a status by one table;
-anything else is INTERNAL, and its text stays here.
+The server that listens supplies the wire protocol, which decodes and encodes the messages. A PeltonError becomes a status by one
+table; any other exception becomes INTERNAL, and its text stays in the log.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _log = structlog.get_logger("pelton.transport")
 
 
 class Service(NamedTuple):
-    """`name`: with its package, as in `acme.orders.Orders`."""
+    """`name`: including its package, as in `acme.orders.Orders`."""
 
     name: str
     methods: Mapping[str, Method]
 
 
 class Answer(NamedTuple):
-    """`status`: "OK", or the name of an error's status with `detail` for people."""
+    """`status`: "OK", or the name of an error status, with `detail` for people."""
 
     status: str
     message: Any = None
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 async def call(service: Service, name: str, caller: Caller, message: Any) -> Answer:
-    """One call of a method, and what it comes to on any wire. Raises nothing of the method's own."""
+    """Calls a method, and returns the response for any wire protocol. Exceptions of the method become a status."""
     method = service.methods.get(name)
     if method is None:
         return Answer("UNIMPLEMENTED", detail=f"{service.name} has no method {name[:200]!r}")
@@ -47,4 +47,4 @@ async def call(service: Service, name: str, caller: Caller, message: Any) -> Ans
         return Answer(GRPC_STATUS[error.code], detail=error.message)
     except Exception as error:
         _log.error("a method has failed", service=service.name, method=name, exc_info=error)
-        return Answer("INTERNAL", detail="the call failed inside the server; it has been logged")
+        return Answer("INTERNAL", detail="internal error; the server's log has the details")

@@ -1,7 +1,7 @@
-"""Errors as gRPC has them: the name of the status of each code.
+"""Errors over gRPC: the status name of each code.
 
-ABORTED tells a client to read again and then to decide again, FAILED_PRECONDITION not to repeat the call until the state has
-changed, UNAVAILABLE to repeat it as it is.
+ABORTED asks a client to read again and decide again, FAILED_PRECONDITION not to retry until the state has changed, and
+UNAVAILABLE to retry the same call.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""HTTP for every API: routing on the raw path, bounded bodies, queries, answers."""
+"""HTTP for every API: routing on the raw path, bounded bodies, queries, responses."""

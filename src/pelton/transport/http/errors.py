@@ -1,6 +1,6 @@
-"""Errors as HTTP has them: the status of each code, and what goes wrong in an exchange before there is a request to speak of.
+"""Errors over HTTP: the status of each code, and errors at the HTTP level, before a request reaches the engine.
 
-An API that has better words for a code says so in a table of its own, beside what renders its errors.
+An API with a better status for a code has its own table, next to the code that renders its errors.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ STATUS: dict[Code, int] = {code: _BY_CODE.get(code, _BY_CATEGORY[category]) for 
 
 
 class WebError(Exception):
-    """Answers the request with `status` and `message`, for what only HTTP knows: paths, methods, headers, sizes of bodies. An API
-    renders it in its own dialect. Nothing has changed."""
+    """Answers the request with `status` and `message`, for errors at the HTTP level: paths, methods, headers, body sizes. Each
+    API renders it in its own format. Nothing has changed."""
 
     def __init__(
         self,
@@ -44,4 +44,4 @@ class WebError(Exception):
 
 
 class ClientGone(Exception):
-    """The caller has hung up: there is no one to answer."""
+    """The caller has disconnected, so no response can be sent."""

@@ -1,4 +1,4 @@
-"""Where the routes of an API go."""
+"""Where an API's routes are mounted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pelton.transport.http.asgi import Response, Router
 
 
 class Mount(NamedTuple):
-    """`refused`: how a request is answered that does not get as far as the router (it lacks a key, or the server is full);
-    None = in the server's own words."""
+    """`refused`: renders the refusal of a request that does not reach the router (it lacks a key, or the server is full);
+    None = the server's default."""
 
     prefix: str
     router: Router

@@ -1,4 +1,4 @@
-"""Query strings, with the habits of clients in mind: a value may be there and still say nothing."""
+"""Query strings, tolerant of what clients send: a parameter may be present and still mean "not given"."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Query:
         return [(name, value) for name, values in self._values.items() for value in values]
 
     def integer(self, name: str, default: int, low: int = 0, high: int = 2**63 - 1) -> int:
-        """Raises WebError 400 when it is no whole number, or outside [low, high]."""
+        """Raises WebError 400 if it is not a whole number, or outside [low, high]."""
         text = self.text(name)
         if not text:
             return default
@@ -58,11 +58,11 @@ class Query:
                 problems=[FieldProblem(name, "must be a whole number", text[:100])],
             ) from None
         if not low <= number <= high:
-            raise WebError(400, f"query parameter {name!r} is {number}; it must be from {low} to {high}")
+            raise WebError(400, f"query parameter {name!r} is {number}; it must be between {low} and {high}")
         return number
 
     def boolean(self, name: str, default: bool) -> bool:
-        """Without regard to case. Raises WebError 400 for anything but true and false."""
+        """Case-insensitive. Raises WebError 400 for anything that is not true or false."""
         text = self.text(name).lower()
         if not text:
             return default
