@@ -82,11 +82,10 @@ V = TypeVar("V", bound=NamedVersion)
 
 
 class NamedThings(Generic[V]):
-    """The things of one kind and language. Instants (`at`) are in microseconds, 0 = now."""
+    """The things of one kind and language, in the namespace of whoever calls. Instants (`at`) are in microseconds, 0 = now."""
 
-    def __init__(self, engine: Engine, home: Caller, kind: str, language: str, read: Callable[[DefinitionRow], V]) -> None:
+    def __init__(self, engine: Engine, kind: str, language: str, read: Callable[[DefinitionRow], V]) -> None:
         self._engine = engine
-        self._home = home
         self._kind = kind
         self._language = language
         self._read = read
@@ -99,22 +98,22 @@ class NamedThings(Generic[V]):
         whose = f" and belongs to a {self._kind} of another language" if foreign else ""
         return PeltonError(Code.EXISTS, f"{self._kind} {name[:200]!r} exists already{whose}; choose another name")
 
-    async def find(self, name: str, at: int = 0) -> V | None:
-        row = await self._engine.definition(self._home, self._kind, name, VERSION, at)
+    async def find(self, caller: Caller, name: str, at: int = 0) -> V | None:
+        row = await self._engine.definition(caller, self._kind, name, VERSION, at)
         return self._read(row) if row is not None and row.language == self._language else None
 
-    async def get(self, name: str, at: int = 0) -> V:
+    async def get(self, caller: Caller, name: str, at: int = 0) -> V:
         """Raises `absent`."""
-        found = await self.find(name, at)
+        found = await self.find(caller, name, at)
         if found is None:
             raise self.absent(name, at)
         return found
 
-    async def each(self, at: int = 0) -> AsyncIterator[V]:
+    async def each(self, caller: Caller, at: int = 0) -> AsyncIterator[V]:
         """By name. Others get their turn in between: there may be very many."""
         after = ""
         while True:
-            rows = await self._engine.definitions(self._home, self._kind, at, after=after, limit=AT_ONCE)
+            rows = await self._engine.definitions(caller, self._kind, at, after=after, limit=AT_ONCE)
             for row in rows:
                 if row.language == self._language:
                     yield self._read(row)
@@ -123,39 +122,39 @@ class NamedThings(Generic[V]):
             after = rows[-1].name
             await asyncio.sleep(0)
 
-    async def all(self, at: int = 0) -> list[V]:
+    async def all(self, caller: Caller, at: int = 0) -> list[V]:
         """By name."""
-        return [each async for each in self.each(at)]
+        return [each async for each in self.each(caller, at)]
 
-    async def page(self, at: int) -> tuple[list[V], int]:
+    async def page(self, caller: Caller, at: int) -> tuple[list[V], int]:
         """All as at a moment, the oldest first, and the moment at which the same will be read again."""
         pin = await self._engine.reached()
-        found = await self.all(at)
+        found = await self.all(caller, at)
         found.sort(key=lambda each: (each.created, each.row.name))
         return found, max([min(at, pin) if at else pin, *(each.row.since for each in found)])
 
-    async def create(self, name: str, value: Any, caller: Caller, definition: int = 0) -> V:
+    async def create(self, caller: Caller, name: str, value: Any, definition: int = 0) -> V:
         """Version 1. Raises `taken`."""
-        row = await self._engine.definition(self._home, self._kind, name)
+        row = await self._engine.definition(caller, self._kind, name)
         if row is not None and row.language != self._language:
             raise self.taken(name, foreign=True)
         body = Envelope(_raw(value), request=caller.request, definition=definition)
         try:
-            return await self._define(name, body, caller, must_be_new=True)
+            return await self._define(caller, name, body, must_be_new=True)
         except PeltonError as error:
             if error.code is not Code.EXISTS:
                 raise
             raise self.taken(name, foreign=False) from None
 
-    async def replace(self, name: str, value: Any, caller: Caller, definition: int = 0) -> V:
+    async def replace(self, caller: Caller, name: str, value: Any, definition: int = 0) -> V:
         """The next version. Raises `absent`."""
-        return await self.change(name, lambda before: value, caller, definition)
+        return await self.change(caller, name, lambda before: value, definition)
 
-    async def change(self, name: str, changed: Callable[[dict[str, Any]], Any], caller: Caller, definition: int = 0) -> V:
+    async def change(self, caller: Caller, name: str, changed: Callable[[dict[str, Any]], Any], definition: int = 0) -> V:
         """The next version with what `changed` makes of the value. It may be called again when someone else was quicker. Raises
         `absent`, and PeltonError BUSY when others keep changing it."""
         for _ in range(TRIES):
-            live = await self.get(name)
+            live = await self.get(caller, name)
             body = Envelope(
                 _raw(changed(live.value)),
                 number=live.envelope.number + 1,
@@ -166,7 +165,7 @@ class NamedThings(Generic[V]):
                 definition=definition,
             )
             try:
-                return await self._define(name, body, caller, seen=live.row.id)
+                return await self._define(caller, name, body, seen=live.row.id)
             except PeltonError as error:
                 if error.code is not Code.CONFLICT:
                     raise
@@ -174,19 +173,19 @@ class NamedThings(Generic[V]):
             Code.BUSY, f"contention on {self._kind} {name[:200]!r}: gave up after {TRIES} attempts; retry the request"
         )
 
-    async def remove(self, name: str, caller: Caller) -> int:
+    async def remove(self, caller: Caller, name: str) -> int:
         """The instant from which on it is gone. Raises `absent`."""
-        await self.get(name)
+        await self.get(caller, name)
         try:
-            return await self._engine.undefine(self._home, self._kind, name, VERSION, actor=caller.user)
+            return await self._engine.undefine(caller, self._kind, name, VERSION, actor=caller.user)
         except PeltonError as error:
             if error.code is not Code.NOT_FOUND:
                 raise
             raise self.absent(name, 0) from None
 
-    async def _define(self, name: str, body: Envelope, caller: Caller, must_be_new: bool = False, seen: int = 0) -> V:
+    async def _define(self, caller: Caller, name: str, body: Envelope, must_be_new: bool = False, seen: int = 0) -> V:
         row = await self._engine.define(
-            self._home,
+            caller,
             self._kind,
             self._language,
             name,

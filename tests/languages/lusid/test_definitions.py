@@ -10,6 +10,7 @@ from tests.languages.lusid.api import DEFINITIONS, INTAKE, WORKERS, Api, changed
 
 from pelton.errors import Code, PeltonError
 from pelton.runtime.caller import SERVER
+from pelton.runtime.rows import EventRow
 
 ONE = f"{DEFINITIONS}/acme/intake"
 
@@ -206,6 +207,9 @@ async def test_every_way_to_write_a_moment(api: Api) -> None:
 async def test_names_of_other_languages_are_left_alone(api: Api) -> None:
     class Other:
         name = "other"
+
+        def payload(self, event: EventRow) -> Any:
+            return event.body
 
     api.engine.add_language(Other())  # type: ignore[arg-type]
     await api.engine.define(SERVER, "process", "other", "acme/intake", 7, b"{}")

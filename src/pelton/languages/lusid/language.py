@@ -28,7 +28,7 @@ from pelton.languages.lusid.schedules import scheduling
 from pelton.languages.lusid.workers.lone_run import is_lone_run, lone_process
 from pelton.languages.lusid.workers.operation import operation
 from pelton.languages.plugin import Host, Offer
-from pelton.runtime.caller import SERVER, Users
+from pelton.runtime.caller import Users
 from pelton.runtime.rows import DefinitionRow, EventRow
 from pelton.transport.http.asgi import Router
 from pelton.transport.http.mounts import Mount
@@ -65,7 +65,7 @@ class Lusid:
 def offer(host: Host) -> Offer:
     """The compilers, the operation behind workers, and the routes of both APIs."""
     engine = host.engine
-    context = LusidContext(engine, SERVER, host.users)
+    context = LusidContext(engine, host.users)
     types = EventTypes(context)
     workflow = Router(render, max_body=host.max_body, collapse=True)
     handlers = HandlerRoutes(context, types)
@@ -84,7 +84,7 @@ def offer(host: Host) -> Offer:
     NotificationRoutes(context, types).add_to(notification)
     return Offer(
         compilers=(Lusid(host.users), scheduling.Schedules()),
-        operations={OPERATION: operation(engine, host.http, SERVER)},
+        operations={OPERATION: operation(engine, host.http)},
         mounts=(Mount(WORKFLOW, workflow, render), Mount(NOTIFICATION, notification, render)),
-        opened=handlers.restore,
+        opened=handlers.restore_all,
     )

@@ -30,9 +30,8 @@ class RequestIds:
 
 
 class LusidContext:
-    def __init__(self, engine: Engine, home: Caller, users: Users) -> None:
+    def __init__(self, engine: Engine, users: Users) -> None:
         self.engine = engine
-        self.home = home
         self.users = users
         self.request_id = RequestIds()
 

@@ -31,7 +31,7 @@ class CalendarRoutes:
 
     async def get(self, request: Request) -> Response:
         name = path_name(request.path)
-        row = await self._context.engine.definition(self._context.home, CALENDAR, name, VERSION, as_at(request))
+        row = await self._context.engine.definition(request.caller, CALENDAR, name, VERSION, as_at(request))
         if row is None:
             raise LusidError("NotFound", f"there is no calendar {name[:200]!r}")
         return json_response(msgspec.json.decode(row.body))
@@ -41,8 +41,6 @@ class CalendarRoutes:
         name = path_name(request.path)
         body = calendar_body(parse_calendar(documents.parse(await request.body()), "calendar"))
         caller = self._context.caller(request)
-        await self._context.engine.define(
-            self._context.home, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user
-        )
-        await self._handlers.restore()
+        await self._context.engine.define(caller, CALENDAR, LANGUAGE, name, VERSION, msgspec.json.encode(body), actor=caller.user)
+        await self._handlers.restore(caller)
         return json_response(body)

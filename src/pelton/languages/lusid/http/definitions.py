@@ -43,7 +43,7 @@ class DefinitionRoutes:
     async def create(self, request: Request) -> Response:
         given = decode.decode(await request.body(), CreateTaskDefinition)
         check_definition(given)
-        made = await self.entities.create(given.id.name, _value(given), self.context.caller(request))
+        made = await self.entities.create(self.context.caller(request), given.id.name, _value(given))
         return json_response(to_wire(made, None), 201)
 
     async def update(self, request: Request) -> Response:
@@ -51,15 +51,16 @@ class DefinitionRoutes:
         given = decode.decode(await request.body(), UpdateTaskDefinition)
         check_definition(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
-        made = await self.entities.replace(name, {"id": identity, **_value(given)}, self.context.caller(request))
+        made = await self.entities.replace(self.context.caller(request), name, {"id": identity, **_value(given)})
         return json_response(to_wire(made, None))
 
     async def get(self, request: Request) -> Response:
-        found = await self.entities.get(path_name(request.path), as_at(request))
+        found = await self.entities.get(request.caller, path_name(request.path), as_at(request))
         return json_response(to_wire(found, request.query.texts("propertyKeys")))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(deleted(await self.entities.remove(path_name(request.path), self.context.caller(request))))
+        name = path_name(request.path)
+        return json_response(deleted(await self.entities.remove(self.context.caller(request), name)))
 
     async def list(self, request: Request) -> Response:
         keys = request.query.texts("propertyKeys")
@@ -77,9 +78,9 @@ class DefinitionRoutes:
             raise invalid([FieldProblem(key, each["detail"]) for key, each in failed.items()])
         answer: dict[str, Any] = {"values": {key: decode.plain(each) for key, each in wanted.items()}, "failed": failed}
         if wanted:
-            made = await self.entities.change(name, lambda before: with_properties(before, wanted), self.context.caller(request))
+            made = await self.entities.change(self.context.caller(request), name, lambda before: with_properties(before, wanted))
         else:
-            made = await self.entities.get(name)
+            made = await self.entities.get(request.caller, name)
         return json_response({**answer, "asAtDate": print_moment(made.row.since), "links": []})
 
 

@@ -18,7 +18,7 @@ class Entities(NamedThings[Entity]):
     """The things of one kind. `name` is scope/code."""
 
     def __init__(self, context: LusidContext, kind: Kind) -> None:
-        super().__init__(context.engine, context.home, kind.row, LANGUAGE, Entity)
+        super().__init__(context.engine, kind.row, LANGUAGE, Entity)
         self.kind = kind
 
     def absent(self, name: str, at: int) -> LusidError:

@@ -13,6 +13,7 @@ from pelton.languages.lusid.entity import EVENT_TYPES
 from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.http.api_context import LusidContext
 from pelton.languages.lusid.http.entities import Entities
+from pelton.runtime.caller import Caller
 
 Member = tuple[str, str]  # name and type
 HEADER: tuple[Member, ...] = (
@@ -81,15 +82,15 @@ class EventTypes:
     def __init__(self, context: LusidContext) -> None:
         self.entities = Entities(context, EVENT_TYPES)
 
-    async def all(self) -> list[dict[str, Any]]:
+    async def all(self, caller: Caller) -> list[dict[str, Any]]:
         """By id."""
         found = dict(BUILT_IN)
-        found.update((each.row.name, entry(each.value)) for each in await self.entities.all())
+        found.update((each.row.name, entry(each.value)) for each in await self.entities.all(caller))
         return [found[name] for name in sorted(found)]
 
-    async def get(self, name: str) -> dict[str, Any]:
+    async def get(self, caller: Caller, name: str) -> dict[str, Any]:
         """Raises LusidError 404."""
-        registered = await self.entities.find(name)
+        registered = await self.entities.find(caller, name)
         if registered is not None:
             return entry(registered.value)
         if name in BUILT_IN:
@@ -98,9 +99,9 @@ class EventTypes:
             "EventTypeNotFound", f"there is no event type {name[:200]!r}; events of any type can be posted all the same"
         )
 
-    async def body(self, name: str) -> list[Member]:
+    async def body(self, caller: Caller, name: str) -> list[Member]:
         """What a registered schema says that bodies have; [] without one."""
-        registered = await self.entities.find(name)
+        registered = await self.entities.find(caller, name)
         if registered is None:
             return []
         return [(each["name"], each["type"]) for each in registered.value.get("bodySchema") or ()]

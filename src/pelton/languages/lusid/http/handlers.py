@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from pelton.errors import FieldProblem
+from pelton.errors import FieldProblem, PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import DEFINITIONS, HANDLERS, Entity
 from pelton.languages.lusid.errors import invalid
@@ -19,6 +19,7 @@ from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import HANDLER_MEMBERS
 from pelton.languages.lusid.schedules import schedule, scheduling
 from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_moment
+from pelton.runtime.caller import Caller, server_in
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 BASE = "/api/eventhandlers"
@@ -41,62 +42,77 @@ class HandlerRoutes:
 
     async def create(self, request: Request) -> Response:
         given = decode.decode(await request.body(), CreateEventHandler)
-        tied = await self._check(given)
-        made = await self.entities.create(given.id.name, value_of(given), self.context.caller(request), tied)
-        await self._follow(made)
+        tied = await self._check(request.caller, given)
+        caller = self.context.caller(request)
+        made = await self.entities.create(caller, given.id.name, value_of(given), tied)
+        await self._follow(caller, made)
         return json_response(to_wire(made), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
         given = decode.decode(await request.body(), UpdateEventHandler)
-        await self.entities.get(name)
-        tied = await self._check(given)
+        await self.entities.get(request.caller, name)
+        tied = await self._check(request.caller, given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
-        made = await self.entities.replace(name, {"id": identity, **value_of(given)}, self.context.caller(request), tied)
-        await self._follow(made)
+        caller = self.context.caller(request)
+        made = await self.entities.replace(caller, name, {"id": identity, **value_of(given)}, tied)
+        await self._follow(caller, made)
         return json_response(to_wire(made))
 
     async def get(self, request: Request) -> Response:
-        return json_response(to_wire(await self.entities.get(path_name(request.path), as_at(request))))
+        return json_response(to_wire(await self.entities.get(request.caller, path_name(request.path), as_at(request))))
 
     async def remove(self, request: Request) -> Response:
         name = path_name(request.path)
-        at = await self.entities.remove(name, self.context.caller(request))
-        await scheduling.follow(self.context.engine, self.context.home, name, None)
+        caller = self.context.caller(request)
+        at = await self.entities.remove(caller, name)
+        await scheduling.follow(self.context.engine, caller, name, None)
         return json_response(deleted(at))
 
-    async def _follow(self, made: Entity) -> None:
+    async def _follow(self, caller: Caller, made: Entity) -> None:
         """The run that keeps the handler's schedule, if it has one, follows what the handler says now."""
         pattern = pattern_of(made)
-        await scheduling.follow(self.context.engine, self.context.home, made.row.name, pattern, order=made.row.since)
+        await scheduling.follow(self.context.engine, caller, made.row.name, pattern, order=made.row.since)
 
-    async def restore(self) -> None:
-        """Puts right what a crash between the change of a handler and of its run left behind."""
+    async def restore_all(self) -> None:
+        """Restores every namespace. Raises the first error, when the others have been seen to."""
+        failed: Exception | None = None
+        for namespace in self.context.engine.namespaces():
+            try:
+                await self.restore(server_in(namespace))
+            except PeltonError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    async def restore(self, caller: Caller) -> None:
+        """Puts right what a crash between the change of a handler and of its run left behind, in the caller's namespace."""
         patterns = {
             each.row.name: (pattern, each.row.since)
-            async for each in self.entities.each()
+            async for each in self.entities.each(caller)
             if b'"scheduleMatchingPattern"' in each.row.body and (pattern := pattern_of(each))
         }
-        await scheduling.restore(self.context.engine, self.context.home, patterns)
+        await scheduling.restore(self.context.engine, caller, patterns)
 
     async def list(self, request: Request) -> Response:
         return await listed(request, HANDLERS.row, self.entities.page, to_wire, HANDLER_MEMBERS, sorts=False)
 
-    async def _check(self, given: UpdateEventHandler) -> int:
+    async def _check(self, caller: Caller, given: UpdateEventHandler) -> int:
         """The row of the task definition that the handler is tied to, 0 = always the latest. Raises LusidError."""
         check_handler(given, self.context.users)
         name = given.task_definition_id.name
         at = tied_to(given, self.context.engine.now())
-        definition = await self._definitions.find(name, at)
+        definition = await self._definitions.find(caller, name, at)
         if definition is None:
             when = f" as at {print_moment(at)}" if at else ""
             message = f"is {name!r}, and there is no such task definition{when}; create it first"
             raise invalid([FieldProblem("taskDefinitionId", message, name)])
         if given.schedule_matching_pattern is not UNSET:  # that its calendars are there is said before anything is kept
             pattern = schedule.parse_pattern(given.schedule_matching_pattern)
-            await scheduling.holidays_now(self.context.engine, self.context.home, pattern)
+            await scheduling.holidays_now(self.context.engine, caller, pattern)
         event = given.event_matching_pattern
-        check_against(given, definition.value, await self.types.body(event.event_type) if event is not UNSET else ())
+        members = await self.types.body(caller, event.event_type) if event is not UNSET else ()
+        check_against(given, definition.value, members)
         if not at:
             return 0
         return (await self.context.engine.process(definition.row.id)).definition

@@ -18,6 +18,7 @@ from pelton.languages.lusid.filters import CompiledFilter, parse_filter
 from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import as_at
 from pelton.languages.lusid.member_paths import split_path
+from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Request, Response, json_response
 from pelton.transport.listing import Row, SortOrder, sort_rows
 
@@ -60,19 +61,19 @@ def _order(text: str, roots: frozenset[str]) -> SortOrder:
 async def listed(
     request: Request,
     kind: str,
-    read: Callable[[int], Awaitable[tuple[list[T], int]]],
+    read: Callable[[Caller, int], Awaitable[tuple[list[T], int]]],
     shown: Callable[[T], Row],
     roots: frozenset[str],
     *,
     sorts: bool = True,
 ) -> Response:
-    """The answer to a list. `read`: all as at a moment (0 = now), in the default order, and the moment at which the same will be
-    read again. Raises LusidError."""
+    """The answer to a list. `read`: all that the caller's namespace has as at a moment (0 = now), in the default order, and the
+    moment at which the same will be read again. Raises LusidError."""
     asked = paging.question(request, kind, as_at(request), sorts)
     condition = condition_of(asked.filter, roots)
     orders = orders_of(asked.sort, roots)
     page = paging.page_of(request, asked)
-    entities, pin = await read(page.at)
+    entities, pin = await read(request.caller, page.at)
     if condition is None and not orders:
         part, total = [shown(each) for each in entities[page.start : page.end]], len(entities)
     else:

@@ -66,7 +66,7 @@ class NotificationRoutes:
             body=body,
             attributes={"userid": caller.user, "requestid": caller.request, "action": "Create", "entitytype": MANUAL},
         )
-        await self.context.engine.ingest(self.context.home, [event])
+        await self.context.engine.ingest(caller, [event])
         header = {
             "eventType": MANUAL,
             "timestamp": print_milliseconds(now),
@@ -78,17 +78,17 @@ class NotificationRoutes:
         return json_response({"header": header, "body": body}, 201)
 
     async def all(self, request: Request) -> Response:
-        return json_response({"values": await self.types.all(), "links": []})
+        return json_response({"values": await self.types.all(request.caller), "links": []})
 
     async def get(self, request: Request) -> Response:
-        return json_response(await self.types.get(request.path["eventType"]))
+        return json_response(await self.types.get(request.caller, request.path["eventType"]))
 
     async def register(self, request: Request) -> Response:
         """Not in the original: lets operators describe their own events."""
         given = decode.decode(await request.body(), EventTypeEntry)
         if given.id in BUILT_IN:
             raise LusidError("EventTypeAlreadyExists", f"event type {given.id!r} comes with the service; register another")
-        made = await self.types.entities.create(given.id, decode.plain(given), self.context.caller(request))
+        made = await self.types.entities.create(self.context.caller(request), given.id, decode.plain(given))
         return json_response(entry(made.value), 201)
 
     async def update(self, request: Request) -> Response:
@@ -97,8 +97,8 @@ class NotificationRoutes:
         form = decode.convert({"id": name, **given} if isinstance(given, dict) else given, EventTypeEntry)
         if form.id != name:
             raise invalid([FieldProblem("id", f"must be {name[:100]!r}, as in the path, or absent", form.id)])
-        made = await self.types.entities.replace(name, decode.plain(form), self.context.caller(request))
+        made = await self.types.entities.replace(self.context.caller(request), name, decode.plain(form))
         return json_response(entry(made.value))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(deleted(await self.types.entities.remove(request.path["eventType"], self.context.caller(request))))
+        return json_response(deleted(await self.types.entities.remove(self.context.caller(request), request.path["eventType"])))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pelton.errors import FieldProblem, PeltonError
 from pelton.languages.lusid.errors import LusidError
+from pelton.runtime.caller import NAMESPACE
 from pelton.transport.http.asgi import Request
 from pelton.transport.paging import Page, page_token, question_hash, read_token
 
@@ -16,6 +17,7 @@ DEFAULT, MOST = 10, 5_000  # rows of a page
 class Question(NamedTuple):
     """What a list was asked for. `at`: microseconds as the caller gave them, 0 = now."""
 
+    namespace: str
     kind: str
     at: int
     filter: str
@@ -23,7 +25,8 @@ class Question(NamedTuple):
 
     @property
     def hash(self) -> bytes:
-        return question_hash(self.kind, str(self.at), self.filter, *self.sort)
+        whose = () if self.namespace == NAMESPACE else (self.namespace,)  # tokens of the default one are as they ever were
+        return question_hash(*whose, self.kind, str(self.at), self.filter, *self.sort)
 
 
 def limit_of(request: Request) -> int:
@@ -45,7 +48,8 @@ def page_of(request: Request, question: Question) -> Page:
 
 
 def question(request: Request, kind: str, at: int, sorts: bool = True) -> Question:
-    return Question(kind, at, request.query.text("filter"), tuple(request.query.texts("sortBy")) if sorts else ())
+    sort = tuple(request.query.texts("sortBy")) if sorts else ()
+    return Question(request.caller.namespace, kind, at, request.query.text("filter"), sort)
 
 
 def paged(found: Sequence[object], asked: Question, page: Page, pin: int, total: int) -> dict[str, object]:

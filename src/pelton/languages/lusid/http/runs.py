@@ -16,6 +16,7 @@ from pelton.languages.lusid.names import LANGUAGE, LONE, WORKER_RUN
 from pelton.languages.lusid.tasks.forms import RunWorkerRequest, by_name
 from pelton.languages.lusid.times import print_moment
 from pelton.runtime.api import StartCommand
+from pelton.runtime.caller import Caller
 from pelton.runtime.rows import LogRow
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
@@ -26,7 +27,6 @@ class RunRoutes:
     def __init__(self, context: LusidContext) -> None:
         self._context = context
         self._engine = context.engine
-        self._home = context.home
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/api/workers/{scope}/{code}/$run", self.run)
@@ -41,16 +41,16 @@ class RunRoutes:
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
         name = f"{identity['scope']}/{identity['code']}"
         at = as_at(request)
-        row = await self._engine.definition(self._home, "worker", name, at=at)
+        row = await self._engine.definition(request.caller, "worker", name, at=at)
         if row is None or row.language != LANGUAGE:
             raise LusidError("WorkerNotFound", f"there is no worker {name[:200]!r}" + (" at that instant" if at else ""))
         parameters = by_name(form.parameters or (), "parameters")
         caller = self._context.caller(request)
         timeout = form.worker_timeout if form.worker_timeout is not UNSET else 0
         body = msgspec.json.encode({LONE: timeout})
-        process = await self._engine.bind_inline(self._home, LANGUAGE, WORKER_RUN, 1, body)
+        process = await self._engine.bind_inline(caller, LANGUAGE, WORKER_RUN, 1, body)
         run = await self._engine.start(
-            self._home,
+            caller,
             StartCommand(
                 definition=process.definition,
                 input={"worker": identity, "asAt": print_moment(at) if at else None, "parameters": parameters},
@@ -63,15 +63,17 @@ class RunRoutes:
 
     async def result(self, request: Request) -> Response:
         key = self._engine.codec.parse_run_id(request.path["id"])
-        view = await self._engine.view(self._home, key) if key is not None else None
+        view = await self._engine.view(request.caller, key) if key is not None else None
         if key is None or view is None or view.process.name != WORKER_RUN:
             raise LusidError("WorkerRunNotFound", f"there is no run {request.path['id'][:100]!r} of a worker")
-        status, detail, rows = await self._outcome(key, RunStatus(view.run.status), view.end)
+        status, detail, rows = await self._outcome(request.caller, key, RunStatus(view.run.status), view.end)
         return json_response({"workerStatus": status, "statusDetail": detail, "results": rows, "links": []})
 
-    async def _outcome(self, key: int, status: RunStatus, end: Step | None) -> tuple[str, str, list[dict[str, Any]]]:
-        elsewhere = await self._engine.newest(self._home, key, "elsewhere")
-        work = elsewhere or await self._engine.newest(self._home, key, "work")
+    async def _outcome(
+        self, caller: Caller, key: int, status: RunStatus, end: Step | None
+    ) -> tuple[str, str, list[dict[str, Any]]]:
+        elsewhere = await self._engine.newest(caller, key, "elsewhere")
+        work = elsewhere or await self._engine.newest(caller, key, "work")
         if status == RunStatus.COMPLETED:
             rows = rows_of(work.output) if work is not None else []
             return ("CompletedWithResults" if rows else "CompletedNoResults"), "", rows
@@ -85,18 +87,18 @@ class RunRoutes:
     # ---- action logs
 
     async def log(self, request: Request) -> Response:
-        identity = request.path["id"]
+        caller, identity = request.caller, request.path["id"]
         place = self._engine.codec.parse_step_id(identity)
-        begun = await self._engine.step(self._home, *place) if place is not None else None
+        begun = await self._engine.step(caller, *place) if place is not None else None
         if place is None or begun is None or not begun.slot.startswith("act:") or not isinstance(begun.output, dict):
             raise LusidError("ActionLogNotFound", f"there is no action log {identity[:100]!r}")
         run, n = place
         said = begun.output
         action = action_of(begun.slot)
-        refused = await self._engine.logs(self._home, run, n)
+        refused = await self._engine.logs(caller, run, n)
         lost = sum(not _is_trigger(row) for row in refused)
         items: list[tuple[int, str, str]] = [(begun.opened, "ActionSubmitted", f"{said['type']} {action!r}")]
-        for step in await self._engine.steps(self._home, run, n, MOST_STEPS):
+        for step in await self._engine.steps(caller, run, n, MOST_STEPS):
             if step.slot == END or ":" not in step.slot or action_of(step.slot) != action:
                 continue
             if step.slot.startswith("act:"):  # the same action again, later

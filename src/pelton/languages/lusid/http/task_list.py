@@ -38,30 +38,31 @@ RELATED = frozenset(
 
 
 class TaskList:
-    def __init__(self, context: LusidContext, tasks: TaskReader) -> None:
+    def __init__(self, context: LusidContext) -> None:
         self._engine = context.engine
-        self._home = context.home
-        self._tasks = tasks
 
     async def answer(self, request: Request) -> Response:
         asked = paging.question(request, "tasks", as_at(request))
         condition = condition_of(asked.filter, ROOTS)
         orders = orders_of(asked.sort, ROOTS)
         page = paging.page_of(request, asked)
+        tasks = TaskReader(self._engine, request.caller)
         pin = page.at or await self._engine.reached()
         given = bool(page.at)
         if orders:
             needed = frozenset(_root(text) for text in asked.sort)
-            records, total = await self._sorted(page, pin, given, condition, orders, needed)
+            records, total = await self._sorted(tasks, page, pin, given, condition, orders, needed)
         else:
-            records, total = await self._in_order(page, pin, given, condition)
-        values = [await self._tasks.to_wire(each, pin, request.query.texts("propertyKeys")) for each in records]
+            records, total = await self._in_order(tasks, page, pin, given, condition)
+        values = [await tasks.to_wire(each, pin, request.query.texts("propertyKeys")) for each in records]
         return json_response(paging.paged(values, asked, page, pin, total))
 
-    async def _in_order(self, page: Page, pin: int, given: bool, condition: CompiledFilter | None) -> tuple[list[Record], int]:
+    async def _in_order(
+        self, tasks: TaskReader, page: Page, pin: int, given: bool, condition: CompiledFilter | None
+    ) -> tuple[list[Record], int]:
         found: list[Record] = []
         total = 0
-        async for record in self._matching(pin, given, condition):
+        async for record in self._matching(tasks, pin, given, condition):
             total += 1
             if total > page.start + page.limit:
                 break
@@ -70,52 +71,63 @@ class TaskList:
         return found, total
 
     async def _sorted(
-        self, page: Page, pin: int, given: bool, condition: CompiledFilter | None, orders: list[SortOrder], needed: frozenset[str]
+        self,
+        tasks: TaskReader,
+        page: Page,
+        pin: int,
+        given: bool,
+        condition: CompiledFilter | None,
+        orders: list[SortOrder],
+        needed: frozenset[str],
     ) -> tuple[list[Record], int]:
         """`needed`: the members that the orders name."""
         rows: list[dict[str, Any]] = []
-        async for record in self._matching(pin, given, condition):
-            rows.append({**await self._view(record, pin, needed), _RECORD: record})
+        async for record in self._matching(tasks, pin, given, condition):
+            rows.append({**await self._view(tasks, record, pin, needed), _RECORD: record})
             if len(rows) > MOST_SORTED:
                 raise LusidError("InvalidSort", f"more than {MOST_SORTED} tasks match; narrow the filter, or leave sortBy out")
         part = sort_rows(rows, orders)[page.start : page.end]
         return [row[_RECORD] for row in part], len(rows)
 
-    async def _matching(self, pin: int, given: bool, condition: CompiledFilter | None) -> AsyncIterator[Record]:
+    async def _matching(
+        self, tasks: TaskReader, pin: int, given: bool, condition: CompiledFilter | None
+    ) -> AsyncIterator[Record]:
         """In the order of creation. `given`: the caller named the instant."""
-        async for records in self._chunks(pin, given, condition):
+        async for records in self._chunks(tasks, pin, given, condition):
             for record in records:
-                if condition is None or condition.passes(await self._view(record, pin, condition.members)):
+                if condition is None or condition.passes(await self._view(tasks, record, pin, condition.members)):
                     yield record
             await asyncio.sleep(0)  # a list of everything is long: others have their turn
 
-    async def _chunks(self, pin: int, given: bool, condition: CompiledFilter | None) -> AsyncIterator[list[Record]]:
+    async def _chunks(
+        self, tasks: TaskReader, pin: int, given: bool, condition: CompiledFilter | None
+    ) -> AsyncIterator[list[Record]]:
         """The index knows what holds now: it is not asked about another time."""
         conjuncts = condition.narrowed(lambda name: name == CORRELATIONS) if condition is not None and not given else ()
-        runs = await self._engine.candidates(self._home, "", conjuncts, CANDIDATES) if conjuncts else None
+        runs = await self._engine.candidates(tasks.caller, "", conjuncts, CANDIDATES) if conjuncts else None
         if runs is not None:
-            found = [await self._tasks.record(run, pin) for run in runs]
+            found = [await tasks.record(run, pin) for run in runs]
             yield [each for each in found if each is not None]
             return
         after = 0
         while True:
-            records = await self._engine.records(self._home, at=pin, after=after, limit=CHUNK)
+            records = await self._engine.records(tasks.caller, at=pin, after=after, limit=CHUNK)
             yield [each for each in records if "definition" in each.body]
             if len(records) < CHUNK:
                 return
             after = records[-1].run
 
-    async def _view(self, record: Record, at: int, needed: frozenset[str]) -> dict[str, Any]:
+    async def _view(self, tasks: TaskReader, record: Record, at: int, needed: frozenset[str]) -> dict[str, Any]:
         """The task with the members that a filter or an order asks for."""
         if needed & RELATED:
-            view = await self._tasks.to_wire(record, at)
+            view = await tasks.to_wire(record, at)
         elif needed <= OWN:
             return view_of(record, self._engine.codec, needed)
         else:
-            view = await self._tasks.flat(record, at)
+            view = await tasks.flat(record, at)
         view["fields"] = record.body["fields"]
         if "properties" in needed:
-            view["properties"] = await self._tasks.labels(record.body)
+            view["properties"] = await tasks.labels(record.body)
         return view
 
 

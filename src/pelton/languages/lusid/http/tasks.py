@@ -31,9 +31,7 @@ class TaskRoutes:
     def __init__(self, context: LusidContext) -> None:
         self._context = context
         self._engine = context.engine
-        self._home = context.home
-        self._tasks = TaskReader(context.engine, context.home)
-        self._list = TaskList(context, self._tasks)
+        self._list = TaskList(context)
 
     def add_to(self, router: Router) -> None:
         router.add("POST", "/api/tasks", self.create)
@@ -55,7 +53,7 @@ class TaskRoutes:
         if not form.task_definition_id:
             raise invalid([FieldProblem("taskDefinitionId", "is required")])
         name = form.task_definition_id.name
-        row = await self._engine.definition(self._home, "process", name)
+        row = await self._engine.definition(request.caller, "process", name)
         if row is None or row.language != LANGUAGE:
             raise LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         caller = self._context.caller(request)
@@ -74,56 +72,59 @@ class TaskRoutes:
             trigger=Trigger(name=trigger, actor=actor, request=number) if trigger else None,
         )
         try:
-            run = await self._engine.start(self._home, command)
+            run = await self._engine.start(caller, command)
         except PeltonError as error:
-            raise await self._explain(error, name, trigger) from None
-        made = await self._first(run.key, 0, number)
-        return json_response(await self._tasks.to_wire(made), 201)
+            raise await self._explain(caller, error, name, trigger) from None
+        tasks = TaskReader(self._engine, caller)
+        made = await self._first(tasks, run.key, 0)
+        return json_response(await tasks.to_wire(made), 201)
 
     # ---- reading
 
     async def get(self, request: Request) -> Response:
         at = as_at(request)
         keys = request.query.texts("propertyKeys")
-        return json_response(await self._tasks.to_wire(await self._found(request.path["id"], at), at, keys))
+        tasks = TaskReader(self._engine, request.caller)
+        return json_response(await tasks.to_wire(await self._found(tasks, request.path["id"], at), at, keys))
 
     async def history(self, request: Request) -> Response:
         since = as_at(request)
-        record = await self._found(request.path["id"])
-        versions = await self._tasks.history(record)
+        tasks = TaskReader(self._engine, request.caller)
+        versions = await tasks.history(await self._found(tasks, request.path["id"]))
         return json_response({"values": changes_of(versions, since), "links": []})
 
     async def of_definition(self, request: Request) -> Response:
         at = as_at(request)
         name = f"{request.path['scope']}/{request.path['code']}"
-        row = await self._engine.definition(self._home, "process", name, at=at)
+        tasks = TaskReader(self._engine, request.caller)
+        row = await self._engine.definition(tasks.caller, "process", name, at=at)
         if row is None or row.language != LANGUAGE:
             raise LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         keys = request.query.texts("propertyKeys")
         values: list[Any] = []
         after = 0
         while len(values) < MOST_LISTED:
-            page = await self._engine.records(self._home, process=name, at=at, after=after, limit=500)
-            values += [await self._tasks.to_wire(each, at, keys) for each in page]
+            page = await self._engine.records(tasks.caller, process=name, at=at, after=after, limit=500)
+            values += [await tasks.to_wire(each, at, keys) for each in page]
             if len(page) < 500:
                 break
             after = page[-1].run
         return json_response({"values": values[:MOST_LISTED], "links": []})
 
-    async def _found(self, identity: str, at: int = 0) -> Record:
+    async def _found(self, tasks: TaskReader, identity: str, at: int = 0) -> Record:
         run = self._engine.codec.parse_run_id(identity)
-        record = await self._tasks.record(run, at) if run is not None else None
+        record = await tasks.record(run, at) if run is not None else None
         if record is None:
             when = " at that instant" if at else ""
             raise LusidError("TaskNotFound", f"there is no task {identity[:100]!r}{when}")
         return record
 
-    async def _first(self, run: int, after: int, number: str) -> Record:
-        """The first value that request `number` gave the task after that instant; what followed from it does not count."""
-        for value, _ in await self._engine.past(self._home, run, after):
-            if value.body["request"] == number:
+    async def _first(self, tasks: TaskReader, run: int, after: int) -> Record:
+        """The first value that the caller's request gave the task after that instant; what followed from it does not count."""
+        for value, _ in await self._engine.past(tasks.caller, run, after):
+            if value.body["request"] == tasks.caller.request:
                 return value
-        record = await self._tasks.record(run)
+        record = await tasks.record(run)
         if record is None:
             raise LusidError("TaskNotFound", "the task has been deleted meanwhile")
         return record
@@ -133,22 +134,23 @@ class TaskRoutes:
     async def update(self, request: Request) -> Response:
         data = await request.body()
         form = decode.decode(data, UpdateTask) if data.strip() else UpdateTask()
-        record = await self._found(request.path["id"])
-        changed = await self._change(record, request.query.text("trigger"), changes_in(form), self._context.caller(request))
-        return json_response(await self._tasks.to_wire(changed))
+        record = await self._found(TaskReader(self._engine, request.caller), request.path["id"])
+        tasks = TaskReader(self._engine, self._context.caller(request))
+        changed = await self._change(tasks, record, request.query.text("trigger"), changes_in(form))
+        return json_response(await tasks.to_wire(changed))
 
-    async def _change(self, record: Record, trigger: str, changes: dict[str, Any], caller: Caller) -> Record:
-        actor, number = caller.user, caller.request
+    async def _change(self, tasks: TaskReader, record: Record, trigger: str, changes: dict[str, Any]) -> Record:
+        actor, number = tasks.caller.user, tasks.caller.request
         signal: Trigger | Amend
         if trigger:
             signal = Trigger(name=trigger, changes=changes, actor=actor, request=number)
         else:
             signal = Amend(changes=changes, actor=actor, request=number)
         try:
-            await self._engine.signal(self._home, record.run, signal)
+            await self._engine.signal(tasks.caller, record.run, signal)
         except PeltonError as error:
-            raise await self._explain(error, record.body["definition"], trigger, record) from None
-        return await self._first(record.run, record.since, number)
+            raise await self._explain(tasks.caller, error, record.body["definition"], trigger, record) from None
+        return await self._first(tasks, record.run, record.since)
 
     async def update_many(self, request: Request) -> Response:
         form = decode.decode(await request.body(), BatchUpdate)
@@ -156,52 +158,55 @@ class TaskRoutes:
             raise invalid(
                 [FieldProblem("updateTasks", f"has {len(form.update_tasks)} entries; at most {MOST_IN_BATCH} are taken")]
             )
-        caller = self._context.caller(request)
+        tasks = TaskReader(self._engine, self._context.caller(request))
         values: list[Any] = []
         failed: list[Any] = []
         for each in form.update_tasks:
             try:
-                record = await self._found(each.task_instance_id)
-                changed = await self._change(record, each.trigger_name or "", changes_in(each), caller)
-                values.append(await self._tasks.to_wire(changed))
+                record = await self._found(tasks, each.task_instance_id)
+                changed = await self._change(tasks, record, each.trigger_name or "", changes_in(each))
+                values.append(await tasks.to_wire(changed))
             except LusidError as error:
                 failed.append({"id": each.task_instance_id, "type": error.name, "detail": error.message, "errorDetails": []})
         return json_response({"values": values, "failed": failed, "links": []})
 
     async def delete(self, request: Request) -> Response:
-        at = await self._delete(await self._found(request.path["id"]), self._context.caller(request))
-        return json_response(deleted(at))
+        record = await self._found(TaskReader(self._engine, request.caller), request.path["id"])
+        return json_response(deleted(await self._delete(self._context.caller(request), record)))
 
     async def delete_many(self, request: Request) -> Response:
         form = decode.decode(await request.body(), DeleteTasks)
         if len(form.task_ids) > MOST_IN_BATCH:
             raise invalid([FieldProblem("taskIds", f"has {len(form.task_ids)} entries; at most {MOST_IN_BATCH} are taken")])
         caller = self._context.caller(request)
-        records = [await self._found(each) for each in dict.fromkeys(form.task_ids)]  # all are there, or none is deleted
-        done = await asyncio.gather(*(self._delete(record, caller) for record in records))
+        tasks = TaskReader(self._engine, caller)
+        records = [await self._found(tasks, each) for each in dict.fromkeys(form.task_ids)]  # all are there, or none is deleted
+        done = await asyncio.gather(*(self._delete(caller, record) for record in records))
         return json_response(deleted(max(done, default=self._engine.now() * 1000)))
 
-    async def _delete(self, record: Record, caller: Caller) -> int:
+    async def _delete(self, caller: Caller, record: Record) -> int:
         """The instant from which on it is gone."""
         try:
-            await self._engine.signal(self._home, record.run, Retire(actor=caller.user, request=caller.request, reason="deleted"))
+            await self._engine.signal(caller, record.run, Retire(actor=caller.user, request=caller.request, reason="deleted"))
         except PeltonError as error:
             if error.code in (Code.NOT_FOUND, Code.UNKNOWN_RUN):
                 raise LusidError("TaskNotFound", "the task has been deleted already") from None
             raise
-        versions = await self._engine.past(self._home, record.run, record.since - 1)
+        versions = await self._engine.past(caller, record.run, record.since - 1)
         return versions[-1][1] if versions else self._engine.now() * 1000
 
     # ---- refusals
 
-    async def _explain(self, error: PeltonError, name: str, trigger: str, record: Record | None = None) -> Exception:
+    async def _explain(
+        self, caller: Caller, error: PeltonError, name: str, trigger: str, record: Record | None = None
+    ) -> Exception:
         """The error in this API's words."""
         if error.code is Code.UNKNOWN_PROCESS:
             return LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         if error.code is Code.NOT_FOUND:
             return LusidError("TaskNotFound", "the task has been deleted")
         if error.code in (Code.ENDED, Code.GUARD):
-            process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(self._home, name))
+            process = await (self._engine.process(record.body["row"]) if record else self._engine.bind(caller, name))
             known = process.annotations
             state = record.body["state"] if record else known.definition.initial
             return refusal(error, trigger, state, known.triggers, state in known.definition.terminal)

@@ -39,21 +39,22 @@ class WorkerRoutes:
 
     async def create(self, request: Request) -> Response:
         given = read_worker(documents.parse(await request.body()), CreateWorker)
-        made = await self.entities.create(given.id.name, decode.plain(given), self.context.caller(request))
+        made = await self.entities.create(self.context.caller(request), given.id.name, decode.plain(given))
         return json_response(to_wire(made), 201)
 
     async def update(self, request: Request) -> Response:
         name = path_name(request.path)
         given = read_worker(documents.parse(await request.body()), UpdateWorker)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
-        made = await self.entities.replace(name, {"id": identity, **decode.plain(given)}, self.context.caller(request))
+        made = await self.entities.replace(self.context.caller(request), name, {"id": identity, **decode.plain(given)})
         return json_response(to_wire(made))
 
     async def get(self, request: Request) -> Response:
-        return json_response(to_wire(await self.entities.get(path_name(request.path), as_at(request))))
+        return json_response(to_wire(await self.entities.get(request.caller, path_name(request.path), as_at(request))))
 
     async def remove(self, request: Request) -> Response:
-        return json_response(deleted(await self.entities.remove(path_name(request.path), self.context.caller(request))))
+        name = path_name(request.path)
+        return json_response(deleted(await self.entities.remove(self.context.caller(request), name)))
 
     async def list(self, request: Request) -> Response:
         return await listed(request, WORKERS.row, self.entities.page, to_wire, WORKER_MEMBERS)

@@ -25,15 +25,17 @@ MOST_STACKED = 1_000  # tasks of a stacking key among which a stack is looked fo
 
 
 class TaskReader:
-    """Reads and shows tasks of one namespace."""
+    """Reads and shows tasks as one caller sees them: those of its namespace. Made for each request."""
+
+    __slots__ = ("_engine", "caller")
 
     def __init__(self, engine: Engine, caller: Caller) -> None:
         self._engine = engine
-        self._home = caller
+        self.caller = caller
 
     async def record(self, run: int, at: int = 0) -> Record | None:
         """None when there is no task, or was none then."""
-        found = await self._engine.record(self._home, run, at)
+        found = await self._engine.record(self.caller, run, at)
         return found if found is not None and "definition" in found.body else None
 
     async def annotations(self, document: Mapping[str, Any]) -> TaskAnnotations:
@@ -119,7 +121,7 @@ class TaskReader:
         found: list[tuple[Record, int]] = []
         after = 0
         while True:
-            page = await self._engine.past(self._home, record.run, after)
+            page = await self._engine.past(self.caller, record.run, after)
             found += page
             if len(page) < 1000:
                 return [*found, (record, 0)]
@@ -129,7 +131,7 @@ class TaskReader:
         document = record.body
         key = index_value(document["stackingKey"])
         conjuncts = [[(STACK, key, False)]] if key is not None else []
-        runs = await self._engine.candidates(self._home, document["definition"], conjuncts, MOST_STACKED)
+        runs = await self._engine.candidates(self.caller, document["definition"], conjuncts, MOST_STACKED)
         tasks: list[Stacked] = []
         states: dict[int, str] = {}
         for run in runs or ():
@@ -156,8 +158,8 @@ class TaskReader:
     async def _linked(self, name: str, run: int, at: int) -> list[Record]:
         """The tasks that are tied to one, the first made first; with `at` those that have been deleted since, too."""
         if not at:
-            return await self._engine.linked(self._home, name, str(run))
-        runs = await self._engine.candidates(self._home, "", [[(name, str(run), False)]], MOST_LINKED)
+            return await self._engine.linked(self.caller, name, str(run))
+        runs = await self._engine.candidates(self.caller, "", [[(name, str(run), False)]], MOST_LINKED)
         then = [await self.record(each, at) for each in runs or ()]
         return [each for each in then if each is not None]
 

@@ -23,7 +23,7 @@ from pelton.languages.lusid.times import parse_moment
 from pelton.languages.lusid.workers.configurations import SLEEP
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine, WorkItem
-from pelton.runtime.caller import Caller
+from pelton.runtime.caller import server_in
 from pelton.runtime.operations.http import HttpCall, NoReply, request
 from pelton.runtime.operations.sleep import end_of_sleep, sleep_until
 
@@ -55,13 +55,13 @@ def completed(rows: list[dict[str, Any]]) -> Report:
     return Report(status=int(StepStatus.COMPLETED), output={"results": rows})
 
 
-def operation(engine: Engine, port: HttpPort, caller: Caller) -> Callable[[WorkItem], Awaitable[Report]]:
+def operation(engine: Engine, port: HttpPort) -> Callable[[WorkItem], Awaitable[Report]]:
     async def perform(item: WorkItem) -> Report:
         asked = item.step.input
         identity = asked["worker"]
         name = f"{identity['scope']}/{identity['code']}"
         at = parse_moment(asked["asAt"]) if asked.get("asAt") else 0
-        row = await engine.definition(caller, "worker", name, at=at or 0)
+        row = await engine.definition(server_in(item.run.ns), "worker", name, at=at or 0)
         if row is None:
             return failed_to_start(f"there is no worker {name!r}" + (f" as at {asked['asAt']}" if at else ""))
         value = msgspec.json.decode(row.body)["value"]
