@@ -25,9 +25,11 @@ class DeadLetters:
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/v1/dead-letters", "listDeadLetters", "List deliveries that were given up and messages that could not "
-                  "be received, by number.", self.list, (AFTER, LIMIT), None, (DeadLetterPage,), (400,)),
+                  "be received, by number.", self.list,
+                  parameters=(AFTER, LIMIT), takes=None, gives=(DeadLetterPage,), statuses=(400,)),
             Route("POST", "/v1/dead-letters/{number}/redeliver", "redeliver", "Put a failed delivery back into the outbox, at "
-                  "the end of its lane.", self.redeliver, (NUMBER,), None, (Redelivered,), (404, 409)),
+                  "the end of its lane.", self.redeliver,
+                  parameters=(NUMBER,), takes=None, gives=(Redelivered,), statuses=(404, 409)),
         ]  # fmt: skip
 
     async def list(self, request: Request) -> Response:
@@ -55,4 +57,14 @@ def _view(row: DeadLetter) -> DeadLetterView:
         body = json.decode(row.body)
     except (DecodeError, UnicodeDecodeError):
         body = row.body.decode(errors="replace")
-    return DeadLetterView(row.number, row.direction, row.address, row.id, row.reason, row.tries, row.at, body, dict(row.headers))
+    return DeadLetterView(
+        number=row.number,
+        direction=row.direction,
+        address=row.address,
+        id=row.id,
+        reason=row.reason,
+        tries=row.tries,
+        at=row.at,
+        body=body,
+        headers=dict(row.headers),
+    )

@@ -46,17 +46,17 @@ class Events:
         return [
             Route("POST", "/v1/events", "postEvents", "Post CloudEvents 1.0: structured, batched or binary (ce- headers). The "
                   "response follows the commit of the event and its effects; a repeated event gets its first outcome.",
-                  self.post, (), accepts, (Accepted, AcceptedBatch), (201, 400, 409, 413, 415)),
+                  self.post, parameters=(), takes=accepts, gives=(Accepted, AcceptedBatch), statuses=(201, 400, 409, 413, 415)),
             Route("GET", "/v1/events", "listEvents", "List events, newest first; with `after`, oldest first. With `Accept: "
                   "text/event-stream`, stream them as they arrive.", self.list,
-                  (TYPE, STATE, AFTER, BEFORE, LIMIT, WAIT), None, (EventPage,), (400,)),
+                  parameters=(TYPE, STATE, AFTER, BEFORE, LIMIT, WAIT), takes=None, gives=(EventPage,), statuses=(400,)),
             Route("GET", "/v1/events/{key}", "getEvent", "Get an event with its handlers' decisions and effects.",
-                  self.get, (KEY, SOURCE), None, (EventView,), (404,)),
+                  self.get, parameters=(KEY, SOURCE), takes=None, gives=(EventView,), statuses=(404,)),
             Route("GET", "/v1/events/{key}/explain", "explainEvent", "Explain why handlers fired or did not: each part of a "
                   "condition with the value it was evaluated against. Includes handlers that were added later.",
-                  self.explain, (KEY, SOURCE, HANDLER), None, (DecisionView, EventView), (404,)),
+                  self.explain, parameters=(KEY, SOURCE, HANDLER), takes=None, gives=(DecisionView, EventView), statuses=(404,)),
             Route("GET", "/v1/held", "listHeld", "List events that arrived before a step was ready for them.", self.held,
-                  (LIMIT,), None, (HeldPage,)),
+                  parameters=(LIMIT,), takes=None, gives=(HeldPage,)),
         ]  # fmt: skip
 
     async def post(self, request: Request) -> Response:

@@ -24,7 +24,7 @@ class Jobs:
         return [
             Route("GET", "/v1/jobs/{number}/results", "listJobResults", "List the outcomes of a job's signal by run. Results are "
                   "kept for a week. While the job is running, new results may appear at any position.", self.results,
-                  (NUMBER, AFTER, LIMIT), None, (JobResultPage,), (400, 404)),
+                  parameters=(NUMBER, AFTER, LIMIT), takes=None, gives=(JobResultPage,), statuses=(400, 404)),
         ]  # fmt: skip
 
     async def results(self, request: Request) -> Response:

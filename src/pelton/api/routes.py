@@ -34,8 +34,9 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         *Runs(engine).routes(),
         *Jobs(engine).routes(),
         *Work(engine).routes(),
-        Route("GET", "/v1/health", "getHealth", "Get the health of the server and of its parts.", get_health, (), None,
-              (HealthOut,), (503,)),
+        Route("GET", "/v1/health", "getHealth", "Get the health of the server and of its parts.", get_health,
+                  parameters=(), takes=None,
+              gives=(HealthOut,), statuses=(503,)),
     ]  # fmt: skip
 
 

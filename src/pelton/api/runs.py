@@ -29,12 +29,13 @@ class Runs:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/v1/runs", "listRuns", "List runs, newest first.", self.list, (PROCESS, STATUS, BEFORE, LIMIT), None,
-                  (RunPage,), (400,)),
+            Route("GET", "/v1/runs", "listRuns", "List runs, newest first.", self.list,
+                  parameters=(PROCESS, STATUS, BEFORE, LIMIT), takes=None,
+                  gives=(RunPage,), statuses=(400,)),
             Route("GET", "/v1/runs/{id}", "getRun", "Get a run: its status, input, output and variables.",
-                  self.get, (ID,), None, (RunDetail,), (404,)),
+                  self.get, parameters=(ID,), takes=None, gives=(RunDetail,), statuses=(404,)),
             Route("GET", "/v1/runs/{id}/steps", "listSteps", "List a run's steps by number, both open and ended.", self.steps,
-                  (ID, AFTER, LIMIT), None, (StepPage,), (404,)),
+                  parameters=(ID, AFTER, LIMIT), takes=None, gives=(StepPage,), statuses=(404,)),
         ]  # fmt: skip
 
     async def list(self, request: Request) -> Response:

@@ -34,8 +34,9 @@ class Work:
     def routes(self) -> list[Route]:
         return [
             Route("POST", "/v1/work", "exchangeWork", "Report the outcomes of work items and take more, in one commit. JSON, or "
-                  "msgpack in both directions with Content-Type application/msgpack.", self.exchange, (), WorkIn, (WorkOut,),
-                  (400, 413, 503)),
+                  "msgpack in both directions with Content-Type application/msgpack.", self.exchange,
+                  parameters=(), takes=WorkIn, gives=(WorkOut,),
+                  statuses=(400, 413, 503)),
         ]  # fmt: skip
 
     async def exchange(self, request: Request) -> Response:

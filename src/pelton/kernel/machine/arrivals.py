@@ -51,7 +51,17 @@ def event(draft: Draft, signal: EventArrived) -> None:
         raise Refusal(Code.BUSY, f"{MOST_HELD} events are held for this run already")
     draft.head.held += 1
     draft.effects.append(
-        Hold(signal.name, "", signal.body, signal.thread, signal.position, signal.posted or draft.now, 0, None, str(signal.id))
+        Hold(
+            name=signal.name,
+            key="",
+            body=signal.body,
+            thread=signal.thread,
+            position=signal.position,
+            posted=signal.posted or draft.now,
+            expires=0,
+            report=None,
+            source=str(signal.id),
+        )
     )
 
 

@@ -48,7 +48,18 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
     due = draft.now + delay_of(rule, row.run, row.n, row.attempt)
     if rule.as_new_step:
         draft.end(row, StepStatus(item.status), item.output, item.failure.message, item.failure.name, int(Bit.RETRIED))
-        draft.worklist.append(Token(node.name, row.thread, row.scope, row.it, row.attempt + 1, row.n, row.first, due))
+        draft.worklist.append(
+            Token(
+                node=node.name,
+                thread=row.thread,
+                scope=row.scope,
+                it=row.it,
+                attempt=row.attempt + 1,
+                previous=row.n,
+                first=row.first,
+                due=due,
+            )
+        )
         return
     row = draft.edit(row)
     row.attempt += 1

@@ -345,7 +345,19 @@ def enter_send(draft: Draft, token: Token, node: Send, row: OpenStep) -> None:
         starts += 1
         coming += each.linked
         later = starts > MOST_STARTS
-        draft.effects.append(StartRun(key, definition, given, each.meta, 0, later, each.linked, each.trigger, each.origin))
+        draft.effects.append(
+            StartRun(
+                key=key,
+                definition=definition,
+                input=given,
+                meta=each.meta,
+                n=0,
+                later=later,
+                linked=each.linked,
+                trigger=each.trigger,
+                origin=each.origin,
+            )
+        )
         before = key
         results.append({"run": key})
     if missing:

@@ -55,7 +55,19 @@ def hold(draft: Draft, signal: Report) -> None:
         raise Refusal(Code.BUSY, f"{MOST_HELD} reports and events are held for this run already")
     draft.head.held += 1
     body = to_builtins(signal)
-    draft.effects.append(Hold("slot:" + signal.slot, "", None, -1, -1, draft.now, draft.now + signal.hold, body, signal.source))
+    draft.effects.append(
+        Hold(
+            name="slot:" + signal.slot,
+            key="",
+            body=None,
+            thread=-1,
+            position=-1,
+            posted=draft.now,
+            expires=draft.now + signal.hold,
+            report=body,
+            source=signal.source,
+        )
+    )
 
 
 def apply(draft: Draft, row: OpenStep, signal: Report) -> None:

@@ -212,7 +212,17 @@ def unpark(draft: Draft, rows: list[OpenStep]) -> None:
             place = step if isinstance(step, Step) else Token(row.slot, row.thread, row.scope, row.it)
             leave(draft, node, place, skip_assigns=bool(row.bits & Bit.SKIPS_ASSIGNS))
         else:
-            token = Token(row.slot, row.thread, row.scope, row.it, row.attempt, row.previous, row.first, row.due, row.k)
+            token = Token(
+                node=row.slot,
+                thread=row.thread,
+                scope=row.scope,
+                it=row.it,
+                attempt=row.attempt,
+                previous=row.previous,
+                first=row.first,
+                due=row.due,
+                branch=row.k,
+            )
             draft.worklist.append(token)
 
 

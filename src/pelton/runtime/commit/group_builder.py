@@ -428,15 +428,15 @@ class EffectRows:
 
     def _delivery(self, head: Run, effect: Publish, now: int) -> Delivery:
         return Delivery(
-            0,
-            head.ns,
-            self._codec.run_id(head.key),
-            self._codec.message_id(head.key, effect.n, effect.attempt),
-            effect.sink,
-            _encode(effect.body),
-            "application/json",
-            {},
-            now,
+            number=0,
+            ns=head.ns,
+            lane=self._codec.run_id(head.key),
+            id=self._codec.message_id(head.key, effect.n, effect.attempt),
+            sink=effect.sink,
+            body=_encode(effect.body),
+            content_type="application/json",
+            headers={},
+            created=now,
             run=head.key,
             n=effect.n,
             hops=max(head.hops, self.hops) + 1,
@@ -444,18 +444,18 @@ class EffectRows:
 
     def _held(self, head: Run, effect: Hold) -> HeldRow:
         return HeldRow(
-            self._keys(),
-            head.ns,
-            0 if effect.key else head.key,
-            effect.name,
-            effect.key,
-            effect.body,
-            effect.thread,
-            effect.position,
-            effect.posted,
-            effect.expires,
-            effect.report,
-            effect.source,
+            id=self._keys(),
+            ns=head.ns,
+            run=0 if effect.key else head.key,
+            name=effect.name,
+            key=effect.key,
+            body=effect.body,
+            thread=effect.thread,
+            position=effect.position,
+            posted=effect.posted,
+            expires=effect.expires,
+            report=effect.report,
+            source=effect.source,
         )
 
 

@@ -186,7 +186,19 @@ class UnitOfWork:
         if self.workspace.correlations.get(name) is None:
             raise Missing(key)
         rows = self.held_at(self.point(name))
-        return [Held(row.id, row.name, row.key, row.body, row.thread, row.position, row.posted, row.report) for row in rows]
+        return [
+            Held(
+                id=row.id,
+                name=row.name,
+                key=row.key,
+                body=row.body,
+                thread=row.thread,
+                position=row.position,
+                posted=row.posted,
+                report=row.report,
+            )
+            for row in rows
+        ]
 
     def held_at(self, point: CorrelationPoint) -> list[HeldRow]:
         """Oldest first, with what this unit has added and without what it has taken."""

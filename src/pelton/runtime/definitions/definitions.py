@@ -90,8 +90,29 @@ class DefinitionCache:
                     return live
             if seen and (live is None or live.id != seen):
                 raise PeltonError(Code.CONFLICT, f"{kind} {name!r} version {version} was changed by somebody else", "name")
-            row = DefinitionRow(self._keys(), ns, kind, language, name, version, body, digest, 0, 0, actor)
-            write = DefinitionWrite(ns, kind, name, version, row, 0, live.id if live else 0, kind == "handler")
+            row = DefinitionRow(
+                id=self._keys(),
+                ns=ns,
+                kind=kind,
+                language=language,
+                name=name,
+                version=version,
+                body=body,
+                hash=digest,
+                since=0,
+                until=0,
+                actor=actor,
+            )
+            write = DefinitionWrite(
+                ns=ns,
+                kind=kind,
+                name=name,
+                version=version,
+                row=row,
+                at=0,
+                expected=live.id if live else 0,
+                counts=kind == "handler",
+            )
             if await self._put(write, live):
                 await self._changed(ns, kind)
                 return row
@@ -103,7 +124,9 @@ class DefinitionCache:
             live = await self.find(ns, kind, name, version, exact=True)
             if live is None:
                 raise PeltonError(Code.NOT_FOUND, f"there is no {kind} {name!r} version {version}", "name")
-            write = DefinitionWrite(ns, kind, name, version, None, 0, live.id, kind == "handler")
+            write = DefinitionWrite(
+                ns=ns, kind=kind, name=name, version=version, row=None, at=0, expected=live.id, counts=kind == "handler"
+            )
             if await self._put(write, live):
                 await self._changed(ns, kind)
                 return write.at
@@ -178,7 +201,17 @@ class DefinitionCache:
     async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
         """A definition that is given in full and kept for its runs only. Raises PeltonError "invalid"."""
         digest = content_hash(language, body)
-        row = DefinitionRow(0, ns, "process", language, name, version, body, digest, self._store.now() * 1000)
+        row = DefinitionRow(
+            id=0,
+            ns=ns,
+            kind="process",
+            language=language,
+            name=name,
+            version=version,
+            body=body,
+            hash=digest,
+            since=self._store.now() * 1000,
+        )
         return await self._once(("inline", ns, name, version, digest), lambda: self._bind(row))
 
     async def _bind(self, row: DefinitionRow) -> Process:
@@ -212,7 +245,17 @@ class DefinitionCache:
             return await self.process(bound.id)
         key = self._keys()
         process = await self._compile(language, row.name, row.version, body, key)  # before it is kept: what is kept compiles
-        bound = DefinitionRow(key, row.ns, "bound", row.language, row.name, row.version, body, digest, 0)
+        bound = DefinitionRow(
+            id=key,
+            ns=row.ns,
+            kind="bound",
+            language=row.language,
+            name=row.name,
+            version=row.version,
+            body=body,
+            hash=digest,
+            since=0,
+        )
         if await self._put(DefinitionWrite(row.ns, "bound", row.name, row.version, bound, 0)):
             self._keep(process)
             return process

@@ -210,9 +210,19 @@ class Outbox:
             raise PeltonError(Code.INVALID, f"dead letter {number} came in and was not taken: it cannot be sent", "number")
         delivery = letter.delivery
         again = Delivery(
-            0, delivery.ns, delivery.lane, delivery.id, delivery.sink, delivery.body, delivery.content_type, delivery.headers,
-            self._clock.now(), run=delivery.run, n=delivery.n, hops=delivery.hops,
-        )  # fmt: skip
+            number=0,
+            ns=delivery.ns,
+            lane=delivery.lane,
+            id=delivery.id,
+            sink=delivery.sink,
+            body=delivery.body,
+            content_type=delivery.content_type,
+            headers=delivery.headers,
+            created=self._clock.now(),
+            run=delivery.run,
+            n=delivery.n,
+            hops=delivery.hops,
+        )
 
         def fill(group: Group) -> None:
             group.dead_removed.append(number)
@@ -425,7 +435,17 @@ class Outbox:
     def _letter(self, row: Delivery, reason: Exception) -> DeadLetter:
         why = say(reason) if isinstance(reason, Permanent) else f"given up after {row.tries + 1} tries: {say(reason)}"
         return DeadLetter(
-            0, row.ns, "out", row.sink, row.id, row.body, row.headers, why, row.tries + 1, self._clock.now(), delivery=row
+            number=0,
+            ns=row.ns,
+            direction="out",
+            address=row.sink,
+            id=row.id,
+            body=row.body,
+            headers=row.headers,
+            reason=why,
+            tries=row.tries + 1,
+            at=self._clock.now(),
+            delivery=row,
         )
 
     def _note(self, sink: SinkState, outcomes: Sequence[Exception | None]) -> None:

@@ -395,7 +395,18 @@ def dead_letter(ns: str, address: str, message: Incoming, reason: str, tries: in
     if (event := message.event) is not None:
         body = json.encode(event.body)
         headers |= {EVENT_TYPE: event.type, EVENT_SUBJECT: event.subject, EVENT_TIME: str(event.time)}
-    return DeadLetter(0, ns, "in", address, message.id, body, headers, reason, tries, now)
+    return DeadLetter(
+        number=0,
+        ns=ns,
+        direction="in",
+        address=address,
+        id=message.id,
+        body=body,
+        headers=headers,
+        reason=reason,
+        tries=tries,
+        at=now,
+    )
 
 
 def restored(letter: DeadLetter, makes_events: bool) -> Incoming:

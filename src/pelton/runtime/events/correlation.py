@@ -62,9 +62,19 @@ def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int,
     if not met.taken and not met.later and command.hold:
         unit.workspace.correlations.check_room(point, sum(at is point for at, _, _ in unit.held), size)
         row = HeldRow(
-            unit.workspace.keys(), ns, 0, command.name, command.key, command.body, command.thread, command.position, unit.now,
-            unit.now + command.hold, None, source or str(number),
-        )  # fmt: skip
+            id=unit.workspace.keys(),
+            ns=ns,
+            run=0,
+            name=command.name,
+            key=command.key,
+            body=command.body,
+            thread=command.thread,
+            position=command.position,
+            posted=unit.now,
+            expires=unit.now + command.hold,
+            report=None,
+            source=source or str(number),
+        )
         unit.held.append((point, row, size))
         met.held = row.id
     return met

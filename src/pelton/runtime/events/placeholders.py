@@ -152,10 +152,30 @@ def held_for(head: Run, signal: Signal, now: int) -> Transition:
     mine.updated = now
     if isinstance(signal, EventArrived) and not signal.key:
         posted = signal.posted or now
-        hold = Hold(signal.name, "", signal.body, signal.thread, signal.position, posted, 0, None, str(signal.id))
+        hold = Hold(
+            name=signal.name,
+            key="",
+            body=signal.body,
+            thread=signal.thread,
+            position=signal.position,
+            posted=posted,
+            expires=0,
+            report=None,
+            source=str(signal.id),
+        )
     elif isinstance(signal, Report) and signal.hold and signal.slot:
         body = to_builtins(signal)
-        hold = Hold("slot:" + signal.slot, "", None, -1, -1, now, now + signal.hold, body, signal.source)
+        hold = Hold(
+            name="slot:" + signal.slot,
+            key="",
+            body=None,
+            thread=-1,
+            position=-1,
+            posted=now,
+            expires=now + signal.hold,
+            report=body,
+            source=signal.source,
+        )
     else:
         raise PeltonError(
             Code.UNKNOWN_RUN, f"the run has not been started, and a {type(signal).__name__} cannot wait for it", "run"

@@ -57,15 +57,15 @@ def read_definition(name: str, value: Mapping[str, Any], as_at: int, row: int = 
     terminal = frozenset(states) - leaving
     fields = {each["name"]: _field(each, initial["name"], terminal) for each in value.get("fieldSchema") or ()}
     return TaskRules(
-        name,
-        value.get("displayName") or name,
-        as_at,
-        states,
-        initial["name"],
-        tuple(initial.get("requiredFields") or ()),
-        fields,
-        terminal,
-        row,
+        name=name,
+        display=value.get("displayName") or name,
+        as_at=as_at,
+        states=states,
+        initial=initial["name"],
+        required=tuple(initial.get("requiredFields") or ()),
+        fields=fields,
+        terminal=terminal,
+        row=row,
     )
 
 
