@@ -195,6 +195,32 @@ async def test_an_action_reaches_runs_of_its_namespace_only(at: Living) -> None:
     assert head.status == RunStatus.RUNNING
 
 
+async def test_actions_in_commits_of_their_own_reach_runs_of_their_namespace_only(at: Living) -> None:
+    runs = [(await at.engine.start(caller, StartCommand(process="waits", input="k"))).key for caller in CALLERS]
+    many = [SignalCommand(run=run, signal=Terminate(strict=False)) for run in runs * 15]
+    at.shapes.handlers["reaches"] = handles("reach", lambda context: many)
+    await at.engine.define(CALLERS[1], "handler", "shapes", "reaches", 1, b"1")
+    (posted,) = await at.engine.ingest(CALLERS[1], [EventIn(source="/s", type="reach")])
+    assert posted.effects[-1].detail == "in a commit of its own"
+    await at.quiet()
+    assert [(await head_of(at, run)).status for run in runs] == [RunStatus.RUNNING, RunStatus.TERMINATED, RunStatus.RUNNING]
+
+
+async def test_a_queue_whose_name_looks_like_one_of_another_namespace_is_another(at: Living) -> None:
+    name = "acme\x1fq"
+    at.shapes.processes["sly"] = lambda: Graph("sly").work("a", queue=name).build()
+    for caller in CALLERS:
+        await at.engine.define(caller, "process", "shapes", "sly", 1, b'"sly"')
+        await at.engine.start(caller, StartCommand(process="sly", input=caller.namespace))
+    for caller in others(CALLERS[1]):
+        assert await at.engine.queue_sizes(caller) == {name: 1}
+    assert await at.engine.queue_sizes(CALLERS[1]) == {"q": 1}
+    for caller in CALLERS:
+        items = await at.engine.claim(caller, ClaimRequest(queues=[name, "q"], count=10, worker="w"))
+        assert [item.start.output for item in items] == [caller.namespace]
+        assert ("q", "w") in [(queue, worker) for queue, worker, _ in at.engine.polled(caller)]
+
+
 async def test_handlers_of_every_namespace_are_heard_after_a_restart(tmp_path: Path) -> None:
     """What a run announces becomes an event where someone listens, also when that namespace was silent since the start."""
     shapes = shaped("run.ended", ended)

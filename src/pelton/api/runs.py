@@ -11,6 +11,7 @@ from pelton.kernel.machine.lifecycle import meta_from
 from pelton.kernel.model.state import END, OpenStep, Run, RunStatus, State, Step, StepStatus
 from pelton.models import RunDetail, RunHead, RunPage, StepPage, StepView
 from pelton.runtime.api import Engine
+from pelton.runtime.names import shown_queue
 from pelton.transport.http.asgi import Request, Response
 
 PROCESS = Parameter("process", "Only runs of the process with this name")
@@ -126,7 +127,7 @@ class Runs:
         )
         if isinstance(row, OpenStep):
             view.waits_for = State(row.state).name
-            view.queue = row.queue
+            view.queue = shown_queue(row.queue)
         else:
             view.status = StepStatus(row.status).name
             view.ended = row.ended

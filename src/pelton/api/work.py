@@ -16,6 +16,7 @@ from pelton.kernel.model.state import Failure, StepStatus
 from pelton.models import ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
 from pelton.runtime.api import ClaimRequest, Engine, ReportResult, WorkItem
 from pelton.runtime.caller import Caller
+from pelton.runtime.names import shown_queue
 from pelton.transport.http.asgi import Request, Response
 
 _STATUS: dict[str, int | None] = {
@@ -104,7 +105,7 @@ class Work:
         run = self._engine.codec.run_id(step.run)
         return ItemOut(
             id=f"{run}-{step.n}",  # the same as codec.step_id, without a second hash
-            queue=step.queue,
+            queue=shown_queue(step.queue),
             run=run,
             process=item.process.name,
             slot=step.slot,

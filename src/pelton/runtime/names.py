@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pelton.runtime.caller import NAMESPACE
+
 KEY_KIND = "key"  # of idempotency keys among the names of a run
 EXPECTED = "expected"  # arm of the timer that ends a placeholder run
-SEPARATOR = "\x1f"  # between a namespace and a queue: no name has it
+SEPARATOR = "\x1f"  # between a namespace and a queue: no namespace has it
 
 
 def queue_of(ns: str, queue: str) -> str:
-    """The queue's name in the store: namespaces other than the default one have their own; the server's own are shared."""
+    """The queue's name in the store: it begins with the namespace. Exceptions: the server's own queues, which all namespaces
+    share, and those of the default namespace unless they look like another's. A name as the store has it stays as it is."""
     prefix = ns + SEPARATOR
-    if ns == "default" or not queue or queue.startswith(("@", prefix)):
+    if not queue or queue.startswith(("@", prefix)) or (ns == NAMESPACE and SEPARATOR not in queue):
         return queue
     return prefix + queue
 
 
 def shown_queue(queue: str) -> str:
     """The queue's name as callers of its namespace know it."""
-    return queue.rpartition(SEPARATOR)[2]
+    return queue.partition(SEPARATOR)[2] or queue

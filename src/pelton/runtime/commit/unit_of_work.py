@@ -34,6 +34,7 @@ from pelton.kernel.model.transition import (
     StartRun,
     Transition,
 )
+from pelton.runtime.caller import NAMESPACE
 from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
@@ -42,7 +43,7 @@ from pelton.runtime.commit.run_cache import PLACEHOLDER, RunEntry, Undo, revert
 from pelton.runtime.commit.shared import Shared
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
-from pelton.runtime.names import EXPECTED, queue_of
+from pelton.runtime.names import EXPECTED, SEPARATOR, queue_of
 from pelton.store.rows import HeldRow, InboxRow, LogRow, WaitKeyRow
 
 CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
@@ -304,9 +305,10 @@ class UnitOfWork:
             return change
         if flags:
             change.run.flags |= flags
-        if change.run.ns != "default":
-            for row in (*change.opened, *change.changed):
-                row.queue = queue_of(change.run.ns, row.queue)
+        ns = change.run.ns
+        for row in (*change.opened, *change.changed):
+            if ns != NAMESPACE or SEPARATOR in row.queue:
+                row.queue = queue_of(ns, row.queue)
         known = entry.open
         rows = {n: known[n] for n in change.closed if n in known}
         for row in change.changed:
@@ -355,10 +357,11 @@ class UnitOfWork:
         else:
             self.defer(effect.key, effect.signal)  # type: ignore[union-attr]
 
-    def defer(self, run: int, signal: Signal) -> None:
-        """A durable signal, to be applied in a later commit. One that has come too far is put aside: it goes in a circle."""
+    def defer(self, run: int, signal: Signal, ns: str = "") -> None:
+        """A durable signal, to be applied in a later commit. One that has come too far is put aside: it goes in a circle. `ns`:
+        the only namespace whose runs it may reach, "" = not checked."""
         hops = self.hops if type(signal) is Continue else self.hops + 1
-        row = InboxRow(self.workspace.keys(), run, durable(signal, hops), self.now)
+        row = InboxRow(self.workspace.keys(), run, durable(signal, hops, ns=ns), self.now)
         if hops > MOST_HOPS:
             row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
             self.notes.append((Code.INVALID, row.parked))

@@ -344,7 +344,7 @@ class HandlerActions:
     def _later(self, command: SignalCommand) -> None:
         unit = self._unit
         if len(unit.deferred) < ROWS:
-            unit.defer(command.run, command.signal)
+            unit.defer(command.run, command.signal, self._event.ns)
             return
         encoded = encode_signal(command.signal)
         fan_out = self.many.get(encoded)

@@ -24,6 +24,7 @@ from pelton.languages.conductor.expressions.references import with_defaults
 from pelton.languages.conductor.model import CamelForm, Map, Text, Whole
 from pelton.runtime.api import Engine, RunView, WorkItem
 from pelton.runtime.caller import Caller
+from pelton.runtime.names import shown_queue
 
 PAGE = 500
 MOST_TASKS = 100_000  # of one run in one answer; more are available page by page
@@ -166,7 +167,7 @@ def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) ->
     annotations = node.annotations if node is not None and isinstance(node.annotations, NodeAnnotations) else None
     ended = step.ended if isinstance(step, Step) else 0
     policy = annotations.policy if annotations is not None else None
-    domain, found, _ = step.queue.rpartition(":") if isinstance(step, OpenStep) else ("", "", "")
+    domain, found, _ = shown_queue(step.queue).rpartition(":") if isinstance(step, OpenStep) else ("", "", "")
     retried = bool(step.bits & Bit.RETRIED)
     child = step.child if step.state == State.CALL else 0
     iteration = status_names.iteration(step)
