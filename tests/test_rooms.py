@@ -213,12 +213,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 
 # Circles and doubled class names that are left. An entry goes when its cause goes; none is added.
 KNOWN_CIRCLES: list[list[str]] = []
-# fmt: off
-KNOWN_DOUBLES = {
-    "Counts", "DeadLetters",
-    "HttpPort", "Work",
-}
-# fmt: on
+KNOWN_DOUBLES: set[str] = set()
 
 # The language plug-ins may not import one another.
 PLUGINS = "languages"

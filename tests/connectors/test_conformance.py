@@ -20,7 +20,7 @@ from pelton.connectors.files.connector import FilesConnector
 from pelton.connectors.port import Connector, Incoming, Outgoing, Permanent, Subscription, Temporary
 from pelton.connectors.sqs import SqsConnector
 from pelton.connectors.webhook import WebhookConnector
-from pelton.net.http import HttpPort
+from pelton.net.http import GuardedHttp
 from pelton.testing import MemoryConnector
 
 
@@ -98,7 +98,7 @@ async def files(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
 
 
 async def webhook(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
-    port = HttpPort(allow_private=True)
+    port = GuardedHttp(allow_private=True)
     async with running_receiver() as receiver:
         connector = WebhookConnector(port)
         away = f"http://127.0.0.1:{free_port()}/hook"

@@ -10,7 +10,7 @@ from tests.connectors.receiver import Receiver, running_receiver
 from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
 from pelton.connectors.registry import AddressError, Connectors
 from pelton.connectors.webhook import WebhookConnector
-from pelton.net.http import HttpPort
+from pelton.net.http import GuardedHttp
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def webhook() -> AsyncIterator[WebhookConnector]:
-    port = HttpPort(allow_private=True)
+    port = GuardedHttp(allow_private=True)
     yield WebhookConnector(port)
     await port.close()
 
@@ -31,7 +31,7 @@ def message(number: int, body: str, key: str = "k", **headers: str) -> Outgoing:
 
 
 def test_it_is_a_connector() -> None:
-    connector: Connector = WebhookConnector(HttpPort())
+    connector: Connector = WebhookConnector(GuardedHttp())
     assert connector.scheme == "webhook"
 
 
@@ -93,7 +93,7 @@ async def test_a_failed_message_holds_back_its_key_only(webhook: WebhookConnecto
 
 
 async def test_a_host_that_asks_for_a_pause_gets_it(receiver: Receiver) -> None:
-    port = HttpPort(allow_private=True)
+    port = GuardedHttp(allow_private=True)
     webhook = WebhookConnector(port, side_by_side=1)
     outcomes = await webhook.send(receiver.url, [message(1, "429", "a"), message(2, "200", "b"), message(3, "200", "c")])
     assert [type(outcome) for outcome in outcomes] == [Temporary] * 3
@@ -111,7 +111,7 @@ async def test_nobody_listens(webhook: WebhookConnector, unused_tcp_port: int) -
 
 
 async def test_inner_addresses_are_refused(receiver: Receiver) -> None:
-    port = HttpPort()
+    port = GuardedHttp()
     webhook = WebhookConnector(port)
     for url in (receiver.url, receiver.url.replace("127.0.0.1", "localhost")):
         (outcome,) = await webhook.send(url, [message(1, "200")])

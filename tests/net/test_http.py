@@ -24,7 +24,7 @@ from starlette.routing import Route
 from tests.patience import PATIENCE
 
 from pelton.connectors.port import Permanent, Temporary
-from pelton.net.http import AddressRules, GuardedBackend, HttpPort
+from pelton.net.http import AddressRules, GuardedBackend, GuardedHttp
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -102,21 +102,21 @@ async def raw(handler: Handler) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[HttpPort]:
-    port = HttpPort(allow_private=True)
+async def port() -> AsyncIterator[GuardedHttp]:
+    port = GuardedHttp(allow_private=True)
     yield port
     await port.close()
 
 
 @pytest.fixture
-async def strict() -> AsyncIterator[HttpPort]:
-    port = HttpPort()
+async def strict() -> AsyncIterator[GuardedHttp]:
+    port = GuardedHttp()
     yield port
     await port.close()
 
 
 class TestExchange:
-    async def test_what_is_sent_and_what_comes_back(self, port: HttpPort, web: str) -> None:
+    async def test_what_is_sent_and_what_comes_back(self, port: GuardedHttp, web: str) -> None:
         headers = [
             ("X-A", "1"),
             ("X-A", "2"),
@@ -140,14 +140,14 @@ class TestExchange:
         assert names["x-u"][0].encode("latin-1").decode() == "é"
 
     @pytest.mark.parametrize("status", [201, 404, 500, 599])
-    async def test_any_status_is_a_reply(self, port: HttpPort, web: str, status: int) -> None:
+    async def test_any_status_is_a_reply(self, port: GuardedHttp, web: str, status: int) -> None:
         assert (await port.request("GET", f"{web}/echo?status={status}")).status == status
 
-    async def test_redirects_are_not_followed(self, port: HttpPort, web: str) -> None:
+    async def test_redirects_are_not_followed(self, port: GuardedHttp, web: str) -> None:
         reply = await port.request("GET", f"{web}/away")
         assert (reply.status, reply.header("Location")) == (307, "/echo")
 
-    async def test_headers_may_repeat_in_a_reply(self, port: HttpPort) -> None:
+    async def test_headers_may_repeat_in_a_reply(self, port: GuardedHttp) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 299 Quite Good\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok")
@@ -158,7 +158,7 @@ class TestExchange:
         assert (reply.status, reply.reason, reply.body) == (299, "Quite Good", b"ok")
         assert reply.all_headers("set-cookie") == ["a", "b"]
 
-    async def test_a_connection_is_used_again(self, port: HttpPort) -> None:
+    async def test_a_connection_is_used_again(self, port: GuardedHttp) -> None:
         connections = 0
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -175,14 +175,14 @@ class TestExchange:
             await port.close()
 
     async def test_a_closed_port_says_so(self, web: str) -> None:
-        port = HttpPort(allow_private=True)
+        port = GuardedHttp(allow_private=True)
         await port.close()
         with pytest.raises(Temporary, match="closed"):
             await port.request("GET", web)
 
 
 class TestLimits:
-    async def test_a_reply_of_the_limit_and_one_byte_more(self, port: HttpPort, web: str) -> None:
+    async def test_a_reply_of_the_limit_and_one_byte_more(self, port: GuardedHttp, web: str) -> None:
         url = f"{web}/packed?how=deflate&size=1000"
         assert len((await port.request("GET", url, max_response=1_000)).body) == 1_000
         with pytest.raises(Permanent, match="larger than the limit of 999 bytes"):
@@ -191,28 +191,28 @@ class TestLimits:
         with pytest.raises(Permanent, match="larger than the limit of 10 bytes"):
             await port.request("GET", plain, max_response=10)
 
-    async def test_a_small_reply_that_swells(self, port: HttpPort, web: str) -> None:
+    async def test_a_small_reply_that_swells(self, port: GuardedHttp, web: str) -> None:
         """50 MB in 50 kB: refused without being unpacked."""
         with pytest.raises(Permanent, match="larger than the limit of 5000 bytes"):
             await port.request("GET", f"{web}/packed?how=deflate&size=50000000", max_response=5_000)
 
     @pytest.mark.parametrize("how", ["gzip", "deflate"])
-    async def test_unpacking(self, port: HttpPort, web: str, how: str) -> None:
+    async def test_unpacking(self, port: GuardedHttp, web: str, how: str) -> None:
         reply = await port.request("GET", f"{web}/packed?how={how}&size=300001")
         assert reply.body == b"a" * 300_001
         assert reply.header("Content-Encoding") is None
         assert reply.header("Content-Length") is None
 
     @pytest.mark.parametrize(("how", "said"), [("short", "cut short"), ("none", "is broken")])
-    async def test_broken_compression(self, port: HttpPort, web: str, how: str, said: str) -> None:
+    async def test_broken_compression(self, port: GuardedHttp, web: str, how: str, said: str) -> None:
         with pytest.raises(Temporary, match=said):
             await port.request("GET", f"{web}/packed?how={how}&size=100")
 
-    async def test_only_the_status_matters(self, port: HttpPort, web: str) -> None:
+    async def test_only_the_status_matters(self, port: GuardedHttp, web: str) -> None:
         reply = await port.request("GET", f"{web}/packed?how=deflate&size=50000000", max_response=100, status_only=True)
         assert (reply.status, reply.body) == (200, b"a" * 100)
 
-    async def test_nobody_answers(self, port: HttpPort) -> None:
+    async def test_nobody_answers(self, port: GuardedHttp) -> None:
         async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
 
@@ -220,7 +220,7 @@ class TestLimits:
             with pytest.raises(Temporary, match="no complete reply in time"):
                 await port.request("GET", url, read_timeout=0.1)
 
-    async def test_a_reply_that_drips_for_ever(self, port: HttpPort) -> None:
+    async def test_a_reply_that_drips_for_ever(self, port: GuardedHttp) -> None:
         """Each read is quick enough; the whole is not."""
 
         async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -242,7 +242,7 @@ class TestLimits:
         "answer",
         [b"", b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", b"HTTP/1.1 200 OK\r\nA: b" * 9_000],
     )
-    async def test_broken_replies(self, port: HttpPort, answer: bytes) -> None:
+    async def test_broken_replies(self, port: GuardedHttp, answer: bytes) -> None:
         async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(answer)
@@ -259,7 +259,7 @@ class TestLimits:
             began.set()
             await reader.read()
 
-        port = HttpPort(allow_private=True, max_per_host=1)
+        port = GuardedHttp(allow_private=True, max_per_host=1)
         async with raw(silent) as url, asyncio.timeout(PATIENCE):
             stuck = asyncio.create_task(port.request("GET", url))
             await began.wait()
@@ -272,11 +272,11 @@ class TestLimits:
             assert not port._slots._hosts
         await port.close()
 
-    async def test_nobody_listens(self, port: HttpPort, unused_tcp_port: int) -> None:
+    async def test_nobody_listens(self, port: GuardedHttp, unused_tcp_port: int) -> None:
         with pytest.raises(Temporary, match=f"http://127.0.0.1:{unused_tcp_port} could not be reached"):
             await port.request("GET", f"http://127.0.0.1:{unused_tcp_port}/?secret=1")
 
-    async def test_a_name_that_does_not_exist(self, strict: HttpPort) -> None:
+    async def test_a_name_that_does_not_exist(self, strict: GuardedHttp) -> None:
         with pytest.raises(Temporary, match="could not be resolved"):
             await strict.request("GET", "http://no-such-host.invalid/")
 
@@ -300,13 +300,13 @@ class TestRefusals:
             ("http://example.com/" + "x" * 8_200, "the limit is 8192"),
         ],
     )
-    async def test_urls(self, strict: HttpPort, url: str, said: str) -> None:
+    async def test_urls(self, strict: GuardedHttp, url: str, said: str) -> None:
         with pytest.raises(Permanent, match=said):
             await strict.request("GET", url)
         assert strict.check(url)
 
     @pytest.mark.parametrize("method", ["", "GET /", "CONNECT", "trace", "G\r\nT", "X" * 21])
-    async def test_methods(self, port: HttpPort, method: str) -> None:
+    async def test_methods(self, port: GuardedHttp, method: str) -> None:
         with pytest.raises(Permanent, match="HTTP method"):
             await port.request(method, "http://127.0.0.1:9/")
 
@@ -314,7 +314,7 @@ class TestRefusals:
         ("name", "value"),
         [("a b", "x"), ("", "x"), ("a\r\n", "x"), ("a", "x\r\ny: z"), ("a", "x\0"), ("ü", "x"), ("a", "x" * 70_000)],
     )
-    async def test_headers(self, port: HttpPort, name: str, value: str) -> None:
+    async def test_headers(self, port: GuardedHttp, name: str, value: str) -> None:
         with pytest.raises(Permanent, match="header"):
             await port.request("GET", "http://127.0.0.1:9/", {name: value})
 
@@ -331,7 +331,7 @@ FORBIDDEN = [
 
 class TestAddresses:
     @pytest.mark.parametrize("host", FORBIDDEN)
-    async def test_inner_addresses_are_never_connected_to(self, strict: HttpPort, host: str) -> None:
+    async def test_inner_addresses_are_never_connected_to(self, strict: GuardedHttp, host: str) -> None:
         hits = 0
 
         async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -343,7 +343,7 @@ class TestAddresses:
                 await strict.request("GET", f"http://{host}:{url.rpartition(':')[2]}/", connect_timeout=2)
         assert hits == 0
 
-    def test_literal_addresses_are_refused_without_io(self, strict: HttpPort) -> None:
+    def test_literal_addresses_are_refused_without_io(self, strict: GuardedHttp) -> None:
         assert "a loopback address" in str(strict.check("http://127.0.0.1/"))
         assert "a link-local address" in str(strict.check("http://169.254.169.254/latest"))
         assert strict.check("https://1.1.1.1/") is None
@@ -371,7 +371,7 @@ class TestAddresses:
     @pytest.mark.parametrize("entry", ["127.0.0.1", "127.0.0.0/8", "localhost", "LocalHost", "localhost:{port}", "localhost."])
     async def test_the_allow_list(self, web: str, entry: str) -> None:
         number = web.rpartition(":")[2]
-        port = HttpPort(allow=[entry.format(port=number)])
+        port = GuardedHttp(allow=[entry.format(port=number)])
         host = "127.0.0.1" if entry[0].isdigit() else "localhost"
         assert (await port.request("GET", f"http://{host}:{number}/echo")).status == 200
         await port.close()
@@ -426,4 +426,4 @@ class TestAddresses:
             assert answer is None or answer
 
 
-CHECKING = HttpPort()
+CHECKING = GuardedHttp()

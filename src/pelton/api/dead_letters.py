@@ -18,7 +18,7 @@ AFTER = Parameter("after", "Only dead letters with higher numbers", "integer", 0
 NUMBER = Parameter("number", "The dead letter's number", "integer")
 
 
-class DeadLetters:
+class DeadLetterRoutes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 

@@ -35,7 +35,7 @@ HEARTBEAT_SECONDS = 15.0
 STREAM = "text/event-stream"
 
 
-class Events:
+class EventRoutes:
     def __init__(self, engine: Engine, feed: EventFeed) -> None:
         self._engine = engine
         self._codec = engine.codec

@@ -16,7 +16,7 @@ LIMIT = Parameter("limit", "Maximum number to return", "integer", 1_000, low=1, 
 FIRST = (-1, 0)
 
 
-class Jobs:
+class JobRoutes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 

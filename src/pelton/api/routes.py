@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pelton.api.calls import Route, answer, router
-from pelton.api.dead_letters import DeadLetters
-from pelton.api.events import Events
-from pelton.api.jobs import Jobs
-from pelton.api.runs import Runs
-from pelton.api.work import Work
+from pelton.api.dead_letters import DeadLetterRoutes
+from pelton.api.events import EventRoutes
+from pelton.api.jobs import JobRoutes
+from pelton.api.runs import RunRoutes
+from pelton.api.work import WorkRoutes
 from pelton.models import HealthOut
 from pelton.runtime.api import Engine
 from pelton.runtime.event_feed import EventFeed
@@ -29,11 +29,11 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         return answer(HealthOut(healthy, found), 200 if healthy else 503)
 
     return [
-        *Events(engine, feed).routes(),
-        *DeadLetters(engine).routes(),
-        *Runs(engine).routes(),
-        *Jobs(engine).routes(),
-        *Work(engine).routes(),
+        *EventRoutes(engine, feed).routes(),
+        *DeadLetterRoutes(engine).routes(),
+        *RunRoutes(engine).routes(),
+        *JobRoutes(engine).routes(),
+        *WorkRoutes(engine).routes(),
         Route("GET", "/v1/health", "getHealth", "Get the health of the server and of its parts.", get_health,
                   parameters=(), takes=None,
               gives=(HealthOut,), statuses=(503,)),

@@ -23,7 +23,7 @@ AFTER = Parameter("after", "Only steps with higher numbers", "integer", -1, low=
 KNOWN_DEFINITIONS = 2_000  # names cached
 
 
-class Runs:
+class RunRoutes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._names: OrderedDict[int, tuple[str, int]] = OrderedDict()

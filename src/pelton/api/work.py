@@ -28,7 +28,7 @@ _STATUS: dict[str, int | None] = {
 _KINDS = frozenset({"technical", "business", "cancelled", "timed out"})
 
 
-class Work:
+class WorkRoutes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 

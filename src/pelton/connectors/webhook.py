@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pelton.connectors.health import HealthBook, epoch_milliseconds
 from pelton.connectors.port import Health, NoSubscription, Outgoing, Permanent, Temporary
-from pelton.net.http import HttpPort, HttpReply
+from pelton.net.http import GuardedHttp, HttpReply
 
 EXCERPT_BYTES = 4_096  # of a reply: enough to quote why it was refused
 QUOTED_CHARACTERS = 200
@@ -27,7 +27,7 @@ class WebhookConnector:
 
     def __init__(
         self,
-        port: HttpPort,
+        port: GuardedHttp,
         *,
         connect_timeout: float = 5.0,
         read_timeout: float = 15.0,

@@ -251,7 +251,7 @@ class _Slots:
                 del self._hosts[key]
 
 
-class HttpPort:
+class GuardedHttp:
     """`allow` and `allow_private` as for AddressRules; `ssl_context` replaces the usual trust in public authorities."""
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pelton.net.http import HttpPort, HttpReply
+    from pelton.net.http import GuardedHttp, HttpReply
 
 
 class LazyHttpPort:
@@ -14,13 +14,13 @@ class LazyHttpPort:
 
     def __init__(self, allow: Iterable[str]) -> None:
         self._allow = tuple(allow)
-        self._port: HttpPort | None = None
+        self._port: GuardedHttp | None = None
 
-    def port(self) -> HttpPort:
+    def port(self) -> GuardedHttp:
         if self._port is None:
-            from pelton.net.http import HttpPort  # noqa: PLC0415 - an HTTP client that few servers need
+            from pelton.net.http import GuardedHttp  # noqa: PLC0415 - an HTTP client that few servers need
 
-            self._port = HttpPort(allow=self._allow)
+            self._port = GuardedHttp(allow=self._allow)
         return self._port
 
     async def request(
@@ -33,7 +33,7 @@ class LazyHttpPort:
         connect_timeout: float = 5.0,
         read_timeout: float = 30.0,
     ) -> HttpReply:
-        """See `net.http.HttpPort.request`."""
+        """See `net.http.GuardedHttp.request`."""
         return await self.port().request(method, url, headers, body, connect_timeout=connect_timeout, read_timeout=read_timeout)
 
     async def close(self) -> None:

@@ -32,7 +32,7 @@ Durability = Literal["full", "relaxed"]
 """full: what was acknowledged survives a power cut. relaxed: it survives a crash of the process only."""
 
 
-class Counts(Struct):
+class RowCounts(Struct):
     """Rows touched so far: a test reads the difference over one signal."""
 
     rows_read: int = 0
@@ -49,7 +49,7 @@ class HandlerChange(NamedTuple):
 
 
 class Store(Protocol):
-    counts: Counts
+    counts: RowCounts
 
     async def open(self) -> None:
         """Takes the lock, migrates the schema, starts what it needs. Raises StoreBusy when another server has the file."""

@@ -14,7 +14,7 @@ import msgspec
 from pelton.connectors.registry import Connectors
 from pelton.languages.lusid.plugin import PLUGIN
 from pelton.languages.plugin import Host, install
-from pelton.net.http import HttpPort
+from pelton.net.http import GuardedHttp
 from pelton.runtime.caller import Caller, Users
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
@@ -176,7 +176,7 @@ async def serving(path: Path, users: Users | None = None) -> AsyncIterator[Api]:
     await store.open()
     scripts = ScriptPool(1)
     engine = LocalEngine(store, connectors=Connectors([]), scripts=scripts)
-    http = HttpPort(allow=["127.0.0.1"])
+    http = GuardedHttp(allow=["127.0.0.1"])
     host = Host(engine=engine, http=http, users=users or Users())
     application = Application([(mount.prefix, mount.router) for mount in install(PLUGIN, host, engine.add_local).mounts])
     await engine.open()

@@ -20,7 +20,7 @@ from pelton.languages.lusid.http.event_types import EventTypes
 from pelton.languages.lusid.http.handlers import HandlerRoutes
 from pelton.languages.lusid.http.metadata import MetadataRoutes
 from pelton.languages.lusid.http.notifications import NotificationRoutes
-from pelton.languages.lusid.http.runs import RunRoutes
+from pelton.languages.lusid.http.runs import WorkerRunRoutes
 from pelton.languages.lusid.http.tasks import TaskRoutes
 from pelton.languages.lusid.http.workers import WorkerRoutes
 from pelton.languages.lusid.names import LANGUAGE
@@ -75,7 +75,7 @@ def offer(host: Host) -> Offer:
         WorkerRoutes(context),
         CalendarRoutes(context, handlers),
         TaskRoutes(context),
-        RunRoutes(context),
+        WorkerRunRoutes(context),
         MetadataRoutes(WORKFLOW),
     )
     for part in parts:

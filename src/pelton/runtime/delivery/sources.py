@@ -60,7 +60,7 @@ class Finds(Protocol):
         ...
 
 
-class DeadLetters(Protocol):
+class DeadLetterStore(Protocol):
     async def dead_letter(self, number: int) -> DeadLetter | None: ...
 
 
@@ -104,7 +104,7 @@ class Sources:
         connectors: Finds,
         post: Post,
         *,
-        store: DeadLetters | None = None,
+        store: DeadLetterStore | None = None,
         namespace: Callable[[str], str] = lambda address: "default",
         tries: int = TRIES,
         most: int = MOST,

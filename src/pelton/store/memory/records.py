@@ -10,13 +10,13 @@ from pelton.kernel.model.state import Record
 from pelton.store.memory.table import LAST, PRIMARY, After, Entry
 from pelton.store.memory.tables import PastRow, RecordRow, Tables
 from pelton.store.packing import decode_any
-from pelton.store.port import Counts
+from pelton.store.port import RowCounts
 
 Attribute = tuple[str, str, bool]  # name, value, whether the value is only how it begins
 
 
 class MemoryRecords:
-    def __init__(self, tables: Tables, counts: Counts) -> None:
+    def __init__(self, tables: Tables, counts: RowCounts) -> None:
         self._tables = tables
         self._counts = counts
 

@@ -33,7 +33,7 @@ from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import Tables
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_step, decode_thread
-from pelton.store.port import Counts
+from pelton.store.port import RowCounts
 from pelton.store.voids import Voids
 
 HELD_LIMIT = 100
@@ -43,7 +43,7 @@ TOP = (1 << 63) - 1
 
 
 class MemoryRuns:
-    def __init__(self, tables: Tables, records: MemoryRecords, counts: Counts) -> None:
+    def __init__(self, tables: Tables, records: MemoryRecords, counts: RowCounts) -> None:
         self._tables = tables
         self._counts = counts
         self._answers: dict[type, Callable[[Run, Any], Any]] = {

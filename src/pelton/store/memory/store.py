@@ -32,7 +32,7 @@ from pelton.store.packing import (
     decode_held,
     decode_inbox,
 )
-from pelton.store.port import Counts, Durability, HandlerChange, StoreFailed
+from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -54,7 +54,7 @@ class MemoryStore:
     """`clock`: epoch milliseconds; the system's by default."""
 
     def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
-        self.counts = Counts()
+        self.counts = RowCounts()
         self._clock = clock or _system_clock()
         self._last = 0
         self._secret = os.urandom(32)

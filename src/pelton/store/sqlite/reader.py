@@ -12,7 +12,7 @@ import apsw
 
 from pelton.kernel.model.state import OpenStep, Step
 from pelton.store.packing import decode_any, decode_step
-from pelton.store.port import Counts
+from pelton.store.port import RowCounts
 from pelton.store.sqlite.rows import INPUT, OPEN_COLUMNS, OUTPUT, open_from
 from pelton.store.sqlite.sql import load
 
@@ -20,7 +20,7 @@ TOP = (1 << 63) - 1
 
 
 class Reader:
-    def __init__(self, db: apsw.Connection, counts: Counts) -> None:
+    def __init__(self, db: apsw.Connection, counts: RowCounts) -> None:
         self.db = db
         self.counts = counts
         self.sql = {name: text.replace("{open}", OPEN_COLUMNS) for name, text in load("reads.sql").items()}

@@ -29,7 +29,7 @@ from pelton.store.packing import (
     decode_held,
     decode_inbox,
 )
-from pelton.store.port import Counts, Durability, HandlerChange, StoreFailed
+from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -76,7 +76,7 @@ class SqliteStore:
             raise ValueError(f"durability {durability!r}: give 'full' or 'relaxed'")
         self.path = str(path)
         self.durability = durability
-        self.counts = Counts()
+        self.counts = RowCounts()
         self._clock = clock or _system_clock()
         self._last = 0
         self._wait = wait

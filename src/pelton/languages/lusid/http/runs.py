@@ -23,7 +23,7 @@ from pelton.transport.http.asgi import Request, Response, Router, json_response
 MOST_STEPS = 1_000  # of an action that its log shows
 
 
-class RunRoutes:
+class WorkerRunRoutes:
     def __init__(self, context: LusidContext) -> None:
         self._context = context
         self._engine = context.engine
