@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 from conductor.client.configuration.configuration import Configuration
+from conductor.client.configuration.settings.authentication_settings import AuthenticationSettings
 from conductor.client.http.api.event_resource_api import EventResourceApi
 from conductor.client.http.api_client import ApiClient
 from conductor.client.http.models import StartWorkflowRequest
@@ -31,8 +32,9 @@ def unique(word: str) -> str:
 class Official:
     """The clients of one application. `workflows`, `tasks`, `metadata`, `executor` and `events` are the package's own objects."""
 
-    def __init__(self, address: str) -> None:
-        self.configuration: Any = Configuration(server_api_url=f"{address}/api")
+    def __init__(self, address: str, key: str = "") -> None:
+        settings = AuthenticationSettings(key_id="any", key_secret=key) if key else None
+        self.configuration: Any = Configuration(server_api_url=f"{address}/api", authentication_settings=settings)
         clients = OrkesClients(self.configuration)
         self.workflows: Any = clients.get_workflow_client()
         self.tasks: Any = clients.get_task_client()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -16,10 +17,11 @@ from pelton.connectors.port import Outgoing
 from pelton.connectors.registry import Connectors
 from pelton.languages.conductor.plugin import PLUGIN
 from pelton.languages.plugin import Host, install
-from pelton.runtime.caller import SERVER
+from pelton.runtime.caller import SERVER, Caller
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
+from pelton.transport.caller import set_caller
 from pelton.transport.http.asgi import GONE, Application
 
 
@@ -88,11 +90,24 @@ class Queue:
 
 
 class Api:
-    def __init__(self, engine: LocalEngine, application: Application, web: Web, queue: Queue) -> None:
+    """`routes`: all that are registered. `calls`: namespace, method and path of all calls so far, whoever made them."""
+
+    def __init__(
+        self, engine: LocalEngine, application: Application, web: Web, queue: Queue, routes: list[tuple[str, str]]
+    ) -> None:
         self.engine = engine
         self.application = application
         self.web = web
         self.queue = queue
+        self.routes = routes
+        self.caller = SERVER
+        self.calls: list[tuple[str, str, str]] = []
+
+    def by(self, caller: Caller) -> Api:
+        """The same server, called by someone else."""
+        other = copy(self)
+        other.caller = caller
+        return other
 
     async def call(
         self,
@@ -117,6 +132,8 @@ class Api:
             "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
         }
         scope[GONE] = lambda: gone
+        set_caller(scope, self.caller)
+        self.calls.append((self.caller.namespace, method, path))
         sent: list[Any] = []
         left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         given = [{"type": "http.request", "body": data, "more_body": False}]
@@ -187,7 +204,7 @@ class Api:
         key = self.engine.codec.parse_run_id(run)
         assert key is not None
         deadline = asyncio.get_running_loop().time() + PATIENCE
-        with self.engine.watch(SERVER, key) as watch:
+        with self.engine.watch(self.caller, key) as watch:
             while True:
                 answer = await self.call("GET", f"/workflow/{run}")
                 found = answer.json
@@ -227,10 +244,11 @@ async def serving(path: Path, **options: Any) -> AsyncIterator[Api]:
     scripts = ScriptPool(1)
     engine = LocalEngine(store, connectors=Connectors([queue]), scripts=scripts)  # type: ignore[list-item]
     host = Host(engine=engine, http=web, schemes=frozenset({"sqs"}), **options)
-    application = Application([(mount.prefix, mount.router) for mount in install(PLUGIN, host, engine.add_local).mounts])
+    [mount] = install(PLUGIN, host, engine.add_local).mounts
+    application = Application([(mount.prefix, mount.router)])
     await engine.open()
     try:
-        yield Api(engine, application, web, queue)
+        yield Api(engine, application, web, queue, mount.router.patterns)
     finally:
         await engine.close(2.0)
         await scripts.close()

@@ -160,9 +160,10 @@ class ConductorTaskRoutes:
         report = reports.report_of(result, place[1])
         claim = ClaimRequest(worker=result.worker_id or "") if report.status is not None else None
         [done], items = await self.engine.exchange(request.caller, [(place[0], report)], claim)
-        if done.error is not None and done.error.code not in _OVER | _ABSENT:
+        absent = done.error is not None and done.error.code in _ABSENT
+        if done.error is not None and not absent and done.error.code not in _OVER:
             raise done.error
-        if not done.repeated:
+        if not done.repeated and not absent:
             await self._log(request.caller, result, place)
         if not items:
             return empty(204)
