@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,14 @@ from pelton.connectors.registry import Connectors
 from pelton.languages.lusid.plugin import PLUGIN
 from pelton.languages.plugin import Host, install
 from pelton.net.http import GuardedHttp
-from pelton.runtime.caller import Caller, Users
+from pelton.runtime.caller import NAMESPACE, Caller, Users
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.store.sqlite.store import SqliteStore
+from pelton.testing.clock import VirtualClock
 from pelton.transport.caller import set_caller
 from pelton.transport.http.asgi import Application
+from pelton.transport.http.mounts import Mount
 
 DEFINITIONS = "/workflow/api/taskdefinitions"
 HANDLERS = "/workflow/api/eventhandlers"
@@ -118,12 +121,24 @@ class Answer(NamedTuple):
 
 
 class Api:
-    def __init__(self, engine: LocalEngine, application: Application) -> None:
+    """`routes`: method and path of every route. `opened`: what the language does once the engine is open."""
+
+    def __init__(self, engine: LocalEngine, mounts: Sequence[Mount], opened: Callable[[], Awaitable[None]]) -> None:
         self.engine = engine
-        self.application = application
+        self.application = Application([(mount.prefix, mount.router) for mount in mounts])
+        self.routes = [(method, mount.prefix + path) for mount in mounts for method, path in mount.router.patterns]
+        self.opened = opened
 
     async def call(
-        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, user: str = "", **query: Any
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        user: str = "",
+        namespace: str = NAMESPACE,
+        **query: Any,
     ) -> Answer:
         """`path` is a raw one; `body` becomes JSON, `raw` is sent as it is."""
         data = raw if raw is not None else b"" if body is None else msgspec.json.encode(body)
@@ -135,8 +150,8 @@ class Api:
             "query_string": urlencode(query, doseq=True).encode(),
             "headers": [(b"content-type", b"application/json-patch+json")],
         }
-        if user:
-            set_caller(scope, Caller(user=user))
+        if user or namespace != NAMESPACE:
+            set_caller(scope, Caller(namespace, user))
         sent: list[Any] = []
 
         async def receive() -> Any:
@@ -171,19 +186,26 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(path: Path, users: Users | None = None) -> AsyncIterator[Api]:
-    store = SqliteStore(path / "pelton.db", "relaxed")
+async def serving(path: Path, users: Users | None = None, clock: VirtualClock | None = None) -> AsyncIterator[Api]:
+    """`clock`: one that the test moves, in place of the real one."""
+    store = SqliteStore(path / "pelton.db", "relaxed", clock=clock)
     await store.open()
     scripts = ScriptPool(1)
-    engine = LocalEngine(store, connectors=Connectors([]), scripts=scripts)
+    engine = LocalEngine(store, connectors=Connectors([]), scripts=scripts, clock=clock)
     http = GuardedHttp(allow=["127.0.0.1"])
     host = Host(engine=engine, http=http, users=users or Users())
-    application = Application([(mount.prefix, mount.router) for mount in install(PLUGIN, host, engine.add_local).mounts])
+    offer = install(PLUGIN, host, engine.add_local)
+    assert offer.opened is not None
     await engine.open()
     try:
-        yield Api(engine, application)
+        yield Api(engine, offer.mounts, offer.opened)
     finally:
-        await engine.close(2.0)
+        closing = asyncio.ensure_future(engine.close(2.0))
+        while clock is not None and not closing.done():
+            clock.time += 100
+            clock.ring()
+            await asyncio.sleep(0)
+        await closing
         await scripts.close()
         await http.close()
         await store.close()
