@@ -84,7 +84,7 @@ async def reads(store: SqliteStore, key: int) -> tuple[float, float]:
     run = await store.head(key)
     assert run is not None
     times = []
-    for question in (lambda: store.head(key), lambda: store.facts(run, [NewestKey("task_2")])):
+    for question in (lambda: store.head(key), lambda: store.read(run, [NewestKey("task_2")])):
         start = time.perf_counter()
         for _ in range(5000):
             await question()

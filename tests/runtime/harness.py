@@ -93,7 +93,7 @@ class Rig:
     async def open_rows(self, run: int) -> list[OpenStep]:
         head = await self.store.head(run)
         assert head is not None
-        rows: list[OpenStep] = (await self.store.facts(head, [OpenKey()]))[0]
+        rows: list[OpenStep] = (await self.store.read(head, [OpenKey()]))[0]
         return rows
 
     async def report(self, run: int, slot: str = "", output: Any = None, **more: Any) -> Applied:

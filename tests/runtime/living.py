@@ -53,7 +53,7 @@ class Living:
         """Returns when nothing durable is left to be done: no signals, jobs or deliveries."""
 
         async def done() -> bool:
-            return not (await self.store.inbox(1) or await self.store.deliveries(1)) and self.engine.committer.idle
+            return not (await self.store.pending_signals(1) or await self.store.deliveries(1)) and self.engine.committer.idle
 
         await happens(done, "nothing is left")
 

@@ -137,7 +137,7 @@ async def test_a_signal_that_has_come_too_far_is_put_aside(tmp_path: Path, hops:
         assert stored is not None
         assert (stored.status == RunStatus.TERMINATED) is arrives
         assert bool(done[0].notes) is not arrives
-        assert await at.store.inbox(9) == []
+        assert await at.store.pending_signals(9) == []
 
 
 async def settle(at: Rig) -> None:

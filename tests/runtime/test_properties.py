@@ -132,7 +132,7 @@ async def check(at: Living, story: Story) -> None:
     waiting: set[str] = set()
     for run in await at.store.runs("default", limit=1000):
         rows = await at.store.steps(run, -1, 1000)
-        opened: list[OpenStep] = (await at.store.facts(run, [OpenKey()]))[0]
+        opened: list[OpenStep] = (await at.store.read(run, [OpenKey()]))[0]
         check_run(run, rows, opened)
         taken.update(row.output for row in rows if isinstance(row, Step) and row.slot in TAKERS and row.output not in (None, -1))
         waiting |= {str(key) for row in opened for key in (row.waits or {}).values() if row.bits & Bit.KEYED}
@@ -169,7 +169,7 @@ def check_run(run: Run, rows: list[OpenStep | Step], opened: list[OpenStep]) -> 
 async def check_child(at: Living, child: Run) -> None:
     parent = await at.store.head(child.parent)
     assert parent is not None
-    (call,) = await at.store.facts(parent, [OpenKey()])
+    (call,) = await at.store.read(parent, [OpenKey()])
     calling = [row for row in call if row.state == State.CALL and row.child == child.key]
     assert bool(calling) == (not RunStatus(child.status).ended), "a child and the step that awaits it disagree"
 

@@ -18,7 +18,7 @@ from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import Applied
 from pelton.store.group import Committed, Group
-from pelton.store.rows import BookmarkRow, DeadLetter, Delivery, HeldRow, InboxRow, TimerRow
+from pelton.store.rows import BookmarkRow, DeadLetter, Delivery, HeldRow, PendingSignalRow, TimerRow
 from pelton.testing.clock import VirtualClock
 
 
@@ -30,7 +30,7 @@ class MemoryStore:
         self.delivery_rows: dict[int, Delivery] = {}
         self.dead_rows: dict[int, DeadLetter] = {}
         self.bookmark_rows: list[BookmarkRow] = []
-        self.inbox_rows: dict[int, InboxRow] = {}
+        self.pending_rows: dict[int, PendingSignalRow] = {}
         self.held_rows: dict[int, HeldRow] = {}
         self.run_rows: dict[int, Run] = {}
         self.number = 0
@@ -74,7 +74,7 @@ class MemoryStore:
     async def head(self, key: int) -> Run | None:
         return Run(key, "default", 1) if any(run == key for run, _ in self.open) else None
 
-    async def facts(self, run: Run, keys: Any) -> list[Any]:
+    async def read(self, run: Run, keys: Any) -> list[Any]:
         return await self.late([self.open.get((run.key, key.n)) for key in keys])
 
     async def timers(self, before: int, limit: int) -> list[TimerRow]:
@@ -87,8 +87,8 @@ class MemoryStore:
     async def dead_letter(self, number: int) -> DeadLetter | None:
         return self.dead_rows.get(number)
 
-    async def inbox(self, limit: int) -> list[InboxRow]:
-        rows = sorted((row for row in self.inbox_rows.values() if not row.parked), key=lambda row: (row.due, row.id))
+    async def pending_signals(self, limit: int) -> list[PendingSignalRow]:
+        rows = sorted((row for row in self.pending_rows.values() if not row.parked), key=lambda row: (row.due, row.id))
         return await self.late(rows[:limit])
 
     async def runs(
@@ -123,10 +123,10 @@ class MemoryStore:
             del self.held_rows[held]
         done = Committed(group.number, True)
         self._write_deliveries(group, done)
-        for inbox in group.inbox:
-            self.inbox_rows[inbox.id] = inbox
-        for number in group.inbox_done:
-            self.inbox_rows.pop(number, None)
+        for pending in group.pending_signals:
+            self.pending_rows[pending.id] = pending
+        for number in group.pending_done:
+            self.pending_rows.pop(number, None)
         return done
 
     def _write_runs(self, group: Group) -> None:
@@ -184,15 +184,15 @@ class MemoryCommitter:
         self.commit(group, lambda result: self._answer(future, result))
         return future
 
-    def submit(self, run: int, signal: Signal, inbox: int = 0) -> asyncio.Future[Applied]:
+    def submit(self, run: int, signal: Signal, pending: int = 0) -> asyncio.Future[Applied]:
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
         if (refusal := self.refuse(run, signal)) is not None:
             future.set_exception(refusal)
             return future
         self.signals.append((run, signal, self.store.clock.now()))
         group = Group(0)
-        if inbox:
-            group.inbox_done.append(inbox)
+        if pending:
+            group.pending_done.append(pending)
         hook = self.on_signal(run, signal, group)
 
         def done(result: Committed | Exception) -> None:

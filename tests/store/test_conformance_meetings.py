@@ -9,7 +9,7 @@ from tests.store.rows import definition, delivery, event, go, held, lost, put, s
 
 from pelton.store.group import DefinitionWrite, Group
 from pelton.store.port import Store
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, InboxRow, WaitKeyRow
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, PendingSignalRow, WaitKeyRow
 
 
 async def test_an_event_is_unique_by_source_and_id_in_its_namespace(store: Store) -> None:
@@ -127,12 +127,12 @@ async def test_a_lost_group_leaves_no_delivery(store: Store) -> None:
 
 
 async def test_the_inbox(store: Store) -> None:
-    rows = [InboxRow(1, 5, b"s", 30), InboxRow(2, 5, b"t", 10), InboxRow(3, 0, b"j", 20, job=True)]
-    await put(store, Group(1, inbox=rows))
-    assert await store.inbox(9) == [rows[1], rows[2], rows[0]]
-    again = InboxRow(3, 0, b"j2", 5, tries=1, job=True)
-    await put(store, Group(2, inbox=[again, InboxRow(2, 5, b"t", 10, parked="poison")], inbox_done=[1]))
-    assert await store.inbox(9) == [again]
+    rows = [PendingSignalRow(1, 5, b"s", 30), PendingSignalRow(2, 5, b"t", 10), PendingSignalRow(3, 0, b"j", 20, job=True)]
+    await put(store, Group(1, pending_signals=rows))
+    assert await store.pending_signals(9) == [rows[1], rows[2], rows[0]]
+    again = PendingSignalRow(3, 0, b"j2", 5, tries=1, job=True)
+    await put(store, Group(2, pending_signals=[again, PendingSignalRow(2, 5, b"t", 10, parked="poison")], pending_done=[1]))
+    assert await store.pending_signals(9) == [again]
 
 
 def write(

@@ -43,7 +43,7 @@ async def test_a_run_without_a_document_has_none(store: Store) -> None:
     assert await store.past(1) == []
     assert await store.records("a") == []
     assert await store.records("a", at=10) == []
-    assert await store.facts(run(1), [RecordKey()]) == [None]
+    assert await store.read(run(1), [RecordKey()]) == [None]
 
 
 @pytest.mark.parametrize("body", [{"a": [1, None, 2.5, {"b": "ß\0𝄞"}]}, None, [], "text", 0, False, 2**70, {"big": HUGE}])
@@ -51,11 +51,11 @@ async def test_a_document_is_there_as_it_was_given_after_reopening(store_factory
     store = await store_factory()
     first, second = Record(1, 10, 1, True, body), Record(1, 20, 2, False, body)
     await put(store, Group(1, [start(1, record=first)]))
-    assert await store.facts(run(1), [RecordKey()]) == [first]
+    assert await store.read(run(1), [RecordKey()]) == [first]
     await put(store, Group(2, [go(1, 1, record=second, past=[(first, 20)])]))
     await store.close()
     store = await store_factory()
-    assert await store.facts(run(1), [RecordKey()]) == [second]
+    assert await store.read(run(1), [RecordKey()]) == [second]
     assert await store.past(1) == [(first, 20)]
     assert await store.record(1, 19) == first
     assert await store.records("a", at=19) == [first]
@@ -86,7 +86,7 @@ async def test_a_document_that_went_is_there_as_it_was_and_may_come_again(store:
     await put(store, Group(1, [start(1, record=record(1, 10))]))
     await put(store, Group(2, [change(1, 1, (10, 1), (20, 2), gone=30)]))
     assert await store.record(1) is None
-    assert await store.facts(run(1), [RecordKey()]) == [None]
+    assert await store.read(run(1), [RecordKey()]) == [None]
     assert await store.records("a") == await store.records("a", live=True) == await store.records("a", live=False) == []
     assert await seen(store, 1, 9, 10, 20, 29, 30, 31) == [None, 1, 2, 2, None, None]
     assert await listed(store, at=29) == [(1, 2)]
@@ -332,7 +332,7 @@ async def test_rows_are_counted_and_runs_without_documents_pay_nothing(store: St
     before = store.counts.rows_read, store.counts.rows_written
     await store.record(1, 150)
     await store.records("a", at=150)
-    await store.facts(run(1), [RecordKey()])
+    await store.read(run(1), [RecordKey()])
     await put(store, Group(3, [go(2, 1)]))
     assert store.counts.rows_read - before[0] <= 5
     assert store.counts.rows_written - before[1] == 1

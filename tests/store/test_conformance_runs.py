@@ -43,7 +43,7 @@ async def test_a_new_run_is_there_with_all_its_rows_after_reopening(store_factor
     assert len(secret) == 32
     head = await store.head(1)
     assert head == run(1)
-    assert await store.facts(head, [StepKey(0), StepKey(1), OpenKey(), VarKey(0, "v"), FragmentKey()]) == [
+    assert await store.read(head, [StepKey(0), StepKey(1), OpenKey(), VarKey(0, "v"), FragmentKey()]) == [
         step, token, [token], [2**70], [(1, "f", {"z": None})],
     ]  # fmt: skip
 
@@ -62,7 +62,7 @@ async def test_a_moved_revision_loses_its_group_and_no_other(store: Store) -> No
         (8, True, ""),
         (9, True, ""),
     ]
-    assert await store.facts(run(1), [VarKey(0, "v")]) == [None]
+    assert await store.read(run(1), [VarKey(0, "v")]) == [None]
     head = await store.head(2)
     assert head is not None
     assert head.rev == 2
@@ -102,29 +102,29 @@ async def test_poison_loses_its_own_group(store: Store) -> None:
 async def test_large_parts_come_back_and_go_away(store: Store, value: object) -> None:
     token = work(1, 1, input=value, output=value, waits=value)
     await put(store, Group(1, [start(1, opened=[token])]))
-    assert await store.facts(run(1), [StepKey(1)]) == [token]
+    assert await store.read(run(1), [StepKey(1)]) == [token]
     narrow = work(1, 1, input="not written", left=7)
     await put(store, Group(2, [go(1, 1, changed=[(narrow, False)])]))
     token.left = 7
-    assert await store.facts(run(1), [StepKey(1)]) == [token]
+    assert await store.read(run(1), [StepKey(1)]) == [token]
     wide = work(1, 1, input=value, output="small", left=7)
     await put(store, Group(3, [go(1, 2, changed=[(wide, True)])]))
-    assert await store.facts(run(1), [StepKey(1)]) == [wide]
+    assert await store.read(run(1), [StepKey(1)]) == [wide]
     step = done(1, 1, input=value, output=value)
     await put(store, Group(4, [go(1, 3, closed=[1], ended=[step])]))
-    assert await store.facts(run(1), [StepKey(1), OpenKey(), EndedKey(0, 10, 5)]) == [step, [], [step]]
+    assert await store.read(run(1), [StepKey(1), OpenKey(), EndedKey(0, 10, 5)]) == [step, [], [step]]
     again = work(1, 1, input=value)
     await put(store, Group(5, [go(1, 4, era=1, reopened=[1], opened=[again])]))
-    assert await store.facts(run(1), [StepKey(1), EndedKey(0, 10, 5)]) == [again, []]
+    assert await store.read(run(1), [StepKey(1), EndedKey(0, 10, 5)]) == [again, []]
     await put(store, Group(6, [go(1, 5, closed=[1], ended=[done(1, 1, input=BIG)])]))
     await put(store, Group(7, remove_runs=[1]))
-    assert await store.facts(run(1), [StepKey(1), OpenKey()]) == [None, []]
+    assert await store.read(run(1), [StepKey(1), OpenKey()]) == [None, []]
 
 
 async def test_newest_of_a_slot_open_or_ended_whatever_the_scope(store: Store) -> None:
     ended = [done(1, n, slot="s", scope=2, it=n) for n in range(3, 9)]
     await put(store, Group(1, [start(1, ended=[*ended, done(1, 20, slot="other")])]))
-    assert await store.facts(run(1), [NewestKey("s"), NewestKey("other"), NewestKey("none")]) == [
+    assert await store.read(run(1), [NewestKey("s"), NewestKey("other"), NewestKey("none")]) == [
         ended[-1],
         done(1, 20, slot="other"),
         None,
@@ -132,8 +132,8 @@ async def test_newest_of_a_slot_open_or_ended_whatever_the_scope(store: Store) -
     token = work(1, 9, slot="s")
     parked = work(1, -1, queue="", slot="s")
     await put(store, Group(2, [go(1, 1, opened=[token, parked])]))
-    assert await store.facts(run(1), [NewestKey("s"), OpenKey()]) == [token, [parked, token]]
-    assert await store.facts(run(1), [StepKey(9), NewestKey("s"), NewestKey("other"), NewestKey("none")]) == [
+    assert await store.read(run(1), [NewestKey("s"), OpenKey()]) == [token, [parked, token]]
+    assert await store.read(run(1), [StepKey(9), NewestKey("s"), NewestKey("other"), NewestKey("none")]) == [
         token,
         token,
         done(1, 20, slot="other"),
@@ -154,22 +154,22 @@ async def test_slots_by_scope_and_iteration(store: Store) -> None:
         SlotKey("s", 0, 0),
     ]
     token = work(1, 13, slot="s", scope=2, it=2)
-    assert await store.facts(run(1), keys) == [ended[0], ended[2], token, None, outside, None]
+    assert await store.read(run(1), keys) == [ended[0], ended[2], token, None, outside, None]
     iterations = [IterationKey("s", 1), IterationKey("s", 2), IterationKey("s", 9), IterationKey("o", 0)]
-    assert await store.facts(run(1), iterations) == [ended[1], token, None, outside]
+    assert await store.read(run(1), iterations) == [ended[1], token, None, outside]
 
 
 async def test_void_numbers_are_skipped_everywhere(store: Store) -> None:
     ended = [done(1, n, slot="s", scope=1, it=1) for n in range(10)]
     await put(store, Group(1, [start(1, ended=ended)]))
     head = run(1, voids=((7, 10), (3, 5), (4, 6)))
-    assert await store.facts(head, [NewestKey("s"), SlotKey("s", 1, 1), IterationKey("s", 1), StepKey(8), StepKey(2)]) == [
+    assert await store.read(head, [NewestKey("s"), SlotKey("s", 1, 1), IterationKey("s", 1), StepKey(8), StepKey(2)]) == [
         ended[6], ended[6], ended[6], None, ended[2],
     ]  # fmt: skip
-    assert await store.facts(head, [EndedKey(0, 10, 3), EndedKey(4, 9, 9)]) == [[ended[6], ended[2], ended[1]], [ended[6]]]
+    assert await store.read(head, [EndedKey(0, 10, 3), EndedKey(4, 9, 9)]) == [[ended[6], ended[2], ended[1]], [ended[6]]]
     assert await store.steps(head, -1, 3) == ended[:3]
     assert await store.steps(head, 1, 9) == [ended[2], ended[6]]
-    assert await store.facts(run(1, voids=((0, 10),)), [NewestKey("s")]) == [None]
+    assert await store.read(run(1, voids=((0, 10),)), [NewestKey("s")]) == [None]
 
 
 async def test_steps_page_by_number_open_and_ended_together(store: Store) -> None:
@@ -181,24 +181,24 @@ async def test_steps_page_by_number_open_and_ended_together(store: Store) -> Non
 async def test_variables_and_threads(store: Store) -> None:
     thread = Thread(1, 2, reasons=((1, 0), (2, 5)), output={"a": 1})
     await put(store, Group(1, [start(1, variables=[(0, "a", 1), (0, "b", None), (1, "a", "x")], threads=[thread, Thread(1, 0)])]))
-    assert await store.facts(run(1), [VarKey(0, "a"), VarKey(0, "b"), VarKey(0, "c"), VarsKey(0), VarsKey(3)]) == [
+    assert await store.read(run(1), [VarKey(0, "a"), VarKey(0, "b"), VarKey(0, "c"), VarsKey(0), VarsKey(3)]) == [
         [1], [None], None, {"a": 1, "b": None}, {},
     ]  # fmt: skip
-    assert await store.facts(run(1), [ThreadKey(2), ThreadKey(1), ThreadsKey()]) == [thread, None, [Thread(1, 0), thread]]
+    assert await store.read(run(1), [ThreadKey(2), ThreadKey(1), ThreadsKey()]) == [thread, None, [Thread(1, 0), thread]]
     await put(store, Group(2, [go(1, 1, variables=[(0, "a", UNSET), (0, "b", 3)], threads=[Thread(1, 2, body="z")])]))
-    assert await store.facts(run(1), [VarsKey(0), ThreadKey(2)]) == [{"b": 3}, Thread(1, 2, body="z")]
+    assert await store.read(run(1), [VarsKey(0), ThreadKey(2)]) == [{"b": 3}, Thread(1, 2, body="z")]
 
 
 async def test_a_question_about_another_run_is_refused(store: Store) -> None:
     with pytest.raises(TypeError, match="RunKey"):
-        await store.facts(run(1), [RunKey(2)])
+        await store.read(run(1), [RunKey(2)])
 
 
 async def test_held_for_a_run_and_for_a_key(store: Store) -> None:
     await put(
         store, Group(1, held=[held(3), held(1, posted=9), held(2), held(4, run=7, key=""), held(5, run=7, key="", name="n2")])
     )
-    answers = await store.facts(run(7), [HeldKey("name", "k"), HeldKey("name", ""), HeldKey("", "")])
+    answers = await store.read(run(7), [HeldKey("name", "k"), HeldKey("name", ""), HeldKey("", "")])
     assert [[row.id for row in answer] for answer in answers] == [[2, 3, 1], [4], [4, 5]]
     assert answers[1] == [Held(4, "name", "", {"id": 4}, -1, -1, 4, None)]
 
@@ -292,7 +292,7 @@ async def test_leases_touch_no_revision_and_nothing_that_is_gone(store: Store) -
     await put(store, Group(1, [start(1, opened=[work(1, 1, input=BIG, limit=50)])]))
     await put(store, Group(2, leases=[LeaseWrite(1, 1, 500, "w", 3, 400, 7), LeaseWrite(1, 9, 5, "w", 1, 1, 1)]))
     token = work(1, 1, input=BIG, limit=50, lease=500, worker="w", polls=3, started=400, due=7)
-    assert await store.facts(run(1), [OpenKey()]) == [[token]]
+    assert await store.read(run(1), [OpenKey()]) == [[token]]
     assert await store.ready("q", 9) == []
     assert await store.leased(450, 9) == []
     assert await store.leased(451, 9) == [token]
@@ -359,7 +359,7 @@ async def test_removed_runs_leave_nothing(store: Store) -> None:
     )
     await put(store, Group(3, remove_runs=[1]))
     assert await store.head(1) is None
-    assert await store.facts(run(1), [OpenKey(), StepKey(0), VarsKey(0), ThreadsKey(), HeldKey("", "")]) == [[], None, {}, [], []]
+    assert await store.read(run(1), [OpenKey(), StepKey(0), VarsKey(0), ThreadsKey(), HeldKey("", "")]) == [[], None, {}, [], []]
     assert (await store.timers(99, 9), await store.logs(1, 1, 9), await store.run_keys("a", "ref", "", "t", False)) == (
         [],
         [],
@@ -371,8 +371,8 @@ async def test_removed_runs_leave_nothing(store: Store) -> None:
 async def test_rows_are_counted_and_a_signal_touches_few(store: Store) -> None:
     await put(store, Group(1, [start(1, ended=[done(1, n, slot="s", scope=1, it=n) for n in range(1, 501)])]))
     before = store.counts.rows_read, store.counts.rows_written, store.counts.commits
-    await store.facts(run(1), [StepKey(500), NewestKey("s"), NewestKey("t")])
-    await store.facts(run(1), [SlotKey("s", 1, 250), IterationKey("s", 3)])
+    await store.read(run(1), [StepKey(500), NewestKey("s"), NewestKey("t")])
+    await store.read(run(1), [SlotKey("s", 1, 250), IterationKey("s", 3)])
     await put(store, Group(2, [go(1, 1, ended=[done(1, 501)])]))
     assert store.counts.rows_read - before[0] <= 6
     assert (store.counts.rows_written - before[1], store.counts.commits - before[2]) == (2, 1)

@@ -24,10 +24,10 @@ async def test_what_callers_change_afterwards_changes_nothing(store: MemoryStore
     token, value, posted = work(1, 1, input={"a": 1}), {"x": [1]}, event(1, "e")
     await put(store, Group(1, [start(1, opened=[token], variables=[(0, "v", value)])], events=[posted]))
     token.input["a"], token.left, value["x"], posted.body["k"] = 2, 9, [], "changed"
-    (found,), (given,) = await store.facts(run(1), [OpenKey(), VarKey(0, "v")])
+    (found,), (given,) = await store.read(run(1), [OpenKey(), VarKey(0, "v")])
     assert (found, given) == (work(1, 1, input={"a": 1}), {"x": [1]})
     found.input["a"], given["x"] = 3, 4
-    assert await store.facts(run(1), [OpenKey(), VarKey(0, "v")]) == [[work(1, 1, input={"a": 1})], [{"x": [1]}]]
+    assert await store.read(run(1), [OpenKey(), VarKey(0, "v")]) == [[work(1, 1, input={"a": 1})], [{"x": [1]}]]
     row = await store.event("a", 1)
     assert row == event(1, "e")
 

@@ -221,7 +221,7 @@ async def compare(store: Store, model: Model) -> None:
         head = await store.head(key)
         assert (-1 if head is None else head.rev) == model.revisions.get(key, -1)
         whole = run(key)
-        opened, variables, *newest = await store.facts(whole, [OpenKey(), VarsKey(0), NewestKey("s0"), NewestKey("s1")])
+        opened, variables, *newest = await store.read(whole, [OpenKey(), VarsKey(0), NewestKey("s0"), NewestKey("s1")])
         assert opened == [model.open[place] for place in sorted(model.open) if place[0] == key]
         assert variables == {name: value for (owner, name), value in model.variables.items() if owner == key}
         ended = [model.ended[place] for place in sorted(model.ended) if place[0] == key]
@@ -262,7 +262,7 @@ async def compare_documents(store: Store, model: Model) -> None:
         )
     for key in KEYS:
         assert await store.past(key) == model.past[key]
-        assert await store.facts(run(key), [RecordKey()]) == [model.records.get(key)]
+        assert await store.read(run(key), [RecordKey()]) == [model.records.get(key)]
     for name in "ab":
         for value in ("", "x", "xy"):
             same = sorted({key for key, *filed in model.attributes if filed == [name, value]})

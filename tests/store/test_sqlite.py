@@ -140,9 +140,9 @@ def test_a_group_makes_its_lists_as_they_are_asked_for() -> None:
     assert not group.has("logs")
     assert not group.has("events")
     group.leases.extend([])
-    group.inbox_done.append(3)
-    assert group.has("inbox_done")
-    assert set(group.filled) == {"number", "logs", "leases", "inbox_done"}
+    group.pending_done.append(3)
+    assert group.has("pending_done")
+    assert set(group.filled) == {"number", "logs", "leases", "pending_done"}
     with pytest.raises(TypeError, match="no rows named nonsense"):
         Group(1, nonsense=[])
     with pytest.raises(AttributeError):
@@ -163,7 +163,12 @@ async def test_what_two_groups_of_a_batch_do_to_one_row_is_done_in_their_order(t
 async def test_a_number_that_does_not_fit_is_its_groups_trouble_alone(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "test.db")
     await store.open()
-    groups = [Group(1, [start(1)]), Group(2, [start(1 << 80)]), Group(3, [start(3)], inbox_done=[1 << 70]), Group(4, [start(4)])]
+    groups = [
+        Group(1, [start(1)]),
+        Group(2, [start(1 << 80)]),
+        Group(3, [start(3)], pending_done=[1 << 70]),
+        Group(4, [start(4)]),
+    ]
     outcomes = await store.commit(groups)
     assert [outcome.ok for outcome in outcomes] == [True, False, False, True]
     assert [outcome.number for outcome in outcomes] == [1, 2, 3, 4]

@@ -11,7 +11,7 @@ from pelton.kernel.machine.outputs import body_slots, output_of
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Missing, SlotKey
 from pelton.kernel.model.state import OpenStep, Run, State, Step
-from pelton.runtime.commit.reads import Answers, RunFacts
+from pelton.runtime.commit.reads import Answers, CachedReads
 from pelton.runtime.commit.run_cache import RunEntry
 from pelton.store.port import Store
 
@@ -24,13 +24,13 @@ async def derived_output(store: Store, codec: Codec, process: Process, head: Run
     entry = RunEntry(head.key)
     entry.head, entry.process = head, process
     answers = Answers()
-    facts = RunFacts(codec, lambda: 0, lambda key: None, lambda key: [], lambda: 0)
+    reader = CachedReads(codec, lambda: 0, lambda key: None, lambda key: [], lambda: 0)
     for _ in range(ROUNDS):
         try:
-            return output_of(Draft(process, facts.of(entry, answers), head, now), step)
+            return output_of(Draft(process, reader.of(entry, answers), head, now), step)
         except Missing as missing:
             keys = ahead(process, missing.keys, step)
-        for key, answer in zip(keys, await store.facts(head, keys), strict=True):
+        for key, answer in zip(keys, await store.read(head, keys), strict=True):
             if not entry.learn(key, answer):
                 answers.keep(head.key, head.rev, key, answer)
         await asyncio.sleep(0)  # reads do not wait: without this a long loop would hold everybody up

@@ -65,8 +65,8 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
-    InboxRow,
     LogRow,
+    PendingSignalRow,
     ResultRow,
 )
 
@@ -372,8 +372,8 @@ class LocalEngine:
             time=self.now(),
             body={"name": row.name, "key": row.key, "event": row.source},
         )
-        fact = InboxRow(self.keys(), 0, encode_signal(DurableFact(event)), self.now(), job=True)
-        group.inbox.append(fact)
+        fact = PendingSignalRow(self.keys(), 0, encode_signal(DurableFact(event)), self.now(), job=True)
+        group.pending_signals.append(fact)
         return lambda: self.committer.pending_signals.take_up(fact)
 
     async def signal_many(self, caller: Caller, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
@@ -382,14 +382,14 @@ class LocalEngine:
         keys = list(dict.fromkeys(runs))
         number = self.keys()
         whole_signal: Any = replace(signal, strict=True)  # so that a refusal is told
-        rows: list[InboxRow] = []
+        rows: list[PendingSignalRow] = []
         for start in range(0, len(keys), CHUNK):
             job = FanOut(caller.namespace, whole_signal, keys[start : start + CHUNK], results=number, hops=hops + 1)
             rows.append(durable_job(self.keys(), job, self.now()))
         whole = ResultRow(number, 0, len(keys), self.now(), "job", caller.namespace)
 
         def fill(group: Group) -> None:
-            group.inbox.extend(rows)
+            group.pending_signals.extend(rows)
             group.results.append(whole)
 
         await self.write(fill)
@@ -417,8 +417,8 @@ class LocalEngine:
                 return
             if job.error is not None:
                 future.set_exception(job.error)
-            elif job.met is not None:
-                future.set_result(job.met)
+            elif job.correlated is not None:
+                future.set_result(job.correlated)
 
         self.committer.enqueue(CorrelationRequest(caller.namespace, command, self.keys(), done))
         return await future
@@ -455,7 +455,7 @@ class LocalEngine:
         keys: list[Any] = [StepKey(0), VarsKey(0)]
         if head.ended:
             keys.append(NewestKey(END))
-        start, variables, *end = await self.store.facts(head, keys)
+        start, variables, *end = await self.store.read(head, keys)
         process = await self.definition_cache.process(head.definition)
         return RunView(head, process, start, end[0] if end else None, variables or {})
 
@@ -464,7 +464,7 @@ class LocalEngine:
         return await self.store.steps(head, after, limit) if head is not None else []
 
     async def open_steps(self, run: Run) -> list[OpenStep]:
-        rows: list[OpenStep] = (await self.store.facts(run, [OpenKey()]))[0]
+        rows: list[OpenStep] = (await self.store.read(run, [OpenKey()]))[0]
         return rows
 
     async def step(self, caller: Caller, run: int, n: int) -> OpenStep | Step | None:
@@ -477,7 +477,7 @@ class LocalEngine:
 
     async def _fact(self, caller: Caller, run: int, key: Any) -> Any:
         head = await self.head(caller, run)
-        return (await self.store.facts(head, [key]))[0] if head is not None else None
+        return (await self.store.read(head, [key]))[0] if head is not None else None
 
     async def derived(self, caller: Caller, run: int, step: OpenStep | Step) -> Any:
         head = await self.head(caller, run)

@@ -53,8 +53,8 @@ class CommitPort(Protocol):
         """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails."""
         ...
 
-    def submit(self, run: int, signal: Signal, inbox: int = 0) -> asyncio.Future[Applied]:
-        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
+    def submit(self, run: int, signal: Signal, pending: int = 0) -> asyncio.Future[Applied]:
+        """A signal to a run. `pending`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
         ...
 
 

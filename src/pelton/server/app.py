@@ -85,7 +85,7 @@ class App:
         self._max_requests = max_requests
         self._open = _OPEN | {path.encode() for path in open_paths}
         mounted = list(mounts)
-        self._faces = {each.prefix.encode(): each for each in sorted(mounted, key=lambda each: len(each.prefix), reverse=True)}
+        self._apis = {each.prefix.encode(): each for each in sorted(mounted, key=lambda each: len(each.prefix), reverse=True)}
         self._application = Application([*((each.prefix, each.router) for each in mounted), ("", self._root())])
         self._prefix = secrets.token_hex(4)
         self._number = 0
@@ -125,9 +125,9 @@ class App:
                 await self._application(scope, receive, sending)
         finally:
             counts.under_way -= 1
-            face = self._face(path)
-            counts.answers[face, status] += 1
-            counts.seconds[face] += time.perf_counter() - started
+            api = self._api(path)
+            counts.answers[api, status] += 1
+            counts.seconds[api] += time.perf_counter() - started
             if _debug.isEnabledFor(logging.DEBUG):
                 _log.debug(
                     "request",
@@ -145,12 +145,12 @@ class App:
         self._number += 1
         return f"{self._prefix}-{self._number}".encode()
 
-    def _face(self, path: bytes) -> str:
+    def _api(self, path: bytes) -> str:
         mount = self._mount(path)
         return mount.prefix if mount is not None else "/"
 
     def _mount(self, path: bytes) -> Mount | None:
-        for prefix, mount in self._faces.items():
+        for prefix, mount in self._apis.items():
             if path.startswith(prefix):
                 return mount
         return None

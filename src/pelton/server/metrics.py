@@ -51,12 +51,12 @@ class Metrics:
 
     def _of_http(self) -> Iterator[Metric]:
         answers = CounterMetricFamily("pelton_http_requests", "Requests answered, by face and status", labels=["face", "status"])
-        for (face, status), count in sorted(self.http.answers.items()):
-            answers.add_metric([face, str(status)], count)
+        for (api, status), count in sorted(self.http.answers.items()):
+            answers.add_metric([api, str(status)], count)
         yield answers
         seconds = CounterMetricFamily("pelton_http_seconds", "Time spent on requests, long polls included", labels=["face"])
-        for face, spent in sorted(self.http.seconds.items()):
-            seconds.add_metric([face], spent)
+        for api, spent in sorted(self.http.seconds.items()):
+            seconds.add_metric([api], spent)
         yield seconds
         yield GaugeMetricFamily("pelton_http_under_way", "Requests and long polls under way", self.http.under_way)
         yield CounterMetricFamily("pelton_http_refused", "Requests refused for want of a key or of room", self.http.refused)

@@ -20,8 +20,8 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
-    InboxRow,
     LogRow,
+    PendingSignalRow,
     ResultRow,
     RunKeyRow,
     TimerRow,
@@ -115,8 +115,8 @@ class Group:
     retried: list[tuple[int, int, int, str]]  # (number, tries, due, error)
     dead: list[DeadLetter]
     dead_removed: list[int]
-    inbox: list[InboxRow]
-    inbox_done: list[int]
+    pending_signals: list[PendingSignalRow]
+    pending_done: list[int]
     definitions: list[DefinitionWrite]
     leases: list[LeaseWrite]
     logs: list[LogRow]

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from pelton.kernel.model.state import OpenStep, Run, Step, Thread
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, InboxRow
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, PendingSignalRow
 
 UNFIT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """What a group raises that holds what is not plain data, or a number beyond 64 bits where a column wants one."""
@@ -35,7 +35,7 @@ decode_held = Decoder(HeldRow, ext_hook=_ext).decode
 decode_event = Decoder(EventRow, ext_hook=_ext).decode
 decode_delivery = Decoder(Delivery, ext_hook=_ext).decode
 decode_dead = Decoder(DeadLetter, ext_hook=_ext).decode
-decode_inbox = Decoder(InboxRow, ext_hook=_ext).decode
+decode_pending_signal = Decoder(PendingSignalRow, ext_hook=_ext).decode
 decode_definition = Decoder(DefinitionRow, ext_hook=_ext).decode
 decode_open = Decoder(OpenStep, ext_hook=_ext).decode
 

@@ -21,8 +21,8 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
-    InboxRow,
     LogRow,
+    PendingSignalRow,
     ResultRow,
     TimerRow,
     WaitKeyRow,
@@ -76,7 +76,7 @@ class Store(Protocol):
 
     # ---- runs
     async def head(self, key: int) -> Run | None: ...
-    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
+    async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         """Answers keys of kernel.model.reads that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey,
         OpenKey, ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, RecordKey, HeldKey with key ""),
         skipping the run's void ranges."""
@@ -169,7 +169,7 @@ class Store(Protocol):
         """Those with 0 < expires <= now, soonest first."""
         ...
 
-    # ---- work, timers, inbox, outbox: what a starting server and the refills read, by index
+    # ---- work, timers, pending signals, outbox: what a starting server and the refills read, by index
     async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
         """Work of a queue that is not handed out, by (priority descending, due, run, n), after that place."""
         ...
@@ -186,7 +186,7 @@ class Store(Protocol):
         """Due < before, soonest first."""
         ...
 
-    async def inbox(self, limit: int) -> list[InboxRow]:
+    async def pending_signals(self, limit: int) -> list[PendingSignalRow]:
         """Live ones by due time; those put aside are left out. Writing a row of the same id again replaces it."""
         ...
 

@@ -132,7 +132,7 @@ class DefinitionRow(Struct, array_like=True):
     actor: str = ""
 
 
-class InboxRow(Struct, array_like=True, gc=False):
+class PendingSignalRow(Struct, array_like=True, gc=False):
     """A durable signal to a run, to be applied in a later commit; or a fan-out job with its cursor."""
 
     id: int

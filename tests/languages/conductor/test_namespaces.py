@@ -514,7 +514,7 @@ async def test_actions_reach_workflows_of_their_namespace_only(apis: Apis, many:
 
 
 async def nothing_pending(api: Api) -> bool:
-    return not await api.engine.store.inbox(1)
+    return not await api.engine.store.pending_signals(1)
 
 
 async def test_workflows_that_workflows_start_are_of_their_namespace(apis: Apis) -> None:

@@ -59,7 +59,7 @@ class World:
             store = self.engine.store
             busy = (
                 await store.timers(self.clock.time + 1, 1)
-                or await store.inbox(1)
+                or await store.pending_signals(1)
                 or await store.deliveries(1)
                 or not self.engine.committer.idle
             )

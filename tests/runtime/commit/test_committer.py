@@ -385,7 +385,7 @@ async def test_one_entry_a_slot_however_long_a_loop_turns(tmp_path: Path) -> Non
 
 async def test_raw_rows_and_their_loss(tmp_path: Path) -> None:
     async with rig(tmp_path, gated) as at:
-        assert (await at.committer.write(lambda group: group.inbox_done.append(5))).ok
+        assert (await at.committer.write(lambda group: group.pending_done.append(5))).ok
         gate_of(at).lose = lambda group: "held 7"
         done = await at.committer.write(lambda group: group.release.append(7))
         assert (done.ok, done.lost) == (False, "held 7")
@@ -399,11 +399,13 @@ async def test_durable_signals_are_taken_up_again_after_a_crash(tmp_path: Path) 
 
         def fill(group: Group) -> None:
             from pelton.runtime.commit.durable import encode_signal
-            from pelton.store.rows import InboxRow
+            from pelton.store.rows import PendingSignalRow
 
-            group.inbox.append(InboxRow(at.keys(), head.key, encode_signal(Report(slot="a", output=4, strict=False)), 0))
-            group.inbox.append(InboxRow(at.keys(), 999, encode_signal(Terminate(strict=False)), 0))
-            group.inbox.append(InboxRow(at.keys(), head.key, b"\xc1 no message", 0))
+            group.pending_signals.append(
+                PendingSignalRow(at.keys(), head.key, encode_signal(Report(slot="a", output=4, strict=False)), 0)
+            )
+            group.pending_signals.append(PendingSignalRow(at.keys(), 999, encode_signal(Terminate(strict=False)), 0))
+            group.pending_signals.append(PendingSignalRow(at.keys(), head.key, b"\xc1 no message", 0))
 
         await at.committer.write(fill)
         assert turn.changes is not None
@@ -413,7 +415,7 @@ async def test_durable_signals_are_taken_up_again_after_a_crash(tmp_path: Path) 
         await until(lambda: again.committer.idle)
         (row,) = await again.open_rows(head.key)
         assert row.slot == "b"
-        left = await again.store.inbox(10)
+        left = await again.store.pending_signals(10)
         assert all(row.parked for row in left)
 
 
@@ -428,7 +430,7 @@ async def test_every_row_of_a_fork_wider_than_a_group(tmp_path: Path) -> None:
         await until(lambda: at.committer.idle)
         stored = await at.store.head(head.key)
         assert stored is not None
-        (left,) = await at.store.facts(stored, [OpenKey()])
+        (left,) = await at.store.read(stored, [OpenKey()])
         assert [row.slot for row in left] == ["after"]
         assert stored.open == 1
 

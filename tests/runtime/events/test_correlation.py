@@ -106,7 +106,7 @@ async def test_very_many_are_served_by_a_job_that_survives_a_stop(tmp_path: Path
         results = await at.engine.results(SERVER, met.job)
         assert len(results) == 77
         assert {(row.run, row.outcome) for row in results} == {(run, "signalled") for run in runs}
-        assert await at.store.inbox(10) == []
+        assert await at.store.pending_signals(10) == []
 
 
 async def test_a_run_that_waits_no_more_is_passed_over(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pelton.runtime.commit.durable import DurableFact, decode_signal
 from pelton.runtime.events.fan_out import SLICE, DurableJobs, FanOut, durable_job
 from pelton.runtime.services import Backoff
 from pelton.store.group import Group
-from pelton.store.rows import InboxRow
+from pelton.store.rows import PendingSignalRow
 from pelton.testing.clock import settle
 
 
@@ -31,7 +31,7 @@ class Post(World):
     def __init__(self) -> None:
         super().__init__()
         self.number = 100
-        self.taken_up: list[InboxRow] = []
+        self.taken_up: list[PendingSignalRow] = []
         self.posted: list[str] = []
         self.fail: dict[str, Exception] = {}
         self.fanout = self.new()
@@ -55,14 +55,14 @@ class Post(World):
         return outcomes
 
     def applied(self) -> Counter[int]:
-        return Counter(row.run for row in self.store.inbox_rows.values() if not row.job)
+        return Counter(row.run for row in self.store.pending_rows.values() if not row.job)
 
-    def write(self, row: InboxRow) -> None:
-        self.committer.commit(Group(0, inbox=[row]), lambda result: self.fanout.added(row))
+    def write(self, row: PendingSignalRow) -> None:
+        self.committer.commit(Group(0, pending_signals=[row]), lambda result: self.fanout.added(row))
 
-    def fact(self, name: str) -> InboxRow:
+    def fact(self, name: str) -> PendingSignalRow:
         event = EventIn(source="pelton", type="run.ended", id=name)
-        return InboxRow(self.key(), 1, msgspec.msgpack.encode(DurableFact(event)), 0, job=True)
+        return PendingSignalRow(self.key(), 1, msgspec.msgpack.encode(DurableFact(event)), 0, job=True)
 
 
 @pytest.fixture
@@ -74,13 +74,13 @@ async def post() -> Post:
 
 async def test_a_job_for_many_runs_goes_in_slices_and_each_run_gets_the_signal_once(post: Post) -> None:
     sizes: list[int] = []
-    post.committer.before.append(lambda group: sizes.append(sum(1 for row in group.inbox if not row.job)))
+    post.committer.before.append(lambda group: sizes.append(sum(1 for row in group.pending_signals if not row.job)))
     runs = list(range(1, 301))
     post.write(durable_job(1, FanOut("default", EventArrived(id=5, name="e", body={"x": 1}), runs)))
     await settle(300)
     assert post.applied() == Counter(runs)
     assert max(sizes) == SLICE
-    assert 1 not in post.store.inbox_rows
+    assert 1 not in post.store.pending_rows
     assert [row.run for row in post.taken_up] == runs
     kept = decode_signal(post.taken_up[0].signal)
     assert (kept.signal.body, kept.ns) == ({"x": 1}, "default")
@@ -94,14 +94,14 @@ async def test_a_job_for_a_process_reaches_its_live_runs_newest_first(post: Post
 
 
 async def test_a_job_that_never_works_is_parked_and_the_others_go_on(post: Post) -> None:
-    post.store.lose = lambda group: any(row.run == 13 for row in group.inbox)
+    post.store.lose = lambda group: any(row.run == 13 for row in group.pending_signals)
     post.write(durable_job(1, FanOut("default", Resume(), [12, 13])))
     post.write(durable_job(2, FanOut("default", Resume(), [14])))
-    post.write(InboxRow(3, 0, b"\xc1 not msgpack", 0, job=True))
+    post.write(PendingSignalRow(3, 0, b"\xc1 not msgpack", 0, job=True))
     await post.clock.advance(5_000)
     assert post.applied() == Counter([14])
-    assert "not committed" in post.store.inbox_rows[1].parked
-    assert "unreadable" in post.store.inbox_rows[3].parked
+    assert "not committed" in post.store.pending_rows[1].parked
+    assert "unreadable" in post.store.pending_rows[3].parked
     assert set(post.fanout.health()["parked"]) == {1, 3}
     again = post.new()
     await again.start()
@@ -116,7 +116,7 @@ async def test_facts_are_posted_in_order_and_a_bad_one_is_parked(post: Post) -> 
         post.write(post.fact(name))
     await post.clock.advance(5_000)
     assert post.posted == ["a", "b", "c"]
-    assert sorted(row.parked for row in post.store.inbox_rows.values()) == ["cannot be", "no"]
+    assert sorted(row.parked for row in post.store.pending_rows.values()) == ["cannot be", "no"]
 
 
 async def test_facts_wait_while_the_server_is_busy(post: Post) -> None:
@@ -127,7 +127,7 @@ async def test_facts_wait_while_the_server_is_busy(post: Post) -> None:
     del post.fail["a"]
     await post.clock.advance(200)
     assert post.posted == ["a"]
-    assert not post.store.inbox_rows
+    assert not post.store.pending_rows
 
 
 async def test_more_jobs_than_memory_holds_are_all_done(post: Post) -> None:
@@ -137,12 +137,12 @@ async def test_more_jobs_than_memory_holds_are_all_done(post: Post) -> None:
         post.write(post.fact(str(name)))
     await post.clock.advance(30_000)
     assert sorted(post.posted, key=int) == [str(n) for n in range(40)]
-    assert not post.store.inbox_rows
+    assert not post.store.pending_rows
 
 
 async def test_a_job_that_is_done_while_the_store_is_read_is_not_done_again(post: Post) -> None:
     row = post.fact("a")
-    post.store.inbox_rows[row.id] = row
+    post.store.pending_rows[row.id] = row
     post.store.read_turns = 300
     post.fanout = post.new()
     starting = asyncio.get_running_loop().create_task(post.fanout.start())
@@ -171,7 +171,7 @@ def test_a_server_that_stops_at_any_moment_doubles_and_loses_nothing(counts: lis
         post = Post()
         jobs = [list(range(1_000 * n + 1, 1_000 * n + count + 1)) for n, count in enumerate(counts)]
         for number, runs in enumerate(jobs):
-            post.store.inbox_rows[number + 1] = durable_job(number + 1, FanOut("default", Resume(), runs or [999_999]))
+            post.store.pending_rows[number + 1] = durable_job(number + 1, FanOut("default", Resume(), runs or [999_999]))
         for turns in stops:
             post.fanout = post.new()
             starting = asyncio.get_running_loop().create_task(post.fanout.start())
@@ -184,7 +184,7 @@ def test_a_server_that_stops_at_any_moment_doubles_and_loses_nothing(counts: lis
         await settle(1_000)
         expected = Counter(run for runs in jobs for run in (runs or [999_999]))
         assert post.applied() == expected
-        assert not any(row.job for row in post.store.inbox_rows.values())
+        assert not any(row.job for row in post.store.pending_rows.values())
         await post.fanout.stop(0)
 
     asyncio.run(run())

@@ -219,7 +219,7 @@ async def test_an_event_for_many_runs_is_carried_on_in_later_commits(tmp_path: P
             stored_head = await at.store.head(head.key)
             assert stored_head is not None
             assert stored_head.status == RunStatus.COMPLETED
-        assert await at.store.inbox(10) == []
+        assert await at.store.pending_signals(10) == []
 
 
 async def test_a_key_lets_one_run_be_started(tmp_path: Path) -> None:

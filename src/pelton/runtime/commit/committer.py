@@ -119,8 +119,8 @@ class Committer:
     def stopping(self) -> bool:
         return self._stopping
 
-    def submit(self, run: int, signal: Signal, inbox: int = 0, ns: str = "") -> asyncio.Future[Applied]:
-        """A signal to a run. `inbox`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
+    def submit(self, run: int, signal: Signal, pending: int = 0, ns: str = "") -> asyncio.Future[Applied]:
+        """A signal to a run. `pending`: the durable signal that this is, removed in the same group. Fails with PeltonError."""
         future: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
 
         def done(request: SignalRequest) -> None:
@@ -133,7 +133,7 @@ class Committer:
                 future.set_result(Applied(request.head, request.notes))
 
         try:
-            self.enqueue(SignalRequest(run, signal, done, ns, inbox))
+            self.enqueue(SignalRequest(run, signal, done, ns, pending))
         except PeltonError as error:
             future.set_exception(error)
         return future
@@ -238,7 +238,7 @@ class Committer:
     def _give_up(self, request: CommitRequest, error: PeltonError) -> None:
         """The request ends with an error; what happens to its durable signal is for `pending_signals` to decide."""
         request.failed(error)
-        if isinstance(request, SignalRequest) and request.inbox:
+        if isinstance(request, SignalRequest) and request.pending:
             self.pending_signals.given_up(request, error)
 
     # ---- writing

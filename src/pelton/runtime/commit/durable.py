@@ -1,4 +1,4 @@
-"""Durable signals and durable events, as they are kept in the inbox of the store from one commit to a later one.
+"""Durable signals and durable events, as they are kept in the store from one commit to a later one.
 
 The tags and field names are stored data.
 """
@@ -36,5 +36,5 @@ decode_signal: Callable[[bytes], Any] = msgpack.Decoder(AnySignal | Durable).dec
 
 
 def durable(signal: Signal, hops: int = 0, many: int = 0, ns: str = "") -> bytes:
-    """A signal as it is kept in the inbox."""
+    """A signal as the store keeps it."""
     return encode_signal(Durable(signal, hops, many, ns) if hops or many or ns else signal)  # type: ignore[arg-type]

@@ -38,8 +38,8 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
-    InboxRow,
     LogRow,
+    PendingSignalRow,
     ResultRow,
     RunKeyRow,
     TimerRow,
@@ -225,7 +225,7 @@ class GroupBuilder:
         self.reads: dict[int, int] = {}  # runs that were only looked at
         self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
         self.points: dict[PointName, CorrelationPoint] = {}
-        self.enqueued: list[InboxRow] = []  # to be taken up at once after the commit
+        self.enqueued: list[PendingSignalRow] = []  # to be taken up at once after the commit
         self.rows = 0
 
     @property
@@ -280,15 +280,15 @@ class GroupBuilder:
         """Clears the timer if it is still of that epoch: one that was set again under its name stays."""
         self.group.stale_timers.append((run, n, arm, epoch))
 
-    def enqueue(self, row: InboxRow) -> None:
+    def enqueue(self, row: PendingSignalRow) -> None:
         """A durable signal or job, taken up at once after the commit."""
-        self.group.inbox.append(row)
+        self.group.pending_signals.append(row)
         self.enqueued.append(row)
         self.rows += 1
 
-    def remove_signal(self, inbox: int) -> None:
+    def remove_signal(self, pending: int) -> None:
         """A durable signal goes with its effect."""
-        self.group.inbox_done.append(inbox)
+        self.group.pending_done.append(pending)
 
     def log(self, rows: Sequence[LogRow]) -> None:
         if rows:  # a list that is there, even empty, makes the group an unusual one

@@ -99,7 +99,7 @@ class ReadLoader:
                 await self._prefetch(entry, head, n)
             elif entry.process.records is not None and head.open <= FEW:
                 keys: list[Any] = [RecordKey(), OpenKey()]
-                for key, answer in zip(keys, await self._workspace.store.facts(head, keys), strict=True):
+                for key, answer in zip(keys, await self._workspace.store.read(head, keys), strict=True):
                     entry.learn(key, answer)
         finally:
             entry.busy = False
@@ -109,14 +109,14 @@ class ReadLoader:
 
     async def _prefetch(self, entry: RunEntry, head: Run, n: int) -> None:
         assert entry.process is not None
-        row = (await self._workspace.store.facts(head, [StepKey(n)]))[0]
+        row = (await self._workspace.store.read(head, [StepKey(n)]))[0]
         if row is None:
             return
         entry.learn(StepKey(n), row)
         keys: list[Any] = [NewestKey(slot) for slot in prefetch(entry.process, row.slot)]
         if row.scope > 0:
             keys.append(StepKey(row.scope))
-        for key, answer in zip(keys, await self._workspace.store.facts(head, keys), strict=True):
+        for key, answer in zip(keys, await self._workspace.store.read(head, keys), strict=True):
             entry.learn(key, answer)
 
     async def _answer_keys(self, request: CommitRequest, suspend: Suspend) -> None:
@@ -160,7 +160,7 @@ class ReadLoader:
                 request.answers.keep(
                     entry.key, head.rev, link, await self._workspace.finder.linked(head.ns, link.name, link.text)
                 )
-            answers = await self._workspace.store.facts(head, own) if own else []
+            answers = await self._workspace.store.read(head, own) if own else []
             for key, answer in zip(own, answers, strict=True):
                 if not entry.learn(key, answer):
                     request.answers.keep(entry.key, head.rev, key, answer)

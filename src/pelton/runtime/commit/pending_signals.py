@@ -1,4 +1,4 @@
-"""Durable signals under way: rows of the inbox, from the commit that wrote them to the commit that holds their effect.
+"""Durable signals under way: rows of the store, from the commit that wrote them to the commit that holds their effect.
 
 Invariants: a row is under way once at most; it leaves the store with its effect, or stays there parked with the reason; trouble
 that may pass is no reason to park it. A row that is a job goes to the service of durable jobs.
@@ -19,7 +19,7 @@ from pelton.runtime.commit.durable import Durable, decode_signal
 from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.commit.workspace import Workspace
 from pelton.store.group import Group
-from pelton.store.rows import InboxRow, ResultRow
+from pelton.store.rows import PendingSignalRow, ResultRow
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -28,9 +28,9 @@ AGAIN = 1.0  # seconds after which a durable signal that could not be applied is
 
 
 class JobHooks(Protocol):
-    """Who carries out durable jobs (rows of the inbox that are no signals)."""
+    """Who carries out durable jobs (rows of the store that are not signals)."""
 
-    def added(self, row: InboxRow) -> None:
+    def added(self, row: PendingSignalRow) -> None:
         """After the commit that holds the row, or when a starting server finds it."""
         ...
 
@@ -47,7 +47,7 @@ class PendingSignals:
         """Durable signals that are under way."""
         return len(self._underway)
 
-    def take_up(self, row: InboxRow) -> None:
+    def take_up(self, row: PendingSignalRow) -> None:
         """Applies a durable signal in the next batch (or when it is due)."""
         if row.parked or row.id in self._underway:
             return
@@ -62,12 +62,12 @@ class PendingSignals:
         else:
             self._begin(row)
 
-    def _begin(self, row: InboxRow) -> None:
+    def _begin(self, row: PendingSignalRow) -> None:
         try:
             body = decode_signal(row.signal)
             kept = body if type(body) is Durable else Durable(body)
         except Exception as error:  # written by another version, or damaged
-            parked = InboxRow(
+            parked = PendingSignalRow(
                 self._workspace.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000]
             )
             log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
@@ -77,7 +77,7 @@ class PendingSignals:
 
     def _done(self, request: SignalRequest) -> None:
         if request.error is None or request.committed is not None:
-            self._underway.discard(request.inbox)
+            self._underway.discard(request.pending)
             if request.error is not None:
                 log.info(
                     "a durable signal changed nothing", run=request.run, code=request.error.code, detail=request.error.message
@@ -87,7 +87,7 @@ class PendingSignals:
 
     async def recover(self) -> None:
         """Takes up the durable signals that a server before this one left behind. Further pages follow when these are done."""
-        rows = await self._workspace.store.inbox(PAGE)
+        rows = await self._workspace.store.pending_signals(PAGE)
         self._full = len(rows) >= PAGE
         for row in rows:
             self.take_up(row)
@@ -98,20 +98,20 @@ class PendingSignals:
         if error.retryable:
             if not agent.stopping:
                 again = SignalRequest(
-                    request.run, request.signal, self._done, request.ns, request.inbox, request.hops, request.many
+                    request.run, request.signal, self._done, request.ns, request.pending, request.hops, request.many
                 )
                 agent.wait(again, AGAIN)
             return
-        inbox, row = request.inbox, request.parked(workspace.keys(), workspace.store.now(), f"{error.code}: {error.message}")
+        pending, row = request.pending, request.parked(workspace.keys(), workspace.store.now(), f"{error.code}: {error.message}")
         log.error("a durable signal was parked", run=request.run, reason=row.parked)
-        self._replace(inbox, row, request.result(row.due, False) if request.many else None)
+        self._replace(pending, row, request.result(row.due, False) if request.many else None)
 
-    def _replace(self, inbox: int, row: InboxRow, result: ResultRow | None = None) -> None:
+    def _replace(self, pending: int, row: PendingSignalRow, result: ResultRow | None = None) -> None:
         def fill(group: Group) -> None:
-            group.inbox_done.append(inbox)
-            group.inbox.append(row)
+            group.pending_done.append(pending)
+            group.pending_signals.append(row)
             if result is not None:
                 group.results.append(result)
 
         self._agent.write(fill).add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._underway.discard(inbox)
+        self._underway.discard(pending)

@@ -65,32 +65,32 @@ class Answers:
         self.revisions.pop(run, None)
 
 
-class RunFacts:
+class CachedReads:
     """One instance serves all calls, one after another: see `of`."""
 
-    __slots__ = ("_answers", "_codec", "_entry", "_keys", "_look", "_meet", "_stamp", "reads", "stamped")
+    __slots__ = ("_answers", "_codec", "_entry", "_held", "_keys", "_look", "_stamp", "reads", "stamped")
 
     def __init__(
         self,
         codec: Codec,
         keys: Callable[[], int],
         look: Callable[[int], Run | None],
-        meet: Callable[[HeldKey], list[Held]],
+        held: Callable[[HeldKey], list[Held]],
         stamp: Callable[[], int],
     ) -> None:
-        """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `meet(key)` what is
+        """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `held(key)` what is
         held under a name and key; both may raise Missing. `stamp()` makes the instant of a request."""
         self._codec = codec
         self._keys = keys
         self._look = look
-        self._meet = meet
+        self._held = held
         self._stamp = stamp
         self.stamped = 0
         self._entry = RunEntry(0)
         self._answers: Answers | None = None
         self.reads: dict[int, int] = {}  # other runs that were looked at, with their revisions
 
-    def of(self, entry: RunEntry, answers: Answers | None) -> RunFacts:
+    def of(self, entry: RunEntry, answers: Answers | None) -> CachedReads:
         self._entry = entry
         if answers is not None and answers.revisions:
             head = entry.head
@@ -200,7 +200,7 @@ class RunFacts:
             return found
         if kind is HeldKey:
             if key.key:
-                return self._meet(key)
+                return self._held(key)
             head = self._entry.head
             if head is None or not head.held:
                 return []

@@ -28,9 +28,9 @@ from pelton.kernel.model.transition import Note, Refused, Transition
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder
 from pelton.runtime.commit.reads import Answers
-from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, not_begun, unchanged
+from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, not_started, unchanged
 from pelton.store.group import Committed, Group
-from pelton.store.rows import InboxRow, LogRow, ResultRow, RunKeyRow
+from pelton.store.rows import LogRow, PendingSignalRow, ResultRow, RunKeyRow
 
 
 class CommitRequest:
@@ -113,10 +113,10 @@ class WriteRequest(CommitRequest):
 
 
 class SignalRequest(CommitRequest):
-    """A signal to one run. `ns` "" = not checked. `inbox`: the durable row that it comes from, removed with its effect. `many`:
+    """A signal to one run. `ns` "" = not checked. `pending`: the durable row that it comes from, removed with its effect. `many`:
     the job that has this signal for many runs, and is told what became of it."""
 
-    __slots__ = ("done", "error", "head", "hops", "inbox", "many", "notes", "ns", "run", "signal", "why")
+    __slots__ = ("done", "error", "head", "hops", "many", "notes", "ns", "pending", "run", "signal", "why")
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class SignalRequest(CommitRequest):
         signal: Signal,
         done: Callable[[SignalRequest], None],
         ns: str = "",
-        inbox: int = 0,
+        pending: int = 0,
         hops: int = 0,
         many: int = 0,
     ) -> None:
@@ -133,7 +133,7 @@ class SignalRequest(CommitRequest):
         self.signal = signal
         self.done = done
         self.ns = ns
-        self.inbox = inbox
+        self.pending = pending
         self.hops = hops
         self.many = many
         self.head: Run | None = None
@@ -176,7 +176,7 @@ class SignalRequest(CommitRequest):
             answer = unit.signal(entry, signal)
         if type(answer) is Refused:
             self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
-            if entry is not None and entry.head is not None and any(run != self.run for run in unit.facts.reads):
+            if entry is not None and entry.head is not None and any(run != self.run for run in unit.reader.reads):
                 unit.bump(entry)
             elif isinstance(signal, Start) and is_linked(signal.parent, signal.parent_n):
                 unit.defer(signal.parent, never_started())
@@ -193,8 +193,8 @@ class SignalRequest(CommitRequest):
         self._tell_origin(unit, builder)
         if type(signal) is TimerFired and (self.run, signal.n, signal.arm) not in builder.timers:
             builder.clear_timers(self.run, signal.n, signal.arm)
-        if self.inbox:
-            builder.remove_signal(self.inbox)
+        if self.pending:
+            builder.remove_signal(self.pending)
         builder.requests.append(self)
         return builder
 
@@ -207,7 +207,7 @@ class SignalRequest(CommitRequest):
         why, now = self.why, unit.now
         if isinstance(signal, Start):
             if why:
-                builder.log([LogRow(run, n, now, not_begun(why))])
+                builder.log([LogRow(run, n, now, not_started(why))])
             return
         if why:
             text = f"trigger {signal.name!r} changed nothing in run {unit.workspace.codec.run_id(self.run)}: {why}"
@@ -216,20 +216,20 @@ class SignalRequest(CommitRequest):
             body = {"applied": not why, "reason": why}
             key = unit.workspace.keys()
             event = EventArrived(id=key, name=signal.reply, body=body, strict=False)
-            builder.enqueue(InboxRow(key, run, durable(event, self.hops + 1), now))
+            builder.enqueue(PendingSignalRow(key, run, durable(event, self.hops + 1), now))
 
     def _clean(self, unit: UnitOfWork, gone: bool) -> GroupBuilder | None:
         """Nothing has changed; but what brought the signal may have to go."""
         clear = type(self.signal) is TimerFired
-        if not self.inbox and not clear:
+        if not self.pending and not clear:
             return None
         entry = unit.workspace.cache.peek(self.run)
         batch = unit.workspace.open_batch
         builder = (batch.joined(None, entry) if entry is not None else None) or batch.new()
         if entry is not None and entry.pins and entry.head is not None:
             builder.read(self.run, entry.head.rev)  # the state that says so may be lost yet
-        if self.inbox:
-            builder.remove_signal(self.inbox)
+        if self.pending:
+            builder.remove_signal(self.pending)
         self._tell_origin(unit, builder)
         if clear and gone:
             builder.clear_timers(self.run, self.signal.n, self.signal.arm)  # type: ignore[attr-defined]
@@ -254,10 +254,12 @@ class SignalRequest(CommitRequest):
 
     @property
     def internal(self) -> bool:
-        return self.inbox != 0 or not self.signal.strict
+        return self.pending != 0 or not self.signal.strict
 
-    def parked(self, key: int, now: int, reason: str) -> InboxRow:
-        return InboxRow(key, self.run, durable(self.signal, self.hops, self.many, self.ns), now, self.tries, False, reason[:1000])
+    def parked(self, key: int, now: int, reason: str) -> PendingSignalRow:
+        return PendingSignalRow(
+            key, self.run, durable(self.signal, self.hops, self.many, self.ns), now, self.tries, False, reason[:1000]
+        )
 
 
 def why_not(answer: Transition | Refused) -> str:

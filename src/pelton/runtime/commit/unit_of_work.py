@@ -38,13 +38,13 @@ from pelton.runtime.caller import NAMESPACE
 from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
-from pelton.runtime.commit.reads import Answers, RunFacts
+from pelton.runtime.commit.reads import Answers, CachedReads
 from pelton.runtime.commit.run_cache import PLACEHOLDER, RunEntry, Undo, revert
 from pelton.runtime.commit.shared import Shared
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import EXPECTED, SEPARATOR, queue_of
-from pelton.store.rows import HeldRow, InboxRow, LogRow, WaitKeyRow
+from pelton.store.rows import HeldRow, LogRow, PendingSignalRow, WaitKeyRow
 
 CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
 
@@ -84,16 +84,31 @@ class UnitOfWork:
     """Made once; `begin` readies it for the next request."""
 
     __slots__ = (
-        "_signal", "answers", "changes", "deferred", "facts", "held", "hops", "logs", "made", "multiple", "notes", "now",
-        "points", "request", "rows", "undo", "workspace",
+        "_signal",
+        "answers",
+        "changes",
+        "deferred",
+        "held",
+        "hops",
+        "logs",
+        "made",
+        "multiple",
+        "notes",
+        "now",
+        "points",
+        "reader",
+        "request",
+        "rows",
+        "undo",
+        "workspace",
     )  # fmt: skip
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.facts = RunFacts(workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next)
+        self.reader = CachedReads(workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next)
         self.changes: list[Change] = []
         self.undo: Undo = []
-        self.deferred: list[InboxRow] = []
+        self.deferred: list[PendingSignalRow] = []
         self.made: dict[int, RunEntry] = {}  # runs that begin here
         self.points: dict[PointName, CorrelationPoint] = {}  # where something is opened, taken or held
         self.held: list[tuple[CorrelationPoint, HeldRow, int]] = []  # with their sizes
@@ -119,8 +134,8 @@ class UnitOfWork:
         self.deferred.clear()
         self.made.clear()
         self.undo.clear()
-        self.facts.reads.clear()
-        self.facts.stamped = 0
+        self.reader.reads.clear()
+        self.reader.stamped = 0
         self.notes = []
         self.logs.clear()
         self.rows = 0
@@ -182,7 +197,7 @@ class UnitOfWork:
 
     def _held(self, key: HeldKey) -> list[Held]:
         """What is held for the run that is being advanced. Raises Missing, so that all that is missing is read in one go."""
-        entry = self.facts.entry
+        entry = self.reader.entry
         name = (entry.head.ns if entry.head is not None else self._signal.ns, key.name, key.key)
         if self.workspace.correlations.get(name) is None:
             raise Missing(key)
@@ -291,7 +306,7 @@ class UnitOfWork:
         if process is None:
             process = entry.process or self._process_of(entry)
         self._signal = signal
-        answer = advance(process, self.facts.of(entry, self.answers), signal, self.now)
+        answer = advance(process, self.reader.of(entry, self.answers), signal, self.now)
         kind = type(answer)
         if kind is Need:
             raise Suspend(entry, answer.keys)  # type: ignore[union-attr]
@@ -332,7 +347,7 @@ class UnitOfWork:
 
     def _looked_elsewhere(self, entry: RunEntry) -> bool:
         """Such a decision raises the revision even when it changes nothing: else two that look at each other may both say no."""
-        return any(run != entry.key for run in self.facts.reads)
+        return any(run != entry.key for run in self.reader.reads)
 
     def _note(self, change: Transition) -> None:
         for effect in change.effects:
@@ -361,13 +376,13 @@ class UnitOfWork:
         """A durable signal, to be applied in a later commit. One that has come too far is put aside: it goes in a circle. `ns`:
         the only namespace whose runs it may reach, "" = not checked."""
         hops = self.hops if type(signal) is Continue else self.hops + 1
-        row = InboxRow(self.workspace.keys(), run, durable(signal, hops, ns=ns), self.now)
+        row = PendingSignalRow(self.workspace.keys(), run, durable(signal, hops, ns=ns), self.now)
         if hops > MOST_HOPS:
             row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
             self.notes.append((Code.INVALID, row.parked))
             if type(signal) is Start and is_linked(signal.parent, signal.parent_n):
                 # With no way left to go: what follows from it would be the same circle.
-                known = InboxRow(self.workspace.keys(), signal.parent, durable(never_started(), MOST_HOPS), self.now)
+                known = PendingSignalRow(self.workspace.keys(), signal.parent, durable(never_started(), MOST_HOPS), self.now)
                 self.deferred.append(known)
         self.deferred.append(row)
 
@@ -381,7 +396,7 @@ class UnitOfWork:
             self.made.pop(effect.key, None)
             self.notes.append((answer.code, answer.detail))
             if effect.origin:
-                self.logs.append(LogRow(sender.key, effect.origin, self.now, not_begun(answer.detail)))
+                self.logs.append(LogRow(sender.key, effect.origin, self.now, not_started(answer.detail)))
             if effect.n:
                 failed = ChildEnded(n=effect.n, child=effect.key, era=0, status=int(RunStatus.FAILED), reason=answer.detail)
                 todo.append((sender, SignalRun(sender.key, failed)))
@@ -442,7 +457,7 @@ class UnitOfWork:
             if change_.effects:
                 for fact in workspace.effects.add(builder, delta, change_, self.now, workspace.listens):
                     workspace.publish_fact(builder, change_.run, fact, self.now, self.hops)
-        for run, revision in self.facts.reads.items():
+        for run, revision in self.reader.reads.items():
             builder.read(run, revision)
         for row in self.deferred:
             builder.enqueue(row)
@@ -459,7 +474,7 @@ class UnitOfWork:
         builder: GroupBuilder | None = None
         for change in self.changes:
             builder = batch.joined(builder, change.entry)
-        for run in self.facts.reads:
+        for run in self.reader.reads:
             entry = self.workspace.cache.peek(run)
             if entry is not None:
                 builder = batch.joined(builder, entry)
@@ -490,8 +505,8 @@ class UnitOfWork:
                     correlations.used(run.ns, -1, 0)
 
 
-def not_begun(detail: str) -> str:
-    return f"a run was not begun: {detail}"[:LOG_TEXT]
+def not_started(detail: str) -> str:
+    return f"a run was not started: {detail}"[:LOG_TEXT]
 
 
 def start_of(sender: Run, effect: StartRun) -> Start:

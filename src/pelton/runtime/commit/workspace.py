@@ -20,7 +20,7 @@ from pelton.runtime.commit.search import Finder
 from pelton.runtime.definitions.definitions import DefinitionCache, Write
 from pelton.runtime.ids import IdCodec, Instants
 from pelton.store.port import Store
-from pelton.store.rows import InboxRow
+from pelton.store.rows import PendingSignalRow
 
 
 class Workspace:
@@ -70,7 +70,7 @@ class Workspace:
             hops=max(head.hops, hops) + 1,
         )
         run = 0 if removed else head.key
-        builder.enqueue(InboxRow(self.keys(), run, encode_signal(DurableFact(event)), now, job=True))
+        builder.enqueue(PendingSignalRow(self.keys(), run, encode_signal(DurableFact(event)), now, job=True))
 
     def forget(self, key: int) -> None:
         """A run is being removed: nothing of it is to be found in memory."""

@@ -208,7 +208,7 @@ class HandlerActions:
     def _start(self, command: StartCommand, effect: EventEffect, place: CommandPlace) -> None:
         process = self._process(command)
         if command.key:
-            other = self._answers.outside[key_name(command)] or self._begun(process.name, command.key)
+            other = self._answers.outside[key_name(command)] or self._started_with(process.name, command.key)
             if other:
                 effect.run = other
                 effect.outcome = "unchanged" if command.on_same_key == "return" else "failed"
@@ -258,7 +258,7 @@ class HandlerActions:
         del unit.notes[notes:]
         return answer if type(answer) is Refused else None
 
-    def _begun(self, process: str, text: str) -> int:
+    def _started_with(self, process: str, text: str) -> int:
         """The run of this very event that has that key, 0 for none: the store does not know it yet."""
         for row in self.run_keys:
             if row.kind == KEY_KIND and row.text == text and row.process == process:
@@ -296,7 +296,7 @@ class HandlerActions:
         if type(answer) is Refused:
             effect.detail = answer.detail
         else:
-            told(effect, answer, before, unit.notes[notes:])  # type: ignore[arg-type]
+            describe(effect, answer, before, unit.notes[notes:])  # type: ignore[arg-type]
 
     def _match(self, command: MatchCommand, effect: EventEffect, place: CommandPlace) -> list[EventEffect]:
         """One effect a run, for those that are told at once; one for all the others."""
@@ -332,12 +332,12 @@ class HandlerActions:
         return effects
 
     def _correlate(self, command: CorrelateCommand, effect: EventEffect) -> None:
-        met = correlate(self._unit, self._event.ns, command, self._event.key)
-        if met.taken:
-            effect.outcome, (effect.run, effect.n) = "signalled", met.taken[0]
+        correlated = correlate(self._unit, self._event.ns, command, self._event.key)
+        if correlated.taken:
+            effect.outcome, (effect.run, effect.n) = "signalled", correlated.taken[0]
         else:
-            effect.outcome = "signalled" if met.later else "held" if met.held else "unchanged"
-        count = len(met.taken) + met.later
+            effect.outcome = "signalled" if correlated.later else "held" if correlated.held else "unchanged"
+        count = len(correlated.taken) + correlated.later
         if count != 1:
             effect.detail = f"{count or 'no'} waits for {command.name!r} with key {command.key!r}"
 
@@ -353,7 +353,7 @@ class HandlerActions:
         fan_out.runs.append(command.run)
 
 
-def told(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[Code, str]]) -> None:
+def describe(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[Code, str]]) -> None:
     """What became of a signal."""
     if change.run is before or unchanged(change, before):
         effect.outcome = "unchanged"

@@ -58,8 +58,8 @@ def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int,
     size = size_of(command)
     unit.multiple = True
     point = unit.point((ns, command.name, command.key))
-    met = _copies(unit, point, command, number) if command.mode == "all" else _one(unit, point, command, number)
-    if not met.taken and not met.later and command.hold:
+    correlated = _copies(unit, point, command, number) if command.mode == "all" else _one(unit, point, command, number)
+    if not correlated.taken and not correlated.later and command.hold:
         unit.workspace.correlations.check_room(point, sum(at is point for at, _, _ in unit.held), size)
         row = HeldRow(
             id=unit.workspace.keys(),
@@ -76,8 +76,8 @@ def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int,
             source=source or str(number),
         )
         unit.held.append((point, row, size))
-        met.held = row.id
-    return met
+        correlated.held = row.id
+    return correlated
 
 
 def _one(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
@@ -90,7 +90,7 @@ def _one(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, n
 def _give(unit: UnitOfWork, point: CorrelationPoint, run: int, n: int, command: CorrelateCommand, number: int) -> bool:
     entry = unit.entry(run)
     if entry is None or entry.head is None:
-        unit.facts.reads[run] = -1
+        unit.reader.reads[run] = -1
         point.close(run, n)
         return False
     before = entry.head
@@ -99,7 +99,7 @@ def _give(unit: UnitOfWork, point: CorrelationPoint, run: int, n: int, command: 
         return True
     if answer.code not in NOT_THERE:
         raise PeltonError(answer.code, answer.detail, trace=answer.trace)
-    unit.facts.reads[run] = before.rev
+    unit.reader.reads[run] = before.rev
     return False
 
 
@@ -127,15 +127,15 @@ def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand
     missing = unit.missing([run for run, _ in waiters[:DIRECT]])
     if missing:
         raise Suspend(loads=missing)
-    met = Correlated([])
+    correlated = Correlated([])
     for place_in_line, (run, n) in enumerate(waiters):
         if place_in_line < DIRECT:
             if _give(unit, point, run, n, command, number):
-                met.taken.append((run, n))
+                correlated.taken.append((run, n))
         else:
             unit.defer(run, signal_of(command, number, n, unit.now, strict=False))
-            met.later += 1
-    return met
+            correlated.later += 1
+    return correlated
 
 
 def _all(unit: UnitOfWork, point: CorrelationPoint) -> Sequence[tuple[int, int]]:
@@ -180,7 +180,7 @@ def _jobs(
 class CorrelationRequest(CommitRequest):
     """A keyed event from a caller."""
 
-    __slots__ = ("_command", "_ns", "_number", "done", "error", "hops", "met")
+    __slots__ = ("_command", "_ns", "_number", "correlated", "done", "error", "hops")
 
     def __init__(self, ns: str, command: CorrelateCommand, number: int, done: Callable[[CorrelationRequest], None]) -> None:
         super().__init__()
@@ -189,11 +189,11 @@ class CorrelationRequest(CommitRequest):
         self._number = number
         self.hops = command.hops
         self.done = done
-        self.met: Correlated | None = None
+        self.correlated: Correlated | None = None
         self.error: PeltonError | None = None
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
-        self.met = correlate(unit, self._ns, self._command, self._number)
+        self.correlated = correlate(unit, self._ns, self._command, self._number)
         builder = unit.finish()
         builder.requests.append(self)
         return builder

@@ -1,9 +1,9 @@
 """Durable jobs: events that are for more runs than one commit may touch, and facts on their way to becoming events.
 
-A job is a row of the inbox, written in the commit that caused it. (Rows that are one signal to one run are the committer's own.)
-A fan-out job has a signal, a way to list the runs that it is for, and a cursor. A slice of it is one commit: at most `SLICE`
-durable signals, one a run, and the job with its cursor behind them, or without the job when nothing is left. So each run gets the
-signal exactly once, wherever the server stops; the committer applies and removes each durable signal in one commit.
+A job is a row among the pending signals, written in the commit that caused it. (Rows that are one signal to one run are the
+committer's own.) A fan-out job has a signal, a way to list the runs that it is for, and a cursor. A slice of it is one commit: at
+most `SLICE` durable signals, one a run, and the job with its cursor behind them, or without the job when nothing is left. So each
+run gets the signal exactly once, wherever the server stops; the committer applies and removes each durable signal in one commit.
 
 Invariants:
 * Facts are posted in the order of their commits; posting one twice is harmless, since its id is that of the event.
@@ -28,7 +28,7 @@ from pelton.runtime.api import EventIn
 from pelton.runtime.commit.durable import DurableFact, durable
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
-from pelton.store.rows import InboxRow
+from pelton.store.rows import PendingSignalRow
 
 SLICE = 64
 BACKLOG = 1_000  # durable signals that the committer has yet to apply: beyond it no slice is made
@@ -59,8 +59,8 @@ class FanOut(Struct, tag="many", omit_defaults=True):
     hops: int = 0
 
 
-class InboxStore(Protocol):
-    async def inbox(self, limit: int) -> list[InboxRow]: ...
+class PendingSignalStore(Protocol):
+    async def pending_signals(self, limit: int) -> list[PendingSignalRow]: ...
     async def runs(
         self,
         ns: str,
@@ -77,9 +77,9 @@ class InboxStore(Protocol):
 _DECODER: msgspec.msgpack.Decoder[DurableFact | FanOut] = msgspec.msgpack.Decoder(DurableFact | FanOut)
 
 
-def durable_job(number: int, job: FanOut, due: int = 0) -> InboxRow:
+def durable_job(number: int, job: FanOut, due: int = 0) -> PendingSignalRow:
     """The row of a job, to be put into the group of the commit that causes it."""
-    return InboxRow(number, 0, msgspec.msgpack.encode(job), due, job=True)
+    return PendingSignalRow(number, 0, msgspec.msgpack.encode(job), due, job=True)
 
 
 class DurableJobs:
@@ -88,11 +88,11 @@ class DurableJobs:
 
     def __init__(
         self,
-        store: InboxStore,
+        store: PendingSignalStore,
         committer: CommitPort,
         clock: Clock,
         keys: Callable[[], int],
-        take_up: Callable[[InboxRow], None],
+        take_up: Callable[[PendingSignalRow], None],
         ingest: Callable[[Sequence[EventIn]], Awaitable[Sequence[Exception | None]]],
         *,
         backlog: Callable[[], int] = lambda: 0,
@@ -114,10 +114,10 @@ class DurableJobs:
         self._most = most
         self._tries = tries
         self._backoff = backoff or Backoff(500, 60_000)
-        self._known: dict[int, InboxRow] = {}
-        self._facts: dict[int, tuple[InboxRow, EventIn]] = {}  # to be posted, in order
+        self._known: dict[int, PendingSignalRow] = {}
+        self._facts: dict[int, tuple[PendingSignalRow, EventIn]] = {}  # to be posted, in order
         self._ingesting = False
-        self._many: dict[int, tuple[InboxRow, FanOut]] = {}  # to be begun, in order
+        self._many: dict[int, tuple[PendingSignalRow, FanOut]] = {}  # to be begun, in order
         self._active = 0
         self._more = False  # the store has jobs that are not here
         self._done_lately: set[int] | None = None  # while the store is read
@@ -138,14 +138,14 @@ class DurableJobs:
         self._running = False
         await self._tasks.stop(grace)
 
-    def added(self, row: InboxRow) -> None:
+    def added(self, row: PendingSignalRow) -> None:
         """A job whose commit is done. Rows that are no jobs, parked or known are passed over."""
         if not self._running or not row.job or row.parked or row.id in self._known:
             return
         if len(self._known) >= self._most:
             if not self._more:
                 self._more = True
-                self._tasks.spawn(self._read_on(), "reading the inbox")
+                self._tasks.spawn(self._read_on(), "reading pending jobs")
             return
         self._keep(row)
 
@@ -168,7 +168,7 @@ class DurableJobs:
 
     # ---- what is there
 
-    def _keep(self, row: InboxRow) -> None:
+    def _keep(self, row: PendingSignalRow) -> None:
         self._known[row.id] = row
         try:
             body = _DECODER.decode(row.signal)
@@ -191,7 +191,7 @@ class DurableJobs:
             self._active += 1
             self._tasks.spawn(self._carry_out(row, job), f"job {number}")
 
-    def _forget(self, row: InboxRow) -> None:
+    def _forget(self, row: PendingSignalRow) -> None:
         self._known.pop(row.id, None)
         if self._done_lately is not None:
             self._done_lately.add(row.id)
@@ -201,7 +201,7 @@ class DurableJobs:
         done: set[int] = set()
         self._done_lately = done
         try:
-            rows = await self._store.inbox(PAGE)
+            rows = await self._store.pending_signals(PAGE)
         finally:
             self._done_lately = None
         for row in rows:
@@ -218,7 +218,7 @@ class DurableJobs:
                 await self._read()
             except Exception as error:
                 self._more = True
-                log.warning("inbox not read", error=say(error))
+                log.warning("pending jobs not read", error=say(error))
 
     # ---- facts
 
@@ -261,8 +261,8 @@ class DurableJobs:
             return [(await self._ingested([event]))[0] for event in events]
         return outcomes
 
-    async def _remove(self, rows: list[InboxRow]) -> bool:
-        return await self._written(lambda group: group.inbox_done.extend(row.id for row in rows))
+    async def _remove(self, rows: list[PendingSignalRow]) -> bool:
+        return await self._written(lambda group: group.pending_done.extend(row.id for row in rows))
 
     async def _written(self, fill: Callable[[Group], None]) -> bool:
         try:
@@ -273,7 +273,7 @@ class DurableJobs:
 
     # ---- many runs
 
-    async def _carry_out(self, row: InboxRow, job: FanOut) -> None:
+    async def _carry_out(self, row: PendingSignalRow, job: FanOut) -> None:
         try:
             if row.due > self._clock.now():
                 await sleep(self._clock, row.due - self._clock.now())
@@ -295,7 +295,7 @@ class DurableJobs:
             self._active -= 1
             self._begin()
 
-    async def _slice(self, row: InboxRow, job: FanOut) -> bool:
+    async def _slice(self, row: PendingSignalRow, job: FanOut) -> bool:
         """One commit: the next runs' signals and the cursor. True when the job is done."""
         while self._backlog() > BACKLOG:
             await sleep(self._clock, PAUSE)
@@ -314,17 +314,17 @@ class DurableJobs:
         if job.positions and isinstance(job.signal, EventArrived):
             places = job.positions[job.cursor : cursor]
             bodies = [durable(replace(job.signal, position=n), job.hops, job.results, job.ns) for n in places]
-        signals = [InboxRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
-        rest = InboxRow(row.id, row.run, b"", row.due, 0, True)
+        signals = [PendingSignalRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
+        rest = PendingSignalRow(row.id, row.run, b"", row.due, 0, True)
         if not over:
             rest.signal = msgspec.msgpack.encode(replace(job, cursor=cursor))
 
         def fill(group: Group) -> None:
-            group.inbox.extend(signals)
+            group.pending_signals.extend(signals)
             if over:
-                group.inbox_done.append(row.id)
+                group.pending_done.append(row.id)
             else:
-                group.inbox.append(rest)
+                group.pending_signals.append(rest)
 
         result = await self._committer.write(fill)
         if not result.ok:
@@ -337,13 +337,13 @@ class DurableJobs:
             self._take_up(signal)
         return over
 
-    async def _park(self, row: InboxRow, reason: str) -> None:
+    async def _park(self, row: PendingSignalRow, reason: str) -> None:
         """Put aside for people; when even that cannot be written, the job comes again with the next start."""
         self._parked_count += 1
         self._parked[row.id] = reason
         if len(self._parked) > PARKED_SHOWN:
             self._parked.pop(next(iter(self._parked)))
         log.error("a job was put aside", job=row.id, reason=reason)
-        parked = InboxRow(row.id, row.run, row.signal, row.due, row.tries, True, reason)
-        await self._written(lambda group: group.inbox.append(parked))
+        parked = PendingSignalRow(row.id, row.run, row.signal, row.due, row.tries, True, reason)
+        await self._written(lambda group: group.pending_signals.append(parked))
         self._forget(row)

@@ -244,7 +244,7 @@ class DueQueue(Generic[P]):
         if error is not None and not isinstance(error, asyncio.CancelledError):
             self.failed += 1
             entry.failures += 1
-            log.warning("due, but not done", agenda=self._name, step=entry.group, arm=entry.arm, error=say(error))
+            log.warning("due, but not done", due_queue=self._name, step=entry.group, arm=entry.arm, error=say(error))
             if not final(error) and not self._known(entry):
                 again = self._clock.now() + self._backoff.delay(entry.failures)
                 self._add(_Entry(entry.group, entry.arm, again, entry.what, entry.failures))
@@ -269,7 +269,7 @@ class DueQueue(Generic[P]):
             self._scan_at = self._clock.now() + (self._soon(new) if self._full else self._horizon // 2)
         except Exception as error:
             self._scan_at = self._clock.now() + IDLE_SCAN
-            log.warning("scan failed", agenda=self._name, error=say(error))
+            log.warning("scan failed", due_queue=self._name, error=say(error))
         finally:
             self._touched = None
         self._set_alarm()

@@ -133,7 +133,7 @@ class Exchange:
             if head is None or head.ns != ns:
                 continue
             if row is None:
-                [row] = await self._store.facts(head, [StepKey(report.n)])
+                [row] = await self._store.read(head, [StepKey(report.n)])
             if isinstance(row, OpenStep) and row.queue and not row.queue.startswith("@"):
                 found[row.queue] = None
         return list(found)
@@ -158,7 +158,7 @@ class Exchange:
         head = await self._store.head(row.run)
         if head is None:
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self._committer.workspace.codec.run_id(row.run)} was removed", "run")
-        start = (await self._store.facts(head, [StepKey(0)]))[0]
+        start = (await self._store.read(head, [StepKey(0)]))[0]
         return WorkItem(row, head, await self._committer.workspace.definitions.process(head.definition), start)
 
 

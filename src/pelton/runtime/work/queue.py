@@ -49,7 +49,7 @@ class WorkStore(Protocol):
     async def leased(self, before: int, limit: int) -> list[OpenStep]: ...
     async def queue_sizes(self) -> dict[str, int]: ...
     async def head(self, key: int) -> Run | None: ...
-    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]: ...
+    async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]: ...
 
 
 class Flight:
@@ -206,7 +206,7 @@ class WorkQueue:
         self._loads.append(touched)
         try:
             head = await self._store.head(run)
-            row = (await self._store.facts(head, [StepKey(n)]))[0] if head is not None else None
+            row = (await self._store.read(head, [StepKey(n)]))[0] if head is not None else None
         finally:
             self._loads = [each for each in self._loads if each is not touched]
         changing = key in touched or key in self._flights or key in self._where
@@ -216,7 +216,7 @@ class WorkQueue:
         """A sign of life: the lease counts from now. False when it has none that could end. Raises PeltonError "no step"."""
         if row is None:
             head = await self._store.head(run)
-            found = (await self._store.facts(head, [StepKey(n)]))[0] if head is not None else None
+            found = (await self._store.read(head, [StepKey(n)]))[0] if head is not None else None
             if not isinstance(found, OpenStep):
                 raise PeltonError(Code.NO_STEP, f"step {n} of the run has ended or never was: its lease cannot be extended", "n")
             row = found

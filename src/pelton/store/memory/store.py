@@ -30,7 +30,7 @@ from pelton.store.packing import (
     decode_delivery,
     decode_event,
     decode_held,
-    decode_inbox,
+    decode_pending_signal,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.rows import (
@@ -40,8 +40,8 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
-    InboxRow,
     LogRow,
+    PendingSignalRow,
     ResultRow,
     TimerRow,
     WaitKeyRow,
@@ -108,7 +108,7 @@ class MemoryStore:
     async def head(self, key: int) -> Run | None:
         return self._runs.head(key)
 
-    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
+    async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         return [self._runs.answer(run, key) for key in keys]
 
     async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
@@ -198,7 +198,7 @@ class MemoryStore:
         held = self._tables.held
         return [decode_held(held.rows[each].body) for each in islice(held.under(index, *place), limit)]
 
-    # ---- work, timers, inbox, outbox
+    # ---- work, timers, pending signals, outbox
 
     async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
         low: tuple[Any, ...] = (queue,)
@@ -218,9 +218,9 @@ class MemoryStore:
         timers = self._tables.timers
         return [TimerRow(*key, *timers.rows[key]) for key in islice(timers.keys("due", (), (before,)), limit)]
 
-    async def inbox(self, limit: int) -> list[InboxRow]:
+    async def pending_signals(self, limit: int) -> list[PendingSignalRow]:
         pending = self._tables.pending
-        return [decode_inbox(pending.rows[key].body) for key in islice(pending.under("due"), limit)]
+        return [decode_pending_signal(pending.rows[key].body) for key in islice(pending.under("due"), limit)]
 
     async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]:
         found: list[Delivery] = []

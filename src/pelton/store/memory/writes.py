@@ -277,9 +277,9 @@ class Writes:
 
     def _rest(self, group: Group) -> None:
         t = self.tables
-        for row in group.inbox:
+        for row in group.pending_signals:
             t.pending.put(row.id, PendingBody(row.run, row.due, bool(row.parked), pack(row)))
-        for number in group.inbox_done:
+        for number in group.pending_done:
             t.pending.drop(number)
         self._definitions(group.definitions)
         for lease in group.leases:

@@ -142,12 +142,12 @@ def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
             out.add("rendezvous_raise", (ns, name, text, revision, now))
         else:
             out.add("rendezvous_new", (ns, name, text, now))
-    _meetings(out, group)
+    _rendezvous(out, group)
     for key, decisions, effects, state in group.event_updates:
         out.add("event_outcome", (key, pack((decisions, effects, state))))
-    for row in group.inbox:
+    for row in group.pending_signals:
         out.add("inbox_put", (row.id, row.run, row.due, 1 if row.parked else 0, pack(row)))
-    for number in group.inbox_done:
+    for number in group.pending_done:
         out.add("inbox_gone", (number,))
     _leaving(out, group, numbers)
     for definition in group.definitions:
@@ -264,7 +264,7 @@ def _blobs(out: Encoded, run: int, n: int, blobs: Iterable[tuple[int, bytes]]) -
         out.add("blob_put", (run, n, part, data))
 
 
-def _meetings(out: Encoded, group: Group) -> None:
+def _rendezvous(out: Encoded, group: Group) -> None:
     for run, n, arm in group.clear_timers:
         if arm:
             out.add("timer_clear_arm", (run, n, arm))
@@ -373,7 +373,7 @@ def _own_keys(group: Group) -> bool:
 def _places(group: Group) -> set[object]:
     """What the group writes that another may write too, in another order than that of the operations."""
     mine: set[object] = {write.run.key for write in group.runs}
-    mine.update(meeting[:3] for meeting in group.rendezvous)
+    mine.update(point[:3] for point in group.rendezvous)
     mine.update(group.remove_runs)
     mine.update(("held", row.id) for row in group.held)
     mine.update(("held", number) for number in group.release)

@@ -27,7 +27,7 @@ from pelton.store.packing import (
     decode_delivery,
     decode_event,
     decode_held,
-    decode_inbox,
+    decode_pending_signal,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.rows import (
@@ -37,8 +37,8 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
-    InboxRow,
     LogRow,
+    PendingSignalRow,
     ResultRow,
     TimerRow,
     WaitKeyRow,
@@ -264,7 +264,7 @@ class SqliteStore:
     async def head(self, key: int) -> Run | None:
         return self._runs.head(key)
 
-    async def facts(self, run: Run, keys: Sequence[Any]) -> list[Any]:
+    async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         return [self._runs.answer(run, key) for key in keys]
 
     async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
@@ -350,7 +350,7 @@ class SqliteStore:
     def _held(self, name: str, *values: Any) -> list[HeldRow]:
         return [decode_held(body) for (body,) in self._reader.all(name, *values)]
 
-    # ---- work, timers, inbox, outbox
+    # ---- work, timers, pending signals, outbox
 
     async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
         if after is None:
@@ -370,8 +370,8 @@ class SqliteStore:
     async def timers(self, before: int, limit: int) -> list[TimerRow]:
         return [TimerRow(*row) for row in self._reader.all("timers", before, limit)]
 
-    async def inbox(self, limit: int) -> list[InboxRow]:
-        return [decode_inbox(body) for (body,) in self._reader.all("inbox", limit)]
+    async def pending_signals(self, limit: int) -> list[PendingSignalRow]:
+        return [decode_pending_signal(body) for (body,) in self._reader.all("inbox", limit)]
 
     async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]:
         found: list[Delivery] = []

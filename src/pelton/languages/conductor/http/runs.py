@@ -182,8 +182,8 @@ class WorkflowRoutes:
             raise PeltonError(Code.ENDED, f"Cannot terminate a {status_names.RUN_STATUS[status]} workflow.")
         if status.ended:  # nothing is running, and the way it ended stays on record
             return empty()
-        sequel = query.boolean("triggerFailureWorkflow", False)
-        await self.api.signal(request.caller, request.path["id"], Terminate(reason=query.text("reason"), follow_up=sequel))
+        follow_up = query.boolean("triggerFailureWorkflow", False)
+        await self.api.signal(request.caller, request.path["id"], Terminate(reason=query.text("reason"), follow_up=follow_up))
         return empty()
 
     async def _ended(self, request: Request, act: str) -> RunView:

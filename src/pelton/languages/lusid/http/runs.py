@@ -78,8 +78,8 @@ class WorkerRunRoutes:
             rows = rows_of(work.output) if work is not None else []
             return ("CompletedWithResults" if rows else "CompletedNoResults"), "", rows
         if status in (RunStatus.RUNNING, RunStatus.PAUSED):
-            begun = work is not None and (isinstance(work, Step) or bool(work.polls))
-            return ("Started" if begun else "NotStarted"), "", []
+            started = work is not None and (isinstance(work, Step) or bool(work.polls))
+            return ("Started" if started else "NotStarted"), "", []
         early = isinstance(work, Step) and work.failure == FAILED_TO_START
         reason = end.reason if end is not None else ""
         return ("FailedToStart" if early else "FailedToComplete"), reason, []
@@ -89,15 +89,15 @@ class WorkerRunRoutes:
     async def log(self, request: Request) -> Response:
         caller, identity = request.caller, request.path["id"]
         place = self._engine.codec.parse_step_id(identity)
-        begun = await self._engine.step(caller, *place) if place is not None else None
-        if place is None or begun is None or not begun.slot.startswith("act:") or not isinstance(begun.output, dict):
+        started = await self._engine.step(caller, *place) if place is not None else None
+        if place is None or started is None or not started.slot.startswith("act:") or not isinstance(started.output, dict):
             raise LusidError("ActionLogNotFound", f"there is no action log {identity[:100]!r}")
         run, n = place
-        said = begun.output
-        action = action_of(begun.slot)
+        output = started.output
+        action = action_of(started.slot)
         refused = await self._engine.logs(caller, run, n)
         lost = sum(not _is_trigger(row) for row in refused)
-        items: list[tuple[int, str, str]] = [(begun.opened, "ActionSubmitted", f"{said['type']} {action!r}")]
+        items: list[tuple[int, str, str]] = [(started.opened, "ActionSubmitted", f"{output['type']} {action!r}")]
         for step in await self._engine.steps(caller, run, n, MOST_STEPS):
             if step.slot == END or ":" not in step.slot or action_of(step.slot) != action:
                 continue
@@ -109,9 +109,9 @@ class WorkerRunRoutes:
         return json_response(
             {
                 "id": identity,
-                "origin": {"requestId": said.get("request", ""), "taskId": self._engine.codec.run_id(run)},
-                "actionType": said["type"],
-                "runAsUserId": said.get("runAs", ""),
+                "origin": {"requestId": output.get("request", ""), "taskId": self._engine.codec.run_id(run)},
+                "actionType": output["type"],
+                "runAsUserId": output.get("runAs", ""),
                 "loggedItems": [
                     {"timestamp": print_moment(at * 1000), "logType": kind, "details": details} for at, kind, details in items
                 ],
