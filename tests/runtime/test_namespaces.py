@@ -78,6 +78,7 @@ async def test_the_same_names_have_definitions_of_their_own(at: Living) -> None:
 async def test_runs_and_their_keys_are_seen_in_their_own_namespace_only(at: Living) -> None:
     heads = [await at.engine.start(caller, StartCommand(process="job", key="k", input=caller.namespace)) for caller in CALLERS]
     assert len({head.key for head in heads}) == 3
+    refused_before: dict[tuple[str, int], str] = {}
     for caller, head in zip(CALLERS, heads, strict=True):
         assert [run.key for run in await at.engine.runs(caller)] == [head.key]
         assert await at.engine.runs_named(caller, "key", "job", "k") == [head.key]
@@ -103,6 +104,7 @@ async def test_runs_and_their_keys_are_seen_in_their_own_namespace_only(at: Livi
             [result] = await at.engine.report(other, [(head.key, Report(n=1))])
             assert result.error is not None
             assert result.error.code is Code.UNKNOWN_RUN
+            refused_before[other.namespace, head.key] = result.error.message
     applied = await at.engine.signal_named(CALLERS[1], "job", "k", Terminate())
     assert applied.run.key == heads[1].key
     assert [run.status for run in [await head_of(at, each.key) for each in heads]] == [
@@ -110,6 +112,12 @@ async def test_runs_and_their_keys_are_seen_in_their_own_namespace_only(at: Livi
         RunStatus.TERMINATED,
         RunStatus.RUNNING,
     ]
+    for caller, head in zip(CALLERS, heads, strict=True):
+        await at.engine.remove(caller, head.key)
+        for other in others(caller):
+            [result] = await at.engine.report(other, [(head.key, Report(n=1))])
+            assert result.error is not None
+            assert result.error.message == refused_before[other.namespace, head.key], "what is elsewhere looks absent"
 
 
 async def head_of(at: Living, run: int) -> Run:

@@ -111,6 +111,9 @@ async def test_workflow_definitions(apis: Apis) -> None:
         assert sorted(await api.ok("GET", "/metadata/workflow/names")) == names
         assert sorted(await api.ok("GET", "/metadata/workflow/names-and-versions")) == names
         assert len(await api.ok("GET", "/metadata/workflow/wf/versions")) == 2
+        row = await api.engine.definition(api.caller, "process", "wf")
+        assert row is not None
+        assert row.actor == api.caller.user
     await apis[1].ok("DELETE", "/metadata/workflow/wf/2")
     assert [(await api.ok("GET", "/metadata/workflow/wf"))["version"] for api in apis] == [2, 1, 2]
 

@@ -163,15 +163,9 @@ class SignalRequest(CommitRequest):
             if isinstance(signal, Start):
                 answer = unit.start(signal, unit.process(signal.definition))
             else:
-                self.error = PeltonError(Code.UNKNOWN_RUN, f"run {unit.workspace.codec.run_id(self.run)} does not exist", "run")
-                self.why = self.error.message
-                return self._clean(unit, gone=True)
+                return self._absent(unit, gone=True)
         elif self.ns and entry.head.ns != self.ns:
-            self.error = PeltonError(
-                Code.UNKNOWN_RUN, f"run {unit.workspace.codec.run_id(self.run)} does not exist in {self.ns!r}", "run"
-            )
-            self.why = self.error.message
-            return self._clean(unit, gone=False)
+            return self._absent(unit, gone=False)
         else:
             answer = unit.signal(entry, signal)
         if type(answer) is Refused:
@@ -217,6 +211,12 @@ class SignalRequest(CommitRequest):
             key = unit.workspace.keys()
             event = EventArrived(id=key, name=signal.reply, body=body, strict=False)
             builder.enqueue(PendingSignalRow(key, run, durable(event, self.hops + 1), now))
+
+    def _absent(self, unit: UnitOfWork, gone: bool) -> GroupBuilder | None:
+        """The run does not exist, or is of another namespace, which is not to be told apart."""
+        self.error = PeltonError(Code.UNKNOWN_RUN, f"run {unit.workspace.codec.run_id(self.run)} does not exist", "run")
+        self.why = self.error.message
+        return self._clean(unit, gone)
 
     def _clean(self, unit: UnitOfWork, gone: bool) -> GroupBuilder | None:
         """Nothing has changed; but what brought the signal may have to go."""
