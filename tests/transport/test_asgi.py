@@ -152,7 +152,7 @@ def test_queries() -> None:
         query.integer("d", 0)
     with pytest.raises(WebError, match="true or false"):
         query.boolean("d", False)
-    with pytest.raises(WebError, match="from 2 to 5"):
+    with pytest.raises(WebError, match="between 2 and 5"):
         query.integer("a", 0, 2, 5)
 
 
