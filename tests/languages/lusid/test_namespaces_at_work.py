@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.languages.lusid.api import DEFINITIONS, HANDLERS, WORKERS, Api, serving
+from tests.languages.lusid.api import DEFINITIONS, HANDLERS, TYPES, WORKERS, Api, serving
 from tests.languages.lusid.machines import TASKS, Desk, action, child, here, identity, machine, move, values
 from tests.languages.lusid.official import scope
 from tests.languages.lusid.sides import CALENDARS, MANUAL, Inside
 from tests.languages.lusid.test_scheduling import World, ms
 from tests.patience import happens
 
-from pelton.kernel.model.signals import Terminate
+from pelton.kernel.model.signals import Report, Terminate
+from pelton.kernel.model.state import StepStatus
 from pelton.languages.lusid.http.paging import Question
 from pelton.languages.lusid.schedules import scheduling
-from pelton.runtime.api import EventIn
+from pelton.runtime.api import ClaimRequest, EventIn
 from pelton.runtime.caller import NAMESPACE, server_in
 from pelton.testing.clock import VirtualClock
 from pelton.transport.paging import question_hash
@@ -90,6 +91,49 @@ async def test_events_make_and_update_tasks_of_their_namespace_only(sides: list[
 
 async def all_seen(side: Inside) -> bool:
     return {each["state"] for each in await listed(side)} == {"Seen"}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_what_a_handler_names_is_looked_for_in_its_namespace(sides: list[Inside]) -> None:
+    ours, theirs, _ = sides
+    kind = here()[2:].translate(str.maketrans("0123456789", "ghijklmnop"))
+    definition = await ours.made(DEFINITIONS, machine("job", "New check Seen", fields={"title": "String"}))
+    await theirs.made(DEFINITIONS, machine("job", "New check Seen", fields={"title": "String"}))
+    await ours.ok("PUT", f"{CALENDARS}/{here()}/closed", {"dates": []})
+    await ours.made(TYPES, {"id": kind, "bodySchema": [{"name": "known", "type": "String"}]})
+    then = handler("then", kind, {"type": "CreateNewTask"}, taskDefinitionAsAt=definition["version"]["asAtModified"])
+    on_days = handler("days", kind, {"type": "CreateNewTask"}, scheduleMatchingPattern=daily(9, "closed", scope=here()))
+    del on_days["eventMatchingPattern"]
+    mapped = handler("mapped", kind, {"type": "CreateNewTask", "taskFields": {"title": {"mapFrom": "body.unknown"}}})
+    del mapped["eventMatchingPattern"]["filter"], then["eventMatchingPattern"]["filter"]
+    for sent in (then, on_days):
+        await ours.made(HANDLERS, sent)
+        await theirs.refused(400, "POST", HANDLERS, sent)
+    await theirs.made(HANDLERS, mapped)  # only there no one has said what such events have
+    await ours.refused(400, "POST", HANDLERS, mapped)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_workers_elsewhere_get_the_work_of_their_namespace(sides: list[Inside]) -> None:
+    queue = f"q {here()}"
+    runs: list[str] = []
+    for side in sides:
+        await desk(side).worker("far", "Queue", queue=queue)
+        parameters = [{"name": "whose", "value": side.namespace}]
+        runs.append((await side.ok("POST", f"{WORKERS}/{here()}/far/$run", {"parameters": parameters}))["runId"])
+    for side, run in zip(reversed(sides), reversed(runs), strict=True):
+        caller = server_in(side.namespace)
+        [item] = await side.api.engine.claim(caller, ClaimRequest(queues=[queue], count=9, wait=30_000, worker="w"))
+        assert item.step.input["parameters"] == {"whose": side.namespace}
+        report = Report(n=item.step.n, status=int(StepStatus.COMPLETED), output={"results": [{"whose": side.namespace}]})
+        for other in sides:
+            if other is not side:
+                [outcome] = await side.api.engine.report(server_in(other.namespace), [(item.run.key, report)])
+                assert outcome.error is not None
+        [outcome] = await side.api.engine.report(caller, [(item.run.key, report)])
+        assert outcome.error is None
+        found = await side.ok("GET", f"{WORKERS}/{run}/$result")
+        assert (found["workerStatus"], found["results"]) == ("CompletedWithResults", [{"whose": side.namespace}])
 
 
 # ---- tasks tied to one another
@@ -168,9 +212,9 @@ def test_page_tokens_of_the_default_namespace_have_no_namespace_in_them() -> Non
 # ---- schedules
 
 
-def daily(hour: int, *calendars: str) -> dict[str, Any]:
+def daily(hour: int, *calendars: str, scope: str = "s") -> dict[str, Any]:
     return {
-        "context": {"timeZone": "UTC", "holidayCalendars": [{"scope": "s", "code": code} for code in calendars]},
+        "context": {"timeZone": "UTC", "holidayCalendars": [{"scope": scope, "code": code} for code in calendars]},
         "recurrencePattern": {
             "timeConstraints": {"startDate": "2026-01-01", "timesOfDay": [{"type": "Specified", "hours": hour, "minutes": 0}]},
             "dateRegularity": {"type": "Day", "frequency": 1},
