@@ -11,7 +11,7 @@ from tests.kernel.memory import AllReads
 from tests.kernel.world import World
 
 from pelton.kernel.machine.advance import advance
-from pelton.kernel.machine.lifecycle import MOST_HOPS
+from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import NewRun, Process, RunSignal
 from pelton.kernel.model.reads import RecordKey
 from pelton.kernel.model.signals import Amend, Count, Pause, Retire, Rewind, Terminate, Trigger

@@ -8,7 +8,7 @@ import pytest
 from tests.kernel.graphs import Graph, look, out, output
 from tests.kernel.world import World
 
-from pelton.kernel.machine.outputs import output_of
+from pelton.kernel.machine.tokens.outputs import output_of
 from pelton.kernel.model.process import FollowUp, Fragment, Limit, Process, Retry, Rule
 from pelton.kernel.model.signals import Report, Rewind, Terminate
 from pelton.kernel.model.state import RunStatus, State, StepStatus

@@ -18,7 +18,7 @@ from tests.runtime.harness import Gate, handles, until
 from tests.runtime.living import Living, living
 
 from pelton.errors import PeltonError
-from pelton.kernel.machine.lifecycle import MOST_HOPS
+from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import NewRun, Process, RunSignal
 from pelton.kernel.model.signals import Amend, Report, Retire, Signal, Trigger
 from pelton.kernel.model.state import Record, RunStatus, StartMeta

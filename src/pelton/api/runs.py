@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
 from pelton.api.problems import bad
-from pelton.kernel.machine.lifecycle import meta_from
+from pelton.kernel.machine.tokens.lifecycle import meta_from
 from pelton.kernel.model.state import END, OpenStep, Run, RunStatus, State, Step, StepStatus
 from pelton.models import RunDetail, RunHead, RunPage, StepPage, StepView
 from pelton.runtime.api import Engine

@@ -7,12 +7,12 @@ from typing import Any
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.draft import Draft
-from pelton.kernel.machine.outputs import body_slots, output_of
+from pelton.kernel.machine.tokens.outputs import body_slots, output_of
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Missing, SlotKey
 from pelton.kernel.model.state import OpenStep, Run, State, Step
-from pelton.runtime.commit.reads import Answers, CachedReads
-from pelton.runtime.commit.run_cache import RunEntry
+from pelton.runtime.cache.reads import Answers, CachedReads
+from pelton.runtime.cache.runs import RunEntry
 from pelton.store.port import Store
 
 AHEAD = 500  # keys read together

@@ -18,7 +18,7 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import Report, Terminate
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
-from pelton.runtime.commit.run_cache import RunEntry, free
+from pelton.runtime.cache.runs import RunEntry, free
 from pelton.store.group import Group
 from pelton.store.port import Store, StoreFailed
 

@@ -16,8 +16,8 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import Terminate
 from pelton.kernel.model.state import RunStatus
 from pelton.runtime.api import CorrelateCommand, Correlated, EventIn, StartCommand
+from pelton.runtime.cache import correlations
 from pelton.runtime.caller import SERVER, server_in
-from pelton.runtime.commit import correlation_cache
 from pelton.runtime.events import correlation
 from pelton.testing.losing_store import LosingStore, losing
 
@@ -90,7 +90,7 @@ async def test_all_who_wait_get_a_copy_and_each_wait_of_a_run_one(tmp_path: Path
 
 
 async def test_very_many_are_served_by_a_job_that_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correlation_cache, "WAITERS", 10)
+    monkeypatch.setattr(correlations, "WAITERS", 10)
     monkeypatch.setattr(correlation, "CHUNK", 30)
     shapes = Shapes()
     async with living(tmp_path, waits, both, shapes=shapes) as at:
@@ -166,8 +166,8 @@ async def test_handlers_post_by_key(tmp_path: Path) -> None:
 
 
 async def test_bounds_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correlation_cache, "KEY_COUNT", 2)
-    monkeypatch.setattr(correlation_cache, "NS_COUNT", 3)
+    monkeypatch.setattr(correlations, "KEY_COUNT", 2)
+    monkeypatch.setattr(correlations, "NS_COUNT", 3)
     async with living(tmp_path, waits) as at:
         for key in ("a", "a", "b"):
             await at.engine.correlate(SERVER, paid(key, hold=HOUR))

@@ -30,16 +30,16 @@ from pelton.kernel.machine.draft import (
     ThreadParked,
     Token,
 )
-from pelton.kernel.machine.failures import drop_row, escape, fail
 from pelton.kernel.machine.legality import check
-from pelton.kernel.machine.lifecycle import complete, end_run, start_run
 from pelton.kernel.machine.nodes import enter
 from pelton.kernel.machine.records import apply_count, settle_record
 from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind import revive, rewind
-from pelton.kernel.machine.scopes import scope_emptied
-from pelton.kernel.machine.threads import end_thread, settle_halt, start_thread
-from pelton.kernel.machine.waits import check_conditions
+from pelton.kernel.machine.tokens.failures import drop_row, escape, fail
+from pelton.kernel.machine.tokens.lifecycle import complete, end_run, start_run
+from pelton.kernel.machine.tokens.scopes import scope_emptied
+from pelton.kernel.machine.tokens.threads import end_thread, settle_halt, start_thread
+from pelton.kernel.machine.tokens.waits import check_conditions
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Missing, RunReads
 from pelton.kernel.model.signals import (

@@ -9,12 +9,12 @@ from typing import Any
 
 from pelton.errors import Code
 from pelton.kernel.machine.draft import FUEL, Draft, Refusal, StepFailed
-from pelton.kernel.machine.flow import finish, leave, settle
-from pelton.kernel.machine.lifecycle import end_run
 from pelton.kernel.machine.records import moment_of
 from pelton.kernel.machine.reports import MOST_HELD, shape_output
-from pelton.kernel.machine.threads import all_threads, interrupt, unpark
-from pelton.kernel.machine.waits import addressed_to, open_waits, take_arm, take_merge_arms, try_trigger
+from pelton.kernel.machine.tokens.flow import finish, leave, settle
+from pelton.kernel.machine.tokens.lifecycle import end_run
+from pelton.kernel.machine.tokens.threads import all_threads, interrupt, unpark
+from pelton.kernel.machine.tokens.waits import addressed_to, open_waits, take_arm, take_merge_arms, try_trigger
 from pelton.kernel.model.process import AtTime, Call, Limit, OnEvent, Wait
 from pelton.kernel.model.reads import ParkedKey
 from pelton.kernel.model.signals import (

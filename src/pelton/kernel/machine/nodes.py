@@ -10,14 +10,14 @@ from msgspec import convert
 from pelton.errors import Code
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.machine.draft import FRAGMENTS, PRIORITY, SKIPS, Draft, Refusal, StepFailed, StepFailure, Token
-from pelton.kernel.machine.flow import assign, complete_join, count_join, finish, fresh, leave, needed, retire_token
-from pelton.kernel.machine.lifecycle import end_run, find_definition, meta_from, run_output
 from pelton.kernel.machine.records import COMING, count_child, write_record
 from pelton.kernel.machine.reports import claim_reports
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.machine.scopes import open_scope
-from pelton.kernel.machine.threads import start_thread
-from pelton.kernel.machine.waits import open_wait
+from pelton.kernel.machine.tokens.flow import assign, complete_join, count_join, finish, fresh, leave, needed, retire_token
+from pelton.kernel.machine.tokens.lifecycle import end_run, find_definition, meta_from, run_output
+from pelton.kernel.machine.tokens.scopes import open_scope
+from pelton.kernel.machine.tokens.threads import start_thread
+from pelton.kernel.machine.tokens.waits import open_wait
 from pelton.kernel.model.process import (
     Assign,
     Call,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pelton.errors import Code
 from pelton.kernel.machine.draft import SKIPS, Draft, Refusal
 from pelton.kernel.machine.legality import change_run
-from pelton.kernel.machine.lifecycle import end_run
 from pelton.kernel.machine.records import change_record, delete_record, moment_of, record_rules
-from pelton.kernel.machine.threads import halt, lift_halt
+from pelton.kernel.machine.tokens.lifecycle import end_run
+from pelton.kernel.machine.tokens.threads import halt, lift_halt
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import (
     BY_PARENT,

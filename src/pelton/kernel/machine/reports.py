@@ -8,10 +8,10 @@ from msgspec import convert, to_builtins
 
 from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal, StepFailed
-from pelton.kernel.machine.flow import assign, finish
 from pelton.kernel.machine.legality import REPORTABLE
 from pelton.kernel.machine.scene import Scene
-from pelton.kernel.machine.waits import claim, is_claimed, take_arm
+from pelton.kernel.machine.tokens.flow import assign, finish
+from pelton.kernel.machine.tokens.waits import claim, is_claimed, take_arm
 from pelton.kernel.model.process import Call, Node, Outside, Wait, Work
 from pelton.kernel.model.reads import HeldKey, IterationKey
 from pelton.kernel.model.signals import Report

@@ -16,10 +16,10 @@ from msgspec import to_builtins
 
 from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal, ScopeEmptied, Token
-from pelton.kernel.machine.flow import awaited, count_join, leave, needed, steps_at
 from pelton.kernel.machine.legality import UNSUCCESSFUL, change_run, change_thread
-from pelton.kernel.machine.lifecycle import enter_root, set_deadline
 from pelton.kernel.machine.records import current_record
+from pelton.kernel.machine.tokens.flow import awaited, count_join, leave, needed, steps_at
+from pelton.kernel.machine.tokens.lifecycle import enter_root, set_deadline
 from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Node, Raise, targets
 from pelton.kernel.model.reads import EndedKey, ProcessKey
 from pelton.kernel.model.signals import ChildReopened, Rewind

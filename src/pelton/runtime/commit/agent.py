@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.shared import Shared
 from pelton.store.group import Committed, Group
 
 

@@ -6,8 +6,8 @@ the larger, so that a batch of any shape costs n log n moves.
 
 from __future__ import annotations
 
+from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.group_builder import GroupBuilder
-from pelton.runtime.commit.shared import Shared
 
 BATCH_JOBS = 1_000
 BATCH_ROWS = 8_000

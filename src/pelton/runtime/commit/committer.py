@@ -37,14 +37,14 @@ from pelton.kernel.model.reads import EvaluationKey
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep
 from pelton.runtime.api import Applied, OutboxHooks, TimerHooks, WatchHooks
+from pelton.runtime.cache.reads import of_run
+from pelton.runtime.cache.runs import work_row
+from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
 from pelton.runtime.commit.loader import ReadLoader, Scripts
 from pelton.runtime.commit.pending_signals import PendingSignals
-from pelton.runtime.commit.reads import of_run
 from pelton.runtime.commit.requests import CommitRequest, SignalRequest, WriteRequest
-from pelton.runtime.commit.run_cache import work_row
-from pelton.runtime.commit.shared import Shared
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.commit.workspace import Workspace

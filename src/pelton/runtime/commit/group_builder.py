@@ -29,8 +29,8 @@ from pelton.kernel.model.transition import (
     SetTimer,
     Transition,
 )
-from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
-from pelton.runtime.commit.run_cache import RunEntry, purged, work_row
+from pelton.runtime.cache.correlations import CorrelationPoint, PointName
+from pelton.runtime.cache.runs import RunEntry, purged, work_row
 from pelton.runtime.ids import IdCodec
 from pelton.store.group import Group, RunWrite
 from pelton.store.rows import (

@@ -28,12 +28,12 @@ from pelton.kernel.model.reads import (
     StepKey,
 )
 from pelton.kernel.model.state import Run
-from pelton.runtime.commit.correlation_cache import PointName
-from pelton.runtime.commit.prefetch import prefetch
-from pelton.runtime.commit.reads import of_run
+from pelton.runtime.cache.correlations import PointName
+from pelton.runtime.cache.prefetch import prefetch
+from pelton.runtime.cache.reads import of_run
+from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry
+from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.run_cache import PLACEHOLDER, RunEntry
-from pelton.runtime.commit.shared import Shared
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import queue_of

@@ -25,9 +25,9 @@ from pelton.kernel.model.signals import (
 )
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Note, Refused, Transition
+from pelton.runtime.cache.reads import Answers
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder
-from pelton.runtime.commit.reads import Answers
 from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, not_started, unchanged
 from pelton.store.group import Committed, Group
 from pelton.store.rows import LogRow, PendingSignalRow, ResultRow, RunKeyRow

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pelton.runtime.commit.correlation_cache import PointName
-from pelton.runtime.commit.run_cache import RunEntry
-from pelton.runtime.commit.shared import Shared
+from pelton.runtime.cache.correlations import PointName
+from pelton.runtime.cache.runs import RunEntry
+from pelton.runtime.cache.shared import Shared
 
 
 class Suspend(Exception):

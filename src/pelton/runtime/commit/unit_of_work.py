@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.advance import advance
-from pelton.kernel.machine.lifecycle import MOST_HOPS
 from pelton.kernel.machine.records import is_linked, never_started
+from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Held, HeldKey, Missing, ProcessKey
 from pelton.kernel.model.signals import ChildEnded, Continue, Count, Signal, Start
@@ -34,13 +34,13 @@ from pelton.kernel.model.transition import (
     StartRun,
     Transition,
 )
+from pelton.runtime.cache.correlations import CorrelationPoint, PointName
+from pelton.runtime.cache.reads import Answers, CachedReads
+from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert
+from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
-from pelton.runtime.commit.correlation_cache import CorrelationPoint, PointName
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
-from pelton.runtime.commit.reads import Answers, CachedReads
-from pelton.runtime.commit.run_cache import PLACEHOLDER, RunEntry, Undo, revert
-from pelton.runtime.commit.shared import Shared
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import EXPECTED, SEPARATOR, queue_of

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from pelton.kernel.model.state import Run
 from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import EventIn, WorkHooks
+from pelton.runtime.cache.correlations import CorrelationCache
+from pelton.runtime.cache.runs import RunCache
+from pelton.runtime.cache.search import Finder
 from pelton.runtime.commit.batch import Batch
-from pelton.runtime.commit.correlation_cache import CorrelationCache
 from pelton.runtime.commit.durable import DurableFact, encode_signal
 from pelton.runtime.commit.group_builder import EffectRows, GroupBuilder
-from pelton.runtime.commit.run_cache import RunCache
-from pelton.runtime.commit.search import Finder
 from pelton.runtime.definitions.definitions import DefinitionCache, Write
 from pelton.runtime.ids import IdCodec, Instants
 from pelton.store.port import Store

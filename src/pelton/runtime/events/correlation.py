@@ -1,11 +1,11 @@
 """Keyed events: an event by (name, key) in a namespace goes to whoever waits for it, or is held until a wait opens.
 
-The sender and the opener of a wait both have the correlation point's row in their group (see `commit.correlation_cache`), so one
+The sender and the opener of a wait both have the correlation point's row in their group (see `cache.correlations`), so one
 of them sees the other: an event that could be taken and a wait that could take it never both rest. What a waiter's "no" was
 decided on, its run, is part of the group's read set.
 
 One event is for one waiter (the one that waits longest), or for all who wait now. The first `DIRECT` of those get it in the
-event's own group, further ones by durable signals of the same commit, and beyond `correlation_cache.WAITERS` all of them by
+event's own group, further ones by durable signals of the same commit, and beyond `correlations.WAITERS` all of them by
 fan-outs that know each waiter by run and step: each gets it once, wherever the server stops.
 """
 
@@ -19,7 +19,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived
 from pelton.kernel.model.transition import Refused
 from pelton.runtime.api import CorrelateCommand, Correlated
-from pelton.runtime.commit.correlation_cache import CorrelationPoint
+from pelton.runtime.cache.correlations import CorrelationPoint
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend

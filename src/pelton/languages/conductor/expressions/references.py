@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON, Bound, Read
-from pelton.kernel.machine.outputs import output_of
+from pelton.kernel.machine.tokens.outputs import output_of
 from pelton.kernel.model.state import OpenStep, RunStatus, State, Step
 from pelton.languages.conductor import status_names
 from pelton.languages.conductor.expressions import loops

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pelton.kernel.machine.draft import Draft, FailureEscaped, RowDropped, StepFailed, StepFailure, Token
-from pelton.kernel.machine.flow import cancel, finish, leave, retire_token, settle
 from pelton.kernel.machine.legality import FINAL
-from pelton.kernel.machine.lifecycle import break_run
 from pelton.kernel.machine.scene import mix
-from pelton.kernel.machine.threads import break_thread, clear_step, start_handler
+from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, settle
+from pelton.kernel.machine.tokens.lifecycle import break_run
+from pelton.kernel.machine.tokens.threads import break_thread, clear_step, start_handler
 from pelton.kernel.model.process import Node, Retry, Rule
 from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus
 

@@ -8,12 +8,12 @@ from msgspec import convert, json, to_builtins
 
 from pelton.errors import Code
 from pelton.kernel.machine.draft import DEADLINE, PRIORITY, Draft, Refusal, StepFailure, Token
-from pelton.kernel.machine.flow import cancel
 from pelton.kernel.machine.legality import change_run, change_thread, check
-from pelton.kernel.machine.outputs import output_of
 from pelton.kernel.machine.records import start_record
 from pelton.kernel.machine.scene import RunEnd, Scene, evaluate
-from pelton.kernel.machine.threads import all_threads
+from pelton.kernel.machine.tokens.flow import cancel
+from pelton.kernel.machine.tokens.outputs import output_of
+from pelton.kernel.machine.tokens.threads import all_threads
 from pelton.kernel.model.process import FollowUp, Process
 from pelton.kernel.model.reads import DefinitionKey, EndedKey, InlineKey, NewRunKey, RunReads
 from pelton.kernel.model.signals import ChildEnded, Start

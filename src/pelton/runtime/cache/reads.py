@@ -30,7 +30,7 @@ from pelton.kernel.model.reads import (
     VarKey,
 )
 from pelton.kernel.model.state import OpenStep, Run, Step, Thread
-from pelton.runtime.commit.run_cache import RunEntry, unknown
+from pelton.runtime.cache.runs import RunEntry, unknown
 
 OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey)
 """Keys whose answers depend on no run."""

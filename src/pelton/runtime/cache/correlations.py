@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from pelton.errors import Code, PeltonError
-from pelton.runtime.commit.shared import Shared
+from pelton.runtime.cache.shared import Shared
 from pelton.store.port import Store
 from pelton.store.rows import HeldRow, WaitKeyRow
 

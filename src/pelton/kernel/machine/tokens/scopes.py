@@ -6,10 +6,10 @@ from typing import Any
 
 from pelton.kernel.expressions.base import Expression
 from pelton.kernel.machine.draft import Draft, StepFailed, StepFailure, Token
-from pelton.kernel.machine.flow import finish, holds
-from pelton.kernel.machine.outputs import kept_iterations
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.machine.threads import start_thread
+from pelton.kernel.machine.tokens.flow import finish, holds
+from pelton.kernel.machine.tokens.outputs import kept_iterations
+from pelton.kernel.machine.tokens.threads import start_thread
 from pelton.kernel.model.process import Scope
 from pelton.kernel.model.state import Bit, Failure, OpenStep, StepStatus
 from pelton.kernel.model.transition import Purge

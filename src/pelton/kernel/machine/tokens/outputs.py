@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.kernel.machine.draft import Draft, StepFailure
-from pelton.kernel.machine.flow import awaited, steps_at
 from pelton.kernel.machine.scene import Scene, evaluate
+from pelton.kernel.machine.tokens.flow import awaited, steps_at
 from pelton.kernel.model.process import Join, Process, Scope, targets
 from pelton.kernel.model.state import OpenStep, State, Step
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from pelton.kernel.machine.draft import THREADED, Draft, FailureEscaped, StepFailed, ThreadParked, Token
-from pelton.kernel.machine.flow import cancel, finish, leave, retire_token, steps_at
 from pelton.kernel.machine.legality import change_thread
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.machine.waits import arm_again
+from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, steps_at
+from pelton.kernel.machine.tokens.waits import arm_again
 from pelton.kernel.model.process import Join, Node
 from pelton.kernel.model.reads import ThreadsKey
 from pelton.kernel.model.state import Bit, Failure, Halt, OpenStep, State, Step, StepStatus, Thread, ThreadStatus

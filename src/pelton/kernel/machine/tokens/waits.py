@@ -10,9 +10,9 @@ from typing import Any
 
 from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal, Spawn
-from pelton.kernel.machine.flow import assign, finish, holds
 from pelton.kernel.machine.records import change_record
 from pelton.kernel.machine.scene import Scene, evaluate
+from pelton.kernel.machine.tokens.flow import assign, finish, holds
 from pelton.kernel.model.process import AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait
 from pelton.kernel.model.reads import Held, HeldKey
 from pelton.kernel.model.state import Bit, OpenStep, State

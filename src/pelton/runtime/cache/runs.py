@@ -21,7 +21,7 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import NewestKey, OpenKey, ParkedKey, RecordKey, StepKey, ThreadKey, ThreadsKey, VarKey, VarsKey
 from pelton.kernel.model.state import OpenStep, Run, RunStatus, State, Step, Thread
 from pelton.kernel.model.transition import UNSET, Purge, Transition
-from pelton.runtime.commit.shared import Shared
+from pelton.runtime.cache.shared import Shared
 from pelton.store.group import LeaseWrite
 
 ENTRY_BYTES = 1_500
