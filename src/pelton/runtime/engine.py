@@ -36,7 +36,7 @@ from pelton.runtime.api import (
 )
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
-from pelton.runtime.commit.durable import DurableFact, encode_signal
+from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
 from pelton.runtime.commit.requests import StartRequest
 from pelton.runtime.commit.unit_of_work import LOG_TEXT
 from pelton.runtime.delivery.listening import LOCAL, Listening
@@ -154,7 +154,7 @@ class LocalEngine:
             self.clock,
             self.keys,
             committer.pending_signals.take_up,
-            self._ingest_facts,
+            self._ingest_announcements,
             backlog=lambda: len(committer.pending_signals),
         )
         self.outbox.add_local(LOCAL, listening.deliver_here)
@@ -372,7 +372,7 @@ class LocalEngine:
             time=self.now(),
             body={"name": row.name, "key": row.key, "event": row.source},
         )
-        fact = PendingSignalRow(self.keys(), 0, encode_signal(DurableFact(event)), self.now(), job=True)
+        fact = PendingSignalRow(self.keys(), 0, encode_signal(DurableAnnouncement(event)), self.now(), job=True)
         group.pending_signals.append(fact)
         return lambda: self.committer.pending_signals.take_up(fact)
 
@@ -598,7 +598,7 @@ class LocalEngine:
             posted.append(outcome)
         return posted
 
-    async def _ingest_facts(self, events: Sequence[EventIn]) -> list[Exception | None]:
+    async def _ingest_announcements(self, events: Sequence[EventIn]) -> list[Exception | None]:
         return [outcome if isinstance(outcome, PeltonError) else None for outcome in await self.ingester.ingest(events)]
 
     async def event(self, caller: Caller, key: int) -> EventRow | None:

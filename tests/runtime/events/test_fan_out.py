@@ -17,7 +17,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived, Resume
 from pelton.kernel.model.state import Run
 from pelton.runtime.api import EventIn
-from pelton.runtime.commit.durable import DurableFact, decode_signal
+from pelton.runtime.commit.durable import DurableAnnouncement, decode_signal
 from pelton.runtime.events.fan_out import SLICE, DurableJobs, FanOut, durable_job
 from pelton.runtime.services import Backoff
 from pelton.store.group import Group
@@ -62,7 +62,7 @@ class Post(World):
 
     def fact(self, name: str) -> PendingSignalRow:
         event = EventIn(source="pelton", type="run.ended", id=name)
-        return PendingSignalRow(self.key(), 1, msgspec.msgpack.encode(DurableFact(event)), 0, job=True)
+        return PendingSignalRow(self.key(), 1, msgspec.msgpack.encode(DurableAnnouncement(event)), 0, job=True)
 
 
 @pytest.fixture

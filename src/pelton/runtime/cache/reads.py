@@ -102,7 +102,7 @@ class CachedReads:
 
     @property
     def entry(self) -> RunEntry:
-        """Whose facts these are."""
+        """Whose reads these are."""
         return self._entry
 
     @property

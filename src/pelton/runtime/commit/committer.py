@@ -442,7 +442,7 @@ class Committer:
             if not request.asked and any(type(key) is EvaluationKey for key in suspend.keys):
                 request.asked = self._unit.now
             if request.rounds > ROUNDS or len(suspend.keys) > KEYS:
-                what = f"more than {ROUNDS} rounds of facts" if request.rounds > ROUNDS else f"{len(suspend.keys)} facts at once"
+                what = f"more than {ROUNDS} rounds of reads" if request.rounds > ROUNDS else f"{len(suspend.keys)} reads at once"
                 self._give_up(
                     request, PeltonError(Code.TOO_LARGE, f"the signal needs {what}; the definition reads too much in one step")
                 )
@@ -467,8 +467,8 @@ class Committer:
             self._give_up(request, error)
         except Exception as error:  # whatever the store, a pool or a language does, the request ends
             self._away -= 1
-            log.error("facts could not be fetched", job=type(request).__name__, exc_info=error)
-            self._give_up(request, PeltonError(Code.UNAVAILABLE, f"facts could not be fetched: {error}"))
+            log.error("what the request reads could not be fetched", job=type(request).__name__, exc_info=error)
+            self._give_up(request, PeltonError(Code.UNAVAILABLE, f"what the request reads could not be fetched: {error}"))
         else:
             self._away -= 1
             if suspend.entry is not None:

@@ -26,7 +26,7 @@ class Durable(Struct, tag="durable", omit_defaults=True):
     ns: str = ""
 
 
-class DurableFact(Struct, tag="fact"):
+class DurableAnnouncement(Struct, tag="fact"):
     """An announcement on its way to becoming an event, as a durable job."""
 
     event: EventIn

@@ -75,10 +75,10 @@ class RecordDelta:
         self.gone = False
         self.attributes: dict[tuple[str, str], bool] = {}
 
-    def fold(self, book: RecordChange) -> None:
-        self.record, self.gone = book.record, book.gone
-        self.past += book.past
-        for name, text, added in book.attributes:
+    def fold(self, change: RecordChange) -> None:
+        self.record, self.gone = change.record, change.gone
+        self.past += change.past
+        for name, text, added in change.attributes:
             if self.attributes.pop((name, text), added) is added:
                 self.attributes[name, text] = added
 
@@ -92,8 +92,8 @@ class RunDelta:
     """The net change of one run."""
 
     __slots__ = (
-        "book", "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "opened", "process", "purges", "reopened",
-        "run", "threads", "variables",
+        "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "opened", "process", "purges", "record_change",
+        "reopened", "run", "threads", "variables",
     )  # fmt: skip
 
     def __init__(self, entry: RunEntry, expected: int, run: Run) -> None:
@@ -110,7 +110,7 @@ class RunDelta:
         self.variables: dict[tuple[int, str], Any] = NONE
         self.fragments: list[tuple[int, str, Any]] | None = None
         self.purges: list[tuple[int, int, int, int]] | None = None
-        self.book: RecordDelta | None = None
+        self.record_change: RecordDelta | None = None
         self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
 
     def fold(self, change: Transition, before: dict[int, OpenStep]) -> int:
@@ -138,8 +138,8 @@ class RunDelta:
             for no, name, value in change.variables:
                 self.variables[no, name] = value
         if change.record_change is not None:
-            self.book = self.book or RecordDelta()
-            self.book.fold(change.record_change)
+            self.record_change = self.record_change or RecordDelta()
+            self.record_change.fold(change.record_change)
         if change.fragments:
             self.fragments = [*(self.fragments or ()), *change.fragments]
         booked = (
@@ -200,8 +200,8 @@ class RunDelta:
             write.threads = list(self.threads.values())
         if self.variables:
             write.variables = [(no, name, value) for (no, name), value in self.variables.items()]
-        if self.book is not None:
-            self.book.fill(write)
+        if self.record_change is not None:
+            self.record_change.fill(write)
         if self.fragments is not None:
             write.fragments = self.fragments
         if self.purges is not None:
@@ -393,17 +393,17 @@ class EffectRows:
     def add(
         self, builder: GroupBuilder, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
     ) -> Iterable[Announcement]:
-        """Adds the rows of a transition's effects; returns the facts that somebody listens to (`listens(ns, type)`)."""
+        """Adds the rows of a transition's effects; returns the announcements that someone listens to (`listens(ns, type)`)."""
         head = change.run
         run = head.key
         group = builder.group
-        facts: list[Announcement] = []
+        announced: list[Announcement] = []
         effect: Any  # told apart by its type, which is quicker than a row of isinstance
         for effect in change.effects:
             kind = type(effect)
             if kind is Announcement:
                 if listens(head.ns, effect.type):
-                    facts.append(effect)
+                    announced.append(effect)
                 continue
             builder.rows += 1
             if kind is SetTimer:
@@ -424,7 +424,7 @@ class EffectRows:
                 delta.purge(effect)
         if has_freed(head):
             group.free_run_keys.append(run)
-        return facts
+        return announced
 
     def _delivery(self, head: Run, effect: Publish, now: int) -> Delivery:
         return Delivery(

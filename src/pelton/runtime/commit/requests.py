@@ -42,7 +42,7 @@ class CommitRequest:
         self.answers = Answers()
         self.absent: set[int] = set()  # runs that were looked for and do not exist
         self.asked = 0  # when it first asked for a script's answer: the time is part of the question, so it stays this
-        self.rounds = 0  # of facts, for this try
+        self.rounds = 0  # of reads, for this try
         self.tries = 0  # groups that were lost
         self.committed: Committed | None = None
 

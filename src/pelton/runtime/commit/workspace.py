@@ -15,7 +15,7 @@ from pelton.runtime.cache.correlations import CorrelationCache
 from pelton.runtime.cache.runs import RunCache
 from pelton.runtime.cache.search import Finder
 from pelton.runtime.commit.batch import Batch
-from pelton.runtime.commit.durable import DurableFact, encode_signal
+from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
 from pelton.runtime.commit.group_builder import EffectRows, GroupBuilder
 from pelton.runtime.definitions.definitions import DefinitionCache, Write
 from pelton.runtime.ids import IdCodec, Instants
@@ -70,7 +70,7 @@ class Workspace:
             hops=max(head.hops, hops) + 1,
         )
         run = 0 if removed else head.key
-        builder.enqueue(PendingSignalRow(self.keys(), run, encode_signal(DurableFact(event)), now, job=True))
+        builder.enqueue(PendingSignalRow(self.keys(), run, encode_signal(DurableAnnouncement(event)), now, job=True))
 
     def forget(self, key: int) -> None:
         """A run is being removed: nothing of it is to be found in memory."""

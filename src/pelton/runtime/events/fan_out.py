@@ -1,4 +1,4 @@
-"""Durable jobs: events that are for more runs than one commit may touch, and facts on their way to becoming events.
+"""Durable jobs: events that are for more runs than one commit may touch, and announcements on their way to becoming events.
 
 A job is a row among the pending signals, written in the commit that caused it. (Rows that are one signal to one run are the
 committer's own.) A fan-out job has a signal, a way to list the runs that it is for, and a cursor. A slice of it is one commit: at
@@ -6,7 +6,7 @@ most `SLICE` durable signals, one a run, and the job with its cursor behind them
 run gets the signal exactly once, wherever the server stops; the committer applies and removes each durable signal in one commit.
 
 Invariants:
-* Facts are posted in the order of their commits; posting one twice is harmless, since its id is that of the event.
+* Announcements are posted in the order of their commits; posting one twice is harmless, since its id is that of the event.
 * A job that fails is tried a bounded number of times, then parked with its reason: kept in the store, passed over, visible here.
 * A job makes its next slice only after the one before is committed, and while the committer is not behind (`backlog`).
 * Memory is bounded; what does not fit stays in the store and is read when there is room.
@@ -25,7 +25,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import AnySignal, EventArrived
 from pelton.kernel.model.state import Run
 from pelton.runtime.api import EventIn
-from pelton.runtime.commit.durable import DurableFact, durable
+from pelton.runtime.commit.durable import DurableAnnouncement, durable
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import PendingSignalRow
@@ -34,7 +34,7 @@ SLICE = 64
 BACKLOG = 1_000  # durable signals that the committer has yet to apply: beyond it no slice is made
 MOST = 10_000  # jobs in memory
 AT_ONCE = 4  # fan-out jobs under way
-FACTS = 100  # posted together
+ANNOUNCEMENTS = 100  # posted together
 TRIES = 8
 PAGE = 10_000
 PARKED_SHOWN = 100
@@ -74,7 +74,7 @@ class PendingSignalStore(Protocol):
     ) -> list[Run]: ...
 
 
-_DECODER: msgspec.msgpack.Decoder[DurableFact | FanOut] = msgspec.msgpack.Decoder(DurableFact | FanOut)
+_DECODER: msgspec.msgpack.Decoder[DurableAnnouncement | FanOut] = msgspec.msgpack.Decoder(DurableAnnouncement | FanOut)
 
 
 def durable_job(number: int, job: FanOut, due: int = 0) -> PendingSignalRow:
@@ -103,7 +103,7 @@ class DurableJobs:
         self.jobs = 0
         self.slices = 0
         self.signals = 0
-        self.facts = 0
+        self.announcements = 0
         self._store = store
         self._committer = committer
         self._clock = clock
@@ -115,7 +115,7 @@ class DurableJobs:
         self._tries = tries
         self._backoff = backoff or Backoff(500, 60_000)
         self._known: dict[int, PendingSignalRow] = {}
-        self._facts: dict[int, tuple[PendingSignalRow, EventIn]] = {}  # to be posted, in order
+        self._announcements: dict[int, tuple[PendingSignalRow, EventIn]] = {}  # to be posted, in order
         self._ingesting = False
         self._many: dict[int, tuple[PendingSignalRow, FanOut]] = {}  # to be begun, in order
         self._active = 0
@@ -161,7 +161,7 @@ class DurableJobs:
             "jobs": self.jobs,
             "slices": self.slices,
             "signals": self.signals,
-            "facts": self.facts,
+            "facts": self.announcements,
             "parked": self._parked_count,
             "failures": self._tasks.failures,
         }
@@ -175,11 +175,11 @@ class DurableJobs:
         except msgspec.MsgspecError as error:
             self._tasks.spawn(self._park(row, f"unreadable: {say(error)}"), "parking")
             return
-        if isinstance(body, DurableFact):
-            self._facts[row.id] = (row, body.event)
+        if isinstance(body, DurableAnnouncement):
+            self._announcements[row.id] = (row, body.event)
             if not self._ingesting:
                 self._ingesting = True
-                self._tasks.spawn(self._ingest_facts(), "posting")
+                self._tasks.spawn(self._ingest_announcements(), "posting")
         else:
             self._many[row.id] = (row, body)
             self._begin()
@@ -220,12 +220,12 @@ class DurableJobs:
                 self._more = True
                 log.warning("pending jobs not read", error=say(error))
 
-    # ---- facts
+    # ---- announcements
 
-    async def _ingest_facts(self) -> None:
+    async def _ingest_announcements(self) -> None:
         try:
-            while self._facts and self._running:
-                batch = [self._facts[number] for number in list(self._facts)[:FACTS]]
+            while self._announcements and self._running:
+                batch = [self._announcements[number] for number in list(self._announcements)[:ANNOUNCEMENTS]]
                 outcomes = await self._ingested([event for _, event in batch])
                 done = [row for (row, _), result in zip(batch, outcomes, strict=True) if result is None]
                 failures = 0
@@ -238,12 +238,12 @@ class DurableJobs:
                             failures, row.tries
                         )  # a trouble of all: wait; else this one's own, and it uses up its tries
                     if final(result) or row.tries >= self._tries:
-                        del self._facts[row.id]
+                        del self._announcements[row.id]
                         await self._park(row, say(result))
                 if done and await self._remove(done):
-                    self.facts += len(done)
+                    self.announcements += len(done)
                     for row in done:
-                        del self._facts[row.id]
+                        del self._announcements[row.id]
                         self._forget(row)
                 elif done:
                     failures = max(failures, 1)

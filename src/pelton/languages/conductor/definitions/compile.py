@@ -54,10 +54,10 @@ def compile_definition(name: str, version: int, body: bytes, row: int, schemes: 
 
 def compile_process(definition: WorkflowDef, name: str, version: int, row: int, schemes: frozenset[str]) -> Process:
     tasks = all_tasks(definition)
-    facts = {
+    kinds = {
         task.task_reference_name: TaskKind(task.type, task.name, shown_type(task), loops.list_member(task)) for task in tasks
     }
-    references = References(name, version, facts, definition.input_template)
+    references = References(name, version, kinds, definition.input_template)
     compiler = Compiler(references, schemes)
     entry = compiler.sequence(definition.tasks, "")
     variables: dict[str, Expression] = {key: Constant(value) for key, value in definition.variables.items()}

@@ -44,9 +44,9 @@ class References:
     def __call__(self, name: str, members: tuple[str | int, ...]) -> Bound:
         if name == "":
             return Bound(self._document, 0, NOTHING)
-        facts = self.tasks.get(name)
-        if facts is not None:
-            return self._task(name, None, facts, members)
+        kind = self.tasks.get(name)
+        if kind is not None:
+            return self._task(name, None, kind, members)
         if name == "workflow":
             return self._workflow(members)
         if name == "CPEWF_TASK_ID":
@@ -102,15 +102,15 @@ class References:
     def _document(self, context: Any) -> JSON:
         """Everything, for paths that search it. Costs as many reads as the definition has tasks."""
         found: dict[str, JSON] = {"workflow": self._whole(context)}
-        for name, facts in self.tasks.items():
+        for name, kind in self.tasks.items():
             step = context.newest(name)
             if step is not None:
-                found[name] = _all_of(context, step, name, facts)
+                found[name] = _all_of(context, step, name, kind)
         return found
 
     # ---- tasks
 
-    def _task(self, slot: str, iteration: int | None, facts: TaskKind, members: tuple[str | int, ...]) -> Bound:
+    def _task(self, slot: str, iteration: int | None, kind: TaskKind, members: tuple[str | int, ...]) -> Bound:
         reads = frozenset({Read("slot", slot)}) if iteration is None else NOTHING
 
         def newest(context: Any) -> OpenStep | Step | None:
@@ -118,26 +118,26 @@ class References:
             return found
 
         head = members[0] if members else None
-        if head == "output" and facts.kind not in ("JOIN", "DO_WHILE", "SUB_WORKFLOW"):
+        if head == "output" and kind.kind not in ("JOIN", "DO_WHILE", "SUB_WORKFLOW"):
 
             def plain(context: Any) -> JSON:
                 step = newest(context)
                 return step.output if step is not None else None
 
             return Bound(plain, 1, reads)
-        if head == "output" and facts.kind == "DO_WHILE" and members[1:2] and members[1] in loops.OWN_MEMBERS:
+        if head == "output" and kind.kind == "DO_WHILE" and members[1:2] and members[1] in loops.OWN_MEMBERS:
             own = str(members[1])
 
             def of_loop(context: Any) -> JSON:
                 step = newest(context)
-                return loops.own_output(step, facts.items).get(own) if step is not None else None
+                return loops.own_output(step, kind.items).get(own) if step is not None else None
 
             return Bound(of_loop, 2, reads)
         if head is None:
 
             def whole(context: Any) -> JSON:
                 step = newest(context)
-                return _all_of(context, step, slot, facts) if step is not None else None
+                return _all_of(context, step, slot, kind) if step is not None else None
 
             return Bound(whole, 0, reads)
         get = MEMBERS.get(head) if isinstance(head, str) else None
@@ -147,7 +147,7 @@ class References:
 
         def selected(context: Any) -> JSON:
             step = newest(context)
-            return member(context, step, slot, facts) if step is not None else None
+            return member(context, step, slot, kind) if step is not None else None
 
         return Bound(selected, 1, reads)
 
@@ -155,39 +155,39 @@ class References:
 TaskGet = Callable[[Any, OpenStep | Step, str, TaskKind], JSON]
 
 MEMBERS: dict[str, TaskGet] = {
-    "input": lambda context, step, slot, facts: step.input if step.input is not None else {},
-    "output": lambda context, step, slot, facts: _output(context, step, facts),
-    "taskType": lambda context, step, slot, facts: facts.shown,
-    "status": lambda context, step, slot, facts: status_names.task_status(step),
-    "referenceTaskName": lambda context, step, slot, facts: status_names.reference(slot, step.it),
-    "retryCount": lambda context, step, slot, facts: step.attempt,
-    "correlationId": lambda context, step, slot, facts: context.meta.correlation,
-    "pollCount": lambda context, step, slot, facts: step.polls,
-    "taskDefName": lambda context, step, slot, facts: facts.name,
-    "scheduledTime": lambda context, step, slot, facts: step.opened,
-    "startTime": lambda context, step, slot, facts: step.started,
-    "endTime": lambda context, step, slot, facts: step.ended if isinstance(step, Step) else 0,
-    "workflowInstanceId": lambda context, step, slot, facts: context.codec.run_id(context.run.key),
-    "taskId": lambda context, step, slot, facts: context.codec.step_id(context.run.key, step.n),
-    "reasonForIncompletion": lambda context, step, slot, facts: status_names.reason(context.codec, step) or None,
-    "callbackAfterSeconds": lambda context, step, slot, facts: status_names.callback_after(step, context.now),
-    "workerId": lambda context, step, slot, facts: step.worker or None,
-    "iteration": lambda context, step, slot, facts: status_names.iteration(step),
-    "subWorkflowId": lambda context, step, slot, facts: context.codec.run_id(step.child) if step.child > 0 else None,
+    "input": lambda context, step, slot, kind: step.input if step.input is not None else {},
+    "output": lambda context, step, slot, kind: _output(context, step, kind),
+    "taskType": lambda context, step, slot, kind: kind.shown,
+    "status": lambda context, step, slot, kind: status_names.task_status(step),
+    "referenceTaskName": lambda context, step, slot, kind: status_names.reference(slot, step.it),
+    "retryCount": lambda context, step, slot, kind: step.attempt,
+    "correlationId": lambda context, step, slot, kind: context.meta.correlation,
+    "pollCount": lambda context, step, slot, kind: step.polls,
+    "taskDefName": lambda context, step, slot, kind: kind.name,
+    "scheduledTime": lambda context, step, slot, kind: step.opened,
+    "startTime": lambda context, step, slot, kind: step.started,
+    "endTime": lambda context, step, slot, kind: step.ended if isinstance(step, Step) else 0,
+    "workflowInstanceId": lambda context, step, slot, kind: context.codec.run_id(context.run.key),
+    "taskId": lambda context, step, slot, kind: context.codec.step_id(context.run.key, step.n),
+    "reasonForIncompletion": lambda context, step, slot, kind: status_names.reason(context.codec, step) or None,
+    "callbackAfterSeconds": lambda context, step, slot, kind: status_names.callback_after(step, context.now),
+    "workerId": lambda context, step, slot, kind: step.worker or None,
+    "iteration": lambda context, step, slot, kind: status_names.iteration(step),
+    "subWorkflowId": lambda context, step, slot, kind: context.codec.run_id(step.child) if step.child > 0 else None,
 }
 
 
-def _output(context: Any, step: OpenStep | Step, facts: TaskKind) -> JSON:
+def _output(context: Any, step: OpenStep | Step, kind: TaskKind) -> JSON:
     output = output_of(context.draft, step)
-    if facts.items and isinstance(output, dict):
-        return {**output, **loops.own_output(step, facts.items)}
+    if kind.items and isinstance(output, dict):
+        return {**output, **loops.own_output(step, kind.items)}
     if step.state == State.CALL and step.child > 0:
         return {**(output if isinstance(output, dict) else {}), "subWorkflowId": context.codec.run_id(step.child)}
     return output if output is not None else {}
 
 
-def _all_of(context: Any, step: OpenStep | Step, slot: str, facts: TaskKind) -> JSON:
-    return {name: get(context, step, slot, facts) for name, get in MEMBERS.items()}
+def _all_of(context: Any, step: OpenStep | Step, slot: str, kind: TaskKind) -> JSON:
+    return {name: get(context, step, slot, kind) for name, get in MEMBERS.items()}
 
 
 def _status(context: Any) -> int:

@@ -25,7 +25,7 @@ from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.expressions.javascript.equality import Key, folded_key, index_key
 from pelton.kernel.matching.filters import And, Equality, Not, Or, Prefix, Trace, Traced, TracedFilter, Verdict, folded_reader
-from pelton.kernel.matching.filters import Path as Place
+from pelton.kernel.matching.filters import Path as FilterPath
 from pelton.languages.lusid.filters.grammar import (
     All,
     Comparison,
@@ -345,7 +345,7 @@ class _Known(_Leaf):
         return result
 
 
-def _equalities(place: Place, constants: list[FilterConstant]) -> tuple[Equality, ...]:
+def _equalities(place: FilterPath, constants: list[FilterConstant]) -> tuple[Equality, ...]:
     """The index of handlers knows dates only as texts, which may be spelled otherwise and yet be equal."""
     keys: list[Key] = []
     for constant in constants:
