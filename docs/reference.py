@@ -1,4 +1,5 @@
-"""Writes the pages that are made from the program: docs/cli.md and docs/states.md, and parts of operations.md and client.md.
+"""Writes the pages that are made from the program: docs/cli.md and docs/states.md, and parts of architecture.md,
+glossary.md, operations.md and client.md.
 
     uv run python docs/reference.py
 
@@ -26,6 +27,24 @@ from pelton.runtime.delivery.states import DELIVERY_CHANGES, DeliveryState
 from pelton.server.config import OPTIONS
 
 DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent))  # for the tables of tests/test_rooms.py
+
+from tests.source import PACKAGE  # noqa: E402
+from tests.test_rooms import FACE, FACE_ONLY, LAYERS, ROOMS  # noqa: E402
+from tests.test_words import REFUSED, REFUSED_NAMES  # noqa: E402
+
+ORDERED = (
+    "kernel",
+    "kernel.model",
+    "kernel.machine",
+    "store",
+    "connectors",
+    "runtime",
+    "runtime.cache",
+    "runtime.commit",
+    "runtime.events",
+    "runtime.work",
+)
 
 
 def options_table() -> str:
@@ -46,6 +65,29 @@ def filled(page: Path, part: str, text: str) -> str:
     if not mark or not other:
         sys.exit(f"{page.name} lacks the marks of the part {part!r}")
     return f"{before}{begin}{text}{end}{after}"
+
+
+def rooms() -> str:
+    lines = ["| Room | May import |", "|---|---|"]
+    there = [room for room in ROOMS if (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").is_file()]
+    for room in there:
+        names = [f"`{each}`" for each in there if each in ROOMS[room]]
+        lines.append(f"| `{room}` | {', '.join(names) or 'no other room'} |")
+    above, face = (", ".join(f"`{each}`" for each in sorted(names)) for names in (FACE_ONLY & set(there), FACE))
+    text = [
+        f"Every room may import `errors`. Of `runtime`, {above} see only {face}.",
+        "Inside a room the same holds: each part may import those before it.",
+    ]
+    order = [f"* `{room}`: {', '.join(f'`{each}`' for each in LAYERS[room])}" for room in ORDERED]
+    return "\n".join([*lines, "", *text, "", *order]) + "\n"
+
+
+def refused() -> str:
+    lines = [
+        f"| `{name}` | {instead} |"
+        for name, instead in sorted((REFUSED | REFUSED_NAMES).items(), key=lambda each: each[0].lower())
+    ]
+    return "\n".join(["| Given up | Write |", "|---|---|", *lines]) + "\n"
 
 
 def commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
@@ -228,6 +270,8 @@ def signals() -> str:
 def pages() -> dict[Path, str]:
     return {
         DOCS / "states.md": states(),
+        DOCS / "architecture.md": filled(DOCS / "architecture.md", "rooms", rooms()),
+        DOCS / "glossary.md": filled(DOCS / "glossary.md", "refused", refused()),
         DOCS / "operations.md": filled(DOCS / "operations.md", "options", options_table()),
         DOCS / "cli.md": cli(),
         DOCS / "client.md": filled(DOCS / "client.md", "reference", client()),
