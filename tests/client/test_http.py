@@ -156,7 +156,7 @@ async def test_nobody_there() -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:80", "ftp://host", "http://", "http://user@host"])
 def test_urls_that_are_none(url: str) -> None:
-    with pytest.raises(ValueError, match="write http"):
+    with pytest.raises(ValueError, match="use http"):
         Http(url)
 
 

@@ -88,10 +88,10 @@ def test_the_environment_says_where_the_server_is(server: ServerProcess, monkeyp
 @pytest.mark.parametrize(
     ("content_type", "body", "error"),
     [
-        ("text/html", b"<html>", "is this the URL of a Pelton server"),
-        ("application/json", b"{", "is not JSON"),
-        ("application/json", b"[]", "not one of this version's API"),
-        ("application/json", b'{"events": 1, "after": "0"}', "not one of this version's API"),
+        ("text/html", b"<html>", "is the URL of a Pelton server"),
+        ("application/json", b"{", "is not valid JSON"),
+        ("application/json", b"[]", "does not match this version's API"),
+        ("application/json", b'{"events": 1, "after": "0"}', "does not match this version's API"),
     ],
 )
 def test_an_answer_of_another_server_is_no_answer(content_type: str, body: bytes, error: str) -> None:

@@ -47,7 +47,7 @@ def test_a_connection_has_a_location_and_options_some_from_the_environment() -> 
         ("orders=sqs:?endpoint=nowhere", "endpoint is not a URL"),
         ("orders=sqs:?create_missing=perhaps", "must be true or false"),
         ("orders=sqs://a/b", "is no region"),
-        ("orders=pigeon://loft", "there is no connector 'pigeon'; use one of files, sqs, webhook"),
+        ("orders=pigeon://loft", "unknown connector 'pigeon'; use one of files, sqs, webhook"),
         ("orders=webhook://host", "one connection of webhook only"),
     ],
 )

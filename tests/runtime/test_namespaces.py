@@ -209,7 +209,7 @@ async def test_actions_in_commits_of_their_own_reach_runs_of_their_namespace_onl
     at.shapes.handlers["reaches"] = handles("reach", lambda context: many)
     await at.engine.define(CALLERS[1], "handler", "shapes", "reaches", 1, b"1")
     (posted,) = await at.engine.ingest(CALLERS[1], [EventIn(source="/s", type="reach")])
-    assert posted.effects[-1].detail == "in a commit of its own"
+    assert posted.effects[-1].detail == "in a separate commit"
     await at.quiet()
     assert [(await head_of(at, run)).status for run in runs] == [RunStatus.RUNNING, RunStatus.TERMINATED, RunStatus.RUNNING]
 

@@ -59,7 +59,7 @@ async def test_watches_are_bounded_and_freed_when_their_caller_goes_away() -> No
 
     waiting = asyncio.get_running_loop().create_task(wait())
     await settle()
-    with pytest.raises(PeltonError, match="1 callers are waiting"), watches.watch(2):
+    with pytest.raises(PeltonError, match="1 callers are already waiting"), watches.watch(2):
         pass
     waiting.cancel()
     await settle()

@@ -30,10 +30,10 @@ def test_a_url_wins_over_the_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("oracle:x", "there is no store 'oracle'; use one of memory:, sqlite:"),
-        ("data", "there is no store 'data'"),
-        ("sqlite:", "write sqlite:DIR"),
-        ("memory:x", "write memory:"),
+        ("oracle:x", "unknown store 'oracle'; use one of memory:, sqlite:"),
+        ("data", "unknown store 'data'"),
+        ("sqlite:", "use sqlite:DIR"),
+        ("memory:x", "use memory:"),
     ],
 )
 async def test_an_unknown_store_is_refused_at_once(url: str, says: str) -> None:

@@ -66,7 +66,7 @@ async def test_a_store_outlives_the_servers_on_it() -> None:
             await server.client.post_event("thing.happened", "/test", {"n": place}, id=str(place))
             assert len(await server.engine.events(SERVER)) == place
             assert server.store is store
-            with pytest.raises(StoreFailed, match="open already"):
+            with pytest.raises(StoreFailed, match="already open"):
                 await store.open()
 
 

@@ -49,7 +49,7 @@ async def test_a_lost_group_is_taken_back_in_every_table(store: MemoryStore) -> 
 
 async def test_a_closed_store_takes_nothing_and_may_be_opened_again(store: MemoryStore) -> None:
     await put(store, Group(1, [start(1)]))
-    with pytest.raises(StoreFailed, match="open already"):
+    with pytest.raises(StoreFailed, match="already open"):
         await store.open()
     await store.close()
     with pytest.raises(StoreFailed, match="closed"):

@@ -1,4 +1,4 @@
-"""Pelton for Python programs: `Client` and `AsyncClient` for the /v1 API, `Worker` for doing work.
+"""Pelton for Python programs: `Client` and `AsyncClient` for the /v1 API, `Worker` for performing work.
 
 Used by programs, by the command line and by tests. Imports `pelton.models` only, so it loads quickly.
 """

@@ -1,6 +1,6 @@
-"""The requests of the /v1 API as values, shared by both clients, so that the two cannot differ.
+"""The requests of the /v1 API as values, shared by both clients so that they cannot differ.
 
-A `ApiCall` says what is sent and the type that the answer is read as.
+An `ApiCall` specifies what is sent and the type of the response.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ T = TypeVar("T")
 
 
 class ApiCall(NamedTuple, Generic[T]):
-    """One request. `gives`: what a good answer is read as; `Any` leaves JSON as it is, and other content as text.
+    """One request. `gives`: the type of a successful response; `Any` returns plain JSON, and other content as text.
 
-    `seconds`: how long the server may take on purpose, on top of the client's own patience.
+    `seconds`: how long the server may wait deliberately, in addition to the client's own timeout.
     """
 
     method: str
@@ -55,7 +55,7 @@ class ApiCall(NamedTuple, Generic[T]):
 
     @property
     def repeatable(self) -> bool:
-        """Whether sending it twice does what sending it once does. Events carry ids, so a repeated event is recognised."""
+        """Whether the request is idempotent. Events carry ids, so a repeated event is recognised."""
         return self.method != "POST" or self.path == "/v1/events"
 
 
@@ -70,7 +70,7 @@ def _get(gives: type[T], path: str, *, seconds: float = 0.0, **query: Any) -> Ap
 
 
 def plain(method: str, path: str, body: Any, content_type: str, seconds: float) -> ApiCall[Any]:
-    """A request to any path. `body`: bytes as they are, None for no body, anything else as JSON."""
+    """A request to any path. `body`: bytes are sent unchanged, None means no body, anything else is sent as JSON."""
     raw = body if isinstance(body, bytes) else b"" if body is None else json.encode(body)
     return ApiCall(method, path, raw, content_type, seconds)
 
@@ -154,24 +154,26 @@ def work(worker: str, reports: Sequence[ReportIn], claim: ClaimIn | None) -> Api
 
 
 def read_answer(call: ApiCall[T], status: int, content_type: str, body: bytes) -> T:
-    """The value of a good answer. Raises RequestRefused for any other, Unreachable for what no Pelton server would send."""
+    """The value of a successful response. Raises RequestRefused for any other, Unreachable if no Pelton server would send it."""
     good = status < 300 or (status == 503 and call.gives is HealthOut and b'"healthy"' in body)  # ill, and says so
     if not good:
         raise refusal(status, content_type, body)
     if "json" not in content_type:
         if call.gives is not Any:
-            raise Unreachable(f"the answer is {content_type or 'of no type'}, not JSON: is this the URL of a Pelton server?")
+            raise Unreachable(
+                f"the response is {content_type or 'of no type'}, not JSON: check that this is the URL of a Pelton server"
+            )
         return cast(T, body.decode(errors="replace") if body else None)
     try:
         return cast(T, json.decode(body, type=call.gives))
     except ValidationError as error:
-        raise Unreachable(f"the answer is not one of this version's API: {error}") from None
+        raise Unreachable(f"the response does not match this version's API: {error}") from None
     except (DecodeError, UnicodeDecodeError) as error:
-        raise Unreachable(f"the answer is not JSON, though it says so: {error}") from None
+        raise Unreachable(f"the response is not valid JSON: {error}") from None
 
 
 def refusal(status: int, content_type: str, body: bytes) -> RequestRefused:
-    """What the server said no with."""
+    """The server's refusal as an exception."""
     problem: Any = body.decode(errors="replace")
     if "json" in content_type:
         with suppress(DecodeError, UnicodeDecodeError):  # a proxy between may send anything; the status is the answer

@@ -1,7 +1,8 @@
 """`Client` and `AsyncClient`: Pelton's own API, /v1, for Python programs.
 
-`Client` blocks; `AsyncClient` has the same methods as coroutines. Every method returns the structs of `pelton.models`, and raises
-RequestRefused when the server says no, and Unreachable when no answer came. Times are epoch milliseconds; ids and keys are texts.
+`Client` blocks; `AsyncClient` has the same methods as coroutines. Every method returns structs from `pelton.models`, and raises
+RequestRefused if the server refuses the request, and Unreachable if there is no response. Times are epoch milliseconds; ids and
+keys are strings.
 """
 
 from __future__ import annotations
@@ -43,24 +44,23 @@ T = TypeVar("T")
 
 
 def server_url(given: str) -> str:
-    """The URL given, or the one that the environment or the defaults say."""
+    """The given URL, or the one from the environment, or the default."""
     return given or os.environ.get(URL_VARIABLE, "") or DEFAULT_URL
 
 
 class Client:
     """A connection to one server. Use it as a context manager, or close it.
 
-    Not for several threads at once: give each its own. A connection that was lost between two calls is opened again.
-    """
+    Not thread-safe: use one per thread. A connection lost between two calls is reopened."""
 
     def __init__(self, url: str = "", *, key: str = "", seconds: float = 30.0) -> None:
-        """`url`: http://HOST:PORT or https://HOST, with a path when the server is behind one; "" = what PELTON_SERVER in the
-        environment says, else http://127.0.0.1:8080. `key`: an access key, or a user's token. `seconds`: how long to wait for an
-        answer. Raises ValueError when the URL is not one of a server."""
+        """`url`: http://HOST:PORT or https://HOST, with a path if the server is behind one; "" = the environment variable
+        PELTON_SERVER, or http://127.0.0.1:8080. `key`: an access key or a user's token. `seconds`: how long to wait for a
+        response. Raises ValueError if the URL is not a valid server URL."""
         url = server_url(url)
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is not the URL of a server: write http://HOST:PORT")
+            raise ValueError(f"{url!r} is not a valid server URL: use http://HOST:PORT")
         self.url = url
         self._tls = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port
@@ -76,7 +76,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection. The next call would open it again."""
+        """Closes the connection. A later call reopens it."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -98,7 +98,7 @@ class Client:
             if not fresh and call.repeatable and isinstance(error, ConnectionResetError | BrokenPipeError):
                 return self._call(call)  # most often an idle connection that the server has closed
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Unreachable(f"{self.url} gave no answer: {why}") from None
+            raise Unreachable(f"{self.url} did not respond: {why}") from None
         return calls.read_answer(call, answer.status, answer.headers.get("content-type", ""), body)
 
     def _open(self) -> http.client.HTTPConnection:
@@ -111,31 +111,31 @@ class Client:
     def request(
         self, method: str, path: str, body: Any = None, *, content_type: str = calls.STRUCTURED, seconds: float = 0.0
     ) -> Any:
-        """Any request, also outside /v1: `client.request("GET", "/api/metadata/workflow")`. `path`: encoded, with its query.
-        `body`: bytes as they are, anything else as JSON. `seconds`: how long the server may take on purpose. Returns JSON, or
-        content of another kind as text."""
+        """Sends any request, also outside /v1: `client.request("GET", "/api/metadata/workflow")`. `path`: encoded, with its
+        query. `body`: bytes are sent unchanged, anything else as JSON. `seconds`: how long the server may wait deliberately.
+        Returns JSON, or other content as text."""
         return self._call(calls.plain(method, path, body, content_type, seconds))
 
     def health(self) -> HealthOut:
-        """Whether the server can do its work, and how its parts are. A server that is unwell answers too (`healthy` is False)."""
+        """The health of the server and its parts. An unhealthy server responds too (`healthy` is False)."""
         return self._call(calls.health())
 
     def post_event(
         self, type: str, source: str, data: Any = None, *, id: str = "", subject: str = "", attributes: Mapping[str, Any] = {}
     ) -> Accepted:
-        """Sends one event, and returns after the commit that holds it and everything that it caused.
+        """Posts one event, and returns after the commit of the event and its effects.
 
-        `type`, `source`, `subject`: as in CloudEvents. `data`: anything JSON can hold. `id`: give one, and the same event sent
-        again is recognised and changes nothing (outcome "duplicate"); without one a random id is made. `attributes`: extension
-        attributes, lower-case names with texts, numbers or booleans.
+        `type`, `source`, `subject`: as in CloudEvents. `data`: any JSON value. `id`: if given, the same event sent
+        again is recognised and changes nothing (outcome "duplicate"); by default a random id is generated. `attributes`:
+        extension attributes; lower-case names with strings, numbers or booleans.
 
-        Raises RequestRefused with code "conflict" when an event of that source and id is there with other content.
+        Raises RequestRefused with code "conflict" if an event with that source and id but different content is already recorded.
         """
         return self._call(calls.event(type, source, data, id, subject, attributes))
 
     def post_events(self, batch: Sequence[Mapping[str, Any]]) -> list[Accepted]:
-        """Sends CloudEvents as mappings, at most 1,000, and returns one result each, in their order. `id` and `specversion` are
-        filled in where absent. A conflict is a result here, not an error."""
+        """Posts CloudEvents as mappings, at most 1,000, and returns one result for each, in order. `id` and `specversion` are
+        filled in if absent. A conflict is a result here, not an error."""
         return self._call(calls.events(batch)).events
 
     def events(
@@ -143,50 +143,50 @@ class Client:
     ) -> EventPage:
         """A page of events, newest first; with `after` oldest first.
 
-        `state`: matched, unmatched, held or failed. `after`, `before`: keys; "0" is before all. `limit`: 1 to 1,000. `wait`: with
-        `after`, how many milliseconds (at most 60,000) the server may wait for a first event.
+        `state`: matched, unmatched, held or failed. `after`, `before`: keys; "0" is before all events. `limit`: 1 to 1,000.
+        `wait`: with `after`, how many milliseconds (at most 60,000) the server may wait for the first event.
         """
         return self._call(calls.event_page(type, state, after, before, limit, wait))
 
     def event(self, key: str, source: str = "") -> EventView:
-        """One event by its key, or by its id together with its `source`. Raises RequestRefused (404) when there is none."""
+        """One event by its key, or by its id together with its `source`. Raises RequestRefused (404) if there is none."""
         return self._call(calls.one_event(key, source))
 
     def explain(self, key: str, *, source: str = "") -> EventView:
-        """An event with what every handler made of it, those included that were ruled out without a look or were added later."""
+        """An event with every handler's decision, including handlers ruled out by the index and those added later."""
         return self._call(calls.explain(key, source))
 
     def decision(self, key: str, handler: str, *, source: str = "") -> DecisionView:
-        """What one handler makes of an event: each part of its condition, with the value that it saw."""
+        """One handler's decision on an event: each part of its condition, with the value that it was evaluated against."""
         return self._call(calls.decision(key, handler, source))
 
     def held(self, limit: int = 100) -> list[HeldView]:
-        """What arrived before anything could take it, and is kept until then or until it expires."""
+        """Events that arrived before a step was ready for them; they are held until then, or until they expire."""
         return self._call(calls.held(limit)).held
 
     def dead_letters(self, after: int = 0, limit: int = 100) -> DeadLetterPage:
-        """Deliveries that were given up and messages that could not be taken, with numbers above `after`."""
+        """Deliveries that were given up and messages that could not be received, with numbers above `after`."""
         return self._call(calls.dead_letters(after, limit))
 
     def redeliver(self, number: int) -> Redelivered:
-        """Puts a delivery that was given up back at the end of its lane. Raises RequestRefused (404, or
-        409 for what is not a delivery)."""
+        """Puts a failed delivery back at the end of its lane. Raises RequestRefused (404, or 409 if it is not a
+        delivery)."""
         return self._call(calls.redeliver(number))
 
     def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> RunPage:
-        """A page of runs, newest first. `live`: True for those that have not ended, False for those that have."""
+        """A page of runs, newest first. `live`: True for runs that have not ended, False for those that have."""
         return self._call(calls.runs(process, live, before, limit))
 
     def run(self, id: str) -> RunDetail:
-        """A run: where it stands, its input and output, its variables. Raises RequestRefused (404) when there is none."""
+        """A run: its status, input, output and variables. Raises RequestRefused (404) if there is none."""
         return self._call(calls.run(id))
 
     def steps(self, id: str, after: int = -1, limit: int = 1_000) -> StepPage:
-        """A page of a run's steps by number, open and ended together; those with numbers above `after`."""
+        """A page of a run's steps, open and ended, by number; only those with numbers above `after`."""
         return self._call(calls.steps(id, after, limit))
 
     def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
-        """Results so far of a signal that goes to many runs. `job`: its number, as the effect of the event has it."""
+        """The results so far of a signal to many runs. `job`: its number, from the event's effect."""
         return self._call(calls.job_results(job, after, limit))
 
     def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
@@ -196,7 +196,7 @@ class Client:
 
 
 class AsyncClient:
-    """A connection to one server for one event loop; calls may overlap. Each method is that of `Client`, as a coroutine."""
+    """A client for one event loop; calls may overlap. Its methods are those of `Client`, as coroutines."""
 
     def __init__(self, url: str = "", *, key: str = "", seconds: float = 30.0) -> None:
         """As `Client`."""

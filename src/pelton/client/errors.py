@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a server."""
+"""Errors raised by the clients."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """The base of everything that the client raises."""
+    """The base class of all errors raised by the clients."""
 
 
 class Unreachable(ClientError):
-    """No answer: the server is not there, the connection was lost, or what answers is not Pelton. The request may or may not
-    have taken effect."""
+    """No valid response: the server is not running, the connection was lost, or the response is not from Pelton. The request may
+    or may not have taken effect."""
 
 
 class RequestRefused(ClientError):
-    """The server said no, and nothing changed.
+    """The server refused the request, and nothing changed.
 
-    `status`: of HTTP. `code`: the stable word for programs, such as "not found" or "conflict". `field`: what the refusal is
-    about. `detail`: why. `remedy`: what to do about it. `problem`: the whole answer.
+    `status`: the HTTP status. `code`: a stable code for programs, such as "not found" or "conflict". `field`: the part of the
+    request that was refused. `detail`: why. `remedy`: what to do about it. `problem`: the whole response.
     """
 
     def __init__(self, status: int, problem: Any) -> None:
@@ -39,5 +39,5 @@ class RequestRefused(ClientError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may be accepted in a moment."""
+        """Whether the same request may succeed in a moment."""
         return self.status in {429, 502, 503, 504}

@@ -31,7 +31,7 @@ class HttpAnswer:
 
 
 class _Connection(asyncio.Protocol):
-    """The parser calls the methods `on_...`; errors end the connection and the request that waits on it."""
+    """The parser calls the methods `on_...`; errors end the connection and the pending request."""
 
     def __init__(self) -> None:
         self.alive = True
@@ -47,12 +47,12 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
-            self._fail("the server sent something unasked")
+            self._fail("the server sent unexpected data")
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"the answer is not HTTP: {error}")
+            self._fail(f"the response is not valid HTTP: {error}")
 
     def eof_received(self) -> bool:
         self._fail("the server closed the connection")
@@ -68,7 +68,7 @@ class _Connection(asyncio.Protocol):
     def on_body(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if self._size > MAX_ANSWER:
-            self._fail(f"the answer has more than {MAX_ANSWER} bytes")
+            self._fail(f"the response has more than {MAX_ANSWER} bytes")
         else:
             self._chunks.append(chunk)
 
@@ -110,15 +110,15 @@ class _Connection(asyncio.Protocol):
 
 
 class Http:
-    """Requests to one server. Not for several event loops."""
+    """Requests to one server, from one event loop."""
 
     def __init__(self, url: str, *, key: str = "", connect_seconds: float = 5.0) -> None:
-        """`url`: http://HOST:PORT or https://HOST; a path is put before every request's. Raises ValueError."""
+        """`url`: http://HOST:PORT or https://HOST; a path is prepended to every request's. Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-            raise ValueError(f"{url!r} is not the URL of a server: write http://HOST:PORT")
+            raise ValueError(f"{url!r} is not a valid server URL: use http://HOST:PORT")
         if not key.isprintable() or not key.isascii():
-            raise ValueError("the key holds characters that no header may have")
+            raise ValueError("the key contains characters that are not allowed in a header")
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._host = parts.hostname
         self._port = parts.port or (443 if self._tls else 80)
@@ -131,7 +131,7 @@ class Http:
     async def request(
         self, method: str, path: str, body: bytes = b"", content_type: str = "application/json", seconds: float = 30.0
     ) -> HttpAnswer:
-        """`path`: encoded, with its query. Raises Unreachable, also when no answer came within `seconds`."""
+        """`path`: encoded, with its query. Raises Unreachable, also if there is no response within `seconds`."""
         if any(character <= " " or character > "~" for character in path):
             raise ValueError(f"the path {path!r} is not encoded")
         kind = f"Content-Type: {content_type}\r\n" if body else ""
@@ -142,7 +142,7 @@ class Http:
                 connection = self._kept() or await self._connect()
                 answer = await connection.ask(request)
         except TimeoutError:
-            raise Unreachable(f"{self._host}:{self._port} did not answer within {seconds:g} seconds") from None
+            raise Unreachable(f"{self._host}:{self._port} did not respond within {seconds:g} seconds") from None
         if connection.alive:
             if len(self._idle) < MAX_IDLE:
                 self._idle.append(connection)

@@ -1,12 +1,12 @@
-"""A worker: takes work items of its queues, runs a function for each, and reports what became of them.
+"""A worker: takes work items from its queues, runs a function for each, and reports the outcomes.
 
 Invariants:
-* An item that was taken is reported, also when its function fails or its output cannot be sent. A report is repeated until the
-  server has answered it: with the item's attempt, a repeat changes nothing.
-* At most `concurrency` items are in hand, those that an open long poll may still bring included.
+* Every item taken is reported, even if its function fails or its output cannot be sent. A report is repeated until the
+  server has responded to it; since it includes the item's attempt, a repeat changes nothing.
+* At most `concurrency` items are in progress, including those that an open long poll may still return.
 
-Traffic: reports go out together, as many as have gathered while the last exchange was under way, and bring new items back in the
-same answer. Only an idle worker has a long poll open. Cost: about 25 us an item beside the function itself.
+Traffic: reports are sent together, as many as have accumulated during the last exchange, and the response brings new
+items. Only an idle worker has a long poll open. Cost: about 25 us per item in addition to the function itself.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Item(Struct):
 
 
 class Fail(Exception):
-    """Raise this in a function to say how it failed. `retriable` false: no further attempt."""
+    """Raise this in a function to report how it failed. `retriable` False: no further attempt."""
 
     def __init__(
         self, message: str, *, name: str = "failed", retriable: bool = True, content: Any = None, kind: str = "technical"
@@ -67,7 +67,7 @@ class Fail(Exception):
 
 
 class Later(Exception):
-    """Raise this to give the item back: it is offered again after so many seconds, and then has `output` as its `previous`."""
+    """Raise this to return the item: it is offered again after that many seconds, with `output` as its `previous`."""
 
     def __init__(self, seconds: float, output: Any = None) -> None:
         super().__init__(f"again in {seconds:g} s")
@@ -76,7 +76,7 @@ class Later(Exception):
 
 
 Function = Callable[[Item], Any | Awaitable[Any]]
-"""Gives the output. A plain function runs on the event loop, so it must be quick; a coroutine function may wait."""
+"""Returns the output. A plain function runs in the event loop, so it must be quick; a coroutine function may wait."""
 
 
 class _Failure(Struct):
@@ -121,7 +121,7 @@ class _Answer(Struct):
 
 
 class Counts(Struct):
-    """Since the worker was made."""
+    """Counts since the worker was created."""
 
     taken: int = 0
     reported: int = 0
@@ -131,7 +131,8 @@ class Counts(Struct):
 
 
 class Worker:
-    """`functions`: by queue. `run` returns after `stop`, when all items in hand are reported (at most `grace` seconds later)."""
+    """`functions`: by queue. `run` returns after `stop`, once all items in progress are reported (at most `grace` seconds
+    later)."""
 
     def __init__(
         self,
@@ -167,12 +168,12 @@ class Worker:
         self._stopping = False
 
     def stop(self) -> None:
-        """No more items are taken. An open long poll is let end, so that nothing it brings is lost."""
+        """Stops taking items. An open long poll is completed, so that no item it returns is lost."""
         self._stopping = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Raises Refused when the server does not want this worker at all (a wrong key, for example)."""
+        """Runs until `stop`. Raises RequestRefused if the server refuses this worker altogether (a wrong key, for example)."""
         poll: asyncio.Task[None] | None = None
         deadline = 0.0
         try:
@@ -207,7 +208,7 @@ class Worker:
             pass
 
     async def _exchange_reports(self) -> None:
-        """Sends what has gathered, and asks for as many new items as there is room for."""
+        """Sends the accumulated reports, and asks for as many new items as there is room for."""
         batch = self._reports[:MAX_BATCH]
         del self._reports[:MAX_BATCH]
         ending = sum(1 for report in batch if report.status != "WORKING" or report.again_after)
@@ -236,7 +237,7 @@ class Worker:
         self._take(answer.items)
 
     async def _exchange(self, reports: list[_Report], claim: _Claim | None) -> _Answer:
-        """Tries until there is an answer; a stopping worker that has nothing to report gives up at once."""
+        """Retries until there is a response; a stopping worker with nothing to report gives up immediately."""
         body = self._encoder.encode(_Exchange(self.name, reports, claim))
         pause = 0.05
         while True:
@@ -296,7 +297,7 @@ class Worker:
                 beat.cancel()
 
     async def _beat(self, item: Item) -> None:
-        """Signs of life, three in the time of a lease."""
+        """Heartbeats, three per lease period."""
         while True:
             await asyncio.sleep(item.lease / 3000)
             self._add(_Report(item.id, item.attempt, "WORKING"))

@@ -1,4 +1,4 @@
-"""The one guarded way out by HTTP: which addresses may be called is decided here.
+"""Outgoing HTTP: one guarded client, which decides which addresses may be called.
 
 Called by connectors, languages and the server. Imports no other room.
 """

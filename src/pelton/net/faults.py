@@ -1,15 +1,15 @@
-"""How an exchange with another system can fail: for now, or for good. Shared by outgoing HTTP and by every connector."""
+"""How communication with another system can fail: temporarily or permanently. Shared by outgoing HTTP and every connector."""
 
 from __future__ import annotations
 
 
 class Temporary(Exception):
-    """The system could not be reached or refused for now: try again. The text is shown to people."""
+    """The system could not be reached, or refused for now: retry. The text is shown to people."""
 
 
 class Absent(Temporary):
-    """What is asked for is not there for now, and to look again costs next to nothing: it is looked for every few seconds."""
+    """The target does not exist right now, and checking again is cheap: it is checked every few seconds."""
 
 
 class Permanent(Exception):
-    """This message or this address will never be accepted as it is. The text is shown to people."""
+    """This message or address will never be accepted as it is. The text is shown to people."""

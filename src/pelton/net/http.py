@@ -1,16 +1,16 @@
-"""The one port through which all outgoing HTTP goes, so that the rules about addresses live in one place.
+"""The port through which all outgoing HTTP goes, so that the address rules are in one place.
 
 Invariants:
-* A connection is made to an address that was checked, never to a name: the name is resolved once, the rules look at the
-  results, and the socket is opened to one of them. A second answer of the name server changes nothing.
+* A connection is made to an address that was checked, never to a name: the name is resolved once, the rules check the
+  results, and the socket is opened to one of them. A later, different DNS answer has no effect.
 * Without permission no loopback, link-local, private or otherwise special address is reached, however it is written
-  (`127.1`, `0x7f000001`, `::ffff:127.0.0.1`, a name) and also after a connection was kept open.
-* Redirects are not followed, proxies of the environment are not used, cookies are not kept.
-* Everything is bounded: the time of the whole exchange, the size of the reply after decompression, connections in all and
-  to one host, so that a slow host holds up itself only.
+  (`127.1`, `0x7f000001`, `::ffff:127.0.0.1`, a name), including over kept-alive connections.
+* Redirects are not followed, proxies from the environment are not used, cookies are not stored.
+* Everything is bounded: the time of the whole exchange, the size of the reply after decompression, connections in total and
+  per host, so that a slow host delays only itself.
 
 Built on httpcore, the connection layer of httpx, because it lets us open the sockets; a rewritten URL with httpx itself would
-share TLS connections between names that have one address.
+share TLS connections between names that have the same address.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class HttpReply(Struct, frozen=True):
     body: bytes  # decompressed
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, in whatever case."""
+        """The first header of that name, in any case."""
         return next(iter(self.all_headers(name)), None)
 
     def all_headers(self, name: str) -> list[str]:
@@ -76,8 +76,8 @@ class AddressRules:
     """Which addresses may be connected to.
 
     `allow`: exceptions, each a host name or `host:port` (whatever it resolves to), an address, or a network (`10.1.0.0/16`).
-    `allow_private`: loopback and private networks are open, as on a developer's machine; link-local addresses (where clouds
-    hand out credentials) stay closed unless `allow` names them. Raises ValueError on an entry that is none of these."""
+    `allow_private`: loopback and private networks are allowed, as on a developer's machine; link-local addresses (where clouds
+    serve credentials) stay refused unless listed in `allow`. Raises ValueError for an entry that is none of these."""
 
     def __init__(self, allow: Iterable[str] = (), allow_private: bool = False) -> None:
         self.allow_private = allow_private
@@ -91,11 +91,13 @@ class AddressRules:
                 pass
             host, _, port = entry.lower().partition(":")
             if not _HOST.fullmatch(host) or (port and not (port.isdecimal() and 0 < int(port) < 65_536)) or entry.endswith(":"):
-                raise ValueError(f"the allowed address {entry!r} is no host name, host:port, IP address or network (10.1.0.0/16)")
+                raise ValueError(
+                    f"the allowed address {entry!r} is not a host name, host:port, IP address or network (10.1.0.0/16)"
+                )
             self._hosts.add(f"{host.rstrip('.')}:{port}" if port else host.rstrip("."))
 
     def refuses(self, host: str, port: int, address: str) -> str | None:
-        """What kind of forbidden address this is; None when it may be connected to."""
+        """What kind of forbidden address this is; None if it is allowed."""
         name = host.lower().rstrip(".")
         if name in self._hosts or f"{name}:{port}" in self._hosts:
             return None
@@ -125,7 +127,7 @@ def _inside(address: Address, network: Network) -> bool:
 
 
 def _meanings(address: Address) -> Iterable[Address]:
-    """The address and the IPv4 addresses that it carries inside: translators on the way may take it for one of those."""
+    """The address and the IPv4 addresses embedded in it, since translators on the way may use one of those."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             yield address.ipv4_mapped
@@ -146,7 +148,7 @@ async def _look_up(host: str, port: int) -> list[str]:
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens sockets for httpcore, to checked addresses only. `look_up` gives the addresses of a name, asked once a connection;
+    """Opens sockets for httpcore, to checked addresses only. `look_up` returns a name's addresses, once per connection;
     `inner` opens them."""
 
     def __init__(
@@ -167,7 +169,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Raises Permanent when the rules allow none of the host's addresses."""
+        """Raises Permanent if the rules allow none of the host's addresses."""
         failure: Exception = httpcore.ConnectError("the name has no address")
         try:
             async with asyncio.timeout(timeout):
@@ -199,7 +201,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109 - the name is the base class's
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        raise Permanent("sockets of this machine are not reached by HTTP")
+        raise Permanent("Unix sockets cannot be reached by HTTP")
 
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
@@ -239,7 +241,7 @@ class _Slots:
                     await semaphore.acquire()
             except TimeoutError:
                 raise Temporary(
-                    f"{target.place}: {self._limit} requests to this host are under way and none ended within {seconds:g} s"
+                    f"{target.place}: {self._limit} requests to this host are in progress and none completed within {seconds:g} s"
                 ) from None
             try:
                 yield
@@ -276,7 +278,7 @@ class GuardedHttp:
         )
 
     def check(self, url: str) -> str | None:
-        """Why this URL cannot be requested, in one sentence with the remedy; None when it can, as far as is known without I/O."""
+        """Why this URL cannot be requested, in one sentence with the remedy; None if it can, as far as is known without I/O."""
         try:
             target = _target(url)
         except Permanent as refused:
@@ -299,13 +301,13 @@ class GuardedHttp:
         max_response: int = 1_048_576,
         status_only: bool = False,
     ) -> HttpReply:
-        """One exchange; any status is a reply. Times in seconds, sizes in bytes. `connect_timeout` bounds the wait for a free
-        place and the connecting; both together bound the whole exchange. Headers of the connection (Host, Content-Length...)
-        are set here and left out of `headers`.
+        """One exchange; a reply with any status is a reply. Times in seconds, sizes in bytes. `connect_timeout` limits the wait
+        for a free slot and the connection set-up; both timeouts together limit the whole exchange. Connection headers (Host,
+        Content-Length...) are set here and ignored in `headers`.
 
-        `status_only`: the status is what matters, and of the body as much is returned as came in time and within the limit.
+        `status_only`: only the status matters; as much of the body is returned as arrived in time and within the limit.
 
-        Raises Temporary (network, time-out, broken reply) and Permanent (URL, method, header or address that is refused, reply
+        Raises Temporary (network, timeout, broken reply) and Permanent (refused URL, method, header or address; reply
         beyond `max_response`)."""
         if self._closed:
             raise Temporary("the HTTP port is closed: the server is stopping")
@@ -343,7 +345,7 @@ class GuardedHttp:
 
 
 class _explained:  # noqa: N801 - reads as a statement
-    """Turns what the connection layer raises into Temporary and Permanent with a text for people."""
+    """Turns exceptions of the connection layer into Temporary and Permanent, with a text for people."""
 
     def __init__(self, target: _Target, connect: float, read: float) -> None:
         self._place = target.place
@@ -357,7 +359,7 @@ class _explained:  # noqa: N801 - reads as a statement
             raise Temporary(f"{self._place}: no connection within {self._connect:g} s") from error
         if isinstance(error, (httpcore.TimeoutException, TimeoutError)):
             raise Temporary(
-                f"{self._place}: no complete reply in time (at most {self._total:g} s with the connecting)"
+                f"{self._place}: no complete reply in time (at most {self._total:g} s including the connection)"
             ) from error
         if isinstance(error, httpcore.ConnectError):
             raise Temporary(f"{self._place} could not be reached: {str(error) or 'connection refused'}") from error
@@ -383,7 +385,8 @@ class _BodyReader:
         self._inflater = zlib.decompressobj(wbits=47)  # gzip or zlib, whichever it is
 
     async def read(self) -> None:
-        """Raises Permanent beyond the limit (or stops there, when it may cut), Temporary when the compression is broken."""
+        """Raises Permanent beyond the limit (or stops there, if truncation is allowed), Temporary if the compression is
+        broken."""
         empty = True
         async for chunk in self._response.aiter_stream():
             empty = False
@@ -392,7 +395,7 @@ class _BodyReader:
                     return
                 raise Permanent(f"{self._place}: the reply is larger than the limit of {self._limit} bytes")
         if self._compressed and not empty and not self._inflater.eof and not self._cut:
-            raise Temporary(f"{self._place}: the compressed reply is cut short")
+            raise Temporary(f"{self._place}: the compressed reply is truncated")
 
     def _take(self, chunk: bytes) -> bool:
         """Whether the body is still within the limit. Never holds more than one byte beyond it."""
@@ -420,20 +423,20 @@ class _BodyReader:
 
 
 def _target(url: str) -> _Target:
-    """Raises Permanent. The parsed form is the one that is connected to, so no other reading of the text matters."""
+    """Raises Permanent. The parsed form is used for connecting, so no other interpretation of the text matters."""
     if len(url) > MAX_URL:
         raise Permanent(f"the URL has {len(url)} characters, the limit is {MAX_URL}")
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii").strip("[]")
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise Permanent(f"the URL cannot be read ({error}): write it as https://host/path") from None
+        raise Permanent(f"the URL is malformed ({error}): use the form https://host/path") from None
     if parsed.scheme not in _PORTS:
-        raise Permanent(f"the URL has the scheme {parsed.scheme[:40]!r}: only http and https are possible")
+        raise Permanent(f"the URL has the scheme {parsed.scheme[:40]!r}: only http and https are supported")
     if not host:
-        raise Permanent("the URL has no host: write it as https://host/path")
+        raise Permanent("the URL has no host: use the form https://host/path")
     if not _HOST.fullmatch(host) and not _IPV6.fullmatch(host):
-        raise Permanent(f"the URL has the host {host[:80]!r}, which is no name and no address")
+        raise Permanent(f"the URL has the host {host[:80]!r}, which is neither a name nor an address")
     if parsed.userinfo:
         raise Permanent("the URL carries a user name or password: send them in an Authorization header instead")
     port = _PORTS[parsed.scheme] if parsed.port is None else parsed.port
@@ -447,7 +450,7 @@ def _target(url: str) -> _Target:
 def _method(method: str) -> str:
     upper = method.upper()
     if not _TOKEN.fullmatch(upper) or len(upper) > 20 or upper in _REFUSED_METHODS:
-        raise Permanent(f"the HTTP method {method[:40]!r} is not possible: use GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS")
+        raise Permanent(f"the HTTP method {method[:40]!r} is not supported: use GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS")
     return upper
 
 
@@ -464,7 +467,7 @@ def _headers(
         result.append((b"Accept", b"*/*"))
     for name, value in given:
         if not _TOKEN.fullmatch(name):
-            raise Permanent(f"the header name {name[:80]!r} is not possible in HTTP: use letters, digits and -")
+            raise Permanent(f"the header name {name[:80]!r} is not valid in HTTP: use letters, digits and -")
         if _CONTROL.search(value):
             raise Permanent(f"the value of the header {name[:80]!r} has a line break or another control character: remove it")
         if name.lower() not in _OURS:

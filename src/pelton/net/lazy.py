@@ -1,4 +1,4 @@
-"""Outgoing HTTP that is loaded when it is used first: its libraries cost start-up time and memory, and few servers need them."""
+"""Outgoing HTTP, loaded on first use: its libraries cost start-up time and memory, and few servers need them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class LazyHttpPort:
-    """The one way out over HTTP. `allow`: exceptions from the address rules."""
+    """The port for outgoing HTTP. `allow`: exceptions from the address rules."""
 
     def __init__(self, allow: Iterable[str]) -> None:
         self._allow = tuple(allow)

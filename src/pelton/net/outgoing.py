@@ -1,4 +1,4 @@
-"""The way out over HTTP as languages see it: one port, which refuses addresses that tasks must not reach."""
+"""Outgoing HTTP as languages see it: one port, which refuses addresses that tasks must not reach."""
 
 from __future__ import annotations
 

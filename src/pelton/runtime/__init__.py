@@ -1,1 +1,1 @@
-"""The asyncio engine around the kernel: commits, routing, work, timers and deliveries."""
+"""The asyncio engine around the kernel: commits, event matching, work, timers and deliveries."""

@@ -1,7 +1,7 @@
-"""What the runtime offers to the rooms above it, and what its own parts expect of one another.
+"""The runtime's API for the rooms above it, and the protocols between its own parts.
 
-Languages, the server and the native API call `Engine`; nothing above the runtime touches store or kernel rows in any other way.
-Every call that changes something returns after the commit that contains it.
+Languages, the server and the native API call `Engine`; nothing above the runtime accesses store or kernel rows in any other way.
+Every call that changes something returns after the commit that contains the change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, Hel
 
 
 class StartCommand(Struct, kw_only=True, gc=False):
-    """Starts a run. `version` 0 = latest. `definition`: a bound row instead of a name (see Engine.bind_inline)."""
+    """Starts a run. `version` 0 = latest. `definition`: a bound row, instead of a name (see Engine.bind_inline)."""
 
     process: str = ""
     version: int = 0
@@ -48,10 +48,10 @@ class SignalCommand(Struct, kw_only=True, gc=False):
 
 
 class MatchCommand(Struct, kw_only=True):
-    """A signal to every open run of a process whose record passes, in the order in which they were started.
+    """A signal to every open run of a process whose record matches, in the order in which the runs were started.
 
-    `conjuncts`: tests of which each must hold wherever `where` does, for the store's index: see `runtime.commit.search`. The runs
-    are those that exist when the event comes; each takes the signal in a transition of its own.
+    `conjuncts`: tests implied by `where`, for the store's index: see `runtime.commit.search`. The runs are those that exist when
+    the event arrives; each receives the signal in a separate transition.
     """
 
     process: str
@@ -61,11 +61,10 @@ class MatchCommand(Struct, kw_only=True):
 
 
 class CorrelateCommand(Struct, kw_only=True):
-    """An event by key: for whoever waits for (name, key) in the namespace.
+    """An event by key, for the steps that wait for (name, key) in the namespace.
 
-    mode "one": for the wait that is the oldest; "all": for every wait there is now. `thread`, `position` (number of the step):
-    only for such a wait, -1 = any. When nobody takes it, it is held for `hold` milliseconds and given to the first wait that
-    opens.
+    mode "one": for the oldest wait; "all": for every current wait. `thread`, `position` (step number): only for a wait there,
+    -1 = any. If no wait takes it, it is held for `hold` milliseconds and given to the first matching wait that opens.
     """
 
     name: str
@@ -79,8 +78,8 @@ class CorrelateCommand(Struct, kw_only=True):
 
 
 class Correlated(Struct):
-    """What became of a keyed event. `taken`: by whom, (run, n). `later`: how many more get it in commits of their own; by a job
-    when there are very many. `held`: number of the held row, 0 = it is not held."""
+    """The outcome of a keyed event. `taken`: the steps that took it, as (run, n). `later`: how many more receive it in separate
+    commits, through a job if there are very many. `held`: number of the held row, 0 = not held."""
 
     taken: list[tuple[int, int]]
     later: int = 0
@@ -89,7 +88,7 @@ class Correlated(Struct):
 
 
 class PlanProblem(Struct, kw_only=True):
-    """An action could not be planned: the decision is "failed" with this text."""
+    """An action could not be planned; the decision is "failed", with this text."""
 
     detail: str
     field: str = ""
@@ -99,7 +98,7 @@ Command = StartCommand | SignalCommand | MatchCommand | CorrelateCommand | PlanP
 
 
 class ActionContext(NamedTuple):
-    """What an action's expressions see. `evaluated` as in expressions.base.Context."""
+    """The context of an action's expressions. `evaluated` as in expressions.base.Context."""
 
     ns: str
     event: EventRow
@@ -125,7 +124,7 @@ SYSTEM_ID = "messageid"  # attribute of an event that we sent ourselves: the id 
 
 
 class EventIn(Struct, kw_only=True, gc=False):
-    """An event as it comes in. `id` "" = made up (then it can never be a repeat)."""
+    """An incoming event. `id` "" = one is generated, so it can never be recognised as a repeat."""
 
     source: str
     type: str
@@ -140,7 +139,7 @@ class EventIn(Struct, kw_only=True, gc=False):
 
 
 class HandlerDecision(Struct, omit_defaults=True, gc=False):
-    """What one handler made of one event."""
+    """One handler's decision on one event."""
 
     handler: str
     id: int  # row of its definition
@@ -150,7 +149,7 @@ class HandlerDecision(Struct, omit_defaults=True, gc=False):
 
 
 class EventEffect(Struct, omit_defaults=True, gc=False):
-    """What a fired handler caused. outcome: started | signalled | held | unchanged | failed."""
+    """An effect of a handler that fired. outcome: started | signalled | held | unchanged | failed."""
 
     handler: str
     action: str
@@ -162,7 +161,7 @@ class EventEffect(Struct, omit_defaults=True, gc=False):
 
 
 class Ingested(Struct, gc=False):
-    """`duplicate`: the same event was there already, and this is its outcome. `conflict`: same id, other content."""
+    """`duplicate`: the event was already recorded, and this is its original outcome. `conflict`: same id, different content."""
 
     key: int
     duplicate: bool
@@ -176,7 +175,7 @@ class Ingested(Struct, gc=False):
 
 
 class WorkItem(Struct):
-    """What a worker gets: the leased row, and what its language needs to show it."""
+    """A work item for a worker: the leased row, and what its language needs to present it."""
 
     step: OpenStep
     run: Run
@@ -185,7 +184,7 @@ class WorkItem(Struct):
 
 
 class ClaimRequest(Struct, kw_only=True):
-    """`queues`: those asked for; none, in an exchange: those of the work that is reported on."""
+    """`queues`: the queues to claim from; if empty, in an exchange: those of the reported work."""
 
     queues: Sequence[str] = ()
     count: int = 1
@@ -194,7 +193,7 @@ class ClaimRequest(Struct, kw_only=True):
 
 
 class ReportResult(Struct):
-    """`error` set: refused. `run` is the head after the commit. `repeated`: answered before, with this same outcome."""
+    """`error` set: refused. `run`: the head after the commit. `repeated`: answered before, with the same outcome."""
 
     error: PeltonError | None
     run: Run | None
@@ -206,7 +205,7 @@ class ReportResult(Struct):
 
 
 class RunView(Struct):
-    """A run as it is: head, start and end, variables. Steps are paged apart (`Engine.steps`)."""
+    """A run's current state: head, start and end, variables. Steps are paged separately (`Engine.steps`)."""
 
     run: Run
     process: Process
@@ -216,7 +215,7 @@ class RunView(Struct):
 
 
 class Applied(Struct):
-    """`notes`: (code, detail) of what could not be done for a tolerant signal."""
+    """`notes`: (code, detail) of each part of a tolerant signal that could not be carried out."""
 
     run: Run
     notes: list[tuple[Code, str]] = []
@@ -226,12 +225,13 @@ class Applied(Struct):
 
 
 class Language(Protocol):
-    """A language's compiler, as the runtime knows it. All methods are pure; they raise expressions.base.Invalid."""
+    """A language's compiler, as seen by the runtime. All methods are pure and raise expressions.base.Invalid."""
 
     @property
     def name(self) -> str: ...
     def bind(self, row: DefinitionRow, refer: Callable[[str, str, int], DefinitionRow | None]) -> bytes:
-        """The body of the bound definition: the process with all that it refers to (policies). `refer(kind, name, version)`."""
+        """The body of the bound definition: the process with everything that it refers to (policies). `refer(kind, name,
+        version)`."""
         ...
 
     def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
@@ -239,7 +239,7 @@ class Language(Protocol):
         ...
 
     def payload(self, event: EventRow) -> JSON:
-        """An event's body as this language's handlers see it."""
+        """An event's body in the form that this language's handlers see."""
         ...
 
     def handler(self, row: DefinitionRow) -> Handler:
@@ -248,14 +248,15 @@ class Language(Protocol):
 
 
 LocalSink = Callable[[Delivery], Awaitable[None]]
-"""Takes a message that stays in this process. It may be called again for the same one, and raises to be called again later."""
+"""Handles a message that stays in this process. May be called more than once for the same one; raises to be called again
+later."""
 
 Operation = Callable[[WorkItem], Awaitable[Report]]
-"""A built-in operation: does the work of a step whose queue is "@name". Must be harmless when repeated, or say so in its docs."""
+"""A built-in operation: performs the work of a step whose queue is "@name". Must be idempotent, or document that it is not."""
 
 
 class Watch(Protocol):
-    """Follows a run and all that it called. Use as a context manager; register, then look, then wait."""
+    """Follows a run and all that it called. Use as a context manager: register, then look, then wait."""
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - the wait is part of the contract: False is an answer
         """True as soon as a commit has touched the run or its children since the last call; False after `timeout` seconds."""
@@ -266,13 +267,13 @@ class Watch(Protocol):
 
 
 class Engine(Protocol):
-    """The runtime's face."""
+    """The runtime's API."""
 
     codec: IdCodec
 
     def now(self) -> int: ...
     def namespaces(self) -> list[str]:
-        """Those that have handlers, the default one included. For what a server does at its start."""
+        """Namespaces that have handlers, and the default one. For use at a server's start."""
         ...
 
     # definitions
@@ -291,27 +292,28 @@ class Engine(Protocol):
         must_be_new: bool = False,
         seen: int = 0,
     ) -> DefinitionRow:
-        """Stores a version that the language has checked already. Same content again changes nothing. Raises "exists".
+        """Stores a version that the language has already validated. Storing the same content again changes nothing. Raises
+        "exists".
 
-        `seen`: the row that `body` was made from; when another one is live by now, or none, it raises "conflict"."""
+        `seen`: the row that `body` was derived from; raises "conflict" if a different one, or none, is live by now."""
         ...
 
     async def undefine(self, caller: Caller, kind: str, name: str, version: int, *, actor: str = "") -> int:
-        """The moment, in microseconds, from which it is gone. Raises "not found"."""
+        """Removes a definition; returns the instant, in microseconds, from which it is gone. Raises "not found"."""
         ...
 
     async def definition(self, caller: Caller, kind: str, name: str, version: int = 0, at: int = 0) -> DefinitionRow | None:
-        """version 0 = the highest."""
+        """The definition; version 0 = the highest."""
         ...
 
     async def definitions(
         self, caller: Caller, kind: str, at: int = 0, *, after: str = "", limit: int = 0
     ) -> list[DefinitionRow]:
-        """By name. `after`: only names behind this one. limit 0 = all."""
+        """Definitions by name. `after`: only names after this one. limit 0 = all."""
         ...
 
     async def definition_row(self, definition: int) -> DefinitionRow | None:
-        """By its number, such as that of the bound definition that a run follows."""
+        """A definition by its number, such as that of a run's bound definition."""
         ...
 
     async def bind(self, caller: Caller, name: str, version: int = 0) -> Process:
@@ -327,32 +329,32 @@ class Engine(Protocol):
     # runs
     async def start(self, caller: Caller, command: StartCommand) -> Run: ...
     async def signal(self, caller: Caller, run: int, signal: Signal) -> Applied:
-        """Raises PeltonError with the code of the refusal, "unknown run" included."""
+        """Sends a signal to a run. Raises PeltonError with the code of the refusal, or "unknown run"."""
         ...
 
     async def signal_named(
         self, caller: Caller, process: str, text: str, signal: Signal, *, hold: int = 0, kind: str = "key", hops: int = 0
     ) -> Applied:
-        """A signal to the live run of `process` with that unique key. When there is none, it is held for a run that will be
-        started with the key, for `hold` milliseconds (0: "unknown run"). Only an event, or a report with a hold of its own, can
-        be held."""
+        """A signal to the live run of `process` with that unique key. If there is none, the signal is held for `hold`
+        milliseconds for a run to be started with that key (0: raises "unknown run"). Only an event, or a report that sets a hold,
+        can be held."""
         ...
 
     async def signal_many(self, caller: Caller, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
-        """A signal to many runs, each in a transition of its own, by a durable job: its number. See `results`."""
+        """A signal to many runs, each in a separate transition, through a durable job; returns its number. See `results`."""
         ...
 
     async def results(self, caller: Caller, job: int, after: tuple[int, int] = (-1, 0), limit: int = 1000) -> list[ResultRow]:
-        """What became of a job's signals so far, by (run, n); kept for a week. The row with run 0 says, as `n`, how many runs
-        there are in all."""
+        """The outcomes of a job's signals so far, by (run, n); kept for a week. The row with run 0 has the total number of runs
+        as `n`."""
         ...
 
     async def correlate(self, caller: Caller, command: CorrelateCommand) -> Correlated:
-        """Raises PeltonError "busy" when too much is held already, naming the bound."""
+        """Raises PeltonError "busy", naming the limit, if too much is already held."""
         ...
 
     async def head(self, caller: Caller, run: int) -> Run | None:
-        """As of the last commit; None when the namespace has no such run."""
+        """The head as of the last commit; None if the namespace has no such run."""
         ...
 
     async def runs(
@@ -366,59 +368,59 @@ class Engine(Protocol):
         until: int = 0,
         limit: int = 100,
     ) -> list[Run]:
-        """Newest first, keys below `before` when given; created from `since` on, before `until`, in milliseconds. Runs that are
-        only expected are left out."""
+        """Runs, newest first; with keys below `before` if given; created from `since` on and before `until`, in milliseconds.
+        Placeholder runs are left out."""
         ...
 
     async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
         """Keys of the runs with that name (an idempotency key, a correlation id), newest first, at most 1000. process "" = any.
-        `live`: only those that hold the name now."""
+        `live`: only those that currently hold the name."""
         ...
 
     async def view(self, caller: Caller, run: int) -> RunView | None: ...
     async def steps(self, caller: Caller, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
-        """By number, ascending; step 0 and the last, internal one (slot END) included; open and ended together."""
+        """Steps by number, ascending, open and ended; includes step 0 and the last, internal one (slot END)."""
         ...
 
     async def open_steps(self, run: Run) -> list[OpenStep]:
-        """Steps that have not ended, by number, internal ones included."""
+        """Open steps by number, including internal ones."""
         ...
 
     async def step(self, caller: Caller, run: int, n: int) -> OpenStep | Step | None: ...
     async def newest(self, caller: Caller, run: int, slot: str, it: int = 0) -> OpenStep | Step | None: ...
     async def derived(self, caller: Caller, run: int, step: OpenStep | Step) -> JSON:
-        """The output of a join or scope, assembled."""
+        """The assembled output of a join or scope."""
         ...
 
     async def remove(self, caller: Caller, run: int) -> None: ...
 
     # records
     def instant(self) -> int:
-        """Microseconds: what the store says of this instant and those before will not change any more."""
+        """An instant in microseconds; what the store says about it and earlier ones will no longer change."""
         ...
 
     async def reached(self) -> int:
-        """Such an instant, not before anything that somebody may have read by now; it may wait for a commit."""
+        """Such an instant, not before anything that a caller may have read by now; may wait for a commit."""
         ...
 
     async def record(self, caller: Caller, run: int, at: int = 0) -> Record | None:
-        """At that microsecond; 0 = now."""
+        """A run's record at that microsecond; 0 = now."""
         ...
 
     async def past(self, caller: Caller, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
-        """Superseded values, oldest first, and until when each held."""
+        """Superseded values of the record, oldest first, and until when each was valid."""
         ...
 
     async def records(
         self, caller: Caller, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
     ) -> list[Record]:
-        """By run key, those above `after`."""
+        """Records by run key, for keys above `after`."""
         ...
 
     async def candidates(
         self, caller: Caller, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
     ) -> list[int] | None:
-        """Runs by the best of these tests; None when none of them narrows it down to `most`."""
+        """Runs by the most selective of these tests; None if none of them narrows it down to `most`."""
         ...
 
     async def linked(self, caller: Caller, name: str, text: str) -> list[Record]:
@@ -426,49 +428,48 @@ class Engine(Protocol):
         ...
 
     def watch(self, caller: Caller, run: int) -> Watch:
-        """By any run of a tree."""
+        """A watch on a tree of runs, given any run in it."""
         ...
 
     # work
     async def claim(self, caller: Caller, request: ClaimRequest) -> list[WorkItem]: ...
     async def report(self, caller: Caller, reports: Sequence[tuple[int, Report]]) -> list[ReportResult]:
-        """Many reports, one commit if they come together. One that repeats a report of an exchange frees the items that were
-        handed out in answer to it: whoever reports in this way has not seen them."""
+        """Many reports, in one commit if they arrive together. A report that repeats one from an exchange frees the items that
+        were handed out in response to it, since the caller cannot have seen them."""
         ...
 
     async def exchange(
         self, caller: Caller, reports: Sequence[tuple[int, Report]], request: ClaimRequest | None
     ) -> tuple[list[ReportResult], list[WorkItem]]:
-        """Reports and the request for more in one commit.
+        """Reports, and a request for more work, in one commit.
 
-        A report that is repeated because its answer was lost has the outcome that it had, and gets the items that were in that
-        answer, as far as they are still leased to this worker and nothing has been heard of them; only when there are none does
-        it get new ones.
+        A report that is repeated because its response was lost has the same outcome, and gets the items of that response again,
+        if they are still leased to this worker and no heartbeat came for them; it gets new ones only if there are none.
         """
         ...
 
     def release(self, items: Sequence[WorkItem]) -> None:
-        """Items that did not reach whoever asked for them: they are free again after the next commit."""
+        """Frees items that did not reach the worker; they are available again after the next commit."""
         ...
 
     async def extend(self, caller: Caller, run: int, n: int) -> None:
-        """Sign of life for a lease; touches no revision."""
+        """Renews a lease (a heartbeat); changes no revision."""
         ...
 
     async def log(self, caller: Caller, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None: ...
     async def logs(self, caller: Caller, run: int, n: int) -> list[LogRow]: ...
     def polled(self, caller: Caller) -> list[tuple[str, str, int]]:
-        """(queue, worker, time of its last poll), bounded."""
+        """(queue, worker, time of its last poll), bounded in number."""
         ...
 
     async def queue_sizes(self, caller: Caller, *, handed_out: bool = True) -> dict[str, int]:
-        """Work items not ended by queue, without the server's own; those that workers have at the moment only with
-        `handed_out`."""
+        """Unfinished work items by queue, without the server's own queues; `handed_out`: include those that workers currently
+        hold."""
         ...
 
     # events
     async def ingest(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
-        """Records events in the caller's namespace, and answers after the commit, in their order."""
+        """Records events in the caller's namespace; returns their outcomes in order, after the commit."""
         ...
 
     async def event(self, caller: Caller, key: int) -> EventRow | None: ...
@@ -476,18 +477,18 @@ class Engine(Protocol):
     async def events(
         self, caller: Caller, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100
     ) -> list[EventRow]:
-        """Newest first; with `after`, oldest first from there."""
+        """Events, newest first; with `after`, oldest first from there."""
         ...
 
     async def explain(self, caller: Caller, key: int, handler: str) -> HandlerDecision:
-        """What that handler makes (made) of a stored event, whether or not the index selected it. Raises "not found"."""
+        """The handler's decision on a stored event, whether or not the index selected it. Raises "not found"."""
         ...
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]: ...
 
     # outside
     def check_sink(self, address: str) -> str | None:
-        """Why nothing can be sent to this address, or None."""
+        """Why nothing can be sent to this address; None if it is valid."""
         ...
 
     async def dead(self, caller: Caller, limit: int = 100, after: int = 0) -> list[DeadLetter]: ...
@@ -500,23 +501,25 @@ class Engine(Protocol):
 
 class WorkHooks(Protocol):
     def last_polled(self, queue: str) -> int:
-        """When a worker last asked for that queue, now if one is asking; 0 = not known to have been polled."""
+        """When a worker last polled that queue; now, if one is polling; 0 = no known poll."""
         ...
 
     def born(self, row: OpenStep) -> OpenStep:
-        """While a group is built: when a poller waits for the row's queue and the row is due, the row with lease columns set."""
+        """While a group is built: if a poller waits for the row's queue and the row is due, returns the row with its lease
+        set."""
         ...
 
     def offered(self, row: OpenStep) -> None:
-        """After the commit: the row is there. Leased at birth: hand it out; else it is ready, or ready at `due`."""
+        """After the commit that creates the row. If it was leased at birth, hand it out; otherwise it is ready, or ready at
+        `due`."""
         ...
 
     def unborn(self, row: OpenStep) -> None:
-        """The group was lost: the poller goes on waiting."""
+        """The group was lost; the poller keeps waiting."""
         ...
 
     def gone(self, run: int, n: int) -> None:
-        """After the commit: the row has ended, or was withdrawn."""
+        """After the commit in which the row ended or was withdrawn."""
         ...
 
 

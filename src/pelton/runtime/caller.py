@@ -1,4 +1,4 @@
-"""The caller: on whose behalf a call of the engine is made. A value, made at the door (HTTP, gRPC, a queue, a file)."""
+"""The caller: on whose behalf the engine is called. A value, created where a request enters (HTTP, gRPC, a queue, a file)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ NAMESPACE = "default"  # of callers whose door says nothing else
 
 
 class Caller(Struct, frozen=True, gc=False):
-    """`namespace`: the only one that the call sees and changes. `user`: who calls, "" = without a name. `request`: the id of the
-    request in logs, "" = none."""
+    """`namespace`: the only one that the call can see and change. `user`: the caller's name, "" = anonymous. `request`: the
+    request's id in logs, "" = none."""
 
     namespace: str = NAMESPACE
     user: str = ""
@@ -23,12 +23,12 @@ SERVER = Caller()
 
 
 def server_in(namespace: str) -> Caller:
-    """The server itself, in a namespace: what it does for handlers, sources and operations."""
+    """The server itself, acting in a namespace for handlers, sources and operations."""
     return SERVER if namespace == NAMESPACE else Caller(namespace)
 
 
 class Users:
-    """The users that things may be done for. `known` None: no one has said who there is, so every name is taken."""
+    """The users that handlers may run as. `known` None: no users are configured, so any name is accepted."""
 
     __slots__ = ("_known",)
 

@@ -1,4 +1,4 @@
-"""Derived outputs (of joins and scopes) for views: put together from stored steps, which are read a stretch at a time."""
+"""Derived outputs (of joins and scopes) for views: assembled from stored steps, which are read in batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDS = 2_000
 
 
 async def derived_output(store: Store, codec: Codec, process: Process, head: Run, step: OpenStep | Step, now: int) -> Any:
-    """Raises PeltonError "too large" when it takes too many reads."""
+    """Assembles a step's output. Raises PeltonError "too large" if it takes too many reads."""
     entry = RunEntry(head.key)
     entry.head, entry.process = head, process
     answers = Answers()
@@ -34,11 +34,11 @@ async def derived_output(store: Store, codec: Codec, process: Process, head: Run
             if not entry.learn(key, answer):
                 answers.keep(head.key, head.rev, key, answer)
         await asyncio.sleep(0)  # reads do not wait: without this a long loop would hold everybody up
-    raise PeltonError(Code.TOO_LARGE, f"the output of step {step.n} is put together from too many others")
+    raise PeltonError(Code.TOO_LARGE, f"the output of step {step.n} is assembled from too many other steps")
 
 
 def ahead(process: Process, keys: tuple[Any, ...], step: OpenStep | Step) -> list[Any]:
-    """The keys, and those of the next iterations of the scope, which will be asked for next."""
+    """The keys, and those of the scope's next iterations, which will be needed next."""
     wanted = dict.fromkeys(keys)
     first = keys[0]
     if step.state == State.SCOPE and type(first) is SlotKey and first.scope == step.n:

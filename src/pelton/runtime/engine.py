@@ -1,5 +1,5 @@
-"""The engine: what the rooms above the runtime call. It puts the committer, the event ingester and the services
-together, and turns their rows into what callers see. See `runtime.api.Engine` for the promises of each method.
+"""The engine: the implementation of `runtime.api.Engine`, which documents each method. It assembles the committer, the event
+ingester and the services, and turns their rows into what callers see.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ HELD_EXPIRED = "held.expired"  # the fact of an event that was held by key and n
 
 
 def completion() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], None]]:
-    """A future, and what ends it."""
+    """A future, and the callback that completes it."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def done(error: PeltonError | None) -> None:
@@ -92,7 +92,7 @@ def completion() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], N
 
 
 class LocalEngine:
-    """Services are made here, on the store and clock given; the store is opened and closed by its owner."""
+    """Creates the services on the given store and clock; the store is opened and closed by its owner."""
 
     def __init__(
         self,
@@ -107,9 +107,9 @@ class LocalEngine:
         namespaces: Iterable[str] = ("default",),
         watched: Iterable[str] = (),
     ) -> None:
-        """`store` must be open. `namespaces`: those whose handlers' sources are listened to from
-        the start, beside those that the store knows. `watched`: addresses
-        that are listened to whether or not a handler asks; their messages say themselves which events they are."""
+        """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start, in addition to those
+        that the store knows. `watched`: addresses that are listened to whether or not a handler asks; their messages specify
+        their events themselves."""
         self.store = store
         self.clock = clock or LoopClock(store.now)
         self.codec = IdCodec(store.secret)
@@ -168,7 +168,7 @@ class LocalEngine:
     # ---- life
 
     async def open(self) -> None:
-        """Takes up what an earlier life left: by index, never by looking at all runs."""
+        """Resumes what an earlier server left unfinished, through indexes and never by scanning all runs."""
         self.listening.namespaces.update(await self.store.namespaces())
         for namespace in sorted(self.listening.namespaces):
             await self.definition_cache.handlers.refresh(namespace)
@@ -184,7 +184,7 @@ class LocalEngine:
         self.listening.start(self.sources.refresh)
 
     async def close(self, grace: float = 10.0) -> None:
-        """Takes nothing more, lets what is under way be written, and ends every task."""
+        """Stops accepting work, lets work in progress be written, and ends every task."""
         self.listening.stop()
         await self.sources.stop(min(grace, 5.0))
         await self.watches.stop()
@@ -212,7 +212,7 @@ class LocalEngine:
         self.operations.register(name, operation)
 
     def add_local(self, scheme: str, handler: Callable[[Delivery], Awaitable[None]]) -> None:
-        """Messages to `scheme:...` go to a handler in this process; see Outbox.add_local."""
+        """Routes messages to `scheme:...` to a handler in this process; see Outbox.add_local."""
         self.outbox.add_local(scheme, handler)
 
     async def define(
@@ -288,7 +288,7 @@ class LocalEngine:
                 if error.code is not Code.EXISTS or not command.key:
                     raise
         raise PeltonError(
-            Code.BUSY, f"others are starting runs with the key {command.key!r} at the same moment; try again", "key"
+            Code.BUSY, f"other callers are starting runs with the key {command.key!r} at the same time; retry the request", "key"
         )
 
     async def _begin(self, ns: str, process: Process, command: StartCommand, placeholder: int = 0) -> Run:
@@ -320,7 +320,7 @@ class LocalEngine:
         return await future
 
     async def _of_key(self, ns: str, process: Process, command: StartCommand) -> Run | None:
-        """The run that has the key, when that is the answer, or a placeholder that keeps it; None when there is none."""
+        """The run that has the key, if that is the result, or the key's placeholder; None if there is neither."""
         live = command.on_same_key == "fail if live"
         runs = await self.store.run_keys(ns, KEY_KIND, process.name, command.key, live)
         if not runs:
@@ -378,7 +378,7 @@ class LocalEngine:
 
     async def signal_many(self, caller: Caller, runs: Sequence[int], signal: Signal, *, hops: int = 0) -> int:
         if len(runs) > MOST_RUNS:
-            raise PeltonError(Code.TOO_LARGE, f"a job is for at most {MOST_RUNS} runs, not {len(runs)}", "runs")
+            raise PeltonError(Code.TOO_LARGE, f"a job may have at most {MOST_RUNS} runs, not {len(runs)}", "runs")
         keys = list(dict.fromkeys(runs))
         number = self.keys()
         whole_signal: Any = replace(signal, strict=True)  # so that a refusal is told
@@ -404,7 +404,7 @@ class LocalEngine:
         return await self.store.results(job, after, min(limit, 1000))
 
     async def _is_job_of(self, caller: Caller, row: ResultRow) -> bool:
-        """Whether a result belongs to a job of the caller's namespace: the job's own row says it, else the run does."""
+        """Whether a result belongs to a job of the caller's namespace, according to the job's own row or else the run."""
         if row.run == 0:
             return (row.detail or NAMESPACE) == caller.namespace
         return await self.head(caller, row.run) is not None
@@ -530,7 +530,7 @@ class LocalEngine:
         return await self.committer.workspace.finder.linked(caller.namespace, name, text)
 
     def watch(self, caller: Caller, run: int) -> Watch:
-        """By the root of a tree; by any run of it when that is in memory. See `watch_run`."""
+        """By the root of a tree, or by any run of it that is in memory. See `watch_run`."""
         entry = self.committer.workspace.cache.peek(run)
         head = entry.head if entry is not None else None
         return self.watches.watch(head.root or run if head is not None else run)
@@ -588,7 +588,7 @@ class LocalEngine:
     # ---- events
 
     async def ingest(self, caller: Caller, events: Sequence[EventIn]) -> list[Ingested]:
-        """Raises the first error; the events before and after it may be recorded all the same: posting again is harmless."""
+        """Raises the first error; other events may have been recorded nevertheless. Posting all of them again is harmless."""
         posted: list[Ingested] = []
         for event in events:
             event.ns = caller.namespace
@@ -618,7 +618,7 @@ class LocalEngine:
             raise PeltonError(Code.NOT_FOUND, f"event {self.codec.event_id(key)} does not exist", "event")
         row = await self.definition_cache.find(caller.namespace, "handler", handler)
         if row is None:
-            raise PeltonError(Code.NOT_FOUND, f"there is no handler {handler!r}", "handler")
+            raise PeltonError(Code.NOT_FOUND, f"no handler {handler!r}", "handler")
         compiled = self.definition_cache.language(row.language).handler(row)
         answers: dict[Any, Any] = {}
         for _ in range(16):
@@ -628,7 +628,7 @@ class LocalEngine:
             except Unanswered as unanswered:
                 questions = list(unanswered.questions)
                 answers.update(zip(questions, await self.committer.loader.ask(questions), strict=True))
-        raise PeltonError(Code.TOO_LARGE, f"the filter of handler {handler!r} asks too many questions", "handler")
+        raise PeltonError(Code.TOO_LARGE, f"the filter of handler {handler!r} needs too many script calls", "handler")
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
         return await self.store.held_all(caller.namespace, limit)
@@ -663,7 +663,7 @@ class LocalEngine:
         }
 
     async def write(self, fill: Callable[[Group], None]) -> None:
-        """Rows of a service's own. Raises PeltonError "conflict" when they could not all be written."""
+        """Writes a service's rows. Raises PeltonError "conflict" if they could not all be written."""
         done = await self.committer.write(fill)
         if not done.ok:
-            raise PeltonError(Code.CONFLICT, f"what was to be written has changed meanwhile ({done.lost}); look again")
+            raise PeltonError(Code.CONFLICT, f"the data was changed by another caller ({done.lost}); read it again")

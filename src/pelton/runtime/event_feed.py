@@ -20,7 +20,7 @@ class EventFeed:
         return len(self._waiting) >= MAX_FOLLOWERS
 
     def recorded(self) -> None:
-        """After a commit that holds events, or decisions on them."""
+        """Called after a commit that holds events, or decisions on them."""
         self.seen += 1
         waiting, self._waiting = self._waiting, set()
         for each in waiting:
@@ -28,12 +28,12 @@ class EventFeed:
                 each.set_result(None)
 
     def stop(self) -> None:
-        """Every wait ends, now and from now on."""
+        """Ends every wait, now and from now on."""
         self.stopped = True
         self.recorded()
 
     async def moved(self, since: int, seconds: float) -> bool:
-        """Whether `seen` is beyond `since`, at once or within `seconds`."""
+        """Whether `seen` has moved beyond `since`, immediately or within `seconds`."""
         if self.seen != since or self.stopped or seconds <= 0:
             return self.seen != since
         wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()

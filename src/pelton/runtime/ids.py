@@ -1,8 +1,8 @@
 """Keys and public ids.
 
-A key is a 63-bit integer that rises with time: 42 bits of epoch milliseconds, 8 of the node, 13 of a counter. Public ids are
+A key is a 63-bit integer that increases with time: 42 bits of epoch milliseconds, 8 of the node, 13 of a counter. Public ids are
 computed from keys and need no index: a UUID text whose first half is the key and whose second half is a keyed hash of it, so that
-nobody can guess the id of another run. What does not carry the right hash is not ours and reads as None.
+the id of another run cannot be guessed. A text without the right hash is not an id of this server, and parses as None.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ KEY_END = 1 << 63
 
 
 class KeyClock:
-    """Hands out keys, each higher than the one before, whatever the clock does. One for each process.
+    """Generates keys, each higher than the last, whatever the clock does. One per process.
 
-    A millisecond holds 8,192 keys; who asks for more borrows from the next one.
+    A millisecond holds 8,192 keys; further ones are borrowed from the next.
     """
 
     __slots__ = ("_counter", "_last", "_node", "_now")
@@ -47,9 +47,9 @@ class KeyClock:
 
 
 class Instants:
-    """Hands out instants in microseconds, each later than the one before, whatever the clock does: when a value began to hold.
+    """Generates instants in microseconds, each later than the last, whatever the clock does; values are valid from them.
 
-    `last`: the latest one that was handed out. `now()` is in milliseconds."""
+    `last`: the latest one generated. `now()` is in milliseconds."""
 
     __slots__ = ("_now", "last")
 
@@ -62,7 +62,7 @@ class Instants:
         return self.last
 
     def past(self) -> int:
-        """An instant than which every one to come is later."""
+        """An instant that is earlier than every future one."""
         self.last = max(self._now() * 1000 - 1, self.last)
         return self.last
 
@@ -88,7 +88,7 @@ class IdCodec:
         return _text(self._event_hash, key)
 
     def message_id(self, key: int, n: int, attempt: int) -> str:
-        """Of what attempt `attempt` of step n publishes: the same whatever is repeated."""
+        """The id of the message that attempt `attempt` of step n publishes; the same in every repeat."""
         return f"{_text(self._run_hash, key)}-{n}-{attempt}"
 
     def parse_run_id(self, text: str) -> int | None:
@@ -98,7 +98,7 @@ class IdCodec:
         return _key(self._event_hash, text)
 
     def parse_step_id(self, text: str) -> tuple[int, int] | None:
-        """(run key, n), or None when it is no step id of ours."""
+        """(run key, n), or None if it is not a step id of this server."""
         number = text[37:]
         if len(text) < 38 or text[36] != "-" or len(number) > 18 or not (number.isascii() and number.isdigit()):
             return None
@@ -108,7 +108,7 @@ class IdCodec:
         return None if key is None else (key, int(number))
 
     def is_message_id(self, text: str) -> bool:
-        """Whether a message id is one of ours: nobody else can make one."""
+        """Whether this server generated the message id; no one else can."""
         step, _, attempt = text.rpartition("-")
         return attempt.isascii() and attempt.isdigit() and len(attempt) <= 18 and self.parse_step_id(step) is not None
 

@@ -1,4 +1,4 @@
-"""Names as the store keeps them: queues by namespace, and the kind of the names that are idempotency keys."""
+"""Names as stored: queues by namespace, and the kind of name used for idempotency keys."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ SEPARATOR = "\x1f"  # between a namespace and a queue: no namespace has it
 
 
 def queue_of(ns: str, queue: str) -> str:
-    """The queue's name in the store: it begins with the namespace. Exceptions: the server's own queues, which all namespaces
-    share, and those of the default namespace unless they look like another's. A name as the store has it stays as it is."""
+    """The queue's name in the store: it starts with the namespace. Exceptions: the server's own queues, which all namespaces
+    share, and those of the default namespace, unless they look like another's. A name in the store's form is unchanged."""
     prefix = ns + SEPARATOR
     if not queue or queue.startswith(("@", prefix)) or (ns == NAMESPACE and SEPARATOR not in queue):
         return queue
@@ -19,5 +19,5 @@ def queue_of(ns: str, queue: str) -> str:
 
 
 def shown_queue(queue: str) -> str:
-    """The queue's name as callers of its namespace know it."""
+    """The queue's name as shown to callers in its namespace."""
     return queue.partition(SEPARATOR)[2] or queue

@@ -1,4 +1,4 @@
-"""The stored rows that callers of the runtime get to see. They come from here, so that no language needs to know the store."""
+"""The stored rows that the runtime's callers may see, re-exported so that no language imports the store."""
 
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow
 

@@ -1,7 +1,7 @@
-"""What the services of the runtime stand on: a clock, the committer, tasks that somebody owns, and waits that grow.
+"""What the runtime's services build on: a clock, the committer, owned tasks, and back-off.
 
-A service is an object with `start`, `stop` and `stats`. It holds nothing that the store does not hold too, so it may be lost at
-any instant; everything it keeps in memory has a bound.
+A service is an object with `start`, `stop` and `stats`. It holds nothing that is not also in the store, so it may be lost at
+any time; everything that it keeps in memory is bounded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Handle(Protocol):
 
 
 class Clock(Protocol):
-    """The time, and alarms. `now`: epoch milliseconds, never going back. An alarm may ring a little early: look at `now` then."""
+    """The time, and alarms. `now`: epoch milliseconds, never decreasing. An alarm may ring slightly early: check `now` then."""
 
     def now(self) -> int: ...
     def call_at(self, when: int, callback: Callable[[], None]) -> Handle: ...
@@ -50,7 +50,7 @@ class CommitPort(Protocol):
     """The part of the committer that services use."""
 
     def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
-        """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails."""
+        """`fill` adds rows to a separate group in the next batch; it may be called again if that batch fails."""
         ...
 
     def submit(self, run: int, signal: Signal, pending: int = 0) -> asyncio.Future[Applied]:
@@ -59,7 +59,7 @@ class CommitPort(Protocol):
 
 
 async def sleep(clock: Clock, delay: int) -> None:
-    """Waits so many milliseconds of that clock."""
+    """Waits that many milliseconds on that clock."""
     due = clock.now() + delay
     while clock.now() < due:
         rung = asyncio.get_running_loop().create_future()
@@ -71,8 +71,8 @@ async def sleep(clock: Clock, delay: int) -> None:
 
 
 class Backoff:
-    """How long to wait before try after try: doubling from `first` to `most` milliseconds, of which half is left to chance, so
-    that those who failed together do not come back together."""
+    """Exponential back-off: doubling from `first` to `most` milliseconds, half of which is random, so that callers that failed
+    together do not retry together."""
 
     def __init__(self, first: int, most: int, chance: random.Random | None = None) -> None:
         self.first = first
@@ -80,13 +80,13 @@ class Backoff:
         self._chance = chance or random.Random()
 
     def delay(self, failures: int) -> int:
-        """`failures` so far, from 1."""
+        """The delay in milliseconds after `failures` failures, counted from 1."""
         full = min(self.most, self.first << min(max(failures, 1) - 1, 40))
         return full // 2 + self._chance.randint(0, full - full // 2)
 
 
 class OwnedTasks:
-    """Tasks with an owner: none is left behind, and none fails unseen."""
+    """Tasks with an owner: none is left running, and none fails silently."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
@@ -103,7 +103,7 @@ class OwnedTasks:
         return task
 
     async def stop(self, grace: float = 0.0) -> None:
-        """Waits for at most `grace` seconds, then cancels what is left and waits for its end."""
+        """Waits for at most `grace` seconds, then cancels the remaining tasks and waits for them."""
         current = asyncio.current_task()
         tasks = [task for task in self._tasks if task is not current]
         if tasks and grace > 0:
@@ -121,18 +121,18 @@ class OwnedTasks:
 
 
 def outcome(future: asyncio.Future[Any]) -> BaseException | None:
-    """Why a future that is done has no result; None when it has one. Marks its exception as seen."""
+    """Why a completed future has no result; None if it has one. Marks its exception as retrieved."""
     if future.cancelled():
         return asyncio.CancelledError()
     return future.exception()
 
 
 def final(error: BaseException) -> bool:
-    """Whether trying again is of no use: the caller was told why not, and waiting will not change it."""
+    """Whether retrying is pointless, since the refusal does not depend on time."""
     return isinstance(error, PeltonError) and not error.retryable
 
 
 def say(error: BaseException) -> str:
-    """An error in one line for people: its text, or its kind when it has none."""
+    """An error in one line for people: its text, or its type if it has none."""
     text = " ".join(str(error).split())[:1000]
     return text or type(error).__name__

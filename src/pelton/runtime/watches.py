@@ -1,7 +1,7 @@
 """Callers that wait for a run: they register, look, and wait for the next commit that touches the run's tree.
 
-Registering before looking is what makes it safe: a commit between the look and the wait has set the flag already. Nothing here
-is durable; a watch lives as long as its caller's connection. Waking costs a dictionary look-up per commit and root.
+Registering before looking makes this safe: a commit between the look and the wait has already set the flag. Nothing here
+is durable; a watch lives as long as its caller's connection. Waking costs one dictionary look-up per commit and root.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RunWatch:
             self._watches.remove(self)
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - the time is the clock's, which may be a test's
-        """Raises Stopping when the server stops, and RuntimeError when it is not entered or waited for twice at once."""
+        """Raises Stopping if the server stops, and RuntimeError if it is not entered or is waited for twice at once."""
         if not self._open or self._waiter is not None:
             raise RuntimeError("a watch is entered first, and waited for by one caller at a time")
         if not self._touched and timeout > 0 and not self._watches.stopping:
@@ -81,14 +81,14 @@ class Watches:
         self.stopping = False
 
     async def stop(self) -> None:
-        """Whoever waits is told that the server stops."""
+        """Ends all waits because the server is stopping."""
         self.stopping = True
         for watches in self._by_root.values():
             for watch in watches:
                 watch.wake()
 
     def watch(self, root: int) -> RunWatch:
-        """By the key of the outermost run."""
+        """Watches a tree, by the key of its root run."""
         return RunWatch(self, root)
 
     def touched(self, root: int) -> None:
@@ -102,7 +102,7 @@ class Watches:
         if self.stopping:
             raise Stopping
         if self._count >= self._most:
-            raise PeltonError(Code.BUSY, f"{self._count} callers are waiting for runs already: try again later, or poll the run")
+            raise PeltonError(Code.BUSY, f"{self._count} callers are already waiting for runs: retry later, or poll the run")
         self._count += 1
         self._by_root.setdefault(watch.root, set()).add(watch)
 

@@ -1,1 +1,1 @@
-"""Puts the faces together into one running service."""
+"""Assembles store, engine, languages and APIs into one running server."""

@@ -1,7 +1,7 @@
-"""Who may call, and as whom: bearer keys, tokens of users, and the guard that stands in for them on a developer's own machine.
+"""Access control: bearer keys, users' tokens, and the guard that replaces them on a developer's own machine.
 
-With keys or users, every call needs a key or a token, but for those that must be open. Without keys on loopback, any local
-program may call, yet a web page in a local browser may not: a request that names another host (a rebound name) or comes from
+With keys or users, every call needs a key or a token, except those to open paths. Without keys on loopback, any local
+program may call, but a web page in a local browser may not: a request for another host (a rebound name) or from
 another origin is refused.
 """
 
@@ -23,7 +23,7 @@ ANYBODY = Caller()  # who calls without a name
 
 
 class Denied(NamedTuple):
-    """`word`: what programs know it by."""
+    """`word`: identifies the refusal for programs."""
 
     code: Code
     word: str
@@ -36,7 +36,7 @@ class Denied(NamedTuple):
 
 
 class Access:
-    """Cost: one pass over a request's headers, and one hash with keys."""
+    """Cost: one pass over a request's headers, and one hash if there are keys."""
 
     def __init__(self, config: Config) -> None:
         # A key has no user. Later ones win, so a token that is a key as well keeps its user.
@@ -54,18 +54,18 @@ class Access:
         return self._caller(key) is not None
 
     def _caller(self, key: str) -> Caller | None:
-        """Whose it is; None when it is not known. How long it takes says something about hashes only, and so nothing."""
+        """The caller with this key; None if it is unknown. The timing depends only on hashes, so it reveals nothing."""
         return self._digests.get(sha256(key.encode("utf-8", "surrogateescape")).digest())
 
     def admit(self, scope: Scope) -> Caller | Denied:
-        """Who calls, or why the request is refused."""
+        """The caller, or why the request is refused."""
         if self._digests:
             return self._by_key(scope["headers"])
         refused = self._foreign(scope["headers"]) if self._guards else None
         return refused if refused is not None else ANYBODY
 
     def denied(self, scope: Scope) -> Denied | None:
-        """Why the request is refused; None when it may pass."""
+        """Why the request is refused; None if it is allowed."""
         admitted = self.admit(scope)
         return admitted if isinstance(admitted, Denied) else None
 
@@ -82,8 +82,8 @@ class Access:
         return Denied(
             Code.UNAUTHENTICATED,
             "INVALID_TOKEN" if given else "missing key",
-            "the key is not one of this server's" if given else "this server answers only to callers with a key",
-            "send Authorization: Bearer KEY with a key the server was started with",
+            "the key is not valid for this server" if given else "this server requires a key",
+            "send Authorization: Bearer KEY with a key configured on the server",
         )
 
     def _foreign(self, headers: Iterable[tuple[bytes, bytes]]) -> Denied | None:
@@ -94,11 +94,11 @@ class Access:
             elif name == b"origin":
                 origin = value.decode("latin-1")
         if host and not _here(f"//{host}"):
-            said = f"this server is for its own machine, not for {host[:200]!r}"
-            return Denied(Code.FORBIDDEN, "host", said, "call it by 127.0.0.1, or set up keys")
+            said = f"this server accepts only local requests, not requests for host {host[:200]!r}"
+            return Denied(Code.FORBIDDEN, "host", said, "call it as 127.0.0.1, or configure keys")
         if origin and not _here(origin):
-            said = f"pages of {origin[:200]!r} may not call this server"
-            return Denied(Code.FORBIDDEN, "origin", said, "start it with keys for that")
+            said = f"web pages from {origin[:200]!r} may not call this server"
+            return Denied(Code.FORBIDDEN, "origin", said, "configure keys to allow this")
         return None
 
 

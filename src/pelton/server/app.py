@@ -1,7 +1,7 @@
-"""The faces put together: one ASGI application in front of the languages' routers, the native API, health and metrics.
+"""The ASGI application: one in front of the languages' routers, the native API, health and metrics.
 
-What holds for every request: it has an id, it is counted, it is refused when too many are under way or its caller may not call,
-and what it causes in the log carries its id.
+Every request gets an id and is counted; it is refused if too many are in progress or its caller is not allowed,
+and every log line that it causes carries its id.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ Health = Callable[[], Awaitable[Mapping[str, Any]]]
 
 HINT = f"""Pelton {__version__}: events in, durable work, events out.
 
-POST /v1/events     takes CloudEvents
+POST /v1/events     accepts CloudEvents
 GET  /openapi.json  describes the native API
-GET  /health        says how the server is
-GET  /metrics       is for Prometheus
+GET  /health        reports the server's health
+GET  /metrics       serves Prometheus metrics
 """
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _OPEN = frozenset({b"/health", b"/api/health", b"/metrics"})
@@ -54,7 +54,7 @@ _log = structlog.get_logger("pelton.http")
 
 
 class HttpCounts:
-    """What the metrics page says about requests. `answers`: by face and status."""
+    """Request counts for the metrics page. `answers`: by API and status."""
 
     def __init__(self) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()
@@ -138,7 +138,7 @@ class App:
                 )
 
     def _request_id(self, scope: Scope) -> bytes:
-        """The caller's own, when it is short and plain; else a new one."""
+        """The caller's own id, if it is short and plain; otherwise a new one."""
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _GIVEN_ID.fullmatch(value):
                 return bytes(value)
@@ -163,7 +163,7 @@ class App:
         set_caller(scope, Caller(admitted.namespace, admitted.user, request_id))
         if self.counts.under_way > self._max_requests:
             self.counts.refused += 1
-            busy = Denied(Code.BUSY, "busy", f"{self._max_requests} requests are under way already", "try again in a moment")
+            busy = Denied(Code.BUSY, "busy", f"{self._max_requests} requests are already in progress", "retry in a moment")
             return self._refused(path, busy)
         return None
 
@@ -199,7 +199,7 @@ _debug = logging.getLogger("pelton.http")
 
 
 def _refused(denied: Denied) -> Response:
-    """In words that each face's clients understand: a problem body, and the members `message` and `error` of others."""
+    """A refusal that every API's clients understand: a problem body, with the members `message` and `error` of other APIs."""
     code, word, detail, remedy = denied
     retryable = code in RETRYABLE
     body = {

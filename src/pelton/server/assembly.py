@@ -1,4 +1,4 @@
-"""The parts behind the faces: the store, the engine on it, and the languages in that."""
+"""The parts behind the APIs: the store, the engine on it, and the languages in the engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPERATIONS_SECONDS = 1.0  # for built-in work under way; what is not done by the
 
 
 class Parts:
-    """What was started, and how it is ended."""
+    """The parts that were started, and how to stop them."""
 
     def __init__(self, store: Store, engine: LocalEngine, scripts: ScriptPool, http: LazyHttpPort) -> None:
         self.store = store
@@ -47,19 +47,19 @@ class Parts:
         self._opening: asyncio.Task[None] | None = None
 
     def spawn(self, opened: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        """Starts what languages have to do after the engine is open; no one waits for it."""
+        """Starts a language's work that follows the engine's start; nothing waits for it."""
 
         async def all_of_it() -> None:
             for each in opened:
                 try:
                     await each()
                 except Exception as error:
-                    log.error("what a language has to do after the start has failed", exc_info=error)
+                    log.error("a language's start-up work has failed", exc_info=error)
 
         self._opening = asyncio.create_task(all_of_it(), name="opened")
 
     def drain(self) -> None:
-        """Starts to end what waits: whoever waits for work or for a run is answered with what there is."""
+        """Begins the shutdown: callers that wait for work or for a run get a response with what there is."""
         self.engine.event_feed.stop()
         self._draining = asyncio.create_task(self._drain(), name="drain")
 
@@ -79,7 +79,7 @@ class Parts:
         await self._http.close()
 
     async def stats(self) -> Mapping[str, Any]:
-        """Numbers of the services, for the metrics."""
+        """The services' numbers, for the metrics."""
         found = dict(await self.engine.health())
         work = dict(found.get("work", {}))
         work["depth"] = await self.store.queue_sizes()
@@ -105,7 +105,7 @@ def _healthy(health: Any) -> bool:
 
 
 class Given(Struct, frozen=True, kw_only=True):
-    """What is not made from the settings: parts that tests bring along. `store`: not open yet. `connectors`: further ones."""
+    """Parts that do not come from the settings but from a test. `store`: not open yet. `connectors`: additional ones."""
 
     store: Store | None = None
     languages: Sequence[str] | None = None
@@ -118,7 +118,7 @@ NOTHING_GIVEN = Given()
 
 
 async def start(config: Config, given: Given, connectors: Connectors, http: LazyHttpPort, access: Access) -> Parts:
-    """Raises ConfigError, StoreBusy, StoreFailed, OSError; then nothing is left behind."""
+    """Raises ConfigError, StoreBusy, StoreFailed, OSError; nothing is then left running."""
     store = given.store or ends.make_store(config)
     await store.open()
     parts: Parts | None = None

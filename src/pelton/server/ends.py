@@ -1,7 +1,7 @@
 """The ends of a server, chosen by URL: its store, and its connectors.
 
-What there is to choose from are the entry points of the groups `pelton.stores` and `pelton.connectors`, of Pelton itself and of
-every other package that is installed: the name of an entry point is the scheme.
+The choices are the entry points of the groups `pelton.stores` and `pelton.connectors`, from Pelton itself and from
+every other installed package; an entry point's name is the scheme.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ STORES = "pelton.stores"
 CONNECTORS = "pelton.connectors"
 
 StoreMaker = Callable[[str, Durability], Store]
-"""Makes a store, not opened yet: (what follows the scheme in its URL, the durability of the settings). Raises ValueError."""
+"""Creates an unopened store from the rest of its URL after the scheme and the durability setting. Raises ValueError."""
 
 
 def available(group: str) -> dict[str, Any]:
-    """Entry points by scheme, not loaded. Raises ConfigError when two packages have the same."""
+    """Entry points by scheme, not loaded. Raises ConfigError if two packages have the same."""
     from importlib.metadata import entry_points  # noqa: PLC0415 - 10 ms that the command line's other commands need not
 
     found: dict[str, Any] = {}
@@ -37,19 +37,19 @@ def available(group: str) -> dict[str, Any]:
         if other.value != entry.value:
             raise ConfigError(f"two packages register {entry.name} as {group} ({other.value}, {entry.value}): remove one of them")
     if not found:
-        raise ConfigError(f"nothing is registered as {group}: install Pelton as a package, so that its entry points are known")
+        raise ConfigError(f"nothing is registered as {group}: install Pelton as a package, so that its entry points can be found")
     return found
 
 
 def make_store(config: Config) -> Store:
-    """Raises ConfigError; OSError when its directory cannot be made."""
+    """Raises ConfigError; OSError if its directory cannot be created."""
     url = config.store_url
     scheme, _, rest = url.partition(":")
     known = available(STORES)
     entry = known.get(scheme)
     if entry is None:
         choices = ", ".join(f"{name}:" for name in sorted(known))
-        raise ConfigError(f"--store {url!r}: there is no store {scheme!r}; use one of {choices}")
+        raise ConfigError(f"--store {url!r}: unknown store {scheme!r}; use one of {choices}")
     make: StoreMaker = entry.load()
     try:
         return make(rest, config.durability)
@@ -58,7 +58,7 @@ def make_store(config: Config) -> Store:
 
 
 def make_connectors(config: Config, http: LazyHttpPort, environment: Mapping[str, str] = os.environ) -> Connectors:
-    """All that there are, each to be loaded when an address of it is used first. Raises ConfigError."""
+    """All connectors, each of which is loaded when one of its addresses is first used. Raises ConfigError."""
     kinds: dict[str, ConnectorKind] = {scheme: entry.load() for scheme, entry in available(CONNECTORS).items()}
     found = {(each.scheme, each.name): each for each in _unnamed(config, kinds)}
     for text in config.connections:
@@ -66,11 +66,11 @@ def make_connectors(config: Config, http: LazyHttpPort, environment: Mapping[str
             made = connections.parse(text, environment)
             if made.scheme not in kinds:
                 raise ConnectionRefused(
-                    f"the connection {made.name}: there is no connector {made.scheme!r}; use one of {', '.join(sorted(kinds))}"
+                    f"the connection {made.name}: unknown connector {made.scheme!r}; use one of {', '.join(sorted(kinds))}"
                 )
             connections.check(text, made, kinds[made.scheme])
             if (made.scheme, made.name) in found:
-                raise ConnectionRefused(f"the connection {made.name} is there twice: leave one of them out")
+                raise ConnectionRefused(f"the connection {made.name} is configured twice: remove one of them")
         except ConnectionRefused as refused:
             raise ConfigError(f"--connection: {refused}") from None
         found[made.scheme, made.name] = made
@@ -83,7 +83,7 @@ def make_connectors(config: Config, http: LazyHttpPort, environment: Mapping[str
 
 
 def _unnamed(config: Config, kinds: Mapping[str, ConnectorKind]) -> list[Connection]:
-    """The connections that need no configuring, and those that have options of the server's own."""
+    """The connections that need no configuration, and those configured by the server's own options."""
     found = {scheme: Connection(scheme=scheme) for scheme, kind in kinds.items() if kind.plain}
     if config.sqs_endpoint or config.sqs_region:
         found["sqs"] = Connection(scheme="sqs", location=config.sqs_region, options={"endpoint": config.sqs_endpoint})

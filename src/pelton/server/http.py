@@ -1,7 +1,8 @@
-"""The HTTP listener: uvicorn inside an event loop that is ours.
+"""The HTTP listener: uvicorn inside the server's own event loop.
 
-uvicorn raises a caught signal again after serving, so that nothing after it would run: the signals are ours, and a stop is a
-call. The quick parser and the quick loop are worth a factor of four, so a server without them does not start.
+uvicorn re-raises a caught signal after serving, so that nothing after it would run; therefore the server handles signals itself,
+and stops the listener by a call. The fast parser and event loop are worth a factor of four, so a server without them does not
+start.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ BACKLOG = 2_048
 
 
 class SelfCheckFailed(Exception):
-    """A part that the server needs is missing. The text says which, and how to get it."""
+    """A required part is missing. The text says which, and how to install it."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -30,8 +31,8 @@ class _Uvicorn(uvicorn.Server):
 
 
 def self_check(loop: asyncio.AbstractEventLoop, any_loop: bool = False) -> None:
-    """Raises SelfCheckFailed unless requests will go through httptools, and unless the loop is uvloop's where there is one or
-    `any_loop` says that another will do."""
+    """Raises SelfCheckFailed unless requests are parsed by httptools, and unless the loop is uvloop's (where it exists) or
+    `any_loop` is set."""
     try:
         from uvicorn.protocols.http import httptools_impl  # noqa: F401, PLC0415 - the import is the check
     except ImportError as error:
@@ -69,10 +70,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """One HTTP port. `start` returns when requests are answered; `stop` when every connection is closed."""
+    """One HTTP port. `start` returns when it accepts requests; `stop` when every connection is closed."""
 
     def __init__(self, app: Any, listener: socket.socket, drain: int) -> None:
-        """`drain`: seconds that requests under way are given at a stop, before they are cancelled."""
+        """`drain`: how many seconds requests in progress get at a stop before they are cancelled."""
         from pelton.server.protocol import BoundedProtocol  # noqa: PLC0415 - needs the parser that `self_check` looks for
 
         settings = uvicorn.Config(
@@ -100,7 +101,7 @@ class Listener:
         while not self._server.started:
             if self._task.done():
                 await self._task  # raises what went wrong
-                raise SelfCheckFailed("the HTTP listener ended while starting")
+                raise SelfCheckFailed("the HTTP listener stopped while starting")
             await asyncio.sleep(0)  # a few turns of the loop: it only creates a listening handle
 
     async def stop(self) -> None:

@@ -1,9 +1,9 @@
-"""A server from its start to its end: store, engine, languages, HTTP; and the same in reverse.
+"""A server from start to stop: store, engine, languages, HTTP; and the same in reverse.
 
 Invariants:
-* Nothing is listened to before the store is open and the engine runs; /health answers 200 from the first request on.
-* A stop answers what is under way (long polls: with nothing), then ends the engine, then the store. It takes at most
-  `STOP_SECONDS`, whatever hangs, and the process ends with 0.
+* The server listens only once the store is open and the engine runs; /health returns 200 from the first request on.
+* A stop completes requests in progress (long polls return empty), then stops the engine, then the store. It takes at most
+  `STOP_SECONDS`, whatever hangs, and the process exits with 0.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ _log = structlog.get_logger("pelton.server")
 
 
 class StartFailed(Exception):
-    """The server cannot run here. The text says why, and what to do."""
+    """The server cannot start. The text says why, and what to do."""
 
 
 class ServerLost(StartFailed):
-    """The server ran, and cannot go on. The text says why."""
+    """The server was running and cannot continue. The text says why."""
 
 
 class Server:
-    """Call `start` once, then `stop` once. `address` is where HTTP is answered. `given`: parts that tests bring along."""
+    """Call `start` once, then `stop` once. `address`: the HTTP URL. `given`: parts supplied by tests."""
 
     def __init__(self, config: Config, given: Given = NOTHING_GIVEN) -> None:
         self.config = config
@@ -70,7 +70,7 @@ class Server:
         self._connectors = Connectors()
 
     async def start(self) -> None:
-        """Raises StartFailed; then nothing is left behind."""
+        """Raises StartFailed; nothing is then left running."""
         listening: socket.socket | None = None
         try:
             self_check(asyncio.get_running_loop(), self._given.any_loop)
@@ -90,8 +90,8 @@ class Server:
 
     @property
     def engine(self) -> LocalEngine:
-        """Of a server that was started."""
-        assert self._parts is not None, "a server is started first"
+        """The engine of a started server."""
+        assert self._parts is not None, "start the server first"
         return self._parts.engine
 
     def _app(self, parts: assembly.Parts) -> App:
@@ -110,7 +110,7 @@ class Server:
         return app
 
     async def health(self) -> Mapping[str, Any]:
-        """`healthy`, and how the parts are."""
+        """`healthy`, and the health of each part."""
         details: dict[str, Any] = {"version": __version__, "uptime_seconds": round(time.monotonic() - self._began, 1)}
         if self._parts is None or self._stopping:
             return {"healthy": False, "details": {**details, "detail": "the server is not running"}}
@@ -118,7 +118,7 @@ class Server:
             async with asyncio.timeout(HEALTH_SECONDS):
                 found = dict(await self._parts.engine.health())
         except TimeoutError:
-            return {"healthy": False, "details": {**details, "detail": f"no answer within {HEALTH_SECONDS:g} seconds"}}
+            return {"healthy": False, "details": {**details, "detail": f"no response within {HEALTH_SECONDS:g} seconds"}}
         healthy = bool(found.pop("healthy", True)) and not found.get("store", {}).get("failure")
         found["connectors"] = {
             address: {"healthy": each.healthy, "detail": each.detail, "since": each.since}
@@ -127,12 +127,12 @@ class Server:
         return {"healthy": healthy, "details": {**details, **found}}
 
     async def lost(self) -> str:
-        """Returns when the store cannot be written any more, and says why. A new server on the same file can."""
-        assert self._parts is not None, "a server is started first"
+        """Returns, with the reason, when the store can no longer be written. A new server on the same file can write again."""
+        assert self._parts is not None, "start the server first"
         return await self._parts.store.lost()
 
     async def stop(self) -> None:
-        """In the reverse order of the start; a part that hangs or fails does not keep the next from ending."""
+        """Stops in reverse order of the start; a part that hangs or fails does not prevent the next from stopping."""
         deadline = time.monotonic() + STOP_SECONDS
         self._stopping = True
         if self._parts is not None:
@@ -151,13 +151,13 @@ async def _end(part: str, ending: Awaitable[None], deadline: float) -> None:
         async with asyncio.timeout(max(0.2, deadline - time.monotonic())):
             await ending
     except TimeoutError:
-        _log.error("a part did not end in time", part=part)
+        _log.error("a part did not stop in time", part=part)
     except Exception as error:
-        _log.error("a part did not end cleanly", part=part, exc_info=error)
+        _log.error("a part did not stop cleanly", part=part, exc_info=error)
 
 
 def serve_forever(config: Config) -> None:
-    """Until SIGTERM or SIGINT. Raises StartFailed, and ServerLost when it could not go on."""
+    """Runs until SIGTERM or SIGINT. Raises StartFailed, and ServerLost if it could not continue."""
     logs.configure(config)
     with contextlib.suppress(KeyboardInterrupt):
         if sys.platform == "win32":
@@ -169,9 +169,9 @@ def serve_forever(config: Config) -> None:
 
 
 def settle_memory() -> None:
-    """What is there now stays until the end, so the collector need not look at it again. What comes and goes afterwards is mostly
-    free of cycles, and long-lived where it is many (the run cache): looking often costs a third of the processor and finds
-    next to nothing. A full collection looks at the caches too, so it is made rarely."""
+    """Objects that exist now stay until the end, so the garbage collector need not scan them again. Later ones are mostly
+    free of cycles, and the numerous ones (the run cache) are long-lived: frequent collections cost a third of the CPU time and
+    find almost nothing. A full collection scans the caches too, so it is made rarely."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -206,4 +206,4 @@ async def _serve(config: Config) -> None:
     await server.stop()
     _log.info("stopped")
     if reason:  # to end is the remedy: what starts servers starts another, which opens the file again
-        raise ServerLost(f"the server ended because it could not write any more: {reason}")
+        raise ServerLost(f"the server stopped because it could no longer write: {reason}")

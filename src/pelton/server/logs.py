@@ -1,6 +1,6 @@
 """Logs as key-value events on standard error: JSON for machines, text on a terminal. Never a body, a key or a token.
 
-What other libraries log through the standard library passes the same way.
+Messages that other libraries log through the standard library are formatted in the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "botocore", "
 
 
 def configure(config: Config) -> None:
-    """Once a process, before anything is logged."""
+    """Call once per process, before anything is logged."""
     level = getattr(logging, config.log_level.upper())
     as_json = config.log_format == "json" or (config.log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [

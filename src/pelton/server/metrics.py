@@ -1,7 +1,7 @@
-"""The metrics page for Prometheus. Services count for themselves (`stats`); this turns their numbers into metrics when asked.
+"""The metrics page for Prometheus. Services keep their own counts (`stats`), which are turned into metrics on request.
 
-A number `sent` of the service `outbox` is `pelton_outbox_sent_total` when it only ever grows, else `pelton_outbox_sent`. Names
-that users or callers choose (queues, sinks) are labels, at most `MOST_LABELS` of a metric.
+A number `sent` of the service `outbox` is `pelton_outbox_sent_total` if it only ever grows, otherwise `pelton_outbox_sent`. Names
+chosen by users or callers (queues, sinks) are labels, at most `MOST_LABELS` per metric.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Snapshot = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Metrics:
-    """`snapshot` gives numbers by service: a number, or numbers by label. `http`: the counts of the application."""
+    """`snapshot` returns numbers by service: a number, or numbers by label. `http`: the counts of the application."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.http = HttpCounts()
@@ -50,7 +50,7 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def _of_http(self) -> Iterator[Metric]:
-        answers = CounterMetricFamily("pelton_http_requests", "Requests answered, by face and status", labels=["face", "status"])
+        answers = CounterMetricFamily("pelton_http_requests", "Requests answered, by API and status", labels=["face", "status"])
         for (api, status), count in sorted(self.http.answers.items()):
             answers.add_metric([api, str(status)], count)
         yield answers
@@ -58,8 +58,10 @@ class Metrics:
         for api, spent in sorted(self.http.seconds.items()):
             seconds.add_metric([api], spent)
         yield seconds
-        yield GaugeMetricFamily("pelton_http_under_way", "Requests and long polls under way", self.http.under_way)
-        yield CounterMetricFamily("pelton_http_refused", "Requests refused for want of a key or of room", self.http.refused)
+        yield GaugeMetricFamily("pelton_http_under_way", "Requests and long polls in progress", self.http.under_way)
+        yield CounterMetricFamily(
+            "pelton_http_refused", "Requests refused because of a missing key or too much load", self.http.refused
+        )
 
 
 def families(snapshot: Mapping[str, Any]) -> Iterator[Metric]:

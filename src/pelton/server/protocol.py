@@ -1,14 +1,14 @@
-"""uvicorn's HTTP/1.1 connection with bounds on what a caller may keep open: the size of a request's head, which stays in memory
-until it is complete, and the time in which a request must arrive.
+"""uvicorn's HTTP/1.1 connection with limits on what a caller may keep open: the size of a request's head, which stays in memory
+until it is complete, and the time within which a request must arrive.
 
-A request has `PATIENCE` seconds, and more the more of it has come, so that a slow line is served and a caller who sends nothing,
-or a byte now and then, does not keep his place among the requests under way for ever. What is refused here is answered in JSON
-like any other error, and the connection is closed.
+A request has `PATIENCE` seconds, and more the more of it has arrived, so that a slow line is served, but a caller that sends
+nothing, or a byte now and then, does not occupy one of the request slots for ever. Refusals are JSON
+like any other error, and close the connection.
 
-An answer whose length is declared leaves in one write, head and body together: a second one costs as much as all the rest of an
-answer, and often a packet. Anything else (a stream, an answer in pieces, one that ends the connection) goes uvicorn's own way.
+A response with a declared length is sent in one write, head and body together: a second write costs as much as the rest of the
+response, and often a packet. Anything else (a stream, a response in parts, one that ends the connection) is left to uvicorn.
 
-Cost: one comparison a chunk and one a header; a timer only for requests that come in more than one piece.
+Cost: one comparison per chunk and one per header; a timer only for requests that arrive in more than one piece.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SLOWEST = 10_000  # bytes a second that earn it more
 
 
 class _TooMany(Exception):
-    """Raised through the parser, which reports it as a request that is not valid."""
+    """Raised through the parser, which reports it as an invalid request."""
 
 
 _PLAIN = frozenset({b"content-length", b"content-type", b"location", b"x-request-id"})  # names that need no look
 
 
 class Joining(RequestResponseCycle):
-    """The sending side of one request. The head of an answer that begins with its length is kept until the body is there."""
+    """The sending side of one request. The head of a response with a declared length is held until the body is available."""
 
     _head: Any = None
 
@@ -57,7 +57,7 @@ class Joining(RequestResponseCycle):
         await super().send(message)
 
     def _write(self, head: Any, message: Any) -> bool:
-        """False: nothing was done, since this is no complete answer to a caller who still reads."""
+        """False: nothing was done, since this is not a complete response to a caller that is still connected."""
         if self.disconnected or self.flow.write_paused or not self.keep_alive or message.get("more_body"):
             return False
         headers = head["headers"]
@@ -121,7 +121,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.send_400_response("")
 
     def _look(self) -> None:
-        """Ends the connection when its request is overdue."""
+        """Ends the connection if its request is overdue."""
         self._timer = None
         if not self._arriving or self.transport.is_closing():
             return
@@ -129,13 +129,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if left > 0 or self.flow.read_paused:  # who is not read cannot send
             self._timer = self.loop.call_later(max(left, 1.0), self._look)
         elif self._received and self._may_answer():
-            message = f"the request did not arrive within {PATIENCE:g} seconds, or more slowly than {SLOWEST} bytes a second"
+            message = f"the request did not arrive within {PATIENCE:g} seconds, or was slower than {SLOWEST} bytes per second"
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, message)
         else:
             self.transport.close()
 
     def _may_answer(self) -> bool:
-        """Whether nothing of ours would end up inside, or behind, another answer."""
+        """Whether a refusal would not end up inside, or after, another response."""
         cycle: Any = self.cycle  # of this request, or of the one before it while the head has not ended
         if cycle is None:
             return True
@@ -177,11 +177,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """The parser's complaint, or ours."""
+        """Sends the parser's refusal, or this module's."""
         if self._refusal:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._refusal)
         else:
-            self._refuse(HTTPStatus.BAD_REQUEST, "this is no valid HTTP/1.1 request; check its method, path and headers")
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request; check its method, path and headers")
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         body = json.encode({"status": status.value, "message": message, "retryable": False})

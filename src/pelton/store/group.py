@@ -1,7 +1,7 @@
 """What is written: a commit group, the writes in it, and its outcome.
 
-A group is all or nothing. It says which revision of each run it was decided on (`runs`, `reads`); when one has moved, the group
-is lost and changes nothing.
+A group is all or nothing. It states the revision of each run that it was decided on (`runs`, `reads`); if one has changed, the
+group is lost and changes nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RunWrite(Struct, gc=False):
 
 
 class LeaseWrite(Struct, gc=False):
-    """Lease columns of an open row; touches no revision. Ignored when the row is gone."""
+    """Lease columns of an open row; changes no revision. Ignored if the row is gone."""
 
     run: int
     n: int
@@ -75,8 +75,7 @@ class LeaseWrite(Struct, gc=False):
 class DefinitionWrite(Struct):
     """Closes the live row of (ns, kind, name, version) if there is one, then inserts `row` (None: only closes).
 
-    `expected`: the id of the live row that the writer saw (0: none, -1: any); another one = the group is lost.
-    """
+    `expected`: the id of the live row that the writer saw (0: none, -1: any); if it is a different one, the group is lost."""
 
     ns: str
     kind: str
@@ -89,9 +88,9 @@ class DefinitionWrite(Struct):
 
 
 class Group:
-    """One commit group. `number` comes back in the result.
+    """One commit group. `number` is returned in the result.
 
-    Most groups use few of the lists, so each is made when it is first asked for; `has` asks without making it.
+    Most groups use few of the lists, so each is created on first access; `has` checks without creating it.
     """
 
     number: int
@@ -146,7 +145,7 @@ class Group:
 
     @property
     def filled(self) -> KeysView[str]:
-        """`number`, and the names of the lists that were made."""
+        """`number`, and the names of the lists that were created."""
         return self.__dict__.keys()
 
 
@@ -154,8 +153,8 @@ GROUP_LISTS = frozenset(Group.__annotations__) - {"number"}
 
 
 class Committed(Struct, gc=False):
-    """`lost` names what had moved: "run 12", "event", "handlers default", "key ...". `numbers`: those of the group's deliveries,
-    in order. `dead_numbers` likewise."""
+    """`lost` names what had changed: "run 12", "event", "handlers default", "key ...". `numbers`: those of the group's
+    deliveries, in order. `dead_numbers`: likewise, of its dead letters."""
 
     number: int
     ok: bool

@@ -1,6 +1,6 @@
-"""Rows as msgpack and back, as every store keeps them.
+"""Rows to msgpack and back, in the form that every store uses.
 
-JSON may hold integers beyond 64 bits, which msgpack cannot: they go as an extension.
+JSON may contain integers beyond 64 bits, which msgpack cannot represent: they are stored as an extension type.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pelton.kernel.model.state import OpenStep, Run, Step, Thread
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, PendingSignalRow
 
 UNFIT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
-"""What a group raises that holds what is not plain data, or a number beyond 64 bits where a column wants one."""
+"""The exceptions raised by a group that contains something other than plain data, or a number beyond 64 bits for a column."""
 
 BIG_INT = 1
 
@@ -41,7 +41,7 @@ decode_open = Decoder(OpenStep, ext_hook=_ext).decode
 
 
 def pack(value: Any) -> bytes:
-    """Raises TypeError or msgspec.EncodeError when the value is not plain data."""
+    """Raises TypeError or msgspec.EncodeError if the value is not plain data."""
     try:
         return _encoder.encode(value)
     except OverflowError:

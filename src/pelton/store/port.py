@@ -1,7 +1,7 @@
-"""The store: the one door to durable state. One conformance suite holds every implementation to this page.
+"""The store: the only access to durable state. One conformance suite checks every implementation against this module.
 
-Writes come in batches of commit groups. A group is all or nothing; the groups of one batch do not share their fate. A group says
-which revision of each run it was decided on (`runs`, `reads`); when one has moved, the group is lost and changes nothing.
+Writes are batches of commit groups. A group is all or nothing, independently of the other groups in its batch. A group states
+the revision of each run that it was decided on (`runs`, `reads`); if one has changed, the group is lost and changes nothing.
 Reads see only what is committed. `now` is the store's clock.
 """
 
@@ -29,11 +29,11 @@ from pelton.store.rows import (
 )
 
 Durability = Literal["full", "relaxed"]
-"""full: what was acknowledged survives a power cut. relaxed: it survives a crash of the process only."""
+"""full: acknowledged data survives a power cut. relaxed: it survives a crash of the process only."""
 
 
 class RowCounts(Struct):
-    """Rows touched so far: a test reads the difference over one signal."""
+    """Rows touched so far, so that a test can read the difference over one signal."""
 
     rows_read: int = 0
     rows_written: int = 0
@@ -41,7 +41,7 @@ class RowCounts(Struct):
 
 
 class HandlerChange(NamedTuple):
-    """What made the counter of a namespace's handlers this value: the row that was closed (0 = none), and the new one."""
+    """The change that gave a namespace's handler counter this value: the row that was closed (0 = none), and the new one."""
 
     counter: int
     gone: int
@@ -52,38 +52,38 @@ class Store(Protocol):
     counts: RowCounts
 
     async def open(self) -> None:
-        """Takes the lock, migrates the schema, starts what it needs. Raises StoreBusy when another server has the file."""
+        """Takes the lock, migrates the schema, starts what it needs. Raises StoreBusy if another server has the file open."""
         ...
 
     async def close(self) -> None: ...
     async def lost(self) -> str:
-        """Returns when nothing can be written any more until the store is opened again, and says why."""
+        """Returns, with the reason, when nothing more can be written until the store is opened again."""
         ...
 
     def now(self) -> int:
-        """Epoch milliseconds; never goes back."""
+        """Epoch milliseconds; never decreases."""
         ...
 
     @property
     def secret(self) -> bytes:
-        """32 bytes made once, kept in the store: ids are hashed with it."""
+        """32 random bytes, generated once and stored; ids are hashed with it."""
         ...
 
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
-        """One durable write; groups are judged as if one came after the other. Several calls may be under way: they take effect
-        in the order in which they were started. Raises StoreFailed when nothing at all could be written."""
+        """One durable write; groups are checked as if applied one after another. Several calls may be in progress: they take
+        effect in the order in which they were started. Raises StoreFailed if nothing at all could be written."""
         ...
 
     # ---- runs
     async def head(self, key: int) -> Run | None: ...
     async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
-        """Answers keys of kernel.model.reads that are about one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey,
+        """Answers keys of kernel.model.reads that concern one run (NewestKey, NewestBelowKey, SlotKey, IterationKey, StepKey,
         OpenKey, ParkedKey, EndedKey, VarKey, VarsKey, ThreadKey, ThreadsKey, FragmentKey, RecordKey, HeldKey with key ""),
         skipping the run's void ranges."""
         ...
 
     async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
-        """Steps by number, ascending, open (n > 0) and ended together, void ones left out."""
+        """Steps by number, ascending, open (n > 0) and ended; void ones are left out."""
         ...
 
     async def runs(
@@ -97,22 +97,22 @@ class Store(Protocol):
         until: int = 0,
         limit: int = 100,
     ) -> list[Run]:
-        """Newest first, keys below `before` when given; created from `since` on, before `until`, in milliseconds. Placeholders
-        are left out."""
+        """Runs, newest first; with keys below `before` if given; created from `since` on and before `until`, in milliseconds.
+        Placeholders are left out."""
         ...
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
-        """Runs by another name, newest first, at most 1000. process "" = any. `live`: only names that are not freed."""
+        """Runs by another name, newest first, at most 1000. process "" = any. `live`: only names that have not been freed."""
         ...
 
     async def logs(self, run: int, n: int, limit: int) -> list[LogRow]: ...
     # ---- records: the documents of runs, as they are and as they were. Instants are microseconds.
     async def record(self, run: int, at: int = 0) -> Record | None:
-        """As it is (`at` 0), or as it was at that instant: since <= at < until."""
+        """The current record (`at` 0), or the one valid at that instant: since <= at < until."""
         ...
 
     async def past(self, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
-        """Superseded values and until when each was good, oldest first: those whose `since` is later than `after`."""
+        """Superseded values and until when each was valid, oldest first; only those whose `since` is later than `after`."""
         ...
 
     async def records(
@@ -125,57 +125,57 @@ class Store(Protocol):
         after: int = 0,
         limit: int = 500,
     ) -> list[Record]:
-        """By run key, ascending, keys above `after`; process "" = any. With `at`, each as it was then, whatever happened to it
-        since: pages that give the same `at` are pages of one list. `live` asks about the value that is given. Fewer than
-        `limit`: that was all."""
+        """Records by run key, ascending, for keys above `after`; process "" = any. With `at`, each as of that instant, whatever
+        happened since: pages with the same `at` are pages of one list. `live` refers to the value that is returned. Fewer than
+        `limit` means that there are no more."""
         ...
 
     async def candidates(
         self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
     ) -> list[int] | None:
-        """Keys of the runs that one of the conjuncts, the one with the fewest rows, can be true of; ascending.
+        """Keys, ascending, of the runs for which the conjunct with the fewest rows can be true.
 
-        A conjunct is a list of alternatives (name of an attribute, its value, whether that is only how the value begins); one
-        without alternatives is true of nothing. None when there is no conjunct, or the best has more than `most` rows: no more
-        than that are looked at. process "" = any.
+        A conjunct is a list of alternatives (attribute name, value, whether the value is a prefix); one without alternatives is
+        never true. None if there is no conjunct, or if the best one has more than `most` rows; no more than that are read.
+        process "" = any.
         """
         ...
 
     async def records_of(self, runs: Sequence[int]) -> list[Record]:
-        """Current records, in the order of the keys; runs without one are left out. At most 1,000 keys."""
+        """Current records, in the order of the keys; runs without a record are left out. At most 1,000 keys."""
         ...
 
     # ---- rendezvous
     async def rendezvous(self, ns: str, name: str, key: str) -> int:
-        """Its revision; 0 when there is no row."""
+        """The revision of the rendezvous row; 0 if there is none."""
         ...
 
     async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]:
-        """Those who wait longest first."""
+        """Waits, longest first."""
         ...
 
     async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]: ...
     async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
-        """Count and bytes of what is held under a name and key; without them, under all keys of the namespace."""
+        """Number and bytes of the rows held under a name and key; without them, under all keys of the namespace."""
         ...
 
     async def results(self, job: int, after: tuple[int, int], limit: int) -> list[ResultRow]:
-        """By (run, n), after that place; (-1, 0) = from the first."""
+        """Results by (run, n), after that position; (-1, 0) = from the first."""
         ...
 
     async def held_for(self, run: int, limit: int) -> list[HeldRow]: ...
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]: ...
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
-        """Those with 0 < expires <= now, soonest first."""
+        """Held rows with 0 < expires <= now, soonest first."""
         ...
 
     # ---- work, timers, pending signals, outbox: what a starting server and the refills read, by index
     async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
-        """Work of a queue that is not handed out, by (priority descending, due, run, n), after that place."""
+        """Work on a queue that is not handed out, by (priority descending, due, run, n), after that position."""
         ...
 
     async def queue_sizes(self, handed_out: bool = True) -> dict[str, int]:
-        """Work items not ended, by queue; those that workers have at the moment only with `handed_out`."""
+        """Unfinished work items by queue; `handed_out`: include those that workers currently hold."""
         ...
 
     async def leased(self, before: int, limit: int) -> list[OpenStep]:
@@ -183,11 +183,11 @@ class Store(Protocol):
         ...
 
     async def timers(self, before: int, limit: int) -> list[TimerRow]:
-        """Due < before, soonest first."""
+        """Timers due before that time, soonest first."""
         ...
 
     async def pending_signals(self, limit: int) -> list[PendingSignalRow]:
-        """Live ones by due time; those put aside are left out. Writing a row of the same id again replaces it."""
+        """Live rows by due time; parked ones are left out. Writing a row with the same id replaces it."""
         ...
 
     async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]: ...
@@ -205,11 +205,11 @@ class Store(Protocol):
         before: int = 0,
         limit: int = 100,
     ) -> list[EventRow]:
-        """Newest first; with `after`, oldest first from there."""
+        """Events, newest first; with `after`, oldest first from there."""
         ...
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
-        """By name (in the order of its UTF-8), those after that one; "" = from the first."""
+        """Bookmarks by name (in UTF-8 order), after that one; "" = from the first."""
         ...
 
     # ---- definitions
@@ -217,28 +217,28 @@ class Store(Protocol):
     async def definitions(
         self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
     ) -> list[DefinitionRow]:
-        """Live rows (`at` 0), or those that were live at that microsecond; by name, then version ascending. limit 0 = all.
+        """Live rows (`at` 0), or those live at that microsecond; by name, then version, ascending. limit 0 = all.
 
-        `after`: only names behind this one; with neither name nor version."""
+        `after`: only names after this one; with neither name nor version."""
         ...
 
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
-        """A row of kind `bound` by content."""
+        """A row of kind `bound`, by content."""
         ...
 
     async def live_definitions(self, ns: str, kind: str) -> list[int]:
-        """Ids of the live rows, in no order: what an index alone can tell."""
+        """Ids of the live rows, in no particular order, read from an index alone."""
         ...
 
     async def namespaces(self) -> list[str]:
-        """Those that have, or had, handlers: a starting server listens for them."""
+        """Namespaces that have, or had, handlers; a starting server listens for them."""
         ...
 
     async def handler_counter(self, ns: str) -> int: ...
     async def handler_changes(self, ns: str, after: int, limit: int) -> list[HandlerChange]:
-        """What changed the namespace's handlers after that value of their counter, in order and without gaps, as of one moment:
-        one for each value. Fewer than `limit`: these are all. A first value other than `after` + 1 says that the history does
-        not go back so far."""
+        """Changes of the namespace's handlers after that value of their counter, one for each value, in order and without gaps,
+        as of one instant. Fewer than `limit` means that there are no more. If the first value is not `after` + 1, the history
+        does not go back that far."""
         ...
 
     async def health(self) -> dict[str, Any]:
@@ -247,8 +247,8 @@ class Store(Protocol):
 
 
 class StoreBusy(Exception):
-    """Another server has this store open. The text says which file and what to do."""
+    """Another server has this store open. The text names the file and the remedy."""
 
 
 class StoreFailed(Exception):
-    """The store could not write. The text says what the system said."""
+    """The store could not write. The text contains the system's error."""

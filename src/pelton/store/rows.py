@@ -1,5 +1,5 @@
-"""The rows that the store keeps beside runs, steps and records, as they are written and read. Their shape is data: fields are
-added at the end only, each with a default.
+"""The rows that the store holds in addition to runs, steps and records, as they are written and read. Their shape is stored data:
+fields are only added at the end, each with a default.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class TimerRow(Struct, array_like=True, gc=False):
 
 
 class HeldRow(Struct, array_like=True):
-    """Something that arrived before anything could take it. `run` 0: held under the rendezvous (ns, name, key)."""
+    """An event that arrived before a step was ready for it. `run` 0: held under the rendezvous (ns, name, key)."""
 
     id: int
     ns: str
@@ -46,7 +46,7 @@ class WaitKeyRow(Struct, array_like=True):
 
 
 class RunKeyRow(Struct, array_like=True, gc=False):
-    """Another name for a run. `unique`: no other run may have a live row of (ns, kind, process, text), else the group is lost."""
+    """Another name for a run. `unique`: the group is lost if another run has a live row of (ns, kind, process, text)."""
 
     ns: str
     kind: str
@@ -57,7 +57,7 @@ class RunKeyRow(Struct, array_like=True, gc=False):
 
 
 class Delivery(Struct, array_like=True, gc=False):
-    """A message on its way out. `lane`: order is kept within one; `id` is the receiver's means to know a repeat."""
+    """An outgoing message. `lane`: order is kept within a lane; `id`: lets the receiver recognise a repeat."""
 
     number: int  # assigned by the store in commit order; 0 when new
     ns: str
@@ -77,7 +77,7 @@ class Delivery(Struct, array_like=True, gc=False):
 
 
 class DeadLetter(Struct, array_like=True):
-    """A delivery that was given up (direction "out"), or a message that could not be taken ("in")."""
+    """A delivery that was given up (direction "out"), or a message that could not be received ("in")."""
 
     number: int
     ns: str
@@ -93,7 +93,7 @@ class DeadLetter(Struct, array_like=True):
 
 
 class EventRow(Struct, array_like=True, gc=False):
-    """An event, with what its handlers made of it. Unique by (ns, source, event_id)."""
+    """An event with its handlers' decisions and effects. Unique by (ns, source, event_id)."""
 
     key: int
     ns: str
@@ -114,7 +114,7 @@ class EventRow(Struct, array_like=True, gc=False):
 
 
 class DefinitionRow(Struct, array_like=True):
-    """One version, as it was from `since` until `until` (0 = still). Rows are never changed but for `until`.
+    """One version, valid from `since` until `until` (0 = still). Only `until` of a row is ever changed.
 
     kind: process | policy | handler | bound (what runs follow: a process with all that it refers to) | ...
     """
@@ -152,9 +152,9 @@ class LogRow(Struct, array_like=True):
 
 
 class ResultRow(Struct, array_like=True, gc=False):
-    """The outcome of a job's signal to one run; kept for a week. (job, run, n) is there once: a second one loses its group.
+    """The outcome of a job's signal to one run; kept for a week. Unique by (job, run, n): a second one loses its group.
 
-    The row with run 0 is the job's own: `n` says for how many runs it was, `detail` in which namespace ("" in old rows: default).
+    The row with run 0 is the job's own: `n` is its number of runs, `detail` its namespace ("" in old rows: default).
     """
 
     job: int
@@ -166,8 +166,8 @@ class ResultRow(Struct, array_like=True, gc=False):
 
 
 class BookmarkRow(Struct, array_like=True, gc=False):
-    """Where a source has got to, by a name that it chooses: written with the event that got it there, so that nothing is emitted
-    twice or left out. A row of the same name replaces the one before; `state` b"" removes it."""
+    """A source's position, under a name that it chooses: written together with the event that advanced it, so that nothing is
+    emitted twice or left out. A row with the same name replaces the previous one; `state` b"" removes it."""
 
     ns: str
     source: str

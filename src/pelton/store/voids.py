@@ -1,4 +1,4 @@
-"""The step numbers that rewinds took back: what every store has to skip when it reads a run's ended steps."""
+"""The step numbers that rewinds made void, which every store must skip when it reads a run's ended steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class Voids:
-    """The ranges of numbers that a rewind took back, sorted and merged."""
+    """The ranges of void numbers, sorted and merged."""
 
     __slots__ = ("ranges",)
 
@@ -20,14 +20,14 @@ class Voids:
         self.ranges = merged
 
     def low(self, n: int) -> int | None:
-        """Where the range that holds n begins; None when n is not void."""
+        """The start of the void range that contains n; None if n is not void."""
         for low, high in self.ranges:
             if low <= n < high:
                 return low
         return None
 
     def gaps(self, low: int, high: int) -> list[tuple[int, int]]:
-        """What is left of [low, high), ascending."""
+        """The non-void parts of [low, high), ascending."""
         left: list[tuple[int, int]] = []
         for start, end in self.ranges:
             if start > low:

@@ -1,5 +1,5 @@
-"""What tests of Pelton, and of programs built on it, stand on: a server in this process, a store and queues in memory, a clock
-that the test moves, and a store that loses races on purpose. `docs/testing.md` shows how they are used.
+"""Helpers for tests of Pelton and of programs built on it: a server in this process, a store and queues in memory, a clock
+that the test controls, and a store that loses races on purpose. `docs/testing.md` shows how to use them.
 
 Called by tests only: nothing in Pelton imports it. May import every other room.
 """

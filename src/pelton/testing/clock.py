@@ -1,4 +1,4 @@
-"""A clock that tests move by hand: nothing is due before they say so, and nothing waits in real time."""
+"""A clock that tests advance by hand: nothing becomes due before they do, and nothing waits in real time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ SETTLING = 40  # turns of the loop in which what an alarm starts gets done, as f
 
 
 async def settle(turns: int = SETTLING) -> None:
-    """Lets everything happen that can happen without waiting for time or for another process."""
+    """Runs everything that can run without waiting for time or for another process."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
 
 class VirtualAlarm:
-    """`cancel` takes it back; one that has rung, too."""
+    """`cancel` cancels it, even if it has already rung."""
 
     __slots__ = ("callback",)
 
@@ -43,7 +43,7 @@ class VirtualClock:
         return self.time
 
     def call_at(self, when: int, callback: Callable[[], None]) -> VirtualAlarm:
-        """Rings in `advance`, also when `when` has passed already."""
+        """Rings in `advance`, even if `when` has already passed."""
         alarm = VirtualAlarm(callback)
         self._order += 1
         heapq.heappush(self._alarms, (when, self._order, alarm))
@@ -51,11 +51,11 @@ class VirtualClock:
 
     @property
     def alarms(self) -> int:
-        """Set, and neither rung nor taken back."""
+        """Number of alarms set and neither rung nor cancelled."""
         return sum(alarm.callback is not None for _, _, alarm in self._alarms)
 
     def ring(self) -> None:
-        """Rings what is due by now, and waits for nothing that follows from it."""
+        """Rings everything due by now, without waiting for what follows from it."""
         due: list[VirtualAlarm] = []
         while self._alarms and self._alarms[0][0] <= self.time:
             due.append(heapq.heappop(self._alarms)[2])

@@ -1,7 +1,7 @@
-"""A system of queues in the memory of this process: what is sent to an address is received from it.
+"""Queues in the memory of this process: a message sent to an address is received from it.
 
-Messages that were received and not acknowledged come again: at once when they were given back, else when the visibility time has
-passed or the subscription is closed.
+Messages that were received but not acknowledged are delivered again: immediately if they were given back, otherwise when the
+visibility time has passed or the subscription is closed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class MemoryConnector:
     def check(self, address: str) -> str | None:
         if 0 < len(address) <= MAX_NAME and not any(each.isspace() for each in address):
             return None
-        return f"{address[:100]!r} cannot be the name of a queue in memory: use 1 to {MAX_NAME} characters without blanks"
+        return f"{address[:100]!r} is not a valid name of a queue in memory: use 1 to {MAX_NAME} characters without spaces"
 
     async def send(self, address: str, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
         if (reason := self.check(address)) is not None:
@@ -74,7 +74,7 @@ class MemoryConnector:
         return [self._take(address, message) for message in messages]
 
     def put(self, address: str, body: bytes, headers: Mapping[str, str] | None = None) -> str:
-        """A message from another program: it carries no id of ours. Returns the id that it has here."""
+        """Adds a message as if from another program, without a Pelton id. Returns its id in the queue."""
         kept = self._keep(address, Outgoing("", body, "", headers or {}, ""))
         del kept.headers[OWN_ID]
         return str(kept.number)
@@ -94,7 +94,7 @@ class MemoryConnector:
         return kept
 
     def waiting(self, address: str) -> int:
-        """Messages there, those included that were received and not acknowledged."""
+        """Number of messages, including those received and not acknowledged."""
         return len(self._queues[address])
 
     def subscribe(self, address: str) -> MemorySubscription:
@@ -119,7 +119,7 @@ class MemoryConnector:
             self._health.bad(address, str(trouble))
 
     def receive(self, address: str) -> list[StoredMessage]:
-        """Those in sight, which are out of it from now on. Raises Temporary."""
+        """Takes the visible messages, which are hidden from now on. Raises Temporary."""
         trouble = self._trouble()
         self._note(address, trouble)
         if trouble is not None:
@@ -132,7 +132,7 @@ class MemoryConnector:
         return found
 
     async def moved(self) -> None:
-        """Returns when something may have come, or come again."""
+        """Returns when a message may have arrived or become visible again."""
         self._moved.clear()
         try:
             async with asyncio.timeout(TICK):
@@ -141,7 +141,7 @@ class MemoryConnector:
             return
 
     def settle(self, address: str, messages: Sequence[Incoming], done: bool) -> None:
-        """Takes messages away, or shows them again at once."""
+        """Removes messages, or makes them visible again immediately."""
         numbers = {int(message.id) for message in messages}
         queue = self._queues[address]
         for kept in queue:

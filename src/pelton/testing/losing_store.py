@@ -1,4 +1,4 @@
-"""A store for tests of lost races: some commit groups are said to have lost, and change nothing."""
+"""A store for tests of lost races: some commit groups are reported as lost, and change nothing."""
 
 from __future__ import annotations
 

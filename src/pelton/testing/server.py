@@ -1,4 +1,4 @@
-"""A whole server in the test's own event loop: HTTP on a free port of this machine, a store in memory unless another is given."""
+"""A complete server in the test's event loop: HTTP on a free local port, and a store in memory unless another is given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pelton.store.port import Store
 
 
 class RunningServer:
-    """`url`: where it answers. `client` calls it, with the first of its keys. `engine` and `store`: what is behind."""
+    """`url`: its HTTP URL. `client`: a client of it, with the first of its keys. `engine`, `store`: the parts behind it."""
 
     def __init__(self, url: str, client: AsyncClient, engine: LocalEngine, store: Store) -> None:
         self.url = url

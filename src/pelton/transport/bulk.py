@@ -1,4 +1,4 @@
-"""One operation on many things named in one request: each succeeds or fails by itself."""
+"""One operation on many items of one request, each of which succeeds or fails independently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BulkOutcome(NamedTuple):
 
 
 def refusal(error: Exception) -> str | None:
-    """The text of an error that is an answer to the caller; None for a fault, which ends the whole request."""
+    """The text of an error to report for one item; None for a fault, which fails the whole request."""
     return error.message if isinstance(error, PeltonError) and error.category is not Category.FAULT else None
 
 
@@ -30,9 +30,9 @@ async def apply_to_each(
     refusal: Callable[[Exception], str | None] = refusal,
     at_once: int = AT_ONCE,
 ) -> BulkOutcome:
-    """Does `operation` to every id, at most `at_once` at a time; an id that is named twice is one.
+    """Applies `operation` to every id, at most `at_once` at a time; a repeated id counts once.
 
-    Raises what `operation` raises and `refusal` gives no text for. The caller bounds the number of ids.
+    Raises an exception of `operation` for which `refusal` returns None. The caller limits the number of ids.
     """
 
     async def one(name: str) -> str | None:

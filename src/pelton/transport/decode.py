@@ -1,16 +1,16 @@
-"""From JSON to structs. Every field that does not fit is reported at once, with its path, what was found and what is expected.
+"""Decoding JSON into structs. All invalid fields are reported together, with path, value and what is expected.
 
-What APIs have in common: members that no struct has are ignored, and null means absent. What they differ in is given to a
-`Decoder`: whether scalars are taken as they are (`STRICT`) or converted where their meaning is plain (`LENIENT`), and how entries
-of maps are written in paths.
+Common to all APIs: unknown members are ignored, and null means absent. Differences are configured in a
+`Decoder`: whether scalars must have the exact type (`STRICT`) or are converted if their meaning is clear (`LENIENT`), and how map
+entries are written in paths.
 
-A struct says what it takes by its type hints: scalars, `Any`, lists, maps, `Literal`, other structs, unions of tagged structs,
-and `Annotated` with `msgspec.Meta` for bounds, whose `description` says what is expected. `UNSET` and `None` in a union stand for
-a member that is absent.
+A struct declares what it accepts by its type hints: scalars, `Any`, lists, maps, `Literal`, other structs, unions of tagged
+structs, and `Annotated` with `msgspec.Meta` for limits, whose `description` says what is expected. `UNSET` and `None` in a union
+mean that the member may be absent.
 
-Invariant: any JSON gives a struct or is refused with 400, never another exception. The depth of recursion is that of the
-document, which `documents` bounds, or of the structs. Cost: about 0.5 us a member; a document in the structs' own types skips all
-of it when the decoder is `typed_first`.
+Invariant: any JSON either becomes a struct or is refused as invalid, never with another exception. The recursion depth is that of
+the document, which `documents` limits, or of the structs. Cost: about 0.5 us per member; a document whose types match the structs
+exactly skips this if the decoder is `typed_first`.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ MAX_KEY = 100  # characters of a key in a path
 
 
 class NothingSaid(Exception):
-    """A value that is there and says nothing, such as an empty text for a number: the member keeps its default."""
+    """A value that is present but means "absent", such as an empty string for a number: the member keeps its default."""
 
 
 class Decoder:
-    """How one API reads JSON. Readers are made once for each struct and kept.
+    """How one API reads JSON. Readers are created once per struct and cached.
 
-    `typed_first`: what msgspec decodes as it is, is taken; not for structs with bounds that msgspec reads otherwise (patterns).
-    `keep_null_entries`: a null in a map is an entry, not an absent one. `bracket_keys`: paths are `fields[name]`, not
-    `fields.name`. `problems`: makes what collects the problems of one call.
+    `typed_first`: try msgspec's own decoding first; not for structs with limits that msgspec interprets differently (patterns).
+    `keep_null_entries`: a null in a map is an entry, not absent. `bracket_keys`: paths are `fields[name]`, not
+    `fields.name`. `problems`: creates the collector for the problems of one call.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Decoder:
         self._structs: dict[type, dict[str, tuple[str, bool, Read]]] = {}
 
     def decode(self, data: bytes, form: type[T]) -> T:
-        """A JSON text as a struct. Raises PeltonError "invalid"."""
+        """Decodes JSON text into a struct. Raises PeltonError "invalid"."""
         if self._typed_first:
             documents.check_depth(data)
             if not documents.has_long_number(data):
@@ -81,11 +81,11 @@ class Decoder:
         return self.convert(documents.parse(data), form)
 
     def convert(self, value: Any, form: type[T]) -> T:
-        """JSON data as a struct. Raises PeltonError "invalid"."""
+        """Converts JSON data into a struct. Raises PeltonError "invalid"."""
         return self._whole([("", value)], form)[0]
 
     def convert_list(self, value: Any, form: type[T]) -> list[T]:
-        """A list of structs; one alone counts as a list of one. Raises PeltonError "invalid"."""
+        """A list of structs; a single one counts as a list of one. Raises PeltonError "invalid"."""
         if not isinstance(value, list):
             return [self.convert(value, form)]
         return self._whole([(f"[{index}]", item) for index, item in enumerate(value)], form)
@@ -130,7 +130,7 @@ class Decoder:
         return form(**given)
 
     def _members(self, form: type[Struct]) -> dict[str, tuple[str, bool, Read]]:
-        """By wire name: attribute, whether it is required, how it is read."""
+        """By wire name: attribute, whether it is required, its reader."""
         hints = get_type_hints(form, include_extras=True)
         fields = msgspec.structs.fields(form)
         return {each.encode_name: (each.name, each.required, self._reader(hints[each.name])) for each in fields}
@@ -183,7 +183,7 @@ class Decoder:
         return read
 
     def _tagged(self, forms: list[Any]) -> Read:
-        """One of several structs, known by their tags."""
+        """One of several structs, distinguished by their tags."""
         by_tag: dict[str, type[Struct]] = {form.__struct_config__.tag: form for form in forms}
         field: str = forms[0].__struct_config__.tag_field
 
@@ -203,7 +203,7 @@ class Decoder:
 
 
 def _bounded(inner: Read, meta: Meta) -> Read:
-    """A text, list or whole number within bounds."""
+    """A string, list or whole number within limits."""
     pattern = re.compile(meta.pattern, re.ASCII) if meta.pattern else None
     low, high = meta.min_length or 0, meta.max_length
     expected = meta.description or "something else"
@@ -271,7 +271,7 @@ STRICT: Mapping[Any, Read] = {
     int: _exactly(int, "a whole number"),
     bool: _exactly(bool, "true or false"),
 }
-"""A text is a text, a number a number."""
+"""Scalars must have the exact type."""
 
 
 # ---- scalars as people write them
@@ -330,4 +330,4 @@ def _whole_or_text(value: Any, path: str, problems: Problems) -> int | str:
 
 
 LENIENT: Mapping[Any, Read] = {str: _text, int: _whole, float: _number, bool: _truth, int | str: _whole_or_text}
-"""Numbers and truth values may come as texts and the other way round; an empty text for one of them says nothing."""
+"""Numbers and booleans may be given as strings and vice versa; an empty string for one of them means "absent"."""

@@ -1,4 +1,4 @@
-"""Lists of rows as answers have them: sorted by what the rows show."""
+"""Sorting the rows of a list for a response."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class SortOrder(NamedTuple):
 
 
 def sort_rows(rows: Iterable[Row], orders: Sequence[SortOrder]) -> list[Row]:
-    """By several orders, the most significant first. Numbers come before texts before truth values; letter case does not count.
-    Rows without a value come last, whichever the direction; equal ones stay as they were."""
+    """Sorts by several keys, the most significant first. Numbers come before strings, and strings before booleans; case is
+    ignored. Rows without a value come last in either direction; equal rows keep their order."""
     found = list(rows)
     for order in reversed(orders):
         keyed = [(_key(order.read(row)), row) for row in found]

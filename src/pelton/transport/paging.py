@@ -1,7 +1,7 @@
-"""Pages of lists: opaque tokens, of the alphabet of base64, each good for one question only.
+"""Pages of lists: opaque base64 tokens, each valid for one query only.
 
-A token holds the moment that the first page was read at, so that a listing stays the same while things change, where the next
-page begins, and a hash of the question. It is no secret: whoever makes one up can only ask for what they may ask for anyway.
+A token contains the instant at which the first page was read, so that a listing stays consistent while data changes, where the
+next page starts, and a hash of the query. It is not secret: a forged token gives access only to what its author may read anyway.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _PACKED = struct.Struct(f">qq{_HASH}s")
 
 
 class Page(NamedTuple):
-    """`at`: the moment to read at, 0 = now. `start`: where the page begins, in whatever counts the rows. `limit`: rows of it."""
+    """`at`: the instant to read as of, 0 = now. `start`: where the page starts, in whatever unit counts rows. `limit`: its
+    rows."""
 
     at: int
     start: int
@@ -31,7 +32,7 @@ class Page(NamedTuple):
 
 
 def question_hash(*parts: str) -> bytes:
-    """What a list was asked for, in few bytes: kind, filter, order and whatever else must be the same from page to page."""
+    """A short hash of a query: kind, filter, order and everything else that must be the same for all pages."""
     digest = blake2b(digest_size=_HASH)
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode("utf-8", "surrogatepass"))
@@ -43,15 +44,15 @@ def page_token(question: bytes, at: int, start: int) -> str:
 
 
 def read_token(text: str, question: bytes, limit: int) -> Page:
-    """The page that a token leads to. Raises PeltonError INVALID for a text that is no token, or one of another question."""
+    """The page that a token refers to. Raises PeltonError INVALID if it is not a token, or belongs to another query."""
     text = text.replace(" ", "+")  # the plus sign of a query that was not encoded
     try:
         if len(text) > LONGEST:
             raise ValueError
         at, start, hashed = _PACKED.unpack(base64.b64decode(text, validate=True))
     except (ValueError, struct.error):
-        raise PeltonError(Code.INVALID, "is no page token; send one of an answer as it was", value=text[:100]) from None
+        raise PeltonError(Code.INVALID, "is not a page token; send one from a response unchanged", value=text[:100]) from None
     if hashed != question or at < 0 or start < 0:
-        message = "was given for another list; filter, order and moment must be those of the first page"
+        message = "belongs to another list; use the same filter, order and instant as for the first page"
         raise PeltonError(Code.INVALID, message, value=text[:100])
     return Page(at, start, limit)

@@ -1,8 +1,8 @@
-"""Callers who wait for a run to come to something: look, wait until a commit touches the run, and look again.
+"""Callers that wait for a condition of a run: check, wait until a commit touches the run, and check again.
 
-Whoever waits registers before the first look, so that no commit between a look and the wait is missed. A look is made again
-every second whatever happens: what it looks at may lie outside the run that is watched. Cost: one look for each commit that
-touches the run, or each second.
+A caller registers before the first check, so that no commit between a check and the wait is missed. The check is also repeated
+every second, since it may depend on something outside the watched run. Cost: one check for each commit that
+touches the run, and each second.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 async def wait_until_found(watch: Watch, look: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
-    """What `look` finds, as soon as it finds something; None after so many seconds. Looks at least once.
+    """The result of `look`, as soon as it is not None; None after that many seconds. Calls `look` at least once.
 
-    Raises what `look` raises, and PeltonError "stopping" when the server stops.
+    Raises what `look` raises, and PeltonError "stopping" if the server stops.
     """
     deadline = time.monotonic() + seconds
     with watch:

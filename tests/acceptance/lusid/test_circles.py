@@ -65,7 +65,7 @@ def test_a_circle_through_another_language_is_cut_and_seen(world: World) -> None
     starts(world, kind, name)
     world.post(kind, {"path": "/round"})
     [last] = world.wait(lambda: events(world, kind, "failed"), "the circle is cut")
-    assert "circle" in last["effects"][0]["detail"]
+    assert "loop" in last["effects"][0]["detail"]
     all_ = events(world, kind)
     assert MOST // 4 <= len(all_) <= MOST + 1
     assert len(world.tasks(definition)) == len(all_) - 1
@@ -112,7 +112,7 @@ def test_a_circle_through_a_worker_is_cut_and_seen(world: World, echo: str) -> N
     world.handler(definition, kind, creates({"path": "p"}))
     world.post(kind, {})
     [last] = world.wait(lambda: events(world, kind, "failed"), "the circle is cut", 60)
-    assert "circle" in last["effects"][0]["detail"]
+    assert "loop" in last["effects"][0]["detail"]
     assert MOST // 4 <= len(world.tasks(definition)) <= MOST
 
 

@@ -102,7 +102,7 @@ async def test_tries_are_bounded_and_then_the_lane_goes_on(post: Post) -> None:
     await post.clock.advance(60_000)
     assert post.wire.tries["bad"] == 10
     assert post.wire.got["a"] == ["after"]
-    assert [letter.reason for letter in post.store.dead_rows.values()] == ["given up after 10 tries: down"]
+    assert [letter.reason for letter in post.store.dead_rows.values()] == ["given up after 10 attempts: down"]
 
 
 async def test_an_address_that_leads_nowhere_is_said(post: Post) -> None:
@@ -199,7 +199,7 @@ async def test_local_sinks_get_deliveries_and_may_refuse(post: Post) -> None:
         taken.append(delivery.id)
 
     post.outbox.add_local("inside", take)
-    with pytest.raises(ValueError, match="is taken"):
+    with pytest.raises(ValueError, match="is already taken"):
         post.outbox.add_local("inside", take)
     assert post.outbox.check("inside:x") is None
     assert post.outbox.check("inside:") is not None

@@ -291,7 +291,7 @@ async def test_circles_of_events_end(tmp_path: Path) -> None:
         await at.handle("h", handles("order", starts))
         posted = await one(EventIngester(at.committer), EventIn(source="test", type="order", hops=65))
         assert posted.state == "failed"
-        assert "circle" in posted.effects[0].detail
+        assert "loop" in posted.effects[0].detail
         assert await at.store.runs("default") == []
 
 

@@ -366,7 +366,7 @@ async def test_there_are_at_most_so_many_pollers() -> None:
     place = Place(pollers=2)
     asked = [place.ask(wait=1_000) for _ in range(3)]
     await settle()
-    with pytest.raises(PeltonError, match="2 pollers are waiting"):
+    with pytest.raises(PeltonError, match="2 pollers are already waiting"):
         asked[2].result()
     await place.work.stop()
     assert await asyncio.gather(*asked[:2]) == [[], []]

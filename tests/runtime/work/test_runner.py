@@ -179,7 +179,7 @@ async def test_a_report_that_cannot_be_committed_is_tried_again_and_then_the_wor
 
 
 async def test_a_name_is_registered_once(shop: Shop) -> None:
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="already exists"):
         shop.operations.register("do", shop.do)
 
 

@@ -1,11 +1,11 @@
-"""Correlation points in memory: who waits for a (namespace, name, key), and what is held there.
+"""Correlation points in memory: the steps that wait for a (namespace, name, key), and the events held there.
 
-An event and the wait for it meet on a row of their own, which stands in the write set of both like a run's head. A point is to
+An event and the wait for it meet on a separate row, which is in the write set of both, like a run's head. A point is to
 that row what a cache entry is to a run: the store's state plus every batch that is not acknowledged yet. Requests that touch a
-point in one batch join one group; a point that a lost group has touched is stale, and is read anew when its pins are gone.
+point in one batch join one group; a point touched by a lost group is stale, and is read again when its pins are gone.
 
-The waiters are a superset: a wait that ends in another way closes its row without this point. So a waiter is asked, and one
-that refuses is passed over, under the revision of its run. What is held is exact, since a held row is released by exactly one
+The waiters are a superset: a wait that ends in another way closes its row without updating this point. So each waiter is asked,
+and one that refuses is skipped, under its run's revision. What is held is exact, since a held row is released by exactly one
 request.
 
 Cost: three small reads for a point that is not known; at most `KEPT` unpinned ones stay.
@@ -31,7 +31,7 @@ PointName = tuple[str, str, str]
 
 
 class Usage:
-    """What a namespace holds under keys: the store's figures, and what was added here since."""
+    """How much a namespace holds under keys: the store's figures, and what was added here since."""
 
     __slots__ = ("at", "count", "size")
 
@@ -56,7 +56,7 @@ class CorrelationPoint(Shared):
         self.size = 0
 
     def open(self, row: WaitKeyRow) -> None:
-        """Those beyond the first so many stay in the store."""
+        """Held rows beyond the first so many stay in the store."""
         self.more_waits = self.more_waits or len(self.waits) >= WAITERS
         if not self.more_waits:
             self.waits[row.run, row.n] = row
@@ -71,7 +71,7 @@ class CorrelationPoint(Shared):
             self.held[row.id] = row
 
     def release(self, number: int) -> bool:
-        """False when it is not held here."""
+        """False if it is not held here."""
         if self.held.pop(number, None) is None:
             return False
         self.size -= self.size // max(self.count, 1)
@@ -80,7 +80,7 @@ class CorrelationPoint(Shared):
 
     @property
     def dry(self) -> bool:
-        """Nothing of a kind is left here, but more of it is in the store."""
+        """Whether nothing of a kind is left here, but more of it is in the store."""
         return (self.more_waits and not self.waits) or (self.more_held and not self.held)
 
 
@@ -100,14 +100,14 @@ class CorrelationCache:
         return point
 
     def begin(self, name: PointName) -> CorrelationPoint | None:
-        """A place that is to be read; None when it is known, or is being read."""
+        """A new point to be read; None if it is known, or is being read."""
         if name in self._known:
             return None
         point = self._known[name] = CorrelationPoint(name)
         return point
 
     async def read(self, point: CorrelationPoint) -> None:
-        """Raises what the store raises; then the place is not known."""
+        """Raises what the store raises; the point is then still unknown."""
         store, name = self._store, point.name
         try:
             point.revision = await store.rendezvous(*name)
@@ -135,19 +135,19 @@ class CorrelationCache:
             del self._known[point.name]
 
     def settle(self, point: CorrelationPoint) -> None:
-        """No batch has it any more."""
+        """Called when no batch holds the point any more."""
         if point.stale or point.dry:
             self.drop(point)
 
     def check_room(self, point: CorrelationPoint, pending: int, size: int) -> None:
-        """Whether one more may be held there, besides `pending` rows of the same unit of work. Raises PeltonError "busy"."""
+        """Checks that one more may be held there, besides `pending` rows of the same unit of work. Raises PeltonError "busy"."""
         ns, name, key = point.name
         if point.count + pending >= KEY_COUNT or point.size + size > KEY_BYTES:
-            what = f"{point.count + pending} events ({point.size} bytes) are held for {name!r} with key {key!r} already"
-            raise PeltonError(Code.BUSY, f"{what}; at most {KEY_COUNT} and {KEY_BYTES} bytes may wait for one key", "key")
+            what = f"{point.count + pending} events ({point.size} bytes) are already held for {name!r} with key {key!r}"
+            raise PeltonError(Code.BUSY, f"{what}; at most {KEY_COUNT} and {KEY_BYTES} bytes may be held for one key", "key")
         usage = self._usage.get(ns)
         if usage is not None and (usage.count + pending >= NS_COUNT or usage.size + size > NS_BYTES):
-            what = f"namespace {ns!r} holds {usage.count + pending} events ({usage.size} bytes) that nobody has taken"
+            what = f"namespace {ns!r} holds {usage.count + pending} events ({usage.size} bytes) that no step has taken"
             raise PeltonError(Code.BUSY, f"{what}; at most {NS_COUNT} and {NS_BYTES} bytes may be held", "key")
 
     def used(self, ns: str, count: int, size: int) -> None:

@@ -1,5 +1,6 @@
-"""What a transition is likely to read, known from the definition: the slots that can be asked for from a given slot on, before
-every token has stopped again. A cold run is loaded with them in one go; what this misses is a `Need` later, never an error.
+"""What a transition is likely to read, according to the definition: the slots that may be needed from a given slot on, until
+every token has stopped again. A cold run is loaded with them in one go; whatever this misses becomes a `Need` later, never an
+error.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _known: dict[int, dict[str, tuple[str, ...]]] = {}
 
 
 def prefetch(process: Process, slot: str) -> tuple[str, ...]:
-    """Slots worth loading with a signal to a step of `slot`; at most 64. Remembered by definition."""
+    """Slots worth loading with a signal to a step of `slot`; at most 64. Cached by definition."""
     of_process = _known.get(process.definition)
     if of_process is None:
         if len(_known) >= MOST_PROCESSES:
@@ -55,7 +56,7 @@ def _slots(process: Process, slot: str) -> list[str]:
 
 
 def _owners(process: Process, slot: str) -> list[str]:
-    """Scopes whose body may hold the slot: their conditions are looked at when the body's last token is gone."""
+    """Scopes whose body may hold the slot; their conditions are evaluated when the body's last token is gone."""
     return [name for name, node in process.nodes.items() if isinstance(node, Scope) and name != slot]
 
 

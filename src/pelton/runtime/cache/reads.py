@@ -1,8 +1,8 @@
-"""What `advance` reads: a run's cache entry, and what was fetched for the signal at hand.
+"""What `advance` reads: a run's cache entry, and what was fetched for the current signal.
 
 Answers that the entry cannot keep (the step of an old iteration, events held for the run) belong to one request and one revision
-of the run: when the run has moved meanwhile they are dropped and asked for again. Answers that depend on no run (scripts,
-definitions, the keys of new runs) stay with the request for all its tries, so that a second try decides what the first one did.
+of the run; if the run has changed in the meantime they are dropped and read again. Answers that depend on no run (scripts,
+definitions, the keys of new runs) stay with the request for all its attempts, so that each attempt decides the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey)
 
 
 def of_run(key: Any) -> bool:
-    """Whether a fact is read from the run's own rows."""
+    """Whether an answer is read from the run's own rows."""
     kind = type(key)
     return kind not in OUTSIDE and kind is not RunKey and not (kind is HeldKey and key.key)
 
@@ -111,7 +111,7 @@ class CachedReads:
 
     @property
     def stamp(self) -> int:
-        """One for all that a request does; made when it is first asked for."""
+        """The request's instant, the same for everything that it does; taken on first use."""
         if not self.stamped:
             self.stamped = self._stamp()
         return self.stamped

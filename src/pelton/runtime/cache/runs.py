@@ -1,11 +1,12 @@
-"""The run cache: what this process knows of the runs that it has touched lately.
+"""The run cache: what this process knows about recently used runs.
 
-An entry holds the head, the known open rows, the newest step of each slot, variables and threads. What is not in it is unknown,
-unless a flag says that all of a kind is there: then absence is knowledge. A loop keeps one step a slot, however often it turns.
+An entry holds the head, the known open rows, the newest step of each slot, variables and threads. Anything else is unknown,
+unless a flag says that a kind is complete: then absence is knowledge. A loop keeps one step per slot, however many iterations it
+has.
 
 Invariants: an entry is the store's state plus every batch that is not acknowledged yet (`pins` counts those); a pinned entry is
-never dropped; an entry that a lost group has touched is `stale` and is used for nothing until its pins are gone, then read anew.
-Cost: constant in the length of a run's history. Sizes are estimates, weighed again after as many changes as there are rows.
+never dropped; an entry touched by a lost group is `stale`, and is not used until its pins are gone and it has been read again.
+Cost: constant in the length of a run's history. Sizes are estimates, recalculated after as many changes as there are rows.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class RunEntry(Shared):
     # ---- what a store's answer adds
 
     def learn(self, key: Any, answer: Any) -> bool:
-        """Keeps an answer that stays true until the run moves by this process's hand; False when it is not of that kind."""
+        """Keeps an answer that stays true until this process changes the run; False if it is not of that kind."""
         kind = type(key)
         if kind is NewestKey:
             self.newest[key.slot] = answer
@@ -109,7 +110,7 @@ class RunEntry(Shared):
         return True
 
     def known(self, key: Any) -> Any:
-        """The answer to a key, or _ABSENT when it is not known (see `unknown`)."""
+        """The answer to a key, or _ABSENT if it is not known (see `unknown`)."""
         kind = type(key)
         if kind is OpenKey and self.all_open:
             return [self.open[n] for n in sorted(self.open)]
@@ -126,7 +127,7 @@ class RunEntry(Shared):
     # ---- what a transition changes
 
     def apply(self, change: Transition, undo: Undo | None) -> None:
-        """Makes the entry what it is after the transition; `undo` collects how to go back."""
+        """Applies a transition to the entry; `undo` collects how to revert it."""
         before, head = self.head, change.run
         if undo is not None:
             undo.append((self, None, (before, self.process, self.newest, self.all_newest, self.record)))
@@ -183,7 +184,7 @@ class RunEntry(Shared):
                 self.all_newest = False  # an older one of the slot may be there still
 
     def lease(self, write: LeaseWrite) -> None:
-        """A claim, an extension or the return of a work item: lease columns only, no revision."""
+        """Applies a claim, an extension or the return of a work item: lease columns only, no revision."""
         row = self.open.get(write.n)
         if row is None:
             return
@@ -203,7 +204,7 @@ class RunEntry(Shared):
             self.newest[mine.slot] = mine
 
     def weigh(self) -> int:
-        """The estimated size in bytes, counted anew when enough has changed."""
+        """The estimated size in bytes, recalculated when enough has changed."""
         rows = len(self.open) + len(self.newest) + len(self.variables)
         if self.churn <= 8 + rows // 2:
             return self.size
@@ -237,7 +238,7 @@ def purged(step: Step, purge: Purge) -> bool:
 
 
 def revert(undo: Undo) -> None:
-    """Takes back what `apply` did, latest first."""
+    """Reverts what `apply` did, latest first."""
     for target, key, old in reversed(undo):
         if type(target) is RunEntry:
             target.head, target.process, target.newest, target.all_newest, target.record = old
@@ -265,7 +266,7 @@ def work_row(row: OpenStep) -> bool:
 
 
 class RunCache:
-    """Entries by run key, least recently used first out, within `limit` bytes by estimate; pinned ones stay."""
+    """Entries by run key. The least recently used are evicted to stay within an estimated `limit` bytes; pinned ones stay."""
 
     __slots__ = ("_ended", "_entries", "_limit", "size")
 
@@ -297,7 +298,7 @@ class RunCache:
             self.size -= entry.size
 
     def settle(self, entry: RunEntry) -> None:
-        """After a commit: weighs the entry, and lets runs go that ended a while ago."""
+        """After a commit: recalculates the entry's size, and drops runs that ended a while ago."""
         before = entry.size
         self.size += entry.weigh() - before
         head = entry.head
@@ -309,7 +310,7 @@ class RunCache:
                     self.drop(old)
 
     def trim(self) -> None:
-        """Drops what was used longest ago until the limit is kept, a bounded number at a time."""
+        """Drops the least recently used entries until within the limit, a bounded number at a time."""
         if self.size <= self._limit:
             return
         for key in list(islice(self._entries, TRIMMED)):

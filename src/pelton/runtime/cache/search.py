@@ -1,10 +1,11 @@
-"""Finding runs by their records: by the store's index where a test can use it, else by looking at every record of the process.
+"""Finding runs by their records: through the store's index if a test can use it, otherwise by scanning every record of the
+process.
 
-What is found is as of the last commit, after everything that had been decided when the question came: an event sees what the
-events before it have done. A question that no index can answer looks at all records, a page at a time, and lets others have their
-turn in between.
+Results are as of the last commit, after everything that had been decided when the search was requested: an event sees the effects
+of the events before it. A search that no index can answer scans all records, a page at a time, and yields to other work in
+between.
 
-Cost: with an index, one read per candidate; without, one per record of the process that is open. At most `MOST` runs are found.
+Cost: with an index, one read per candidate; without, one per open record of the process. At most `MOST` runs are found.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ PAGE = 500
 LINKED = 2_000  # runs that are found by a link between runs
 
 Alternatives = Sequence[tuple[str, str, bool]]
-"""(attribute, text, whether it is how the text begins): one of them is enough."""
+"""(attribute, text, whether the text is a prefix); matching one of them is enough."""
 
 
 class Finder:
     def __init__(self, store: Store, settled: Callable[[], Awaitable[None]], codec: Codec) -> None:
-        """`settled` returns when all that has been decided so far is committed."""
+        """`settled` returns when everything decided so far is committed."""
         self._store = store
         self._settled = settled
         self._codec = codec
@@ -36,8 +37,8 @@ class Finder:
     async def open(
         self, ns: str, process: str, where: Callable[[Record], bool], conjuncts: Sequence[Alternatives]
     ) -> tuple[list[int], bool]:
-        """Runs of a process whose record is live and passes, oldest first; and whether there are more than are told. Raises
-        PeltonError "expression" when `where` fails."""
+        """Runs of a process whose record is live and matches, oldest first; and whether there are more. Raises
+        PeltonError "expression" if `where` fails."""
         await self._settled()
         keys = await self._store.candidates(ns, process, conjuncts, CANDIDATES) if conjuncts else None
         found: list[int] = []

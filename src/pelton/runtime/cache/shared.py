@@ -1,6 +1,6 @@
 """What a cached run and a correlation point have in common: both are rows of the store that requests of one batch share.
 
-Each is the store's state plus every batch that is not acknowledged yet. It belongs to one group of a batch at most; while it is
+Each is the store's state plus every batch that is not acknowledged yet. It belongs to at most one group of a batch; while it is
 being read, or after a group that touched it was lost, requests that need it wait.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 
 class InBatch(Protocol):
-    """A commit group, as the things that it touches know it."""
+    """A commit group, as seen by the runs and points that it touches."""
 
     batch: Any
     requests: list[Any]

@@ -1,1 +1,1 @@
-"""The one place where runs change: requests become units of work, units of work become commit groups."""
+"""The only place where runs change: requests become units of work, and units of work become commit groups."""

@@ -1,4 +1,4 @@
-"""What the committer does for its helpers: the five calls that the loader and the pending signals make."""
+"""The committer as its helpers see it: the five calls that the loader and the pending signals make."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Agent(Protocol):
     def stopping(self) -> bool: ...
 
     def enqueue(self, request: CommitRequest) -> None:
-        """Raises PeltonError when too much waits already, or the server stops."""
+        """Queues a request. Raises PeltonError if the queue is full or the server is stopping."""
         ...
 
     def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
-        """`fill` adds rows to a group of its own in the next batch."""
+        """`fill` adds rows to a separate group in the next batch."""
         ...
 
     def wait(self, request: CommitRequest, delay: float) -> None:
@@ -29,5 +29,5 @@ class Agent(Protocol):
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
     def release(self, shared: Shared) -> None:
-        """Those who waited for the run or correlation point come next, in their order."""
+        """Performs next, in order, the requests that waited for the run or correlation point."""
         ...

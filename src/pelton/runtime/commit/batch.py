@@ -1,7 +1,7 @@
-"""The batch that is being gathered: its groups, and the group that a run or a correlation point belongs to.
+"""The batch being gathered: its groups, and the group that each run or correlation point belongs to.
 
-Invariant: a run or point is in one group of a batch at most. Requests that touch the same one join their groups, the smaller into
-the larger, so that a batch of any shape costs n log n moves.
+Invariant: a run or point is in at most one group of a batch. Requests that touch the same one merge their groups, the smaller
+into the larger, so that a batch of any shape costs n log n moves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EARLY_JOBS = 256  # a batch of this size need not wait for the one before
 
 
 class Batch:
-    """`groups` in the order in which they were begun."""
+    """`groups`: in the order in which they were started."""
 
     __slots__ = ("count", "groups", "instant", "number", "rows")
 
@@ -43,7 +43,7 @@ class Batch:
         del self.groups[builder.group.number]
 
     def joined(self, builder: GroupBuilder | None, shared: Shared) -> GroupBuilder | None:
-        """The group that holds all of `builder` and the run or place; None when there is none yet."""
+        """The group that holds all of `builder` and the run or point; None if there is none yet."""
         other: GroupBuilder | None = shared.group  # type: ignore[assignment]  # a group of this batch is one that it made
         if other is None or other.batch is not self or other is builder:
             return builder

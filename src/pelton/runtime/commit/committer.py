@@ -1,23 +1,23 @@
-"""The committer: the one place where runs change.
+"""The committer: the only place where runs change.
 
-Requests (signals, starts, events, rows of services) are performed one after another on the state in memory and gathered into
-the open batch. A batch is sent at once when none is being written, otherwise as soon as the one before is acknowledged, or when
-it is large: the next batch is built on the state that the last one left in memory while that one is being written. A batch is a
+Requests (signals, starts, events, rows of services) are performed one after another on the in-memory state and gathered into
+the open batch. A batch is sent at once if none is being written, otherwise when the previous one is acknowledged or the batch
+is large. The next batch is built on the in-memory state that the last one left, while that one is being written. A batch is a
 list of commit groups: runs that signal one another share a group, and a lost group affects no other.
 
 Invariants:
-* A caller is answered after the commit of its group, also when the answer is "no": a refusal that was decided on state that is
+* A caller gets its response after its group is committed, even if the response is a refusal: a refusal decided on state that is
   not yet in the store waits for that state.
-* A request that lacks something (a run, old steps, a script's answer) leaves no trace, goes away to have it read, and comes
-  back; no other run waits for it. A run is read from the store only when no unacknowledged batch holds it, and rests while it
-  is read.
-* When a group is lost, every run in it is forgotten, what was built on it is built again, and its requests run again from the
-  state in the store: at once the first time, then after growing waits, `TRIES` times in all.
-* A request that raises an unexpected error is recorded and put aside, alone.
-* Everything is bounded: requests waiting (`queue`), requests and rows of a batch, batches in flight, rounds and keys of reads.
+* A request that lacks something (a run, old steps, a script's result) leaves no trace, is set aside while that is read, and is
+  performed again; no other run waits for it. A run is read from the store only while no unacknowledged batch holds it, and is
+  not changed while it is being read.
+* When a group is lost, its runs are dropped from memory, what was built on it is rebuilt, and its requests are performed again
+  from the state in the store: immediately the first time, then with growing delays, `TRIES` times in all.
+* A request that raises an unexpected error is logged and set aside on its own.
+* Everything is bounded: waiting requests (`queue`), requests and rows of a batch, batches in flight, rounds and keys of reads.
 
-The state in memory is the `workspace`. The `loader` reads what a request lacks; `pending_signals` looks after the signals that
-are rows of the store.
+The in-memory state is the `workspace`. The `loader` reads what a request lacks; `pending_signals` handles the signals that
+are rows in the store.
 
 Cost: per signal no task, no await, no copy of a run; per batch one task.
 """
@@ -101,18 +101,18 @@ class Committer:
     # ---- the door
 
     def enqueue(self, request: CommitRequest) -> None:
-        """Raises PeltonError when too much waits already, or the server stops."""
+        """Queues a request. Raises PeltonError if the queue is full or the server is stopping."""
         if not request.internal:
             if self._stopping:
                 raise Stopping
             if len(self._pending) + self._away >= self._queue:
-                raise PeltonError(Code.BUSY, f"{self._queue} requests are waiting already; try again in a moment")
+                raise PeltonError(Code.BUSY, f"{self._queue} requests are already waiting; retry in a moment")
         self._pending.append(request)
         self._wake()
 
     @property
     def room(self) -> int:
-        """How many requests from outside may be added now."""
+        """How many more external requests can be queued now."""
         return 0 if self._stopping else max(0, self._queue - len(self._pending) - self._away)
 
     @property
@@ -139,20 +139,20 @@ class Committer:
         return future
 
     def write(self, fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
-        """`fill` adds rows to a group of its own in the next batch; it may be called again if that batch fails. The answer says
-        whether the group was lost; PeltonError "unavailable" when nothing could be written."""
+        """`fill` adds rows to a separate group in the next batch; it may be called again if that batch fails. The result says
+        whether the group was lost; PeltonError "unavailable" if nothing could be written."""
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self.enqueue(WriteRequest(fill, future))
         return future
 
     def instant(self) -> int:
-        """The latest instant up to which all that was decided is committed (microseconds): what the store says of it holds."""
+        """The latest instant (microseconds) up to which every decision is committed, so that the store is final about it."""
         if not self._flight and not self.workspace.open_batch.groups:
             self._settled = max(self._settled, self.workspace.instants.past())
         return self._settled
 
     async def settled(self) -> None:
-        """Returns when all that has been decided so far is committed, or lost."""
+        """Returns when everything decided so far is committed or lost."""
         if not self._flight and not self.workspace.open_batch.groups:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -217,7 +217,7 @@ class Committer:
                 self._answer(request, unit)
 
     def _answer(self, request: CommitRequest, unit: UnitOfWork) -> None:
-        """Nothing to write: the answer waits for what it was decided on."""
+        """Nothing to write: the response waits for the state that it was decided on."""
         run = getattr(request, "run", 0)
         entry = self.workspace.cache.peek(run) if run else None
         if entry is not None and entry.pins and entry.group is not None:
@@ -228,7 +228,7 @@ class Committer:
     def _poisoned(self, request: CommitRequest, error: Exception) -> None:
         self.stats["poisoned"] += 1
         log.error(
-            "a signal could not be applied and was put aside",
+            "a signal could not be applied and was set aside",
             job=type(request).__name__,
             run=getattr(request, "run", 0),
             exc_info=error,
@@ -236,7 +236,7 @@ class Committer:
         self._give_up(request, PeltonError(Code.INTERNAL, "the signal could not be applied; the server's log has the details"))
 
     def _give_up(self, request: CommitRequest, error: PeltonError) -> None:
-        """The request ends with an error; what happens to its durable signal is for `pending_signals` to decide."""
+        """Fails the request; `pending_signals` decides what happens to its durable signal."""
         request.failed(error)
         if isinstance(request, SignalRequest) and request.pending:
             self.pending_signals.given_up(request, error)
@@ -264,7 +264,7 @@ class Committer:
         return self.workspace.work.born(row) if self.workspace.work is not None else row
 
     def _current_leases(self, group: Group) -> None:
-        """A lease is written after the rows of its batch: what changed it since in memory counts."""
+        """A lease is written after the rows of its batch, so a later change in memory takes precedence."""
         for lease in group.leases:
             entry = self.workspace.cache.peek(lease.run)
             row = entry.open.get(lease.n) if entry is not None and not entry.stale else None
@@ -371,7 +371,7 @@ class Committer:
                     timers.set(timer)
 
     def _undone(self, builder: GroupBuilder) -> None:
-        """What the group said did not happen: its runs are forgotten, and what the open batch built on them is built again."""
+        """Undoes a lost group: drops its runs from memory, and rebuilds what the open batch built on them."""
         for point in builder.points.values():
             point.stale = True
         for delta in builder.deltas.values():
@@ -402,7 +402,7 @@ class Committer:
             request.tries += 1
             request.rounds = 0
             if request.tries >= self._tries:
-                what = f"others kept changing the same ({result.lost}); tried {request.tries} times, try again"
+                what = f"contention on {result.lost}: gave up after {request.tries} attempts; retry the request"
                 self._give_up(request, PeltonError(Code.BUSY, what))
                 continue
             request.lost(result.lost)
@@ -417,7 +417,7 @@ class Committer:
             self._give_up(request, PeltonError(Code.UNAVAILABLE, f"the store could not write: {reason}"))
 
     def wait(self, request: CommitRequest, delay: float) -> None:
-        """The request is performed again after `delay` seconds."""
+        """Performs the request again after `delay` seconds."""
         self._away += 1
 
         def back() -> None:
@@ -479,7 +479,7 @@ class Committer:
         self._wake()
 
     def release(self, shared: Shared) -> None:
-        """Those who waited for the run or place come next, in their order."""
+        """Performs next, in order, the requests that waited for the run or point."""
         if shared.waiting and not shared.busy:
             self._away -= len(shared.waiting)
             self._pending.extendleft(reversed(shared.waiting))
@@ -493,7 +493,7 @@ class Committer:
         return not (self._pending or self._away or self._flight or self.workspace.open_batch.groups or self._later)
 
     async def drain(self, grace: float) -> bool:
-        """Takes nothing more from outside, and waits until all is written; False when that took longer than `grace` seconds."""
+        """Stops accepting external requests, and waits until everything is written; False if that takes over `grace` seconds."""
         self._stopping = True
         loop = asyncio.get_running_loop()
         until = loop.time() + grace

@@ -17,7 +17,7 @@ encode_signal = msgpack.Encoder(enc_hook=repr).encode
 
 
 class Durable(Struct, tag="durable", omit_defaults=True):
-    """A durable signal with its number of hops, or with the fan-out under whose number its outcome is kept. `ns`: the only
+    """A durable signal with its number of hops, or with the fan-out under whose number its outcome is stored. `ns`: the only
     namespace whose runs it may reach, "" = not checked."""
 
     signal: AnySignal

@@ -1,10 +1,10 @@
-"""Commit groups under construction: what the transitions of a batch come to, run by run, as rows.
+"""Commit groups under construction: the net rows of a batch's transitions, run by run.
 
-Several transitions of a run in one batch are folded: a row opened and closed in the same batch is never written, a head is
+Several transitions of a run in one batch are folded: a row opened and closed in the same batch is never written, and a head is
 written once. The store executes a group's removals before its insertions (timers, wait keys, ended steps), so only the net
 effect is kept here, in that order.
 
-A group is bounded: at most `GROUP_RUNS` runs or `GROUP_ROWS` rows. Who would go beyond waits for the next batch.
+A group is bounded: at most `GROUP_RUNS` runs or `GROUP_ROWS` rows. A request that would exceed that waits for the next batch.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ NONE: Any = MappingProxyType({})  # stands for a dict that was not needed yet
 
 
 class Member(Protocol):
-    """A request that has its rows (or its answer) in a group."""
+    """A request with its rows (or its response) in a group."""
 
     def settled(self) -> None: ...
 
 
 class RecordDelta:
-    """What becomes of a run's record in one group. Every value that was superseded is kept; attributes are netted."""
+    """The change of a run's record in one group. Every superseded value is kept; attributes are netted."""
 
     __slots__ = ("attributes", "gone", "past", "record")
 
@@ -114,7 +114,8 @@ class RunDelta:
         self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
 
     def fold(self, change: Transition, before: dict[int, OpenStep]) -> int:
-        """Adds a transition; `before`: the rows that it changes or closes, as they were. Returns how many rows that makes."""
+        """Adds a transition; `before`: the previous state of the rows that it changes or closes. Returns the number of rows
+        added."""
         self.run = change.run
         if change.closed or change.opened or change.changed:
             self._fold_open(change, before)
@@ -210,9 +211,9 @@ class RunDelta:
 
 
 class GroupBuilder:
-    """A group of the open batch: nothing else writes into it, so that what is counted is what is there.
+    """A group of the open batch. Nothing else writes into it, so its counts are always right.
 
-    `rows`: an estimate of what it writes; `batch.rows` has those that no unit of work counts besides.
+    `rows`: an estimate of the rows that it writes; `batch.rows` also has those that belong to no unit of work.
     """
 
     __slots__ = ("batch", "deltas", "enqueued", "group", "points", "reads", "requests", "rows", "timers")
@@ -234,13 +235,13 @@ class GroupBuilder:
 
     @property
     def stale(self) -> bool:
-        """It is built on what has been lost."""
+        """Whether it is built on something that has been lost."""
         if self.points and any(point.stale for point in self.points.values()):
             return True
         return any(delta.entry.stale for delta in self.deltas.values())
 
     def fold(self, entry: RunEntry, before: Run | None, change: Transition, rows: dict[int, OpenStep]) -> RunDelta:
-        """Adds a transition of a run; `rows`: those that it changes or closes, as they were."""
+        """Adds a transition of a run; `rows`: the previous state of those that it changes or closes."""
         delta = self._delta(entry, before, change.run)
         self.rows += delta.fold(change, rows)
         return delta
@@ -259,7 +260,7 @@ class GroupBuilder:
             self.reads.setdefault(run, revision)
 
     def advance_point(self, point: CorrelationPoint) -> None:
-        """What the group does rests on this point, and moves it on."""
+        """Makes the group depend on this point, and advance it."""
         if point.name not in self.points:
             self.points[point.name] = point
             self.group.rendezvous.append((*point.name, point.revision))
@@ -277,17 +278,17 @@ class GroupBuilder:
         self.timers[run, n, arm] = None
 
     def clear_stale_timer(self, run: int, n: int, arm: str, epoch: int) -> None:
-        """Clears the timer if it is still of that epoch: one that was set again under its name stays."""
+        """Clears the timer if it still has that epoch; one that was set again under the same name stays."""
         self.group.stale_timers.append((run, n, arm, epoch))
 
     def enqueue(self, row: PendingSignalRow) -> None:
-        """A durable signal or job, taken up at once after the commit."""
+        """Adds a durable signal or job, which is taken up immediately after the commit."""
         self.group.pending_signals.append(row)
         self.enqueued.append(row)
         self.rows += 1
 
     def remove_signal(self, pending: int) -> None:
-        """A durable signal goes with its effect."""
+        """Removes a durable signal together with its effect."""
         self.group.pending_done.append(pending)
 
     def log(self, rows: Sequence[LogRow]) -> None:
@@ -299,7 +300,7 @@ class GroupBuilder:
             self.group.results += rows
 
     def name_runs(self, rows: Sequence[RunKeyRow]) -> None:
-        """Further names of runs, unique ones among them: the group is lost when another run has one of those."""
+        """Adds further names of runs, including unique ones; the group is lost if another run has one of those."""
         if rows:
             self.group.run_keys += rows
             self.rows += len(rows)
@@ -308,11 +309,11 @@ class GroupBuilder:
         self.group.held.append(row)
 
     def release(self, held: int) -> None:
-        """The group is lost when the held row is gone already."""
+        """Releases a held row; the group is lost if the row is already gone."""
         self.group.release.append(held)
 
     def record_event(self, row: EventRow, bookmark: BookmarkRow | None) -> None:
-        """The group is lost when the event is there already, or its namespace's handlers are others by now."""
+        """Records an event; the group is lost if it is already recorded, or if its namespace's handlers have changed."""
         self.group.events.append(row)
         self.group.handlers.append((row.ns, row.handlers))
         if bookmark is not None:
@@ -326,14 +327,14 @@ class GroupBuilder:
         self.rows += WRITE_ROWS
 
     def write(self, fill: Callable[[Group], None]) -> Group:
-        """Rows of a service's own. Raises what `fill` raises; then the group is of no use."""
+        """Adds a service's rows. Raises what `fill` raises; the group is then unusable."""
         fill(self.group)
         self.rows += WRITE_ROWS
         self.batch.rows += WRITE_ROWS
         return self.group
 
     def join(self, other: GroupBuilder) -> None:
-        """Takes over all of another group of the same batch; their runs are different ones."""
+        """Takes over all of another group of the same batch; they have no run in common."""
         self.deltas.update(other.deltas)
         for delta in other.deltas.values():
             delta.entry.group = self
@@ -353,7 +354,7 @@ class GroupBuilder:
             getattr(mine, name).extend(getattr(theirs, name))
 
     def finish(self, born: Callable[[OpenStep], OpenStep]) -> Group:
-        """The group as the store wants it. New work is offered to those who wait for it already."""
+        """The group in the store's form. New work is offered to pollers that are already waiting for it."""
         group = self.group
         for delta in self.deltas.values():
             for n, row in delta.opened.items():
@@ -381,7 +382,7 @@ FINISHED = frozenset({"number", "runs", "reads", "timers", "clear_timers"})  # m
 
 
 class EffectRows:
-    """Turns effects into rows. Signals to other runs are the committer's; everything else is here."""
+    """Turns effects into rows. The committer handles signals to other runs; everything else is here."""
 
     __slots__ = ("_codec", "_keys", "hops")
 
@@ -460,11 +461,11 @@ class EffectRows:
 
 
 def has_freed(head: Run) -> bool:
-    """Whether the run is over and its unique keys are another's to take."""
+    """Whether the run is over and its unique keys are free for another run."""
     return head.status >= RunStatus.COMPLETED and bool(head.flags & FREES_KEYS)
 
 
 def close_wait_keys(group: Group, run: int, n: int) -> None:
-    """Those opened in the same batch go from it; those in the store too."""
+    """Closes wait keys, both those opened in the same batch and those in the store."""
     group.wait_keys = [row for row in group.wait_keys if row.run != run or row.n != n]
     group.close_wait_keys.append((run, n))

@@ -1,7 +1,7 @@
-"""What requests lack, and where it is read: runs, old steps, definitions, correlation points, answers of scripts.
+"""Reads what requests lack: runs, old steps, definitions, correlation points, results of scripts.
 
-Nothing here changes a run or decides anything: what was read goes to the cache, or to the request's own answers where it would be
-out of date for others. A run is read only while no unacknowledged batch holds it, and rests (`busy`) while it is read.
+Nothing here changes a run or decides anything. What is read goes to the cache, or to the request's own answers if it would be
+out of date for others. A run is read only while no unacknowledged batch holds it, and is not changed (`busy`) while it is read.
 
 Cost: two or three reads for a run that is not in memory, one for all keys of a run, one message for all questions to scripts.
 """
@@ -47,13 +47,13 @@ class Scripts(Protocol):
 
 class ReadLoader:
     def __init__(self, workspace: Workspace, release: Callable[[Shared], None], scripts: Scripts | None = None) -> None:
-        """`release(shared)`: those who waited for the run or point go on."""
+        """`release(shared)`: resumes the requests that waited for the run or point."""
         self._workspace = workspace
         self._release = release
         self._scripts = scripts
 
     async def fetch(self, request: CommitRequest, suspend: Suspend) -> None:
-        """All that the request was suspended for. Raises PeltonError."""
+        """Reads everything that the request was suspended for. Raises PeltonError."""
         if suspend.loads:
             cache = self._workspace.cache
             await asyncio.gather(*(self._load(request, run, cache.peek(run)) for run in suspend.loads))
@@ -67,7 +67,7 @@ class ReadLoader:
             await suspend.fetch()
 
     def begin_run(self, run: int) -> RunEntry:
-        """The entry of a run that is about to be read."""
+        """The cache entry of a run that is about to be read."""
         entry = RunEntry(run)
         entry.busy = True
         self._workspace.cache.add(entry)
@@ -81,7 +81,7 @@ class ReadLoader:
             request.answers.outside[key] = error
 
     async def _load(self, request: CommitRequest, run: int, entry: RunEntry | None = None) -> None:
-        """Reads a run that is not in the cache: head, process, and what the signal will probably look at."""
+        """Reads a run that is not in the cache: head, process, and what the signal is likely to need."""
         if entry is None and self._workspace.cache.peek(run) is not None:
             return  # another request is at it, or was
         entry = entry or self.begin_run(run)
@@ -139,7 +139,7 @@ class ReadLoader:
             await self._answer_outside(request, entry, key)
 
     async def ask(self, questions: list[Evaluation]) -> list[Outcome]:
-        """What scripts come to. Raises PeltonError "unavailable" without a pool."""
+        """The results of scripts. Raises PeltonError "unavailable" without a pool."""
         if self._scripts is None:
             raise PeltonError(Code.UNAVAILABLE, "this server runs no scripts")
         return list(await self._scripts.answer(questions))
@@ -199,7 +199,7 @@ class ReadLoader:
         return key.queues[-1]
 
     def _home(self, request: CommitRequest, entry: RunEntry | None) -> tuple[str, str]:
-        """Namespace and language in which a run's questions are answered; a run that begins has no head yet."""
+        """Namespace and language in which a run's questions are answered; a run being started has no head yet."""
         head = entry.head if entry is not None else None
         process = entry.process if entry is not None else None
         if head is not None:

@@ -1,9 +1,9 @@
 """Durable signals under way: rows of the store, from the commit that wrote them to the commit that holds their effect.
 
-Invariants: a row is under way once at most; it leaves the store with its effect, or stays there parked with the reason; trouble
-that may pass is no reason to park it. A row that is a job goes to the service of durable jobs.
+Invariants: a row is in progress at most once; it leaves the store together with its effect, or stays there parked with the
+reason; temporary trouble is no reason to park it. A row that is a job goes to the service of durable jobs.
 
-Cost: one number of each signal under way; at most a page of rows is read at a time.
+Cost: one number per signal in progress; at most a page of rows is read at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class JobHooks(Protocol):
     """Who carries out durable jobs (rows of the store that are not signals)."""
 
     def added(self, row: PendingSignalRow) -> None:
-        """After the commit that holds the row, or when a starting server finds it."""
+        """Called after the commit that holds the row, or when a starting server finds it."""
         ...
 
 
@@ -44,11 +44,11 @@ class PendingSignals:
         self._full = False  # there are more in the store
 
     def __len__(self) -> int:
-        """Durable signals that are under way."""
+        """Number of durable signals in progress."""
         return len(self._underway)
 
     def take_up(self, row: PendingSignalRow) -> None:
-        """Applies a durable signal in the next batch (or when it is due)."""
+        """Applies a durable signal in the next batch, or when it is due."""
         if row.parked or row.id in self._underway:
             return
         if row.job:
@@ -70,7 +70,7 @@ class PendingSignals:
             parked = PendingSignalRow(
                 self._workspace.keys(), row.run, row.signal, row.due, row.tries, row.job, f"unreadable: {error}"[:1000]
             )
-            log.error("a durable signal is unreadable and was put aside", run=row.run, exc_info=error)
+            log.error("a durable signal is unreadable and was set aside", run=row.run, exc_info=error)
             self._replace(row.id, parked)
             return
         self._agent.enqueue(SignalRequest(row.run, kept.signal, self._done, kept.ns, row.id, kept.hops, kept.many))
@@ -86,14 +86,14 @@ class PendingSignals:
                 self._agent.spawn(self.recover())
 
     async def recover(self) -> None:
-        """Takes up the durable signals that a server before this one left behind. Further pages follow when these are done."""
+        """Takes up the durable signals that an earlier server left behind. Further pages follow when these are done."""
         rows = await self._workspace.store.pending_signals(PAGE)
         self._full = len(rows) >= PAGE
         for row in rows:
             self.take_up(row)
 
     def given_up(self, request: SignalRequest, error: PeltonError) -> None:
-        """Its signal stays in the store: it is tried again later when the trouble may pass, else it is parked there."""
+        """The signal stays in the store: it is retried later if the trouble may be temporary, otherwise it is parked."""
         workspace, agent = self._workspace, self._agent
         if error.retryable:
             if not agent.stopping:

@@ -1,6 +1,6 @@
 """Requests: what the committer works on.
 
-A request is performed, as often as it takes, until it has its place in a batch; when its group is lost it is performed again. It
+A request is performed, as often as necessary, until it is in a batch; if its group is lost it is performed again. It
 ends exactly once: settled after the commit, or failed with an error. It sees its unit of work and nothing else.
 """
 
@@ -51,29 +51,29 @@ class CommitRequest:
         raise PeltonError(Code.INVALID, f"{type(self).__name__} has nothing to perform")
 
     def settled(self) -> None:
-        """Its group is committed, or its answer has become true."""
+        """Called when its group is committed, or the state behind its response is."""
 
     def failed(self, error: PeltonError) -> None:
-        """It is given up; nothing changed."""
+        """Called when it is given up; nothing changed."""
 
     def lost(self, reason: str) -> None:
-        """Its group was lost for this reason, and it will be performed again."""
+        """Called when its group was lost for this reason; it will be performed again."""
         self.absent.clear()
         self.answers.of_runs.clear()
         self.answers.revisions.clear()
 
     def hint(self) -> tuple[int, int]:
-        """(run, number of the step) that a cold load should bring along; (0, 0) when there is none."""
+        """(run, step number) that a cold load should include; (0, 0) if there is none."""
         return (0, 0)
 
     @property
     def internal(self) -> bool:
-        """Nobody outside waits for it: it is not refused when the queue is full."""
+        """Whether no external caller waits for it, so that it is not refused when the queue is full."""
         return False
 
 
 class WriteRequest(CommitRequest):
-    """Rows that belong to no run's revision, in a group of their own."""
+    """Rows that belong to no run's revision, in a separate group."""
 
     __slots__ = ("_fill", "future")
 
@@ -193,7 +193,7 @@ class SignalRequest(CommitRequest):
         return builder
 
     def _tell_origin(self, unit: UnitOfWork, builder: GroupBuilder) -> None:
-        """Whoever sent this from another run hears what became of it: in its log when nothing did, by a reply if it wants one."""
+        """Reports the outcome to the run that sent this: in its log if nothing changed, and by a reply if it wants one."""
         signal = self.signal
         if not isinstance(signal, Trigger | Start) or not signal.origin[0]:
             return
@@ -219,7 +219,7 @@ class SignalRequest(CommitRequest):
         return self._clean(unit, gone)
 
     def _clean(self, unit: UnitOfWork, gone: bool) -> GroupBuilder | None:
-        """Nothing has changed; but what brought the signal may have to go."""
+        """Nothing has changed, but the row that carried the signal may have to be removed."""
         clear = type(self.signal) is TimerFired
         if not self.pending and not clear:
             return None
@@ -263,7 +263,7 @@ class SignalRequest(CommitRequest):
 
 
 def why_not(answer: Transition | Refused) -> str:
-    """Why a signal could not be applied, "" when it was: what is left of a tolerant one is a note."""
+    """Why a signal could not be applied, "" if it was; a tolerant one leaves a note."""
     if isinstance(answer, Refused):
         return answer.detail
     effects = answer.effects
@@ -272,14 +272,14 @@ def why_not(answer: Transition | Refused) -> str:
 
 
 def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) -> bool:
-    """Whether a timer that changed nothing can be removed: its run or step is over. Else it was set anew under its name."""
+    """Whether a timer that changed nothing can be removed because its run or step is over. Otherwise it was set again."""
     if head is None or head.status >= RunStatus.COMPLETED:
         return True
     return n != 0 and complete and n not in rows
 
 
 class StartRequest(CommitRequest):
-    """Starts a run under a key chosen beforehand, with its other names."""
+    """Starts a run under a key chosen in advance, with its other names."""
 
     __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "placeholder", "signal")
 
@@ -305,7 +305,7 @@ class StartRequest(CommitRequest):
             entry = unit.entry(self.signal.key)
             if self.placeholder and (entry is None or entry.head is None or entry.head.status != RunStatus.EXPECTED):
                 self.error = PeltonError(
-                    Code.EXISTS, "what was kept for the run is gone, or another caller has started it", "key"
+                    Code.EXISTS, "the run's placeholder is gone, or another caller has started the run", "key"
                 )
                 return None  # the answer waits for what it was decided on
         answer = unit.start(self.signal, self._process, self._flags)

@@ -1,4 +1,4 @@
-"""Why a request leaves the batch that is being gathered, without a trace, to come back later."""
+"""Why a request leaves the batch being gathered, without a trace, to be performed again later."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pelton.runtime.cache.shared import Shared
 
 
 class Suspend(Exception):
-    """The request cannot go on before something is there: answers about a run (`keys` of `entry`), runs or correlation points to
-    be loaded, bindings to be made, another request's reading of a run or point (`wait`), or what only the request itself knows
-    (`fetch`)."""
+    """The request cannot continue until something is available: answers about a run (`keys` of `entry`), runs or correlation
+    points to be loaded, bindings to be made, another request's read of a run or point (`wait`), or something that only the
+    request itself knows (`fetch`)."""
 
     def __init__(
         self,

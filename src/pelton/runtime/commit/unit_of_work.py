@@ -1,10 +1,10 @@
-"""The work of one request: the signals that it gives to runs, and those that follow from them in the same commit group.
+"""The work of one request: the signals that it sends to runs, and those that follow from them in the same commit group.
 
-A unit of work changes cache entries as it goes, and can take everything back: when a read is missing somewhere in the middle,
-the request starts again from the beginning with the answer at hand. Nothing reaches the batch before the request is through, so
+A unit of work changes cache entries as it proceeds, and can revert everything: if a read turns out to be missing halfway,
+the request starts over once the answer is available. Nothing reaches the batch before the request is complete, so
 a request that fails leaves no trace in any group.
 
-Signals between runs are followed within the unit up to the bound of a group; what goes beyond becomes a durable signal for the
+Signals between runs are followed within the unit up to the limit of a group; beyond that they become durable signals for the
 next commit, in the same group.
 """
 
@@ -53,7 +53,7 @@ LOG_TEXT = 32_768  # characters of one log entry
 
 
 class Attempt(Protocol):
-    """What a unit of work sees of the request that it performs."""
+    """The request as seen by its unit of work."""
 
     answers: Answers  # what was fetched for it
     absent: set[int]  # runs that were looked for and do not exist
@@ -61,7 +61,7 @@ class Attempt(Protocol):
 
     @property
     def hops(self) -> int:
-        """Signals and events that led to it."""
+        """Number of signals and events that led to it."""
         ...
 
 
@@ -81,7 +81,7 @@ class Mark(NamedTuple):
 
 
 class UnitOfWork:
-    """Made once; `begin` readies it for the next request."""
+    """Created once; `begin` prepares it for the next request."""
 
     __slots__ = (
         "_signal",
@@ -147,7 +147,7 @@ class UnitOfWork:
         return Mark(len(self.changes), len(self.undo), len(self.deferred), len(self.made), len(self.held))
 
     def back(self, mark: Mark) -> None:
-        """Takes back everything since the mark; `multiple` must have been set by then."""
+        """Reverts everything since the mark; `multiple` must have been set by then."""
         tail = self.undo[mark.undo :]
         del self.undo[mark.undo :]
         revert(tail)
@@ -166,7 +166,8 @@ class UnitOfWork:
     # ---- runs
 
     def entry(self, key: int) -> RunEntry | None:
-        """None: no such run. Raises Suspend when it must be loaded or is being read, NextBatch when its group is full."""
+        """A run's entry; None: no such run. Raises Suspend if it must be loaded or is being read, NextBatch if its group is
+        full."""
         entry = self.made.get(key)
         if entry is not None:
             return entry
@@ -180,7 +181,7 @@ class UnitOfWork:
         return entry
 
     def point(self, name: PointName) -> CorrelationPoint:
-        """Raises Suspend when it must be read first, NextBatch when its group is full."""
+        """A correlation point. Raises Suspend if it must be read first, NextBatch if its group is full."""
         workspace = self.workspace
         point = workspace.correlations.get(name)
         if point is not None and point.dry:
@@ -196,7 +197,7 @@ class UnitOfWork:
         return point
 
     def _held(self, key: HeldKey) -> list[Held]:
-        """What is held for the run that is being advanced. Raises Missing, so that all that is missing is read in one go."""
+        """What is held for the run being advanced. Raises Missing, so that everything missing is read in one go."""
         entry = self.reader.entry
         name = (entry.head.ns if entry.head is not None else self._signal.ns, key.name, key.key)
         if self.workspace.correlations.get(name) is None:
@@ -217,7 +218,7 @@ class UnitOfWork:
         ]
 
     def held_at(self, point: CorrelationPoint) -> list[HeldRow]:
-        """Oldest first, with what this unit has added and without what it has taken."""
+        """What is held at a point, oldest first, including this unit's additions and excluding what it has taken."""
         rows = [*point.held.values(), *(row for at, row, _ in self.held if at is point)]
         if not rows:
             return rows
@@ -225,7 +226,7 @@ class UnitOfWork:
         return [row for row in rows if row.id not in taken]
 
     def waiters(self, point: CorrelationPoint) -> list[tuple[int, int]]:
-        """(run, n) of who may wait there, longest first, with those of this unit."""
+        """(run, n) of the steps that may be waiting there, longest first, including those of this unit."""
         found = dict.fromkeys(point.waits)
         for change in self.changes:
             if change.transition.run.ns == point.name[0]:
@@ -245,7 +246,7 @@ class UnitOfWork:
             raise NextBatch
 
     def missing(self, keys: list[int]) -> tuple[int, ...]:
-        """Of these runs, the ones that must be loaded first."""
+        """Those of the runs that must be loaded first."""
         peek = self.workspace.cache.peek
         absent, made = self.request.absent, self.made
         return tuple(key for key in dict.fromkeys(keys) if peek(key) is None and key not in absent and key not in made)
@@ -267,11 +268,11 @@ class UnitOfWork:
     # ---- signals
 
     def start(self, signal: Start, process: Process, flags: int = 0) -> Transition | Refused:
-        """Begins a run under a key that no run has."""
+        """Starts a run under a key that no run has."""
         return self._drive(self._new(signal.key), signal, process, flags)
 
     def signal(self, entry: RunEntry, signal: Signal) -> Transition | Refused:
-        """Gives a signal to a run, and follows what it causes in other runs. `notes` gain what could not be done."""
+        """Sends a signal to a run, and follows its effects in other runs. Adds to `notes` what could not be done."""
         return self._drive(entry, signal, None, 0)
 
     def _new(self, key: int) -> RunEntry:
@@ -346,7 +347,8 @@ class UnitOfWork:
         return process
 
     def _looked_elsewhere(self, entry: RunEntry) -> bool:
-        """Such a decision raises the revision even when it changes nothing: else two that look at each other may both say no."""
+        """Such a decision raises the revision even if it changes nothing; otherwise two that read each other might both
+        refuse."""
         return any(run != entry.key for run in self.reader.reads)
 
     def _note(self, change: Transition) -> None:
@@ -373,12 +375,12 @@ class UnitOfWork:
             self.defer(effect.key, effect.signal)  # type: ignore[union-attr]
 
     def defer(self, run: int, signal: Signal, ns: str = "") -> None:
-        """A durable signal, to be applied in a later commit. One that has come too far is put aside: it goes in a circle. `ns`:
-        the only namespace whose runs it may reach, "" = not checked."""
+        """A durable signal, to be applied in a later commit. One with too many hops is set aside as a loop. `ns`: the only
+        namespace whose runs it may reach, "" = not checked."""
         hops = self.hops if type(signal) is Continue else self.hops + 1
         row = PendingSignalRow(self.workspace.keys(), run, durable(signal, hops, ns=ns), self.now)
         if hops > MOST_HOPS:
-            row.parked = f"{hops} signals led to this one, each from the last; at most {MOST_HOPS} may. Is it a circle?"
+            row.parked = f"{hops} signals in a row led to this one; the limit is {MOST_HOPS}. Check the definitions for a loop"
             self.notes.append((Code.INVALID, row.parked))
             if type(signal) is Start and is_linked(signal.parent, signal.parent_n):
                 # With no way left to go: what follows from it would be the same circle.
@@ -408,7 +410,7 @@ class UnitOfWork:
     def _signal_other(self, effect: SignalRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
         entry = self.entry(effect.key)
         if entry is None:
-            self.notes.append((Code.UNKNOWN_RUN, f"run {self.workspace.codec.run_id(effect.key)} does not exist any more"))
+            self.notes.append((Code.UNKNOWN_RUN, f"run {self.workspace.codec.run_id(effect.key)} no longer exists"))
             return
         answer = self._step(entry, effect.signal, None)
         if isinstance(answer, Refused):
@@ -417,7 +419,7 @@ class UnitOfWork:
             self._spread(answer, todo)
 
     def bump(self, entry: RunEntry) -> None:
-        """Raises a run's revision and nothing else: it has decided something by looking at others (see the committer)."""
+        """Raises a run's revision and nothing else, since it decided something by reading others (see the committer)."""
         head = entry.head
         if head is None:
             return
@@ -426,13 +428,13 @@ class UnitOfWork:
         self.put(entry, Transition(raised))
 
     def put(self, entry: RunEntry, change: Transition) -> None:
-        """A change that was not made by `advance`. Nothing may follow in this unit that could suspend it."""
+        """Stores a change that was not made by `advance`. Nothing may follow in this unit that could suspend it."""
         before = entry.head
         entry.apply(change, None)
         self.changes.append(Change(entry, change, before, {}))
 
     def placeholder(self, key: int) -> RunEntry:
-        """The entry of a run that is expected, and not there yet."""
+        """The entry of a run that is expected but not started yet."""
         entry = self.made[key] = RunEntry(key, complete=True)
         entry.process = PLACEHOLDER
         return entry
@@ -440,7 +442,7 @@ class UnitOfWork:
     # ---- into the batch
 
     def finish(self) -> GroupBuilder:
-        """Adds this unit of work to the open batch; the groups of all runs that it touched become one."""
+        """Adds this unit of work to the open batch, merging the groups of all runs that it touched."""
         workspace = self.workspace
         batch = workspace.open_batch
         builder = self._group()
@@ -469,7 +471,7 @@ class UnitOfWork:
         return builder
 
     def _group(self) -> GroupBuilder:
-        """The one group of the open batch that has every run and point of this unit."""
+        """The group of the open batch that holds every run and point of this unit."""
         batch = self.workspace.open_batch
         builder: GroupBuilder | None = None
         for change in self.changes:
@@ -527,7 +529,7 @@ def start_of(sender: Run, effect: StartRun) -> Start:
 
 
 def unchanged(change: Transition, before: Run) -> bool:
-    """Whether a transition comes to nothing but notes."""
+    """Whether a transition has no effect except notes."""
     if change.opened or change.changed or change.closed or change.ended or change.variables or change.threads:
         return False
     if (

@@ -1,7 +1,7 @@
-"""The workspace: what this process knows of the store and has not written yet, and what deciding needs besides.
+"""The workspace: what this process knows about the store, what it has not written yet, and what else decisions need.
 
-The committer makes it and passes it on: units of work and requests, the loader and the pending signals share it, and know
-nothing of the committer. Only the committer opens a new batch.
+The committer creates it and passes it on. Units of work, requests, the loader and the pending signals share it, and do not
+depend on the committer. Only the committer opens a new batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pelton.store.rows import PendingSignalRow
 
 
 class Workspace:
-    """`write` commits rows in a group of their own; `settled` returns when all that has been decided so far is committed."""
+    """`write` commits rows in a separate group; `settled` returns when everything decided so far is committed."""
 
     __slots__ = (
         "cache", "codec", "correlations", "definitions", "effects", "finder", "instants", "keys", "listens", "open_batch",
@@ -56,8 +56,8 @@ class Workspace:
     def publish_fact(
         self, builder: GroupBuilder, head: Run, fact: Announcement, now: int, hops: int, removed: bool = False
     ) -> None:
-        """An announcement that a handler listens to becomes an event, by way of a durable job of the same commit. `removed`: the
-        run goes in that commit, with the rows that are filed under it."""
+        """Turns an announcement that a handler listens to into an event, through a durable job in the same commit. `removed`: the
+        run is removed in that commit, with its rows."""
         data = {"run": self.codec.run_id(head.key), "n": fact.n, "data": fact.data}
         event = EventIn(
             source="pelton",
@@ -73,7 +73,7 @@ class Workspace:
         builder.enqueue(PendingSignalRow(self.keys(), run, encode_signal(DurableAnnouncement(event)), now, job=True))
 
     def forget(self, key: int) -> None:
-        """A run is being removed: nothing of it is to be found in memory."""
+        """Drops a run that is being removed from memory."""
         entry = self.cache.peek(key)
         if entry is not None:
             if entry.pins:

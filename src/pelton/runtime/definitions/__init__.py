@@ -1,1 +1,1 @@
-"""Compiled definitions, and the set of handlers that each namespace has at a moment."""
+"""Compiled definitions, and the current handler set of each namespace."""

@@ -1,8 +1,8 @@
-"""Definitions as this process knows them: rows, bindings, compiled processes; handler sets are in `handler_sets`.
+"""Definitions as this process knows them: rows, bindings, compiled processes. Handler sets are in `handler_sets`.
 
-A run follows a *bound* definition: a row of kind "bound" whose body is the process with all that it refers to, found again by its
-content. Binding and compiling happen before and outside transactions, big ones in a thread, and are remembered: processes by row,
-bindings by name until something in their namespace changes.
+A run follows a *bound* definition: a row of kind "bound" whose body is the process with everything that it refers to, identified
+by its content. Binding and compiling happen before and outside transactions, large ones in a thread, and are cached: processes by
+row, bindings by name until something in their namespace changes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class DefinitionCache:
         language = self._languages.get(name)
         if language is None:
             known = ", ".join(sorted(self._languages)) or "none"
-            raise PeltonError(Code.INVALID, f"language {name!r} is not installed; there are: {known}", "language")
+            raise PeltonError(Code.INVALID, f"language {name!r} is not installed; use one of: {known}", "language")
         return language
 
     # ---- rows
@@ -77,19 +77,21 @@ class DefinitionCache:
         must_be_new: bool = False,
         seen: int = 0,
     ) -> DefinitionRow:
-        """Stores a version. The same content again changes nothing. Raises PeltonError "exists" with `must_be_new`, "conflict"
-        when the live row is not the one that was `seen`."""
+        """Stores a version. Storing the same content again changes nothing. Raises PeltonError "exists" with `must_be_new`,
+        "conflict" if the live row is not the one that was `seen`."""
         self.language(language)
         digest = content_hash(language, body)
         for _ in range(TRIES):
             live = await self.find(ns, kind, name, version, exact=True)
             if live is not None:
                 if must_be_new:
-                    raise PeltonError(Code.EXISTS, f"{kind} {name!r} version {version} exists already", "name")
+                    raise PeltonError(Code.EXISTS, f"{kind} {name!r} version {version} already exists", "name")
                 if live.hash == digest:
                     return live
             if seen and (live is None or live.id != seen):
-                raise PeltonError(Code.CONFLICT, f"{kind} {name!r} version {version} was changed by somebody else", "name")
+                raise PeltonError(
+                    Code.CONFLICT, f"{kind} {name!r} version {version} was changed by another caller; read it again", "name"
+                )
             row = DefinitionRow(
                 id=self._keys(),
                 ns=ns,
@@ -116,37 +118,37 @@ class DefinitionCache:
             if await self._put(write, live):
                 await self._changed(ns, kind)
                 return row
-        raise PeltonError(Code.BUSY, f"{kind} {name!r} is being changed by others; try again")
+        raise PeltonError(Code.BUSY, f"{kind} {name!r} is being changed by other callers; retry the request")
 
     async def undefine(self, ns: str, kind: str, name: str, version: int) -> int:
-        """The moment from which it is gone. Raises PeltonError "not found"."""
+        """Removes a definition; returns the instant from which it is gone. Raises PeltonError "not found"."""
         for _ in range(TRIES):
             live = await self.find(ns, kind, name, version, exact=True)
             if live is None:
-                raise PeltonError(Code.NOT_FOUND, f"there is no {kind} {name!r} version {version}", "name")
+                raise PeltonError(Code.NOT_FOUND, f"no {kind} {name!r} version {version}", "name")
             write = DefinitionWrite(
                 ns=ns, kind=kind, name=name, version=version, row=None, at=0, expected=live.id, counts=kind == "handler"
             )
             if await self._put(write, live):
                 await self._changed(ns, kind)
                 return write.at
-        raise PeltonError(Code.BUSY, f"{kind} {name!r} is being changed by others; try again")
+        raise PeltonError(Code.BUSY, f"{kind} {name!r} is being changed by other callers; retry the request")
 
     async def find(
         self, ns: str, kind: str, name: str, version: int = 0, at: int = 0, exact: bool = False
     ) -> DefinitionRow | None:
-        """version 0 = the highest, unless `exact`."""
+        """The row; version 0 = the highest, unless `exact`."""
         rows = await self._store.definitions(ns, kind, name=name, version=version, at=at)
         if exact:
             rows = [row for row in rows if row.version == version]
         return rows[-1] if rows else None
 
     def _moment(self, live: DefinitionRow | None) -> int:
-        """Microseconds, rising whatever the clock does."""
+        """Microseconds, strictly increasing whatever the clock does."""
         return self._instants.next(live.since + 1 if live is not None else 0)
 
     async def _put(self, write: DefinitionWrite, live: DefinitionRow | None = None) -> bool:
-        """The row holds from when it takes its place in a batch: what has been settled by then stays as it was."""
+        """The row is valid from when it joins a batch, so what was settled before stays unchanged."""
 
         if write.counts:
             await self.handlers.yield_to_events(write.ns)
@@ -160,7 +162,7 @@ class DefinitionCache:
         return (await self._write(fill)).ok
 
     async def _changed(self, ns: str, kind: str) -> None:
-        """Our change is in the store."""
+        """Called when this process's change is in the store."""
         if kind != "handler":
             self._generation[ns] = self._generation.get(ns, 0) + 1
             for known in [known for known in self._bindings if known[0] == ns]:
@@ -171,7 +173,7 @@ class DefinitionCache:
     # ---- bindings and processes
 
     def bound(self, ns: str, name: str, version: int) -> Process | None:
-        """What `bind` would answer, when it is known already."""
+        """The result of `bind`, if it is already known."""
         return self._bindings.get((ns, name, version))
 
     async def bind(self, ns: str, name: str, version: int = 0) -> Process:
@@ -188,9 +190,7 @@ class DefinitionCache:
         row = await self.find(ns, "process", name, version)
         if row is None:
             which = f"version {version} of process" if version else "process"
-            raise PeltonError(
-                Code.UNKNOWN_PROCESS, f"there is no {which} {name!r} in namespace {ns!r}; define it first", "process"
-            )
+            raise PeltonError(Code.UNKNOWN_PROCESS, f"no {which} {name!r} in namespace {ns!r}; define it first", "process")
         process = await self._bind(row)
         if generation == self._generation.get(ns, 0):
             self._bindings[ns, name, version] = process
@@ -199,7 +199,7 @@ class DefinitionCache:
         return process
 
     async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
-        """A definition that is given in full and kept for its runs only. Raises PeltonError "invalid"."""
+        """Binds a definition that is given in full and stored for its runs only. Raises PeltonError "invalid"."""
         digest = content_hash(language, body)
         row = DefinitionRow(
             id=0,
@@ -259,7 +259,7 @@ class DefinitionCache:
         if await self._put(DefinitionWrite(row.ns, "bound", row.name, row.version, bound, 0)):
             self._keep(process)
             return process
-        raise PeltonError(Code.BUSY, f"process {row.name!r} is being changed by others; try again")
+        raise PeltonError(Code.BUSY, f"process {row.name!r} is being changed by other callers; retry the request")
 
     def cached(self, definition: int) -> Process | None:
         process = self._processes.get(definition)
@@ -275,13 +275,13 @@ class DefinitionCache:
     async def _load(self, definition: int) -> Process:
         row = await self._store.definition(definition)
         if row is None:
-            raise PeltonError(Code.UNKNOWN_PROCESS, f"there is no definition number {definition}", "definition")
+            raise PeltonError(Code.UNKNOWN_PROCESS, f"no definition number {definition}", "definition")
         if row.kind != "bound":
             return await self._bind(row)
         try:
             process = await self._compile(self.language(row.language), row.name, row.version, row.body, row.id)
         except Invalid as error:
-            raise PeltonError(Code.INVALID, f"process {row.name!r} does not compile any more: {error.message}", "body") from None
+            raise PeltonError(Code.INVALID, f"process {row.name!r} no longer compiles: {error.message}", "body") from None
         self._keep(process)
         return process
 
@@ -299,7 +299,7 @@ class DefinitionCache:
             self._processes.popitem(last=False)
 
     async def number(self, ns: str, kind: str, name: str, version: int, at: int = 0) -> int:
-        """Answer to kernel.model.reads.DefinitionKey: a process is bound first; 0 when there is none."""
+        """The answer to kernel.model.reads.DefinitionKey: a process is bound first; 0 if there is none."""
         if kind == "process":
             try:
                 if at:
@@ -314,11 +314,11 @@ class DefinitionCache:
         return row.id if row is not None else 0
 
     async def inline(self, ns: str, language: str, body: str) -> int | str:
-        """Answer to kernel.model.reads.InlineKey: the number of the row, or why the definition is refused."""
+        """The answer to kernel.model.reads.InlineKey: the row's number, or why the definition is refused."""
         try:
             given = json.decode(body)
         except DecodeError as error:
-            return f"not JSON: {error}"
+            return f"not valid JSON: {error}"
         if not isinstance(given, dict):
             return "a definition must be an object"
         name, version = given.get("name"), given.get("version")
@@ -335,7 +335,7 @@ class DefinitionCache:
         return process.definition
 
     async def _once(self, key: Any, work: Callable[[], Awaitable[V]]) -> V:
-        """Those who want the same at the same time share one answer."""
+        """Callers that ask for the same thing at the same time share one result."""
         running = self._underway.get(key)
         if running is None:
             running = asyncio.ensure_future(work())

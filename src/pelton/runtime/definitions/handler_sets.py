@@ -1,16 +1,16 @@
 """The handler sets of namespaces, in memory.
 
-A set is named by its namespace's counter, which every change of a handler raises. The commit of an event checks the counter that
-it was matched against; when it has moved, `refresh` brings the set up to date by the changes since, whoever made them.
+A set is identified by its namespace's counter, which every change of a handler increments. An event's commit checks the counter
+that it was matched against; if it has changed, `refresh` applies the changes since, whoever made them.
 
-Invariants: a set that says a counter holds exactly the handlers of that counter, but for those that do not compile any more: they
-are recorded, and stop nobody else. Changes are made in their order and each may be made twice, so a set that was read while they
-were going on comes out right.
+Invariants: a set with a given counter holds exactly the handlers as of that counter, except those that no longer compile: they
+are logged, and do not affect the others. Changes are applied in order, and applying one twice is harmless, so a set that was read
+while changes were made is still correct.
 
-An event that a change has overtaken goes first: changes made here wait, for a moment, until it is through. Else a stream of
-changes, one in every commit, would overtake every event each time.
+An event overtaken by a change takes priority: changes made here wait for a moment until it is done. Otherwise a stream of
+changes, one in every commit, could overtake an event every time.
 
-Cost: a change costs its own handler. A whole set is read once, in pieces between which others go on.
+Cost: a change costs its own handler. A whole set is read once, in parts between which other work proceeds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PATIENCE = 1.0  # seconds that a change waits for events at most
 
 
 class HandlerSet:
-    """The handlers of a namespace as of one value of its counter."""
+    """A namespace's handlers as of one value of its counter."""
 
     __slots__ = ("_heard", "_patterns", "_types", "counter", "index", "moved", "rows")
 
@@ -61,7 +61,7 @@ class HandlerSet:
                     self._patterns[kind] = wildcard(kind, single=False)
 
     def remove(self, number: int) -> None:
-        """Nothing happens when it is not there."""
+        """Removes a handler; does nothing if there is none."""
         handler = self.rows.pop(number, None)
         if handler is None:
             return
@@ -78,7 +78,7 @@ class HandlerSet:
         self._heard.clear()
 
     def hears(self, event_type: str) -> bool:
-        """Whether any active handler is for events of this type."""
+        """Whether any active handler listens to events of this type."""
         heard = self._heard.get(event_type)
         if heard is None:
             if len(self._heard) >= TYPES_KEPT:
@@ -88,13 +88,13 @@ class HandlerSet:
         return heard
 
     def names(self, kind: str) -> bool:
-        """Whether an active handler names this very type."""
+        """Whether an active handler names exactly this type."""
         return kind in self._types
 
 
 class HandlerSets:
     def __init__(self, store: Store, language: Callable[[str], Language]) -> None:
-        """`language` finds one by its name, or raises PeltonError."""
+        """`language` returns one by name, or raises PeltonError."""
         self._store = store
         self._language = language
         self._sets: dict[str, HandlerSet] = {}
@@ -103,11 +103,11 @@ class HandlerSets:
         self._through: dict[str, asyncio.Event] = {}
 
     def known(self, ns: str) -> HandlerSet | None:
-        """The set of a namespace, when it has been read."""
+        """The set of a namespace, if it has been read."""
         return self._sets.get(ns)
 
     async def refresh(self, ns: str) -> HandlerSet:
-        """The set as the store has it at some moment after this call. Those who ask at the same time share the work."""
+        """The set as the store has it at some time after this call. Concurrent callers share the work."""
         running = self._underway.get(ns)
         if running is not None:  # what it has looked at already may be older than the question
             await asyncio.wait([running])
@@ -126,11 +126,11 @@ class HandlerSets:
     # ---- whose turn it is
 
     def overtaken(self, ns: str, event: object) -> None:
-        """The event was matched against a set that is out of date, and is tried again. `through` must follow."""
+        """The event was matched against an outdated set, and is matched again. `through` must follow."""
         self._overtaken.setdefault(ns, set()).add(event)
 
     def through(self, ns: str, event: object) -> None:
-        """The event has come to its end; nothing happens when it was never overtaken."""
+        """The event is done; does nothing if it was never overtaken."""
         events = self._overtaken.get(ns)
         if events is not None:
             events.discard(event)
@@ -140,7 +140,7 @@ class HandlerSets:
                     self._through.pop(ns).set()
 
     async def yield_to_events(self, ns: str) -> None:
-        """Before a change is written: returns when no event has to go first, or after a while."""
+        """Called before a change is written: returns when no event has priority, or after a while."""
         loop = asyncio.get_running_loop()
         until = loop.time() + PATIENCE
         while ns in self._overtaken and (left := until - loop.time()) > 0:
@@ -171,7 +171,7 @@ class HandlerSets:
         return known
 
     async def _read(self, ns: str) -> HandlerSet:
-        """All of a set, as of its counter or later: what changes meanwhile is made again by the changes that follow."""
+        """Reads a whole set, as of its counter or later; concurrent changes are applied again by those that follow."""
         found = HandlerSet()
         found.counter = await self._store.handler_counter(ns)
         for at, number in enumerate(await self._store.live_definitions(ns, "handler"), 1):
@@ -188,6 +188,6 @@ class HandlerSets:
         try:
             handler = self._language(row.language).handler(row)
         except Exception as error:  # accepted by another version, or of a language that is not here: its trouble alone
-            log.error("a handler does not compile and stays quiet", ns=row.ns, handler=row.name, error=f"{error}"[:500])
+            log.error("a handler does not compile and is ignored", ns=row.ns, handler=row.name, error=f"{error}"[:500])
             return
         to.add(row.id, handler)

@@ -1,1 +1,1 @@
-"""Messages out, in order and at least once; and subscriptions to sources of events."""
+"""Outgoing messages, in order and at least once; and subscriptions to sources of events."""

@@ -1,7 +1,8 @@
-"""Who listens where: addresses of other systems whose messages become events here.
+"""Which addresses of other systems are listened to, so that their messages become events here.
 
-An event type that a handler names and that is the address of a system is listened to there, for the namespaces whose handlers
-name it. The watched addresses are listened to whether or not a handler asks. Cost: a change of a handler costs its own types.
+If a handler names an event type that is the address of a system, that address is listened to for the namespaces whose handlers
+name it. Watched addresses are listened to whether or not a handler asks for them. Cost: a change of a handler costs its own
+types.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Listening:
         namespaces: Iterable[str],
         watched: Iterable[str],
     ) -> None:
-        """`ingest`: one outcome an event. `write` raises PeltonError when rows could not be written. `check_sink`: why an address
-        is of no use, or None. `is_ours`: whether a message id is one that this server gave to what it sent."""
+        """`ingest`: one outcome per event. `write` raises PeltonError if rows could not be written. `check_sink`: why an address
+        cannot be used, or None. `is_ours`: whether a message id is one that this server assigned to a message it sent."""
         self.namespaces = set(namespaces)  # those whose handlers count
         self.addresses = {address: ["default"] for address in sorted(watched)}  # of sources → namespaces
         self._handlers = handlers
@@ -51,7 +52,7 @@ class Listening:
         self._refresh: Callable[[Mapping[str, Sequence[str]]], None] | None = None
 
     def start(self, refresh: Callable[[Mapping[str, Sequence[str]]], None]) -> None:
-        """`refresh` is called with all addresses, now and whenever they have changed."""
+        """`refresh` is called with all addresses, now and whenever they change."""
         self._refresh = refresh
         refresh(self.addresses)
         self.update()
@@ -60,16 +61,16 @@ class Listening:
         self._refresh = None
 
     def hears(self, ns: str, kind: str) -> bool:
-        """Whether an active handler is for events of that type."""
+        """Whether an active handler listens to events of that type."""
         handlers = self._handlers.known(ns)
         return handlers is not None and handlers.hears(kind)
 
     def namespace(self, address: str) -> str:
-        """The first of those that listen to it."""
+        """The first of the namespaces that listen to it."""
         return next(iter(self.addresses.get(address, ())), "default")
 
     def update(self) -> None:
-        """Follows what has changed in the handler sets."""
+        """Follows changes in the handler sets."""
         if self._refresh is None:
             return
         moved = False
@@ -95,7 +96,7 @@ class Listening:
         return getattr(connector, "source", True) and self._check_sink(kind) is None
 
     async def record(self, address: str, messages: Sequence[Incoming]) -> list[Exception | None]:
-        """Records what came from an address, for each namespace that listens: one outcome a message."""
+        """Records messages from an address for each namespace that listens: one outcome per message."""
         namespaces = self.addresses.get(address, [])
         if not namespaces:
             raise Stopping
@@ -121,7 +122,7 @@ class Listening:
         return outcomes
 
     async def deliver_here(self, delivery: Delivery) -> None:
-        """A message to `pelton:type` is an event of that type in its own namespace."""
+        """Turns a message to `pelton:type` into an event of that type in the sender's namespace."""
         kind = delivery.sink.partition(":")[2]
         event = EventIn(
             source=LOCAL, type=kind, ns=delivery.ns, id=delivery.id, body=json.decode(delivery.body), hops=delivery.hops

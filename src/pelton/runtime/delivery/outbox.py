@@ -1,14 +1,15 @@
-"""The way out: deliveries leave through the connectors, in order per lane, and end as delivered or as dead letters.
+"""Outgoing messages: deliveries leave through the connectors, in order per lane, and end as delivered or as dead letters.
 
 Invariants:
-* A lane is the pair (sink, lane name of the delivery). One message of a lane is on its way at a time; the next one goes when it
-  was delivered or given up; so first occurrences are in order. A repeat (a crash between sending and noting it) has the same id.
-* Lanes of one sink share calls of its connector: up to `BATCH` messages of different lanes together.
-* A sink has its own calls, its own back-off and its own share of memory. Beyond its share its rows stay in the store, behind
-  `edge`, until it has worked off half; rows come back in order, so order holds across the gap.
+* A lane is the pair (sink, lane name of the delivery). One message per lane is in flight at a time, and the next one is sent when
+  it was delivered or given up; so first occurrences are in order. A repeat (a crash between sending and recording) has the same
+  id.
+* Lanes of one sink share calls to its connector: up to `BATCH` messages of different lanes per call.
+* Each sink has its own calls, back-off and share of memory. Beyond its share its rows stay in the store, behind
+  `edge`, until half of the share is delivered; rows are read back in order, so order holds across the gap.
 * A delivery leaves memory only after the commit that removes it from the store.
 
-Cost: one task a sink that has something to do; nothing for the others.
+Cost: one task per sink with something to send; nothing for the others.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class OutboxStore(Protocol):
 
 
 class Sinks(Protocol):
-    """The part of the registry of connectors that is used here."""
+    """The part of the connector registry that is used here."""
 
     def parse(self, text: str) -> tuple[str, str]:
         """Raises ValueError."""
@@ -63,7 +64,7 @@ class Lane:
 
 
 class LatePage:
-    """What was committed while a page of the store was being read: newer than the page, and to follow it."""
+    """Rows committed while a page of the store was being read: newer than the page, so they follow it."""
 
     __slots__ = ("full", "rows")
 
@@ -106,7 +107,7 @@ class SinkState:
 
 
 class Outbox:
-    """`connectors` leads to sinks of other systems, `add_local` to handlers in this process."""
+    """`connectors` leads to sinks in other systems, `add_local` to handlers in this process."""
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class Outbox:
     # ---- life
 
     async def start(self) -> None:
-        """Returns when everything undelivered is in memory, or known to be behind a sink's edge."""
+        """Returns when every undelivered row is in memory, or known to be behind a sink's edge."""
         self._late = LatePage()
         try:
             await self._scan(0, None, self._late)
@@ -162,7 +163,7 @@ class Outbox:
             self._pump(sink)
 
     async def stop(self, grace: float = 5.0) -> None:
-        """What is on its way is let finish for so many seconds; the rest is in the store."""
+        """Messages in flight may finish within so many seconds; the rest stays in the store."""
         self._running = False
         for sink in self._sinks.values():
             if sink.alarm is not None:
@@ -170,16 +171,16 @@ class Outbox:
         await self._tasks.stop(grace)
 
     def add_local(self, scheme: str, handler: LocalHandler) -> None:
-        """Addresses `scheme:...` lead to `handler`, which may get a delivery more than once. It raises Permanent for what it will
-        never take; whatever else it raises means: again later."""
+        """Routes addresses `scheme:...` to `handler`, which may receive a delivery more than once. It raises Permanent for a
+        message that it will never accept; any other exception means: retry later."""
         if not scheme or ":" in scheme:
             raise ValueError(f"a scheme must be a word without a colon, not {scheme!r}")
         if scheme in self._local:
-            raise ValueError(f"the scheme {scheme!r} is taken: two handlers cannot have it")
+            raise ValueError(f"the scheme {scheme!r} is already taken by another handler")
         self._local[scheme] = handler
 
     def check(self, address: str) -> str | None:
-        """Why nothing can be sent to this address, or None. No I/O."""
+        """Why nothing can be sent to this address; None if it is valid. No I/O."""
         scheme, colon, rest = address.partition(":")
         if colon and scheme in self._local:
             return None if rest else f"the address {address!r} has no name after its colon"
@@ -190,7 +191,7 @@ class Outbox:
         return None
 
     def committed(self, deliveries: Sequence[Delivery]) -> None:
-        """After the commit, with their numbers, in their order. Known ones are passed over."""
+        """Called after the commit, with numbered rows in order. Known ones are skipped."""
         for row in deliveries:
             sink = self._sinks.get(row.sink)
             if self._late is not None:
@@ -201,13 +202,13 @@ class Outbox:
                 self._place(row)
 
     async def redeliver(self, ns: str, number: int) -> None:
-        """Sends a dead letter again, as a new delivery at the end of its lane, with its old id. Raises PeltonError "not found",
-        "invalid", "unavailable"."""
+        """Sends a dead letter again, as a new delivery at the end of its lane with its original id. Raises PeltonError "not
+        found", "invalid", "unavailable"."""
         letter = await self._store.dead_letter(number)
         if letter is None or letter.ns != ns:
-            raise PeltonError(Code.NOT_FOUND, f"there is no dead letter {number}", "number")
+            raise PeltonError(Code.NOT_FOUND, f"no dead letter {number}", "number")
         if letter.delivery is None:
-            raise PeltonError(Code.INVALID, f"dead letter {number} came in and was not taken: it cannot be sent", "number")
+            raise PeltonError(Code.INVALID, f"dead letter {number} is an incoming message: it cannot be sent", "number")
         delivery = letter.delivery
         again = Delivery(
             number=0,
@@ -230,12 +231,14 @@ class Outbox:
 
         result = await self._committer.write(fill)
         if not result.ok or not result.numbers:
-            raise PeltonError(Code.CONFLICT, f"dead letter {number} was changed by someone else at the same moment: look again")
+            raise PeltonError(
+                Code.CONFLICT, f"dead letter {number} was changed by another caller at the same time; read it again"
+            )
         again.number = result.numbers[0]
         self.committed([again])
 
     def health(self) -> dict[str, Any]:
-        """By sink: what waits, and what went wrong last. The sinks with trouble first, at most 1,000."""
+        """By sink: how much is waiting, and the last error. Failing sinks first, at most 1,000."""
         sinks = sorted(self._sinks.values(), key=lambda sink: (not sink.error, -sink.held))[:SINKS_SHOWN]
         return {
             sink.address: {
@@ -265,7 +268,7 @@ class Outbox:
     # ---- rows in memory
 
     def _place(self, row: Delivery) -> None:
-        """Into memory if its sink has room; else the store keeps it, and all that follow it to that sink."""
+        """Puts the row into memory if its sink has room; otherwise it stays in the store, as do all later rows of that sink."""
         if row.number in self._known:
             return
         sink = self._sinks.get(row.sink)
@@ -293,7 +296,8 @@ class Outbox:
         return self._share if len(self._known) < self._most and self._bytes < self._most_bytes else 1
 
     async def _scan(self, after: int, sink: SinkState | None, late: LatePage) -> None:
-        """Pages of the store, from `after`: of one sink until it has its share, or of all. Raises what the store raises."""
+        """Reads pages of the store, from `after`: of one sink until its share is full, or of all. Raises what the store
+        raises."""
         cursor = after
         try:
             while True:
@@ -316,7 +320,7 @@ class Outbox:
             raise
 
     def _forget(self, sink: SinkState, row: Delivery) -> None:
-        """The row is out of the store."""
+        """Called when the row has been removed from the store."""
         self._bytes -= self._known.pop(row.number)
         sink.held -= 1
         if sink.edge >= 0 and sink.late is None and sink.held <= self._allowance() // 2 and self._running:
@@ -342,7 +346,7 @@ class Outbox:
         self._tidy(sink)
 
     def _tidy(self, sink: SinkState) -> None:
-        """Sinks without anything to do are kept for their health, up to a number."""
+        """Idle sinks are kept for their health, up to a limit."""
         if len(self._sinks) > SINKS_SHOWN and not sink.held and not sink.calls and sink.edge < 0 and sink.late is None:
             self._sinks.pop(sink.address, None)
 
@@ -422,7 +426,7 @@ class Outbox:
             self._tidy(sink)
 
     def _step(self, sink: SinkState, name: str, lane: Lane, sent: bool) -> None:
-        """The lane's first row is done with, or waits for its next try."""
+        """The lane's first row is done, or waits for its next attempt."""
         if sent:
             lane.rows.popleft()
         self._line_up(sink, name, lane)
@@ -433,7 +437,7 @@ class Outbox:
         self.retried += retried
 
     def _letter(self, row: Delivery, reason: Exception) -> DeadLetter:
-        why = say(reason) if isinstance(reason, Permanent) else f"given up after {row.tries + 1} tries: {say(reason)}"
+        why = say(reason) if isinstance(reason, Permanent) else f"given up after {row.tries + 1} attempts: {say(reason)}"
         return DeadLetter(
             number=0,
             ns=row.ns,
@@ -456,7 +460,8 @@ class Outbox:
         sink.error = error
 
     async def _record(self, gone: list[Delivery], letters: list[DeadLetter], retried: list[tuple[int, int, int, str]]) -> None:
-        """Until it is written: what is not noted as delivered would go out again after a restart, and a dead letter be lost."""
+        """Repeats until it is written; otherwise a delivered message would be sent again after a restart, and a dead letter be
+        lost."""
 
         def fill(group: Group) -> None:
             group.delivered.extend(row.number for row in gone)
@@ -476,7 +481,7 @@ class Outbox:
             await sleep(self._clock, self._repeat.delay(failures))
 
     async def _deliver(self, address: str, rows: list[Delivery]) -> list[Exception | None]:
-        """One outcome a row: None, Permanent, or anything else for another try."""
+        """One outcome per row: None, Permanent, or any other exception for a retry."""
         handler = self._local.get(address.partition(":")[0])
         if handler is not None:
             return list(await asyncio.gather(*(self._hand_over(handler, row) for row in rows)))
@@ -494,14 +499,14 @@ class Outbox:
             log.warning("a connector failed", sink=address, exc_info=error)
             return [Temporary(f"the connector failed: {say(error)}") for _ in rows]
         missing = len(rows) - len(outcomes)
-        return outcomes[: len(rows)] + [Temporary("the connector did not say what became of the message")] * missing
+        return outcomes[: len(rows)] + [Temporary("the connector did not report the outcome of the message")] * missing
 
     async def _hand_over(self, handler: LocalHandler, row: Delivery) -> Exception | None:
         try:
             async with asyncio.timeout(self._send_seconds):
                 await handler(row)
         except TimeoutError:
-            return Temporary(f"not taken within {self._send_seconds:g} seconds")
+            return Temporary(f"not accepted within {self._send_seconds:g} seconds")
         except Exception as error:
             return Permanent(say(error)) if final(error) else error
         return None

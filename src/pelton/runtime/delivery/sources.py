@@ -1,14 +1,14 @@
-"""The way in: for each address that events are wanted from, one subscription, from which messages become events.
+"""Incoming messages: one subscription for each address that is listened to, whose messages become events.
 
 Invariants:
-* A message is acknowledged only after the commit that records it; what was not recorded is given back.
-* A message that cannot be recorded is tried as often as `tries`, then kept as a dead letter (direction "in") and acknowledged: it
-  holds up nothing for longer. A batch that fails as a whole is posted message by message, so the others get through.
-* An address that fails hurts itself only: it backs off, says why in `health`, and tries again for as long as it is wanted.
-* Messages of one address are posted in the order in which they came.
+* A message is acknowledged only after the commit that records it; one that was not recorded is given back.
+* A message that cannot be recorded is tried `tries` times, then stored as a dead letter (direction "in") and acknowledged, so
+  that it no longer blocks others. A batch that fails as a whole is posted message by message, so the other messages get through.
+* A failing address affects only itself: it backs off, reports why in `health`, and retries as long as it is listened to.
+* Messages of one address are posted in the order in which they arrived.
 * A bookmark is written in the transaction of its event, or of the dead letter that the message became.
 
-Cost: one task an address; acknowledgements go out beside the next batch, a few at a time.
+Cost: one task per address; acknowledgements are sent beside the next batch, a few at a time.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ ACKNOWLEDGEMENTS = 4  # under way at once, of one address
 REMEMBERED = 10_000  # messages that failed, for systems that do not count deliveries
 
 Post = Callable[[str, Sequence[Incoming]], Awaitable[Sequence[Exception | None]]]
-"""Records messages of an address as events. One outcome a message: None = it is recorded (or was before), after the commit.
+"""Records messages of an address as events. One outcome per message, after the commit: None = it is, or already was, recorded.
 
 A PeltonError or Temporary that may pass (busy, stopping, unavailable) gives the message back; anything else counts as a try."""
 
 
 Bookmarks = Callable[[str, str], Awaitable[Sequence[BookmarkRow]]]
-"""The bookmarks of a source (its address, after a name): a page of them, by name; an empty one at the end."""
+"""A page of a source's bookmarks, by name, given its address and the name to continue after; empty at the end."""
 
 
 class Finds(Protocol):
-    """The part of the registry of connectors that is used here."""
+    """The part of the connector registry that is used here."""
 
     def find(self, text: str) -> tuple[Connector, str]:
         """Raises ValueError."""
@@ -65,7 +65,7 @@ class DeadLetterStore(Protocol):
 
 
 class SourceHealth(Struct):
-    """`since`: epoch milliseconds of the last change between healthy and not."""
+    """`since`: epoch milliseconds of the last change between healthy and unhealthy."""
 
     healthy: bool
     detail: str
@@ -138,14 +138,14 @@ class Sources:
         self.refresh(self._wanted)
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Batches under way are let finish for so many seconds; what is not recorded by then comes again."""
+        """Batches in progress may finish within so many seconds; messages not recorded by then are delivered again."""
         self._running = False
         for source in list(self._sources.values()):
             self._end(source)
         await self._tasks.stop(grace)
 
     def refresh(self, addresses: Iterable[str]) -> None:
-        """From now on these addresses are listened to, and no others."""
+        """From now on listens to these addresses, and no others."""
         self._wanted = set(addresses)
         if not self._running:
             return
@@ -161,7 +161,7 @@ class Sources:
             source.task = self._tasks.spawn(self._follow(source), address)
 
     def health(self) -> dict[str, Any]:
-        """By address. Those left out because there are too many are counted in `stats`."""
+        """Health by address. Addresses left out because there are too many are counted in `stats`."""
         return {address: source.health for address, source in self._sources.items()}
 
     def stats(self) -> dict[str, int]:
@@ -178,12 +178,12 @@ class Sources:
         }
 
     async def redeliver(self, ns: str, number: int) -> None:
-        """Posts a message that was given up once more. Raises PeltonError "not found", "invalid", or what refuses it now."""
+        """Posts a dead letter once more. Raises PeltonError "not found", "invalid", or the code of the new refusal."""
         letter = await self._store.dead_letter(number) if self._store is not None else None
         if letter is None or letter.ns != ns:
             raise PeltonError(Code.NOT_FOUND, f"there is no dead letter {number}", "number")
         if letter.direction != "in":
-            raise PeltonError(Code.INVALID, f"dead letter {number} is on its way out: it is sent, not posted", "number")
+            raise PeltonError(Code.INVALID, f"dead letter {number} is an outgoing message: it cannot be posted", "number")
         outcomes = await self._post(letter.address, [restored(letter, self._makes_events(letter.address))])
         if (refused := outcomes[0]) is not None:
             raise refused if isinstance(refused, PeltonError) else PeltonError(Code.INVALID, say(refused), "body")
@@ -257,7 +257,7 @@ class Sources:
             await subscription.close()
 
     async def _take(self, source: Source, subscription: Subscription, batch: list[Incoming]) -> int:
-        """Returns for how long to pause, as a count of failures; 0 = not at all."""
+        """Returns how long to pause, as a number of failures; 0 = no pause."""
         if source.over():
             await self._give_back(source, subscription, batch)
             return 0
@@ -301,7 +301,7 @@ class Sources:
         return outcomes[: len(batch)] + [Temporary("the outcome of the message was not reported")] * missing
 
     async def _poison(self, source: Source, message: Incoming, error: Exception) -> bool:
-        """True when the message is kept as a dead letter now; False when it is to come again."""
+        """True if the message is now stored as a dead letter; False if it is to be delivered again."""
         key = (source.address, message.id)
         tried = max(self._tried.pop(key, 0) + 1, message.deliveries)
         if tried < self._tries:
@@ -327,7 +327,7 @@ class Sources:
         return True
 
     async def _acknowledge(self, source: Source, subscription: Subscription, messages: list[Incoming]) -> None:
-        """A failure costs a repeat, which is known and changes nothing."""
+        """If this fails, the message is repeated, which is recognised and changes nothing."""
         try:
             await subscription.acknowledge(messages)
             source.health.recorded += len(messages)
@@ -352,14 +352,15 @@ class Sources:
 
 
 def _passes(error: Exception) -> bool:
-    """Whether the trouble is ours and may be gone in a moment, not the message's."""
+    """Whether the error is a temporary one of the server rather than one of the message."""
     return isinstance(error, Temporary) or (isinstance(error, PeltonError) and error.retryable)
 
 
 def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, ours: Callable[[str], bool]) -> list[EventIn]:
-    """The events of a message, one for each namespace that listens. `ours`: whether an id is one that we give to what we send.
+    """The events of a message, one per namespace that listens. `ours`: whether an id is one that this server assigns to what it
+    sends.
 
-    Raises Permanent when the message is not JSON."""
+    Raises Permanent if the message is not JSON."""
     if (made := message.event) is not None:
         return [
             EventIn(
@@ -410,7 +411,7 @@ def dead_letter(ns: str, address: str, message: Incoming, reason: str, tries: in
 
 
 def restored(letter: DeadLetter, makes_events: bool) -> Incoming:
-    """The message of a dead letter, without its bookmark. `makes_events`: whether its source makes events itself."""
+    """The message of a dead letter, without its bookmark. `makes_events`: whether its source creates events itself."""
     headers = letter.headers
     if not makes_events or EVENT_TYPE not in headers:
         return Incoming(letter.id, letter.body, headers, None, letter.tries + 1)

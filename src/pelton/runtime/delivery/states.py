@@ -1,7 +1,7 @@
-"""The states of a delivery, and why each may follow another; docs/states.md is drawn from this.
+"""The states of a delivery, and the reasons for each change; docs/states.md is generated from this.
 
-The outbox keeps no column for them. A delivery is WAITING while its row is in the store and it is not on its way, SENDING while a
-connector has it; once it is DELIVERED its row is gone, and once it is DEAD a dead letter has taken its place.
+The outbox has no column for them. A delivery is WAITING while its row is in the store and it is not in flight, SENDING while a
+connector has it; once it is DELIVERED its row is gone, and once it is DEAD a dead letter has replaced it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class DeliveryState(StrEnum):
 DELIVERY_CHANGES: Mapping[DeliveryState, Mapping[DeliveryState, str]] = {
     DeliveryState.WAITING: {DeliveryState.SENDING: "first of its lane, and due"},
     DeliveryState.SENDING: {
-        DeliveryState.WAITING: "temporary failure or restart, due again after a back-off",
+        DeliveryState.WAITING: "temporary failure or restart; due again after a back-off",
         DeliveryState.DELIVERED: "the connector accepted it",
-        DeliveryState.DEAD: "permanent failure, or no tries left",
+        DeliveryState.DEAD: "permanent failure, or no attempts left",
     },
     DeliveryState.DELIVERED: {},
-    DeliveryState.DEAD: {DeliveryState.WAITING: "an operator has it sent again"},
+    DeliveryState.DEAD: {DeliveryState.WAITING: "an operator redelivers it"},
 }

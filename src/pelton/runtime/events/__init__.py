@@ -1,1 +1,1 @@
-"""Events in: accepted once, matched, and turned into effects; keyed events meet their waits here."""
+"""Incoming events: accepted once, matched, and turned into effects; keyed events are correlated with waits here."""

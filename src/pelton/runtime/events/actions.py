@@ -1,6 +1,6 @@
 """The actions of the handlers that one event fired, carried out in the event's own unit of work.
 
-What a handler had done when one of its actions fails is taken back; the other handlers do not notice. At most `DIRECT` commands
+If one of a handler's actions fails, its earlier actions are reverted; other handlers are not affected. At most `DIRECT` commands
 of an event are carried out in its own group; further ones become durable signals in that group, and beyond `ROWS` of those,
 fan-outs: one signal for many runs.
 """
@@ -63,7 +63,8 @@ class HandlerActions:
         keys: dict[CommandPlace, int],
         earlier: Callable[[], Awaitable[None]],
     ) -> None:
-        """`keys`: of runs to be started, the same in every try. `earlier` returns when the events before this one are over."""
+        """`keys`: for runs to be started, the same in every attempt. `earlier` returns when the events before this one are
+        done."""
         self._workspace = unit.workspace
         self._answers = unit.answers
         self._keys = keys
@@ -77,7 +78,7 @@ class HandlerActions:
         self.jobs: list[ResultRow] = []
 
     def carry_out(self, fired: Sequence[Fired], decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
-        """Raises Suspend with everything that the commands lack, in one go."""
+        """Carries out the commands. Raises Suspend with everything that they lack, in one go."""
         self._plan(fired, decisions)
         self._prepare()
         unit = self._unit
@@ -103,7 +104,7 @@ class HandlerActions:
             effects += mine
 
     def _back(self, done: int, run_keys: int, jobs: int, many: dict[bytes, int]) -> None:
-        """What a handler wanted that failed is not done later either."""
+        """Drops the deferred commands of a handler that failed."""
         self.done = done
         del self.run_keys[run_keys:]
         del self.jobs[jobs:]
@@ -246,8 +247,8 @@ class HandlerActions:
         effect.outcome, effect.run = "started", key
 
     def _tried(self, signal: Start, process: Process) -> Refused | None:
-        """Whether a start that is left to a later commit will be refused: the event's record is to say so. Only what is begun
-        from its content can be."""
+        """Whether a start that is deferred to a later commit will be refused, so that the event's record can say so. Only a start
+        from inline content can be."""
         if process.records is None and signal.trigger is None:
             return None
         unit = self._unit
@@ -259,7 +260,7 @@ class HandlerActions:
         return answer if type(answer) is Refused else None
 
     def _started_with(self, process: str, text: str) -> int:
-        """The run of this very event that has that key, 0 for none: the store does not know it yet."""
+        """The run with that key that this event itself starts, which the store does not know yet; 0 for none."""
         for row in self.run_keys:
             if row.kind == KEY_KIND and row.text == text and row.process == process:
                 entry = self._unit.made.get(row.run)
@@ -274,18 +275,14 @@ class HandlerActions:
         found = self._workspace.definitions.bound(*name) or self._answers.outside.get(("bind", *name))
         if isinstance(found, Process):
             return found
-        raise (
-            found
-            if isinstance(found, PeltonError)
-            else PeltonError(Code.UNKNOWN_PROCESS, f"there is no process {command.process!r}")
-        )
+        raise (found if isinstance(found, PeltonError) else PeltonError(Code.UNKNOWN_PROCESS, f"no process {command.process!r}"))
 
     def _signal(self, command: SignalCommand, effect: EventEffect) -> None:
         unit = self._unit
         effect.run = command.run
         if self.done >= DIRECT:
             self._later(command)
-            effect.outcome, effect.detail = "signalled", "in a commit of its own"
+            effect.outcome, effect.detail = "signalled", "in a separate commit"
             return
         entry = unit.entry(command.run)
         if entry is None or entry.head is None or entry.head.ns != self._event.ns:
@@ -299,7 +296,7 @@ class HandlerActions:
             describe(effect, answer, before, unit.notes[notes:])  # type: ignore[arg-type]
 
     def _match(self, command: MatchCommand, effect: EventEffect, place: CommandPlace) -> list[EventEffect]:
-        """One effect a run, for those that are told at once; one for all the others."""
+        """One effect per run for those signalled immediately, and one for all the others."""
         found = self._answers.outside["open", *place]
         if isinstance(found, PeltonError):
             raise found
@@ -322,8 +319,8 @@ class HandlerActions:
                 self.many[b"%d-%d" % (number, at)] = fan_out
             self.jobs.append(ResultRow(number, 0, len(rest), self._unit.now, "job", self._event.ns))
             effect.outcome = "signalled"
-            bound = f"; only the first {len(runs)} that match are told" if more else ""
-            effect.detail = f"{len(rest)} more in commits of their own: job {number}{bound}"
+            bound = f"; only the first {len(runs)} matching runs are signalled" if more else ""
+            effect.detail = f"{len(rest)} more in separate commits: job {number}{bound}"
             effect.output = {"job": str(number), "runs": len(rest)}
             effects.append(effect)
         elif not effects:
@@ -354,7 +351,7 @@ class HandlerActions:
 
 
 def describe(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[Code, str]]) -> None:
-    """What became of a signal."""
+    """The effect that describes a signal's outcome."""
     if change.run is before or unchanged(change, before):
         effect.outcome = "unchanged"
     elif any(type(given) is Hold for given in change.effects):

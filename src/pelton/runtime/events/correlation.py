@@ -1,4 +1,4 @@
-"""Keyed events: an event by (name, key) in a namespace goes to whoever waits for it, or is held until a wait opens.
+"""Keyed events: an event by (name, key) in a namespace goes to the steps that wait for it, or is held until a wait opens.
 
 The sender and the opener of a wait both have the correlation point's row in their group (see `cache.correlations`), so one
 of them sees the other: an event that could be taken and a wait that could take it never both rest. What a waiter's "no" was
@@ -39,21 +39,21 @@ _encode = json.Encoder(enc_hook=repr).encode
 
 
 def size_of(command: CorrelateCommand) -> int:
-    """Bytes of the body. Raises PeltonError when something of the command is out of bounds."""
+    """The size of the body in bytes. Raises PeltonError if any part of the command exceeds a limit."""
     for name in ("name", "key"):
         text = getattr(command, name)
         if not text or len(text) > TEXT:
-            raise PeltonError(Code.INVALID, f"the event's {name} has {len(text)} characters; give 1 to {TEXT}", name)
+            raise PeltonError(Code.INVALID, f"the event's {name} has {len(text)} characters; it must have 1 to {TEXT}", name)
     if not 0 <= command.hold <= LONGEST_HOLD:
         raise PeltonError(Code.INVALID, f"an event can be held for 0 to {LONGEST_HOLD} milliseconds, not {command.hold}", "hold")
     size = len(_encode(command.body))
     if size > BODY:
-        raise PeltonError(Code.TOO_LARGE, f"the event's body has {size} bytes of JSON; at most {BODY} are taken", "body")
+        raise PeltonError(Code.TOO_LARGE, f"the event's body has {size} bytes of JSON; the limit is {BODY}", "body")
     return size
 
 
 def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int, source: str = "") -> Correlated:
-    """Gives the event to whom it is for, within a turn. `number`: of the event; `source`: what is recorded with it while it is
+    """Delivers the event to its waiters, within a unit of work. `number`: of the event; `source`: recorded with it while it is
     held. Raises PeltonError, Suspend, NextBatch."""
     size = size_of(command)
     unit.multiple = True
@@ -139,7 +139,7 @@ def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand
 
 
 def _all(unit: UnitOfWork, point: CorrelationPoint) -> Sequence[tuple[int, int]]:
-    """Everybody who waits there, by the store, at the revision that the place has now."""
+    """All waiters there according to the store, at the point's current revision."""
     if point.pins:
         raise Suspend(wait=point)
     known: tuple[int, list[tuple[int, int]]] | None = unit.answers.outside.get(point.name)
@@ -164,7 +164,7 @@ def _jobs(
     number: int,
     waiters: list[tuple[int, int]],
 ) -> int:
-    """The number under which is kept what became of each."""
+    """The number under which the outcomes are stored."""
     results = unit.workspace.keys()
     signal = signal_of(command, number, -1, unit.now, strict=False)
     for start in range(0, len(waiters), CHUNK):

@@ -44,10 +44,10 @@ LOOK = 1_000  # milliseconds between reads of a store that has more
 
 class FanOut(Struct, tag="many", omit_defaults=True):
     """One signal for many runs. With `runs`: those keys, and the cursor is a position. Without: the live runs of `process` (""
-    = any) in the namespace whose key is below the cursor, newest first; the first cursor is the key of the newest plus one.
+    = any) in the namespace whose key is below the cursor, newest first; the first cursor is the newest key plus one.
 
-    `positions`: with an event, the step of each run that it is for. `results`: the job under whose number is kept what became of
-    each; 0 = not kept. `hops`: signals and events that led here."""
+    `positions`: with an event, the step of each run that it is for. `results`: the job under whose number the outcomes are
+    stored; 0 = not stored. `hops`: number of signals and events that led here."""
 
     ns: str
     signal: AnySignal
@@ -78,13 +78,13 @@ _DECODER: msgspec.msgpack.Decoder[DurableAnnouncement | FanOut] = msgspec.msgpac
 
 
 def durable_job(number: int, job: FanOut, due: int = 0) -> PendingSignalRow:
-    """The row of a job, to be put into the group of the commit that causes it."""
+    """The row of a job, to be added to the group of the commit that causes it."""
     return PendingSignalRow(number, 0, msgspec.msgpack.encode(job), due, job=True)
 
 
 class DurableJobs:
-    """`take_up(row)` has the committer apply a durable signal that is committed. `ingest(events)` records events and answers
-    after the commit, one outcome an event (an exception = not recorded). `keys` makes the numbers of rows, rising."""
+    """`take_up(row)` makes the committer apply a committed durable signal. `ingest(events)` records events and returns
+    after the commit, with one outcome per event (an exception = not recorded). `keys` generates increasing row numbers."""
 
     def __init__(
         self,
@@ -129,17 +129,17 @@ class DurableJobs:
     # ---- life
 
     async def start(self) -> None:
-        """Returns when what an earlier life left is in memory, as far as there is room."""
+        """Returns when the jobs that an earlier server left are in memory, as far as there is room."""
         self._running = True
         await self._read()
 
     async def stop(self, grace: float = 5.0) -> None:
-        """What has begun may go on for so many seconds; every job is in the store."""
+        """Jobs in progress may continue for so many seconds; every job is in the store."""
         self._running = False
         await self._tasks.stop(grace)
 
     def added(self, row: PendingSignalRow) -> None:
-        """A job whose commit is done. Rows that are no jobs, parked or known are passed over."""
+        """Called with a committed job. Rows that are not jobs, are parked or are known are skipped."""
         if not self._running or not row.job or row.parked or row.id in self._known:
             return
         if len(self._known) >= self._most:
@@ -150,7 +150,7 @@ class DurableJobs:
         self._keep(row)
 
     def health(self) -> dict[str, Any]:
-        """`parked`: jobs that were given up since the start, the latest 100, by number of their row."""
+        """`parked`: the latest 100 jobs given up since the start, by row number."""
         return {"parked": dict(self._parked)}
 
     def stats(self) -> dict[str, int]:
@@ -197,7 +197,7 @@ class DurableJobs:
             self._done_lately.add(row.id)
 
     async def _read(self) -> None:
-        """Takes up jobs of the store as far as there is room. Raises what the store raises."""
+        """Reads jobs from the store as far as there is room. Raises what the store raises."""
         done: set[int] = set()
         self._done_lately = done
         try:
@@ -296,7 +296,7 @@ class DurableJobs:
             self._begin()
 
     async def _slice(self, row: PendingSignalRow, job: FanOut) -> bool:
-        """One commit: the next runs' signals and the cursor. True when the job is done."""
+        """One commit: the next runs' signals and the cursor. True if the job is done."""
         while self._backlog() > BACKLOG:
             await sleep(self._clock, PAUSE)
         if job.runs:
@@ -338,12 +338,12 @@ class DurableJobs:
         return over
 
     async def _park(self, row: PendingSignalRow, reason: str) -> None:
-        """Put aside for people; when even that cannot be written, the job comes again with the next start."""
+        """Sets the job aside for an operator; if even that cannot be written, the job is retried at the next start."""
         self._parked_count += 1
         self._parked[row.id] = reason
         if len(self._parked) > PARKED_SHOWN:
             self._parked.pop(next(iter(self._parked)))
-        log.error("a job was put aside", job=row.id, reason=reason)
+        log.error("a job was set aside", job=row.id, reason=reason)
         parked = PendingSignalRow(row.id, row.run, row.signal, row.due, row.tries, True, reason)
         await self._written(lambda group: group.pending_signals.append(parked))
         self._forget(row)

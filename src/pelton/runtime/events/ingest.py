@@ -1,8 +1,8 @@
 """Events: each is matched, recorded and acted on in one commit group, once.
 
-A repeat is recognised by (namespace, source, id): at first by a bounded memory of recent events, without matching anything; in
-the end by the unique key in the store, which drops the group of the second one. Either way the answer is the first's outcome.
-The commit checks that the handler set is still the one that the event was matched against; when it is not, the event is matched
+A repeat is recognised by (namespace, source, id): first by a bounded memory of recent events, without matching anything, and
+finally by the unique key in the store, which drops the group of the second one. Either way the result is the first one's outcome.
+The commit checks that the handler set is still the one that the event was matched against; if not, the event is matched
 again. What the handlers do is in `actions`.
 """
 
@@ -62,7 +62,7 @@ class IngestOutcomes:
 
 
 class ArrivalOrder:
-    """Events that are under way, in the order in which they came. Cost: constant, for one that waits the logarithm of those."""
+    """Events in progress, in order of arrival. Cost: constant; for an event that waits, logarithmic in their number."""
 
     __slots__ = ("_keys", "_waiting")
 
@@ -71,11 +71,11 @@ class ArrivalOrder:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # a heap
 
     def begin(self, key: int) -> None:
-        """Keys rise."""
+        """Keys must be increasing."""
         self._keys[key] = None
 
     def end(self, key: int) -> bool:
-        """True when no more are under way."""
+        """True if none is left."""
         self._keys.pop(key, None)
         oldest = next(iter(self._keys), None)
         while self._waiting and (oldest is None or self._waiting[0][0] <= oldest):
@@ -85,7 +85,7 @@ class ArrivalOrder:
         return oldest is None
 
     async def first(self, key: int) -> None:
-        """Returns when none is older, or after a while."""
+        """Returns when none is older, or after a timeout."""
         if next(iter(self._keys), key) >= key:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,7 +95,7 @@ class ArrivalOrder:
 
 
 class EventRequest(CommitRequest):
-    """An event on its way into the log, with all who wait for its outcome."""
+    """An event being recorded, with all callers that wait for its outcome."""
 
     __slots__ = (
         "_ingester",
@@ -169,12 +169,12 @@ class EventIngester:
     # ---- the door
 
     async def ingest(self, events: Sequence[EventIn]) -> list[Ingested | PeltonError]:
-        """One outcome an event. Raises PeltonError when nothing was taken (busy, stopping)."""
+        """One outcome per event. Raises PeltonError if none was accepted (busy, stopping)."""
         committer = self._committer
         if committer.room < len(events):
             if committer.stopping:
                 raise Stopping
-            raise PeltonError(Code.BUSY, f"there is no room for {len(events)} events now; try again in a moment")
+            raise PeltonError(Code.BUSY, f"the server cannot accept {len(events)} events right now; retry in a moment")
         gathered = IngestOutcomes(len(events))
         for index, event in enumerate(events):
             error = self._ingest_one(gathered, index, event)
@@ -219,7 +219,7 @@ class EventIngester:
         return None
 
     async def earlier(self, request: EventRequest) -> None:
-        """Returns when the events of the namespace that came before this one are over, or have taken too long."""
+        """Returns when the namespace's events that arrived before this one are done, or have taken too long."""
         await self._under_way[request.ns].first(request.key)
 
     def _over(self, request: EventRequest) -> None:
@@ -296,7 +296,7 @@ class EventIngester:
         decisions: list[HandlerDecision] = []
         actions = HandlerActions(unit, row, request.keys, lambda: self.earlier(request))
         if event.hops > MOST_HOPS:
-            detail = f"{event.hops} runs and events led here; at most {MOST_HOPS} may. Is it a circle?"
+            detail = f"{event.hops} runs and events led to this event; the limit is {MOST_HOPS}. Check the handlers for a loop"
             effects.append(EventEffect(handler="", action="", outcome="failed", detail=detail))
             row.state = "failed"
         else:

@@ -1,4 +1,4 @@
-"""Events against handlers: the kernel's matching with what the runtime keeps of it."""
+"""Matching events against handlers: the kernel's matching, with the runtime's context."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pelton.runtime.api import HandlerDecision
 from pelton.store.rows import EventRow
 
 Views = Mapping[str, Callable[[EventRow], JSON]]
-"""By language: what its handlers see as the payload, where that is not the event's body."""
+"""By language: the payload that its handlers see, if that is not the event's body."""
 
 
 class EventContext(NamedTuple):
-    """What the scripts of filters are given."""
+    """The context of filter scripts."""
 
     now: int
     seed: int
@@ -47,7 +47,7 @@ def consider(
 
 
 def explain(handler: Handler, event: EventRow, context: EventContext, views: Views) -> HandlerDecision:
-    """What one handler makes of a stored event. Raises Unanswered."""
+    """One handler's decision on a stored event. Raises Unanswered."""
     return kept(kernel.explain(handler, event.type, seen_by(event, views)(handler.language), context))
 
 

@@ -31,7 +31,7 @@ NOT_STARTED = "run.not_started"  # announced when a placeholder has expired
 
 
 class NamedSignalRequest(CommitRequest):
-    """A signal to the live run that has a unique name. When there is none, a placeholder waits for it until `expires`."""
+    """A signal to the live run with a unique name. If there is none, a placeholder holds it until `expires`."""
 
     __slots__ = (
         "_kind",
@@ -62,7 +62,7 @@ class NamedSignalRequest(CommitRequest):
         expires: int,
         done: Callable[[NamedSignalRequest], None],
     ) -> None:
-        """`key`: the placeholder's, when one is made; `expires`: 0 = none is made."""
+        """`key`: the placeholder's, if one is created; `expires`: 0 = none is created."""
         super().__init__()
         self.ns = ns
         self.hops = 0
@@ -143,9 +143,9 @@ class NamedSignalRequest(CommitRequest):
 
 
 def held_for(head: Run, signal: Signal, now: int) -> Transition:
-    """Holds a signal for a run that is not there yet. Raises PeltonError for one that cannot be held."""
+    """Holds a signal for a run that does not exist yet. Raises PeltonError for a signal that cannot be held."""
     if head.held >= MOST_HELD:
-        raise PeltonError(Code.BUSY, f"{MOST_HELD} events and reports are held for this run already")
+        raise PeltonError(Code.BUSY, f"{MOST_HELD} events and reports are already held for this run")
     mine = copy(head)
     mine.rev += 1
     mine.held += 1
@@ -184,7 +184,7 @@ def held_for(head: Run, signal: Signal, now: int) -> Transition:
 
 
 class ExpiryRequest(CommitRequest):
-    """A placeholder's time is over. One that has become a run meanwhile only loses the timer."""
+    """A placeholder has expired. One that has become a run in the meantime only loses its timer."""
 
     __slots__ = ("_done", "_run")
 
@@ -225,7 +225,7 @@ class ExpiryRequest(CommitRequest):
 
 
 class ReleaseRequest(CommitRequest):
-    """The time of something held for a run is over: it goes, and the run counts it no more."""
+    """Something held for a run has expired: it is removed, and no longer counted by the run."""
 
     __slots__ = ("_done", "_held", "_run", "_taken")
 

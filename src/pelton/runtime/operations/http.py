@@ -1,8 +1,8 @@
 """One HTTP request as the work of a step.
 
-Whatever the way out says (an address that is refused, a time-out, a reply that is too large) is the step's failure and never the
-server's: it comes back as a `NoReply` with one line for people. Any status of a reply is a reply; what it means is the language's
-to say. Bounds on time, size and addresses are those of the port.
+Any failure of the HTTP port (a refused address, a timeout, an oversized reply) is the step's failure and never the
+server's: it is returned as a `NoReply` with one line for people. A reply with any status is a reply; the language decides what it
+means. Limits on time, size and addresses are those of the port.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pelton.runtime.services import say
 
 
 class HttpCall(Struct, frozen=True):
-    """A request. Time-outs in seconds: of connecting, and of reading."""
+    """A request. Timeouts in seconds, for connecting and for reading."""
 
     method: str
     url: str
@@ -41,7 +41,7 @@ Outcome = Reply | NoReply
 
 
 async def request(port: HttpPort, call: HttpCall) -> Outcome:
-    """Makes one request; never raises but when it is cancelled."""
+    """Makes one request; raises only if it is cancelled."""
     try:
         return await port.request(
             call.method,
@@ -60,9 +60,9 @@ async def request(port: HttpPort, call: HttpCall) -> Outcome:
 def http_operation(
     port: HttpPort, call_of: Callable[[WorkItem], HttpCall | Report], report_of: Callable[[WorkItem, Outcome], Report]
 ) -> Operation:
-    """An operation that makes the request that `call_of` reads out of an item, and reports what `report_of` makes of the outcome.
+    """An operation that makes the request that `call_of` derives from an item, and reports the outcome through `report_of`.
 
-    `call_of` answers with a report when the item asks for nothing that could be sent.
+    `call_of` returns a report instead if the item specifies no valid request.
     """
 
     async def perform(item: WorkItem) -> Report:
@@ -73,7 +73,7 @@ def http_operation(
 
 
 def body_as_json(body: bytes) -> JSON:
-    """A body as JSON where it is JSON, else as text; None when it is empty."""
+    """A body as JSON if it is JSON, otherwise as text; None if it is empty."""
     if not body:
         return None
     try:
@@ -83,7 +83,7 @@ def body_as_json(body: bytes) -> JSON:
 
 
 def headers_by_name(headers: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    """Headers of a reply, with every value that a name has, in order."""
+    """A reply's headers, with all values of each name, in order."""
     found: dict[str, list[str]] = {}
     for name, value in headers:
         found.setdefault(name, []).append(value)

@@ -1,7 +1,7 @@
 """A durable delay as the work of a step.
 
-The instant at which it ends is worked out when the item is first handed out, and kept as the step's output: a restart does not
-make it longer. Until then the item is put back, to be handed out again when that instant has come.
+The instant at which it ends is computed when the item is first handed out, and stored as the step's output, so that a restart
+does not extend it. Until then the item is put back, to be handed out again at that instant.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ UNTIL = "until"  # the member of the step's output: epoch milliseconds
 
 
 def end_of_sleep(item: WorkItem) -> int | None:
-    """The instant at which a sleep that has begun ends (epoch milliseconds); None for one that has not."""
+    """When a sleep that has started ends (epoch milliseconds); None for one that has not started."""
     output = item.step.output
     return output.get(UNTIL) if isinstance(output, dict) else None
 
 
 def sleep_until(until: int, now: int) -> Report | None:
-    """The report that puts the item back until the instant; None when it has come. Both in epoch milliseconds."""
+    """The report that puts the item back until the instant; None if that has passed. Both in epoch milliseconds."""
     if until <= now:
         return None
     return Report(status=None, output={UNTIL: until}, again_after=until - now)

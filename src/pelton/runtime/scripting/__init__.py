@@ -1,1 +1,1 @@
-"""Scripts that may take long, in processes that can be ended."""
+"""Scripts that may run long, in processes that can be killed."""

@@ -1,15 +1,15 @@
-"""The pool that answers the kernel's questions to scripts (`Evaluation`), in processes that can be ended.
+"""The pool that evaluates the kernel's scripts (`Evaluation`), in processes that can be killed.
 
-Both engines run in child processes (`script_process.py`). A JavaScript engine on a thread would do until a script calls
-one of the engine's own functions on an array of four billion holes, which nothing can interrupt.
+Both engines run in child processes (`process.py`). A JavaScript engine on a thread would work until a script calls
+one of the engine's built-in functions on an array of four billion holes, which cannot be interrupted.
 
 Invariants: a question has one answer, an `Outcome`, whatever its script does; a script that harms its process harms no
-other question; every wait is bounded (the script's limit, the start of a child, the queue). A child that was killed from
-outside is replaced and its question asked once more, so an answer never depends on that. A script that does not end keeps the
-quick ones from no more than a moment's work: each is asked for `FIRST_MS` at first, and what needs longer is asked again from the
-start (it is pure, so that changes nothing) where it waits for its own kind only and never takes the last child.
+other question; every wait is bounded (the script's limit, the start of a child, the queue). A child killed from
+outside is replaced and its question asked once more, so an answer never depends on that. A script that does not end delays the
+quick ones only briefly: each script first gets `FIRST_MS`, and one that needs longer is restarted from the beginning
+(it is pure, so that changes nothing) in a separate line that never takes the last child.
 
-Cost: a round trip of about 0.2 ms when a child is idle; a child is started when it is first needed (0.2 s, 30 MB).
+Cost: a round trip of about 0.2 ms to an idle child; a child is started when first needed (0.2 s, 30 MB).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ SLACK_SECONDS = 0.2  # for the way there and back
 
 
 class ScriptsBusy(Exception):
-    """More questions wait than the pool takes; ask again later."""
+    """More questions are waiting than the pool accepts; retry later."""
 
 
 class ScriptsClosed(Exception):
-    """The pool was closed while the question waited, or before."""
+    """The pool was closed before the question was answered."""
 
 
 class _Ended(Exception):
-    """The child is gone; with how it ended."""
+    """The child has exited; says how."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -66,12 +66,12 @@ class ScriptPool:
 
     @property
     def waiting(self) -> int:
-        """Questions without an answer yet."""
+        """Number of questions not answered yet."""
         return self._waiting
 
     @property
     def processes(self) -> list[int]:
-        """The process ids of the children, for the curious and for tests."""
+        """The process ids of the children, for diagnosis and tests."""
         return [child.pid for child in self._children]
 
     async def answer(self, questions: Sequence[Evaluation]) -> list[Outcome]:
@@ -80,7 +80,7 @@ class ScriptPool:
         distinct = list(dict.fromkeys(questions))
         self._refuse_when_closed()
         if self._waiting + len(distinct) > self._max_waiting:
-            raise ScriptsBusy(f"{self._waiting} scripts wait already; the limit is {self._max_waiting}")
+            raise ScriptsBusy(f"{self._waiting} scripts are already waiting; the limit is {self._max_waiting}")
         self._waiting += len(distinct)
         try:
             if len(distinct) == 1:
@@ -150,7 +150,7 @@ class ScriptPool:
         await child.end()
 
     async def close(self) -> None:
-        """Ends all children. Questions still waiting raise ScriptsClosed, or fail as scripts whose process ended."""
+        """Kills all children. Questions still waiting raise ScriptsClosed, or fail as scripts whose process ended."""
         self._closed = True
         self._idle.clear()
         children, self._children = list(self._children), set()
@@ -204,7 +204,7 @@ class _Child:
         return self._process.returncode is None
 
     async def ask(self, question: Evaluation) -> Outcome:
-        """Raises _Ended when the child dies, TimeoutError when it must be ended."""
+        """Raises _Ended if the child dies, TimeoutError if it must be killed."""
         seconds = question.limit / 1000
         # JavaScript stops itself by its own processor time, so the clock on the wall is only for what does not stop.
         wall = 2 * seconds if question.engine == "javascript" else seconds
@@ -223,12 +223,12 @@ class _Child:
         head = await self._source.readexactly(4)
         length = int.from_bytes(head, "big")
         if length > MAX_ANSWER:
-            raise ConnectionError("the answer is too long to be one")
+            raise ConnectionError("the answer is longer than an answer can be")
         answer: list[Any] = msgspec.json.decode(await self._source.readexactly(length))
         return answer
 
     async def end(self) -> int:
-        """Kills the child if it lives; its exit status."""
+        """Kills the child if it is alive; returns its exit status."""
         self._sink.close()
         try:
             # A child whose output has just ended is dead or about to be: its own status says how it ended.

@@ -1,12 +1,12 @@
-"""The process in which users' scripts run: it reads questions from its standard input and writes answers to its output.
+"""The process in which users' scripts run: it reads questions from standard input and writes answers to standard output.
 
-It is a process because neither engine can be stopped from outside while it is inside one of its own functions, and
-because jq ends the process it is in when a program recurses too deeply. It has no environment, no files beyond its three
-streams, little memory, and it ends by itself: when its input ends (the server is gone), and when one question takes much
-longer than it may (the timer's signal is left to its default, which is death, so it works inside an engine too).
+It is a process because neither engine can be stopped from outside while it is inside a built-in function, and
+because jq terminates its process when a program recurses too deeply. It has no environment, no files beyond its three
+streams and little memory, and it exits by itself: when its input ends (the server is gone), and when a question takes much
+longer than allowed (the timer's signal keeps its default action, termination, so it works inside an engine too).
 
 A frame is a length (4 bytes, big endian) and JSON. Question: [engine, source, argument, now, seed, limit].
-Answer: [value, error, failed, timed out]. The first frame it writes says that it is ready.
+Answer: [value, error, failed, timed out]. The first frame says that the process is ready.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GRACE = 1.0  # seconds after which a question that was not stopped ends the proc
 
 
 def main(memory: int) -> None:
-    """Answers until the input ends. `memory`: bytes that the process may use beyond what it starts with."""
+    """Answers questions until the input ends. `memory`: bytes that the process may use beyond its initial size."""
     limit(memory)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     answers = Evaluator()
@@ -88,7 +88,7 @@ class Evaluator:
         self._programs: OrderedDict[str, Any] = OrderedDict()
 
     def prepare(self) -> None:
-        """Makes the next script's context while nobody waits for it: a fresh one takes a millisecond."""
+        """Creates the next script's context while idle: a new one takes a millisecond."""
         if self._sandbox is None:
             self._sandbox = Sandbox()
 
@@ -143,5 +143,5 @@ class Evaluator:
 
 
 def message(error: ValueError) -> str:
-    """The first line of what the engine says, without its prefix."""
+    """The first line of the engine's message, without its prefix."""
     return str(error).removeprefix("jq: error: ").split("\n", 1)[0][:1000] or "the program failed"

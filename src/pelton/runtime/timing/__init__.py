@@ -1,1 +1,1 @@
-"""What is due, and when: timers of runs, expiry of held events."""
+"""Things that become due: timers of runs, and expiry of held events."""

@@ -1,17 +1,19 @@
-"""Things that are due at a time. The near ones are kept here and rung exactly, the far ones stay in the store until a scan.
+"""Things that become due at a given time. Those due soon are kept here and fired on time; the others stay in the store until a
+scan.
 
 Invariants:
-* Everything in the store that is due before `_edge` is in memory, or is being fired. What is put with a later due time is left
+* Everything in the store that is due before `_edge` is in memory, or is being fired. An entry with a later due time is left
   to the scan that moves the edge, since it is in the store by then.
-* An entry is (group, arm): a step and one of its timers. Putting it again replaces it, dropping it makes older heap entries
-  void; void entries are cleaned out when they outnumber the live ones.
-* At most `flight` firings are under way: a server that starts with a million overdue timers works them off at the committer's
+* An entry is (group, arm): a step and one of its timers. Putting it again replaces it; dropping it invalidates older heap
+  entries. Invalid entries are cleaned out when they outnumber the valid ones.
+* At most `flight` firings are in progress: a server that starts with a million overdue timers processes them at the committer's
   speed.
-* A firing that fails comes again later. Firing twice is harmless by contract (epochs).
+* A firing that fails is repeated later. Firing twice is harmless by contract (epochs).
 
-A scan reads the store while commits go on, so what was put, dropped or fired meanwhile (`_touched`) is newer than what it read.
+A scan reads the store while commits continue, so entries put, dropped or fired in the meantime (`_touched`) are newer than what
+it read.
 
-Cost: O(log n) a timer; a scan each half horizon; memory at most `most` entries.
+Cost: O(log n) per timer; a scan every half horizon; at most `most` entries in memory.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ class _Entry(Generic[P]):
 
 
 class DueQueue(Generic[P]):
-    """`scan(before, limit)`: what the store has due before a time, soonest first. `fire(what)` starts what is due and returns a
-    future of its end."""
+    """`scan(before, limit)`: the entries in the store that are due before a time, soonest first. `fire(what)` starts a due entry
+    and returns a future of its completion."""
 
     def __init__(
         self,
@@ -100,7 +102,7 @@ class DueQueue(Generic[P]):
         return self._count
 
     async def start(self) -> None:
-        """Returns after the first scan: what was overdue is on its way."""
+        """Returns after the first scan: overdue entries are being fired."""
         self._running = True
         await self._look()
         self._set_alarm()
@@ -121,7 +123,7 @@ class DueQueue(Generic[P]):
             self._set_alarm()
 
     def drop(self, group: Group, arm: str = "") -> None:
-        """`arm` "" = all of the group."""
+        """Drops entries; `arm` "" = all of the group."""
         if self._touched is not None:
             self._touched.add((group, arm) if arm else group)
         self._drop(group, arm)
@@ -167,7 +169,7 @@ class DueQueue(Generic[P]):
         return arms is not None and arms.get(entry.arm) is entry
 
     def _shrink(self) -> None:
-        """Keeps the sooner half, and remembers that from there on the store knows more."""
+        """Keeps the half that is due sooner, and moves the edge back, since the store has the rest."""
         live = sorted(item for item in self._heap if self._live(item[2]))
         keep = live[: max(self._most // 2, 1)]
         self._ceiling = live[len(keep)][0]
@@ -256,7 +258,7 @@ class DueQueue(Generic[P]):
     # ---- scanning
 
     async def _look(self) -> None:
-        """Reads the store up to the horizon (or as far as a page goes) and moves the edge there."""
+        """Reads the store up to the horizon (or the end of a page) and moves the edge there."""
         before = self._clock.now() + self._horizon
         self._touched = set()
         self._ceiling = NEVER
@@ -275,7 +277,7 @@ class DueQueue(Generic[P]):
         self._set_alarm()
 
     def _soon(self, new: int) -> int:
-        """After a full page there is more. When nothing of it is new or waits here, it has yet to leave the store."""
+        """After a full page there is more. If none of it is new or waiting here, it has yet to leave the store."""
         return FULL_SCAN if new or self._count else IDLE_SCAN
 
     def _take(self, rows: Sequence[Due[P]], touched: set[Hashable]) -> int:

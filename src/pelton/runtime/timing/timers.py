@@ -1,9 +1,9 @@
 """Timers of runs: each fires within a few milliseconds of its time, as a signal to its run.
 
-The rows are in the store; `DueQueue` keeps the near ones. Firing is a signal, and the transition that it causes removes the row
-in its own commit, so a timer that was fired and not yet committed when the server died fires again; the epoch makes that
+The rows are in the store; `DueQueue` keeps those due soon. Firing is a signal, and the transition that it causes removes the row
+in the same commit. So a timer that had fired but not committed when the server died fires again; the epoch makes that
 harmless.
-`Expiry` takes away what was held for longer than it may.
+`Expiry` removes held rows that have expired.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TimerStore(Protocol):
 
 
 class Timers:
-    """`set` and `clear` are called after the commit that they belong to, in its order (clear before set)."""
+    """`set` and `clear` are called after their commit, in its order (clear before set)."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Timers:
         flight: int = FLIGHT,
         special: Mapping[str, Callable[[TimerRow], asyncio.Future[Any]]] | None = None,
     ) -> None:
-        """`special`: what is done instead of a signal to the run, by arm."""
+        """`special`: what to do instead of sending a signal to the run, by arm."""
         self._store = store
         self._committer = committer
         self._special = special or {}
@@ -58,7 +58,7 @@ class Timers:
         self._due.put((row.run, row.n), row.arm, row.due, row)
 
     def clear(self, run: int, n: int, arm: str) -> None:
-        """`arm` "" = all of the step; `n` 0 = the run's own."""
+        """Clears timers; `arm` "" = all of the step's; `n` 0 = the run's own."""
         self._due.drop((run, n), arm)
 
     def stats(self) -> dict[str, int]:
@@ -80,11 +80,10 @@ class ExpiryStore(Protocol):
 
 
 class Expiry:
-    """Removes held rows whose time is over, each in a group of its own: one that is claimed at the same moment stays claimed.
+    """Removes expired held rows, each in a separate group, so that one that is claimed at the same time stays claimed.
 
-    `note(group, row)` may add to the group what is to be remembered of it, and returns what is to be done
-    after the commit. `release(row)` removes what was held for a run, which
-    counts it; without it such a row goes like the others.
+    `note(group, row)` may add a record of the removal to the group, and returns a callback for after the commit. `release(row)`
+    removes a row held for a run, which counts such rows; without it they are removed like the others.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Work for workers, and for the operations built into the server: queued, leased, reported."""
+"""Work for workers and for built-in operations: queued, leased and reported."""

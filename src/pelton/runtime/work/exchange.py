@@ -1,10 +1,10 @@
-"""What workers do with the engine: claim work, report on it, and both in one exchange.
+"""The workers' side of the engine: claiming work, reporting on it, and both in one exchange.
 
-An exchange is one commit: its reports stand before the leases in the next batch, and its poller is in line before anything is
-born of the reports, so that the work that follows is handed out by the commit that creates it. A report that repeats an earlier
-one, because its answer was lost, gets that answer again (see `replies`).
+An exchange is one commit: its reports come before the leases in the next batch, and its poller is in line before the reports
+create anything, so that the work that follows is handed out by the commit that creates it. A report that repeats an earlier
+one because its response was lost gets that response again (see `replies`).
 
-Callers give their namespace; queues of other namespaces and the server's own ("@...") are out of their reach.
+Callers pass their namespace; they cannot reach queues of other namespaces or the server's own ("@...").
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Exchange:
         return await self._items(await self._work.claim(_in_namespace(ns, request)))
 
     async def claim_built_in(self, request: ClaimRequest) -> list[WorkItem]:
-        """For the server's own operations."""
+        """Claims work for the server's own operations."""
         return await self._items(await self._work.claim(request))
 
     async def report(self, ns: str, reports: Reports) -> list[ReportResult]:
@@ -72,7 +72,7 @@ class Exchange:
             raise
 
     async def _exchange_apart(self, ns: str, reports: Reports, request: ClaimRequest | None) -> Exchanged:
-        """First the reports, then the claim: some of the reports may be repeats, or nothing is asked for."""
+        """The reports first, then the claim: some of the reports may be repeats, or there is no claim."""
         results, future = self._begin_reports(ns, reports)
         await future
         worker = request.worker if request is not None else reports[0][1].worker if reports else ""
@@ -119,12 +119,12 @@ class Exchange:
         return results, future
 
     async def _still_out(self, given: Sequence[HandOut]) -> list[OpenStep]:
-        """The rows of those items that the worker they were given to still has, and has shown no sign of."""
+        """The rows of those items that their worker still holds and has sent no heartbeat for."""
         rows = [await self._work.leased(each.run, each.n) for each in given]
         return [row for row, each in zip(rows, given, strict=True) if row is not None and HandOut.of(row) == each]
 
     async def _queues_of(self, ns: str, reports: Reports) -> list[str]:
-        """The queues of open work that is reported on, but for the server's own."""
+        """The queues of the reported open work, except the server's own."""
         found: dict[str, None] = {}
         for run, report in reports:
             entry = self._committer.workspace.cache.peek(run)
@@ -165,5 +165,5 @@ class Exchange:
 def _in_namespace(ns: str, request: ClaimRequest) -> ClaimRequest:
     for queue in request.queues:
         if queue.startswith("@"):
-            raise PeltonError(Code.INVALID, f"queue {queue!r} is the server's own", "queues")
+            raise PeltonError(Code.INVALID, f"queue {queue!r} is reserved for the server; use another queue", "queues")
     return replace(request, queues=[queue_of(ns, queue) for queue in request.queues])

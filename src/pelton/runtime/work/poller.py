@@ -1,7 +1,7 @@
-"""One request for work: what it asks for, what it has been given, and when it is answered.
+"""One request for work: what it asks for, what it has been given, and when it completes.
 
-It is answered as soon as it has something and nothing more is on its way to it, or when its time is over. From its first item on
-it takes no more. Whoever made it either gets the items from `result`, or they go back to the queue.
+It completes as soon as it has something and nothing more is on its way to it, or when it times out. After its first item it
+takes no more. Its owner either gets the items from `result`, or they go back to the queue.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Poller:
 
     @property
     def open(self) -> bool:
-        """Whether it would take an item."""
+        """Whether it can take an item."""
         return not (self.closed or self._expired or self._items or self._error)
 
     @property
@@ -62,7 +62,7 @@ class Poller:
         return not self._items and not self.pending and self.open
 
     async def result(self) -> list[OpenStep]:
-        """The items; the wait is counted from here. Raises PeltonError "unavailable". Once only."""
+        """The items; the wait starts here. Raises PeltonError "unavailable". Call only once."""
         alarm = None
         try:
             if self._wait and self.open:
@@ -82,11 +82,11 @@ class Poller:
         self.closed = True
         self._work.ended(self)
         if self._error and not self._items:
-            raise PeltonError(Code.UNAVAILABLE, f"work could not be handed out: {self._error}; try again in a moment")
+            raise PeltonError(Code.UNAVAILABLE, f"work could not be handed out: {self._error}; retry in a moment")
         return self._items
 
     def cancel(self) -> None:
-        """Nobody waits for the answer any more: what was given, or still comes, goes back."""
+        """No one waits for the result any more: items given to it, now or later, go back."""
         if not self.closed:
             self.closed = True
             self._work.ended(self)
@@ -111,7 +111,7 @@ class Poller:
         self.check()
 
     def settlement(self) -> asyncio.Future[None]:
-        """Done when there is an answer."""
+        """Done when there is a result."""
         if self._waiter is None or self._waiter.done():
             self._waiter = asyncio.get_running_loop().create_future()
             self.check()

@@ -1,18 +1,18 @@
-"""The work queue: who waits for work, what work is ready, and how the two meet.
+"""The work queue: the workers that wait, the work that is ready, and how they are brought together.
 
-A work item is an open step; handing it out writes its lease columns and touches no revision of its run. Three ways lead out:
-* it is ready when a worker asks: the lease is written first, and the worker has it after that commit;
-* a worker waits when it is born: it is inserted with the lease (`born`), and handed out after the commit that creates it;
-* it comes back (a lost lease, a worker that went away, `release`) and goes one of these ways again.
+A work item is an open step; handing it out writes its lease columns and does not change its run's revision. There are three ways:
+* it is ready when a worker asks: the lease is written first, and the worker gets it after that commit;
+* a worker is waiting when it is created: it is inserted with the lease (`born`), and handed out after the commit that creates it;
+* it comes back (a lost lease, a worker that disconnected, `release`) and goes one of these ways again.
 
 Invariants:
-* A row is in one place: in a window, in a flight (a commit that leases or frees it), or out of our hands.
-* A row goes to a poller only after the commit of its lease, and goes to one poller.
-* What a poller that went away was given comes back at once.
-* Reads of the store run beside commits: whatever changed here since a read began is newer than what it says (`_loads`).
+* A row is in one place: in a window, in a flight (a commit that leases or frees it), or handed out.
+* A row goes to a poller only after the commit of its lease, and only to one poller.
+* What was given to a poller that disconnected comes back immediately.
+* Reads of the store run beside commits: whatever changed here since a read started is newer than its result (`_loads`).
 
-All of it runs on the loop; the committer calls the hooks after each commit, in the order of commits. One node per store: a queue
-is known by its window (see `ready_window`). Cost: O(log n) a row, no store read while the window holds enough.
+Everything runs on the event loop; the committer calls the hooks after each commit, in commit order. One node per store: a queue
+is known by its window (see `ready_window`). Cost: O(log n) per row, and no store read while the window holds enough.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class WorkStore(Protocol):
 
 
 class Flight:
-    """A row whose lease is being written. `back`: as it is when nobody has it. `newer`: it changed meanwhile, and is free."""
+    """A row whose lease is being written. `back`: the row without a lease. `newer`: it changed in the meantime, and is free."""
 
     __slots__ = ("back", "born", "newer", "poller", "row")
 
@@ -78,8 +78,8 @@ class QueueState:
 
 
 class WorkQueue:
-    """`instance` names this process as the worker of built-in queues ("@..."): such work that another instance holds when this
-    one starts was left behind by a crash, and is free at once. `on_gone(run, n)` is told of work that ended or was withdrawn."""
+    """`instance` names this process as the worker of built-in queues ("@..."): such work held by another instance when this one
+    starts was left by a crash, and is freed immediately. `on_gone(run, n)` is called for work that ended or was withdrawn."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class WorkQueue:
         await self._leases.start()
 
     async def stop(self) -> None:
-        """Waiting pollers are answered with nothing; leases that are being written are let finish, for a few seconds."""
+        """Waiting pollers complete empty; leases being written may finish, for a few seconds."""
         self.stopping = True
         for poller in list(self._pollers):
             poller.expire()
@@ -154,17 +154,17 @@ class WorkQueue:
     # ---- asking for work
 
     async def claim(self, request: ClaimRequest) -> list[OpenStep]:
-        """Leased rows, at most `count`; as soon as there is one, else empty after `wait`. Raises PeltonError (invalid, busy,
+        """Leased rows, at most `count`, as soon as there is one; empty after `wait`. Raises PeltonError (invalid, busy,
         unavailable)."""
         return await self.poll(request).result()
 
     def poll(self, request: ClaimRequest) -> Poller:
-        """Stands in line at once, and takes what is ready; `result()` is asked for later, so that what is born of reports made in
+        """Joins the line immediately, and takes what is ready. `result()` is called later, so that work created by reports in
         between comes straight here. Must be ended by `result()` or `cancel()`. Raises PeltonError (invalid, busy)."""
         poller = Poller(self, request)
         if len(self._pollers) >= self._most_pollers:
             raise PeltonError(
-                Code.BUSY, f"{self._most_pollers} pollers are waiting already: poll with fewer connections, or later"
+                Code.BUSY, f"{self._most_pollers} pollers are already waiting: use fewer connections, or retry later"
             )
         now = self.clock.now()
         if self.stopping:
@@ -181,7 +181,7 @@ class WorkQueue:
         return poller
 
     def last_polled(self, queue: str) -> int:
-        """When a worker last asked for that queue, now if one is asking; 0 = not known to have been polled."""
+        """When a worker last polled that queue; now, if one is polling; 0 = no known poll."""
         known = self._queues.get(queue)
         return self.clock.now() if known is not None and known.pollers else self._last.get(queue, 0)
 
@@ -189,18 +189,18 @@ class WorkQueue:
         return [(queue, worker, at) for (queue, worker), at in self._polled.items()]
 
     async def sizes(self) -> dict[str, int]:
-        """Work not ended, by queue, handed out or not."""
+        """Unfinished work by queue, handed out or not."""
         return await self._store.queue_sizes()
 
     def release(self, rows: Sequence[OpenStep]) -> None:
-        """Handed-out rows whose receiver could not be reached: they are free again after the next commit."""
+        """Frees handed-out rows whose receiver could not be reached; they are available again after the next commit."""
         for row in rows:
             key = (row.run, row.n)
             if key not in self._flights:
                 self._free(row, self._handed.pop(key, row.started))
 
     async def leased(self, run: int, n: int) -> OpenStep | None:
-        """The row of work that a worker has, as the store has it; None when nobody has it, or it is on its way in or out."""
+        """The stored row of work that a worker holds; None if no worker holds it, or it is being handed out or returned."""
         key = (run, n)
         touched: set[Key] = set()
         self._loads.append(touched)
@@ -213,12 +213,14 @@ class WorkQueue:
         return row if isinstance(row, OpenStep) and row.lease and not changing else None
 
     async def extend(self, run: int, n: int, row: OpenStep | None = None) -> bool:
-        """A sign of life: the lease counts from now. False when it has none that could end. Raises PeltonError "no step"."""
+        """A heartbeat: renews the lease. False if it has none that could end. Raises PeltonError "no step"."""
         if row is None:
             head = await self._store.head(run)
             found = (await self._store.read(head, [StepKey(n)]))[0] if head is not None else None
             if not isinstance(found, OpenStep):
-                raise PeltonError(Code.NO_STEP, f"step {n} of the run has ended or never was: its lease cannot be extended", "n")
+                raise PeltonError(
+                    Code.NO_STEP, f"step {n} of the run has ended or does not exist, so its lease cannot be extended", "n"
+                )
             row = found
         if not row.lease or row.lease == NEVER:
             return False
@@ -226,7 +228,7 @@ class WorkQueue:
         return True
 
     async def extend_all(self, rows: Sequence[OpenStep]) -> None:
-        """As `extend`, of leased rows as they were handed out. Raises PeltonError "unavailable"."""
+        """As `extend`, for leased rows as they were handed out. Raises PeltonError "unavailable"."""
         now = self.clock.now()
         longer = [copy(row) for row in rows]
         for row in longer:
@@ -320,7 +322,7 @@ class WorkQueue:
                 await asyncio.wait([queue.loading, poller.settlement()], return_when=asyncio.FIRST_COMPLETED)
 
     def leave(self, poller: Poller) -> None:
-        """The poller takes nothing more."""
+        """Removes the poller; it takes nothing more."""
         for name in poller.queues:
             if (queue := self._queues.get(name)) is not None:
                 queue.pollers.pop(id(poller), None)
@@ -336,7 +338,7 @@ class WorkQueue:
             self.leave(poller)
 
     def _unreserve(self, poller: Poller) -> None:
-        """What the poller was to get does not come: it goes on waiting, at the front."""
+        """The poller does not get what was reserved for it: it keeps waiting, at the front."""
         poller.pending -= 1
         if poller.open:
             poller.wanted += 1
@@ -348,7 +350,7 @@ class WorkQueue:
         poller.check()
 
     def _serve(self, poller: Poller, queues: Sequence[QueueState], now: int) -> None:
-        """One row of each queue in turn, the first queue another one each time: no queue of a request starves."""
+        """One row of each queue in turn, starting with a different queue each time, so that no queue of a request starves."""
         self._next_queue += 1
         start = self._next_queue % len(queues)
         order = [*queues[start:], *queues[:start]]
@@ -425,7 +427,7 @@ class WorkQueue:
                 self._land(key, flight)
 
     def _land(self, key: Key, flight: Flight) -> None:
-        """The commit is there: to the poller with it, or back where it came from."""
+        """After the commit: hands the row to the poller, or puts it back."""
         del self._flights[key]
         self._touch(key)
         poller = flight.poller
@@ -453,7 +455,7 @@ class WorkQueue:
         poller.receive(flight.row)
 
     def _free(self, row: OpenStep, started: int) -> None:
-        """Takes the lease off again; polls stay counted, so that an end of the old lease that is under way means nothing."""
+        """Removes the lease; polls stay counted, so that a pending end of the old lease has no effect."""
         key = (row.run, row.n)
         self._leases.drop(key)
         self._touch(key)
@@ -513,7 +515,7 @@ class WorkQueue:
             del self._queues[idle.name]
 
     def _insert(self, row: OpenStep) -> None:
-        """A free row: into its window, if that is where it belongs; else the store has it."""
+        """Puts a free row into its window, if it belongs there; otherwise it stays in the store."""
         queue = self._queues.get(row.queue)
         if queue is None:
             return
@@ -549,7 +551,7 @@ class WorkQueue:
             queue.loading = self._tasks.spawn(self._load(queue), f"load of {queue.name}")
 
     async def _load(self, queue: QueueState) -> None:
-        """Pages of the store until half a window is ready or nothing is left."""
+        """Reads pages of the store until half a window is ready or nothing is left."""
         try:
             while not self.stopping and not await self._load_page(queue):
                 pass
@@ -566,7 +568,7 @@ class WorkQueue:
             self._evict()
 
     async def _load_page(self, queue: QueueState) -> bool:
-        """True when it was enough."""
+        """True if it was enough."""
         window = queue.window
         touched: set[Key] = set()
         self._loads.append(touched)
@@ -627,12 +629,12 @@ def _is_work(row: OpenStep) -> bool:
 
 
 def _period(row: OpenStep) -> int:
-    """Milliseconds that a lease lasts without a sign of life; 0 = for ever."""
+    """How long a lease lasts without a heartbeat, in milliseconds; 0 = for ever."""
     return row.idle or (BUILT_IN_LEASE if row.queue.startswith("@") else 0)
 
 
 def _ends(row: OpenStep) -> tuple[int, int]:
-    """When the lease is lost, and when the attempt is over."""
+    """When the lease expires, and when the attempt times out."""
     return row.lease, row.started + row.limit if row.limit else NEVER
 
 

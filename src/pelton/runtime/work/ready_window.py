@@ -1,10 +1,10 @@
 """The part of one queue that is kept in memory: work that is not handed out, in the order in which it will be.
 
-Invariant: once loaded, every row of the queue up to `mark` (in order of place) whose `due` lies before `blind` is here. What lies
-beyond is in the store only: the mark moves on when a page is read, and when `blind` has come the queue is read anew. So the size
+Invariant: once loaded, every row of the queue up to `mark` (in queue order) whose `due` is before `blind` is here. Everything
+beyond is only in the store: the mark advances when a page is read, and at the time `blind` the queue is read again. So the size
 is bounded whatever the queue's length, and a row that arrives beyond the mark costs nothing.
 
-Pure but for the time that callers pass in. Cost: O(log size) a row; heap entries of rows that went are skipped when they surface.
+Pure, except that callers pass in the time. Cost: O(log size) per row; heap entries of removed rows are skipped when they surface.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ReadyWindow:
         self._clear()
 
     def forget(self) -> list[Key]:
-        """As before the first load. Returns what was here."""
+        """Resets to the state before the first load. Returns what was here."""
         keys = [*self.ready, *self.later]
         self._clear()
         return keys
@@ -53,7 +53,7 @@ class ReadyWindow:
         return key in self.ready or key in self.later
 
     def covers(self, row: OpenStep) -> bool:
-        """Whether the invariant asks for the row to be here."""
+        """Whether the invariant requires the row to be here."""
         if not self.loaded or row.due >= self.blind:
             return False
         return self.complete or (self.mark is not None and rank(row) <= self.mark)
@@ -78,7 +78,7 @@ class ReadyWindow:
         return found
 
     def ripen(self, now: int) -> None:
-        """What has become due moves to the ready ones."""
+        """Moves rows that have become due to the ready ones."""
         while self._far and (self._far[0][0] <= now or self._void_far()):
             *_, row = heapq.heappop(self._far)
             key = (row.run, row.n)
@@ -87,7 +87,7 @@ class ReadyWindow:
                 self._enter(key, row)
 
     def take(self, now: int) -> OpenStep | None:
-        """The first that is ready, which leaves."""
+        """Removes and returns the first ready row."""
         self.ripen(now)
         while self._near:
             *_, row = heapq.heappop(self._near)
@@ -98,19 +98,20 @@ class ReadyWindow:
         return None
 
     def next_due(self) -> int:
-        """When to look again: something here becomes due, or the store has something due that is not here."""
+        """When to check again: when something here becomes due, or something in the store that is not here."""
         while self._far and self._void_far():
             heapq.heappop(self._far)
         return min(self._far[0][0] if self._far else NEVER, self.blind)
 
     def advance(self, mark: Rank | None) -> None:
-        """A page has been added: what comes after it begins behind `mark`; None = nothing does."""
+        """Called after a page was added: later rows come after `mark`; None = there are none."""
         self.loaded = True
         self.complete = mark is None
         self.mark = mark
 
     def shrink(self, now: int) -> list[Key]:
-        """Back within `most` rows; returns those that went. Of the delayed ones the latest go first, then the last in order."""
+        """Shrinks to `most` rows; returns those removed: first the delayed rows that are due last, then the last rows in
+        order."""
         self.ripen(now)
         gone: list[Key] = []
         half = self.most // 2

@@ -1,19 +1,19 @@
-"""What the newest reports of workers were answered with, so that a report that is repeated gets the same answer again.
+"""The responses to the newest worker reports, so that a repeated report gets the same response again.
 
-A worker reports and asks for more in one exchange. When the answer is lost on its way, the report has been applied, and the items
-in the answer are leased to a worker that has never seen them: without this memory they would wait for their lease to run out. The
-worker repeats its report, and by that report the answer is found: its outcome, and the items that went out with it.
+A worker reports and asks for more in one exchange. If the response is lost, the report has been applied, and the items
+in the response are leased to a worker that has never seen them; without this memory they would wait for their lease to expire.
+The worker repeats its report, through which the response is found: its outcome, and the items handed out with it.
 
-The memory is a hint and never an authority. Whether a report is a repeat is what the kernel says (the step is over); whether an
-item is still the worker's is what the work queue says. So an entry that is gone (a restart, another node, many newer reports)
-costs no more than a lease that runs out.
+The memory is a hint and never an authority. The kernel decides whether a report is a repeat (the step is over); the work queue
+decides whether an item is still the worker's. So a missing entry (a restart, another node, many newer reports) costs no more than
+an expired lease.
 
 Invariants:
-* Only reports that end a step are remembered, by (run, step, attempt, worker): others may come any number of times.
-* An item is known by its hand-out (polls and lease): a sign of life or another hand-out makes it another one.
-* At most `most` reports are remembered: two generations, of which the older one goes as a whole.
+* Only reports that end a step are remembered, by (run, step, attempt, worker); others may be sent any number of times.
+* An item is identified by its hand-out (polls and lease): after a heartbeat or another hand-out it is a different one.
+* At most `most` reports are remembered: two generations, of which the older one is dropped as a whole.
 
-Cost: one entry in a dictionary for each report; nothing else is done unless a report is repeated.
+Cost: one dictionary entry per report; nothing else unless a report is repeated.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class Replies:
     def settle(
         self, reports: Sequence[tuple[int, Report]], results: Sequence[ReportResult], worker: str
     ) -> tuple[list[HandOut], list[HandOut]]:
-        """Remembers what came of these reports. The result of a repeated one becomes what it was the first time.
+        """Remembers the results of these reports. A repeated one gets its original result.
 
-        Returns what the repeated ones were answered with, and the list to which the caller adds what it hands out now.
+        Returns the items of the original responses, and the list to which the caller adds what it hands out now.
         """
         earlier: list[HandOut] = []
         items: list[HandOut] = []

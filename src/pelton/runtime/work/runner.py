@@ -1,12 +1,12 @@
 """Built-in operations: the server's own workers, for queues whose name starts with "@".
 
-Work of these queues is claimed like any other, with a lease that is renewed while the operation runs; so it survives a crash, and
-is done again then: an operation must be harmless when repeated. Each operation has its own concurrency, and a time limit.
+Work on these queues is claimed like any other, with a lease that is renewed while the operation runs. So it survives a crash, and
+is then done again: an operation must be idempotent. Each operation has its own concurrency and time limit.
 
 Invariants:
 * Every item claimed here is reported, or goes back to its queue.
-* What is withdrawn (its step ended otherwise) is cancelled.
-* A failure is a report with a reason that its author can read; the traceback goes to the log.
+* An item that is withdrawn (its step ended in another way) is cancelled.
+* A failure is a report with a reason that the definition's author can understand; the traceback goes to the log.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Runner:
 
 
 class Execution:
-    """One item under way. `reporting`: the operation is over, its report is being committed."""
+    """One item in progress. `reporting`: the operation is done, and its report is being committed."""
 
     __slots__ = ("item", "reporting", "task", "withdrawn")
 
@@ -67,7 +67,7 @@ class Execution:
 
 
 class Operations:
-    """`claim` hands out leased items with what belongs to them; `instance` is the worker's name (that of the work queue)."""
+    """`claim` returns leased items with their context; `instance` is the worker's name (that of the work queue)."""
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class Operations:
     # ---- life
 
     def register(self, name: str, operation: Operation, *, concurrency: int = CONCURRENCY, limit: int = LIMIT) -> None:
-        """`name` without the "@". `limit`: milliseconds that one item may take. Raises ValueError when the name is taken."""
+        """`name` without the "@". `limit`: milliseconds that one item may take. Raises ValueError if the name is taken."""
         if name in self._runners:
-            raise ValueError(f"the operation {name!r} exists already")
+            raise ValueError(f"the operation {name!r} already exists")
         runner = self._runners[name] = Runner(name, operation, concurrency, limit)
         if self._running:
             self._pollers.spawn(self._poll(runner), name)
@@ -110,14 +110,14 @@ class Operations:
             self._pollers.spawn(self._poll(runner), runner.name)
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Items under way may finish within so many seconds; the others go back to their queues."""
+        """Items in progress may finish within so many seconds; the others go back to their queues."""
         self._running = False
         self._stopping = True
         await self._pollers.stop()
         await self._tasks.stop(grace)
 
     def withdrawn(self, run: int, n: int) -> None:
-        """The step has ended: whoever works on it may stop. (WorkQueue.on_gone)"""
+        """The step has ended, so work on it may stop. (WorkQueue.on_gone)"""
         job = self._jobs.get((run, n))
         if job is not None and not job.reporting and job.task is not None:
             job.withdrawn = True

@@ -1,4 +1,4 @@
-"""Reading the documents of runs out of the tables: as they are, as they were, and which runs are found by their attributes."""
+"""Reading records from the tables: current values, past values, and finding runs by attributes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reading runs and their steps out of the tables: the answers to the kernel's keys, pages of steps, lists of runs.
+"""Reading runs and their steps from the tables: the answers to the kernel's read keys, pages of steps, lists of runs.
 
-Ended steps inside a run's void ranges are passed over. Open rows are never void: a rewind closes or keeps them.
+Ended steps inside a run's void ranges are skipped. Open rows are never void: a rewind closes or keeps them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class MemoryRuns:
         """Raises TypeError for a key that is not about one run."""
         answer = self._answers.get(type(key))
         if answer is None:
-            raise TypeError(f"{type(key).__name__} is not a question about one run: the runtime answers it")
+            raise TypeError(f"{type(key).__name__} is not a read of one run: the runtime answers it")
         return answer(run, key)
 
     def head(self, key: int) -> Run | None:
@@ -110,7 +110,7 @@ class MemoryRuns:
         return self._later(run, opened[1] if opened is not None else None, ended)
 
     def _iteration(self, run: Run, key: IterationKey) -> OpenStep | Step | None:
-        """Over all scopes: looks at as many rows as there are of that slot and iteration."""
+        """Over all scopes: reads as many rows as there are of that slot and iteration."""
         place = (run.key, key.slot, key.it)
         opened = max((n for _, n in self._tables.open.under("place", *place)), default=None)
         voids = Voids(run.voids)

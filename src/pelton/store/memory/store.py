@@ -1,9 +1,9 @@
 """MemoryStore: a `Store` in the memory of this process, for tests and trials.
 
-It keeps the whole of the port's contract but for durability: what was committed is there for as long as the object is, over a
-`close` and another `open` too. A commit takes effect at once, and gives others their turn before it answers.
+It fulfils the port's whole contract except durability: committed data exists as long as the object does, even across
+`close` and another `open`. A commit takes effect immediately, and yields to other tasks before it returns.
 
-Cost: a few microseconds a row; memory for all that was ever written and not removed.
+Cost: a few microseconds per row; memory for everything written and not removed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ READS_LIMIT = 1000
 
 
 class MemoryStore:
-    """`clock`: epoch milliseconds; the system's by default."""
+    """`clock`: epoch milliseconds; by default the system's."""
 
     def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
         self.counts = RowCounts()
@@ -68,9 +68,9 @@ class MemoryStore:
     # ---- life
 
     async def open(self) -> None:
-        """Raises StoreFailed when it is open."""
+        """Raises StoreFailed if it is already open."""
         if self._open:
-            raise StoreFailed("this memory store is open already")
+            raise StoreFailed("this memory store is already open")
         self._open = True
 
     async def close(self) -> None:
@@ -92,7 +92,7 @@ class MemoryStore:
     # ---- writing
 
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
-        """Raises StoreFailed when it is not open."""
+        """Raises StoreFailed if it is not open."""
         if not self._open:
             raise StoreFailed("the store is closed")
         outcomes = [self._writes.apply(group) for group in groups]
@@ -309,7 +309,7 @@ class MemoryStore:
 def from_url(rest: str, durability: Durability) -> MemoryStore:
     """The store of `memory:`. Raises ValueError."""
     if rest:
-        raise ValueError("a store in memory has no name: write memory:")
+        raise ValueError("a memory store has no name: use memory:")
     return MemoryStore()
 
 

@@ -1,8 +1,8 @@
-"""Tables in memory: rows by key, ordered indexes, and a journal that takes a lost group's changes back.
+"""Tables in memory: rows by key, ordered indexes, and a journal that reverts a lost group's changes.
 
-Rows are never changed in place: a change puts another row, so that the journal can restore the one before.
+Rows are never changed in place: a change stores another row, so that the journal can restore the previous one.
 
-Cost: an index is a sorted list. To find a place in it is a binary search, to insert moves what comes after: quick up to some
+Cost: an index is a sorted list. Finding a position is a binary search, and inserting moves what comes after: fast up to a few
 hundred thousand rows.
 """
 
@@ -20,7 +20,7 @@ PRIMARY = "key"  # the index of a table's keys themselves
 
 
 class After:
-    """In an entry's place: comes after every value there that begins with `start`; after every value at all by default."""
+    """In place of a value in an entry: sorts after every value that starts with `start`; by default after every value."""
 
     __slots__ = ("start",)
 
@@ -38,7 +38,7 @@ LAST = After()
 
 
 class Journal:
-    """What was there before each change of the group that is being applied."""
+    """The previous row for each change of the group being applied."""
 
     def __init__(self) -> None:
         self._changes: list[tuple[Table[Any, Any], Any, Any]] = []
@@ -47,7 +47,7 @@ class Journal:
         self._changes.append((table, key, before))
 
     def keep(self) -> int:
-        """The changes stand. Returns how many rows they touched."""
+        """Keeps the changes. Returns how many rows they touched."""
         count = len(self._changes)
         self._changes.clear()
         return count
@@ -59,8 +59,8 @@ class Journal:
 
 
 class Table(Generic[K, R]):
-    """`indexes`: under which entry a row stands in each, None = not in it. Entries need not be unique. With `ordered` the keys,
-    which are tuples then, make one more index, PRIMARY."""
+    """`indexes`: a row's entry in each, None = not in it. Entries need not be unique. With `ordered` the keys, which are then
+    tuples, form one more index, PRIMARY."""
 
     def __init__(self, journal: Journal, ordered: bool = False, **indexes: Callable[[K, R], Entry | None]) -> None:
         self.rows: dict[K, R] = {}
@@ -75,7 +75,7 @@ class Table(Generic[K, R]):
         return self.rows.get(key)
 
     def put(self, key: K, row: R) -> None:
-        """Raises OverflowError or UnicodeEncodeError for a key that no database would take."""
+        """Raises OverflowError or UnicodeEncodeError for a key that a database would refuse."""
         storable(key)
         for entry, _ in self._indexes.values():
             storable(entry(key, row))
@@ -83,7 +83,7 @@ class Table(Generic[K, R]):
         self.replace(key, row)
 
     def drop(self, key: K) -> bool:
-        """Whether there was one."""
+        """Removes a row; returns whether there was one."""
         before = self.rows.get(key)
         if before is None:
             return False
@@ -92,7 +92,7 @@ class Table(Generic[K, R]):
         return True
 
     def replace(self, key: K, row: R | None) -> None:
-        """Without a note in the journal. None: the row goes."""
+        """Replaces a row without recording it in the journal. None: removes it."""
         before = self.rows.pop(key, None)
         for entry, listed in self._indexes.values():
             if before is not None and (old := entry(key, before)) is not None:
@@ -109,7 +109,7 @@ class Table(Generic[K, R]):
         return (listed[place][1] for place in range(*_places(listed, low, high)))
 
     def back(self, index: str, low: Entry, high: Entry) -> Iterator[K]:
-        """From the last to the first."""
+        """Keys in descending order."""
         listed = self._indexes[index][1]
         start, end = _places(listed, low, high)
         return (listed[place][1] for place in range(end - 1, start - 1, -1))
@@ -122,7 +122,7 @@ class Table(Generic[K, R]):
         return max(end - start, 0)
 
     def under(self, index: str, *start: Any) -> Iterator[K]:
-        """Those whose entry begins so."""
+        """Keys whose entry starts with this."""
         return self.keys(index, start, (*start, LAST))
 
     def drop_under(self, index: str, *start: Any) -> None:
@@ -131,7 +131,7 @@ class Table(Generic[K, R]):
 
 
 def storable(value: Any) -> None:
-    """Raises what the values of keys and columns of a database would raise there."""
+    """Raises what a database would raise for these values in keys and columns."""
     if isinstance(value, tuple):
         for each in value:
             storable(each)

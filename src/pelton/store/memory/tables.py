@@ -1,6 +1,6 @@
-"""The tables of the memory store: what each is keyed by, how its rows look, and in which orders it is read.
+"""The tables of the memory store: their keys, their rows, and the orders in which they are read.
 
-What callers may change is kept packed, and unpacked anew for each reader, so that no caller holds a row of the store itself.
+Data that callers could modify is stored packed, and unpacked for each reader, so that no caller holds a row of the store itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pelton.store.memory.table import Entry, Journal, Table
 
 
 class RunRow(NamedTuple):
-    """`listed`: whether it is in lists of runs; a placeholder is not."""
+    """`listed`: whether it appears in lists of runs; a placeholder does not."""
 
     ns: str
     process: str
@@ -38,7 +38,7 @@ class StepRow(NamedTuple):
 
 
 class RecordRow(NamedTuple):
-    """`born`: since when the run's first value was good. `body` None: there is no document any more."""
+    """`born`: since when the run's first value was valid. `body` None: the document has been removed."""
 
     ns: str
     process: str

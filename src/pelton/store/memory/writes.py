@@ -1,7 +1,7 @@
-"""A commit group applied to the tables, or not at all.
+"""Applies a commit group to the tables, completely or not at all.
 
-The order of the changes is the one that the port's users count on: conditions first; rows that replace one of the same number
-after it has gone; removals last.
+The order of the changes is the one that the port's users rely on: conditions first; rows that replace one of the same number
+after that one is removed; removals last.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Writes:
         return Committed(group.number, True, "", self._numbers, self._dead_numbers)
 
     def drop_results(self, now: int) -> None:
-        """Those that have been kept long enough."""
+        """Drops results that have expired."""
         for key in list(self.tables.results.keys("at", (), (now - RESULTS,))):
             self.tables.results.drop(key)
         self.journal.keep()
@@ -252,7 +252,7 @@ class Writes:
                 t.events.put(key, row._replace(outcome=pack((decisions, effects, state))))
 
     def _leaving(self, group: Group) -> None:
-        """Numbers are given out in the order of commits; those of a lost group stay unused."""
+        """Numbers are assigned in commit order; those of a lost group stay unused."""
         t = self.tables
         deliveries: list[Delivery] = group.deliveries
         letters: list[DeadLetter] = group.dead

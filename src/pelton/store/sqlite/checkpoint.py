@@ -1,7 +1,7 @@
-"""The writer's checkpoint thread: it moves pages from the WAL to the file beside the commits, so that no commit has to.
+"""The writer's checkpoint thread: it moves pages from the WAL to the file in parallel with commits, so that no commit has to.
 
-On a separate connection: PASSIVE at most every 20 ms, once enough has come in or the commits have paused; RESTART when the WAL
-has grown long all the same (PASSIVE alone never lets a busy writer start it over). Without commits it sleeps without a timeout
+On a separate connection: PASSIVE at most every 20 ms, once enough has been written or commits have paused; RESTART if the WAL
+has grown long nevertheless (PASSIVE alone never lets a busy writer start it over). Without commits it sleeps without a timeout
 and costs nothing.
 """
 
@@ -18,7 +18,7 @@ LONG = 16_000  # frames of 4 kB after which the WAL is made to start over: about
 
 
 class Checkpointer:
-    """`trouble`: what the last checkpoint failed with, "" when it did not."""
+    """`trouble`: the error of the last checkpoint, "" if it succeeded."""
 
     def __init__(self, path: str, busy: int) -> None:
         self.trouble = ""

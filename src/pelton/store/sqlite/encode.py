@@ -1,7 +1,8 @@
-"""A batch of commit groups as operations for the writer. Everything becomes bytes here, in the main process; the writer binds.
+"""A batch of commit groups as operations for the writer. Everything becomes bytes here, in the main process; the writer only
+binds.
 
-The rows of all groups lie together, operation by operation, as the writer executes them; beside each row stands the place of its
-group in the batch, for the case that the groups have to go in one by one.
+The rows of all groups are stored together, operation by operation, as the writer executes them, each with the index of its
+group in the batch, in case the groups have to be written one by one.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ VAR_PUT, EVENT_NEW, LEASE = NUMBER["var_put"], NUMBER["event_new"], NUMBER["leas
 
 
 class Numbers:
-    """Numbers that the store gives out: of deliveries, dead letters, and the (namespace, process) pairs that runs are listed
-    under. All writes come through this process in one order, so that the order of giving out is the order of commits."""
+    """Numbers that the store assigns: to deliveries, dead letters, and the (namespace, process) pairs that runs are listed
+    under. All writes go through this process in one order, so numbers are assigned in commit order."""
 
     def __init__(self) -> None:
         self.delivery = 0
@@ -49,7 +50,7 @@ class Numbers:
 
 
 class Assigned:
-    """What a group was given while it was encoded: the caller learns of it once the group is in."""
+    """Numbers assigned to a group while it was encoded; the caller gets them once the group is committed."""
 
     __slots__ = ("dead_numbers", "lines", "numbers")
 
@@ -60,7 +61,7 @@ class Assigned:
 
 
 class Encoded:
-    """A batch under construction. `groups`: how many have a place in it. Add with `begin`, then `put`."""
+    """A batch under construction. `groups`: number of groups in it. Add with `begin`, then `put`."""
 
     __slots__ = ("assigned", "groups", "owners", "rows")
 
@@ -78,7 +79,7 @@ class Encoded:
         self.put(NUMBER[op], row)
 
     def take(self, group: Group, numbers: Numbers, now: int) -> Assigned:
-        """Raises one of UNFIT when a row holds what cannot be written; then the group left no trace, and no number is lost."""
+        """Adds a group. Raises one of UNFIT if a row cannot be written; then the group leaves no trace, and no number is lost."""
         assigned = self.assigned = Assigned()
         try:
             _group(self, group, numbers, now)
@@ -99,7 +100,7 @@ class Encoded:
         return sum(map(len, self.rows.values()))
 
     def unfit(self) -> dict[int, str]:
-        """Places of groups with a row that does not go through the pipe, and why."""
+        """Indexes of the groups with a row that cannot be sent through the pipe, and why."""
         found: dict[int, str] = {}
         for op, rows in self.rows.items():
             for row, owner in zip(rows, self.owners[op], strict=True):
@@ -204,7 +205,7 @@ def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
 
 
 def _record(out: Encoded, write: RunWrite) -> None:
-    """A document that goes leaves a row without a body, so that a list of what there was finds it."""
+    """A removed document leaves a row without a body, so that lists as of an earlier instant find it."""
     key, record, past = write.run.key, write.record, write.past
     born = past[0][0].since if past else 0 if record is None else record.since
     if record is not None:
@@ -234,7 +235,7 @@ def _open(out: Encoded, write: RunWrite) -> None:
 
 
 def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
-    """A placeholder is not listed; a run is, under its namespace and process, from the write that names the process."""
+    """A placeholder is not listed; a run is listed under its namespace and process from the write that names the process."""
     run = write.run
     head = pack(run)
     placeholder = run.status == RunStatus.EXPECTED
@@ -287,7 +288,7 @@ def _rendezvous(out: Encoded, group: Group) -> None:
 
 
 def _event(out: Encoded, event: EventRow) -> None:
-    """Decisions and effects may change later: they are in a column of their own, and not in the body."""
+    """Decisions and effects may change later, so they are in a separate column, not in the body."""
     outcome = pack((event.decisions, event.effects, event.state))
     kept = event.decisions, event.effects
     event.decisions, event.effects = NOTHING, NOTHING
@@ -300,7 +301,7 @@ def _event(out: Encoded, event: EventRow) -> None:
 
 
 def _leaving(out: Encoded, group: Group, numbers: Numbers) -> None:
-    """Numbers are kept in the column only, not in the body, and are given out when everything else has been turned into bytes."""
+    """Numbers are in the column only, not in the body, and are assigned once everything else has been encoded."""
     bodies = [pack(delivery) for delivery in group.deliveries]
     letters = [pack(letter) for letter in group.dead]
     for delivery, body in zip(group.deliveries, bodies, strict=True):
@@ -337,7 +338,7 @@ PLAIN = frozenset({"number", "runs", "handlers", "events", "leases", "run_keys"}
 
 
 def entangled(groups: Sequence[Group]) -> bool:
-    """Whether two groups meet on a row, so that they must go in one after the other to be judged rightly."""
+    """Whether two groups share a row, so that they must be written one after the other to be checked correctly."""
     if len(groups) < 2:
         return bool(groups and groups[0].has("definitions"))
     written: set[object] = set()
@@ -363,7 +364,7 @@ def entangled(groups: Sequence[Group]) -> bool:
 
 
 def _own_keys(group: Group) -> bool:
-    """Whether all keys are of the group's one run, so that another group that has the run's keys has the run too."""
+    """Whether all keys belong to the group's one run, so that another group with the run's keys has the run too."""
     if "run_keys" not in group.filled:
         return True
     run = group.runs[0].run.key
@@ -371,7 +372,7 @@ def _own_keys(group: Group) -> bool:
 
 
 def _places(group: Group) -> set[object]:
-    """What the group writes that another may write too, in another order than that of the operations."""
+    """What the group writes that another group may write too, in an order other than that of the operations."""
     mine: set[object] = {write.run.key for write in group.runs}
     mine.update(point[:3] for point in group.rendezvous)
     mine.update(group.remove_runs)

@@ -1,12 +1,12 @@
 """The store's connection to its writer, which outlives a writer process.
 
-Each batch has a number, and the writer keeps the number of its last batch in the file, in the batch's own transaction (with the
-losses, when a group of it was lost). When the writer process ends unexpectedly, its lock is waited for, a new one is started and
-the file is asked: batches up to that number are in it, and their callers are answered; the others are sent again, in their order.
-Sending again is harmless: every group says which revisions it was decided on. Callers notice a pause.
+Each batch has a number, and the writer stores the number of its last batch in the file, in the batch's own transaction (with the
+lost groups, if any). If the writer process dies, the link waits for its lock, starts a new writer and
+reads the file: batches up to that number are in it, and their callers are answered; the others are sent again in order.
+Sending again is harmless, since every group states the revisions that it was decided on. Callers notice a pause.
 
-It gives up, for good and with a reason, when the writer says that the disk failed (after a failed sync a second look may show
-what is not on the disk), when it ends `DEATHS` times without getting any further, and when no new one can be started.
+It gives up for good, with a reason, if the writer reports a disk failure (after a failed sync a second read may show
+what is not on disk), if the writer dies `DEATHS` times without progress, or if no new one can be started.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Sent(NamedTuple):
 
 
 class WriterLink:
-    """`look()` reads from the file: the number of its last batch, and the losses of late ones by number."""
+    """`look()` reads from the file: the number of its last batch, and the lost groups of recent ones by number."""
 
     def __init__(
         self, path: str, durability: str, locks: Locks, wait: float, look: Callable[[], tuple[int, dict[int, list[str]]]]
@@ -64,14 +64,14 @@ class WriterLink:
         return self._pipe.pid
 
     async def start(self, number: int) -> None:
-        """`number` of the last batch in the file. The writer's lock must have been taken. Raises StoreFailed."""
+        """`number`: of the last batch in the file. The writer's lock must have been taken. Raises StoreFailed."""
         self._number = self._reached = number
         self.settings = await self._pipe.start(self._path, self._durability, self._locks.writer)
         self._locks.hand_over(self._pipe.pid)
 
     def send(self, entangled: bool, now: int, count: int, ops: BatchOps) -> asyncio.Future[list[Any]]:
-        """`count`: how many groups. The answer to come: [number, lost texts or None, error, ...]. Raises StoreFailed when the
-        link was given up or closed, and what the encoder raises for rows that do not go through; then nothing was sent."""
+        """`count`: number of groups. Returns a future of [number, lost texts or None, error, ...]. Raises StoreFailed if the
+        link has given up or is closed, and what the encoder raises for rows that cannot be sent; then nothing was sent."""
         if self.failure or self._closing:
             raise StoreFailed(self.failure or "the store is closed")
         if not self.settings:
@@ -85,7 +85,7 @@ class WriterLink:
         return answer
 
     async def close(self) -> None:
-        """Waits for what is under way, then lets the writer end."""
+        """Waits for batches in progress, then stops the writer."""
         if self._recovery is not None:
             await asyncio.wait([self._recovery])
         self._closing = True
@@ -150,11 +150,11 @@ class WriterLink:
             self._give_up(f"the writer process ended after the disk failed: {self._fatal}")
             return
         if self._deaths > DEATHS:
-            self._give_up(f"the writer process ended {self._deaths} times without writing anything in between: {reason}")
+            self._give_up(f"the writer process died {self._deaths} times without writing anything in between: {reason}")
             return
         if self._deaths > 1:
             await asyncio.sleep(PAUSE * 2 ** (self._deaths - 2))
-        log.warning("the writer process of the store ended; a new one is started", reason=reason, under_way=len(self._under_way))
+        log.warning("the store's writer process died; starting a new one", reason=reason, under_way=len(self._under_way))
         await self._locks.take_writer(self._wait)
         pipe = self._pipe = WriterPipe()
         self.settings = await pipe.start(self._path, self._durability, self._locks.writer)
@@ -166,7 +166,9 @@ class WriterLink:
             self._settle(number, [number, lost, ""])
 
     def _give_up(self, reason: str) -> None:
-        self.failure = f"{reason}; nothing more can be written to {self._path}: stop this server, look into it, start it again"
+        self.failure = (
+            f"{reason}; nothing more can be written to {self._path}: stop this server, resolve the cause, and start it again"
+        )
         log.critical("the store has failed", reason=self.failure)
         self._fail_all(self.failure)
         self.lost.set()

@@ -1,7 +1,7 @@
-"""Two locks beside the file, so that one server at a time has it.
+"""Two lock files beside the database, so that only one server at a time uses it.
 
-`<file>.lock` is held by the server itself and goes with it at once. `<file>.writer` is held by its writer process, which may
-still be writing a last batch when the server has been killed: a new server waits for that before it reads.
+`<file>.lock` is held by the server itself and released as soon as it ends. `<file>.writer` is held by its writer process, which
+may still be writing a last batch after the server was killed; a new server waits for that before it reads.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Locks:
         self.writer = -1
 
     async def take(self, wait: float) -> None:
-        """Both. Raises StoreBusy at once when a server lives, and after `wait` seconds when only its writer does."""
+        """Takes both. Raises StoreBusy immediately if a server is alive, and after `wait` seconds if only its writer is."""
         self._server = _open(f"{self._path}.lock")
         try:
             if not _try(self._server):
                 raise StoreBusy(
                     f"{self._path} is open in another server (process {_said(self._server)}): "
-                    "stop that one first, or give this one another path"
+                    "stop that server first, or use a different path for this one"
                 )
             _say(self._server, os.getpid())
             await self.take_writer(wait)
@@ -38,7 +38,7 @@ class Locks:
             raise
 
     async def take_writer(self, wait: float) -> None:
-        """The writer's alone, for a new writer. Raises StoreBusy when another one still has it after `wait` seconds."""
+        """Takes only the writer's lock, for a new writer. Raises StoreBusy if another one still has it after `wait` seconds."""
         if self.writer < 0:
             self.writer = _open(f"{self._path}.writer")
         end = time.monotonic() + wait
@@ -46,12 +46,12 @@ class Locks:
             if time.monotonic() >= end:
                 raise StoreBusy(
                     f"the writer of an earlier server (process {_said(self.writer)}) still has {self._path} "
-                    f"after {wait:g} s: wait until it has ended, or end it"
+                    f"after {wait:g} s: wait until it has ended, or kill it"
                 )
             await asyncio.sleep(PAUSE)
 
     def hand_over(self, pid: int) -> None:
-        """The writer process has the descriptor now, and the lock with it."""
+        """Called when the writer process has the descriptor, and with it the lock."""
         _say(self.writer, pid)
         os.close(self.writer)
         self.writer = -1

@@ -1,8 +1,8 @@
-"""What a commit group is made of on its way to the writer process: operations, in one fixed order, each a named statement.
+"""The operations into which a commit group is split for the writer process, in one fixed order, each a named statement.
 
-Within a group, and within a whole batch that goes in at once, all rows of one operation come before those of the next. The order
-matters where two of them meet: checks first; rows that replace one of their own number after it is gone; a step is written
-before its open row is deleted, so that a large input that both share stays where it is; removals last.
+Within a group, and within a whole batch that is written at once, all rows of one operation come before those of the next. The
+order matters where two of them share a row: checks first; rows that replace one of the same number after that one is removed; a
+step is written before its open row is deleted, so that a large input shared by both stays in place; removals last.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 
 class Op(NamedTuple):
-    """`exact`: every row must change exactly one row of the table, else the group is lost. `check`: a SELECT whose answer must
-    equal the last value of the row (-1: no answer; with `any`, a last value of -1 is not looked at). `lost`: what to say then,
-    with the values of the row."""
+    """`exact`: every row must change exactly one row of the table, otherwise the group is lost. `check`: a SELECT whose result
+    must equal the last value of the row (-1: no result; with `any`, a last value of -1 is not checked). `lost`: the text of the
+    loss, with the values of the row."""
 
     name: str
     lost: str = ""

@@ -1,7 +1,7 @@
-"""The main process's end of the pipe to the writer: batches out, outcomes back, in one order.
+"""The main process's end of the pipe to the writer: batches out, outcomes back, in the same order.
 
-Several batches may be under way. When the writer ends, every waiting call and every later one raises StoreFailed: which of the
-batches under way are in the file is then only known by opening it again.
+Several batches may be in flight. If the writer ends, every waiting call and every later one raises StoreFailed; which of the
+batches in flight are in the file can then only be determined by opening it again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WriterPipe(asyncio.Protocol):
         return self._process.pid if self._process is not None else 0
 
     async def start(self, path: str, durability: str, lock: int) -> dict[str, Any]:
-        """Starts the process; its settings when it is ready. No fork: nothing but two descriptors goes along."""
+        """Starts the process; returns its settings when it is ready. No fork: the process inherits only two descriptors."""
         ours, theirs = socket.socketpair()
         try:
             arguments = [sys.executable, "-m", "pelton.store.sqlite.writer", str(theirs.fileno()), str(lock), path, durability]
@@ -59,18 +59,18 @@ class WriterPipe(asyncio.Protocol):
             settings: dict[str, Any] = (await asyncio.wait_for(ready, START_WAIT))[1]
         except TimeoutError:
             raise StoreFailed(
-                f"the writer process {self.pid} was not ready within {START_WAIT} s: look at its error output"
+                f"the writer process {self.pid} was not ready within {START_WAIT} s: check its error output"
             ) from None
         return settings
 
     def encode(self, number: int, entangled: bool, now: int, count: int, ops: BatchOps) -> bytes:
-        """A batch of `count` groups as bytes to send. Raises what the encoder raises for rows that do not go through."""
+        """A batch of `count` groups as bytes to send. Raises what the encoder raises for rows that cannot be sent."""
         return self._encode((number, entangled, now, count, ops))
 
     def send(self, body: bytes) -> asyncio.Future[list[Any]]:
-        """The answer to come: [number, lost texts or None, error, whether the writer ends now].
+        """Returns a future of [number, lost texts or None, error, whether the writer now ends].
 
-        Raises StoreFailed when the writer is gone."""
+        Raises StoreFailed if the writer is gone."""
         if self.failure or self._transport is None:
             raise StoreFailed(self.failure or "the store is not open")
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
@@ -97,7 +97,7 @@ class WriterPipe(asyncio.Protocol):
                 process.wait()
 
     async def end(self) -> None:
-        """Ends the process at once, whatever it does, and waits until it is gone."""
+        """Kills the process immediately, and waits until it is gone."""
         self._closing = True
         if self._transport is not None:
             self._transport.abort()
@@ -144,7 +144,7 @@ class WriterPipe(asyncio.Protocol):
 
 
 def _environment() -> dict[str, str]:
-    """As ours, with the place that this package was found at: it may have been put on the path by the program itself."""
+    """This process's environment, with the path of this package, which the program itself may have put on the import path."""
     root = str(Path(__file__).parents[3])
     known = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{known}" if known else root}

@@ -1,6 +1,7 @@
-"""The reading connection: synchronous, on the loop's own thread. A point read takes 5 to 10 us, less than handing it to another.
+"""The reading connection: synchronous, on the event loop's thread. A point read takes 5 to 10 us, less than passing it to
+another.
 
-Every statement is run to its end before anything else happens, so no read transaction outlives a call and holds up a checkpoint.
+Every statement is run to completion before anything else, so no read transaction outlives a call and delays a checkpoint.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Reading the documents of runs: as they are, as they were, and which runs are found by their attributes.
+"""Reading records: current values, past values, and finding runs by attributes.
 
-A value was good from `since` up to `until`, this instant left out. What is current lies in `record`, the rest in `past`; a list
-as of an instant goes by the rows of `record`, which stay when a document goes, and seeks in `past` where the current value is too
-new: it costs a seek for each run that was there or came later, whatever the number of values.
+A value was valid from `since` up to, but excluding, `until`. Current values are in `record`, the rest in `past`. A list
+as of an instant follows the rows of `record`, which stay when a document is removed, and seeks in `past` where the current value
+is too new: it costs one seek for each run that existed then or came later, whatever the number of values.
 
-A search reads one index, and of a condition only the part that has the fewest rows. Nobody knows beforehand which that is, so all
-are counted, up to a few rows at first and then to ever more, until one is known to be the smallest: a broad part beside a narrow
-one costs no more than the narrow one.
+A search reads one index, and of a condition only the part with the fewest rows. Which one that is is not known in advance, so all
+are counted, up to a few rows at first and then up to more and more, until one is known to be the smallest: a broad part beside a
+narrow one costs no more than the narrow one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RecordReads:
         return [(_record(row), row[5]) for row in self._reader.all("past", run, after, limit)]
 
     def records(self, ns: str, process: str, at: int, live: bool | None, after: int, limit: int) -> list[Record]:
-        """Lists of several processes are merged while they are read, so that no more is read than is given."""
+        """Lists of several processes are merged while being read, so that no more is read than is returned."""
         read = self._reader
         bounds = (after, -1 if live is None else int(live), limit, *((at,) if at else ()))
         lines = self._of(ns, process)
@@ -78,7 +78,7 @@ class RecordReads:
         return None
 
     def _count(self, where: int | str, ranges: Sequence[Range], look: int) -> int:
-        """How many rows there are, counted up to `look`. `where`: a process's line, or a namespace."""
+        """Number of rows, counted up to `look`. `where`: a process's line, or a namespace."""
         statement = "attr_count" if type(where) is int else "attr_count_any"
         total = 0
         for span in ranges:
@@ -109,7 +109,7 @@ def _run(row: Any) -> int:
 
 
 def _range(attribute: Attribute) -> Range | None:
-    """None for what no stored text can be equal to, or begin with: half a pair of surrogates."""
+    """None for a text that no stored text can equal or start with: an unpaired surrogate."""
     name, value, begins = attribute
     try:
         (name + value).encode()
@@ -119,7 +119,7 @@ def _range(attribute: Attribute) -> Range | None:
 
 
 def after_all(start: str) -> str | bytes:
-    """The first text that comes after all those which begin so, by code points (as SQLite orders UTF-8)."""
+    """The first text after all those with this prefix, by code points (as SQLite orders UTF-8)."""
     start = start.rstrip("\U0010ffff")
     if not start:
         return NO_END

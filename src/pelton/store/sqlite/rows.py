@@ -1,7 +1,7 @@
 """Steps as rows of SQLite and back.
 
-An open row is cut up: what a worker's lease changes and what is searched are columns; input, output and waits are columns or,
-when large, rows of `blob`; the rest is one msgpack array. An ended row is one array, whole unless it is large.
+An open row is split: the fields that a lease changes or that are searched are columns; input, output and waits are columns or,
+if large, rows of `blob`; the rest is one msgpack array. An ended row is one array, whole unless it is large.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INPUT, OUTPUT, WAITS = 0, 1, 2  # parts, as numbered in `blob` and as bits of `p
 
 
 def open_body(step: OpenStep) -> bytes:
-    """The array of an open row without its parts. They are taken out for the moment, so that nothing is copied."""
+    """The array of an open row without its parts, which are taken out temporarily so that nothing is copied."""
     kept = step.input, step.output, step.waits
     step.input = step.output = step.waits = None
     try:
@@ -28,7 +28,7 @@ def open_body(step: OpenStep) -> bytes:
 
 
 def open_parts(step: OpenStep) -> tuple[int, list[bytes | None], list[tuple[int, bytes]]]:
-    """Bits of the parts that go to `blob`; what stays in the row's columns; the blobs."""
+    """Bits of the parts that go to `blob`; the values of the row's columns; the blobs."""
     bits = 0
     columns: list[bytes | None] = []
     blobs: list[tuple[int, bytes]] = []
@@ -73,7 +73,7 @@ OPEN_COLUMNS = "run, n, due, lease, started, polls, worker, body, parts, input, 
 
 
 def open_from(row: Any) -> tuple[OpenStep, int]:
-    """An open row out of OPEN_COLUMNS, and the bits of what is still to be fetched from `blob`."""
+    """An open row from OPEN_COLUMNS, and the bits of the parts still to be read from `blob`."""
     step = decode_open(row[7])
     step.due, step.lease, step.started, step.polls, step.worker = row[2:7]
     if row[9] is not None:
@@ -86,6 +86,6 @@ def open_from(row: Any) -> tuple[OpenStep, int]:
 
 
 def event_ident(ns: str, source: str, event_id: str) -> bytes:
-    """16 bytes for (ns, source, id); lengths are part of it, so that no two triples can be written alike."""
+    """16 bytes for (ns, source, id); lengths are included, so that different triples cannot collide by concatenation."""
     text = f"{len(ns)}:{len(source)}:{ns}{source}{event_id}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

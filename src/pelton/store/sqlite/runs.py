@@ -1,4 +1,4 @@
-"""Reading runs and their steps: the answers to the kernel's keys, pages of steps, lists of runs.
+"""Reading runs and their steps: the answers to the kernel's read keys, pages of steps, lists of runs.
 
 Ended steps inside a run's void ranges are skipped by jumping below the range: a rewind over 100,000 steps costs one more seek.
 Open rows are never void: a rewind closes or keeps them.
@@ -65,7 +65,7 @@ class RunReader:
         """Raises TypeError for a key that is not about one run."""
         answer = self._answers.get(type(key))
         if answer is None:
-            raise TypeError(f"{type(key).__name__} is not a question about one run: the runtime answers it")
+            raise TypeError(f"{type(key).__name__} is not a read of one run: the runtime answers it")
         return answer(run, key)
 
     def head(self, key: int) -> Run | None:
@@ -165,7 +165,7 @@ class RunReader:
         ]
 
     def _skip(self, run: Run, below: Callable[[int], Any]) -> Any:
-        """The highest ended row that is not void. `below` gives the highest under a number; its second column is the number."""
+        """The highest ended row that is not void. `below` returns the highest below a number; its second column is the number."""
         row = below(TOP)
         if row is None or not run.voids:
             return row
@@ -193,7 +193,7 @@ class RunReader:
         return found[:limit]
 
     def runs(self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int) -> list[Run]:
-        """Lists of several processes are merged while they are read, so that no more is read than is given."""
+        """Lists of several processes are merged while being read, so that no more is read than is returned."""
         read = self._reader
         lines = [number for (space, name), number in self._lines.items() if space == ns and process in ("", name)]
         bounds = (before or TOP, since, until or TOP, -1 if live is None else int(live), limit)

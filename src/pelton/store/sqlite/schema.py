@@ -1,7 +1,7 @@
-"""Brings a file to the schema of this version.
+"""Migrates a file to this version's schema.
 
-A new file gets `schema.sql`; an older one the migrations it lacks, each in a transaction with its version. The version stands in
-SQLite's own `user_version`.
+A new file gets `schema.sql`; an older one gets the migrations that it lacks, each in a transaction with its version. The version
+is in SQLite's own `user_version`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ def version(db: apsw.Connection) -> int:
 
 
 def migrate(db: apsw.Connection, path: str, fresh: bool = True) -> int:
-    """The version reached. `fresh` False makes a new file by migrations too, for the test. Raises StoreFailed for a file that a
-    newer Pelton wrote, or that is not ours."""
+    """Returns the version reached. `fresh` False creates a new file by migrations too, for a test. Raises StoreFailed for a file
+    that was written by a newer Pelton or by another program."""
     steps = migrations()
     latest = steps[-1][0]
     current = version(db)
     owner = db.pragma("application_id")
     tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0][0]
     if tables and owner != APPLICATION:
-        raise StoreFailed(f"{path} is a SQLite file of another program: name another path")
+        raise StoreFailed(f"{path} is a SQLite file of another program: use a different path")
     if current > latest:
-        raise StoreFailed(f"{path} has schema {current}, newer than {latest}, which this version knows: run the newer version")
+        raise StoreFailed(
+            f"{path} has schema {current}, newer than {latest}, the latest that this version supports: run the newer version"
+        )
     if not tables and fresh:
         with db:
             db.execute((HERE / "schema.sql").read_text("utf-8"))

@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 
 def load(file: str) -> dict[str, str]:
-    """Name → statement, comments and line breaks taken out. Raises ValueError naming file and block when one is named twice."""
+    """Name → statement, without comments and line breaks. Raises ValueError, naming file and block, if a name is used twice."""
     found: dict[str, str] = {}
     for block in (HERE / file).read_text("utf-8").split("-- name: ")[1:]:
         name, _, text = block.partition("\n")

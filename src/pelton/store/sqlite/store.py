@@ -1,9 +1,9 @@
 """SqliteStore: a `Store` on one SQLite file, for one server.
 
-Writes are turned into bytes here and sent to the writer process (`writer`), which commits them in the order of sending; several
-commits may be under way. Reads are done here, on the loop's thread, and see what has been answered. WAL, `synchronous = FULL`:
-what was answered survives a power cut. With durability "relaxed" the last commits before a power cut may be lost (not those
-before a killed process).
+Writes are encoded here and sent to the writer process (`writer`), which commits them in the order sent; several
+commits may be in progress. Reads are done here, on the event loop's thread, and see what has been acknowledged. WAL,
+`synchronous = FULL`: acknowledged data survives a power cut. With durability "relaxed" the last commits before a power cut may be
+lost (but not those before a process is killed).
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ IN_FLIGHT = 64  # batches under way; a further commit waits
 
 
 class SqliteStore:
-    """`clock`: epoch milliseconds, for tests; by default the wall clock at opening and the monotonic clock from there.
+    """`clock`: epoch milliseconds, for tests; by default the wall clock at opening, continued by the monotonic clock.
 
-    `wait`: seconds to wait for the writer of a killed server.
+    `wait`: how many seconds to wait for the writer of a killed server.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SqliteStore:
     async def open(self) -> None:
         """Raises StoreBusy or StoreFailed; see the protocol."""
         if self._db is not None:
-            raise StoreFailed(f"{self.path} is open already in this store")
+            raise StoreFailed(f"{self.path} is already open in this store")
         try:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
             await self._locks.take(self._wait)
@@ -116,7 +116,7 @@ class SqliteStore:
         return WriterLink(self.path, self.durability, self._locks, self._wait, self._written)
 
     def _written(self) -> tuple[int, dict[int, list[str]]]:
-        """The number of the last batch in the file, and what was lost of late ones, by number."""
+        """The number of the last batch in the file, and the lost groups of recent ones, by number."""
         meta = dict(self._reader.all("meta"))
         losses = (msgpack.decode(value) for name, value in meta.items() if name.startswith("lost "))
         return meta.get("batch", 0), dict(losses)
@@ -163,7 +163,7 @@ class SqliteStore:
         self._locks.release()
 
     async def lost(self) -> str:
-        """Returns when nothing can be written any more, until the store is opened again; says why."""
+        """Returns, with the reason, when nothing more can be written until the store is opened again."""
         await self._link.lost.wait()
         return self._link.failure
 
@@ -178,7 +178,7 @@ class SqliteStore:
     # ---- writing
 
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
-        """Groups of one call are judged as if one came after the other. Calls take effect in the order of their starting."""
+        """Groups of one call are checked as if applied one after another. Calls take effect in the order in which they start."""
         if self._room.locked():
             async with self._room:
                 return await self._commit(groups)
@@ -224,7 +224,7 @@ class SqliteStore:
         return results
 
     async def _commit_fit(self, groups: Sequence[Group], batch: Encoded, assigned: list[Assigned | Committed]) -> list[Committed]:
-        """A number beyond 64 bits in a column is its group's trouble alone: the others go without it."""
+        """A number beyond 64 bits in a column fails only its own group; the others are written without it."""
         unfit = batch.unfit()
         results: dict[int, Committed] = {}
         fit: list[Group] = []
@@ -250,7 +250,8 @@ class SqliteStore:
         return Committed(number, True, "", assigned.numbers, assigned.dead_numbers)
 
     def _save(self, batch: Encoded, now: int) -> None:
-        """What the next start must not fall behind: saved ahead, so that few batches need it. A separate group, the last."""
+        """Saves counters ahead, so that the next start does not fall behind them and few batches need this. A separate, last
+        group."""
         if now >= self._clock_saved:
             self._clock_saved = now + CLOCK_AHEAD
             batch.add("meta_put", ("clock", self._clock_saved))
@@ -464,9 +465,9 @@ class SqliteStore:
 
 
 def from_url(directory: str, durability: Durability) -> SqliteStore:
-    """The store of `sqlite:DIRECTORY`, which is made when it is not there. Raises ValueError, OSError."""
+    """The store of `sqlite:DIRECTORY`, which is created if missing. Raises ValueError, OSError."""
     if not directory:
-        raise ValueError("it names no directory: write sqlite:DIR")
+        raise ValueError("it names no directory: use sqlite:DIR")
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(Path(directory) / FILE, durability)
 

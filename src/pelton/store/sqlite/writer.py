@@ -1,12 +1,12 @@
-"""The writer process: it owns the connection that writes, and does nothing but bind rows and commit.
+"""The writer process: it owns the writing connection, and only binds rows and commits.
 
-A separate process, because SQLite's calls give the interpreter lock away row by row, and a busy loop beside a writing thread
-brings it to a crawl. One transaction a batch, at first all groups of it merged, operation by operation; when any of them turns
-out to be lost the transaction is rolled back and repeated group by group under savepoints.
+It is a separate process because SQLite's calls release the interpreter lock row by row, so a busy event loop slows a writing
+thread to a crawl. One transaction per batch, at first with all groups merged, operation by operation; if any group is
+lost, the transaction is rolled back and repeated group by group under savepoints.
 
-It ends when its parent does: the pipe's end of file. What it was writing then it finishes first. It holds the lock file's
-descriptor for as long as it lives, so that a new server waits for it. After a failed sync nothing it could write next would be
-sure, so it reports and ends.
+It ends when its parent does (end of file on the pipe), after it has finished what it was writing. It holds the lock file's
+descriptor as long as it is alive, so that a new server waits for it. After a failed sync nothing that it writes would be
+reliable, so it reports the failure and ends.
 
 Started as `python -m pelton.store.sqlite.writer PIPE LOCK PATH DURABILITY`; imports only what it needs.
 """
@@ -60,14 +60,14 @@ class Writer:
         return apsw.SQLITE_OK
 
     def settings(self) -> dict[str, Any]:
-        """What the connection really does, for the parent's health report and the tests."""
+        """The connection's actual settings, for the parent's health report and the tests."""
         return {
             name: self.db.execute(f"PRAGMA {name}").fetchall()[0][0]
             for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size")
         }
 
     def commit(self, ops: BatchOps, count: int, entangled: bool, now: int, number: int) -> list[str]:
-        """What was lost, "" for a group that is in. Raises apsw.Error when nothing could be written."""
+        """The loss of each group, "" if it was written. Raises apsw.Error if nothing could be written."""
         lost: list[str] | None = None
         if not entangled and self._together(ops, number):
             lost = [""] * count
@@ -81,13 +81,13 @@ class Writer:
         return lost
 
     def _note(self, number: int, lost: list[str]) -> None:
-        """In the batch's own transaction: that it is in, and which groups are not. Who was not answered reads it later."""
+        """Records, in the batch's own transaction, its number and its lost groups, for callers that were not answered."""
         self.db.execute(self.meta, ("batch", number))
         if any(lost):
             self.db.execute(self.meta, (f"lost {number % LOSSES}", pack((number, lost))))
 
     def _together(self, ops: BatchOps, number: int) -> bool:
-        """All groups in one go; False when any is lost (or when two of them meet: one after the other they may both be fine)."""
+        """Writes all groups at once; False if any is lost, or if two share a row, since both may succeed one after the other."""
         db = self.db
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -156,7 +156,8 @@ class Writer:
                 db.executemany(self.sql[number], ops[number])
 
     def _check(self, number: int, row: Row) -> None:
-        """The last value of the row is what must be found. Nothing found is -1 for a run, 0 for a counter or a definition."""
+        """The row's last value must match the stored one. If there is none, that is -1 for a run, 0 for a counter or a
+        definition."""
         found = self.db.execute(self.sql[number], row[:-1]).fetchall()
         nothing = -1 if number == NUMBER["check_run"] else 0
         if (found[0][0] if found else nothing) != row[-1]:
@@ -167,8 +168,8 @@ class Writer:
             self.db.execute("ROLLBACK")
 
     def _sweep(self, now: int) -> None:
-        """Drops meeting points where no one waits and nothing is held. Not at once: a revision that starts over would let a
-        decision pass that was made on an earlier life of the row. A separate transaction, whose failure harms nothing."""
+        """Drops rendezvous rows where nothing waits and nothing is held. Not immediately, since a revision that starts over
+        could let a decision pass that was made on an earlier life of the row. A separate transaction; a failure is harmless."""
         old = self.db.execute(self.idle, (now - QUARANTINE, SWEEP)).fetchall()
         if not old:
             return
@@ -184,7 +185,7 @@ class Writer:
             self._rollback()
 
     def _drop_results(self, now: int) -> None:
-        """Outcomes that are too old to be asked for, some at a time."""
+        """Drops expired outcomes, some at a time."""
         try:
             self.db.execute(self.old_results, (now - RESULTS, SWEEP_RESULTS))
         except apsw.Error:
@@ -196,7 +197,7 @@ class Writer:
 
 
 def apart(ops: BatchOps, count: int) -> list[GroupOps]:
-    """The batch group by group."""
+    """Writes the batch group by group."""
     groups: list[GroupOps] = [{} for _ in range(count)]
     for number, (rows, owners) in ops.items():
         for row, owner in zip(rows, owners, strict=True):
@@ -205,7 +206,7 @@ def apart(ops: BatchOps, count: int) -> list[GroupOps]:
 
 
 def receive(pipe: socket.socket, size: int) -> bytearray | None:
-    """Exactly so many bytes, or None at the end of the file."""
+    """Exactly that many bytes, or None at end of file."""
     data = bytearray(size)
     view = memoryview(data)
     while view:

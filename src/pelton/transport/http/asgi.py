@@ -1,10 +1,10 @@
-"""A small ASGI dispatcher: requests, answers, routing on the raw path.
+"""A small ASGI dispatcher: requests, responses, routing on the raw path.
 
-Paths are split before they are decoded, so that an encoded slash stays inside its segment. A trailing slash changes nothing.
-Literal segments win over parameters, and a path that exists with other methods only is answered 405. What a handler raises
-becomes an answer through the router's `render`; nobody outside ever sees a stack trace.
+Paths are split before they are decoded, so that an encoded slash stays inside its segment. A trailing slash is ignored.
+Literal segments take precedence over parameters, and a path that exists only with other methods gets 405. An exception of a
+handler becomes a response through the router's `render`; no caller ever sees a stack trace.
 
-Cost: about 6 us a request for routing, body and answer, without the server's own part.
+Cost: about 6 us per request for routing, body and response, without the server's own part.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Response:
-    """A complete answer. `undelivered` is called in its place when the caller is known to have hung up before it was sent."""
+    """A complete response. `undelivered` is called instead if the caller is known to have disconnected before it was sent."""
 
     __slots__ = ("body", "content_type", "headers", "status", "undelivered")
 
@@ -93,7 +93,7 @@ class Request:
         self._query: Query | None = None
 
     def about(self, path: dict[str, str]) -> Request:
-        """The same request as if it had come with these parameters in its path. Its body has been read."""
+        """The same request with these path parameters. Its body has been read."""
         other = Request(self.scope, self._receive, path, self._max_body, self._absent)
         other._body, other._query = self._body, self._query
         return other
@@ -109,14 +109,14 @@ class Request:
         return self._query
 
     def header(self, name: bytes) -> str:
-        """A header by its lower-case name; "" when absent."""
+        """A header by its lower-case name; "" if absent."""
         for key, value in self.scope["headers"]:
             if key == name:
                 return str(value.decode("latin-1"))
         return ""
 
     async def body(self) -> bytes:
-        """The whole body. Raises WebError 413 above the limit, ClientGone when it never came to its end."""
+        """The whole body. Raises WebError 413 above the limit, ClientGone if it was never completed."""
         if self._body is not None:
             return self._body
         declared = self.header(b"content-length")
@@ -142,9 +142,9 @@ class Request:
         return WebError(413, f"the body has {what}; the limit is {self._max_body}", headers={"connection": "close"})
 
     async def unless_gone(self, work: Awaitable[Any]) -> Any:
-        """The result of `work`, which is cancelled when the caller hangs up (then ClientGone is raised).
+        """The result of `work`, which is cancelled if the caller disconnects (then ClientGone is raised).
 
-        The body is read first, so that what comes next can only be the end of the connection.
+        The body is read first, so that the next message can only be the end of the connection.
         """
         await self.body()
         doing = asyncio.ensure_future(work)
@@ -167,7 +167,7 @@ class Request:
 
 Handler = Callable[[Request], Awaitable[Response]]
 Render = Callable[[Exception], Response | None]
-"""Puts an exception into a face's own words; None = it knows no words for it, so it is logged and answered by
+"""Renders an exception in an API's format; None = unexpected, so it is logged and answered with the
 `render` of an internal error, which it must know."""
 
 
@@ -181,7 +181,7 @@ class _Node:
 
 
 class Router:
-    """The routes of one face. `collapse`: several slashes in a row count as one, as clients write them that join addresses."""
+    """The routes of one API. `collapse`: several slashes in a row count as one, for clients that join URLs carelessly."""
 
     def __init__(
         self, render: Render, *, max_body: int = MAX_BODY, absent: Iterable[str] = ("",), collapse: bool = False
@@ -195,7 +195,7 @@ class Router:
         self.patterns: list[tuple[str, str]] = []
 
     def add(self, method: str, pattern: str, handler: Handler) -> None:
-        """`pattern` is like `/tasks/{id}/log`. Raises ValueError when the route is there already."""
+        """`pattern` is like `/tasks/{id}/log`. Raises ValueError if the route already exists."""
         names: list[str] = []
         node = self._root
         for part in _split(pattern):
@@ -207,14 +207,14 @@ class Router:
             else:
                 node = node.literals.setdefault(part, _Node())
         if method in node.handlers:
-            raise ValueError(f"the route {method} {pattern} is there already")
+            raise ValueError(f"the route {method} {pattern} already exists")
         node.handlers[method] = (handler, tuple(names))
         if not names:
             self._static[method, pattern.encode()] = handler
         self.patterns.append((method, pattern))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, path: bytes) -> None:
-        """Answers one request; `path` is the raw path below the router's mount."""
+        """Handles one request; `path` is the raw path below the router's mount."""
         if self._collapse and b"//" in path:
             path = _SLASHES.sub(b"/", path)
         try:
@@ -243,7 +243,7 @@ class Router:
         try:
             parts = [_decoded(part) for part in _split_raw(path)]
         except UnicodeDecodeError:
-            raise WebError(400, "the path is not UTF-8 text; percent-encode it as UTF-8") from None
+            raise WebError(400, "the path is not valid UTF-8; percent-encode it as UTF-8") from None
         if len(parts) > MAX_SEGMENTS:
             raise WebError(404, f"the path has more than {MAX_SEGMENTS} segments; no such route")
         allowed: set[str] = set()
@@ -260,7 +260,7 @@ class Router:
 
 
 class Application:
-    """Several routers under prefixes; the longest that fits takes the request. Is an ASGI application for HTTP only."""
+    """Several routers under prefixes; the longest matching one handles the request. An ASGI application for HTTP only."""
 
     def __init__(self, mounts: Iterable[tuple[str, Router]]) -> None:
         self._mounts = sorted(((prefix.rstrip("/").encode(), router) for prefix, router in mounts), key=lambda m: -len(m[0]))

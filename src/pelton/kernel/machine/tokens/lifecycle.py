@@ -30,7 +30,8 @@ def start_run(process: Process, reads: RunReads, signal: Start, now: int) -> Dra
         check(signal, existing.status)
     if signal.hops > MOST_HOPS:
         raise Refusal(
-            Code.INVALID, f"{signal.hops} runs have started one another in a chain; the limit is {MOST_HOPS}. Is it a circle?"
+            Code.INVALID,
+            f"{signal.hops} runs have started one another in a chain; the limit is {MOST_HOPS}. Check the definitions for a loop",
         )
     head = Run(
         signal.key,
