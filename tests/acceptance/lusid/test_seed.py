@@ -52,7 +52,7 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}0\+00:00")
 REQUEST_ID = re.compile(r"[0-9A-V]{13}:[0-9A-F]{8}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as the server is, which takes the request once
 def answer(world: World) -> Any:
     """What curl got: the status and the body."""
     (world.folder / "quotes").mkdir()
