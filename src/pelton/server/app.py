@@ -103,7 +103,8 @@ class App:
         started = time.perf_counter()
         path = raw_path_of(scope)
         request_id = self._request_id(scope)
-        structlog.contextvars.bind_contextvars(request=request_id.decode())
+        request = request_id.decode()
+        structlog.contextvars.bind_contextvars(request=request)
         counts = self.counts
         status = 0
 
@@ -116,7 +117,7 @@ class App:
 
         counts.under_way += 1
         try:
-            refusal = None if path in self._open else self._refusal(scope, path, request_id.decode())
+            refusal = None if path in self._open else self._refusal(scope, path, request)
             if refusal is not None:
                 await refusal.send(sending, scope["method"] == "HEAD")
             elif path == b"/api/health":
