@@ -20,6 +20,7 @@ OURS, ACME, ZETA = "key-of-nobody-else-01", "key-of-acme-00000002", "token-of-an
 KEYS = ("--api-key", OURS, "--namespace-key", f"acme={ACME}", "--user", f"ann={ZETA}", "--namespace-key", f"zeta={ZETA}")
 TEAMS = {"default": OURS, "acme": ACME, "zeta": ZETA}
 MINE = models.ResourceId(scope="acme", code="work")
+WORK = "taskDefinitionId.code eq 'work'"
 
 
 @contextmanager
@@ -68,8 +69,10 @@ def test_the_official_client_with_two_keys(worlds: dict[str, World], clients: di
         runs[name] = client.workers.run_worker("acme", "work", models.RunWorkerRequest(parameters=parameters)).run_id
     assert made["zeta"].version.user_id_created == "ann"
     for name, client in clients.items():
-        assert [task.id for task in client.tasks.list_tasks().values] == [made[name].id]
-        assert [task.id for task in client.tasks.list_tasks(filter="correlationIds any (~ eq 'c')").values] == [made[name].id]
+        assert [task.id for task in client.tasks.list_tasks(filter=WORK).values] == [made[name].id]
+        assert [task.id for task in client.tasks.list_tasks(filter=f"correlationIds any (~ eq 'c') and {WORK}").values] == [
+            made[name].id
+        ]
         assert [each.display_name for each in client.workers.list_workers().values] == [name]
         done = eventually(partial(ended, client, runs[name]), "the worker's run ends")
         assert done == ("FailedToComplete" if name == "acme" else "CompletedNoResults")
