@@ -78,10 +78,10 @@ class WireClient(Client):
         return super()._call(call._replace(gives=Any))
 
     def post_events(self, batch: Sequence[Mapping[str, Any]]) -> Any:
-        return self._call(calls.events(batch))
+        return self._call(calls.events_call(batch))
 
     def held(self, limit: int = 100) -> Any:
-        return self._call(calls.held(limit))
+        return self._call(calls.held_call(limit))
 
 
 def wire_client(url: str, *, key: str = "") -> Any:

@@ -69,17 +69,17 @@ def _get(gives: type[T], path: str, *, seconds: float = 0.0, **query: Any) -> Ap
     return ApiCall("GET", f"{path}?{urlencode(given)}" if given else path, seconds=seconds, gives=gives)
 
 
-def plain(method: str, path: str, body: Any, content_type: str, seconds: float) -> ApiCall[Any]:
+def plain_call(method: str, path: str, body: Any, content_type: str, seconds: float) -> ApiCall[Any]:
     """A request to any path. `body`: bytes are sent unchanged, None means no body, anything else is sent as JSON."""
     raw = body if isinstance(body, bytes) else b"" if body is None else json.encode(body)
     return ApiCall(method, path, raw, content_type, seconds)
 
 
-def health() -> ApiCall[HealthOut]:
+def health_call() -> ApiCall[HealthOut]:
     return _get(HealthOut, "/health")
 
 
-def event(type: str, source: str, data: Any, id: str, subject: str, attributes: Mapping[str, Any]) -> ApiCall[Accepted]:
+def event_call(type: str, source: str, data: Any, id: str, subject: str, attributes: Mapping[str, Any]) -> ApiCall[Accepted]:
     found: dict[str, Any] = {**attributes, "specversion": "1.0", "type": type, "source": source, "data": data}
     found["id"] = id or uuid4().hex
     if subject:
@@ -87,12 +87,12 @@ def event(type: str, source: str, data: Any, id: str, subject: str, attributes: 
     return ApiCall("POST", "/v1/events", json.encode(found), gives=Accepted)
 
 
-def events(batch: Sequence[Mapping[str, Any]]) -> ApiCall[AcceptedBatch]:
+def events_call(batch: Sequence[Mapping[str, Any]]) -> ApiCall[AcceptedBatch]:
     body = json.encode([{"specversion": "1.0", "id": uuid4().hex, **each} for each in batch])
     return ApiCall("POST", "/v1/events", body, BATCHED, gives=AcceptedBatch)
 
 
-def event_page(type: str, state: str, after: str, before: str, limit: int, wait: int) -> ApiCall[EventPage]:
+def event_page_call(type: str, state: str, after: str, before: str, limit: int, wait: int) -> ApiCall[EventPage]:
     return _get(
         EventPage,
         "/v1/events",
@@ -106,49 +106,49 @@ def event_page(type: str, state: str, after: str, before: str, limit: int, wait:
     )
 
 
-def one_event(key: str, source: str) -> ApiCall[EventView]:
+def one_event_call(key: str, source: str) -> ApiCall[EventView]:
     return _get(EventView, f"/v1/events/{segment(key)}", source=source)
 
 
-def explain(key: str, source: str) -> ApiCall[EventView]:
+def explain_call(key: str, source: str) -> ApiCall[EventView]:
     return _get(EventView, f"/v1/events/{segment(key)}/explain", source=source)
 
 
-def decision(key: str, handler: str, source: str) -> ApiCall[DecisionView]:
+def decision_call(key: str, handler: str, source: str) -> ApiCall[DecisionView]:
     return _get(DecisionView, f"/v1/events/{segment(key)}/explain", source=source, handler=handler)
 
 
-def held(limit: int) -> ApiCall[HeldPage]:
+def held_call(limit: int) -> ApiCall[HeldPage]:
     return _get(HeldPage, "/v1/held", limit=limit)
 
 
-def dead_letters(after: int, limit: int) -> ApiCall[DeadLetterPage]:
+def dead_letters_call(after: int, limit: int) -> ApiCall[DeadLetterPage]:
     return _get(DeadLetterPage, "/v1/dead-letters", after=after or None, limit=limit)
 
 
-def redeliver(number: int) -> ApiCall[Redelivered]:
+def redeliver_call(number: int) -> ApiCall[Redelivered]:
     return ApiCall("POST", f"/v1/dead-letters/{number}/redeliver", gives=Redelivered)
 
 
-def runs(process: str, live: bool | None, before: str, limit: int) -> ApiCall[RunPage]:
+def runs_call(process: str, live: bool | None, before: str, limit: int) -> ApiCall[RunPage]:
     return _get(
         RunPage, "/v1/runs", process=process, live=None if live is None else str(live).lower(), before=before, limit=limit
     )
 
 
-def run(id: str) -> ApiCall[RunDetail]:
+def run_call(id: str) -> ApiCall[RunDetail]:
     return _get(RunDetail, f"/v1/runs/{segment(id)}")
 
 
-def steps(id: str, after: int, limit: int) -> ApiCall[StepPage]:
+def steps_call(id: str, after: int, limit: int) -> ApiCall[StepPage]:
     return _get(StepPage, f"/v1/runs/{segment(id)}/steps", after=after if after >= 0 else None, limit=limit)
 
 
-def job_results(job: str, after: str, limit: int) -> ApiCall[JobResultPage]:
+def job_results_call(job: str, after: str, limit: int) -> ApiCall[JobResultPage]:
     return _get(JobResultPage, f"/v1/jobs/{segment(job)}/results", after=after, limit=limit)
 
 
-def work(worker: str, reports: Sequence[ReportIn], claim: ClaimIn | None) -> ApiCall[WorkOut]:
+def work_call(worker: str, reports: Sequence[ReportIn], claim: ClaimIn | None) -> ApiCall[WorkOut]:
     wait = claim.wait / 1000 if claim is not None else 0.0
     return ApiCall("POST", "/v1/work", json.encode(WorkIn(worker, list(reports), claim)), seconds=wait, gives=WorkOut)
 

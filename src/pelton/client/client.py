@@ -15,8 +15,27 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pelton.client import calls
-from pelton.client.calls import ApiCall
+from pelton.client.calls import (
+    STRUCTURED,
+    ApiCall,
+    dead_letters_call,
+    decision_call,
+    event_call,
+    event_page_call,
+    events_call,
+    explain_call,
+    health_call,
+    held_call,
+    job_results_call,
+    one_event_call,
+    plain_call,
+    read_answer,
+    redeliver_call,
+    run_call,
+    runs_call,
+    steps_call,
+    work_call,
+)
 from pelton.client.errors import Unreachable
 from pelton.client.http import Http
 from pelton.models import (
@@ -99,7 +118,7 @@ class Client:
                 return self._call(call)  # most often an idle connection that the server has closed
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(f"{self.url} did not respond: {why}") from None
-        return calls.read_answer(call, answer.status, answer.headers.get("content-type", ""), body)
+        return read_answer(call, answer.status, answer.headers.get("content-type", ""), body)
 
     def _open(self) -> http.client.HTTPConnection:
         if self._tls:
@@ -108,17 +127,15 @@ class Client:
             )
         return http.client.HTTPConnection(self._host, self._port, timeout=self._seconds)
 
-    def request(
-        self, method: str, path: str, body: Any = None, *, content_type: str = calls.STRUCTURED, seconds: float = 0.0
-    ) -> Any:
+    def request(self, method: str, path: str, body: Any = None, *, content_type: str = STRUCTURED, seconds: float = 0.0) -> Any:
         """Sends any request, also outside /v1: `client.request("GET", "/api/metadata/workflow")`. `path`: encoded, with its
         query. `body`: bytes are sent unchanged, anything else as JSON. `seconds`: how long the server may wait deliberately.
         Returns JSON, or other content as text."""
-        return self._call(calls.plain(method, path, body, content_type, seconds))
+        return self._call(plain_call(method, path, body, content_type, seconds))
 
     def health(self) -> HealthOut:
         """The health of the server and its parts. An unhealthy server responds too (`healthy` is False)."""
-        return self._call(calls.health())
+        return self._call(health_call())
 
     def post_event(
         self, type: str, source: str, data: Any = None, *, id: str = "", subject: str = "", attributes: Mapping[str, Any] = {}
@@ -131,12 +148,12 @@ class Client:
 
         Raises RequestRefused with code "conflict" if an event with that source and id but different content is already recorded.
         """
-        return self._call(calls.event(type, source, data, id, subject, attributes))
+        return self._call(event_call(type, source, data, id, subject, attributes))
 
     def post_events(self, batch: Sequence[Mapping[str, Any]]) -> list[Accepted]:
         """Posts CloudEvents as mappings, at most 1,000, and returns one result for each, in order. `id` and `specversion` are
         filled in if absent. A conflict is a result here, not an error."""
-        return self._call(calls.events(batch)).events
+        return self._call(events_call(batch)).events
 
     def events(
         self, *, type: str = "", state: str = "", after: str = "", before: str = "", limit: int = 100, wait: int = 0
@@ -146,53 +163,53 @@ class Client:
         `state`: matched, unmatched, held or failed. `after`, `before`: keys; "0" is before all events. `limit`: 1 to 1,000.
         `wait`: with `after`, how many milliseconds (at most 60,000) the server may wait for the first event.
         """
-        return self._call(calls.event_page(type, state, after, before, limit, wait))
+        return self._call(event_page_call(type, state, after, before, limit, wait))
 
     def event(self, key: str, source: str = "") -> EventView:
         """One event by its key, or by its id together with its `source`. Raises RequestRefused (404) if there is none."""
-        return self._call(calls.one_event(key, source))
+        return self._call(one_event_call(key, source))
 
     def explain(self, key: str, *, source: str = "") -> EventView:
         """An event with every handler's decision, including handlers ruled out by the index and those added later."""
-        return self._call(calls.explain(key, source))
+        return self._call(explain_call(key, source))
 
     def decision(self, key: str, handler: str, *, source: str = "") -> DecisionView:
         """One handler's decision on an event: each part of its condition, with the value that it was evaluated against."""
-        return self._call(calls.decision(key, handler, source))
+        return self._call(decision_call(key, handler, source))
 
     def held(self, limit: int = 100) -> list[HeldView]:
         """Events that arrived before a step was ready for them; they are held until then, or until they expire."""
-        return self._call(calls.held(limit)).held
+        return self._call(held_call(limit)).held
 
     def dead_letters(self, after: int = 0, limit: int = 100) -> DeadLetterPage:
         """Deliveries that were given up and messages that could not be received, with numbers above `after`."""
-        return self._call(calls.dead_letters(after, limit))
+        return self._call(dead_letters_call(after, limit))
 
     def redeliver(self, number: int) -> Redelivered:
         """Puts a failed delivery back at the end of its lane. Raises RequestRefused (404, or 409 if it is not a
         delivery)."""
-        return self._call(calls.redeliver(number))
+        return self._call(redeliver_call(number))
 
     def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> RunPage:
         """A page of runs, newest first. `live`: True for runs that have not ended, False for those that have."""
-        return self._call(calls.runs(process, live, before, limit))
+        return self._call(runs_call(process, live, before, limit))
 
     def run(self, id: str) -> RunDetail:
         """A run: its status, input, output and variables. Raises RequestRefused (404) if there is none."""
-        return self._call(calls.run(id))
+        return self._call(run_call(id))
 
     def steps(self, id: str, after: int = -1, limit: int = 1_000) -> StepPage:
         """A page of a run's steps, open and ended, by number; only those with numbers above `after`."""
-        return self._call(calls.steps(id, after, limit))
+        return self._call(steps_call(id, after, limit))
 
     def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
         """The results so far of a signal to many runs. `job`: its number, from the event's effect."""
-        return self._call(calls.job_results(job, after, limit))
+        return self._call(job_results_call(job, after, limit))
 
     def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
         """Reports finished work and asks for more, in one commit; see `Worker`, which does it well. At most 1,000 reports; with
         an item's `attempt` in it, a report that is sent again changes nothing."""
-        return self._call(calls.work(worker, reports, claim))
+        return self._call(work_call(worker, reports, claim))
 
 
 class AsyncClient:
@@ -216,74 +233,74 @@ class AsyncClient:
 
     async def _call(self, call: ApiCall[T]) -> T:
         answer = await self._http.request(call.method, call.path, call.body, call.content_type, self._seconds + call.seconds)
-        return calls.read_answer(call, answer.status, answer.content_type, answer.body)
+        return read_answer(call, answer.status, answer.content_type, answer.body)
 
     async def request(
-        self, method: str, path: str, body: Any = None, *, content_type: str = calls.STRUCTURED, seconds: float = 0.0
+        self, method: str, path: str, body: Any = None, *, content_type: str = STRUCTURED, seconds: float = 0.0
     ) -> Any:
         """As `Client.request`."""
-        return await self._call(calls.plain(method, path, body, content_type, seconds))
+        return await self._call(plain_call(method, path, body, content_type, seconds))
 
     async def health(self) -> HealthOut:
         """As `Client.health`."""
-        return await self._call(calls.health())
+        return await self._call(health_call())
 
     async def post_event(
         self, type: str, source: str, data: Any = None, *, id: str = "", subject: str = "", attributes: Mapping[str, Any] = {}
     ) -> Accepted:
         """As `Client.post_event`."""
-        return await self._call(calls.event(type, source, data, id, subject, attributes))
+        return await self._call(event_call(type, source, data, id, subject, attributes))
 
     async def post_events(self, batch: Sequence[Mapping[str, Any]]) -> list[Accepted]:
         """As `Client.post_events`."""
-        return (await self._call(calls.events(batch))).events
+        return (await self._call(events_call(batch))).events
 
     async def events(
         self, *, type: str = "", state: str = "", after: str = "", before: str = "", limit: int = 100, wait: int = 0
     ) -> EventPage:
         """As `Client.events`."""
-        return await self._call(calls.event_page(type, state, after, before, limit, wait))
+        return await self._call(event_page_call(type, state, after, before, limit, wait))
 
     async def event(self, key: str, source: str = "") -> EventView:
         """As `Client.event`."""
-        return await self._call(calls.one_event(key, source))
+        return await self._call(one_event_call(key, source))
 
     async def explain(self, key: str, *, source: str = "") -> EventView:
         """As `Client.explain`."""
-        return await self._call(calls.explain(key, source))
+        return await self._call(explain_call(key, source))
 
     async def decision(self, key: str, handler: str, *, source: str = "") -> DecisionView:
         """As `Client.decision`."""
-        return await self._call(calls.decision(key, handler, source))
+        return await self._call(decision_call(key, handler, source))
 
     async def held(self, limit: int = 100) -> list[HeldView]:
         """As `Client.held`."""
-        return (await self._call(calls.held(limit))).held
+        return (await self._call(held_call(limit))).held
 
     async def dead_letters(self, after: int = 0, limit: int = 100) -> DeadLetterPage:
         """As `Client.dead_letters`."""
-        return await self._call(calls.dead_letters(after, limit))
+        return await self._call(dead_letters_call(after, limit))
 
     async def redeliver(self, number: int) -> Redelivered:
         """As `Client.redeliver`."""
-        return await self._call(calls.redeliver(number))
+        return await self._call(redeliver_call(number))
 
     async def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> RunPage:
         """As `Client.runs`."""
-        return await self._call(calls.runs(process, live, before, limit))
+        return await self._call(runs_call(process, live, before, limit))
 
     async def run(self, id: str) -> RunDetail:
         """As `Client.run`."""
-        return await self._call(calls.run(id))
+        return await self._call(run_call(id))
 
     async def steps(self, id: str, after: int = -1, limit: int = 1_000) -> StepPage:
         """As `Client.steps`."""
-        return await self._call(calls.steps(id, after, limit))
+        return await self._call(steps_call(id, after, limit))
 
     async def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
         """As `Client.job_results`."""
-        return await self._call(calls.job_results(job, after, limit))
+        return await self._call(job_results_call(job, after, limit))
 
     async def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
         """As `Client.work`."""
-        return await self._call(calls.work(worker, reports, claim))
+        return await self._call(work_call(worker, reports, claim))
