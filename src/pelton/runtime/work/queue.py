@@ -196,8 +196,17 @@ class WorkQueue:
         """Frees handed-out rows whose receiver could not be reached; they are available again after the next commit."""
         for row in rows:
             key = (row.run, row.n)
-            if key not in self._flights:
-                self._free(row, self._handed.pop(key, row.started))
+            if key in self._flights:
+                continue
+            if key in self._handed:
+                self._free(row, self._handed.pop(key))
+            else:  # its step has ended, or very many were handed out since: the store knows
+                self._tasks.spawn(self._release_leased(row), "release")
+
+    async def _release_leased(self, row: OpenStep) -> None:
+        found = await self.leased(row.run, row.n)
+        if found is not None and found.polls == row.polls:
+            self._free(found, found.started)
 
     async def leased(self, run: int, n: int) -> OpenStep | None:
         """The stored row of work that a worker holds; None if no worker holds it, or it is being handed out or returned."""
