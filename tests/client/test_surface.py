@@ -16,7 +16,7 @@ import pelton
 from pelton import models
 from pelton.cli.process import ServerProcess
 from pelton.client import AsyncClient, Client, ClientError, RequestRefused, Unreachable
-from pelton.client.calls import ApiCall, read_answer
+from pelton.client.calls import STRUCTURED, ApiCall, event_call, events_call, plain_call, read_answer
 from pelton.models import Accepted, ClaimIn, EventPage, HealthOut, ReportIn
 
 __all__ = ["client", "server"]  # fixtures
@@ -113,3 +113,11 @@ def test_a_server_that_is_unwell_says_how() -> None:
     assert found == HealthOut(False, {"detail": "x"})
     with pytest.raises(RequestRefused):
         read_answer(call, 503, "application/json", b'{"title": "busy"}')
+
+
+def test_only_what_may_be_sent_twice_is_sent_again() -> None:
+    assert event_call("t", "/s", None, "", "", {}).repeatable
+    assert events_call([{"type": "t", "source": "/s"}]).repeatable
+    assert plain_call("GET", "/v1/events", None, STRUCTURED, 0).repeatable
+    assert not plain_call("POST", "/v1/events", {"type": "t", "source": "/s"}, STRUCTURED, 0).repeatable  # it may have no id
+    assert not plain_call("PATCH", "/any", {}, STRUCTURED, 0).repeatable

@@ -229,6 +229,34 @@ async def test_a_worker_that_is_not_wanted_says_so(tmp_path_factory: pytest.Temp
         assert process.stop() == 0
 
 
+async def test_an_answer_that_no_server_sends_is_no_answer() -> None:
+    asked: list[None] = []
+    again = asyncio.Event()
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            asked.append(None)
+            if len(asked) > 1:
+                again.set()
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    async with listening:
+        worker = Worker(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", {"q": echo})
+        task = asyncio.create_task(worker.run())
+        async with asyncio.timeout(PATIENCE):
+            await again.wait()
+        assert not task.done()
+        worker.stop()
+        async with asyncio.timeout(PATIENCE):
+            await task
+    assert worker.counts.lost_connections >= 1
+
+
 @pytest.mark.parametrize(
     ("functions", "more"),
     [({}, {}), ({"q": echo}, {"concurrency": 0}), ({"q": echo}, {"concurrency": 1001}), ({"q": echo}, {"wait": 0})],

@@ -18,7 +18,9 @@ from pelton.cli.process import ServerProcess
 from pelton.languages import plugin
 from pelton.runtime.caller import SERVER, server_in
 from pelton.runtime.engine import LocalEngine
+from pelton.server.lifecycle import StartFailed
 from pelton.store.sqlite.store import SqliteStore
+from pelton.testing.server import running_server
 from pelton.transport.grpc.service import call
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -122,3 +124,9 @@ def test_a_language_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(plugin.PluginFailed, match="'broken' cannot be loaded: ModuleNotFoundError"):
         plugin.plugins()
+
+
+async def test_a_server_without_a_language_that_it_is_to_have_does_not_start() -> None:
+    with pytest.raises(StartFailed, match="there is no language nothing here"):
+        async with running_server(languages=("nothing",)):
+            pass

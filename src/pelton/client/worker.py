@@ -252,6 +252,8 @@ class Worker:
                 answer = await self._http.request("POST", PATH, body, MSGPACK, wait + 30.0)
                 if answer.status == 200:
                     return self._decoder.decode(answer.body)
+                if answer.status < 300:
+                    raise Unreachable(f"the answer has status {answer.status}, which no Pelton server sends")
                 raise refusal(answer.status, answer.content_type, answer.body)
             except RequestRefused as error:
                 if not error.retryable:

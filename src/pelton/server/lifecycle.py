@@ -26,6 +26,7 @@ from pelton import __version__
 from pelton.api import routes
 from pelton.api.openapi import document
 from pelton.connectors.registry import Connectors
+from pelton.languages.plugin import PluginFailed
 from pelton.net.lazy import LazyHttpPort
 from pelton.runtime.engine import LocalEngine
 from pelton.server import assembly, ends, logs
@@ -82,7 +83,7 @@ class Server:
             self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS)
             await self._listener.start()
             self.address = self._listener.address
-        except (SelfCheckFailed, ConfigError, StoreBusy, StoreFailed, OSError, ValueError) as error:
+        except (SelfCheckFailed, ConfigError, PluginFailed, StoreBusy, StoreFailed, OSError, ValueError) as error:
             if listening is not None:
                 listening.close()
             await self.stop()
