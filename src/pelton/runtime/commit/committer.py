@@ -468,7 +468,9 @@ class Committer:
         except Exception as error:  # whatever the store, a pool or a language does, the request ends
             self._away -= 1
             log.error("what the request reads could not be fetched", job=type(request).__name__, exc_info=error)
-            self._give_up(request, PeltonError(Code.UNAVAILABLE, f"what the request reads could not be fetched: {error}"))
+            self._give_up(
+                request, PeltonError(Code.UNAVAILABLE, "what the request needs could not be read; the cause is in the log")
+            )
         else:
             self._away -= 1
             if suspend.entry is not None:
