@@ -2,7 +2,7 @@
 
 Takes the dependencies named in pyproject.toml and writes
 
-* requirements/runtime.txt, dev.txt and uv.txt: names, versions and hashes, for installs that check what they fetch;
+* requirements/runtime.txt, dev.txt, types.txt and uv.txt: names, versions and hashes, for installs that check what they fetch;
 * `constraint-dependencies` in pyproject.toml: the same versions, so that a plain `uv run` resolves to them too.
 
 Without `--upgrade` the versions in the files stay, wherever the dependencies still allow them. No file gets an address.
@@ -11,7 +11,6 @@ Without `--upgrade` the versions in the files stay, wherever the dependencies st
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,13 +61,16 @@ def main() -> None:
         source.write_text(with_constraints(text, []))
         tool = Path(directory, "uv.in")
         tool.write_text("uv\n")
+        types = Path(directory, "types.in")
+        types.write_text("".join(f"{each}\n" for each in tomllib.loads(text)["dependency-groups"]["types"]))
         everything = Path(directory, "all.txt")
         if (HERE / "dev.txt").exists():
-            shutil.copy(HERE / "dev.txt", everything)
+            everything.write_text("".join(path.read_text() for path in (HERE / "dev.txt", HERE / "types.txt") if path.exists()))
         compile_pins(source, everything, [f"--group={source}:{group.removeprefix('--group=')}" for group in groups] + upgrade)
         constraint = ["--constraint", str(everything)]
         compile_pins(source, HERE / "runtime.txt", [*constraint, "--upgrade"])
         compile_pins(source, HERE / "dev.txt", [*constraint, "--upgrade", f"--group={source}:dev"])
+        compile_pins(types, HERE / "types.txt", [*constraint, "--upgrade"])
         compile_pins(tool, HERE / "uv.txt", [*constraint, "--upgrade"])
         PYPROJECT.write_text(with_constraints(text, pins(everything.read_text())))
 

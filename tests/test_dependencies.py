@@ -18,7 +18,6 @@ from tests.source import ROOT, imported_names, modules, report, tracked
 UNIMPORTED = {
     "httptools": "uvicorn takes it as its HTTP parser",
     "tzdata": "the standard library reads it",
-    "basedpyright": "a command",
     "codespell": "a command",
     "coverage": "a command, and a setting of pytest-cov",
     "hypercorn": "a command that serves ministack",

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 REMEDY = "run `uv run --no-project python requirements/update.py`"
-FILES = ("runtime.txt", "dev.txt", "uv.txt")
+FILES = ("runtime.txt", "dev.txt", "types.txt", "uv.txt")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 
 
@@ -69,9 +69,14 @@ def test_every_development_dependency_is_pinned() -> None:
     assert not missing, f"not in requirements/dev.txt: {missing}; {REMEDY}"
 
 
+def test_the_second_type_checker_is_pinned() -> None:
+    missing = uncovered(project()["dependency-groups"]["types"], pinned("types.txt"))
+    assert not missing, f"not in requirements/types.txt: {missing}; {REMEDY}"
+
+
 def test_plain_uv_run_resolves_to_the_same_versions() -> None:
     constraints = versions_of([Requirement(each) for each in project()["tool"]["uv"]["constraint-dependencies"]])
-    for file in ("runtime.txt", "dev.txt"):
+    for file in ("runtime.txt", "dev.txt", "types.txt"):
         missing = versions_of(pinned(file)) - constraints
         assert not missing, f"{file} and constraint-dependencies in pyproject.toml differ: {sorted(missing)}; {REMEDY}"
 
