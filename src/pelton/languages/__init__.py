@@ -1,1 +1,1 @@
-"""One folder for each workflow language that Pelton speaks."""
+"""One folder for each workflow language that Pelton supports."""

@@ -1,8 +1,8 @@
-"""What a language is to the rest of Pelton: one typed contract, found by entry points of the group `pelton.languages`.
+"""The contract between a language and the rest of Pelton. Languages are found through entry points in the group
+`pelton.languages`.
 
-A `Plugin` is small and quick to import; what it offers to a server, an `Offer`, is made when a server asks for it. Nothing
-else in Pelton knows a language: to add one, install a package with an entry point; to remove one, delete its folder and its entry
-point.
+A `Plugin` is small and quick to import; its `Offer` to a server is created when a server asks for it. Nothing else in Pelton
+depends on a language: to add one, install a package with an entry point; to remove one, delete its folder and its entry point.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def plugins(names: Sequence[str] | None = None) -> list[Plugin]:
         except Exception as error:
             raise PluginFailed(f"the language {entry.name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if names is not None and (absent := sorted(set(names) - set(found))):
-        raise PluginFailed(f"there is no language {', '.join(absent)} here: install the package that brings it")
+        raise PluginFailed(f"no language {', '.join(absent)}: install the package that provides it")
     if not found and names is None:
         raise PluginFailed(f"nothing is registered as {GROUP}: install Pelton as a package, so that its entry points are known")
     return list(found.values())

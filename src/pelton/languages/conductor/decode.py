@@ -1,5 +1,5 @@
-"""From JSON as people write it to the wire forms. Scalars are converted where their meaning is plain; null means the default, and
-so does an empty text for a number or a truth value."""
+"""Decoding hand-written JSON into the wire forms. Scalars are converted if their meaning is clear; null means the default, as
+does an empty string for a number or a boolean."""
 
 from __future__ import annotations
 

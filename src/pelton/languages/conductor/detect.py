@@ -1,4 +1,4 @@
-"""Recognizes documents of this language, and gives the requests that register them: for `pelton apply`."""
+"""Recognises documents of this language, and returns the requests that register them; used by `pelton apply`."""
 
 from __future__ import annotations
 

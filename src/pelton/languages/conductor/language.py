@@ -1,4 +1,4 @@
-"""The language as a server uses it: its compiler, and all that it offers."""
+"""The language as a server uses it: its compiler, and everything that it offers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The wire forms: definitions, requests, results. A field that is absent is UNSET, so that it is left out of answers.
+"""The wire forms: definitions, requests, results. An absent field is UNSET, so that it is omitted from responses.
 
-Members that only newer or commercial servers know are kept in definitions where the reference stores them, and dropped
+Members that only newer or commercial servers know are kept in definitions if the reference server stores them, and dropped
 otherwise. `decode` turns lenient JSON into these.
 """
 

@@ -1,4 +1,4 @@
-"""The names that the kernel's states have here, and what they mean for the wire."""
+"""This language's names for the kernel's states, and their meaning on the wire."""
 
 from __future__ import annotations
 

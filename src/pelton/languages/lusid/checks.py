@@ -1,4 +1,4 @@
-"""What checks of several kinds of things have in common: names, filters, moments and mappings."""
+"""Checks shared by several kinds of definitions: names, filters, instants and mappings."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Checks(Problems):
         right_roots: frozenset[str] = frozenset(),
         right_names: frozenset[str] = frozenset(),
     ) -> CompiledFilter | None:
-        """A filter must parse, with the same names as where it is used. None: there is none, or it does not."""
+        """A filter must parse, with the names that are valid where it is used. None: there is none, or it does not parse."""
         if not text:
             return None
         try:

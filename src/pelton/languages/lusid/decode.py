@@ -1,5 +1,5 @@
-"""From JSON to the forms of `forms.py`. Scalars are taken as they are; null means absent, since clients send it for what they do
-not set."""
+"""Decoding JSON into the forms of `forms.py`. Scalars must have the exact type; null means absent, since clients send it for
+members that they do not set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which documents are of this language, and the requests that register them: for `pelton apply`."""
+"""Recognises documents of this language, and returns the requests that register them; used by `pelton apply`."""
 
 from __future__ import annotations
 

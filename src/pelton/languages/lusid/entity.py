@@ -1,4 +1,4 @@
-"""Task definitions, handlers, workers and event types as they are stored: kinds, and the version block that answers have."""
+"""Task definitions, handlers, workers and event types as stored: their kinds, and the version block of responses."""
 
 from __future__ import annotations
 

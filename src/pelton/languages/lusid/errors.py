@@ -1,6 +1,6 @@
-"""What this language calls the ways in which a request can fail: a stable name, and a number for programs.
+"""This language's names for the ways in which a request can fail: each has a stable name, and a number for programs.
 
-Its compilers, checks and rules raise `LusidError` by name, whatever the request comes through; `http/errors.py` renders it.
+Compilers, checks and rules raise `LusidError` by name, whatever the transport; `http/errors.py` renders it.
 """
 
 from __future__ import annotations

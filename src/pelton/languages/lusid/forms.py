@@ -1,6 +1,6 @@
-"""The forms that callers send, as the wire has them. What is UNSET was not given, or given as null.
+"""The forms that callers send, in their wire format. A member that is UNSET was absent, or null.
 
-They are kept and shown as they came: nothing here has a default that would then be added to an answer.
+They are stored and returned unchanged: nothing here has a default that would be added to a response.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The language as a server uses it: its compilers, and all that it offers."""
+"""The language as a server uses it: its compilers, and everything that it offers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Lusid:
     name = LANGUAGE
 
     def __init__(self, users: Users) -> None:
-        """`users`: whom handlers may act as."""
+        """`users`: the users that handlers may run as."""
         self._users = users
 
     def bind(self, row: DefinitionRow, refer: Refer) -> bytes:

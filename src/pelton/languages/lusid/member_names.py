@@ -1,4 +1,4 @@
-"""Names that several parts must agree on: what rows of each kind have at the top, and what filters may name."""
+"""Names that several parts must agree on: the top-level members of each kind of row, and what filters may name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths of members, as mappings and sort orders write them: `body.identifiers[Instrument/default/Figi]`."""
+"""Paths of members, in the syntax of mappings and sort orders: `body.identifiers[Instrument/default/Figi]`."""
 
 from __future__ import annotations
 

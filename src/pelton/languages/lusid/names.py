@@ -1,4 +1,4 @@
-"""What the engine and the store know this language's things by."""
+"""The names under which the engine and the store know this language's objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The language as the rest of Pelton finds it, by its entry point. Quick to import: each part is loaded when it is asked for."""
+"""The language's entry point for the rest of Pelton. Quick to import: each part is loaded on first use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Moments as this API writes and reads them: whole microseconds inside, seven fractional digits and +00:00 outside.
+"""Instants in this API's format: whole microseconds internally, seven fractional digits and +00:00 on the wire.
 
-The seventh digit is always 0 in what we stamp, because clients cut to six: what they read and send back names the same moment.
+The seventh digit is always 0, because clients truncate to six: what they read and send back denotes the same instant.
 """
 
 from __future__ import annotations

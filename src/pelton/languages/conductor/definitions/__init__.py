@@ -1,1 +1,2 @@
-"""Definitions of workflows and tasks: what must hold of them, and how they become process graphs. Knows expressions and forms."""
+"""Definitions of workflows and tasks: their validation, and their compilation to process graphs. Imports expressions and
+forms."""

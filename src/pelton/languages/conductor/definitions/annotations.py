@@ -1,4 +1,4 @@
-"""What compiled nodes and processes keep of their definition for the views; opaque to the kernel."""
+"""The parts of a definition that compiled nodes and processes keep for the views; opaque to the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a bound definition to a process graph. In a bound definition every task carries its policy."""
+"""Compiles a bound definition to a process graph. In a bound definition every task includes its policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a task to a node of the process graph, type by type. The node's name is the task's reference name, so that steps keep
+"""Compiles a task to a node of the process graph, by type. The node's name is the task's reference name, so that steps keep
 their slot from version to version; every task becomes exactly one node.
 """
 

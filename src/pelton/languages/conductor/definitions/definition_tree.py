@@ -19,7 +19,7 @@ SUPPORTED = (
 
 
 class TaskPosition(NamedTuple):
-    """A task, where it stands (`tasks[1].forkTasks[0][2]`) and how deep."""
+    """A task, its path (`tasks[1].forkTasks[0][2]`) and its depth."""
 
     path: str
     task: WorkflowTask

@@ -1,7 +1,7 @@
 """The failure workflow: when it is started, and the input that it gets about the failed run.
 
-That input is bounded, since it becomes part of a row: the newest MOST_TASKS tasks, with payloads until together they reach
-BUDGET. To see more, the failure workflow reads the failed run by its id, which is always given.
+That input is bounded, since it becomes part of a row: the newest MOST_TASKS tasks, with payloads up to a total of
+BUDGET. For more, the failure workflow can read the failed run by its id, which is always included.
 """
 
 from __future__ import annotations

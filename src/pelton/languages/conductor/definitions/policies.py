@@ -1,4 +1,4 @@
-"""Retries and time-outs of a task, from its policy to the kernel's terms."""
+"""A task's retries and timeouts: from its policy to the kernel's terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems of definitions and handlers, and the checks that both need."""
+"""Validation problems of definitions and handlers, and the checks that both need."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ INTERNAL = "conductor"
 
 
 def rewrite(sink: str, workflow: str, reference: str) -> str:
-    """The address a sink stands for. Raises ExpressionError for an invalid one."""
+    """The address that a sink refers to. Raises ExpressionError for an invalid one."""
     if sink == INTERNAL:
         return f"{INTERNAL}:{workflow}:{reference}"
     if sink.startswith(f"{INTERNAL}:"):

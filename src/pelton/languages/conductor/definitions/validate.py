@@ -1,7 +1,7 @@
-"""What must hold for a definition before it is stored. All problems are reported at once, each with its path.
+"""Validation of a definition before it is stored. All problems are reported at once, each with its path.
 
-Bounds: tasks in a definition, their nesting, and definitions given inside definitions. What the original server accepts
-although no run of it could ever end (a join that waits for itself, a workflow whose first task calls itself) is refused.
+Limits: tasks in a definition, their nesting, and definitions inside definitions. Definitions that the original server accepts
+although no run of them could ever end (a join that waits for itself, a workflow whose first task calls itself) are refused.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What stands in `${...}`, scripts, loops over lists, and times: this language's expressions, as the kernel evaluates them."""
+"""This language's expressions, as the kernel evaluates them: `${...}`, scripts, loops over lists, and times."""

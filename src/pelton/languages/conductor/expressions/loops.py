@@ -1,4 +1,4 @@
-"""DO_WHILE tasks that iterate over a list: where the list is found, and what their output says about the current item.
+"""DO_WHILE tasks that iterate over a list: where the list is stored, and what the output says about the current item.
 
 The list is part of the task's input, under the member that `list_member` names, so it lives as long as the task.
 """

@@ -1,5 +1,5 @@
-"""What a name in `${...}` stands for: `workflow`, a task by its reference name (`ref`, or `ref__3` for its third iteration), or a
-name that the system defines. Only this module knows how to query the kernel's context.
+"""Resolving a name in `${...}`: `workflow`, a task by its reference name (`ref`, or `ref__3` for its third iteration), or a
+system-defined name. Only this module knows how to query the kernel's context.
 """
 
 from __future__ import annotations

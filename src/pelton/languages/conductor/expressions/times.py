@@ -1,4 +1,4 @@
-"""Durations and points in time, as WAIT tasks spell them."""
+"""Durations and points in time, in the syntax of WAIT tasks."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Event handlers: compiled from their JSON to what the kernel matches and to commands for the engine."""
+"""Event handlers: compiled from their JSON to the kernel's conditions and to commands for the engine."""

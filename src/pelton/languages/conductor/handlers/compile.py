@@ -1,7 +1,7 @@
-"""Event handlers: when they fire, and what their actions ask of the engine.
+"""Event handlers: when they fire, and which commands their actions send to the engine.
 
-A task that is completed before it has been scheduled is not lost: the report is held until the task opens, for as long as the
-settings say.
+A completion that arrives before its task has been scheduled is not lost: it is held until the task opens, for as long as
+configured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The body of an event as the conditions and templates of handlers see it."""
+"""An event's body in the form that handlers' conditions and templates see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold for an event handler before it is stored. All problems are reported at once, each with its path."""
+"""Validation of an event handler before it is stored. All problems are reported at once, each with its path."""
 
 from __future__ import annotations
 

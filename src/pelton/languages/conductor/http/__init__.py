@@ -1,1 +1,1 @@
-"""The REST API: routes by subject, the context that they share, and errors in this language's JSON. Called by `language` only."""
+"""The REST API: routes by subject, their shared context, and errors in this language's JSON. Called by `language` only."""

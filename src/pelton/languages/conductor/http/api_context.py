@@ -1,5 +1,5 @@
-"""What the routes of this language share: the engine, and the translation of public ids into keys. It is bound to no namespace:
-each call says for whom it is made."""
+"""What this language's routes share: the engine, and the translation of public ids into keys. It is not bound to a namespace:
+each call is made for a caller."""
 
 from __future__ import annotations
 

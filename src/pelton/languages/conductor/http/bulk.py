@@ -1,4 +1,4 @@
-"""Several workflows in one request: what operators do, on a list of ids; and workflows by their correlation ids."""
+"""Several workflows in one request: operators' actions on a list of ids, and workflows by their correlation ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors in this language's words: a JSON body with status, message and whether to try again."""
+"""Errors in this language's format: a JSON body with the status, the message and whether the request may be retried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflows over HTTP: starting them, reading them, and what operators do with them."""
+"""Workflows over HTTP: starting them, reading them, and operators' actions on them."""
 
 from __future__ import annotations
 

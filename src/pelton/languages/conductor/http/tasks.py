@@ -1,7 +1,7 @@
 """Tasks over HTTP: workers poll and report, others read and signal.
 
-The four calls that workers make all the time (poll, both updates, lease extension) cost as little as they can: a report is one
-commit, and a report that asks for the next task is still one. Repeated reports are recognized by the engine.
+The four calls that workers make most often (poll, both updates, lease extension) are kept cheap: a report is one
+commit, even if it asks for the next task. The engine recognises repeated reports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Callers who wait for a run to end or to reach a task that blocks it, and the shapes of their answers."""
+"""Callers that wait for a run to end or to reach a blocking task, and the shapes of their responses."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Runs of workflows: how one is started, what workers report, and how runs and tasks are shown. Knows no route."""
+"""Runs of workflows: starting them, workers' reports, and the views of runs and tasks. Independent of HTTP routes."""

@@ -1,6 +1,6 @@
 """What blocks a run: a task that waits for someone outside, in the run itself or in the runs that it has called.
 
-Bounded: at most MAX_LOOKED runs are looked at in one look, at most MAX_DEPTH calls deep, breadth first.
+Bounded: a search covers at most MAX_LOOKED runs, at most MAX_DEPTH calls deep, breadth first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A run and its steps in this language's JSON. Nothing here changes anything.
 
-Cost: about 6 us a task with its JSON text, since what comes from the definition is text already; outputs of joins and loops are
-assembled by the engine and cost what they hold.
+Cost: about 6 us per task including its JSON text, since the definition's part is already text; outputs of joins and loops are
+assembled by the engine, at a cost proportional to their size.
 """
 
 from __future__ import annotations

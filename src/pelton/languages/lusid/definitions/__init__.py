@@ -1,5 +1,5 @@
-"""Task definitions: their checks, the process that one compiles to, and the rules by which its tasks change.
+"""Task definitions: their validation, their compilation to processes, and the rules by which their tasks change.
 
 Called by the language's compiler and its other parts, which follow these rules. Imports the forms, filters and names of the
-language and the kernel; knows no HTTP.
+language and the kernel; independent of HTTP.
 """

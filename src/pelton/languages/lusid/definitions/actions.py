@@ -1,8 +1,8 @@
 """Actions: what follows a transition, in separate commits. Each compiles to a few nodes beside the task's states.
 
-Triggers for other tasks, and children, are sent by `Send` nodes: exactly once, since they leave in the commit of the step that
-sends them. A worker is a `Work` step: the built-in operation `@lusid.worker` does it, or names the queue of those who will.
-Triggers from inside are tolerant: where they lead nowhere, nothing changes and the log says so.
+Triggers for other tasks, and children, are sent by `Send` nodes exactly once, since they leave in the commit of the step that
+sends them. A worker is a `Work` step: the built-in operation `@lusid.worker` performs it, or names the queue of workers that do.
+Internal triggers are tolerant: if they lead nowhere, nothing changes and the log says so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a task definition must be beyond its form: names are declared where they are used, filters parse, values fit their fields.
+"""Semantic checks of a task definition: names that are used are declared, filters parse, values have their field's type.
 
-A guard may name fields that the schema lacks: they read as not set.
+A guard may name fields that are not in the schema; they read as not set.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _action(problems: Checks, action: ActionDefinition, path: str, actions: list
 
 
 def _circles(problems: Checks, actions: Sequence[ActionDefinition]) -> None:
-    """Actions that take over from each other must come to an end."""
+    """A chain of actions that follow each other must end."""
     onward: dict[str, list[str]] = {}
     for action in actions:
         details = action.action_details

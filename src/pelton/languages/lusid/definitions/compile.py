@@ -1,11 +1,11 @@
-"""From a task definition to a process graph.
+"""Compiles a task definition to a process graph.
 
 A state is a wait whose arms are the triggers that lead out of it, in the order of the transitions, each with its guard. A taken
-arm goes to a silent node that enters the next state, and, when the transition has an action, to the action's own path beside it.
-A state without a way out is where the token ends: the run is over when no action is under way any more.
+arm leads to a silent node that enters the next state and, if the transition has an action, to the action's separate path.
+The token ends in a state without outgoing transitions; the run is over when no action is in progress any more.
 
-Names of nodes: a state's wait has the state's name (states have no `:` in theirs); `enter:STATE`, `take:N` for transition N,
-`act:ACTION` is the beginning of an action, and what it consists of has further names with `:`.
+Names of nodes: a state's wait has the state's name (which contains no `:`); `enter:STATE`, `take:N` for transition N;
+`act:ACTION` is the start of an action, and its parts have further names with `:`.
 """
 
 from __future__ import annotations

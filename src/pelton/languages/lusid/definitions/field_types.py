@@ -1,4 +1,4 @@
-"""The types of fields: which JSON values each takes, and how they are kept."""
+"""The types of fields: the JSON values that each accepts, and how they are stored."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Guards: filters over the task as it would be after the change, with its children, and with the user who makes it.
+"""Guards: filters over the task as it would be after the change, with its children and the user who makes the change.
 
-A guard that asks for its children's states alone is answered from the counts that the run keeps; only one that looks further
-reads them, at most 2,000.
+A guard that needs only its children's states is answered from the counts that the run keeps; only one that needs more
+reads the children, at most 2,000.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def parse_guard(text: str) -> CompiledFilter:
 
 
 class Guard:
-    """A guard as an expression: true or false. `message`: what its author wants said when it does not hold."""
+    """A guard as an expression: true or false. `message`: the author's text for when it does not hold."""
 
     __slots__ = ("_condition", "message", "text")
     reads: frozenset[Read] = frozenset()

@@ -1,7 +1,7 @@
 """A task's document and the rules by which it changes: the record of a run whose process is a task definition.
 
-Pure. What the rules refuse is refused as a whole: no field of a refused change is kept. A refusal says which field, which value
-and what would be right; its trace names the problem in this API's words (`errors.NAMES`).
+Pure. A change is refused as a whole: no field of a refused change is stored. A refusal names the field, the value
+and what would be valid; its trace has this API's name of the problem (`errors.NAMES`).
 
 The document: `definition` (scope/code), `asAt` and `row` (the definition's version: microseconds, and its bound row), `state`,
 `initial` (the name of the initial state), `fields` (name → value), `correlationIds`, `stackingKey`, `by` and `request` (of the

@@ -1,4 +1,4 @@
-"""What a run follows of a task definition: its value, and the version that it is, named by the moment since when it holds."""
+"""The task definition that a run follows: its value, and its version, named by the instant since which it is valid."""
 
 from __future__ import annotations
 

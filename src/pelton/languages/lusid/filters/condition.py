@@ -1,19 +1,19 @@
-"""Filters as this language writes them: on events, on tasks and other things in lists, on worker rows, and as guards.
+"""This language's filters: on events, on tasks and other items of lists, on worker rows, and as guards.
 
-A filter is parsed once (`grammar.py`) and compiled to the kernel's filters, so that handlers are found by it and that it says
-why it does not pass. Paths are read without regard to letter case, the member spelled alike first. A condition on what is
-missing or null is false, its negation with `not` after the path as well; only `not` before it, or `not exists`, turns that.
+A filter is parsed once (`grammar.py`) and compiled to the kernel's filters, so that handlers can be indexed by it and a false
+result can be explained. Paths are case-insensitive; an exact match takes precedence. A condition on a missing or null value
+is false, and so is its negation with `not` after the path; only `not` before it, or `not exists`, is true.
 
-A quantifier holds on a list (any iterable that is no text and no map); on anything else it is false. Its inner paths are the
-element's, `~` is the element.
+A quantifier applies to a list (any iterable that is neither a string nor a map); on anything else it is false. Its inner paths
+are relative to the element; `~` is the element.
 
-Names on the right stand for values that the caller has: given as a map, in the same shape as a payload, with each evaluation
-(`context`), or once (`bind`).
+Names on the right-hand side refer to values supplied by the caller as a map in the shape of a payload, either with each
+evaluation (`context`) or once (`bind`).
 
-Invariants: evaluating never fails; `conjuncts` find every value that passes, and maybe more.
+Invariants: evaluation never fails; `conjuncts` find every matching value, and possibly more.
 
-Cost: evaluating is linear in the conditions and in the lists that quantifiers read; `contains` in the text it reads; a member
-that is spelled otherwise in the members beside it.
+Cost: evaluation is linear in the conditions and in the lists that quantifiers read; `contains` in the text that it reads; a
+member with different case in its sibling members.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class CompiledFilter:
         return self._form.root.test(payload, context)
 
     def bind(self, names: Names) -> CompiledFilter:
-        """The same with what stands on the right taken from `names`. What is not there is nothing."""
+        """The same condition, with names on the right-hand side taken from `names`. A missing one is nothing."""
         node = self._form.node
         return self if node is None or not self.names else CompiledFilter(self.text, _Form(_bound(node, names)))
 
@@ -174,7 +174,7 @@ class CompiledFilter:
 
     @property
     def names(self) -> frozenset[tuple[str, ...]]:
-        """What stands on the right and is not known yet."""
+        """The names on the right-hand side that are not bound yet."""
         node = self._form.node
         return frozenset() if node is None else frozenset(name.steps for name in _names(node))
 
@@ -190,7 +190,7 @@ class CompiledFilter:
 
     @property
     def conjuncts(self) -> Conjuncts:
-        """For an index in which every attribute is kept."""
+        """The conjuncts, for an index that contains every attribute."""
         return self.narrowed(lambda name: True)
 
     def narrowed(self, is_indexed: Callable[[str], bool]) -> Conjuncts:

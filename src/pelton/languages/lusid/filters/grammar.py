@@ -1,4 +1,4 @@
-"""The text of a filter as a tree, and where it goes wrong.
+"""Parsing a filter into a tree, with the position of errors.
 
     filter    = and { "or" and }            and  = unary { "and" unary }
     unary     = "not" unary | "(" filter ")" | predicate
@@ -8,11 +8,12 @@
     list      = operand { "," operand } | "(" operand { "," operand } ")"
     path      = ( "~" | segment ) { "." segment | "[" key "]" }
 
-Keywords are in any letter case. Texts stand between straight single quotes; a quote in a text is doubled, or follows a
-backslash. Numbers, dates, `true`, `false` and GUIDs are bare. A bare name as an operand is one that the caller allows.
+Keywords are case-insensitive. Strings are enclosed in straight single quotes; a quote inside a string is doubled or
+escaped with a backslash. Numbers, dates, `true`, `false` and GUIDs are unquoted. A bare name as an operand must be allowed by the
+caller.
 
 Linear in the text; bounded in length, in depth (`MAX_DEPTH`, `MAX_QUANTIFIERS`), and in predicates and operands
-(`MAX_PREDICATES`, `MAX_OPERANDS`). Whatever is wrong raises Invalid, whose message says at which character, counted from 0, and
+(`MAX_PREDICATES`, `MAX_OPERANDS`). Any error raises Invalid, whose message has the character position, counted from 0, and
 what was expected.
 """
 
@@ -53,7 +54,7 @@ class FilterConstant(NamedTuple):
 
 
 class Name(NamedTuple):
-    """What stands for a value on the right, until it is known."""
+    """A name on the right-hand side, until its value is known."""
 
     steps: tuple[str, ...]
     position: int

@@ -1,13 +1,13 @@
-"""How values compare, and the keys under which an attribute index keeps them.
+"""How values compare, and the keys under which an attribute index stores them.
 
-A value is a text, a number, a truth value, or nothing: missing, null, or of a kind that does not compare (a list, a map). A
-text may name a moment (`grammar.moment_of`); with a date, bare or quoted, it is compared as one.
+A value is a string, a number, a boolean, or nothing: missing, null, or of a kind that cannot be compared (a list, a map). A
+string may denote an instant (`grammar.moment_of`); it is compared as one with a date, whether bare or quoted.
 
-A comparison comes to true, to false, or to nothing, when one side is nothing or the two are of different kinds. Nothing does
-not pass, and negating it does not make it pass. So `neq` and `not in` hold only between values of one kind, and `x not in a, b`
+A comparison is true, false, or nothing, if one side is nothing or the two are of different kinds. Nothing does
+not pass, and neither does its negation. So `neq` and `not in` hold only between values of the same kind, and `x not in a, b`
 is the same as `x neq a and x neq b`.
 
-Letter case does not count. Numbers are compared as decimals: the float 0.1 is equal to 0.1.
+Comparison is case-insensitive. Numbers are compared as decimals: the float 0.1 is equal to 0.1.
 """
 
 from __future__ import annotations

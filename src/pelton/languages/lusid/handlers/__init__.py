@@ -1,4 +1,4 @@
-"""Event handlers: their checks, and what they are compiled to for the engine's matching.
+"""Event handlers: their validation, and their compilation for the engine's matching.
 
-Called by the language's compiler and by its routes. Imports filters, schedules and task definitions; knows no HTTP.
+Called by the language's compiler and by its routes. Imports filters, schedules and task definitions; independent of HTTP.
 """

@@ -1,7 +1,7 @@
-"""What an event handler does: makes a task, or updates those that match. Pure: an activity plans commands for the runtime.
+"""What an event handler does: creates a task, or updates matching ones. Pure: an activity plans commands for the runtime.
 
-What the event says is mapped to fields here; whether the values fit is judged by the task's own rules, in the transition, against
-the definition's version that is used. A mapping whose path the event lacks leaves its field unset.
+The event's data is mapped to fields here; the task's rules validate the values in the transition, against
+the version of the definition that is used. A mapping whose path is missing in the event leaves its field unset.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an event handler must be beyond its form, by itself (`check_handler`) and against what it is for (`check_against`)."""
+"""Semantic checks of an event handler, by itself (`check_handler`) and against its task definition (`check_against`)."""
 
 from __future__ import annotations
 

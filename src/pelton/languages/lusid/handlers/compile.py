@@ -1,4 +1,4 @@
-"""Event handlers as the engine matches them: for which events, and under which condition."""
+"""Event handlers in the engine's form: the events that they listen to, and their condition."""
 
 from __future__ import annotations
 

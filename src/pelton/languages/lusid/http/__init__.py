@@ -1,4 +1,4 @@
-"""The REST API: one module for the routes of each resource, and what they share (context, lists, page tokens, stored things).
+"""The REST API: one module of routes per resource, and what they share (context, lists, page tokens, stored entities).
 
-Called by the language's registration alone. Imports every other part of the language.
+Called only by the language's registration. Imports every other part of the language.
 """

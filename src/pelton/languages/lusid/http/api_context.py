@@ -1,4 +1,4 @@
-"""What the routes of this language share: the engine, who calls, and the parameters that many calls have."""
+"""What this language's routes share: the engine, the caller, and parameters common to many calls."""
 
 from __future__ import annotations
 

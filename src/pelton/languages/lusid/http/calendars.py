@@ -1,6 +1,6 @@
 """Holiday calendars over HTTP: `{"dates": ["2026-12-25"], "weekends": ["Saturday", "Sunday"]}`.
 
-They are an addition of this server: the service that keeps them elsewhere is not a part of the workflow API.
+They are an extension of this server: in the original product another service, outside the workflow API, manages them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Definitions, handlers, workers and other things with a scope and a code, in this API's words for what is absent or there."""
+"""Definitions, handlers, workers and other entities with a scope and a code, with this API's errors for missing or existing
+ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Errors as this API answers them: problem bodies with a stable name and a number for programs, and texts for people.
+"""Errors in this API's format: problem bodies with a stable name and a number for programs, and texts for people.
 
-A failed validation also has `errors`: for each field by its path, what is wrong with it. `Retry-After` goes out with 429 and 503
-only, because clients of this API try again whatever it comes with.
+A failed validation also has `errors`: the problem of each field, by path. `Retry-After` is sent only with 429 and 503,
+because clients of this API retry any response that has it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which types of events there are: those that this service knows of, and those that operators have registered.
+"""The known event types: those built into this service, and those that operators have registered.
 
-Events of other types are taken as well. Only a registered schema is held against what handlers map: of the types that come
-with the service the bodies are described as far as they are published, and may have more.
+Events of other types are accepted as well. Handlers' mappings are checked only against registered schemas: the bodies of
+built-in types are described as far as they are published, and may have more members.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Lists: rows of anything, filtered, sorted and cut into pages.
+"""Lists: rows of any kind, filtered, sorted and split into pages.
 
-A row is seen by filters and sort orders as its answer shows it. Cost: every row that there is at the moment is read, some 10 us
-each; with a filter or an order each is shown as well, some 30 us more. Others get their turn every few milliseconds.
+Filters and sort orders see a row as it appears in the response. Cost: every row at that instant is read, about 10 us
+each; with a filter or an order each is also rendered, about 30 us more. The event loop is yielded every few milliseconds.
 """
 
 from __future__ import annotations

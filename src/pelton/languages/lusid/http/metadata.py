@@ -1,4 +1,4 @@
-"""What this service says about itself: what access is controlled on, and which calls there are."""
+"""The service's metadata: its access-controlled resources, and its calls."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The part of the notification service that this one has: events raised by hand, and which types of events there are.
+"""The supported part of the notification service: manual events, and the known event types.
 
-How an event is seen by handlers and filters: a header, of the event's type, id and time and what else it came with, and its body.
+Handlers and filters see an event as a header, with the event's type, id, time and further attributes, and a body.
 """
 
 from __future__ import annotations

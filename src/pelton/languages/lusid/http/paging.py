@@ -1,4 +1,4 @@
-"""Pages as this API has them: `limit` and `page` of a query, `nextPage` and `previousPage` of an answer."""
+"""Pages in this API's format: `limit` and `page` of a query, `nextPage` and `previousPage` of a response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes of what runs: workers without a task, their results, and the logs of actions."""
+"""The routes of runs: workers without a task, their results, and action logs."""
 
 from __future__ import annotations
 

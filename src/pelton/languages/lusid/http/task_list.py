@@ -1,7 +1,7 @@
 """Lists of tasks: filtered, sorted, in pages that stay the same while tasks change.
 
-The first page pins the instant that all pages are read at. In the order of creation, which is the default, a page reads as many
-records as it takes to fill it; another order has to look at all of them first, at most `MOST_SORTED`.
+The first page fixes the instant as of which all pages are read. In order of creation, the default, a page reads as many
+records as it takes to fill it; any other order has to read all of them first, at most `MOST_SORTED`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The routes of tasks: create, read, trigger, change, delete; one at a time or many."""
+"""The routes of tasks: create, read, trigger, change, delete; singly or in bulk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers over HTTP: what they are. Running them is for `routes_runs`."""
+"""Workers over HTTP: their definitions. Running them is in `runs`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Times at which handlers act: recurrence patterns, the days without business, and the runs that wait for what is due."""
+"""Schedules of handlers: recurrence patterns, non-business days, and the runs that wait for the next occurrence."""

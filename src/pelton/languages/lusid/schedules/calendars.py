@@ -1,4 +1,4 @@
-"""Holiday calendars as this API has them, and the names that it has for days and ways to move a date.
+"""Holiday calendars in this API's format, and its names for days and date adjustments.
 
 A calendar is stored as the definition of kind "calendar" named `scope/code`, its body
 `{"dates": ["2026-12-25", ...], "weekends": ["Saturday", "Sunday"]}`. What it means is in `kernel.schedules.calendars`.

@@ -1,6 +1,6 @@
-"""Plain data of a request becomes typed structs, and what does not fit is reported with its field, its value and what to do.
+"""Converts plain data of a request to typed structs; invalid data is reported with its field, its value and the remedy.
 
-The types and their bounds stand in the structs; `remedies` says for each field, by its name, what belongs there.
+The types and their limits are in the structs; `remedies` has the remedy for each field, by name.
 """
 
 from __future__ import annotations

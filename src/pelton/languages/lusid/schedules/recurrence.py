@@ -1,4 +1,4 @@
-"""Date regularities as this API has them, and the rules of recurrence that they stand for."""
+"""This API's date regularities, and the recurrence rules that they stand for."""
 
 from __future__ import annotations
 

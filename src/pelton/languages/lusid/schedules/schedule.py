@@ -1,7 +1,7 @@
-"""Schedules of event handlers: a pattern says on which days and at what times of day something happens, in which time zone, and
-where a date goes that falls on a day without business. Pure.
+"""Schedules of event handlers: a pattern defines the days and times of day of occurrences, the time zone, and how a date on a
+non-business day is adjusted. Pure.
 
-What a pattern means is in `kernel.schedules.occurrences`; here stand its form, what is checked of it, and its translation. Where
+The meaning of a pattern is in `kernel.schedules.occurrences`; its form, validation and translation are here. Where
 the contract leaves it open, frequencies count from the start date, and a cut label's time is of the adjusted date in the label's
 own zone.
 """

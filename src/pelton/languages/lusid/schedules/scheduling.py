@@ -1,18 +1,18 @@
-"""What makes schedules happen: a run for each handler that has one, which waits for the next occurrence and publishes an event.
+"""Carries out schedules: one run for each handler with a schedule, which waits for the next occurrence and publishes an event.
 
 The event is of type `lusid.schedule`, its source "pelton", its body `{"handler": "scope/code", "scheduledTime": DateTime text,
 "holidays": the calendar that the schedule looks at}`.
-It goes through the outbox like every message, so that it is published once an occurrence, whatever is restarted meanwhile.
+It goes through the outbox like every message, so that it is published once per occurrence, even across restarts.
 
 Invariants:
-* At most one live run a handler: the handler's name is the run's unique key.
-* Pattern and holidays are variables of the run, and change in a transition of it (`CHANGED`): an occurrence that is due by then
-  is published first, and none twice. What comes after the change is counted from it.
-* Occurrences that were missed while nothing ran are made up for, in order, but for those that are older than `MAKE_UP`; the one
+* At most one live run per handler: the handler's name is the run's unique key.
+* Pattern and holidays are variables of the run, and change in one of its transitions (`CHANGED`): an occurrence that is due by
+  then is published first, and none twice. Later occurrences are counted from the change.
+* Occurrences missed while the server was down are published afterwards, in order, except those older than `MAKE_UP`; the one
   that was being waited for is published in any case.
-* A run whose schedule has no occurrence left ends, and none is started for such a one.
+* A run whose schedule has no occurrence left ends, and none is started for such a schedule.
 
-Cost: one open step and one timer a handler; of the steps of past occurrences those of the last `KEPT` are kept.
+Cost: one open step and one timer per handler; the steps of the last `KEPT` past occurrences are kept.
 """
 
 from __future__ import annotations

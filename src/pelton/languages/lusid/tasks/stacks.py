@@ -1,10 +1,10 @@
 """Stacks: open tasks of one definition that have the same stacking key.
 
-A task that comes while another with its key is open joins its stack: the earlier is the lead, the later a member. The first
-task of a key only carries it. A stack closes when its lead has ended; whoever comes then stacks up with the earliest
-that is still open. The outcome of the lead triggers nothing in its members.
+A task created while another with the same key is open joins its stack: the earlier one is the lead, the later one a member. The
+first task with a key only carries it. A stack closes when its lead ends; later tasks stack with the earliest
+one that is still open. The outcome of the lead triggers nothing in its members.
 
-Nothing of this is stored: it follows from the tasks, and so it is known for any instant. Cost: the tasks that have the key.
+None of this is stored: it is derived from the tasks, so it is known for any instant. Cost: the number of tasks with the key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Stacked(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """As one task sees it. `closed` 0 = it is open; `joined`: when the task became a part of it."""
+    """A stack as one task sees it. `closed` 0 = open; `joined`: when the task joined it."""
 
     lead: int
     opened: int

@@ -1,6 +1,6 @@
-"""Tasks as this API shows them: a record, with what other records and the definition's version add to it.
+"""Tasks in this API's format: a record, with what other records and the definition's version add to it.
 
-Everything is shown as of one instant: with `at`, parents and children are as they were then, too.
+Everything is as of one instant: with `at`, parents and children are also shown as of then.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TaskReader:
         self.caller = caller
 
     async def record(self, run: int, at: int = 0) -> Record | None:
-        """None when there is no task, or was none then."""
+        """None if there is no task, or was none then."""
         found = await self._engine.record(self.caller, run, at)
         return found if found is not None and "definition" in found.body else None
 

@@ -1,6 +1,6 @@
-"""Workers' configurations: which kinds there are, what each must have, and what it takes and gives.
+"""Workers' configurations: the supported kinds, their required members, and their inputs and outputs.
 
-A configuration is kept and shown exactly as it came, because deploy tools compare what they see with what they sent.
+A configuration is stored and returned unchanged, because deployment tools compare what they read with what they sent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The process that a worker's run follows when no task asked for it: the work, here or in the queue that the operation names."""
+"""The process of a worker's run that no task requested: the work, done here or on the queue that the operation names."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """What workers do: the built-in operation behind `RunWorker` actions and `$run`.
 
-`Sleep` is a durable delay, `Fail` fails, `HealthCheck` and `Http` call out through the one way that guards addresses, `Queue`
-hands the work to whoever polls that queue (with Pelton's own worker client, say), and is reported from there. Every other kind
-belongs to products that are not here: it fails to start, and says so.
+`Sleep` is a durable delay, `Fail` fails, `HealthCheck` and `Http` call out through the guarded HTTP port, and `Queue`
+passes the work to workers that poll that queue (for example with `pelton.Worker`), which report it. Every other kind
+belongs to products that are not available here: it fails to start, with an error that says so.
 
-An operation may be done again when the server dies between the call and its record.
+An operation may be repeated if the server dies between the call and its record.
 """
 
 from __future__ import annotations
