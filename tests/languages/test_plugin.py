@@ -127,6 +127,6 @@ def test_a_language_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: 
 
 
 async def test_a_server_without_a_language_that_it_is_to_have_does_not_start() -> None:
-    with pytest.raises(StartFailed, match="there is no language nothing here"):
+    with pytest.raises(StartFailed, match="unknown language nothing"):
         async with running_server(languages=("nothing",)):
             pass

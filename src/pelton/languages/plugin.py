@@ -120,7 +120,7 @@ def plugins(names: Sequence[str] | None = None) -> list[Plugin]:
         except Exception as error:
             raise PluginFailed(f"the language {entry.name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if names is not None and (absent := sorted(set(names) - set(found))):
-        raise PluginFailed(f"no language {', '.join(absent)}: install the package that provides it")
+        raise PluginFailed(f"unknown language {', '.join(absent)}: install the package that provides it")
     if not found and names is None:
         raise PluginFailed(f"nothing is registered as {GROUP}: install Pelton as a package, so that its entry points are known")
     return list(found.values())
