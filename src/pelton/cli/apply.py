@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from msgspec import DecodeError, json
@@ -19,6 +20,9 @@ from pelton.cli.options import remote
 from pelton.cli.output import MISUSED, clean, fail, fail_client, print_json
 from pelton.client.client import Client
 from pelton.client.errors import ClientError, RequestRefused
+
+if TYPE_CHECKING:
+    from pelton.languages.plugin import Plugin
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DOCUMENTS = 1_000
@@ -96,13 +100,21 @@ def read(file: Path) -> list[Definition]:
     return found
 
 
+@cache
+def languages() -> tuple[Plugin, ...]:
+    """The installed languages, looked up once for all documents. Raises PluginFailed."""
+    from pelton.languages import plugin  # noqa: PLC0415 - loads the languages
+
+    return tuple(plugin.plugins())
+
+
 def detect(document: Any, where: str) -> Definition:
     """Recognises a document. Raises NotUnderstood."""
     from pelton.errors import PeltonError  # noqa: PLC0415 - with the languages
     from pelton.languages import plugin  # noqa: PLC0415 - loads the languages
 
     try:
-        found = plugin.detect(plugin.plugins(), document)
+        found = plugin.detect(languages(), document)
     except PeltonError as error:
         named = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
         raise NotUnderstood(f"{where}: {named or error.message}") from None
@@ -117,11 +129,7 @@ def detect(document: Any, where: str) -> Definition:
 
 def example(language: str, name: str) -> Any:
     """An example definition that ships with a language."""
-    from pelton.languages import plugin  # noqa: PLC0415 - loads the languages
-
-    [found] = [
-        each.document for known in plugin.plugins() if known.name == language for each in known.examples() if each.name == name
-    ]
+    [found] = [each.document for known in languages() if known.name == language for each in known.examples() if each.name == name]
     return found
 
 
