@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from pelton.kernel.expressions.base import JSON
+from pelton.kernel.model.reads import Held
 
 
 class TimerRow(Struct, array_like=True, gc=False):
@@ -34,6 +35,19 @@ class HeldRow(Struct, array_like=True):
     expires: int
     report: JSON
     source: str
+
+    def held(self) -> Held:
+        """As the kernel reads it."""
+        return Held(
+            id=self.id,
+            name=self.name,
+            key=self.key,
+            body=self.body,
+            thread=self.thread,
+            position=self.position,
+            posted=self.posted,
+            report=self.report,
+        )
 
 
 class WaitKeyRow(Struct, array_like=True):

@@ -203,19 +203,7 @@ class UnitOfWork:
         if self.workspace.correlations.get(name) is None:
             raise Missing(key)
         rows = self.held_at(self.point(name))
-        return [
-            Held(
-                id=row.id,
-                name=row.name,
-                key=row.key,
-                body=row.body,
-                thread=row.thread,
-                position=row.position,
-                posted=row.posted,
-                report=row.report,
-            )
-            for row in rows
-        ]
+        return [row.held() for row in rows]
 
     def held_at(self, point: CorrelationPoint) -> list[HeldRow]:
         """What is held at a point, oldest first, including this unit's additions and excluding what it has taken."""

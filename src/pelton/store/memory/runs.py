@@ -166,19 +166,7 @@ class MemoryRuns:
             ids = (each for each in held.under("run", run.key) if not key.name or held.rows[each].name == key.name)
         rows = [decode_held(held.rows[each].body) for each in islice(ids, HELD_LIMIT)]
         self._counts.rows_read += len(rows)
-        return [
-            Held(
-                id=row.id,
-                name=row.name,
-                key=row.key,
-                body=row.body,
-                thread=row.thread,
-                position=row.position,
-                posted=row.posted,
-                report=row.report,
-            )
-            for row in rows
-        ]
+        return [row.held() for row in rows]
 
     def _not_void(self, run: Run, below: Callable[[int], tuple[int, int] | None]) -> int | None:
         """The highest number that is not void. `below` gives the highest key under a number."""

@@ -150,19 +150,7 @@ class RunReader:
         else:
             rows = read.all("held_for", run.key, HELD_LIMIT)
         held = (decode_held(body) for (body,) in rows)
-        return [
-            Held(
-                id=row.id,
-                name=row.name,
-                key=row.key,
-                body=row.body,
-                thread=row.thread,
-                position=row.position,
-                posted=row.posted,
-                report=row.report,
-            )
-            for row in held
-        ]
+        return [row.held() for row in held]
 
     def _skip(self, run: Run, below: Callable[[int], Any]) -> Any:
         """The highest ended row that is not void. `below` returns the highest below a number; its second column is the number."""
