@@ -56,6 +56,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kernel.expressions.javascript": ("bootstrap", "lexer", "equality", "bounded", "script"),
     "kernel.model": ("state", "signals", "reads", "process", "transition"),
     "kernel.machine": (
+        "many",
         "draft",
         "legality",
         "scene",

@@ -13,8 +13,9 @@ from copy import copy
 from typing import Any, NamedTuple
 
 from pelton.errors import Code
+from pelton.kernel.machine.many import THREADED, ManyRows
 from pelton.kernel.model.process import Fragment, Node, Process
-from pelton.kernel.model.reads import FragmentKey, NewestBelowKey, OpenKey, RunReads
+from pelton.kernel.model.reads import FragmentKey, NewestBelowKey, RunReads
 from pelton.kernel.model.state import Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
 from pelton.kernel.model.transition import (
     UNSET,
@@ -30,7 +31,7 @@ from pelton.kernel.model.transition import (
 FUEL = 512  # activations in one transition; the rest follows in the next commit
 
 # bits of Run.flags
-THREADED = 1  # has rows in `thread`
+# THREADED = 1, in many.py: has rows in `thread`
 SKIPS = 2  # an operator asked to skip a slot
 FRAGMENTS = 4  # has nodes that its process lacks
 DEADLINE = 8  # the run itself has a timer
@@ -127,37 +128,27 @@ class Refusal(Exception):
         self.trace = trace or []
 
 
-class Draft:
+class Draft(ManyRows):
     __slots__ = (
         "acquisitions",
-        "all_rows_read",
-        "all_threads_read",
-        "closed",
-        "created",
-        "cut",
         "effects",
         "ended",
         "first",
-        "first_thread",
         "fragments",
         "fuel",
         "given",
-        "head",
         "known",
         "last",
         "latest",
         "moment",
         "now",
-        "open_rows",
         "places",
         "process",
-        "reads",
         "record_change",
         "reopened",
         "reuse",
         "stranded",
         "survivors",
-        "threads",
         "variables",
         "visits",
         "worklist",
@@ -256,22 +247,6 @@ class Draft:
         row = self.all_rows_read.get(n) if self.all_rows_read is not None else None
         return row or self.reads.step(n)
 
-    def all_open(self) -> list[OpenStep]:
-        """Every open row, parked ones included, by number. Costs as many reads as the run has open rows."""
-        if self.created or self.cut:
-            return [self.open_rows[n] for n in sorted(self.open_rows)]
-        if self.all_rows_read is None:
-            self.all_rows_read = {row.n: row for row in self.reads.answer(OpenKey())}
-        rows = {n: row for n, row in self.all_rows_read.items() if n not in self.closed}
-        rows.update(self.open_rows)
-        return [rows[n] for n in sorted(rows)]
-
-    def thread(self, no: int) -> Thread | None:
-        mine = self.threads.get(no)
-        if mine is not None or self.created or no >= self.first_thread or not self.head.flags & THREADED:
-            return mine
-        return self.reads.thread(no) if self.all_threads_read is None else self.all_threads_read.get(no)
-
     def edit_thread(self, no: int) -> Thread:
         mine = self.threads.get(no)
         if mine is None:
@@ -280,12 +255,6 @@ class Draft:
             self.threads[no] = mine
             self.head.flags |= THREADED
         return mine
-
-    def halted(self, no: int) -> bool:
-        if not self.head.flags & THREADED:
-            return False
-        thread = self.thread(no)
-        return thread is not None and bool(thread.reasons)
 
     def node(self, name: str) -> Node:
         node = self.process.nodes.get(name)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.kernel.machine.draft import THREADED, Draft, FailureEscaped, StepFailed, ThreadParked, Token
+from pelton.kernel.machine.draft import Draft, FailureEscaped, StepFailed, ThreadParked, Token
 from pelton.kernel.machine.legality import change_thread
+from pelton.kernel.machine.many import THREADED
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, steps_at
 from pelton.kernel.machine.tokens.waits import arm_again
 from pelton.kernel.model.process import Join, Node
-from pelton.kernel.model.reads import ThreadsKey
 from pelton.kernel.model.state import Bit, Failure, Halt, OpenStep, State, Step, StepStatus, Thread, ThreadStatus
 
 HANDLERS = (int(Halt.INTERRUPTED), int(Halt.HANDLING))
@@ -23,16 +23,11 @@ HANDLERS = (int(Halt.INTERRUPTED), int(Halt.HANDLING))
 
 def all_threads(draft: Draft) -> list[Thread]:
     """Every thread that has a row, by number."""
-    if not draft.head.flags & THREADED:
-        return []
-    if draft.all_threads_read is None:
-        draft.all_threads_read = {} if draft.created else {t.no: t for t in draft.reads.answer(ThreadsKey())}
-    known = draft.all_threads_read | draft.threads
-    return [known[no] for no in sorted(known)]
+    return draft.all_threads()
 
 
 def children(draft: Draft, no: int) -> list[Thread]:
-    return [t for t in all_threads(draft) if t.parent == no and t.no != no and t.status < ThreadStatus.COMPLETED]
+    return draft.child_threads(no)
 
 
 def start_thread(
