@@ -71,8 +71,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "kernel.machine.tokens": ("flow", "outputs", "waits", "threads", "lifecycle", "scopes", "failures"),
     "kernel.matching": ("filters", "conditions", "index", "handlers"),
-    "store": ("rows", "group", "port", "packing", "voids", "memory", "sqlite"),
-    "store.memory": ("table", "tables", "writes", "records", "runs", "store"),
+    "store": ("rows", "group", "retention", "port", "packing", "voids", "memory", "sqlite"),
+    "store.memory": ("table", "tables", "writes", "sweeps", "records", "runs", "store"),
     "net": ("faults", "outgoing", "http", "lazy"),
     "connectors": ("port", "health", "connection", "files", "sqs", "webhook", "builtin", "lazy", "registry"),
     "runtime": (

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
 from pelton.store.group import Committed, Group
+from pelton.store.retention import Sweep, Swept
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -72,6 +73,12 @@ class Store(Protocol):
     async def commit(self, groups: Sequence[Group]) -> list[Committed]:
         """One durable write; groups are checked as if applied one after another. Several calls may be in progress: they take
         effect in the order in which they were started. Raises StoreFailed if nothing at all could be written."""
+        ...
+
+    async def sweep(self, sweep: Sweep) -> Swept:
+        """Removes the oldest rows of one kind beyond a limit, in a write of its own that no commit waits for noticeably. Of runs
+        only those that have ended, each with everything about it; one that another run has started stays as long as its outermost
+        run. Raises StoreFailed."""
         ...
 
     # ---- runs
@@ -195,7 +202,10 @@ class Store(Protocol):
     async def dead_letter(self, number: int) -> DeadLetter | None: ...
     # ---- events
     async def event(self, ns: str, key: int) -> EventRow | None: ...
-    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None: ...
+    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
+        """With the type "" it is one whose row has been removed (`sweep`): only key, hash and state are left."""
+        ...
+
     async def events(
         self,
         ns: str,

@@ -127,6 +127,28 @@ class EventRow(Struct, array_like=True, gc=False):
     hops: int = 0
 
 
+def forgotten_event(ns: str, source: str, event_id: str, key: int, hash: bytes, state: str) -> EventRow:
+    """What is left of an event whose row has been removed and whose id is still known: enough to recognise a repeat. Its type is
+    "", which no event has."""
+    return EventRow(
+        key=key,
+        ns=ns,
+        source=source,
+        event_id=event_id,
+        type="",
+        subject="",
+        time=0,
+        received=0,
+        body=None,
+        attributes={},
+        hash=hash,
+        handlers=0,
+        decisions=[],
+        effects=[],
+        state=state,
+    )
+
+
 class DefinitionRow(Struct, array_like=True):
     """One version, valid from `since` until `until` (0 = still). Only `until` of a row is ever changed.
 

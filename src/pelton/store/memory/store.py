@@ -20,6 +20,7 @@ from pelton.kernel.model.state import OpenStep, Record, Run, Step
 from pelton.store.group import Committed, Group
 from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.runs import TOP, MemoryRuns
+from pelton.store.memory.sweeps import sweep_tables
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody
 from pelton.store.memory.writes import Writes
@@ -33,6 +34,7 @@ from pelton.store.packing import (
     decode_pending_signal,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
+from pelton.store.retention import Sweep, Swept
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -45,6 +47,7 @@ from pelton.store.rows import (
     ResultRow,
     TimerRow,
     WaitKeyRow,
+    forgotten_event,
 )
 
 READS_LIMIT = 1000
@@ -98,10 +101,17 @@ class MemoryStore:
         outcomes = [self._writes.apply(group) for group in groups]
         self.counts.commits += 1 if groups else 0
         self.counts.rows_written = self._writes.rows_written
-        if any(group.has("results") for group in groups):
-            self._writes.drop_results(self.now())
         await asyncio.sleep(0)
         return outcomes
+
+    async def sweep(self, sweep: Sweep) -> Swept:
+        """Raises StoreFailed if it is not open."""
+        if not self._open:
+            raise StoreFailed("the store is closed")
+        swept = sweep_tables(self._writes.tables, sweep)
+        self._writes.journal.keep()
+        await asyncio.sleep(0)
+        return swept
 
     # ---- runs
 
@@ -246,8 +256,12 @@ class MemoryStore:
         return None if row is None or row.ns != ns else _event(row)
 
     async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
-        key = self._tables.event_ids.get((ns, source, event_id))
-        return None if key is None else _event(self._tables.events.rows[key])
+        ident = (ns, source, event_id)
+        key = self._tables.event_ids.get(ident)
+        if key is not None:
+            return _event(self._tables.events.rows[key])
+        known = self._tables.known_events.get(ident)
+        return None if known is None else forgotten_event(*ident, *known)
 
     async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
         events = self._tables.events

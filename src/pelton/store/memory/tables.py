@@ -21,6 +21,8 @@ class RunRow(NamedTuple):
     rev: int
     created: int
     head: bytes
+    ended: int = 0
+    root: int = 0
 
 
 class OpenRow(NamedTuple):
@@ -92,6 +94,14 @@ class EventBody(NamedTuple):
     outcome: bytes
 
 
+class KnownEvent(NamedTuple):
+    """What is left of an event that has been removed."""
+
+    key: int
+    hash: bytes
+    state: str
+
+
 class DeliveryBody(NamedTuple):
     tries: int
     due: int
@@ -134,6 +144,7 @@ class Tables:
             journal,
             process=lambda key, row: (row.ns, row.process, key) if row.listed else None,
             all=lambda key, row: (row.ns, key) if row.listed else None,
+            ended=lambda key, row: (row.ended, key) if row.ended else None,
         )
         self.open: Table[tuple[int, int], OpenRow] = Table(
             journal,
@@ -180,9 +191,13 @@ class Tables:
             journal, ordered=True, run=lambda key, row: (key[4], *key[:4])
         )
         self.events: Table[int, EventBody] = Table(
-            journal, ns=lambda key, row: (row.ns, key), type=lambda key, row: (row.ns, row.type, key)
+            journal,
+            ns=lambda key, row: (row.ns, key),
+            type=lambda key, row: (row.ns, row.type, key),
+            age=lambda key, row: (key,),
         )
         self.event_ids: Table[tuple[str, str, str], int] = Table(journal)
+        self.known_events: Table[tuple[str, str, str], KnownEvent] = Table(journal, age=lambda key, row: (row.key,))
         self.deliveries: Table[int, DeliveryBody] = Table(journal, number=lambda key, row: (key,))
         self.dead: Table[int, DeadBody] = Table(journal, ns=lambda key, row: (row.ns, key))
         self.pending: Table[int, PendingBody] = Table(
@@ -198,7 +213,8 @@ class Tables:
         self.changes: Table[tuple[str, int], tuple[int, int]] = Table(journal, ordered=True)
         self.results: Table[tuple[int, int, int], ResultBody] = Table(journal, ordered=True, at=lambda key, row: (row.at,))
         self.bookmarks: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
-        self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True)
+        self.source_uses: Table[tuple[str, str], int] = Table(journal, age=lambda key, at: (at, *key))
+        self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True, age=lambda key, row: (key[2],))
 
     def live_definition(self, ns: str, kind: str, name: str, version: int) -> int:
         """Its id; 0 when there is none."""

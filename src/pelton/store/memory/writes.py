@@ -34,8 +34,6 @@ from pelton.store.memory.tables import (
 from pelton.store.packing import UNFIT, pack
 from pelton.store.rows import DeadLetter, Delivery, EventRow, RunKeyRow
 
-RESULTS = 7 * 86_400_000  # milliseconds for which results of jobs are kept
-
 
 class GroupLost(Exception):
     """A condition of the group did not hold; the text says which."""
@@ -64,7 +62,7 @@ class Writes:
             self._leaving(group)
             self._rest(group)
             for run in group.remove_runs:
-                self._remove(run)
+                remove_run(self.tables, run)
         except GroupLost as lost:
             self.journal.undo()
             return Committed(group.number, False, str(lost))
@@ -73,12 +71,6 @@ class Writes:
             return Committed(group.number, False, f"invalid: {error}")
         self.rows_written += self.journal.keep()
         return Committed(group.number, True, "", self._numbers, self._dead_numbers)
-
-    def drop_results(self, now: int) -> None:
-        """Drops results that have expired."""
-        for key in list(self.tables.results.keys("at", (), (now - RESULTS,))):
-            self.tables.results.drop(key)
-        self.journal.keep()
 
     def _check(self, group: Group) -> None:
         t = self.tables
@@ -158,7 +150,8 @@ class Writes:
         process, listed, created = write.process, not placeholder, run.created
         if before is not None and (placeholder or not write.process):
             process, listed, created = before.process, before.listed, before.created
-        head = RunRow(run.ns, process, listed, live, run.rev, created, pack(run))
+        ended = (run.ended or run.updated or 1) if run.status >= RunStatus.COMPLETED else 0
+        head = RunRow(run.ns, process, listed, live, run.rev, created, pack(run), ended, run.root)
         runs.put(run.key, head)
         return head
 
@@ -242,7 +235,8 @@ class Writes:
         t = self.tables
         for event in group.events:
             ident = (event.ns, event.source, event.event_id)
-            if t.event_ids.get(ident) is not None or t.events.get(event.key) is not None:
+            known = t.event_ids.get(ident) is not None or t.known_events.get(ident) is not None
+            if known or t.events.get(event.key) is not None:
                 raise GroupLost("event")
             t.event_ids.put(ident, event.key)
             t.events.put(event.key, EventBody(event.ns, event.type, _event(event), _outcome(event)))
@@ -339,17 +333,18 @@ class Writes:
             raise GroupLost(f"definition {write.kind} {write.name} of {write.ns}")
         definitions.put(row.id, DefinitionBody(*line, row.since, row.until, row.hash, pack(row)))
 
-    def _remove(self, run: int) -> None:
-        t = self.tables
-        t.runs.drop(run)
-        t.records.drop(run)
-        for table in (t.open, t.steps, t.threads, t.variables, t.fragments, t.timers, t.logs, t.past, t.attributes):
-            table.drop_under(PRIMARY, run)
-        t.waits.drop_under("step", run)
-        t.names.drop_under("run", run)
-        t.pending.drop_under("run", run)
-        if run:
-            t.held.drop_under("run", run)
+
+def remove_run(t: Tables, run: int) -> None:
+    """Removes everything about a run."""
+    t.runs.drop(run)
+    t.records.drop(run)
+    for table in (t.open, t.steps, t.threads, t.variables, t.fragments, t.timers, t.logs, t.past, t.attributes):
+        table.drop_under(PRIMARY, run)
+    t.waits.drop_under("step", run)
+    t.names.drop_under("run", run)
+    t.pending.drop_under("run", run)
+    if run:
+        t.held.drop_under("run", run)
 
 
 def _bare(row: OpenStep) -> OpenStep:

@@ -239,7 +239,9 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
     run = write.run
     head = pack(run)
     placeholder = run.status == RunStatus.EXPECTED
-    live = 0 if placeholder or run.status >= RunStatus.COMPLETED else 1
+    over = run.status >= RunStatus.COMPLETED
+    live = 0 if placeholder or over else 1
+    ended = (run.ended or run.updated or 1) if over else 0
     line = 0
     if not placeholder and (write.process or write.expected < 0):
         line = numbers.line(run.ns, write.process)
@@ -247,11 +249,11 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
             out.assigned.lines.append((run.ns, write.process))
             out.add("line_new", (line, run.ns, write.process))
     if write.expected < 0:
-        out.put(RUN_NEW, (run.key, line, live, run.rev, run.created, head))
+        out.put(RUN_NEW, (run.key, line, live, run.rev, run.created, head, ended))
     elif line:
-        out.add("run_named", (run.key, write.expected, run.rev, head, live, line, run.created))
+        out.add("run_named", (run.key, write.expected, run.rev, head, live, line, run.created, ended))
     elif not live or run.era:  # a run leaves and joins the live ones only by an end and a rewind, which raises the era
-        out.put(RUN_TURN, (run.key, write.expected, run.rev, head, live))
+        out.put(RUN_TURN, (run.key, write.expected, run.rev, head, live, ended))
     else:
         out.put(RUN_STEP, (run.key, write.expected, run.rev, head))
 

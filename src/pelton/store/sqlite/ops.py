@@ -62,7 +62,7 @@ OPS: tuple[Op, ...] = (
     Op("key_free"),
     Op("key_put"),
     Op("key_claim", "key {1} {2} of {0}", exact=True),
-    Op("event_new", "event"),
+    Op("event_new", "event", exact=True),
     Op("event_outcome"),
     Op("delivery_new", "delivery {0}"),
     Op("delivery_gone"),
@@ -102,8 +102,7 @@ OPS: tuple[Op, ...] = (
 NUMBER: dict[str, int] = {op.name: number for number, op in enumerate(OPS)}
 REMOVALS: tuple[int, ...] = tuple(number for name, number in NUMBER.items() if name.startswith("remove_"))
 RAISES: frozenset[int] = frozenset({NUMBER["rendezvous_new"], NUMBER["rendezvous_raise"]})
-
-RESULT: int = NUMBER["result_new"]
+SWEEP = len(OPS)  # not a statement: a step in the removal of old data, in a batch of its own (`sweeper`)
 
 Row = tuple[int | str | bytes | None, ...]
 GroupOps = dict[int, list[Row]]  # number of the operation → rows

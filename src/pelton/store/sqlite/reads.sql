@@ -239,6 +239,9 @@ SELECT body, outcome FROM event WHERE key = ?2 AND ns = ?1;
 -- name: event_by_id
 SELECT body, outcome FROM event WHERE ident = ?1;
 
+-- name: known_event
+SELECT key, hash, state FROM known_event WHERE ident = ?1;
+
 -- name: events_up
 SELECT body, outcome FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4;
 

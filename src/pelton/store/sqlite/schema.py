@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import apsw
+from msgspec import msgpack
 
 from pelton.store.port import StoreFailed
 
@@ -24,6 +26,12 @@ def migrations() -> list[tuple[int, str]]:
     return found
 
 
+def packed_field(*values: Any) -> Any:
+    """One field of a packed row, by position, for migrations: packed_field(body, place)."""
+    body, place = values
+    return msgpack.decode(body)[place]
+
+
 def version(db: apsw.Connection) -> int:
     return int(db.pragma("user_version"))
 
@@ -31,6 +39,7 @@ def version(db: apsw.Connection) -> int:
 def migrate(db: apsw.Connection, path: str, fresh: bool = True) -> int:
     """Returns the version reached. `fresh` False creates a new file by migrations too, for a test. Raises StoreFailed for a file
     that was written by a newer Pelton or by another program."""
+    db.create_scalar_function("packed_field", packed_field, 2, deterministic=True)
     steps = migrations()
     latest = steps[-1][0]
     current = version(db)

@@ -9,10 +9,11 @@ CREATE TABLE line (id INTEGER PRIMARY KEY, ns TEXT NOT NULL, process TEXT NOT NU
 
 CREATE TABLE run (
   key INTEGER PRIMARY KEY, line INTEGER NOT NULL, live INTEGER NOT NULL, rev INTEGER NOT NULL, created INTEGER NOT NULL,
-  head BLOB NOT NULL
+  head BLOB NOT NULL, ended INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX run_line ON run (line) WHERE line <> 0;
 CREATE INDEX run_live ON run (line) WHERE live = 1;
+CREATE INDEX run_ended ON run (ended) WHERE ended <> 0;
 
 CREATE TABLE open (
   run INTEGER NOT NULL, n INTEGER NOT NULL, slot TEXT NOT NULL, scope INTEGER NOT NULL, it INTEGER NOT NULL,
@@ -124,6 +125,12 @@ CREATE UNIQUE INDEX event_ident ON event (ident); -- a 16-byte hash of ns, sourc
 CREATE INDEX event_ns ON event (ns);
 CREATE INDEX event_type ON event (ns, type);
 
+-- Events that are gone and whose ids are still known, so that a repeat is recognised.
+CREATE TABLE known_event (
+  ident BLOB PRIMARY KEY, key INTEGER NOT NULL, hash BLOB NOT NULL, state TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX known_event_key ON known_event (key);
+
 CREATE TABLE delivery (
   number INTEGER PRIMARY KEY, tries INTEGER NOT NULL, due INTEGER NOT NULL, error TEXT NOT NULL, body BLOB NOT NULL
 ) STRICT;
@@ -161,6 +168,9 @@ CREATE INDEX result_at ON result (at);
 CREATE TABLE seen (
   ns TEXT NOT NULL, source TEXT NOT NULL, name TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (ns, source, name)
 ) STRICT, WITHOUT ROWID;
+
+-- When a source of bookmarks was last in use.
+CREATE TABLE source_use (ns TEXT NOT NULL, source TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (ns, source)) STRICT, WITHOUT ROWID;
 
 CREATE TABLE log (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE INDEX log_run ON log (run, n);

@@ -28,8 +28,10 @@ from pelton.store.packing import (
     decode_event,
     decode_held,
     decode_pending_signal,
+    pack,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
+from pelton.store.retention import Sweep, Swept
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -42,10 +44,12 @@ from pelton.store.rows import (
     ResultRow,
     TimerRow,
     WaitKeyRow,
+    forgotten_event,
 )
 from pelton.store.sqlite.encode import Assigned, Encoded, Numbers, entangled
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
+from pelton.store.sqlite.ops import SWEEP
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import event_ident
@@ -124,6 +128,7 @@ class SqliteStore:
     def _prepare(self) -> None:
         db = self._db = apsw.Connection(self.path, statementcachesize=256)
         db.set_busy_timeout(10_000)
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can give back what it no longer needs
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA cache_size = -32768")
         self._schema = migrate(db, self.path)
@@ -241,6 +246,17 @@ class SqliteStore:
         if fit:
             results.update((done.number, done) for done in await self._commit(fit))
         return [results[group.number] for group in groups]
+
+    async def sweep(self, sweep: Sweep) -> Swept:
+        if self._link.failure:
+            raise StoreFailed(self._link.failure)
+        _, lost, trouble, *rest = await self._link.send(False, sweep.now, 1, {SWEEP: ([(pack(sweep),)], [0])})
+        if lost is None:
+            raise StoreFailed(f"{self.path} could not be written: {trouble}")
+        if len(rest) < 2:  # the writer died after it had done it, before it could tell
+            return Swept(0, True)
+        removed, more, runs, kept = rest[1]
+        return Swept(removed, more, tuple(runs), kept)
 
     def _outcome(self, number: int, assigned: Assigned, lost: str) -> Committed:
         if lost:
@@ -396,8 +412,12 @@ class SqliteStore:
         return None if row is None else _event(row)
 
     async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
-        row = self._reader.one("event_by_id", event_ident(ns, source, event_id))
-        return None if row is None else _event(row)
+        ident = event_ident(ns, source, event_id)
+        row = self._reader.one("event_by_id", ident)
+        if row is not None:
+            return _event(row)
+        known = self._reader.one("known_event", ident)
+        return None if known is None else forgotten_event(ns, source, event_id, *known)
 
     async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
         way = "up" if after else "down"
@@ -448,12 +468,19 @@ class SqliteStore:
         rows = self._reader.all("handler_changes", ns, after, limit)
         return [HandlerChange(counter, gone, _definition(row)) for counter, gone, *row in rows]
 
+    def _free(self) -> int:
+        """Bytes of the file that are free to be used again."""
+        if self._db is None:
+            return 0
+        return int(self._db.pragma("freelist_count")) * int(self._db.pragma("page_size"))
+
     async def health(self) -> dict[str, Any]:
         return {
             "store": "sqlite",
             "path": self.path,
             "durability": self.durability,
             "schema": self._schema,
+            "free_bytes": self._free(),
             "file_bytes": _size(self.path),
             "wal_bytes": _size(f"{self.path}-wal"),
             "failure": self._link.failure,

@@ -24,17 +24,17 @@ import apsw
 from msgspec.msgpack import Decoder, Encoder
 from msgspec.msgpack import encode as pack
 
+from pelton.store.retention import Sweep, Swept
 from pelton.store.sqlite.checkpoint import Checkpointer
-from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, RESULT, BatchOps, GroupOps, Row
+from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, SWEEP, BatchOps, GroupOps, Row
 from pelton.store.sqlite.sql import load
+from pelton.store.sqlite.sweeper import Sweeper, removals
 
 LENGTH = struct.Struct("<Q")
 BUSY = 30_000  # milliseconds: only the checkpoint thread and people's tools ever compete
 QUARANTINE = 600_000  # milliseconds that an unused meeting point is kept: no decision in flight is older
-RESULTS = 7 * 86_400_000  # milliseconds for which the outcomes of a job's signals are kept
-SWEEP_RESULTS = 500  # of those dropped after a batch that brought new ones
 LOSSES = 256  # late batches whose losses are kept: more than can be under way
-SWEEP = 50  # meeting points looked at after a batch that raised any
+IDLE = 50  # meeting points looked at after a batch that raised any
 
 
 class Lost(Exception):
@@ -46,12 +46,13 @@ class Writer:
         statements = load("writes.sql")
         self.sql = [statements[op.name] for op in OPS]
         self.idle, self.drop, self.keep = (statements[f"rendezvous_{name}"] for name in ("idle", "drop", "keep"))
-        self.meta, self.old_results = statements["meta_put"], statements["result_old"]
+        self.meta = statements["meta_put"]
         self.db = apsw.Connection(path, statementcachesize=256)
         self.db.set_busy_timeout(BUSY)
         synchronous = "FULL" if durability == "full" else "NORMAL"
         for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 0", "cache_size = -65536"):
             self.db.execute(f"PRAGMA {pragma}")
+        self.sweeper = Sweeper(self.db, removals(statements))
         self.checkpointer = Checkpointer(path, BUSY)
         self.db.set_wal_hook(self._committed)
 
@@ -76,9 +77,14 @@ class Writer:
         self.checkpointer.wake()
         if not RAISES.isdisjoint(ops):
             self._sweep(now)
-        if RESULT in ops:
-            self._drop_results(now)
+        self.sweeper.written(ops, lost)
         return lost
+
+    def sweep(self, sweep: Sweep) -> Swept:
+        """Removes some old data. Raises apsw.Error; then nothing has changed."""
+        swept = self.sweeper.sweep(sweep)
+        self.checkpointer.wake()
+        return swept
 
     def _note(self, number: int, lost: list[str]) -> None:
         """Records, in the batch's own transaction, its number and its lost groups, for callers that were not answered."""
@@ -170,7 +176,7 @@ class Writer:
     def _sweep(self, now: int) -> None:
         """Drops rendezvous rows where nothing waits and nothing is held. Not immediately, since a revision that starts over
         could let a decision pass that was made on an earlier life of the row. A separate transaction; a failure is harmless."""
-        old = self.db.execute(self.idle, (now - QUARANTINE, SWEEP)).fetchall()
+        old = self.db.execute(self.idle, (now - QUARANTINE, IDLE)).fetchall()
         if not old:
             return
         try:
@@ -181,13 +187,6 @@ class Writer:
                 else:
                     self.db.execute(self.drop, (ns, name, key))
             self.db.execute("COMMIT")
-        except apsw.Error:
-            self._rollback()
-
-    def _drop_results(self, now: int) -> None:
-        """Drops expired outcomes, some at a time."""
-        try:
-            self.db.execute(self.old_results, (now - RESULTS, SWEEP_RESULTS))
         except apsw.Error:
             self._rollback()
 
@@ -220,6 +219,7 @@ def receive(pipe: socket.socket, size: int) -> bytearray | None:
 def serve(pipe: socket.socket, writer: Writer) -> None:
     decode = Decoder(tuple[int, bool, int, int, dict[int, tuple[list[tuple[Any, ...]], list[int]]]]).decode
     encode = Encoder().encode
+    decode_sweep = Decoder(Sweep).decode
 
     def answer(*values: Any) -> None:
         body = encode(values)
@@ -231,15 +231,19 @@ def serve(pipe: socket.socket, writer: Writer) -> None:
         if body is None:
             return
         number, entangled, now, count, ops = decode(body)
+        swept: tuple[Any, ...] = ()
         try:
-            lost = writer.commit(ops, count, entangled, now, number)
+            if SWEEP in ops:
+                lost, swept = [""], writer.sweep(decode_sweep(ops[SWEEP][0][0][0]))
+            else:
+                lost = writer.commit(ops, count, entangled, now, number)
         except apsw.Error as error:
             ends = isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError)
             answer(number, None, f"{type(error).__name__}: {error}", ends)
             if ends:
                 return
         else:
-            answer(number, lost, writer.checkpointer.trouble)
+            answer(number, lost, writer.checkpointer.trouble, False, swept)
 
 
 def main() -> None:

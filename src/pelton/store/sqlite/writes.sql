@@ -26,7 +26,7 @@ INSERT OR IGNORE INTO line (id, ns, process) VALUES (?1, ?2, ?3);
 
 -- name: run_new
 -- A run that must not exist yet.
-INSERT INTO run (key, line, live, rev, created, head) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+INSERT INTO run (key, line, live, rev, created, head, ended) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
 
 -- name: run_step
 -- A run that goes on as it was listed: no index is touched.
@@ -34,11 +34,11 @@ UPDATE run SET rev = ?3, head = ?4 WHERE key = ?1 AND rev = ?2;
 
 -- name: run_turn
 -- A run that ends, or goes on after an end.
-UPDATE run SET rev = ?3, head = ?4, live = ?5 WHERE key = ?1 AND rev = ?2;
+UPDATE run SET rev = ?3, head = ?4, live = ?5, ended = ?6 WHERE key = ?1 AND rev = ?2;
 
 -- name: run_named
 -- A placeholder that becomes a run.
-UPDATE run SET rev = ?3, head = ?4, live = ?5, line = ?6, created = ?7 WHERE key = ?1 AND rev = ?2;
+UPDATE run SET rev = ?3, head = ?4, live = ?5, line = ?6, created = ?7, ended = ?8 WHERE key = ?1 AND rev = ?2;
 
 -- name: open_replaced
 -- An open row whose number comes again in the same group.
@@ -171,8 +171,9 @@ WHERE NOT EXISTS (SELECT 1 FROM run_key INDEXED BY run_key_live
 ON CONFLICT DO UPDATE SET live = 1, uniq = 1;
 
 -- name: event_new
--- An event, once by its source and id.
-INSERT INTO event (key, ns, type, ident, body, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+-- An event, once by its source and id, whether the earlier one is still there or only its id is known.
+INSERT INTO event (key, ns, type, ident, body, outcome) SELECT ?1, ?2, ?3, ?4, ?5, ?6
+WHERE NOT EXISTS (SELECT 1 FROM known_event WHERE ident = ?4);
 
 -- name: event_outcome
 -- The later outcome of an event.
@@ -298,10 +299,6 @@ DELETE FROM attr WHERE run = ?1;
 -- name: meta_put
 -- The clock and the reserved numbers, for the next start.
 INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value;
-
--- name: result_old
--- Results that have been kept long enough, the oldest first.
-DELETE FROM result WHERE (job, run, n) IN (SELECT job, run, n FROM result INDEXED BY result_at WHERE at < ?1 ORDER BY at LIMIT ?2);
 
 -- name: rendezvous_idle
 -- Meeting points that have not been used for a while.
