@@ -220,6 +220,7 @@ class Thread(Struct, array_like=True, gc=False):
     failure: str = ""
     opened: int = 0
     ended: int = 0
+    halted: int = 0  # when it was last halted: since then the clocks of its steps stand that stop on a halt
 
 
 class Record(Struct, array_like=True, gc=False):

@@ -133,6 +133,7 @@ def halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
         if applies(reason, child):
             halt(draft, child.no, (int(Halt.PARENT), no))
     if first:
+        thread.halted = draft.now
         change_thread(thread, ThreadStatus.HALTING)
         for row in draft.all_open():
             if row.thread == no and row.state != State.PARKED and draft.node(row.slot).on_halt == "cancel":
@@ -190,7 +191,7 @@ def lift_halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
     if thread.status < ThreadStatus.COMPLETED:
         change_thread(thread, ThreadStatus.RUNNING)
     for row in draft.all_open():
-        if row.thread == no and row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS:
+        if row.thread == no and row.state != State.PARKED:
             arm_again(draft, row)
     unpark(draft, [row for row in draft.all_open() if row.state == State.PARKED and row.thread == no])
 

@@ -90,10 +90,12 @@ def claim(draft: Draft, held: Held, n: int, *, counted: bool) -> None:
 
 
 def arm_again(draft: Draft, row: OpenStep) -> None:
-    """A wait whose thread was halted looks again for what it waits for: it took nothing meanwhile.
+    """An open step whose thread was halted goes on. A wait looks again for what it waits for: it took nothing meanwhile.
 
     Its times went on, and were taken, unless it stops on a halt: then they are computed anew.
     """
+    if row.state != State.WAIT or row.bits & Bit.AWAITS_THREADS:
+        return
     node = draft.node(row.slot)
     if not isinstance(node, Wait) or node.on_halt == "cancel":
         return
