@@ -223,8 +223,28 @@ def check_join(world: World, rows: Rows, row: OpenStep, node: Node | None) -> No
             slots = process.fragment(fork, value).joins.get(node.name, slots)
     final = 0
     for slot in slots:
-        found = rows.newest(rows.places.get((slot, row.scope, row.it)))
+        found = newest_counted(rows, row, rows.places.get((slot, row.scope, row.it), []))
         final += isinstance(found, Step) and not found.bits & Bit.RETRIED
     total = len(slots)
     want = total if node.rule == "all" else min(node.count if node.rule == "count" else 1, total)
     assert row.left == want - final, f"join {row.slot} counts {row.left}, {want} are wanted and {final} have ended"
+
+
+def newest_counted(rows: Rows, join: OpenStep, numbers: list[int]) -> OpenStep | Step | None:
+    """The newest of these steps that passed the same fork as the join, at the same time."""
+    for n in reversed(numbers):
+        step = rows.row(n)
+        if step is not None and (not join.k or passed(rows, join.k, step)):
+            return step
+    return None
+
+
+def passed(rows: Rows, fork: int, step: OpenStep | Step) -> bool:
+    if fork < 0:
+        return step.n >= -fork and (not step.previous or step.previous >= -fork)
+    found = step.fork
+    while found > fork:
+        above = rows.row(found)
+        assert above is not None, f"{step} is in a branch of {found}, which is gone"
+        found = above.fork
+    return found == fork

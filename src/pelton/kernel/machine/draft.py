@@ -59,6 +59,16 @@ class Token(NamedTuple):
     first: int = 0
     due: int = 0
     branch: int = 0  # fork: the next branch to open, when fuel ran out in between
+    fork: int = 0  # as in OpenStep
+    fragment: int = 0
+    origin: int = 0  # join, and fork whose fuel ran out: the fork that opens it (see `flow.branch_out`)
+
+
+def token_at(row: OpenStep | Step | Token, node: str) -> Token:
+    """A token about to enter `node` from where a row stands."""
+    if row.fork or row.fragment:
+        return Token(node, row.thread, row.scope, row.it, fork=row.fork, fragment=row.fragment)
+    return Token(node, row.thread, row.scope, row.it)
 
 
 class ScopeEmptied(NamedTuple):
@@ -233,6 +243,22 @@ class Draft(ManyRows):
             return None
         return self.survivors.get((slot, scope, it)) if self.cut else self.reads.at(slot, scope, it)
 
+    def below(self, slot: str, n: int) -> OpenStep | Step | None:
+        """The newest step of a slot with a number below `n`. Costs a look at every row that was touched here."""
+        rows: list[OpenStep | Step] = [*self.open_rows.values(), *self.ended.values()]
+        mine = [row for row in rows if row.slot == slot and 0 <= row.n < n]
+        newest = max(mine, key=lambda row: row.n, default=None)
+        if self.created:
+            return newest
+        below = min(n, self.cut or n)
+        while True:
+            found: OpenStep | Step | None = self.reads.answer(NewestBelowKey(slot, below))
+            if found is None or (newest is not None and newest.n >= found.n):
+                return newest
+            if found.n not in self.closed and found.n not in self.reopened:
+                return found
+            below = found.n
+
     def of_iteration(self, slot: str, it: int) -> OpenStep | Step | None:
         """The newest step of a slot in iteration `it` of any scope, among those touched here."""
         rows = [row for (name, _, iteration), row in self.places.items() if name == slot and iteration == it]
@@ -377,6 +403,8 @@ class Draft(ManyRows):
                 row.polls,
                 row.state,
                 failure,
+                row.fork,
+                row.fragment,
             )
         )
 
@@ -395,7 +423,8 @@ class Draft(ManyRows):
         if mine is None or mine.n <= row.n:
             self.places[place] = row
 
-    def park(self, token: Token, bits: int = 0) -> None:
+    def park(self, token: Token, bits: int = 0, left: int = 0) -> None:
+        """`left`: with VIA_LEAVE, the step whose way on the token will look for."""
         self.head.parks += 1
         self.add(
             OpenStep(
@@ -413,7 +442,10 @@ class Draft(ManyRows):
                 token.first,
                 k=token.branch,
                 bits=bits,
+                child=left or token.origin,
                 due=token.due,
+                fork=token.fork,
+                fragment=token.fragment,
             )
         )
 

@@ -13,7 +13,17 @@ from pelton.kernel.machine.draft import FRAGMENTS, PRIORITY, SKIPS, Draft, Refus
 from pelton.kernel.machine.records import COMING, count_child, write_record
 from pelton.kernel.machine.reports import claim_reports
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.machine.tokens.flow import assign, complete_join, count_join, finish, fresh, leave, needed, retire_token
+from pelton.kernel.machine.tokens.flow import (
+    assign,
+    complete_join,
+    count_join,
+    finish,
+    fresh,
+    leave,
+    needed,
+    open_branches,
+    retire_token,
+)
 from pelton.kernel.machine.tokens.lifecycle import end_run, find_definition, meta_from, run_output
 from pelton.kernel.machine.tokens.scopes import open_scope
 from pelton.kernel.machine.tokens.threads import start_thread
@@ -202,7 +212,7 @@ def enter_assign(draft: Draft, token: Token, node: Assign, row: OpenStep) -> Non
 
 
 def silent_fork(draft: Draft, token: Token, node: Fork) -> None:
-    branch_out(draft, node, node.branches, token)
+    branch_out(draft, node, node.branches, token._replace(origin=-draft.head.next_n))
 
 
 def enter_fork(draft: Draft, token: Token, node: Fork, row: OpenStep) -> None:
@@ -212,7 +222,7 @@ def enter_fork(draft: Draft, token: Token, node: Fork, row: OpenStep) -> None:
         branches = acquire(draft, node, row, evaluate(node.dynamic, scene))
     output = evaluate(node.output, scene) if node.output is not None else None
     instant(draft, row, output)
-    branch_out(draft, node, branches, token)
+    branch_out(draft, node, branches, token._replace(origin=row.n))
 
 
 def acquire(draft: Draft, node: Fork, row: OpenStep, value: Any) -> tuple[str, ...]:
@@ -234,9 +244,8 @@ def branch_out(draft: Draft, node: Fork, branches: tuple[str, ...], token: Token
     """Sends a token into each branch; where fuel does not reach, the fork's own token parks at the next branch."""
     room = max(draft.fuel - len(draft.worklist), 1)
     last = min(len(branches), token.branch + room)
-    for name in branches[token.branch : last]:
-        draft.grow(token.scope)
-        draft.worklist.append(Token(name, token.thread, token.scope, token.it))
+    draft.grow(token.scope, last - token.branch)
+    open_branches(draft, branches, branches[token.branch : last], token)
     if last < len(branches):
         draft.park(token._replace(node=node.name, branch=last))
         draft.ask_to_continue()
@@ -248,10 +257,13 @@ def branch_out(draft: Draft, node: Fork, branches: tuple[str, ...], token: Token
 
 def enter_join(draft: Draft, token: Token, node: Join, row: OpenStep) -> None:
     row.started = draft.now
-    draft.add(row)
     if node.threads is None:
+        row.k = token.origin
+        row.child = older_join(draft, row)
+        draft.add(row)
         count_join(draft, node, row)
         return
+    draft.add(row)
     numbers = evaluate(node.threads, Scene(draft, row, row.input, token.thread)) or []
     row.waits = [int(no) for no in numbers]
     ended = 0
@@ -271,6 +283,14 @@ def enter_join(draft: Draft, token: Token, node: Join, row: OpenStep) -> None:
     row.left = needed(node, len(row.waits), ended)
     if row.left == 0:
         complete_join(draft, row)
+
+
+def older_join(draft: Draft, row: OpenStep) -> int:
+    """The number of a join in the same place that is still open; 0 = none."""
+    found = draft.at(row.slot, row.scope, row.it)
+    while isinstance(found, Step):
+        found = draft.step(found.child) if found.child else None
+    return found.n if found is not None else 0
 
 
 # ---- others

@@ -15,10 +15,10 @@ from copy import copy
 from msgspec import to_builtins
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Draft, Refusal, ScopeEmptied, Token
+from pelton.kernel.machine.draft import Draft, Refusal, ScopeEmptied, Token, token_at
 from pelton.kernel.machine.legality import UNSUCCESSFUL, change_run, change_thread
 from pelton.kernel.machine.records import current_record
-from pelton.kernel.machine.tokens.flow import awaited, count_join, leave, needed, steps_at
+from pelton.kernel.machine.tokens.flow import awaited, count_join, leave, needed, open_branches, passage
 from pelton.kernel.machine.tokens.lifecycle import enter_root, set_deadline
 from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Node, Raise, targets
 from pelton.kernel.model.reads import EndedKey, ProcessKey
@@ -204,6 +204,8 @@ def reopen_row(draft: Draft, step: Step, k: int | None = None) -> OpenStep:
         child=step.child,
         started=step.started,
         bits=step.bits & int(Bit.THREAD | Bit.BUILT_IN),
+        fork=step.fork,
+        fragment=step.fragment,
     )
     draft.reopened.add(step.n)
     draft.ended.pop(step.n, None)
@@ -220,7 +222,8 @@ def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
     draft.given = signal.step_input
     # What it publishes must not look like a repeat of what it published before.
     attempt = target.attempt + 1 if target.state == State.EMIT else 0
-    draft.worklist.append(Token(target.slot, target.thread, target.scope, target.it, attempt))
+    origin = target.k if target.state == State.JOIN else 0
+    draft.worklist.append(token_at(target, target.slot)._replace(attempt=attempt, origin=origin))
 
 
 # ---- what failed
@@ -316,7 +319,8 @@ def new_attempt(draft: Draft, step: Step) -> None:
     old.bits |= int(Bit.RETRIED)
     rewrite(draft, old)
     draft.grow(step.scope)
-    draft.worklist.append(Token(step.slot, step.thread, step.scope, step.it, step.attempt + 1, step.n, step.first))
+    token = token_at(step, step.slot)
+    draft.worklist.append(token._replace(attempt=step.attempt + 1, previous=step.n, first=step.first))
 
 
 def recount(draft: Draft) -> None:
@@ -364,17 +368,19 @@ def regrow(draft: Draft, steps: list[Step], target: Step | None) -> None:
 
 def regrow_fork(draft: Draft, node: Fork, step: Step, places: dict[tuple[str, int, int], int]) -> None:
     branches = node.branches or (draft.all_fragments()[node.name].branches if node.name in draft.all_fragments() else ())
-    for name in branches:
-        if not any(places.get((slot, step.scope, step.it), -1) > step.n for slot in first_traced(draft, name)):
-            draft.grow(step.scope)
-            draft.worklist.append(Token(name, step.thread, step.scope, step.it))
+    lost = [
+        name
+        for name in branches
+        if not any(places.get((slot, step.scope, step.it), -1) > step.n for slot in first_traced(draft, name))
+    ]
+    draft.grow(step.scope, len(lost))
+    open_branches(draft, branches, lost, token_at(step, step.slot)._replace(origin=step.n))
 
 
 def lacks_ends(draft: Draft, node: Join, step: Step) -> bool:
     """Whether a finished join no longer has enough ends, after what was taken back."""
     slots = awaited(draft, node)
-    found = steps_at(draft, [(slot, step.scope, step.it) for slot in slots])
-    ended = sum(isinstance(other, Step) and not other.bits & Bit.RETRIED for other in found)
+    ended = sum(isinstance(other, Step) and not other.bits & Bit.RETRIED for other in passage(draft, step, slots))
     return needed(node, len(slots), ended) > 0
 
 

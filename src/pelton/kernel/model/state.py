@@ -133,9 +133,11 @@ class OpenStep(Struct, array_like=True, gc=False):
     output: JSON = None  # what was reported while still open
     reason: str = ""
     left: int = 0  # join: ends still awaited; scope: tokens inside
-    k: int = 0  # scope: current iteration; fork: next branch; wait, work: arm epoch
+    k: int = 0  # scope: current iteration; fork: next branch; wait, work: arm epoch; join: the fork that opened it (see `flow`)
     bits: int = 0
-    child: int = 0  # call: key of the child run, or number of the child thread
+    # call: key of the child run, or number of the child thread; join: an older one in the same place that is open still;
+    # parked: the step that was left (VIA_LEAVE), else the fork whose branch it is about to open
+    child: int = 0
     # the work item; lease columns change without a revision of the run
     queue: str = ""
     priority: int = 0
@@ -147,6 +149,8 @@ class OpenStep(Struct, array_like=True, gc=False):
     polls: int = 0
     started: int = 0  # first hand-out of this attempt, or opening of what starts at once
     waits: JSON = None  # wait: state of the arms; scope: items count; anything the node kind needs to remember
+    fork: int = 0  # step of the innermost fork with a join that this is in a branch of, in its own scope and iteration; 0 = none
+    fragment: int = 0  # step of the dynamic fork that made its node; 0 = the process
 
 
 class Step(Struct, array_like=True, gc=False):
@@ -168,13 +172,15 @@ class Step(Struct, array_like=True, gc=False):
     input: JSON = None
     output: JSON = None
     reason: str = ""
-    k: int = 0  # scope: iterations done
+    k: int = 0  # scope: iterations done; join: as in OpenStep
     bits: int = 0
     child: int = 0
     worker: str = ""
     polls: int = 0
     state: int = 0  # what it was waiting for while open: lets a rewind reopen it
     failure: str = ""  # name of the failure, when it failed
+    fork: int = 0  # as in OpenStep
+    fragment: int = 0
 
 
 class Halt(IntEnum):

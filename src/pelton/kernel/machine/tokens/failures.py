@@ -58,6 +58,9 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
                 previous=row.n,
                 first=row.first,
                 due=due,
+                fork=row.fork,
+                fragment=row.fragment,
+                origin=row.k if row.state == State.JOIN else 0,
             )
         )
         return

@@ -6,6 +6,7 @@ recursion and can be cut by fuel between any two of its links.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pelton.kernel.machine.draft import (
@@ -17,6 +18,7 @@ from pelton.kernel.machine.draft import (
     StepFailure,
     ThreadParked,
     Token,
+    token_at,
 )
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.model.process import Assignment, Edge, Join, Node
@@ -36,7 +38,7 @@ def holds(value: Any) -> bool:
 def fresh(draft: Draft, token: Token, node: Node, state: State) -> OpenStep:
     """A numbered row for a token that enters a node. Not open yet."""
     now = draft.now
-    return OpenStep(
+    row = OpenStep(
         draft.head.key,
         draft.number(),
         node.name,
@@ -50,6 +52,11 @@ def fresh(draft: Draft, token: Token, node: Node, state: State) -> OpenStep:
         now,
         token.first or now,
     )
+    if token.fork:
+        row.fork = token.fork
+    if token.fragment:
+        row.fragment = token.fragment
+    return row
 
 
 def assign(draft: Draft, assigns: tuple[Assignment, ...], scene: Scene) -> None:
@@ -68,13 +75,13 @@ def choose(node: Node, scene: Scene) -> Edge | None:
 
 def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | None = None, skip_assigns: bool = False) -> None:
     """Moves the token that was at `node` on: to the first open edge's target, or to `to`; it parks while its thread is halted."""
-    place = Token(node.name if to is None else to, row.thread, row.scope, row.it)
     if draft.halted(row.thread):
-        bits = (Bit.VIA_LEAVE | (Bit.SKIPS_ASSIGNS if skip_assigns else 0)) if to is None else 0
         if to == "":
             retire_token(draft, row.scope)
+        elif to is not None:
+            draft.park(token_at(row, to))
         else:
-            draft.park(place, int(bits))
+            wait_to_leave(draft, node, row, skip_assigns)
         thread = draft.thread(row.thread)
         if thread is not None and thread.status == ThreadStatus.HALTING:
             draft.worklist.append(ThreadParked(row.thread))
@@ -87,9 +94,47 @@ def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | N
             assign(draft, edge.assigns, scene)
         to = edge.to if edge is not None else ""
     if to:
-        draft.worklist.append(place._replace(node=to))
+        draft.worklist.append(token_at(row, to))
     else:
         retire_token(draft, row.scope)
+
+
+def wait_to_leave(draft: Draft, node: Node, row: OpenStep | Step | Token, skip_assigns: bool) -> None:
+    """Parks a token that was at `node`. It keeps the number of its step: others may end at the same node before it goes on."""
+    bits = Bit.VIA_LEAVE | (Bit.SKIPS_ASSIGNS if skip_assigns else 0)
+    draft.park(token_at(row, node.name), bits, 0 if isinstance(row, Token) else row.n)
+
+
+def steps_left(draft: Draft, rows: list[OpenStep]) -> dict[int, OpenStep | Step | None]:
+    """The steps that tokens left before they parked (VIA_LEAVE), by the number of the parked row. None: the node was silent."""
+    found: dict[int, OpenStep | Step | None] = {}
+    missing: list[Any] = []
+    for row in rows:
+        try:
+            # Rows of earlier versions of Pelton do not tell their step: it is taken to be the newest in their place.
+            found[row.n] = draft.step(row.child) if row.child else draft.at(row.slot, row.scope, row.it)
+        except Missing as more:
+            missing += more.keys
+    if missing:
+        raise Missing(*dict.fromkeys(missing))
+    return found
+
+
+def open_branches(draft: Draft, branches: tuple[str, ...], names: Sequence[str], token: Token) -> None:
+    """Sends tokens into some of a fork's branches. `token` is the fork's own.
+
+    A fork that opens a join marks its branches with the number of its step (`origin`), so that the join counts them and no
+    others: tokens may pass here again, or at the same time. A silent fork has none: it gives the number, negated, of the next
+    step that will be opened, and its branches stay marked as it was.
+    """
+    opens = token.origin and any(type(draft.node(name)) is Join for name in reversed(branches))
+    fork = token.origin if opens and token.origin > 0 else token.fork
+    for name in names:
+        if opens and type(draft.node(name)) is Join:
+            branch = Token(name, token.thread, token.scope, token.it, fork=token.fork, origin=token.origin)
+        else:
+            branch = Token(name, token.thread, token.scope, token.it, fork=fork)
+        draft.worklist.append(branch)
 
 
 def retire_token(draft: Draft, scope: int) -> None:
@@ -159,8 +204,8 @@ def outcome_bits(step: Step) -> int:
 def settle(draft: Draft, step: Step) -> None:
     """A step has ended for good: the joins that await its slot, in its own scope and iteration, are counted down."""
     for name in draft.joins_of(step.slot):
-        row = draft.at(name, step.scope, step.it)
-        if isinstance(row, OpenStep) and row.state == State.JOIN and row.left > 0:
+        row = join_of(draft, name, step)
+        if row is not None and row.left > 0:
             row = draft.edit(row)
             row.left -= 1
             row.bits |= outcome_bits(step)
@@ -168,16 +213,68 @@ def settle(draft: Draft, step: Step) -> None:
                 complete_join(draft, row)
 
 
+def join_of(draft: Draft, name: str, step: Step) -> OpenStep | None:
+    """The open join of that name that counts a step. Tokens that pass a fork at the same time have a join each in one place."""
+    row = draft.at(name, step.scope, step.it)
+    while row is not None and row.state == State.JOIN:
+        if isinstance(row, OpenStep) and counts(draft, row, step):
+            return row
+        row = draft.step(row.child) if row.child else None
+    return None
+
+
+def counts(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> bool:
+    """Whether a step belongs to the same passage through the fork as a join in its place.
+
+    `k` of the join is the number of the fork's step; of a silent fork the number, negated, from which on its branches are
+    counted; 0 = the join was not opened by a fork, and counts everything.
+    """
+    fork = join.k
+    if fork in (0, step.fork):
+        return True
+    if fork < 0:
+        return step.n >= -fork and (not step.previous or step.previous >= -fork)
+    above: OpenStep | Step | None = step
+    while above is not None and above.fork > fork:
+        above = draft.step(above.fork)
+    # Rows of earlier versions of Pelton name no fork.
+    return above is not None and (above.fork == fork or (above is step and not step.fork and step.n > fork))
+
+
+def passage(draft: Draft, join: OpenStep | Step, slots: tuple[str, ...]) -> list[OpenStep | Step | None]:
+    """The newest step of each of these slots that a join counts; whatever has not been read is asked for at once."""
+    found: list[OpenStep | Step | None] = []
+    missing: list[Any] = []
+    for newest in steps_at(draft, [(slot, join.scope, join.it) for slot in slots]):
+        step = newest
+        try:
+            while step is not None and not counts(draft, join, step):
+                step = older(draft, join, step)
+        except Missing as more:
+            missing += more.keys
+        found.append(step)
+    if missing:
+        raise Missing(*dict.fromkeys(missing))
+    return found
+
+
+def older(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> OpenStep | Step | None:
+    """The step before this one of the same slot, in the join's scope and iteration, that came after the join's fork."""
+    found = draft.below(step.slot, step.n)
+    while found is not None and (found.scope, found.it) != (join.scope, join.it) and found.n > abs(join.k):
+        found = draft.below(step.slot, found.n)
+    return found if found is not None and found.n >= abs(join.k) else None
+
+
 def complete_join(draft: Draft, row: OpenStep) -> None:
     node = draft.node(row.slot)
     assert isinstance(node, Join)
     if node.losers == "halt" and node.rule != "all":
-        for other in steps_at(draft, [(slot, row.scope, row.it) for slot in awaited(draft, node)]):
+        for other in passage(draft, row, awaited(draft, node)):
             if isinstance(other, OpenStep):
                 draft.worklist.append(RowDropped(other.n, "lost to another branch"))
     if row.bits & Bit.DEFERRED_FAILED:
-        steps = steps_at(draft, [(slot, row.scope, row.it) for slot in awaited(draft, node)])
-        reasons = [text for step in steps if (text := reason_of(step))]
+        reasons = [text for step in passage(draft, row, awaited(draft, node)) if (text := reason_of(step))]
         failure = Failure("join", "technical", ", ".join(reasons), None, False)
         draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.FAILED)))
         return
@@ -193,7 +290,7 @@ def count_join(draft: Draft, node: Join, row: OpenStep) -> None:
     """Sets how many ends a newly opened join still waits for; completes it when there are none."""
     slots = awaited(draft, node)
     ended = 0
-    for step in steps_at(draft, [(slot, row.scope, row.it) for slot in slots]):
+    for step in passage(draft, row, slots):
         if isinstance(step, Step) and not step.bits & Bit.RETRIED:
             ended += 1
             row.bits |= outcome_bits(step)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pelton.kernel.machine.draft import Draft, StepFailure
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.machine.tokens.flow import awaited, steps_at
+from pelton.kernel.machine.tokens.flow import awaited, passage, steps_at
 from pelton.kernel.model.process import Join, Process, Scope, targets
 from pelton.kernel.model.state import OpenStep, State, Step
 
@@ -31,9 +31,8 @@ def join_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
     output: dict[str, Any] = {}
     if not isinstance(node, Join):
         return output
-    for slot, step in zip(
-        awaited(draft, node), steps_at(draft, [(slot, row.scope, row.it) for slot in awaited(draft, node)]), strict=True
-    ):
+    slots = awaited(draft, node)
+    for slot, step in zip(slots, passage(draft, row, slots), strict=True):
         if step is not None:
             value = output_of(draft, step)
             if value:

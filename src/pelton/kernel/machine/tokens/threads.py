@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pelton.kernel.machine.draft import Draft, FailureEscaped, StepFailed, ThreadParked, Token
+from pelton.kernel.machine.draft import Draft, FailureEscaped, StepFailed, ThreadParked, Token, token_at
 from pelton.kernel.machine.legality import change_thread
 from pelton.kernel.machine.many import THREADED
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, steps_at
+from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, steps_left, wait_to_leave
 from pelton.kernel.machine.tokens.waits import arm_again
 from pelton.kernel.model.process import Join, Node
 from pelton.kernel.model.state import Bit, Failure, Halt, OpenStep, State, Step, StepStatus, Thread, ThreadStatus
@@ -138,7 +138,7 @@ def halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
         for row in draft.all_open():
             if row.thread == no and row.state != State.PARKED and draft.node(row.slot).on_halt == "cancel":
                 cancel(draft, row, "halted")
-                draft.park(Token(row.slot, row.thread, row.scope, row.it))
+                draft.park(token_at(row, row.slot))
     draft.worklist.append(ThreadParked(no))
 
 
@@ -199,13 +199,13 @@ def lift_halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
 def unpark(draft: Draft, rows: list[OpenStep]) -> None:
     """Moves parked tokens on, in the order in which they parked."""
     left = [row for row in rows if row.bits & Bit.VIA_LEAVE]
-    steps = dict(zip((row.n for row in left), steps_at(draft, [(row.slot, row.scope, row.it) for row in left]), strict=True))
+    steps = steps_left(draft, left)
     for row in sorted(rows, key=lambda row: -row.n):
         draft.close(row)
         if row.bits & Bit.VIA_LEAVE:
             node = draft.node(row.slot)
             step = steps[row.n]
-            place = step if isinstance(step, Step) else Token(row.slot, row.thread, row.scope, row.it)
+            place = step if isinstance(step, Step) else token_at(row, row.slot)
             leave(draft, node, place, skip_assigns=bool(row.bits & Bit.SKIPS_ASSIGNS))
         else:
             token = Token(
@@ -218,6 +218,9 @@ def unpark(draft: Draft, rows: list[OpenStep]) -> None:
                 first=row.first,
                 due=row.due,
                 branch=row.k,
+                fork=row.fork,
+                fragment=row.fragment,
+                origin=row.child,
             )
             draft.worklist.append(token)
 
@@ -227,7 +230,7 @@ def unpark(draft: Draft, rows: list[OpenStep]) -> None:
 
 def start_handler(draft: Draft, node: Node, step: Step, entry: str, failure: Failure) -> None:
     """A handler thread for a failed step, whose thread is halted; when it completes, the token moves on without assignments."""
-    draft.park(Token(node.name, step.thread, step.scope, step.it), int(Bit.VIA_LEAVE | Bit.SKIPS_ASSIGNS))
+    wait_to_leave(draft, node, step, skip_assigns=True)
     given = {"INPUT": failure.content if failure.content is not None else failure.message}
     thread = start_thread(draft, entry, step.thread, 0, handles="failure", handled=step.n, variables=given)
     halt(draft, step.thread, (int(Halt.HANDLING), thread.no))
