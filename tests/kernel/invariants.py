@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from msgspec import json
+from tests.kernel.known import on
 
 from pelton.kernel.model.process import AtTime, Join, Node, OnEvent, Scope, Wait
 from pelton.kernel.model.signals import Continue, Start
-from pelton.kernel.model.state import Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
+from pelton.kernel.model.state import Bit, Halt, OpenStep, RunStatus, State, Step, StepStatus, Thread, ThreadStatus
 from pelton.kernel.model.transition import ContinueLater, Transition
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def check_run(world: World, rows: Rows, change: Transition) -> None:
         touched = list(rows.open.values())
         check_owners(world, rows)
         check_leftovers(rows)
+        check_threads(world, rows)
     else:
         touched = [rows.open[row.n] for row in [*change.opened, *change.changed] if row.n in rows.open]
     for step in change.ended:
@@ -139,6 +141,61 @@ def check_owners(world: World, rows: Rows) -> None:
         if thread.reasons and not ThreadStatus(thread.status).ended:
             assert thread.status in {ThreadStatus.HALTING, ThreadStatus.HALTED}, f"{thread} has reasons and runs"
         assert len(set(thread.reasons)) == len(thread.reasons)
+
+
+def check_threads(world: World, rows: Rows) -> None:
+    """Every thread has something to do, something to wait for, or has ended with all that was in it."""
+    if RunStatus(rows.run.status).ended:
+        alive = [thread.no for thread in rows.threads.values() if thread.no and not ThreadStatus(thread.status).ended]
+        assert not alive, f"the run has ended, its threads {alive} have not"
+        return
+    tokens = Counter(row.thread for row in rows.open.values())
+    for thread in rows.threads.values():
+        if ThreadStatus(thread.status).ended:
+            assert not tokens[thread.no], f"thread {thread.no} has ended, {tokens[thread.no]} rows are open in it"
+            continue
+        if thread.no:
+            assert tokens[thread.no], f"thread {thread.no} lives without a token"
+            assert not thread.owner or thread.owner in rows.open, f"thread {thread.no} lives, its owner {thread.owner} does not"
+            check_halted_from_above(rows, thread)
+        if thread.status == ThreadStatus.HALTING and on("halts that wait"):
+            due = [row for row in rows.open.values() if row.thread == thread.no and must_finish(world, rows, row)]
+            assert due, f"thread {thread.no} is halting, and nothing in it is to be let finish"
+        for kind, by in thread.reasons:
+            if kind == Halt.NOT_YET and on("halts that wait"):
+                assert not at_rest(rows, by), f"thread {thread.no} waits for thread {by}, which is at rest"
+            elif kind in {Halt.HANDLING, Halt.INTERRUPTED}:
+                handler = rows.threads.get(by)
+                assert handler is not None, f"thread {thread.no} is halted by thread {by}, which does not exist"
+                assert not ThreadStatus(handler.status).ended, f"thread {thread.no} is halted by thread {by}, which has ended"
+
+
+def check_halted_from_above(rows: Rows, thread: Thread) -> None:
+    """What halts a thread halts those that it started, but not who handles its failure or its interrupt. A paused run stands."""
+    above = rows.threads.get(thread.parent)
+    if above is None or (thread.handles and not on("halts that wait")):
+        return
+    handling = {Halt.HANDLING, Halt.INTERRUPTED} if thread.handles else set()
+    applying = [reason for reason in above.reasons if reason[0] not in handling]
+    assert thread.reasons or not applying, f"thread {thread.no} runs, though thread {above.no} above it is halted by {applying}"
+    if thread.handles in {"failure", "interrupt"} and not any(kind == Halt.NOT_YET for kind, _ in thread.reasons):
+        assert above.status == ThreadStatus.HALTED, f"thread {thread.no} handles what thread {above.no} has not yet halted for"
+    if on("threads below threads that have ended") and rows.run.status == RunStatus.PAUSED:
+        assert thread.reasons, f"thread {thread.no} runs in a paused run"
+
+
+def must_finish(world: World, rows: Rows, row: OpenStep) -> bool:
+    node = node_of(world, rows, row.slot)
+    return row.state in {State.WORK, State.CALL, State.EMIT} and node is not None and node.on_halt == "finish"
+
+
+def at_rest(rows: Rows, no: int) -> bool:
+    """Whether a thread and those that it halted stand still."""
+    thread = rows.threads.get(no)
+    if thread is None or thread.status != ThreadStatus.HALTED:
+        return False
+    below = [each for each in rows.threads.values() if each.parent == no and each.no and not ThreadStatus(each.status).ended]
+    return all(at_rest(rows, each.no) for each in below if not each.handles)
 
 
 def check_leftovers(rows: Rows) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from tests.kernel.graphs import Graph, after, card, look, on_event, on_merge, on_trigger, outside, when
+from tests.kernel.graphs import Graph, after, card, edges, look, on_event, on_merge, on_trigger, outside, when
 from tests.kernel.world import World
 
 from pelton.kernel.model.process import Limit, Limits, NewRun, Process, Retry, Rule, RunSignal
@@ -154,7 +154,7 @@ class Compiler:
 
     def raise_(self, kind: str, following: str) -> str:
         name = self.name("raise")
-        self.graph.fail(name, on_failure=self.rules(kind, following), next=())
+        self.graph.fail(name, on_failure=self.rules(kind, following), next=edges(following))
         return name
 
     def call(self, awaits: str, kind: str, following: str) -> str:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, event, given, note
 from hypothesis import strategies as st
 from tests.exploring import examples
 from tests.kernel.graphs import Graph, look, on_event, out, outside
+from tests.kernel.liveness import drive_to_the_end
 from tests.kernel.random_graphs import Spec, act, action, actions, child, finish, program, reportable, send, summary, world_of
 from tests.kernel.world import Cost, World
 
@@ -35,6 +36,7 @@ def test_whatever_happens_the_invariants_hold(
     for kind, pick in history:
         act(world, run, kind, pick)
     finish(world)
+    drive_to_the_end(world)
     event(world.status(run).name)
     note(f"{len(world.costs)} signals")
 

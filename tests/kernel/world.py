@@ -116,6 +116,7 @@ class World:
         self.events = 0
         self.folding = False
         self.most_rounds = ROUNDS
+        self.told: deque[tuple[int, int, Signal]] = deque(maxlen=50)  # run, its era, signal: what changed something, newest last
         for process in processes:
             self.define(process)
 
@@ -322,6 +323,8 @@ class World:
             elif isinstance(signal, Start) and is_linked(signal.parent, signal.parent_n):
                 group.append((signal.parent, never_started()))
             return answer
+        if not any(isinstance(effect, Note) for effect in answer.effects):
+            self.told.append((run, answer.run.era, signal))
         used = {effect.key for effect in answer.effects if isinstance(effect, StartRun)}
         self.keys = max([self.keys, *used])
         answer = deepcopy_transition(answer)
