@@ -69,7 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "arrivals",
         "advance",
     ),
-    "kernel.machine.tokens": ("flow", "outputs", "waits", "threads", "lifecycle", "scopes", "failures"),
+    "kernel.machine.tokens": ("flow", "branches", "outputs", "waits", "threads", "lifecycle", "scopes", "failures"),
     "kernel.matching": ("filters", "conditions", "index", "handlers"),
     "store": ("rows", "group", "retention", "port", "packing", "voids", "memory", "sqlite"),
     "store.memory": ("table", "tables", "writes", "sweeps", "records", "runs", "store"),

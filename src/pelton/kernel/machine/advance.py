@@ -19,6 +19,7 @@ from typing import Any
 from pelton.errors import Code
 from pelton.kernel.machine import arrivals, operator
 from pelton.kernel.machine.draft import (
+    BranchesLost,
     Draft,
     FailureEscaped,
     Refusal,
@@ -35,6 +36,7 @@ from pelton.kernel.machine.nodes import enter
 from pelton.kernel.machine.records import apply_count, settle_record
 from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind import revive, rewind
+from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail
 from pelton.kernel.machine.tokens.lifecycle import complete, end_run, start_run
 from pelton.kernel.machine.tokens.scopes import scope_emptied
@@ -219,6 +221,8 @@ def follow(draft: Draft, item: Any) -> None:
             settle_halt(draft, item)
         elif isinstance(item, RowDropped):
             drop_row(draft, item)
+        elif isinstance(item, BranchesLost):
+            drop_losers(draft, item.n)
         elif isinstance(item, Spawn):
             above = draft.thread(item.parent)
             if above is None or above.status < ThreadStatus.COMPLETED:

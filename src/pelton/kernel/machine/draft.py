@@ -117,7 +117,13 @@ class RowDropped(NamedTuple):
     reason: str
 
 
-Item = Token | ScopeEmptied | FailureEscaped | StepFailed | ThreadParked | Spawn | RowDropped
+class BranchesLost(NamedTuple):
+    """A join has what it waits for, and ends the branches that have not got there. `n`: its number."""
+
+    n: int
+
+
+Item = Token | ScopeEmptied | FailureEscaped | StepFailed | ThreadParked | Spawn | RowDropped | BranchesLost
 
 
 class StepFailure(Exception):

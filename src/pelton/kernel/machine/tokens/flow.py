@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pelton.kernel.machine.draft import (
+    BranchesLost,
     Draft,
     FailureEscaped,
-    RowDropped,
     ScopeEmptied,
     StepFailed,
     StepFailure,
@@ -270,9 +270,7 @@ def complete_join(draft: Draft, row: OpenStep) -> None:
     node = draft.node(row.slot)
     assert isinstance(node, Join)
     if node.losers == "halt" and node.rule != "all":
-        for other in passage(draft, row, awaited(draft, node)):
-            if isinstance(other, OpenStep):
-                draft.worklist.append(RowDropped(other.n, "lost to another branch"))
+        draft.worklist.appendleft(BranchesLost(row.n))  # before anything else: what lost does nothing any more
     if row.bits & Bit.DEFERRED_FAILED:
         reasons = [text for step in passage(draft, row, awaited(draft, node)) if (text := reason_of(step))]
         failure = Failure("join", "technical", ", ".join(reasons), None, False)
