@@ -94,6 +94,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "timing",
         "work",
         "delivery",
+        "retention",
         "engine",
     ),
     "runtime.cache": ("shared", "runs", "correlations", "reads", "search", "prefetch"),

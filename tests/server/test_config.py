@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pelton.server.config import OPTIONS, Config, ConfigError, is_loopback, load, printable, watched
 
 SAMPLES = {
+    "keep": "7d,5",
     "text": "here",
     "path": "here",
     "port": "5",

@@ -117,3 +117,28 @@ async def test_a_clock_rings_what_is_due_and_not_what_was_taken_back() -> None:
     assert rung == [100]
     await clock.advance(50)
     assert (rung, clock.now(), clock()) == ([100, 120], 150, 150)
+
+
+async def test_what_is_over_goes_and_health_and_metrics_tell_how_much() -> None:
+    clock = VirtualClock()
+    async with running_server(clock=clock, store=MemoryStore(clock=clock), keep_runs="30d", keep_events="1") as server:
+        await define(server.client, PAUSE)
+        for name in ("one", "two", "three"):
+            await server.client.post_event("some.type", id=name, source="test")
+        await clock.advance(2_000)
+        listed = await server.client.events()
+        assert [event.id for event in listed.events] == ["three"]
+        again = await server.client.post_event("some.type", id="one", source="test")
+        assert again.outcome == "duplicate"
+        with pytest.raises(RequestRefused, match="no longer kept"):
+            await server.client.request("GET", "/v1/events/one?source=test")
+        retention = (await server.client.health()).details["retention"]
+        assert (retention["removed"]["events"], retention["kept"]["events"], retention["keep"]["runs"]) == (2, 1, "30d")
+        page = await server.client.request("GET", "/metrics")
+        assert 'pelton_retention_removed_total{of="events"} 2.0' in str(page)
+
+
+async def test_a_limit_that_cannot_be_read_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"--keep-runs.*neither an age nor a number"):
+        async with running_server(keep_runs="a while"):
+            pass

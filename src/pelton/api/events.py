@@ -190,6 +190,14 @@ class EventRoutes:
         row = None
         if source:
             row = await self._engine.event_by_id(request.caller, source, named)
+            if row is not None and not row.type:
+                raise PeltonError(
+                    Code.NOT_FOUND,
+                    "the event was recorded and is no longer kept; only its id is still known",
+                    field="key",
+                    value=named,
+                    remedy="keep events for longer, with --keep-events",
+                )
         elif (key := self._codec.parse_event_id(named)) is not None:
             row = await self._engine.event(request.caller, key)
         if row is None:

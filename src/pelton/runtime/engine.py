@@ -51,6 +51,7 @@ from pelton.runtime.events.matching import EventContext, explain
 from pelton.runtime.events.placeholders import ExpiryRequest, NamedSignalRequest, ReleaseRequest
 from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.names import EXPECTED, KEY_KIND, queue_of, shown_queue
+from pelton.runtime.retention import Retention
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
@@ -59,6 +60,7 @@ from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.runner import Operations
 from pelton.store.group import Group
 from pelton.store.port import Store
+from pelton.store.retention import Keep, Kind
 from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
@@ -106,10 +108,11 @@ class LocalEngine:
         cache_bytes: int = CACHE_BYTES,
         namespaces: Iterable[str] = ("default",),
         watched: Iterable[str] = (),
+        keep: Mapping[Kind, Keep] | None = None,
     ) -> None:
         """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start, in addition to those
         that the store knows. `watched`: addresses that are listened to whether or not a handler asks; their messages specify
-        their events themselves."""
+        their events themselves. `keep`: how long finished data is kept, by kind; by default for ever."""
         self.store = store
         self.clock = clock or LoopClock(store.now)
         self.codec = IdCodec(store.secret)
@@ -157,6 +160,13 @@ class LocalEngine:
             self._ingest_announcements,
             backlog=lambda: len(committer.pending_signals),
         )
+        self.retention = Retention(
+            store,
+            self.clock,
+            keep or {},
+            used=lambda: ((ns, address) for address, names in listening.addresses.items() for ns in names),
+            forget=committer.workspace.forget,
+        )
         self.outbox.add_local(LOCAL, listening.deliver_here)
         committer.workspace.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
         committer.watches, committer.pending_signals.jobs, committer.workspace.listens = (
@@ -182,10 +192,12 @@ class LocalEngine:
         await self.operations.start()
         await self.sources.start()
         self.listening.start(self.sources.refresh)
+        await self.retention.start()
 
     async def close(self, grace: float = 10.0) -> None:
         """Stops accepting work, lets work in progress be written, and ends every task."""
         self.listening.stop()
+        await self.retention.stop()
         await self.sources.stop(min(grace, 5.0))
         await self.watches.stop()
         await self.operations.stop(min(grace, 5.0))
@@ -660,6 +672,7 @@ class LocalEngine:
             "sinks": self.outbox.health(),
             "sources": self.sources.health(),
             "operations": self.operations.stats(),
+            "retention": self.retention.stats(),
         }
 
     async def write(self, fill: Callable[[Group], None]) -> None:

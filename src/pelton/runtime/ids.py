@@ -17,6 +17,11 @@ COUNTER_END = 1 << COUNTER_BITS
 KEY_END = 1 << 63
 
 
+def first_key(now: int) -> int:
+    """The smallest key that may be made at that time (epoch milliseconds); 0 for 0."""
+    return now << (NODE_BITS + COUNTER_BITS)
+
+
 class KeyClock:
     """Generates keys, each higher than the last, whatever the clock does. One per process.
 

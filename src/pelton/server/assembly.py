@@ -21,7 +21,7 @@ from pelton.runtime.scripting.pool import ScriptPool
 from pelton.runtime.services import Clock
 from pelton.server import ends
 from pelton.server.access import Access
-from pelton.server.config import Config, watched
+from pelton.server.config import Config, kept, watched
 from pelton.store.port import Store
 from pelton.transport.grpc.service import Service
 from pelton.transport.http.mounts import Mount
@@ -127,7 +127,13 @@ async def start(config: Config, given: Given, connectors: Connectors, http: Lazy
         scripts = ScriptPool()
         sources = [f"files:{prefix}" for prefix in watched(config)]
         engine = LocalEngine(
-            store, connectors=connectors, scripts=scripts, clock=given.clock, instance=uuid4().hex, watched=sources
+            store,
+            connectors=connectors,
+            scripts=scripts,
+            clock=given.clock,
+            instance=uuid4().hex,
+            watched=sources,
+            keep=kept(config),
         )
         parts = Parts(store, engine, scripts, http)
         host = Host(

@@ -18,6 +18,8 @@ from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct
 
+from pelton.store.retention import KINDS, Keep, Kind, parse_keep
+
 FILE = "pelton.toml"
 PREFIX = "PELTON_"
 SQLITE = "sqlite:"
@@ -30,7 +32,7 @@ class ConfigError(Exception):
 
 
 class Option(NamedTuple):
-    """`kind`: text | path | port | number | flag | list | choice. A list is comma-separated in the environment."""
+    """`kind`: text | path | port | number | flag | list | choice | keep. A list is comma-separated in the environment."""
 
     name: str
     kind: str
@@ -51,6 +53,8 @@ class Option(NamedTuple):
     def variable(self) -> str:
         return PREFIX + self.name.upper()
 
+
+KEEP_FORMS = "an age such as 30d, a number such as 1000000, both as 30d,1000000, 0 for not at all, or forever"
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -189,6 +193,19 @@ OPTIONS: tuple[Option, ...] = (
     ),
 )
 
+OPTIONS += tuple(
+    Option(f"keep_{kind}", "keep", default, f"How long {what} are kept: {KEEP_FORMS}.", "AGE,NUMBER")
+    for kind, default, what in (
+        ("events", "30d,1000000", "events, with what was decided about them,"),
+        ("ids", "30d,2000000", "the ids of events that are no longer kept, by which a repeat is recognised,"),
+        ("runs", "90d,1000000", "runs that have ended, with their steps, logs and records,"),
+        ("dead_letters", "90d,100000", "dead letters"),
+        ("results", "7d,1000000", "the results of signals to many runs"),
+        ("logs", "90d,1000000", "lines that workers logged, also about runs that have not ended,"),
+        ("bookmarks", "90d", "the positions of sources that are no longer in use, such as a directory that was watched,"),
+    )
+)
+
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BY_NAME = {option.name: option for option in OPTIONS}
 
@@ -217,6 +234,13 @@ class Config(Struct, frozen=True, kw_only=True):
     max_requests: int = 2_000
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    keep_events: str = "30d,1000000"
+    keep_ids: str = "30d,2000000"
+    keep_runs: str = "90d,1000000"
+    keep_dead_letters: str = "90d,100000"
+    keep_results: str = "7d,1000000"
+    keep_logs: str = "90d,1000000"
+    keep_bookmarks: str = "90d"
 
     @property
     def store_url(self) -> str:
@@ -261,6 +285,7 @@ def load(given: Mapping[str, Any], environment: Mapping[str, str], file: Path | 
 def check(config: Config) -> None:
     """Checks rules that span several settings. Raises ConfigError."""
     check_watched(config)
+    kept(config)
     if (
         not config.loopback
         and not config.api_keys
@@ -304,6 +329,18 @@ def watched(config: Config) -> dict[str, str]:
             )
         found[prefix] = folder
     return found
+
+
+def kept(config: Config) -> dict[Kind, Keep]:
+    """How long finished data is kept, by kind. Raises ConfigError."""
+    return {kind: _keep(getattr(config, f"keep_{kind}"), _BY_NAME[f"keep_{kind}"].switch) for kind in KINDS}
+
+
+def _keep(text: str, where: str) -> Keep:
+    try:
+        return parse_keep(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {text!r} cannot be used: {error}; use {KEEP_FORMS}") from None
 
 
 def check_watched(config: Config) -> None:
@@ -371,8 +408,12 @@ def _checked(option: Option, value: Any, where: str) -> Any:
         if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(each, str) and each for each in value):
             raise ConfigError(f'{where}: must be a list of strings, as in ["a", "b"]')
         return tuple(value)
+    if option.kind == "keep" and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str | Path) or not str(value):
         raise ConfigError(f"{where}: must be a non-empty string, not {value!r}")
+    if option.kind == "keep":
+        _keep(str(value), where)
     if option.kind == "choice" and value not in option.choices:
         raise ConfigError(f"{where}: must be one of {', '.join(option.choices)}, not {value!r}")
     return Path(value) if option.kind == "path" else str(value)

@@ -22,8 +22,8 @@ GROWING = frozenset(
     {
         "accepted", "applied", "born_leased", "calls", "commits", "conflicts", "dead", "decisions", "duplicates", "events",
         "expired", "failed", "failures", "fired", "given_back", "groups", "handed_out", "hits", "leases_failed",
-        "leases_fired", "leases_scans", "lost", "misses", "posted", "received", "recorded", "refused", "retried", "returned",
-        "rows_read", "rows_written", "scans", "sent", "signals", "steps", "taken", "touches", "transitions",
+        "leases_fired", "leases_scans", "lost", "misses", "posted", "received", "recorded", "refused", "removed", "retried",
+        "returned", "rows_read", "rows_written", "scans", "sent", "signals", "steps", "taken", "touches", "transitions",
     }
 )  # fmt: skip
 
@@ -78,7 +78,8 @@ def families(snapshot: Mapping[str, Any]) -> Iterator[Metric]:
                 for label, number in sorted(value.items(), key=lambda pair: str(pair[0]))[:MOST_LABELS]:
                     if isinstance(number, bool | int | float):
                         family.add_metric([str(label)], float(number))
-                yield family
+                if family.samples or not value:
+                    yield family
 
 
 def _family(name: str, metric: str, text: str, value: float | None) -> CounterMetricFamily | GaugeMetricFamily:

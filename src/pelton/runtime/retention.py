@@ -1,0 +1,107 @@
+"""Keeps finished data for as long as it is wanted: once a second each kind is looked at, and what is too old or too much goes.
+
+It goes in small steps, each a write of its own; between two steps there is a rest as long as the step took, so that at most half
+of the store's time is spent on this, however much there is to remove. What is still going on is never removed.
+
+An event or a run that is not to be kept at all stays for `GRACE` all the same, for those who wait for its end and then read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from pelton.errors import PeltonError
+from pelton.runtime.ids import first_key
+from pelton.runtime.services import Clock, OwnedTasks, log, say, sleep
+from pelton.store.port import StoreFailed
+from pelton.store.retention import KINDS, Keep, Kind, Sweep, Swept, keep_text
+
+INTERVAL = 1_000  # milliseconds between two looks
+PAUSE = 10_000  # after the store has failed
+STEP = 500  # rows of one step
+GRACE = 10_000  # milliseconds
+BRIEF: frozenset[Kind] = frozenset({"events", "runs"})  # kinds that have this grace
+
+
+class SweepingStore(Protocol):
+    async def sweep(self, sweep: Sweep) -> Swept: ...
+
+
+class Retention:
+    """`keep`: by kind; a kind that is missing is kept for ever. `used`: the (namespace, source) pairs of bookmarks in use.
+    `forget`: called with the key of each run that is gone."""
+
+    def __init__(
+        self,
+        store: SweepingStore,
+        clock: Clock,
+        keep: Mapping[Kind, Keep],
+        *,
+        used: Callable[[], Iterable[tuple[str, str]]],
+        forget: Callable[[int], None],
+    ) -> None:
+        self.keep = {kind: keep.get(kind, Keep()) for kind in KINDS}
+        self._store = store
+        self._clock = clock
+        self._used = used
+        self._forget = forget
+        self._removed: dict[str, int] = dict.fromkeys(KINDS, 0)
+        self._kept: dict[str, int] = {}
+        self._trouble = ""
+        self._tasks = OwnedTasks("retention")
+
+    async def start(self) -> None:
+        if not all(keep.forever for keep in self.keep.values()):
+            self._tasks.spawn(self._run(), "sweep")
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    def stats(self) -> dict[str, Any]:
+        """`removed` since the start, and `kept` where that is counted, by kind; `keep`: the settings."""
+        return {
+            "removed": dict(self._removed),
+            "kept": dict(self._kept),
+            "keep": {kind: keep_text(keep) for kind, keep in self.keep.items()},
+            "trouble": self._trouble,
+        }
+
+    async def _run(self) -> None:
+        while True:
+            pause = INTERVAL
+            try:
+                await self.look()
+                self._trouble = ""
+            except (StoreFailed, PeltonError) as error:
+                self._trouble, pause = say(error), PAUSE
+                log.warning("old data could not be removed", error=say(error))
+            await sleep(self._clock, pause)
+
+    async def look(self) -> None:
+        """Removes everything that is due now. Raises StoreFailed."""
+        for kind, keep in self.keep.items():
+            if keep.forever:
+                continue
+            while True:
+                began = self._clock.now()
+                swept = await self._store.sweep(self._sweep(kind, keep))
+                self._count(kind, swept)
+                if not swept.more:
+                    break
+                await sleep(self._clock, self._clock.now() - began)
+
+    def _sweep(self, kind: Kind, keep: Keep) -> Sweep:
+        now, age, rows = self._clock.now(), keep.age, -1 if keep.rows is None else keep.rows
+        if keep.nothing and kind in BRIEF:
+            age, rows = GRACE, -1
+        before = 0 if age is None else max(0, now - age + (age == 0))
+        used = tuple(sorted(self._used())) if kind == "bookmarks" else ()
+        return Sweep(kind, now, before, first_key(before), rows, STEP, not self.keep["ids"].nothing, used)
+
+    def _count(self, kind: Kind, swept: Swept) -> None:
+        self._removed[kind] += swept.removed
+        if swept.kept >= 0:
+            self._kept[kind] = swept.kept
+        for run in swept.runs:
+            self._forget(run)

@@ -1,0 +1,161 @@
+"""What is over goes after its time, and nobody who still needs something misses it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec import json
+from tests.kernel.graphs import Graph, outside
+from tests.runtime.harness import Shapes
+
+from pelton.errors import PeltonError
+from pelton.kernel.model.process import Process
+from pelton.kernel.model.signals import Report, Rewind
+from pelton.runtime.api import EventIn, Ingested, StartCommand
+from pelton.runtime.caller import SERVER
+from pelton.runtime.engine import LocalEngine
+from pelton.runtime.retention import GRACE
+from pelton.store.memory.store import MemoryStore
+from pelton.store.port import StoreFailed
+from pelton.store.retention import Keep, Kind, Sweep, Swept
+from pelton.testing.clock import VirtualClock
+
+DAY = 86_400_000
+
+
+def asking() -> Process:
+    return Graph("asking").wait("ask", outside()).build()
+
+
+@asynccontextmanager
+async def keeping(store: MemoryStore | None = None, **keep: Keep) -> AsyncIterator[tuple[LocalEngine, VirtualClock]]:
+    time = VirtualClock()
+    at = store or MemoryStore(clock=time)
+    await at.open()
+    shapes = Shapes()
+    shapes.processes["asking"] = asking
+    kinds: dict[Kind, Keep] = keep  # type: ignore[assignment]
+    engine = LocalEngine(at, clock=time, keep=kinds)
+    engine.add_language(shapes)
+    await engine.open()
+    await engine.define(SERVER, "process", "shapes", "asking", 1, json.encode("asking"))
+    try:
+        yield engine, time
+    finally:
+        await engine.close(2.0)
+        await at.close()
+
+
+async def start(engine: LocalEngine) -> int:
+    return (await engine.start(SERVER, StartCommand(process="asking"))).key
+
+
+async def end(engine: LocalEngine, run: int) -> None:
+    await engine.signal(SERVER, run, Report(slot="ask"))
+
+
+async def pass_time(engine: LocalEngine, time: VirtualClock, milliseconds: int) -> None:
+    """Without ringing every alarm of days, and then one look."""
+    time.time += milliseconds
+    await engine.retention.look()
+
+
+async def post(engine: LocalEngine, name: str, body: Any = None) -> Ingested:
+    (found,) = await engine.ingest(SERVER, [EventIn(source="test", id=name, type="some.type", body=body)])
+    assert isinstance(found, Ingested)
+    return found
+
+
+async def test_a_run_goes_some_time_after_its_end_and_one_that_goes_on_does_not() -> None:
+    async with keeping(runs=Keep(30 * DAY)) as (engine, time):
+        over, going = await start(engine), await start(engine)
+        await end(engine, over)
+        await pass_time(engine, time, 29 * DAY)
+        assert await engine.view(SERVER, over) is not None
+        await pass_time(engine, time, 2 * DAY)
+        assert await engine.view(SERVER, over) is None
+        assert await engine.view(SERVER, going) is not None
+        with pytest.raises(PeltonError):
+            await engine.signal(SERVER, over, Rewind(to="start"))
+        assert engine.retention.stats()["removed"]["runs"] == 1
+
+
+async def test_a_run_that_was_taken_up_again_counts_from_its_last_end() -> None:
+    async with keeping(runs=Keep(30 * DAY)) as (engine, time):
+        run = await start(engine)
+        await end(engine, run)
+        await pass_time(engine, time, 20 * DAY)
+        await engine.signal(SERVER, run, Rewind(to="start"))
+        await pass_time(engine, time, 20 * DAY)
+        await end(engine, run)
+        await pass_time(engine, time, 20 * DAY)
+        assert await engine.view(SERVER, run) is not None
+        await pass_time(engine, time, 11 * DAY)
+        assert await engine.view(SERVER, run) is None
+
+
+async def test_with_none_kept_there_is_time_to_read_the_outcome() -> None:
+    async with keeping(runs=Keep(None, 0), events=Keep(0)) as (engine, time):
+        run = await start(engine)
+        await end(engine, run)
+        posted = await post(engine, "e")
+        await pass_time(engine, time, GRACE // 2)
+        assert await engine.view(SERVER, run) is not None
+        assert await engine.event(SERVER, posted.key) is not None
+        await pass_time(engine, time, GRACE)
+        assert await engine.view(SERVER, run) is None
+        assert await engine.event(SERVER, posted.key) is None
+
+
+async def test_a_repeat_is_recognised_for_as_long_as_ids_are_kept() -> None:
+    async with keeping(events=Keep(DAY), ids=Keep(30 * DAY)) as (engine, time):
+        engine.ingester._most = 0  # as after a restart: what is not in the store is not known
+        first = await post(engine, "once", {"a": 1})
+        await pass_time(engine, time, 2 * DAY)
+        assert await engine.event(SERVER, first.key) is None
+        again = await post(engine, "once", {"a": 1})
+        assert (again.duplicate, again.conflict, again.key, again.state) == (True, False, first.key, "unmatched")
+        assert (await post(engine, "once", {"a": 2})).conflict
+        await pass_time(engine, time, 31 * DAY)
+        new = await post(engine, "once", {"a": 2})
+        assert (new.duplicate, new.key > first.key) == (False, True)
+
+
+async def test_many_go_in_steps_with_rests_between_them() -> None:
+    async with keeping(events=Keep(None, 3), ids=Keep(None, 0)) as (engine, time):
+        for each in range(1_203):
+            await post(engine, f"e{each}")
+        await time.advance(2_000)
+        assert len(await engine.store.events("default", limit=100)) == 3
+        assert engine.retention.stats()["kept"]["events"] == 3
+
+
+async def test_a_store_that_fails_is_tried_again_and_the_trouble_is_told() -> None:
+    class Failing(MemoryStore):
+        fails = True
+
+        async def sweep(self, sweep: Sweep) -> Swept:
+            if self.fails:
+                raise StoreFailed("disk full")
+            return await super().sweep(sweep)
+
+    time = VirtualClock()
+    store = Failing(clock=time)
+    async with keeping(store, events=Keep(None, 0)) as (engine, clock):
+        await post(engine, "e")
+        await clock.advance(2_000)
+        assert engine.retention.stats()["trouble"] == "disk full"
+        store.fails = False
+        await clock.advance(20_000)
+        assert engine.retention.stats()["trouble"] == ""
+
+
+async def test_nothing_goes_unless_it_is_asked_for() -> None:
+    async with keeping() as (engine, time):
+        run = await start(engine)
+        await end(engine, run)
+        await pass_time(engine, time, 3_000 * DAY)
+        assert await engine.view(SERVER, run) is not None
