@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+READS_ALL = "Every open row of the run is read."
+ROUNDS = "One fact is asked for in each round."
+
 # Feature → what goes wrong.
 KNOWN: dict[str, str] = {
     "variables that fail to evaluate": "A thread whose variables fail to evaluate stays: alive, without a token.",
@@ -13,6 +16,23 @@ KNOWN: dict[str, str] = {
     "halts that wait": "A halting thread does not notice that what it let finish has failed or is tried again.",
     "threads below threads that have ended": "A thread whose parent has ended is not halted when the run is paused.",
     "little fuel": "A run that ends in the transition in which its fuel runs out is to be continued even so.",
+    # What costs more in a wide run.
+    "an event to one of many waits": READS_ALL,
+    "an event with a key to one of many waits": READS_ALL,
+    "an event that one wait takes, beside many others": READS_ALL,
+    "an event that nobody waits for": READS_ALL,
+    "a trigger, beside many other waits": READS_ALL,
+    "a variable that one wait reads, beside many others": READS_ALL,
+    "the end of one of many threads": READS_ALL,
+    "the end of one of many threads that are joined": READS_ALL,
+    "the failure of one of many threads that are joined, which is forgiven": READS_ALL,
+    "the end of one of many threads that an end waits for": READS_ALL,
+    "a report in a thread of many branches that halts": READS_ALL,
+    "a report in one of many threads that halt": READS_ALL,
+    "a pause of one of many threads": READS_ALL,
+    "a fragment that is compiled once": "The fragment of a dynamic fork is compiled for every signal.",
+    "pause and resume of threads whose waits read a variable": ROUNDS,
+    "a variable that many waits read": ROUNDS,
 }
 
 
