@@ -15,7 +15,6 @@ KNOWN: dict[str, str] = {
     "dynamic forks": "The fragment of a dynamic fork replaces that of another thread or of an earlier iteration.",
     "halts that wait": "A halting thread does not notice that what it let finish has failed or is tried again.",
     "threads below threads that have ended": "A thread whose parent has ended is not halted when the run is paused.",
-    "little fuel": "A run that ends in the transition in which its fuel runs out is to be continued even so.",
     # What costs more in a wide run.
     "an event to one of many waits": READS_ALL,
     "an event with a key to one of many waits": READS_ALL,

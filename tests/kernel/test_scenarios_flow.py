@@ -352,6 +352,15 @@ def test_a_dynamic_fork_in_a_loop_makes_other_branches_each_time() -> None:
 # ---- C5: fuel
 
 
+@pytest.mark.parametrize("others", [(), ("x",)])
+def test_a_run_that_fails_as_its_fuel_runs_out_is_not_continued(others: tuple[str, ...]) -> None:
+    graph = Graph().fork("f", "bad", "heavy", *others).fail("bad").assign("heavy", fuel=10_000).assign("x")
+    world = World(graph.build())
+    run = world.start("p", settle=False)
+    assert world.status(run) == RunStatus.FAILED
+    assert not world.later
+
+
 def test_a_loop_of_only_synchronous_steps_yields_to_others() -> None:
     graph = Graph().body("", n=0).scope("l", "a", "end", again=look(lambda c: c.iteration < 2_000))
     graph.assign("a", n=look(lambda c: c.var("n") + 1, "$n")).work("end")

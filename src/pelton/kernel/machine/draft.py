@@ -469,13 +469,20 @@ class Draft(ManyRows):
         self.worklist.extend(others)
         for token in rest:
             self.park(token)
-        self.ask_to_continue()
+        if rest:
+            self.ask_to_continue()
 
     def ask_to_continue(self) -> None:
         """Asks for a Continue, in the next commit."""
         if not self.stranded:
             self.stranded = True
             self.effects.append(ContinueLater())
+
+    def ask_for_nothing(self) -> None:
+        """Takes that back: the run ends, and what parked goes with it."""
+        if self.stranded:
+            self.stranded = False
+            self.effects = [effect for effect in self.effects if not isinstance(effect, ContinueLater)]
 
     def grow(self, scope: int, by: int = 1) -> None:
         """Counts tokens into (or out of) an owner."""

@@ -183,6 +183,7 @@ def close_run(
     now = draft.now
     change_run(head, status)
     head.ended = now
+    draft.ask_for_nothing()
     if head.flags & DEADLINE:
         draft.effects.append(ClearTimers(0))
     if follow_up:
