@@ -182,6 +182,8 @@ class AllReads:
                 return rows.newest(rows.iterations.get((slot, it)))
             case f.NewestBelowKey(slot, n):
                 return rows.newest(rows.slots.get(slot), n)
+            case f.PlaceBelowKey(slot, scope, it, n):
+                return rows.newest(rows.places.get((slot, scope, it)), n)
             case f.ParkedKey():
                 return [rows.open[n] for n in sorted((n for n in rows.open if n < 0), reverse=True)][:1000]
             case f.StepKey(n):

@@ -340,9 +340,6 @@ def send(world: World, run: int, signal: Any) -> None:
 
 
 def rewind(world: World, run: int, pick: int) -> None:
-    # The parent of a child that is taken back is retried.
-    if any(put_off(world, key, step) for key in (run, world.head(run).parent) if key for step in world.rows(key).ended.values()):
-        return
     steps = [n for n, step in sorted(world.rows(run).ended.items()) if step.slot not in {START, END} and world.rows(run).row(n)]
     if pick % 3 == 0 and steps:
         send(world, run, Rewind(to="step", n=steps[pick % len(steps)]))
@@ -350,13 +347,6 @@ def rewind(world: World, run: int, pick: int) -> None:
         send(world, run, Rewind(to="failed", children=bool(pick % 2)))
     else:
         send(world, run, Rewind(to="start"))
-
-
-def put_off(world: World, run: int, step: Step) -> bool:
-    """A retried step whose failure was deferred goes its way a second time beside what its first token did: left out here."""
-    node = world.definitions[world.head(run).definition].nodes.get(step.slot)
-    deferred = node is not None and any(rule.action == "defer" for rule in node.on_failure)
-    return deferred and not StepStatus(step.status).successful
 
 
 def finish(world: World, most: int = 400) -> None:

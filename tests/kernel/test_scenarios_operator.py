@@ -336,11 +336,11 @@ def test_a_retry_leaves_alone_what_a_scope_has_forgiven() -> None:
     assert [row.slot for row in world.rows(run).open.values()] == ["b"]
 
 
-def test_what_stood_in_threads_cannot_be_retried_but_started_again() -> None:
+def test_what_stood_in_a_thread_is_retried_there() -> None:
     world = World(Graph().call("c", thread="t").work("t").build())
     run = world.start("p")
     world.report(run, "t", status=FAILED)
-    assert world.refuse(run, Rewind(to="failed")).code == "invalid"
-    world.do(run, Rewind(to="start"))
+    world.do(run, Rewind(to="failed"))
+    assert [row.slot for _, row in sorted(world.rows(run).open.items())] == ["c", "t"]
     world.report(run, "t")
     assert world.status(run) == RunStatus.COMPLETED

@@ -14,6 +14,7 @@ from pelton.kernel.model.reads import (
     IterationKey,
     NewestKey,
     OpenKey,
+    PlaceBelowKey,
     RunKey,
     SlotKey,
     StepKey,
@@ -155,6 +156,14 @@ async def test_slots_by_scope_and_iteration(store: Store) -> None:
     ]
     token = work(1, 13, slot="s", scope=2, it=2)
     assert await store.read(run(1), keys) == [ended[0], ended[2], token, None, outside, None]
+    below = [
+        PlaceBelowKey("s", 2, 2, 13),
+        PlaceBelowKey("s", 2, 2, 14),
+        PlaceBelowKey("s", 1, 2, 12),
+        PlaceBelowKey("s", 1, 2, 11),
+    ]
+    assert await store.read(run(1), below) == [None, token, ended[2], None]
+    assert await store.read(run(1), [PlaceBelowKey("o", 0, 0, 4), PlaceBelowKey("o", 0, 0, 3)]) == [outside, None]
     iterations = [IterationKey("s", 1), IterationKey("s", 2), IterationKey("s", 9), IterationKey("o", 0)]
     assert await store.read(run(1), iterations) == [ended[1], token, None, outside]
 
@@ -166,6 +175,7 @@ async def test_void_numbers_are_skipped_everywhere(store: Store) -> None:
     assert await store.read(head, [NewestKey("s"), SlotKey("s", 1, 1), IterationKey("s", 1), StepKey(8), StepKey(2)]) == [
         ended[6], ended[6], ended[6], None, ended[2],
     ]  # fmt: skip
+    assert await store.read(head, [PlaceBelowKey("s", 1, 1, 6), PlaceBelowKey("s", 1, 1, 9)]) == [ended[2], ended[6]]
     assert await store.read(head, [EndedKey(0, 10, 3), EndedKey(4, 9, 9)]) == [[ended[6], ended[2], ended[1]], [ended[6]]]
     assert await store.steps(head, -1, 3) == ended[:3]
     assert await store.steps(head, 1, 9) == [ended[2], ended[6]]

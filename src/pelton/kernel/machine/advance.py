@@ -35,7 +35,7 @@ from pelton.kernel.machine.legality import check
 from pelton.kernel.machine.nodes import enter
 from pelton.kernel.machine.records import apply_count, settle_record
 from pelton.kernel.machine.reports import report
-from pelton.kernel.machine.rewind import revive, rewind
+from pelton.kernel.machine.rewind.rewinds import revive, rewind
 from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail
 from pelton.kernel.machine.tokens.lifecycle import complete, end_run, start_run

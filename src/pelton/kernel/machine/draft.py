@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pelton.errors import Code
 from pelton.kernel.machine.many import THREADED, ManyRows
 from pelton.kernel.model.process import Fragment, Node, Process
-from pelton.kernel.model.reads import FragmentKey, NewestBelowKey, RunReads
+from pelton.kernel.model.reads import FragmentKey, NewestBelowKey, PlaceBelowKey, RunReads
 from pelton.kernel.model.state import Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
 from pelton.kernel.model.transition import (
     UNSET,
@@ -164,7 +164,6 @@ class Draft(ManyRows):
         "reopened",
         "reuse",
         "stranded",
-        "survivors",
         "variables",
         "visits",
         "worklist",
@@ -196,7 +195,6 @@ class Draft(ManyRows):
         self.fuel = FUEL
         self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
         self.cut = 0  # a rewind in progress takes back numbers from here on; 0 = none
-        self.survivors: dict[tuple[str, int, int], Step] = {}  # and leaves these, the newest of each place
         self.reuse = 0  # a rewind: the next step that is entered takes this number
         self.given: Any = None  # and this input, when there is one
         self.last: Step | None = None  # the step that ended last
@@ -247,7 +245,10 @@ class Draft(ManyRows):
             return mine
         if self.created or scope >= self.first or -scope >= self.first_thread:
             return None
-        return self.survivors.get((slot, scope, it)) if self.cut else self.reads.at(slot, scope, it)
+        if self.cut:
+            found: OpenStep | Step | None = self.reads.answer(PlaceBelowKey(slot, scope, it, self.cut))
+            return found
+        return self.reads.at(slot, scope, it)
 
     def below(self, slot: str, n: int) -> OpenStep | Step | None:
         """The newest step of a slot with a number below `n`. Costs a look at every row that was touched here."""
@@ -403,7 +404,7 @@ class Draft(ManyRows):
                 output,
                 reason,
                 row.k,
-                int(row.bits & (Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD)) | bits,
+                int(row.bits & (Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD | Bit.GONE_ON)) | bits,
                 row.child,
                 row.worker,
                 row.polls,

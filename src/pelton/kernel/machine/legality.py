@@ -151,9 +151,9 @@ THREAD_CHANGES: Mapping[ThreadStatus, Mapping[ThreadStatus, str]] = {
         **STOPPED,
     },
     ThreadStatus.HALTED: {ThreadStatus.RUNNING: "its last halt reason is gone", **STOPPED},
-    ThreadStatus.COMPLETED: {},
-    ThreadStatus.FAILED: {},
-    ThreadStatus.CANCELED: {},
+    ThreadStatus.COMPLETED: {ThreadStatus.RUNNING: "Rewind, to a step inside it"},
+    ThreadStatus.FAILED: {ThreadStatus.RUNNING: "Rewind", ThreadStatus.CANCELED: "Rewind, to before it was started"},
+    ThreadStatus.CANCELED: {ThreadStatus.RUNNING: "Rewind"},
 }
 
 

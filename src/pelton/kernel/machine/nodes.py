@@ -19,6 +19,7 @@ from pelton.kernel.machine.tokens.flow import (
     count_join,
     finish,
     fresh,
+    has_gone_on,
     leave,
     needed,
     open_branches,
@@ -70,6 +71,8 @@ def enter(draft: Draft, token: Token) -> None:
             fail_entering(draft, row, error)
             return
     row = fresh(draft, token, node, STATES[type(node)])
+    if token.previous and draft.head.retried and has_gone_on(draft, token):
+        row.bits |= Bit.GONE_ON
     if draft.head.flags & SKIPS and node.skippable and skip(draft, node, row):
         return
     try:

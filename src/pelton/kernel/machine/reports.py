@@ -106,6 +106,7 @@ def succeed(draft: Draft, row: OpenStep, signal: Report, output: Any) -> None:
         return
     if arm.assigns:
         assign(draft, arm.assigns, Scene(draft, row, output, row.thread))
+    row.k = -1 - index
     finish(draft, row, output, StepStatus(signal.status or 0), signal.reason, to=arm.to or None)
 
 

@@ -43,6 +43,15 @@ class NewestBelowKey(Struct, frozen=True, gc=False):
     n: int
 
 
+class PlaceBelowKey(Struct, frozen=True, gc=False):
+    """Like SlotKey, among numbers below `n` only: what a rewind that takes back all from `n` on will leave there. Same answer."""
+
+    slot: str
+    scope: int
+    it: int
+    n: int
+
+
 class ParkedKey(Struct, frozen=True, gc=False):
     """Parked tokens, in the order in which they were parked, at most 1,000. Answer: list[OpenStep]."""
 

@@ -85,6 +85,9 @@ class Bit:
     VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
     THREAD = 2048  # call: `child` is a thread of this run, not a run
     HANDLED = 4096  # ended step: it failed, and its token took the path that its definition has for that
+    PUT_OFF = 8192  # ended step: it failed, its token moved on, and the failure counts at the end of its owner
+    GONE_ON = 16384  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
+    DROPPED = 32768  # ended step: a join had no more use for it
 
 
 class Run(Struct, array_like=True, gc=False):
@@ -172,7 +175,7 @@ class Step(Struct, array_like=True, gc=False):
     input: JSON = None
     output: JSON = None
     reason: str = ""
-    k: int = 0  # scope: iterations done; join: as in OpenStep
+    k: int = 0  # scope: iterations done; join: as in OpenStep; wait: -1 minus the index of the arm by which it left
     bits: int = 0
     child: int = 0
     worker: str = ""
@@ -227,6 +230,7 @@ class Thread(Struct, array_like=True, gc=False):
     opened: int = 0
     ended: int = 0
     halted: int = 0  # when it was last halted: since then the clocks of its steps stand that stop on a halt
+    born: int = 0  # number of the step that came next when it was started: a rewind to an earlier one takes it back
 
 
 class Record(Struct, array_like=True, gc=False):

@@ -14,6 +14,14 @@ SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n 
 -- What a rewind that takes back everything from a number on will leave.
 SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n >= 0 AND n < ?3 ORDER BY n DESC LIMIT 1;
 
+-- name: open_at_below
+SELECT {open} FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND scope = ?4 AND n >= 0 AND n < ?5
+AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
+
+-- name: open_outside_below
+SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 AND n < ?3
+ORDER BY n DESC LIMIT 1;
+
 -- name: open_parked
 -- In the order in which they parked.
 SELECT {open} FROM open WHERE run = ?1 AND n < 0 ORDER BY n DESC LIMIT 1000;

@@ -21,6 +21,7 @@ from pelton.kernel.model.reads import (
     NewestKey,
     OpenKey,
     ParkedKey,
+    PlaceBelowKey,
     RecordKey,
     SlotKey,
     StepKey,
@@ -48,6 +49,7 @@ class RunReader:
             NewestBelowKey: self._newest_below,
             ParkedKey: lambda run, key: reader.opens(reader.all("open_parked", run.key)),
             SlotKey: self._at,
+            PlaceBelowKey: self._at_below,
             IterationKey: self._iteration,
             StepKey: self._step,
             OpenKey: lambda run, key: reader.opens(reader.all("open_all", run.key)),
@@ -100,6 +102,16 @@ class RunReader:
         else:
             opened = read.one("open_at", run.key, key.slot, key.it, key.scope)
             ended = self._skip(run, lambda below: read.one("step_at", run.key, key.slot, key.it, key.scope, below))
+        return self._later(opened, ended)
+
+    def _at_below(self, run: Run, key: PlaceBelowKey) -> OpenStep | Step | None:
+        read = self._reader
+        if not key.scope and not key.it:
+            opened = read.one("open_outside_below", run.key, key.slot, key.n)
+            ended = self._skip(run, lambda below: read.one("step_outside", run.key, key.slot, min(below, key.n)))
+        else:
+            opened = read.one("open_at_below", run.key, key.slot, key.it, key.scope, key.n)
+            ended = self._skip(run, lambda below: read.one("step_at", run.key, key.slot, key.it, key.scope, min(below, key.n)))
         return self._later(opened, ended)
 
     def _iteration(self, run: Run, key: IterationKey) -> OpenStep | Step | None:

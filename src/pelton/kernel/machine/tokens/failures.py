@@ -79,7 +79,7 @@ def conclude(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
     if action == "continue":
         finish(draft, row, item.output, StepStatus.COMPLETED_WITH_ERRORS, failure.message)
         return
-    handled = int(Bit.HANDLED) if action in ("edge", "body") else 0
+    handled = int(Bit.HANDLED) if action in ("edge", "body") else int(Bit.PUT_OFF) if action == "defer" else 0
     step = draft.end(row, StepStatus(item.status), item.output, failure.message, failure.name, handled)
     draft.announce("step.failed", step.n, {"slot": step.slot, "reason": failure.message})
     if action == "abort":
@@ -145,5 +145,5 @@ def drop_row(draft: Draft, item: RowDropped) -> None:
     if row.state == State.SCOPE or row.bits & Bit.THREAD:
         clear_step(draft, row.n, item.reason)
         row = draft.edit(row)
-    cancel(draft, row, item.reason)
+    cancel(draft, row, item.reason, int(Bit.DROPPED))
     retire_token(draft, row.scope)

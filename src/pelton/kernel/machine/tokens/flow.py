@@ -75,6 +75,8 @@ def choose(node: Node, scene: Scene) -> Edge | None:
 
 def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | None = None, skip_assigns: bool = False) -> None:
     """Moves the token that was at `node` on: to the first open edge's target, or to `to`; it parks while its thread is halted."""
+    if draft.head.retried and has_gone_on(draft, row):
+        to = ""
     if draft.halted(row.thread):
         if to == "":
             retire_token(draft, row.scope)
@@ -135,6 +137,14 @@ def open_branches(draft: Draft, branches: tuple[str, ...], names: Sequence[str],
         else:
             branch = Token(name, token.thread, token.scope, token.it, fork=fork)
         draft.worklist.append(branch)
+
+
+def has_gone_on(draft: Draft, row: OpenStep | Step | Token) -> bool:
+    """Whether the token of an earlier attempt has moved on: its failure was put off, and no retry repeats what followed."""
+    if not isinstance(row, Token):
+        return bool(row.bits & Bit.GONE_ON)
+    before = draft.step(row.previous) if row.previous else None
+    return before is not None and bool(before.bits & (Bit.PUT_OFF | Bit.GONE_ON))
 
 
 def retire_token(draft: Draft, scope: int) -> None:
@@ -308,11 +318,11 @@ def needed(node: Join, total: int, ended: int) -> int:
 # ---- taking back
 
 
-def cancel(draft: Draft, row: OpenStep, reason: str) -> None:
+def cancel(draft: Draft, row: OpenStep, reason: str, bits: int = 0) -> None:
     """An open row ends without a result. Its token is not counted out of its owner."""
     if row.state == State.PARKED:
         draft.close(row)
         return
     if row.state == State.CALL and row.child and not row.bits & Bit.THREAD:
         draft.effects.append(SignalRun(row.child, Terminate(reason=reason, by_parent=True, strict=False)))
-    draft.end(row, StepStatus.CANCELED, row.output, reason)
+    draft.end(row, StepStatus.CANCELED, row.output, reason, bits=bits)

@@ -64,6 +64,7 @@ def start_thread(
         handles=handles,
         handled=handled,
         opened=draft.now,
+        born=head.next_n,
     )
     draft.threads[no] = thread
     head.flags |= THREADED

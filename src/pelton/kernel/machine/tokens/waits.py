@@ -117,6 +117,7 @@ def take_arm(draft: Draft, node: Wait, row: OpenStep, index: int, payload: Any) 
     if arm.assigns:
         assign(draft, arm.assigns, scene)
     if not arm.stays:
+        row.k = -1 - index  # of an ended wait: the arm by which it left
         finish(draft, row, payload, to=arm.to or None)
         return
     row.updated = draft.now

@@ -1,0 +1,100 @@
+"""Which threads of a finished run go on when it is taken back, and how they are there again."""
+
+from __future__ import annotations
+
+from pelton.kernel.machine.draft import Draft
+from pelton.kernel.machine.legality import change_thread
+from pelton.kernel.machine.tokens.threads import halt
+from pelton.kernel.model.state import Halt, Step, Thread, ThreadStatus
+
+LOST = "lost to another thread"
+TAKEN_BACK = "taken back"
+HALTS = {"interrupt": Halt.INTERRUPTED, "failure": Halt.HANDLING}
+
+
+def restorable(thread: Thread) -> bool:
+    """Whether a thread failed, or was cut off by the end of what it belongs to."""
+    if thread.status == ThreadStatus.FAILED:
+        return thread.reason != TAKEN_BACK
+    return thread.status == ThreadStatus.CANCELED and thread.reason not in (LOST, TAKEN_BACK)
+
+
+class Lineage:
+    """The threads of a run by what they belong to; read when first asked for."""
+
+    def __init__(self, draft: Draft, target: Step | None) -> None:
+        self.draft = draft
+        self.target = target
+        self.path: set[int] = set()  # those that the target is in
+        self._by_parent: dict[int, list[Thread]] | None = None
+        self._by_owner: dict[int, list[Thread]] = {}
+
+    def read(self) -> dict[int, list[Thread]]:
+        if self._by_parent is None:
+            self._by_parent = {}
+            for thread in self.draft.all_threads():
+                if not thread.no or self.is_taken_back(thread):
+                    continue
+                if thread.owner:
+                    self._by_owner.setdefault(thread.owner, []).append(thread)
+                else:
+                    self._by_parent.setdefault(self.parent_of(thread), []).append(thread)
+        return self._by_parent
+
+    def parent_of(self, thread: Thread) -> int:
+        """The nearest thread above one that has not ended well: 0 = the root."""
+        above = self.draft.thread(thread.parent) if thread.parent > 0 else None
+        while above is not None and above.status == ThreadStatus.COMPLETED:
+            above = self.draft.thread(above.parent) if above.parent > 0 else None
+        return above.no if above is not None else 0
+
+    def is_taken_back(self, thread: Thread) -> bool:
+        cut = self.draft.cut
+        return thread.reason == TAKEN_BACK or (self.target is not None and thread.born > cut)
+
+    def spawned(self, parent: int) -> list[Thread]:
+        """Threads of a parent that no step waits for, and those of its children that have ended well."""
+        return self.read().get(parent, [])
+
+    def of_scope(self, step: Step) -> list[Thread]:
+        self.read()
+        return self._by_owner.get(step.n, [])
+
+    def may_go_on(self, thread: Thread) -> bool:
+        """Handlers of a thread in which a step is run again do not: they would halt what is asked for."""
+        if thread.handles == "child":
+            return False  # the thread that it works for has another try itself
+        return not (thread.handles and self.target is not None and thread.parent in (0, *self.path))
+
+    def handler_of(self, step: Step) -> Thread | None:
+        """The thread that handles, or handled, the failure of a step."""
+        found = [t for t in self.spawned(step.thread) if t.handles == "failure" and t.handled == step.n]
+        return found[-1] if found else None
+
+
+def take_back(draft: Draft, low: int) -> None:
+    """Threads that were started after step `low` (0: all): nothing may count or revive them."""
+    for thread in draft.all_threads():
+        if thread.no and (thread.born > low or not low) and thread.status > ThreadStatus.COMPLETED:
+            mine = draft.edit_thread(thread.no)
+            if mine.status == ThreadStatus.FAILED:
+                change_thread(mine, ThreadStatus.CANCELED)
+            mine.reason = TAKEN_BACK
+
+
+def revive_thread(draft: Draft, no: int) -> Thread:
+    """A thread that has ended runs again; neither its tokens nor its children are counted yet."""
+    thread = draft.edit_thread(no)
+    change_thread(thread, ThreadStatus.RUNNING)
+    thread.open, thread.children, thread.reasons = 0, 0, ()
+    thread.output, thread.reason, thread.failure, thread.ended = None, "", "", 0
+    return thread
+
+
+def halt_again(draft: Draft, thread: Thread, *, started: bool) -> None:
+    """A handler that goes on halts its parent as it did; one that has not started waits until the parent is at rest."""
+    if not started:
+        thread.reasons = ((int(Halt.NOT_YET), thread.parent),)
+        change_thread(thread, ThreadStatus.HALTING)
+        change_thread(thread, ThreadStatus.HALTED)
+    halt(draft, thread.parent, (int(HALTS[thread.handles]), thread.no))
