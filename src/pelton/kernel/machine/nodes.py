@@ -71,7 +71,7 @@ def enter(draft: Draft, token: Token) -> None:
             fail_entering(draft, row, error)
             return
     row = fresh(draft, token, node, STATES[type(node)])
-    if token.previous and draft.head.retried and has_gone_on(draft, token):
+    if token.previous and draft.head.era and has_gone_on(draft, token):
         row.bits |= Bit.GONE_ON
     if draft.head.flags & SKIPS and node.skippable and skip(draft, node, row):
         return

@@ -85,9 +85,9 @@ class Bit:
     VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
     THREAD = 2048  # call: `child` is a thread of this run, not a run
     HANDLED = 4096  # ended step: it failed, and its token took the path that its definition has for that
-    PUT_OFF = 8192  # ended step: it failed, its token moved on, and the failure counts at the end of its owner
-    GONE_ON = 16384  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
-    DROPPED = 32768  # ended step: a join had no more use for it
+    PUT_OFF = 16384  # ended step: it failed, its token moved on, and the failure counts at the end of its owner
+    GONE_ON = 32768  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
+    DROPPED = 65536  # ended step: a join had no more use for it
 
 
 class Run(Struct, array_like=True, gc=False):

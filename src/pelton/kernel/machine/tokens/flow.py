@@ -75,7 +75,7 @@ def choose(node: Node, scene: Scene) -> Edge | None:
 
 def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | None = None, skip_assigns: bool = False) -> None:
     """Moves the token that was at `node` on: to the first open edge's target, or to `to`; it parks while its thread is halted."""
-    if draft.head.retried and has_gone_on(draft, row):
+    if draft.head.era and has_gone_on(draft, row):
         to = ""
     if draft.halted(row.thread):
         if to == "":
