@@ -138,7 +138,7 @@ def check_owners(world: World, rows: Rows) -> None:
             assert thread.children == children[thread.no], (
                 f"thread {thread.no}: {thread.children} children, {children[thread.no]} live"
             )
-        if thread.reasons and not ThreadStatus(thread.status).ended:
+        if thread.reasons and not ThreadStatus(thread.status).ended and not RunStatus(rows.run.status).ended:
             assert thread.status in {ThreadStatus.HALTING, ThreadStatus.HALTED}, f"{thread} has reasons and runs"
         assert len(set(thread.reasons)) == len(thread.reasons)
 
@@ -160,10 +160,15 @@ def check_threads(world: World, rows: Rows) -> None:
             check_halted_from_above(rows, thread)
         if thread.status == ThreadStatus.HALTING and on("halts that wait"):
             due = [row for row in rows.open.values() if row.thread == thread.no and must_finish(world, rows, row)]
-            assert due, f"thread {thread.no} is halting, and nothing in it is to be let finish"
+            below = [
+                each
+                for each in live_children(rows, thread.no)
+                if each.handles not in {"failure", "interrupt"} and not at_rest(rows, each.no)
+            ]
+            assert due or below, f"thread {thread.no} is halting, and nothing in it or below it is to be let finish"
         for kind, by in thread.reasons:
             if kind == Halt.NOT_YET and on("halts that wait"):
-                assert not at_rest(rows, by), f"thread {thread.no} waits for thread {by}, which is at rest"
+                assert not is_ready(rows, by), f"thread {thread.no} waits for thread {by}, which is at rest"
             elif kind in {Halt.HANDLING, Halt.INTERRUPTED}:
                 handler = rows.threads.get(by)
                 assert handler is not None, f"thread {thread.no} is halted by thread {by}, which does not exist"
@@ -175,7 +180,7 @@ def check_halted_from_above(rows: Rows, thread: Thread) -> None:
     above = rows.threads.get(thread.parent)
     if above is None or (thread.handles and not on("halts that wait")):
         return
-    handling = {Halt.HANDLING, Halt.INTERRUPTED} if thread.handles else set()
+    handling = {Halt.HANDLING, Halt.INTERRUPTED} if thread.handles in {"failure", "interrupt"} else set()
     applying = [reason for reason in above.reasons if reason[0] not in handling]
     assert thread.reasons or not applying, f"thread {thread.no} runs, though thread {above.no} above it is halted by {applying}"
     if thread.handles in {"failure", "interrupt"} and not any(kind == Halt.NOT_YET for kind, _ in thread.reasons):
@@ -186,16 +191,31 @@ def check_halted_from_above(rows: Rows, thread: Thread) -> None:
 
 def must_finish(world: World, rows: Rows, row: OpenStep) -> bool:
     node = node_of(world, rows, row.slot)
+    if row.bits & Bit.THREAD:
+        return False  # it is the thread that finishes, or not
     return row.state in {State.WORK, State.CALL, State.EMIT} and node is not None and node.on_halt == "finish"
 
 
 def at_rest(rows: Rows, no: int) -> bool:
-    """Whether a thread and those that it halted stand still."""
+    """Whether a thread and all below it stand still."""
+    thread = rows.threads.get(no)
+    return (
+        thread is not None
+        and thread.status == ThreadStatus.HALTED
+        and all(at_rest(rows, each.no) for each in live_children(rows, no))
+    )
+
+
+def is_ready(rows: Rows, no: int) -> bool:
+    """Whether a thread stands still so far that what handles something for it may begin."""
     thread = rows.threads.get(no)
     if thread is None or thread.status != ThreadStatus.HALTED:
         return False
-    below = [each for each in rows.threads.values() if each.parent == no and each.no and not ThreadStatus(each.status).ended]
-    return all(at_rest(rows, each.no) for each in below if not each.handles)
+    return all(at_rest(rows, each.no) for each in live_children(rows, no) if each.handles not in {"failure", "interrupt"})
+
+
+def live_children(rows: Rows, no: int) -> list[Thread]:
+    return [each for each in rows.threads.values() if each.parent == no and each.no and not ThreadStatus(each.status).ended]
 
 
 def check_leftovers(rows: Rows) -> None:

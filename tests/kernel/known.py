@@ -15,6 +15,8 @@ KNOWN: dict[str, str] = {
     "dynamic forks": "The fragment of a dynamic fork replaces that of another thread or of an earlier iteration.",
     "halts that wait": "A halting thread does not notice that what it let finish has failed or is tried again.",
     "threads below threads that have ended": "A thread whose parent has ended is not halted when the run is paused.",
+    "same attempts of calls and scopes": "A call or a scope that is tried again as the same step is not begun again.",
+    "new attempts of calls and scopes": "A rewind that takes back a scope's attempt leaves the next one waiting.",
     # What costs more in a wide run.
     "an event to one of many waits": READS_ALL,
     "an event with a key to one of many waits": READS_ALL,

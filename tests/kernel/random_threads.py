@@ -50,6 +50,7 @@ per_thread = of(
     "body fails @ per-thread handlers that fail",
     "business @ failures by kind, seen later",
 )
+again = of("", "", "new @ new attempts of calls and scopes", "same @ same attempts of calls and scopes")
 setup = st.tuples(
     of("", "", "n", "fails @ variables that fail to evaluate", "own"),
     st.lists(
@@ -70,7 +71,7 @@ threaded_leaf = st.one_of(
     ),
     st.tuples(st.just("local")),
     st.tuples(st.just("mistake"), rule, st.booleans()),
-    st.tuples(st.just("child"), st.sampled_from(["end", "reply", "nothing"]), rule, plain_halts),
+    st.tuples(st.just("child"), st.sampled_from(["end", "reply", "nothing"]), rule, plain_halts, again),
     *([st.tuples(st.just("dynamic"), st.integers(0, 3), rule, plain_halts)] if on("dynamic forks") else []),
 )
 
@@ -80,9 +81,9 @@ def compound(inner: st.SearchStrategy[Spec]) -> st.SearchStrategy[Spec]:
     bodies = st.lists(st.tuples(body, setup), min_size=1, max_size=3).map(tuple)
     return st.one_of(
         st.tuples(st.just("spawn"), body, setup, rule),
-        st.tuples(st.just("called"), body, setup, rule, halts),
-        st.tuples(st.just("parallel"), st.integers(0, 3), body, setup, rule, halts),
-        st.tuples(st.just("each"), st.integers(0, 3), body, setup, rule, halts),
+        st.tuples(st.just("called"), body, setup, rule, halts, again),
+        st.tuples(st.just("parallel"), st.integers(0, 3), body, setup, rule, halts, again),
+        st.tuples(st.just("each"), st.integers(0, 3), body, setup, rule, halts, again),
         st.tuples(st.just("group"), bodies, how, st.booleans(), per_thread, rule),
         st.tuples(
             st.just("fork"),
@@ -229,9 +230,10 @@ class ThreadCompiler(Compiler):
         self.graph.fail(name, failure, on_failure=self.rules(kind, following), next=(edge(following),) if following else ())
         return name
 
-    def child(self, awaits: str, kind: str, on_halt: str, following: str) -> str:
+    def child(self, awaits: str, kind: str, on_halt: str, again: str, following: str) -> str:
         name = self.name("child")
-        self.graph.call(name, "child", following, awaits=awaits, on_failure=self.rules(kind, following), on_halt=on_halt)
+        rules = self.rules(kind, following)
+        self.graph.call(name, "child", following, awaits=awaits, on_failure=rules, on_halt=on_halt, retry=tried_again(again))
         return name
 
     # ---- threads
@@ -243,12 +245,21 @@ class ThreadCompiler(Compiler):
         )
         return name
 
-    def called(self, body: Spec, made: Any, kind: str, on_halt: str, following: str) -> str:
+    def called(self, body: Spec, made: Any, kind: str, on_halt: str, again: str, following: str) -> str:
         name = self.name("called")
-        self.graph.call(name, thread=self.body(body, made), to=following, on_failure=self.rules(kind, following), on_halt=on_halt)
+        self.graph.call(
+            name,
+            thread=self.body(body, made),
+            to=following,
+            on_failure=self.rules(kind, following),
+            on_halt=on_halt,
+            retry=tried_again(again),
+        )
         return name
 
-    def parallel(self, count: int, body: Spec, made: Any, kind: str, on_halt: str, following: str, **more: Any) -> str:
+    def parallel(
+        self, count: int, body: Spec, made: Any, kind: str, on_halt: str, again: str, following: str, **more: Any
+    ) -> str:
         name = self.name("parallel")
         self.graph.scope(
             name,
@@ -257,12 +268,13 @@ class ThreadCompiler(Compiler):
             items=look(lambda c: list(range(count))),
             on_failure=self.rules(kind, following),
             on_halt=on_halt,
+            retry=tried_again(again),
             **(more or {"parallel": True}),
         )
         return name
 
-    def each(self, count: int, body: Spec, made: Any, kind: str, on_halt: str, following: str) -> str:
-        return self.parallel(count, body, made, kind, on_halt, following, thread=True)
+    def each(self, count: int, body: Spec, made: Any, kind: str, on_halt: str, again: str, following: str) -> str:
+        return self.parallel(count, body, made, kind, on_halt, again, following, thread=True)
 
     def group(self, bodies: Spec, how: str, halt: bool, per: str, kind: str, following: str) -> str:
         """Threads that are started side by side, and a join that waits for them. Their numbers are kept in variables."""
@@ -305,6 +317,11 @@ class ThreadCompiler(Compiler):
         for slot in slots:
             graph.work(slot, queue="q", on_failure=(Rule(kind),) if kind else (), on_halt=on_halt)  # type: ignore[arg-type]
         return Fragment(nodes=graph.nodes, branches=(*slots, join), joins={join: tuple(slots)})
+
+
+def tried_again(kind: str) -> Retry | None:
+    """Once more at once: as a new step, or as the same one."""
+    return Retry(1, as_new_step=kind == "new") if kind else None
 
 
 def own_output(scene: Scene) -> Any:

@@ -184,7 +184,10 @@ def deadline(draft: Draft, signal: TimerFired) -> None:
 def child_ended(draft: Draft, signal: ChildEnded) -> None:
     row = calling_step(draft, signal.n, signal.child)
     node = draft.node(row.slot)
+    if signal.era < row.k:
+        raise Refusal(Code.STEP_ENDED, f"the child of step {signal.n} was reopened since")
     row = draft.edit(row)
+    row.k = signal.era + 1
     output = shape_output(node, row, signal.output) if isinstance(node, Call) else signal.output
     if signal.status == RunStatus.COMPLETED:
         finish(draft, row, output)

@@ -136,6 +136,7 @@ class OpenStep(Struct, array_like=True, gc=False):
     output: JSON = None  # what was reported while still open
     reason: str = ""
     left: int = 0  # join: ends still awaited; scope: tokens inside
+    # call: the first era of its child whose end counts
     k: int = 0  # scope: current iteration; fork: next branch; wait, work: arm epoch; join: the fork that opened it (see `flow`)
     bits: int = 0
     # call: key of the child run, or number of the child thread; join: an older one in the same place that is open still;
