@@ -128,7 +128,8 @@ class SqliteStore:
     def _prepare(self) -> None:
         db = self._db = apsw.Connection(self.path, statementcachesize=256)
         db.set_busy_timeout(10_000)
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a new file: it can give back what it no longer needs
+        if not db.pragma("page_count"):  # a new file can give back what it no longer needs
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA cache_size = -32768")
         self._schema = migrate(db, self.path)
