@@ -69,7 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "arrivals",
         "advance",
     ),
-    "kernel.machine.rewind": ("ways", "threads", "frames", "reopening", "rewinds"),
+    "kernel.machine.rewind": ("ways", "threads", "frames", "reopening", "rewinds", "rescue"),
     "kernel.machine.tokens": ("flow", "branches", "outputs", "waits", "threads", "lifecycle", "scopes", "failures"),
     "kernel.matching": ("filters", "conditions", "index", "handlers"),
     "store": ("rows", "group", "retention", "port", "packing", "voids", "memory", "sqlite"),

@@ -36,6 +36,7 @@ from pelton.kernel.model.signals import (
     Merge,
     Pause,
     Report,
+    Rescue,
     Resume,
     Retire,
     Rewind,
@@ -61,6 +62,7 @@ FINDS_NOTHING = {
     (Trigger, PAUSED): Code.GUARD,  # the waits of a paused run take nothing
     (Resume, RUNNING): Code.NOT_PAUSED,
     (ChildReopened, COMPLETED): Code.NOT_ENDED,  # the call ended well, and its token has gone on
+    **{(Rescue, status): Code.NOTHING_TO_RETRY for status in RunStatus if status not in (RunStatus.FAILED, RunStatus.TIMED_OUT)},
 }
 
 
@@ -122,6 +124,7 @@ def signals(world: World, run: int) -> dict[type[Signal], Signal]:
         Resume(),
         Terminate(),
         Rewind(to="start"),
+        Rescue(thread=0),
         Skip(slot="later"),
         SetVars(changes={"v": 1}),
         Upgrade(definition=world.find("p")),

@@ -27,6 +27,7 @@ STORED = {
     "Resume": "strict thread",
     "Terminate": "strict reason sequel by_parent",
     "Rewind": "strict to n definition input step_input meta children",
+    "Rescue": "strict thread skip",
     "Skip": "strict slot input output",
     "SetVars": "strict changes thread append",
     "Upgrade": "strict definition",

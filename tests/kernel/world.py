@@ -30,6 +30,7 @@ from pelton.kernel.model.signals import (
     Continue,
     EventArrived,
     Report,
+    Rescue,
     Retire,
     Rewind,
     Signal,
@@ -359,7 +360,7 @@ class World:
             if RunStatus(old.status).ended:
                 touched = change.opened or change.changed or change.closed or change.ended or change.reopened or change.threads
                 if touched or new.status != old.status:
-                    assert isinstance(signal, Rewind | ChildReopened), f"{signal!r} changed a finished run"
+                    assert isinstance(signal, Rewind | Rescue | ChildReopened), f"{signal!r} changed a finished run"
                     assert new.era > old.era
                 if change.record_change is not None:
                     assert isinstance(signal, Amend | Retire | Rewind), f"{signal!r} changed the record of a finished run"

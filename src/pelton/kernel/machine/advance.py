@@ -35,6 +35,7 @@ from pelton.kernel.machine.legality import check
 from pelton.kernel.machine.nodes import enter
 from pelton.kernel.machine.records import apply_count, settle_record
 from pelton.kernel.machine.reports import report
+from pelton.kernel.machine.rewind.rescue import rescue
 from pelton.kernel.machine.rewind.rewinds import revive, rewind
 from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail
@@ -56,6 +57,7 @@ from pelton.kernel.model.signals import (
     Merge,
     Pause,
     Report,
+    Rescue,
     Resume,
     Retire,
     Rewind,
@@ -88,6 +90,7 @@ HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     Resume: operator.resume_run,
     Terminate: operator.terminate,
     Rewind: rewind,
+    Rescue: rescue,
     Skip: operator.skip,
     SetVars: operator.set_vars,
     Upgrade: operator.upgrade,

@@ -25,6 +25,7 @@ from pelton.kernel.model.signals import (
     Merge,
     Pause,
     Report,
+    Rescue,
     Resume,
     Retire,
     Rewind,
@@ -71,6 +72,7 @@ SIGNALS: Mapping[type[Signal], Legality] = {
     Resume: WHILE_IT_GOES_ON,
     Terminate: WHILE_IT_GOES_ON,
     Rewind: ONCE_IT_HAS_ENDED,
+    Rescue: ONCE_IT_HAS_STARTED,
     Skip: WHILE_IT_GOES_ON,
     SetVars: WHILE_IT_GOES_ON,
     Upgrade: WHILE_IT_GOES_ON,
@@ -115,7 +117,7 @@ OUTCOMES: Mapping[RunStatus, str] = {
     RunStatus.TIMED_OUT: "a time limit is exceeded",
     RunStatus.TERMINATED: "Terminate, Retire, or a cancelled step reaches the run",
 }
-REOPENED: Mapping[RunStatus, str] = {RunStatus.RUNNING: "Rewind or ChildReopened"}
+REOPENED: Mapping[RunStatus, str] = {RunStatus.RUNNING: "Rewind, Rescue or ChildReopened"}
 
 # Which status may follow which, and why it does. A run that is started directly is running at once.
 RUN_CHANGES: Mapping[RunStatus, Mapping[RunStatus, str]] = {
@@ -152,7 +154,7 @@ THREAD_CHANGES: Mapping[ThreadStatus, Mapping[ThreadStatus, str]] = {
     },
     ThreadStatus.HALTED: {ThreadStatus.RUNNING: "its last halt reason is gone", **STOPPED},
     ThreadStatus.COMPLETED: {ThreadStatus.RUNNING: "Rewind, to a step inside it"},
-    ThreadStatus.FAILED: {ThreadStatus.RUNNING: "Rewind", ThreadStatus.CANCELED: "Rewind, to before it was started"},
+    ThreadStatus.FAILED: {ThreadStatus.RUNNING: "Rewind or Rescue", ThreadStatus.CANCELED: "Rewind, to before it was started"},
     ThreadStatus.CANCELED: {ThreadStatus.RUNNING: "Rewind"},
 }
 

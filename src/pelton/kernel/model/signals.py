@@ -193,6 +193,14 @@ class Rewind(Signal, frozen=True, kw_only=True):
     children: bool = False
 
 
+class Rescue(Signal, frozen=True, kw_only=True):
+    """A failed thread runs again from the step that failed, or with `skip` goes on behind it; so does what failed because of it.
+    In a run that has ended the rest of what failed or was cut off is retried too. Refused where the failure has been handled."""
+
+    thread: int
+    skip: bool = False
+
+
 class Skip(Signal, frozen=True, kw_only=True):
     """The step of this slot, not activated yet, ends as skipped when a token arrives."""
 
@@ -235,6 +243,7 @@ AnySignal = (
     | Resume
     | Terminate
     | Rewind
+    | Rescue
     | Skip
     | SetVars
     | Upgrade

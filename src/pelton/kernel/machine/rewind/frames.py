@@ -26,7 +26,7 @@ from pelton.kernel.machine.rewind.ways import (
     scope_body,
 )
 from pelton.kernel.model.reads import Missing, NewestBelowKey
-from pelton.kernel.model.state import END, START, Bit, OpenStep, State, Step, Thread
+from pelton.kernel.model.state import END, START, Bit, OpenStep, State, Step, StepStatus, Thread
 
 KEYS_AT_ONCE = 4_000
 
@@ -58,8 +58,9 @@ class Frame:
 class Survey:
     """`target`: what is run again; without one, whatever failed is. Steps from `Draft.cut` on are taken back."""
 
-    def __init__(self, draft: Draft, target: Step | None = None) -> None:
+    def __init__(self, draft: Draft, target: Step | None = None, skipped: int = -1) -> None:
         self.draft = draft
+        self.skipped = skipped  # the thread whose failed step is left behind instead of being tried again; -1 = none
         self.target = target
         self.lineage = Lineage(draft, target)
         self.path: dict[int, int] = {}  # scope steps around the target → the iteration that it is in
@@ -93,9 +94,9 @@ class Survey:
 
     # ---- reading
 
-    def read(self) -> list[Frame]:
+    def read(self, outermost: list[Frame]) -> list[Frame]:
         """The frames that go on, from the outside in."""
-        level = [Frame(0, 0, 0, self.draft.process.entry, None, None, closed=False)]
+        level = outermost or [Frame(0, 0, 0, self.draft.process.entry, None, None, closed=False)]
         while level:
             self.read_level(level)
             self.frames += level
@@ -215,10 +216,18 @@ class Survey:
 
     # ---- what becomes of a step
 
+    def is_skipped(self, frame: Frame, step: Step) -> bool:
+        """Whether a step is the one that failed in the thread that goes on behind it; not a scope that failed because of it."""
+        if frame.thread != self.skipped or step.status == StepStatus.CANCELED or not is_unfinished(self.draft, step):
+            return False
+        return step.state != State.SCOPE or scope_body(self.draft, step) is None
+
     def goes_on(self, frame: Frame, step: Step) -> bool:
         """Whether a step is open again, or has another attempt."""
         if step.n in self.path:
             return True
+        if self.is_skipped(frame, step):
+            return False
         put_off = is_put_off(self.draft, step)
         if step.slot in frame.dropped:
             return put_off and self.target is None

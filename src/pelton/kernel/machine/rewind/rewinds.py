@@ -23,6 +23,7 @@ from pelton.kernel.machine.rewind.reopening import (
     reopen_row,
     reopen_run,
     replace_start,
+    rewrite,
     void_from,
 )
 from pelton.kernel.machine.rewind.threads import HALTS, halt_again, revive_thread, take_back
@@ -145,11 +146,11 @@ class Return:
     """Brings the tokens of what was surveyed back. `children`: a failed call has its child taken back instead of another attempt;
     `revived`: the step whose child has been. `chosen`: numbers of the steps that are open again, or have another attempt."""
 
-    def __init__(self, survey: Survey, *, children: bool = False, revived: int = 0) -> None:
+    def __init__(self, survey: Survey, outermost: Iterable[Frame] = (), *, children: bool = False, revived: int = 0) -> None:
         self.draft = survey.draft
         self.survey = survey
         self.target = survey.target
-        self.frames = frames = survey.read()
+        self.frames = frames = survey.read(list(outermost))
         self.children = children
         self.revived = revived
         self.inner = {frame.row.n: frame for frame in frames if frame.row is not None}
@@ -233,6 +234,9 @@ class Return:
         for frame, step in self.everything():
             if step.n in self.chosen and step.n not in draft.reopened:
                 new_attempt(draft, step, gone_on=self.has_gone_on(frame, step))
+        for frame, step in self.everything():
+            if self.survey.is_skipped(frame, step):
+                pass_over(draft, step)
         for frame in self.frames:
             if frame.owner < 0 and not self.has_started(frame):
                 draft.grow(frame.owner)
@@ -337,6 +341,15 @@ def start_or_await(again: Return, node: Node, step: Step) -> None:
         wait_to_leave(draft, node, step, skip_assigns=True)
     else:
         start_handler(draft, node, step, rule.to, failure_of(step))
+
+
+def pass_over(draft: Draft, step: Step) -> None:
+    """The token of a failed step moves on, as if the failure had been handled."""
+    old = copy(step)
+    old.bits |= int(Bit.HANDLED)
+    rewrite(draft, old)
+    draft.grow(step.scope)
+    leave(draft, draft.node(step.slot), old, skip_assigns=True)
 
 
 def follow(draft: Draft, node: Node, step: Step) -> None:
