@@ -58,7 +58,7 @@ FAILED, TIMED_OUT, TERMINATED = RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus
 DEADLINE = 60_000
 
 # Legal, and refused in the run below for what the signal finds there.
-FINDS_NOTHING = {
+FINDS_NOTHING: dict[tuple[type[Signal], RunStatus], Code] = {
     (Trigger, PAUSED): Code.GUARD,  # the waits of a paused run take nothing
     (Resume, RUNNING): Code.NOT_PAUSED,
     (ChildReopened, COMPLETED): Code.NOT_ENDED,  # the call ended well, and its token has gone on
