@@ -112,7 +112,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "pending_signals",
         "committer",
     ),
-    "runtime.definitions": ("handler_sets", "definitions"),
+    "runtime.definitions": ("fragments", "handler_sets", "definitions"),
     "runtime.events": ("matching", "fan_out", "correlation", "placeholders", "actions", "ingest"),
     "runtime.work": ("ready_window", "poller", "queue", "replies", "exchange", "runner"),
     "runtime.timing": ("due_queue", "timers"),

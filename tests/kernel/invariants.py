@@ -103,7 +103,7 @@ def check_step(world: World, step: Step) -> None:
 
 def threads_of(world: World, rows: Rows, row: OpenStep) -> bool:
     """Whether a scope's body runs in threads: then it counts those, not tokens."""
-    node = node_of(world, rows, row.slot)
+    node = node_of(world, rows, row)
     return isinstance(node, Scope) and (node.parallel or node.thread)
 
 
@@ -231,18 +231,23 @@ def check_leftovers(rows: Rows) -> None:
         assert row.bits & Bit.KEYED
 
 
-def node_of(world: World, rows: Rows, slot: str) -> Node | None:
+def node_of(world: World, rows: Rows, row: OpenStep) -> Node | None:
+    """Found by what the row says of its node; of parked tokens, which are named where they came from, also around there."""
     process = world.definitions[rows.run.definition]
-    node = process.nodes.get(slot)
-    if node is None and process.fragment is not None:
-        for _, fork, value in rows.fragments.values():
-            node = node or process.fragment(fork, value).nodes.get(slot)
-    return node
+    acquired = world.acquired(rows, row.fragment) if row.fragment else None
+    assert acquired is not None or not row.fragment, f"{row} is part of a fragment that is gone"
+    while acquired is not None:
+        if row.slot in acquired.fragment.nodes:
+            return acquired.fragment.nodes[row.slot]
+        assert row.n < 0, f"{row} is not part of its fragment"
+        acquired = world.acquired(rows, acquired.parent) if acquired.parent else None
+    unmarked = [each.fragment for n in rows.fragments if (each := world.acquired(rows, n)) is not None]
+    return process.nodes.get(row.slot) or next((each.nodes[row.slot] for each in unmarked if row.slot in each.nodes), None)
 
 
 def check_way_out(world: World, rows: Rows, row: OpenStep) -> None:
     """Every open row has a way to end."""
-    node = node_of(world, rows, row.slot)
+    node = node_of(world, rows, row)
     halted = row.thread in rows.threads and bool(rows.threads[row.thread].reasons)
     match row.state:
         case State.WORK:
@@ -294,10 +299,10 @@ def check_join(world: World, rows: Rows, row: OpenStep, node: Node | None) -> No
     if node.threads is not None or (not world.thorough and len(node.on) > 100):
         return
     slots = node.on
-    process = world.definitions[rows.run.definition]
-    if process.fragment is not None:
-        for _, fork, value in rows.fragments.values():
-            slots = process.fragment(fork, value).joins.get(node.name, slots)
+    for n in [row.k] if row.bits & Bit.DYNAMIC else [] if row.k else list(rows.fragments):
+        acquired = world.acquired(rows, n)
+        assert acquired is not None
+        slots = acquired.fragment.joins.get(node.name, slots)
     final = 0
     for slot in slots:
         found = newest_counted(rows, row, rows.places.get((slot, row.scope, row.it), []))
@@ -311,7 +316,8 @@ def newest_counted(rows: Rows, join: OpenStep, numbers: list[int]) -> OpenStep |
     """The newest of these steps that passed the same fork as the join, at the same time."""
     for n in reversed(numbers):
         step = rows.row(n)
-        if step is not None and (not join.k or passed(rows, join.k, step)):
+        fragment = join.k if join.bits & Bit.DYNAMIC else join.fragment
+        if step is not None and step.fragment == fragment and (not join.k or passed(rows, join.k, step)):
             return step
     return None
 

@@ -50,7 +50,7 @@ class Rows:
         self.ended: dict[int, Step] = {}
         self.threads: dict[int, Thread] = {}
         self.vars: dict[tuple[int, str], Any] = {}
-        self.fragments: dict[int, tuple[int, str, Any]] = {}
+        self.fragments: dict[int, tuple[int, str, Any, int]] = {}
         self.timers: dict[tuple[int, str], tuple[int, int]] = {}  # (n, arm) → (epoch, due)
         self.keys: set[tuple[int, str, str]] = set()
         self.slots: dict[str, list[int]] = {}
@@ -201,8 +201,18 @@ class AllReads:
                 return rows.threads.get(no)
             case f.ThreadsKey():
                 return [rows.threads[no] for no in sorted(rows.threads)]
-            case f.FragmentKey():
-                return [rows.fragments[n] for n in sorted(rows.fragments) if not rows.void(n)]
+            case f.FragmentKey(n):
+                acquired = world.acquired(rows, n)
+                return acquired if acquired is not None and acquired.parent >= 0 else None
+            case f.FragmentsKey():
+                kept = [rows.fragments[n] for n in sorted(rows.fragments) if not rows.void(n)]
+                return [
+                    (n, node, made.fragment)
+                    for n, node, _, parent in kept
+                    if parent < 0 and (made := world.acquired(rows, n)) is not None
+                ]
+            case f.CompiledKey(definition, node, value):
+                return world.compiled(definition, node, value)
             case f.EvaluationKey(question):
                 return world.run_script(question)
             case f.NewRunKey():

@@ -8,6 +8,7 @@ Time is a number that moves when told to. Nothing here is random: the same calls
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
@@ -18,11 +19,11 @@ from tests.kernel.invariants import check_counters, check_run
 from tests.kernel.memory import AllReads, Ids, NoReads, Rows, encode
 
 from pelton.errors import Code
-from pelton.kernel.expressions.base import Evaluation, Outcome
+from pelton.kernel.expressions.base import Evaluation, Invalid, Outcome
 from pelton.kernel.machine.advance import advance
 from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.model import reads as f
-from pelton.kernel.model.process import Process
+from pelton.kernel.model.process import Acquired, Fragment, Process
 from pelton.kernel.model.signals import (
     Amend,
     ChildEnded,
@@ -69,7 +70,8 @@ NS = "test"
 def encode_answer(answer: Transition | Refused) -> bytes:
     """Effects are tuples: their types go in as well."""
     if isinstance(answer, Transition):
-        return encode([answer, [type(effect).__name__ for effect in answer.effects]])
+        plain = msgspec.structs.replace(answer, acquired={})  # not stored
+        return encode([plain, [type(effect).__name__ for effect in answer.effects]])
     return encode(["refused", answer.code, answer.detail, answer.trace])
 
 
@@ -104,6 +106,7 @@ class World:
         self.runs: dict[int, Rows] = {}
         self.definitions: dict[int, Process] = {}
         self.inline: dict[str, int] = {}
+        self.fragments: dict[tuple[int, str, str], Fragment | str] = {}
         self.scripts: dict[str, Callable[[Any], Any]] = {}
         self.compiler: Callable[[Any], Process] | None = None
         self.keys = 100
@@ -142,6 +145,25 @@ class World:
         if body not in self.inline:
             self.inline[body] = self.define(self.compiler(msgspec.json.decode(body)))
         return self.inline[body]
+
+    def compiled(self, definition: int, node: str, value: str) -> Fragment | str:
+        """Once a content, as a runtime does it."""
+        key = (definition, node, value)
+        if key not in self.fragments:
+            make = self.definitions[definition].fragment
+            assert make is not None
+            try:
+                self.fragments[key] = make(node, msgspec.json.decode(value)).finish()
+            except Invalid as error:
+                self.fragments[key] = error.message
+        return self.fragments[key]
+
+    def acquired(self, rows: Rows, n: int) -> Acquired | None:
+        if n not in rows.fragments or rows.void(n):
+            return None
+        _, node, value, parent = rows.fragments[n]
+        fragment = self.compiled(rows.run.definition, node, json.dumps(value))
+        return None if isinstance(fragment, str) else Acquired(fragment, parent)
 
     def run_script(self, question: Evaluation) -> Outcome:
         script = self.scripts[question.source]
@@ -405,8 +427,8 @@ class World:
                 rows.vars.pop((no, name), None)
             else:
                 rows.vars[no, name] = value
-        for n, node, value in change.fragments:
-            rows.fragments[n] = (n, node, value)
+        for n, node, value, parent in change.fragments:
+            rows.fragments[n] = (n, node, value, parent)
         if change.record_change is not None:
             self.apply_book(rows, change.record_change)
         if any(isinstance(effect, Note) for effect in change.effects):
@@ -491,6 +513,7 @@ class World:
             if not effect.scope or (step.scope == effect.scope and step.it < effect.it):
                 rows.unindex(step)
                 del rows.ended[n]
+                rows.fragments.pop(n, None)
 
     # ---- driving
 
@@ -636,5 +659,5 @@ class World:
 
 def deepcopy_transition(change: Transition) -> Transition:
     """What a store gives back: rows that share nothing with what was decided."""
-    copied: Transition = deepcopy(change, {id(UNSET): UNSET})
+    copied: Transition = deepcopy(change, {id(UNSET): UNSET, id(change.acquired): change.acquired})
     return copied

@@ -9,6 +9,7 @@ from tests.store.rows import BIG, ENDED, HUGE, done, go, held, lost, put, run, s
 from pelton.kernel.model.reads import (
     EndedKey,
     FragmentKey,
+    FragmentsKey,
     Held,
     HeldKey,
     IterationKey,
@@ -23,7 +24,7 @@ from pelton.kernel.model.reads import (
     VarKey,
     VarsKey,
 )
-from pelton.kernel.model.state import RunStatus, Thread
+from pelton.kernel.model.state import FRAGMENTED, RunStatus, Thread
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Group, LeaseWrite, RunWrite
 from pelton.store.port import Store
@@ -35,7 +36,8 @@ async def test_a_new_run_is_there_with_all_its_rows_after_reopening(store_factor
     store = await store_factory()
     step, token = done(1, 0, slot="$start", output={"a": 1}), work(1, 1, input={"b": 2.5}, waits=[1])
     await put(
-        store, Group(1, [start(1, ended=[step], opened=[token], variables=[(0, "v", 2**70)], fragments=[(1, "f", {"z": None})])])
+        store,
+        Group(1, [start(1, ended=[step], opened=[token], variables=[(0, "v", 2**70)], fragments=[(1, "f", {"z": None}, 0)])]),
     )
     secret = store.secret
     await store.close()
@@ -44,9 +46,34 @@ async def test_a_new_run_is_there_with_all_its_rows_after_reopening(store_factor
     assert len(secret) == 32
     head = await store.head(1)
     assert head == run(1)
-    assert await store.read(head, [StepKey(0), StepKey(1), OpenKey(), VarKey(0, "v"), FragmentKey()]) == [
-        step, token, [token], [2**70], [(1, "f", {"z": None})],
+    assert await store.read(head, [StepKey(0), StepKey(1), OpenKey(), VarKey(0, "v"), FragmentKey(1), FragmentKey(2)]) == [
+        step, token, [token], [2**70], ("f", {"z": None}, 0), None,
     ]  # fmt: skip
+
+
+async def test_what_a_fork_made_is_read_by_its_step_and_replaced_with_it(store: Store) -> None:
+    """One that was written without a parent belongs to a run whose rows do not say what they are part of."""
+    made = [(1, "f", ["a"], 0), (4, "g", ["b"], 1), (7, "f", ["c"], -1)]
+    await put(store, Group(1, [start(1, fragments=made)]))
+    head = await store.head(1)
+    assert head is not None
+    keys = [FragmentKey(1), FragmentKey(4), FragmentKey(7), FragmentsKey()]
+    assert await store.read(head, keys) == [("f", ["a"], 0), ("g", ["b"], 1), None, [(7, "f", ["c"])]]
+    await put(store, Group(2, [go(1, 1, fragments=[(1, "f", ["d"], 0)])]))
+    assert await store.read(head, [FragmentKey(1)]) == [("f", ["d"], 0)]
+
+
+async def test_what_a_fork_made_goes_with_its_step(store: Store) -> None:
+    steps = [done(1, n, slot="f", scope=scope, it=it) for n, scope, it in ((3, 2, 1), (5, 2, 2), (7, 2, 3), (8, 0, 0))]
+    made = [(step.n, "f", ["a"], 0) for step in steps]
+    await put(store, Group(1, [start(1, flags=FRAGMENTED, next_n=10, ended=steps, fragments=made)]))
+    head = await store.head(1)
+    assert head is not None
+    keys = [FragmentKey(step.n) for step in steps]
+    await put(store, Group(2, [go(1, 1, flags=FRAGMENTED, next_n=10, purges=[(2, 10, 2, 3)])]))
+    assert [answer is not None for answer in await store.read(head, keys)] == [False, False, True, True]
+    await put(store, Group(3, [go(1, 2, flags=FRAGMENTED, next_n=10, purges=[(8, 10, 0, 0)])]))
+    assert [answer is not None for answer in await store.read(head, keys)] == [False, False, True, False]
 
 
 async def test_a_moved_revision_loses_its_group_and_no_other(store: Store) -> None:

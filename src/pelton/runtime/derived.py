@@ -13,13 +13,16 @@ from pelton.kernel.model.reads import Codec, Missing, SlotKey
 from pelton.kernel.model.state import OpenStep, Run, State, Step
 from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import RunEntry
+from pelton.runtime.definitions.fragments import FragmentCache
 from pelton.store.port import Store
 
 AHEAD = 500  # keys read together
 ROUNDS = 2_000
 
 
-async def derived_output(store: Store, codec: Codec, process: Process, head: Run, step: OpenStep | Step, now: int) -> Any:
+async def derived_output(
+    store: Store, codec: Codec, fragments: FragmentCache, process: Process, head: Run, step: OpenStep | Step, now: int
+) -> Any:
     """Assembles a step's output. Raises PeltonError "too large" if it takes too many reads."""
     entry = RunEntry(head.key)
     entry.head, entry.process = head, process
@@ -31,8 +34,9 @@ async def derived_output(store: Store, codec: Codec, process: Process, head: Run
         except Missing as missing:
             keys = ahead(process, missing.keys, step)
         for key, answer in zip(keys, await store.read(head, keys), strict=True):
-            if not entry.learn(key, answer):
-                answers.keep(head.key, head.rev, key, answer)
+            known = fragments.answer(process, key, answer)
+            if not entry.learn(key, known):
+                answers.keep(head.key, head.rev, key, known)
         await asyncio.sleep(0)  # reads do not wait: without this a long loop would hold everybody up
     raise PeltonError(Code.TOO_LARGE, f"the output of step {step.n} is assembled from too many other steps")
 

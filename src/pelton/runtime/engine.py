@@ -496,7 +496,7 @@ class LocalEngine:
         if head is None:
             return None
         process = await self.definition_cache.process(head.definition)
-        return await derived_output(self.store, self.codec, process, head, step, self.now())
+        return await derived_output(self.store, self.codec, self.definition_cache.fragments, process, head, step, self.now())
 
     async def remove(self, caller: Caller, run: int) -> None:
         head = await self.head(caller, run)

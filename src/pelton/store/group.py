@@ -46,7 +46,7 @@ class RunWrite(Struct, gc=False):
     reopened: Sequence[int] = ()  # numbers of ended steps that go
     threads: Sequence[Thread] = ()
     variables: Sequence[tuple[int, str, Any]] = ()  # value UNSET (kernel.transition) removes
-    fragments: Sequence[tuple[int, str, JSON]] = ()
+    fragments: Sequence[tuple[int, str, JSON, int]] = ()  # number of the fork's step, its node, value, fragment it is part of
     purges: Sequence[tuple[int, int, int, int]] = ()  # (low, high, scope, it) of kernel.transition.Purge
     process: str = ""  # with a new run, and with a placeholder that becomes one: name of its process, for listing
     # The run's document (a placeholder has none): its new current value; the values that this supersedes, oldest first, each with

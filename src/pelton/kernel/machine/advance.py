@@ -229,7 +229,7 @@ def follow(draft: Draft, item: Any) -> None:
         elif isinstance(item, Spawn):
             above = draft.thread(item.parent)
             if above is None or above.status < ThreadStatus.COMPLETED:
-                start_thread(draft, item.entry, item.parent, 0, variables=item.variables)
+                start_thread(draft, item.entry, item.parent, 0, variables=item.variables, fragment=item.fragment)
     except StepFailure as error:
         # Nothing is left that could fail instead: the run itself fails.
         draft.worklist.append(FailureEscaped(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))

@@ -109,7 +109,7 @@ def timer(draft: Draft, signal: TimerFired) -> None:
     row = draft.open(signal.n)
     if row is None:
         raise Refusal(Code.STEP_ENDED, f"step {signal.n} is no longer open")
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     if signal.arm.isdigit():
         arm_due(draft, row, node, signal)
         return
@@ -157,7 +157,7 @@ def exceed(draft: Draft, row: OpenStep, limit: Limit, since: int) -> None:
     if limit.action == "edge":
         step = draft.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout", int(Bit.HANDLED))
         settle(draft, step)
-        leave(draft, draft.node(row.slot), step, to=limit.to)
+        leave(draft, draft.node_of(row), step, to=limit.to)
     elif limit.action == "fail run":
         step = draft.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout")
         end_run(draft, RunStatus.TIMED_OUT, message, failure, step)
@@ -183,7 +183,7 @@ def deadline(draft: Draft, signal: TimerFired) -> None:
 
 def child_ended(draft: Draft, signal: ChildEnded) -> None:
     row = calling_step(draft, signal.n, signal.child)
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     if signal.era < row.k:
         raise Refusal(Code.STEP_ENDED, f"the child of step {signal.n} was reopened since")
     row = draft.edit(row)

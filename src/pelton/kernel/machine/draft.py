@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from pelton.errors import Code
 from pelton.kernel.machine.many import THREADED, ManyRows
-from pelton.kernel.model.process import Fragment, Node, Process
-from pelton.kernel.model.reads import FragmentKey, NewestBelowKey, PlaceBelowKey, RunReads
-from pelton.kernel.model.state import Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
+from pelton.kernel.model.process import Acquired, Fragment, Node, Process
+from pelton.kernel.model.reads import FragmentKey, FragmentsKey, NewestBelowKey, PlaceBelowKey, RunReads
+from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
 from pelton.kernel.model.transition import (
     UNSET,
     Announcement,
@@ -28,12 +28,14 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 
+KEPT = Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD | Bit.DYNAMIC | Bit.GONE_ON  # when a row has ended
 FUEL = 512  # activations in one transition; the rest follows in the next commit
 
 # bits of Run.flags
 # THREADED = 1, in many.py: has rows in `thread`
 SKIPS = 2  # an operator asked to skip a slot
-FRAGMENTS = 4  # has nodes that its process lacks
+UNMARKED = 4  # has nodes that its process lacks, and was started by an earlier version of Pelton: its rows do not say which
+# FRAGMENTED = 1 << 10, in model/state.py: has nodes that its process lacks; its rows say which
 DEADLINE = 8  # the run itself has a timer
 PRIORITY = 16  # the bits from here on: priority of its work, 0 to 99. The one below is the runtime's.
 
@@ -108,6 +110,7 @@ class Spawn(NamedTuple):
     entry: str
     parent: int
     variables: dict[str, Any]
+    fragment: int = 0
 
 
 class RowDropped(NamedTuple):
@@ -146,11 +149,11 @@ class Refusal(Exception):
 
 class Draft(ManyRows):
     __slots__ = (
+        "acquired",
         "acquisitions",
         "effects",
         "ended",
         "first",
-        "fragments",
         "fuel",
         "given",
         "known",
@@ -189,8 +192,8 @@ class Draft(ManyRows):
         self.places: dict[tuple[str, int, int], OpenStep | Step] = {}  # the same by slot, scope and iteration
         self.threads: dict[int, Thread] = {}
         self.variables: dict[tuple[int, str], Any] = {}
-        self.fragments: dict[str, Fragment] | None = None
-        self.acquisitions: list[tuple[int, str, Any]] = []
+        self.acquired: dict[int, Acquired] = {}
+        self.acquisitions: list[tuple[int, str, Any, int]] = []
         self.effects: list[Effect] = []
         self.fuel = FUEL
         self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
@@ -289,35 +292,62 @@ class Draft(ManyRows):
             self.head.flags |= THREADED
         return mine
 
+    # ---- nodes
+
     def node(self, name: str) -> Node:
+        """A node of the process. For rows use `node_of`: their node may be one that a dynamic fork made."""
         node = self.process.nodes.get(name)
-        if node is None and self.head.flags & FRAGMENTS:
-            node = self.acquired(name)
+        if node is None and self.head.flags & UNMARKED:
+            node = next((fragment.nodes[name] for fragment in self.unmarked().values() if name in fragment.nodes), None)
         if node is None:
             raise Refusal(Code.INVALID, f"{name!r} is not part of version {self.process.version} of {self.process.name!r}")
         return node
 
-    def acquired(self, name: str) -> Node | None:
-        for fragment in self.all_fragments().values():
-            node = fragment.nodes.get(name)
+    def node_of(self, row: OpenStep | Step) -> Node:
+        """The node at which a row stands."""
+        return self.find_node(row.slot, row.fragment)[0] if row.fragment else self.node(row.slot)
+
+    def maker_of(self, row: OpenStep | Step) -> Process | Fragment:
+        """What the node of a row is part of."""
+        acquired = self.fragment(row.fragment) if row.fragment else None
+        return acquired.fragment if acquired is not None else self.process
+
+    def find_node(self, name: str, fragment: int) -> tuple[Node, int]:
+        """The node that a name in a fragment means, and the fragment that it is part of: this one, one around it, or (0) the
+        process."""
+        while fragment:
+            acquired = self.fragment(fragment)
+            if acquired is None:
+                break
+            node = acquired.fragment.nodes.get(name)
             if node is not None:
-                return node
-        return None
+                return node, fragment
+            fragment = acquired.parent
+        return self.node(name), 0
 
-    def all_fragments(self) -> dict[str, Fragment]:
-        if self.fragments is None:
-            self.fragments = {}
-            make = self.process.fragment
-            if make is not None and not self.created and self.head.flags & FRAGMENTS:
-                for _, fork, value in self.reads.answer(FragmentKey()):
-                    self.fragments[fork] = make(fork, value)
-        return self.fragments
+    def fragment(self, n: int) -> Acquired | None:
+        """What step `n` made; None when it is no dynamic fork."""
+        mine = self.acquired.get(n)
+        if mine is not None or self.created or n >= self.first or not self.head.flags & FRAGMENTED:
+            return mine
+        found: Acquired | None = self.reads.answer(FragmentKey(n))
+        return found
 
-    def joins_of(self, slot: str) -> tuple[str, ...]:
-        joins = self.process.joins_of.get(slot, ())
-        if self.head.flags & FRAGMENTS:
-            for fragment in self.all_fragments().values():
-                joins += tuple(join for join, slots in fragment.joins.items() if slot in slots and join not in joins)
+    def unmarked(self) -> dict[str, Fragment]:
+        """The fragments whose rows do not say that they are part of them: the newest of each fork, by its node."""
+        if self.created or not self.head.flags & UNMARKED:
+            return {}
+        return {node: fragment for _, node, fragment in self.reads.answer(FragmentsKey())}
+
+    def joins_of(self, step: OpenStep | Step) -> tuple[str, ...]:
+        """The names of the joins that await a step."""
+        if step.fragment:
+            acquired = self.fragment(step.fragment)
+            return acquired.fragment.joins_of.get(step.slot, ()) if acquired is not None else ()
+        joins = self.process.joins_of.get(step.slot, ())
+        if self.head.flags & UNMARKED:
+            found = [name for each in self.unmarked().values() for name in each.joins_of.get(step.slot, ())]
+            joins = tuple(dict.fromkeys([*joins, *found]))
         return joins
 
     def var(self, thread: int, name: str) -> list[Any] | None:
@@ -404,7 +434,7 @@ class Draft(ManyRows):
                 output,
                 reason,
                 row.k,
-                int(row.bits & (Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD | Bit.GONE_ON)) | bits,
+                int(row.bits & KEPT) | bits,
                 row.child,
                 row.worker,
                 row.polls,
@@ -517,4 +547,5 @@ class Draft(ManyRows):
             self.acquisitions,
             self.effects,
             self.record_change,
+            self.acquired,
         )

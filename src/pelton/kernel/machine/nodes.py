@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import convert
 
 from pelton.errors import Code
-from pelton.kernel.expressions.base import Invalid
-from pelton.kernel.machine.draft import FRAGMENTS, PRIORITY, SKIPS, Draft, Refusal, StepFailed, StepFailure, Token
+from pelton.kernel.machine.draft import PRIORITY, SKIPS, Draft, Refusal, StepFailed, StepFailure, Token
 from pelton.kernel.machine.records import COMING, count_child, write_record
 from pelton.kernel.machine.reports import claim_reports
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import (
     assign,
+    branches_of,
     complete_join,
     count_join,
     finish,
@@ -30,12 +31,14 @@ from pelton.kernel.machine.tokens.scopes import open_scope
 from pelton.kernel.machine.tokens.threads import start_thread
 from pelton.kernel.machine.tokens.waits import open_wait
 from pelton.kernel.model.process import (
+    Acquired,
     Assign,
     Call,
     Choice,
     Emit,
     End,
     Fork,
+    Fragment,
     Join,
     Node,
     Raise,
@@ -45,8 +48,19 @@ from pelton.kernel.model.process import (
     Wait,
     Work,
 )
-from pelton.kernel.model.reads import Missing, NewRunKey
-from pelton.kernel.model.state import Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus, ThreadStatus
+from pelton.kernel.model.reads import CompiledKey, Missing, NewRunKey
+from pelton.kernel.model.state import (
+    FRAGMENTED,
+    Bit,
+    Failure,
+    OpenStep,
+    RunStatus,
+    StartMeta,
+    State,
+    Step,
+    StepStatus,
+    ThreadStatus,
+)
 from pelton.kernel.model.transition import UNSET, Publish, SetTimer, SignalRun, StartRun
 
 FOREVER = (1 << 62) - 1  # a lease that is never lost
@@ -57,10 +71,13 @@ def enter(draft: Draft, token: Token) -> None:
     if draft.halted(token.thread):
         draft.park(token)
         return
-    node = draft.node(token.node)
+    if token.fragment:
+        node, fragment = draft.find_node(token.node, token.fragment)
+    else:
+        node, fragment = draft.node(token.node), 0
     draft.fuel -= node.fuel
     if type(node) is Fork and token.branch:
-        branch_out(draft, node, node.branches or draft.all_fragments()[node.name].branches, token)
+        branch_out(draft, node, *branches_of(draft, node, token), token)
         return
     if not node.trace and type(node) in SILENT:
         try:
@@ -71,6 +88,8 @@ def enter(draft: Draft, token: Token) -> None:
             fail_entering(draft, row, error)
             return
     row = fresh(draft, token, node, STATES[type(node)])
+    if fragment != token.fragment:
+        row.fragment = fragment
     if token.previous and draft.head.era and has_gone_on(draft, token):
         row.bits |= Bit.GONE_ON
     if draft.head.flags & SKIPS and node.skippable and skip(draft, node, row):
@@ -93,7 +112,7 @@ def fail_entering(draft: Draft, row: OpenStep, error: StepFailure) -> None:
         row.started = draft.now
         draft.add(row)
     failure = error.failure
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     # A choice is never retried, so its status need not rule that out.
     status = StepStatus.FAILED if failure.retriable or isinstance(node, Choice) else StepStatus.FAILED_FOR_GOOD
     output = {"error": failure.message} if isinstance(node, Assign) else row.output
@@ -215,40 +234,48 @@ def enter_assign(draft: Draft, token: Token, node: Assign, row: OpenStep) -> Non
 
 
 def silent_fork(draft: Draft, token: Token, node: Fork) -> None:
-    branch_out(draft, node, node.branches, token._replace(origin=-draft.head.next_n))
+    branch_out(draft, node, node.branches, token.fragment, token._replace(origin=-draft.head.next_n))
 
 
 def enter_fork(draft: Draft, token: Token, node: Fork, row: OpenStep) -> None:
-    branches = node.branches
+    branches, fragment = node.branches, row.fragment
     scene = Scene(draft, row, row.input, token.thread)
     if node.dynamic is not None:
-        branches = acquire(draft, node, row, evaluate(node.dynamic, scene))
+        branches, fragment = acquire(draft, node, row, evaluate(node.dynamic, scene)), row.n
     output = evaluate(node.output, scene) if node.output is not None else None
     instant(draft, row, output)
-    branch_out(draft, node, branches, token._replace(origin=row.n))
+    branch_out(draft, node, branches, fragment, token._replace(origin=row.n))
 
 
 def acquire(draft: Draft, node: Fork, row: OpenStep, value: Any) -> tuple[str, ...]:
-    """Compiles the value of a dynamic fork; the run keeps the value, so that every later transition sees the same graph."""
-    make = draft.process.fragment
-    if make is None:
+    """What a dynamic fork makes of its value. The run keeps the value with the fork's step, so that every later transition sees
+    the same nodes; they are compiled outside, once for all runs and steps of the same content."""
+    if draft.process.fragment is None:
         raise Refusal(Code.INVALID, f"process {draft.process.name!r} cannot fork dynamically")
     try:
-        fragment = make(node.name, value)
-    except Invalid as error:
-        raise StepFailure(Failure("invalid fork", "technical", error.message, None, False)) from None
-    draft.all_fragments()[node.name] = fragment
-    draft.head.flags |= FRAGMENTS
-    draft.acquisitions.append((row.n, node.name, value))
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        raise invalid_fork(f"{node.name!r} forks into what is not plain data") from None
+    fragment: Fragment | str = draft.reads.answer(CompiledKey(draft.head.definition, node.name, text))
+    if isinstance(fragment, str):
+        raise invalid_fork(fragment)
+    draft.acquired[row.n] = Acquired(fragment, row.fragment)
+    draft.head.flags |= FRAGMENTED
+    draft.acquisitions.append((row.n, node.name, json.loads(text), row.fragment))
     return fragment.branches
 
 
-def branch_out(draft: Draft, node: Fork, branches: tuple[str, ...], token: Token) -> None:
-    """Sends a token into each branch; where fuel does not reach, the fork's own token parks at the next branch."""
+def invalid_fork(reason: str) -> StepFailure:
+    return StepFailure(Failure("invalid fork", "technical", reason, None, False))
+
+
+def branch_out(draft: Draft, node: Fork, branches: tuple[str, ...], fragment: int, token: Token) -> None:
+    """Sends a token into each branch; where fuel does not reach, the fork's own token parks at the next branch. `fragment`: what
+    the branches are named in."""
     room = max(draft.fuel - len(draft.worklist), 1)
     last = min(len(branches), token.branch + room)
     draft.grow(token.scope, last - token.branch)
-    open_branches(draft, branches, branches[token.branch : last], token)
+    open_branches(draft, branches, branches[token.branch : last], token, fragment)
     if last < len(branches):
         draft.park(token._replace(node=node.name, branch=last))
         draft.ask_to_continue()
@@ -262,6 +289,8 @@ def enter_join(draft: Draft, token: Token, node: Join, row: OpenStep) -> None:
     row.started = draft.now
     if node.threads is None:
         row.k = token.origin
+        if token.fragment and token.fragment == token.origin:
+            row.bits |= Bit.DYNAMIC
         row.child = older_join(draft, row)
         draft.add(row)
         count_join(draft, node, row)
@@ -309,7 +338,9 @@ def enter_call(draft: Draft, token: Token, node: Call, row: OpenStep) -> None:
     if node.thread:
         row.bits |= Bit.THREAD
         awaits = node.awaits != "nothing"
-        thread = start_thread(draft, node.thread, token.thread, row.n if awaits else 0, variables={"INPUT": given})
+        thread = start_thread(
+            draft, node.thread, token.thread, row.n if awaits else 0, variables={"INPUT": given}, fragment=row.fragment
+        )
         row.child = thread.no
     else:
         start_child(draft, node, row, scene, given)

@@ -24,7 +24,7 @@ from pelton.kernel.model.signals import (
     Terminate,
     Upgrade,
 )
-from pelton.kernel.model.state import Failure, Halt, RunStatus, State
+from pelton.kernel.model.state import Bit, Failure, Halt, RunStatus, State
 
 OPERATOR = (int(Halt.OPERATOR), 0)
 
@@ -71,6 +71,10 @@ def upgrade(draft: Draft, signal: Upgrade) -> None:
     if process is None:
         raise Refusal(Code.NOT_FOUND, "the version to upgrade to does not exist")
     for row in draft.all_open():
+        if row.fragment or row.bits & Bit.DYNAMIC:
+            fork = draft.step(row.fragment or row.k)
+            made = f"made by {fork.slot if fork is not None else 'a fork'!r} for this run alone"
+            raise Refusal(Code.INVALID, f"step {row.slot!r} is open and was {made}; upgrade the run when it has ended")
         if row.slot not in process.nodes:
             raise Refusal(Code.INVALID, f"version {process.version} of {process.name!r} has no step {row.slot!r}, which is open")
     draft.process = process

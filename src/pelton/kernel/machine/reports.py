@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import convert, to_builtins
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Draft, Refusal, StepFailed
+from pelton.kernel.machine.draft import UNMARKED, Draft, Refusal, StepFailed
 from pelton.kernel.machine.legality import REPORTABLE
 from pelton.kernel.machine.scene import Scene
 from pelton.kernel.machine.tokens.flow import assign, finish
@@ -15,7 +15,7 @@ from pelton.kernel.machine.tokens.waits import claim, is_claimed, take_arm
 from pelton.kernel.model.process import Call, Node, Outside, Wait, Work
 from pelton.kernel.model.reads import HeldKey, IterationKey
 from pelton.kernel.model.signals import Report
-from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus
+from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, State, Step, StepStatus
 from pelton.kernel.model.transition import Hold
 
 MOST_HELD = 1_000  # reports and events waiting for steps of one run
@@ -49,7 +49,7 @@ def hold(draft: Draft, signal: Report) -> None:
     """The slot is not open yet: holds the report for as long as its sender allows."""
     if not signal.hold:
         raise Refusal(Code.NO_STEP, f"no step {signal.slot!r} has been opened")
-    if signal.slot not in draft.process.nodes and not draft.all_fragments():
+    if signal.slot not in draft.process.nodes and not draft.head.flags & (FRAGMENTED | UNMARKED):
         raise Refusal(Code.NO_STEP, f"process {draft.process.name!r} has no step {signal.slot!r}")
     if draft.head.held >= MOST_HELD:
         raise Refusal(Code.BUSY, f"{MOST_HELD} reports and events are held for this run already")
@@ -83,7 +83,7 @@ def apply(draft: Draft, row: OpenStep, signal: Report) -> None:
         row.worker = signal.worker
     if not row.started:
         row.started = draft.now
-    output = row.output if signal.keep_output else shape_output(draft.node(row.slot), row, signal.output)
+    output = row.output if signal.keep_output else shape_output(draft.node_of(row), row, signal.output)
     if signal.status is None:
         keep_progress(draft, row, signal, output)
     elif StepStatus(signal.status).successful:
@@ -95,7 +95,7 @@ def apply(draft: Draft, row: OpenStep, signal: Report) -> None:
 
 def succeed(draft: Draft, row: OpenStep, signal: Report, output: Any) -> None:
     """Ends the step successfully; a wait leaves by its arm for outside callers, if it has one."""
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     index = next((i for i, arm in enumerate(node.arms) if isinstance(arm, Outside)), -1) if isinstance(node, Wait) else -1
     if not isinstance(node, Wait) or index < 0:
         finish(draft, row, output, StepStatus(signal.status or 0), signal.reason)

@@ -290,11 +290,33 @@ class FollowUp(Struct, frozen=True):
 
 
 class Fragment(Struct):
-    """Nodes that were compiled while the run was in progress (dynamic fork)."""
+    """Nodes that were compiled while the run was in progress (dynamic fork). Their names need to differ in here only: the nodes
+    that another fork, thread or iteration has made are others."""
 
     nodes: Mapping[str, Node]
     branches: tuple[str, ...]
-    joins: Mapping[str, tuple[str, ...]] = {}  # join node → what it awaits instead of its own `on`
+    joins: Mapping[str, tuple[str, ...]] = {}  # join node → which of `nodes` it awaits instead of its own `on`
+    joins_of: dict[str, tuple[str, ...]] = {}  # derived by `finish`
+
+    def finish(self) -> Fragment:
+        """Derives what `advance` looks up."""
+        waiting: dict[str, list[str]] = {}
+        for name, node in self.nodes.items():
+            if isinstance(node, Join) and name not in self.joins:
+                for slot in node.on:
+                    waiting.setdefault(slot, []).append(name)
+        for name, slots in self.joins.items():
+            for slot in slots:
+                waiting.setdefault(slot, []).append(name)
+        self.joins_of = {slot: tuple(names) for slot, names in waiting.items()}
+        return self
+
+
+class Acquired(NamedTuple):
+    """A fragment that a run has. `parent`: the fragment that its fork is part of, 0 = the process."""
+
+    fragment: Fragment
+    parent: int
 
 
 class Records(Struct, frozen=True):

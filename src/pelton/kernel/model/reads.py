@@ -108,7 +108,23 @@ class EvaluationKey(Struct, frozen=True, gc=False):
 
 
 class FragmentKey(Struct, frozen=True, gc=False):
-    """The fragments that the run has acquired. Answer: list[tuple[int, str, JSON]]: number of the fork's step, node, value."""
+    """The nodes that step `n`, a dynamic fork, made. Answer: Acquired | None; a store answers with what they are compiled from:
+    node, value, the fragment that the fork's own node is part of (0 = the process). None for what FragmentsKey is for."""
+
+    n: int
+
+
+class FragmentsKey(Struct, frozen=True, gc=False):
+    """What dynamic forks made before rows said which fragment their node is part of. Answer: list[tuple[int, str, Fragment]], by
+    number of the fork's step, with its node; a store answers with what they are compiled from: number, node, value."""
+
+
+class CompiledKey(Struct, frozen=True, gc=False):
+    """The nodes that a dynamic fork makes of a value (JSON text). Answer: Fragment, or why there is none (str)."""
+
+    definition: int
+    node: str
+    value: str
 
 
 class DefinitionKey(Struct, frozen=True, gc=False):

@@ -88,6 +88,10 @@ class Bit:
     PUT_OFF = 16384  # ended step: it failed, its token moved on, and the failure counts at the end of its owner
     GONE_ON = 32768  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
     DROPPED = 65536  # ended step: a join had no more use for it
+    DYNAMIC = 131072  # join: it awaits what a dynamic fork made
+
+
+FRAGMENTED = 1 << 10  # bit of Run.flags: dynamic forks have made nodes for it, and its rows say which are theirs
 
 
 class Run(Struct, array_like=True, gc=False):

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from pelton.errors import Code
 from pelton.kernel.expressions.base import JSON
+from pelton.kernel.model.process import Acquired
 from pelton.kernel.model.signals import Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, Thread
 
@@ -170,9 +171,10 @@ class Transition(Struct, gc=False):
     reopened: list[int] = []
     threads: list[Thread] = []
     variables: list[tuple[int, str, Any]] = []  # (thread, name, value); UNSET removes
-    fragments: list[tuple[int, str, Any]] = []  # (step of the fork, node, value)
+    fragments: list[tuple[int, str, Any, int]] = []  # (step of the fork, node, value, fragment that the fork is part of)
     effects: list[Effect] = []
     record_change: RecordChange | None = None  # None: the record is as it was
+    acquired: dict[int, Acquired] = {}  # `fragments` as they were compiled, by step of the fork; not stored
 
 
 class Refused(Struct, gc=False):

@@ -13,6 +13,7 @@ from typing import Any
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.model.reads import (
     Codec,
+    CompiledKey,
     DefinitionKey,
     EvaluationKey,
     Held,
@@ -32,7 +33,7 @@ from pelton.kernel.model.reads import (
 from pelton.kernel.model.state import OpenStep, Run, Step, Thread
 from pelton.runtime.cache.runs import RunEntry, unknown
 
-OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey)
+OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey, CompiledKey)
 """Keys whose answers depend on no run."""
 
 

@@ -18,8 +18,19 @@ from typing import Any
 
 from msgspec import msgpack
 
-from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import NewestKey, OpenKey, ParkedKey, RecordKey, StepKey, ThreadKey, ThreadsKey, VarKey, VarsKey
+from pelton.kernel.model.process import Acquired, Process
+from pelton.kernel.model.reads import (
+    FragmentKey,
+    NewestKey,
+    OpenKey,
+    ParkedKey,
+    RecordKey,
+    StepKey,
+    ThreadKey,
+    ThreadsKey,
+    VarKey,
+    VarsKey,
+)
 from pelton.kernel.model.state import OpenStep, Run, RunStatus, State, Step, Thread
 from pelton.kernel.model.transition import UNSET, Purge, Transition
 from pelton.runtime.cache.shared import Shared
@@ -28,6 +39,7 @@ from pelton.store.group import LeaseWrite
 ENTRY_BYTES = 1_500
 ROW_BYTES = 900
 TRIMMED = 1_024  # entries looked at in one go
+FRAGMENTS_KEPT = 64  # of one run
 ENDED_KEPT = 512  # finished runs that are kept a while, for late reports about them
 
 PLACEHOLDER = Process(name="", version=0, entry="", nodes={})  # what a run follows that is expected and not there yet
@@ -46,6 +58,7 @@ class RunEntry(Shared):
         "all_threads",
         "all_variables",
         "churn",
+        "fragments",
         "head",
         "key",
         "newest",
@@ -69,6 +82,7 @@ class RunEntry(Shared):
         self.threads: dict[int, Thread | None] = {}
         self.record: Any = None if complete else _ABSENT
         self.all_open = self.all_newest = self.all_variables = self.all_root_variables = self.all_threads = complete
+        self.fragments: dict[int, Acquired | None] = {}  # by step of the fork; None: it is no dynamic fork
         self.quiet: list[Any] = []  # futures of those that wait for pins == 0
         self.size = ENTRY_BYTES
         self.churn = 0
@@ -104,9 +118,17 @@ class RunEntry(Shared):
             for thread in answer:
                 self.threads[thread.no] = thread
             self.all_threads = True
-        else:
+        elif not self._learn_fragment(key, answer):
             return False
         self.churn += 1
+        return True
+
+    def _learn_fragment(self, key: Any, answer: Acquired | None) -> bool:
+        if type(key) is not FragmentKey:
+            return False
+        self.fragments[key.n] = answer
+        if len(self.fragments) > FRAGMENTS_KEPT:
+            del self.fragments[next(iter(self.fragments))]
         return True
 
     def known(self, key: Any) -> Any:
@@ -120,6 +142,8 @@ class RunEntry(Shared):
             return {name: found[0] for (no, name), found in self.variables.items() if no == key.thread and found is not None}
         if kind is RecordKey:
             return self.record
+        if kind is FragmentKey:
+            return self.fragments.get(key.n, _ABSENT)
         if kind is ThreadsKey and self.all_threads:
             return [thread for _, thread in sorted(self.threads.items()) if thread is not None]
         return _ABSENT
@@ -130,15 +154,17 @@ class RunEntry(Shared):
         """Applies a transition to the entry; `undo` collects how to revert it."""
         before, head = self.head, change.run
         if undo is not None:
-            undo.append((self, None, (before, self.process, self.newest, self.all_newest, self.record)))
+            undo.append((self, None, (before, self.process, self.newest, self.all_newest, self.record, self.fragments)))
         first_new = 0
         if before is not None:
             first_new = before.next_n
             if head.era != before.era:
                 self.newest = {}  # a rewind may have taken back any of them
                 self.all_newest = False
+                self.fragments = {}
             if head.definition != before.definition:
                 self.process = None
+                self.fragments = {}
         rows = self.open
         for n in change.closed:
             _take(rows, n, undo)
@@ -170,6 +196,11 @@ class RunEntry(Shared):
             _put(self.threads, thread.no, thread, undo)
         for no, name, value in change.variables:
             _put(self.variables, (no, name), None if value is UNSET else [value], undo)
+        if change.acquired:
+            for n, acquired in change.acquired.items():
+                _put(self.fragments, n, acquired, undo)
+            while len(self.fragments) > FRAGMENTS_KEPT:
+                _take(self.fragments, next(iter(self.fragments)), undo)
         if change.record_change is not None:
             self.record = change.record_change.record
             self.churn += 1
@@ -241,7 +272,7 @@ def revert(undo: Undo) -> None:
     """Reverts what `apply` did, latest first."""
     for target, key, old in reversed(undo):
         if type(target) is RunEntry:
-            target.head, target.process, target.newest, target.all_newest, target.record = old
+            target.head, target.process, target.newest, target.all_newest, target.record, target.fragments = old
         elif old is _ABSENT:
             target.pop(key, None)
         else:

@@ -108,7 +108,7 @@ class RunDelta:
         self.reopened: dict[int, None] = NONE
         self.threads: dict[int, Thread] = NONE
         self.variables: dict[tuple[int, str], Any] = NONE
-        self.fragments: list[tuple[int, str, Any]] | None = None
+        self.fragments: list[tuple[int, str, Any, int]] | None = None
         self.purges: list[tuple[int, int, int, int]] | None = None
         self.record_change: RecordDelta | None = None
         self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
@@ -182,8 +182,11 @@ class RunDelta:
 
     def purge(self, purge: Purge) -> None:
         self.purges = [*(self.purges or ()), (purge.low, purge.high, purge.scope, purge.it)]
-        for n in [n for n, step in self.ended.items() if purged(step, purge)]:
+        gone = {n for n, step in self.ended.items() if purged(step, purge)}
+        for n in gone:
             del self.ended[n]
+        if self.fragments is not None:
+            self.fragments = [made for made in self.fragments if made[0] not in gone]
 
     def written(self) -> RunWrite:
         write = RunWrite(self.run, self.expected, process=self.process)

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.model.reads import (
+    CompiledKey,
     DefinitionKey,
     EvaluationKey,
     FoundKey,
+    FragmentKey,
     InlineKey,
     NewestKey,
     OpenKey,
@@ -113,11 +115,23 @@ class ReadLoader:
         if row is None:
             return
         entry.learn(StepKey(n), row)
-        keys: list[Any] = [NewestKey(slot) for slot in prefetch(entry.process, row.slot)]
+        keys: list[Any] = []
+        slots = prefetch(entry.process, row.slot)
+        if row.fragment:
+            await self._learn(entry, head, [FragmentKey(row.fragment)])
+            acquired = entry.fragments.get(row.fragment)
+            joins = acquired.fragment.joins_of.get(row.slot, ()) if acquired is not None else ()
+            slots = (*slots, *(slot for join in joins for slot in prefetch(entry.process, join)))
+        keys += [NewestKey(slot) for slot in dict.fromkeys(slots)]
         if row.scope > 0:
             keys.append(StepKey(row.scope))
+        await self._learn(entry, head, keys)
+
+    async def _learn(self, entry: RunEntry, head: Run, keys: list[Any]) -> None:
+        """Reads what the entry can keep."""
+        assert entry.process is not None
         for key, answer in zip(keys, await self._workspace.store.read(head, keys), strict=True):
-            entry.learn(key, answer)
+            entry.learn(key, self._workspace.definitions.fragments.answer(entry.process, key, answer))
 
     async def _answer_keys(self, request: CommitRequest, suspend: Suspend) -> None:
         rows: list[Any] = []
@@ -160,8 +174,10 @@ class ReadLoader:
                 request.answers.keep(
                     entry.key, head.rev, link, await self._workspace.finder.linked(head.ns, link.name, link.text)
                 )
-            answers = await self._workspace.store.read(head, own) if own else []
-            for key, answer in zip(own, answers, strict=True):
+            rows = await self._workspace.store.read(head, own) if own else []
+            process, fragments = entry.process or PLACEHOLDER, self._workspace.definitions.fragments
+            for key, row in zip(own, rows, strict=True):
+                answer = fragments.answer(process, key, row)
                 if not entry.learn(key, answer):
                     request.answers.keep(entry.key, head.rev, key, answer)
         finally:
@@ -176,6 +192,10 @@ class ReadLoader:
                 if entry is None:
                     raise
                 request.answers.outside[key] = None
+            return
+        if kind is CompiledKey:
+            process = await self._workspace.definitions.process(key.definition)
+            request.answers.outside[key] = self._workspace.definitions.fragments.compiled(process, key.node, key.value)
             return
         ns, language = self._home(request, entry)
         if kind is DefinitionKey:

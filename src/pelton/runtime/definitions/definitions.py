@@ -19,6 +19,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.model.process import Process
 from pelton.runtime.api import Language
+from pelton.runtime.definitions.fragments import FragmentCache
 from pelton.runtime.definitions.handler_sets import HandlerSets
 from pelton.runtime.ids import Instants
 from pelton.store.group import Committed, DefinitionWrite, Group
@@ -46,6 +47,7 @@ class DefinitionCache:
         self._bindings: OrderedDict[tuple[str, str, int], Process] = OrderedDict()
         self._generation: dict[str, int] = {}  # by namespace: raised when bindings become doubtful
         self.handlers = HandlerSets(store, self.language)
+        self.fragments = FragmentCache()
         self._underway: dict[Any, asyncio.Future[Any]] = {}
         self._instants = instants
 

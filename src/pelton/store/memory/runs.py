@@ -13,6 +13,7 @@ from typing import Any
 from pelton.kernel.model.reads import (
     EndedKey,
     FragmentKey,
+    FragmentsKey,
     Held,
     HeldKey,
     IterationKey,
@@ -61,7 +62,8 @@ class MemoryRuns:
             VarsKey: self._vars,
             ThreadKey: self._thread,
             ThreadsKey: self._threads,
-            FragmentKey: self._fragments,
+            FragmentKey: self._fragment,
+            FragmentsKey: self._fragments,
             RecordKey: lambda run, key: records.record(run.key, 0),
             HeldKey: self._held,
         }
@@ -156,9 +158,16 @@ class MemoryRuns:
         threads = self._tables.threads
         return [decode_thread(threads.rows[place]) for place in threads.under(PRIMARY, run.key)]
 
-    def _fragments(self, run: Run, key: FragmentKey) -> Any:
-        fragments = self._tables.fragments
-        return [(*place[1:], decode_any(fragments.rows[place])) for place in fragments.under(PRIMARY, run.key)]
+    def _fragment(self, run: Run, key: FragmentKey) -> tuple[str, Any, int] | None:
+        for place in self._tables.fragments.keys(PRIMARY, (run.key, key.n), (run.key, key.n + 1)):
+            value, parent = decode_any(self._tables.fragments.rows[place])
+            return (place[2], value, parent) if parent >= 0 else None
+        return None
+
+    def _fragments(self, run: Run, key: FragmentsKey) -> list[tuple[int, str, Any]]:
+        rows = self._tables.fragments
+        found = [(place, *decode_any(rows.rows[place])) for place in rows.under(PRIMARY, run.key)]
+        return [(n, node, value) for (_, n, node), value, parent in found if parent < 0]
 
     def _held(self, run: Run, key: HeldKey) -> list[Held]:
         held = self._tables.held

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 
-from pelton.kernel.model.state import OpenStep, RunStatus
+from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Committed, DefinitionWrite, Group, LeaseWrite, RunWrite
 from pelton.store.memory.table import LAST, PRIMARY, Journal
@@ -103,8 +103,8 @@ class Writes:
                 t.variables.drop((key, no, name))
             else:
                 t.variables.put((key, no, name), pack(value))
-        for n, node, value in write.fragments:
-            t.fragments.put((key, n, node), pack(value))
+        for n, node, value, parent in write.fragments:
+            t.fragments.put((key, n, node), pack((value, parent)))
         self._record(write, head)
         self._attributes(write, head)
         for low, high, scope, it in write.purges:
@@ -112,6 +112,10 @@ class Writes:
                 step_row = t.steps.rows[place]
                 if not scope or (step_row.scope == scope and step_row.it < it):
                     t.steps.drop(place)
+                    for made in (
+                        list(t.fragments.keys(PRIMARY, place, (key, place[1] + 1))) if write.run.flags & FRAGMENTED else ()
+                    ):
+                        t.fragments.drop(made)
 
     def _steps(self, write: RunWrite) -> None:
         t, key = self.tables, write.run.key

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.msgpack import Encoder
 
-from pelton.kernel.model.state import OpenStep, RunStatus
+from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
 from pelton.store.packing import UNFIT, pack
@@ -193,15 +193,26 @@ def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
             out.add("var_gone", (key, no, name))
         else:
             out.put(VAR_PUT, (key, no, name, pack(value)))
-    for n, node, value in write.fragments:
-        out.add("fragment_put", (key, n, node, pack(value)))
+    for n, node, value, parent in write.fragments:
+        out.add("fragment_put", (key, n, node, pack(value), parent))
     if write.record is not None or write.unrecorded or write.attributes:
         _record(out, write)
+    if write.purges:
+        _purges(out, write)
+
+
+def _purges(out: Encoded, write: RunWrite) -> None:
+    key = write.run.key
     for low, high, scope, it in write.purges:
+        made = write.run.flags & FRAGMENTED
         if scope:
             out.add("purge_scope", (key, low, high, scope, it))
+            if made:
+                out.add("purge_fragment_scope", (key, low, high, scope, it))
         else:
             out.add("purge", (key, low, high))
+            if made:
+                out.add("purge_fragment", (key, low, high))
 
 
 def _record(out: Encoded, write: RunWrite) -> None:

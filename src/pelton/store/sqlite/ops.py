@@ -49,6 +49,8 @@ OPS: tuple[Op, ...] = (
     Op("past_new", "past value {1} of run {0}"),
     Op("attr_gone"),
     Op("attr_put"),
+    Op("purge_fragment"),
+    Op("purge_fragment_scope"),
     Op("purge"),
     Op("purge_scope"),
     Op("timer_clear"),

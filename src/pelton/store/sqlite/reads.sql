@@ -88,8 +88,12 @@ SELECT body FROM thread WHERE run = ?1 AND no = ?2;
 -- name: threads
 SELECT body FROM thread WHERE run = ?1 ORDER BY no;
 
+-- name: fragment
+SELECT n, node, value, parent FROM fragment WHERE run = ?1 AND n = ?2 AND parent >= 0;
+
 -- name: fragments
-SELECT n, node, value FROM fragment WHERE run = ?1 ORDER BY n, node;
+-- Those of runs whose rows do not say which fragment they are part of.
+SELECT n, node, value FROM fragment WHERE run = ?1 AND parent < 0 ORDER BY n, node;
 
 -- name: lines
 SELECT id, ns, process FROM line;

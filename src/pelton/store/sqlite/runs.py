@@ -14,6 +14,7 @@ from typing import Any
 from pelton.kernel.model.reads import (
     EndedKey,
     FragmentKey,
+    FragmentsKey,
     Held,
     HeldKey,
     IterationKey,
@@ -58,7 +59,8 @@ class RunReader:
             VarsKey: lambda run, key: {name: decode_any(value) for name, value in reader.all("vars", run.key, key.thread)},
             ThreadKey: self._thread,
             ThreadsKey: lambda run, key: [decode_thread(body) for (body,) in reader.all("threads", run.key)],
-            FragmentKey: lambda run, key: [(n, node, decode_any(value)) for n, node, value in reader.all("fragments", run.key)],
+            FragmentKey: self._fragment,
+            FragmentsKey: lambda run, key: [(n, node, decode_any(value)) for n, node, value in reader.all("fragments", run.key)],
             RecordKey: lambda run, key: records.record(run.key, 0),
             HeldKey: self._held,
         }
@@ -152,6 +154,10 @@ class RunReader:
     def _thread(self, run: Run, key: ThreadKey) -> Any:
         body = self._reader.value("thread", run.key, key.no)
         return None if body is None else decode_thread(body)
+
+    def _fragment(self, run: Run, key: FragmentKey) -> tuple[str, Any, int] | None:
+        row = self._reader.one("fragment", run.key, key.n)
+        return None if row is None else (row[1], decode_any(row[2]), row[3])
 
     def _held(self, run: Run, key: HeldKey) -> list[Held]:
         read = self._reader

@@ -60,7 +60,8 @@ CREATE TABLE var (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE fragment (
-  run INTEGER NOT NULL, n INTEGER NOT NULL, node TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (run, n, node)
+  run INTEGER NOT NULL, n INTEGER NOT NULL, node TEXT NOT NULL, value BLOB NOT NULL, parent INTEGER NOT NULL DEFAULT -1,
+  PRIMARY KEY (run, n, node)
 ) STRICT, WITHOUT ROWID;
 
 -- A run's document. When it goes its row stays, without a body: a list of what there was at an instant goes by these rows.

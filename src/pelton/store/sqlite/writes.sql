@@ -94,7 +94,8 @@ DELETE FROM var WHERE run = ?1 AND thread = ?2 AND name = ?3;
 
 -- name: fragment_put
 -- Nodes that a run acquired under way.
-INSERT INTO fragment (run, n, node, value) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET value = excluded.value;
+INSERT INTO fragment (run, n, node, value, parent) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET value = excluded.value, parent = excluded.parent;
 
 -- name: record_put
 -- A run's document, or that there is none any more; listed where the run is.
@@ -112,6 +113,15 @@ DELETE FROM attr WHERE run = ?1 AND name = ?2 AND value = ?3;
 -- name: attr_put
 -- What a run is found by.
 INSERT INTO attr (run, name, value, line) SELECT key, ?2, ?3, line FROM run WHERE key = ?1 ON CONFLICT DO NOTHING;
+
+-- name: purge_fragment
+-- What forks of a range made.
+DELETE FROM fragment WHERE run = ?1 AND n >= ?2 AND n < ?3;
+
+-- name: purge_fragment_scope
+-- What forks in a scope's early iterations made, before their steps go.
+DELETE FROM fragment WHERE run = ?1 AND n >= ?2 AND n < ?3
+AND EXISTS (SELECT 1 FROM step WHERE step.run = ?1 AND step.n = fragment.n AND scope = ?4 AND it < ?5);
 
 -- name: purge
 -- Ended steps of a range.

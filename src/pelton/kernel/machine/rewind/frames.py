@@ -21,6 +21,7 @@ from pelton.kernel.machine.rewind.ways import (
     dropped_nodes,
     first_steps,
     is_dropped,
+    is_dynamic,
     is_put_off,
     is_unfinished,
     scope_body,
@@ -35,7 +36,21 @@ class Frame:
     """One owner. `owner` as Token.scope; `above`: the frame that its scope step or its thread's owner is in; `row`: that step.
     `closed`: it ended well, so that it matters only if something inside is `lost`."""
 
-    __slots__ = ("above", "closed", "dropped", "entry", "it", "live", "lost", "owner", "places", "row", "steps", "thread")
+    __slots__ = (
+        "above",
+        "closed",
+        "dropped",
+        "entry",
+        "fragment",
+        "it",
+        "live",
+        "lost",
+        "owner",
+        "places",
+        "row",
+        "steps",
+        "thread",
+    )
 
     def __init__(self, owner: int, it: int, thread: int, entry: str, above: Frame | None, row: Step | None, closed: bool) -> None:
         self.owner = owner
@@ -44,6 +59,7 @@ class Frame:
         self.entry = entry
         self.above = above
         self.row = row
+        self.fragment = 0  # what `entry` is named in
         self.closed = closed
         self.lost = False
         self.live = False
@@ -124,7 +140,9 @@ class Survey:
         draft = self.draft
         slots = self.slots.get(frame.entry)
         if slots is None:
-            slots = self.slots[frame.entry] = body_slots(draft, frame.entry)
+            slots = body_slots(draft, frame.entry, frame.fragment, frame.owner, frame.it)
+            if not is_dynamic(draft):
+                self.slots[frame.entry] = slots
         found = for_each(slots, lambda slot: draft.at(slot, frame.owner, frame.it))
         for step in found:
             if isinstance(step, Step) and step.slot not in (START, END) and not self.is_target(step):
@@ -180,6 +198,7 @@ class Survey:
         it = self.path[step.n] if step.n in self.path else self.iteration_left(step, node.body)
         inner = Frame(step.n, it, step.thread, node.body, frame, step, closed)
         inner.lost = it < step.k
+        inner.fragment = step.fragment
         return [inner]
 
     def thread_frame(self, frame: Frame, thread: Thread, row: Step | None) -> list[Frame]:
@@ -188,7 +207,10 @@ class Survey:
         )
         if not goes_on and not self.may_have_lost(thread.ended):
             return []
-        return [Frame(-thread.no, 0, thread.no, thread.body, frame, row, not goes_on)]
+        inner = Frame(-thread.no, 0, thread.no, thread.body, frame, row, not goes_on)
+        starter = self.draft.step(thread.owner or thread.handled) if is_dynamic(self.draft) else row
+        inner.fragment = starter.fragment if starter is not None else 0
+        return [inner]
 
     def may_have_lost(self, ended: int) -> bool:
         """Whether something that ended then can contain steps that are taken back."""
@@ -199,7 +221,7 @@ class Survey:
         draft = self.draft
         if not draft.cut or not step.k or not self.may_have_lost(step.ended):
             return step.k
-        slots = sorted(first_steps(draft, body))
+        slots = sorted(first_steps(draft, body, step.fragment))
         newest = for_each(slots, lambda slot: draft.reads.answer(NewestBelowKey(slot, draft.cut)))
         inside: list[int] = [row.it for row in newest if row is not None and row.scope == step.n]
         if inside:

@@ -7,7 +7,7 @@ from copy import copy
 from msgspec import to_builtins
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Draft, Refusal, StepFailure, token_at
+from pelton.kernel.machine.draft import Draft, Refusal, StepFailure, Token, token_at
 from pelton.kernel.machine.legality import change_run, change_thread
 from pelton.kernel.machine.records import current_record
 from pelton.kernel.machine.tokens.scopes import items_of
@@ -18,7 +18,9 @@ from pelton.kernel.model.state import START, Bit, OpenStep, RunStatus, State, St
 from pelton.kernel.model.transition import Purge, SignalRun
 
 MOST_VOIDS = 8
-LASTING = int(Bit.THREAD | Bit.BUILT_IN | Bit.GONE_ON)  # bits of an ended step that its row has too when it is opened again
+LASTING = int(
+    Bit.THREAD | Bit.BUILT_IN | Bit.GONE_ON | Bit.DYNAMIC
+)  # bits of an ended step that its row has too when it is opened again
 
 
 def reopen_run(draft: Draft, definition: int = 0) -> None:
@@ -110,7 +112,7 @@ def reopen_row(draft: Draft, step: Step, k: int | None = None, bits: int = 0) ->
     draft.ended.pop(step.n, None)
     draft.add(row)
     draft.grow(step.scope)
-    node = draft.node(step.slot)
+    node = draft.node_of(step)
     if isinstance(node, Scope) and node.items is not None:
         try:
             row.waits = items_of(draft, node.items, row)
@@ -126,8 +128,7 @@ def new_attempt(draft: Draft, step: Step, *, gone_on: bool = False) -> None:
     rewrite(draft, old)
     draft.grow(step.scope)
     token = token_at(step, step.slot)
-    origin = step.k if step.state == State.JOIN else 0
-    draft.worklist.append(token._replace(attempt=step.attempt + 1, previous=step.n, first=step.first, origin=origin))
+    draft.worklist.append(to_join(token, step)._replace(attempt=step.attempt + 1, previous=step.n, first=step.first))
 
 
 def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
@@ -138,5 +139,11 @@ def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
     draft.given = signal.step_input
     # What it publishes must not look like a repeat of what it published before.
     attempt = target.attempt + 1 if target.state == State.EMIT else 0
-    origin = target.k if target.state == State.JOIN else 0
-    draft.worklist.append(token_at(target, target.slot)._replace(attempt=attempt, origin=origin))
+    draft.worklist.append(to_join(token_at(target, target.slot), target)._replace(attempt=attempt))
+
+
+def to_join(token: Token, step: Step) -> Token:
+    """The token, with what a join is to know of the fork that opened it."""
+    if step.state != State.JOIN:
+        return token
+    return token._replace(origin=step.k, fragment=step.k if step.bits & Bit.DYNAMIC else step.fragment)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from copy import copy
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Draft, Refusal, ScopeEmptied, Token, token_at
+from pelton.kernel.machine.draft import UNMARKED, Draft, Refusal, ScopeEmptied, Token, token_at
 from pelton.kernel.machine.many import for_each
 from pelton.kernel.machine.rewind.frames import Frame, Survey
 from pelton.kernel.machine.rewind.reopening import (
@@ -29,7 +29,7 @@ from pelton.kernel.machine.rewind.reopening import (
 from pelton.kernel.machine.rewind.threads import HALTS, halt_again, revive_thread, take_back
 from pelton.kernel.machine.rewind.ways import (
     arrived,
-    branches_of,
+    branches_of_step,
     exits,
     first_steps,
     is_dropped,
@@ -46,7 +46,7 @@ from pelton.kernel.machine.tokens.lifecycle import enter_root, failure_of, set_d
 from pelton.kernel.machine.tokens.threads import start_handler
 from pelton.kernel.model.process import Choice, Fork, Join, Node
 from pelton.kernel.model.signals import ChildReopened, Rewind
-from pelton.kernel.model.state import END, START, Bit, RunStatus, State, Step, StepStatus, ThreadStatus
+from pelton.kernel.model.state import END, START, Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.model.transition import SignalRun
 
 
@@ -78,7 +78,7 @@ def rerun(draft: Draft, signal: Rewind) -> None:
         raise Refusal(Code.NO_STEP, f"the run has no step {signal.n}")
     put_off = draft.head.deferred
     reopen_run(draft, signal.definition)
-    if target.slot not in draft.process.nodes and not draft.all_fragments():
+    if not target.fragment and target.slot not in draft.process.nodes and not draft.head.flags & UNMARKED:
         raise Refusal(Code.INVALID, f"version {draft.process.version} of {draft.process.name!r} has no step {target.slot!r}")
     draft.cut = signal.n
     again = Return(Survey(draft, target))
@@ -178,9 +178,10 @@ class Return:
         return any(self.is_lost(frame, step) for frame, step in self.everything())
 
     def is_lost(self, frame: Frame, step: Step) -> bool:
-        node = self.draft.node(step.slot)
+        node = self.draft.node_of(step)
         if isinstance(node, Fork):
-            return not all(arrived(self.draft, name, step.n, frame.places) for name in branches_of(self.draft, node))
+            names, fragment = branches_of_step(self.draft, node, step)
+            return not all(arrived(self.draft, name, fragment, step.n, frame.places) for name in names)
         if step.slot in frame.dropped:
             return False
         moved_on = StepStatus(step.status).successful or step.bits & Bit.HANDLED
@@ -190,7 +191,7 @@ class Return:
         """Whether a chosen step is opened again under its own number; else it has another attempt."""
         if step.n in self.inner or step.n == self.revived:
             return True
-        node = self.draft.node(step.slot)
+        node = self.draft.node_of(step)
         if step.state == State.JOIN:
             return isinstance(node, Join) and node.threads is None
         if step.state == State.CALL:
@@ -224,7 +225,7 @@ class Return:
         """Whether the token of a step that failed has moved on, and what it came to is still there."""
         if not (is_put_off(self.draft, step) or step.bits & Bit.GONE_ON):
             return False
-        node = self.draft.node(step.slot)
+        node = self.draft.node_of(step)
         return not exits(node, step) or leads_on(self.draft, node, step, frame.places)
 
     # ---- tokens
@@ -240,7 +241,7 @@ class Return:
         for frame in self.frames:
             if frame.owner < 0 and not self.has_started(frame):
                 draft.grow(frame.owner)
-                draft.worklist.append(Token(frame.entry, frame.thread, frame.owner, 0))
+                draft.worklist.append(Token(frame.entry, frame.thread, frame.owner, 0, fragment=frame.fragment))
         for frame, step in self.everything():
             if step.n not in draft.reopened:
                 self.find_token(frame, step)
@@ -256,12 +257,12 @@ class Return:
         return sorted(found, key=lambda pair: pair[1].n)
 
     def has_started(self, frame: Frame) -> bool:
-        return any(slot in frame.places for slot in first_steps(self.draft, frame.entry))
+        return any(slot in frame.places for slot in first_steps(self.draft, frame.entry, frame.fragment))
 
     def find_token(self, frame: Frame, step: Step) -> None:
         """Moves the token of a step on if it is nowhere."""
         draft = self.draft
-        node = draft.node(step.slot)
+        node = draft.node_of(step)
         put_off = is_put_off(draft, step)
         if put_off:
             defer_failure(draft, step)
@@ -272,7 +273,7 @@ class Return:
         ):
             return
         if isinstance(node, Fork):
-            self.find_branches(frame, step, branches_of(draft, node), step.n)
+            self.find_branches(frame, step, *branches_of_step(draft, node, step), step.n)
         elif isinstance(node, Join) and self.target is not None and lacks_ends(draft, node, step):
             count_join(draft, node, reopen_row(draft, step))
         elif self.is_being_handled(node, step):
@@ -281,16 +282,18 @@ class Return:
             draft.grow(step.scope)
             follow(draft, node, step)
         else:
-            names = silent_branches(draft, exits(node, step))
-            if any(arrived(draft, name, step.n, frame.places) for name in names):
-                self.find_branches(frame, step, names, -1 - step.n)
+            names = silent_branches(draft, exits(node, step), step.fragment)
+            there = [slot for name in names for slot in first_steps(draft, name, step.fragment)]
+            marks = [mark_of(draft.step(n)) for slot in there if (n := frame.places.get(slot, -1)) > step.n]
+            if marks:
+                self.find_branches(frame, step, names, step.fragment, max(marks))
 
-    def find_branches(self, frame: Frame, step: Step, names: tuple[str, ...], origin: int) -> None:
-        """Sends a token into the branches of a fork that nothing is there of. `origin`: the fork, as in `flow.open_branches`."""
+    def find_branches(self, frame: Frame, step: Step, names: tuple[str, ...], fragment: int, origin: int) -> None:
+        """Sends a token into the branches of a fork that nothing is there of. The rest is as for `flow.open_branches`."""
         draft = self.draft
-        lost = [name for name in names if not arrived(draft, name, step.n, frame.places)]
+        lost = [name for name in names if not arrived(draft, name, fragment, step.n, frame.places)]
         draft.grow(step.scope, len(lost))
-        open_branches(draft, names, lost, token_at(step, step.slot)._replace(origin=origin))
+        open_branches(draft, names, lost, token_at(step, step.slot)._replace(origin=origin), fragment)
 
     def is_being_handled(self, node: Node, step: Step) -> bool:
         if not step.bits & Bit.HANDLED:
@@ -308,7 +311,7 @@ class Return:
 
         def count(n: int) -> None:
             row = self.draft.open_rows[n]
-            node = self.draft.node(row.slot)
+            node = self.draft.node_of(row)
             if row.state == State.JOIN and not row.left and isinstance(node, Join):
                 count_join(self.draft, node, row)
 
@@ -328,6 +331,11 @@ class Return:
             thread = draft.thread(frame.thread) if frame.owner < 0 else None
             if thread is not None and not thread.open:
                 draft.worklist.append(ScopeEmptied(frame.owner))
+
+
+def mark_of(row: OpenStep | Step | None) -> int:
+    """The mark of the fork that a row is in a branch of, or that it joins."""
+    return 0 if row is None else row.k if row.state == State.JOIN else row.fork
 
 
 def start_or_await(again: Return, node: Node, step: Step) -> None:

@@ -7,13 +7,15 @@ looking for steps whose way on leads to nothing that is there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from pelton.kernel.machine.draft import Draft
+from pelton.kernel.machine.draft import UNMARKED, Draft, token_at
 from pelton.kernel.machine.legality import UNSUCCESSFUL
-from pelton.kernel.machine.tokens.branches import LOST, losing
-from pelton.kernel.machine.tokens.flow import awaited, needed, passage
+from pelton.kernel.machine.tokens.branches import LOST, losing, stands_at
+from pelton.kernel.machine.tokens.flow import awaited, branches_of, needed, passage
 from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Limit, Node, Raise, Rule, Scope, Wait, targets
-from pelton.kernel.model.state import Bit, Failure, State, Step, StepStatus
+from pelton.kernel.model.reads import Missing
+from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, State, Step, StepStatus
 
 KINDS = {StepStatus.TIMED_OUT: "timed out", StepStatus.CANCELED: "cancelled"}  # of a failure, by how its step ended
 SILENT = (Choice, Assign, Fork)
@@ -31,7 +33,7 @@ def is_put_off(draft: Draft, step: Step) -> bool:
         return True
     if step.status not in UNSUCCESSFUL or step.status == StepStatus.CANCELED or step.bits & (Bit.HANDLED | Bit.DROPPED):
         return False
-    node = draft.node(step.slot)
+    node = draft.node_of(step)
     limits = (node.limits.queue, node.limits.idle, node.limits.attempt, node.limits.total)
     if step.failure == "timeout" and any(limit is not None and limit.action == "fail run" for limit in limits):
         return False
@@ -84,41 +86,43 @@ def exits(node: Node, step: Step) -> list[str]:
     return found
 
 
-def first_steps(draft: Draft, name: str) -> set[str]:
-    """The nodes that may have a step next, once a token is at `name`: silent ones have one only when they fail."""
+def first_steps(draft: Draft, name: str, fragment: int) -> set[str]:
+    """The nodes that may have a step next, once a token is at `name`, a name in `fragment`: silent ones have one only when they
+    fail."""
     found: set[str] = set()
     pending = [name]
     while pending:
         name = pending.pop()
         if name in found:
             continue
-        node = draft.node(name)
+        node, _ = draft.find_node(name, fragment)
         found.add(name)
         if not node.trace and isinstance(node, SILENT):
             pending += targets(node)
     return found
 
 
-def arrived(draft: Draft, name: str, after: int, places: Mapping[str, int]) -> bool:
-    return any(places.get(slot, -1) > after for slot in first_steps(draft, name))
+def arrived(draft: Draft, name: str, fragment: int, after: int, places: Mapping[str, int]) -> bool:
+    return any(places.get(slot, -1) > after for slot in first_steps(draft, name, fragment))
 
 
 def leads_on(draft: Draft, node: Node, step: Step, places: Mapping[str, int]) -> bool:
     """Whether the way on from a step leads to a step that is there. `places`: number of the newest step of each slot."""
     names = exits(node, step)
     after = 0 if step.bits & Bit.GONE_ON else step.n  # what followed it has a lower number then
-    ends = [name for name in names if isinstance(draft.node(name), End) and not draft.node(name).trace]
-    return not names or bool(ends) or any(arrived(draft, name, after, places) for name in names)
+    ways = [draft.find_node(name, step.fragment)[0] for name in names]
+    ends = [node for node in ways if isinstance(node, End) and not node.trace]
+    return not names or bool(ends) or any(arrived(draft, name, step.fragment, after, places) for name in names)
 
 
-def silent_branches(draft: Draft, names: Iterable[str]) -> tuple[str, ...]:
+def silent_branches(draft: Draft, names: Iterable[str], fragment: int) -> tuple[str, ...]:
     """The branches of the silent forks that a token may come to through silent nodes."""
     found: list[str] = []
     seen: set[str] = set()
     pending = list(names)
     while pending:
         name = pending.pop()
-        node = draft.node(name)
+        node, _ = draft.find_node(name, fragment)
         if name in seen or node.trace:
             continue
         seen.add(name)
@@ -130,38 +134,62 @@ def silent_branches(draft: Draft, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def body_slots(draft: Draft, entry: str) -> tuple[str, ...]:
-    """The nodes that tokens of one owner may come to from `entry`; bodies of scopes and of threads are owners of their own."""
-    seen: dict[str, None] = {}
-    pending = [entry]
+def body_slots(draft: Draft, entry: str, fragment: int, owner: int, it: int) -> tuple[str, ...]:
+    """The nodes that tokens of one owner may come to from `entry`, a name in `fragment`; bodies of scopes and of threads are
+    owners of their own. What dynamic forks made is found by their newest steps in iteration `it` of the owner."""
+    seen: dict[tuple[str, int], None] = {}
+    pending = [(entry, fragment)]
+    missing: list[Any] = []
     while pending:
-        name = pending.pop(0)
-        if not name or name in seen:
+        name, inside = pending.pop(0)
+        if not name:
             continue
-        node = draft.process.nodes.get(name) or draft.node(name)
-        seen[name] = None
-        pending += [edge.to for edge in node.next]
-        pending += [rule.to for rule in node.on_failure if rule.action == "edge"]
-        pending += [limit.to for limit in edge_limits(node)]
-        if isinstance(node, Choice):
-            pending += [*node.cases.values(), node.default]
-        elif isinstance(node, Fork):
-            pending += branches_of(draft, node)
-        elif isinstance(node, Wait):
-            pending += [arm.to for arm in node.arms]
-    return tuple(seen)
+        node, inside = draft.find_node(name, inside)
+        if (name, inside) in seen:
+            continue
+        seen[name, inside] = None
+        pending += [(name, inside) for name in ways_on(node)]
+        if isinstance(node, Fork) and node.dynamic is not None:
+            try:
+                step = draft.at(name, owner, it)
+                branches, made = branches_of_step(draft, node, step) if isinstance(step, Step) else ((), 0)
+            except Missing as more:
+                missing += more.keys
+            else:
+                pending += [(name, made) for name in branches]
+    if missing:
+        raise Missing(*dict.fromkeys(missing))
+    return tuple(dict.fromkeys(name for name, _ in seen))
 
 
-def branches_of(draft: Draft, node: Fork) -> tuple[str, ...]:
-    fragments = {} if node.branches else draft.all_fragments()
-    return node.branches or (fragments[node.name].branches if node.name in fragments else ())
+def is_dynamic(draft: Draft) -> bool:
+    """Whether what tokens may come to depends on the steps of forks."""
+    return bool(draft.head.flags & (FRAGMENTED | UNMARKED))
+
+
+def ways_on(node: Node) -> list[str]:
+    found = [edge.to for edge in node.next]
+    found += [rule.to for rule in node.on_failure if rule.action == "edge"]
+    found += [limit.to for limit in edge_limits(node)]
+    if isinstance(node, Choice):
+        found += [*node.cases.values(), node.default]
+    elif isinstance(node, Fork):
+        found += node.branches
+    elif isinstance(node, Wait):
+        found += [arm.to for arm in node.arms]
+    return found
+
+
+def branches_of_step(draft: Draft, node: Fork, step: Step) -> tuple[tuple[str, ...], int]:
+    """The branches that a step of a fork has opened, and the fragment that they are named in."""
+    return branches_of(draft, node, token_at(step, step.slot)._replace(origin=step.n))
 
 
 def lacks_ends(draft: Draft, node: Join, step: Step) -> bool:
     """Whether a finished join no longer has enough ends, after what was taken back."""
     if node.threads is not None:
         return False
-    slots = awaited(draft, node)
+    slots = awaited(draft, node, step)
     ended = [other for other in passage(draft, step, slots) if isinstance(other, Step) and not other.bits & Bit.RETRIED]
     return needed(node, len(slots), sum(not is_dropped(other) for other in ended)) > 0
 
@@ -170,17 +198,19 @@ def dropped_nodes(draft: Draft, steps: Mapping[str, Step]) -> set[str]:
     """The nodes of branches that the finished joins among these steps have no more use for."""
     found: set[str] = set()
     for step in steps.values():
-        node = draft.node(step.slot) if step.state == State.JOIN else None
+        node = draft.node_of(step) if step.state == State.JOIN else None
         if not isinstance(node, Join) or node.losers != "halt" or node.rule == "all" or node.threads is not None:
             continue
         if not is_unfinished(draft, step) and not lacks_ends(draft, node, step):
-            slots = awaited(draft, node)
+            slots = awaited(draft, node, step)
             ends = zip(slots, passage(draft, step, slots), strict=True)
-            found |= losing(draft, node, step, {slot for slot, end in ends if isinstance(end, Step) and not is_dropped(end)})
+            ended = {slot for slot, end in ends if isinstance(end, Step) and not is_dropped(end)}
+            lost, fragment = losing(draft, node, step, ended)
+            found |= {slot for slot, other in steps.items() if stands_at(draft, other, slot, fragment) in lost}
     return found
 
 
 def scope_body(draft: Draft, step: Step) -> Scope | None:
     """The node of a scope whose tokens it owns itself; None for one whose body runs in threads."""
-    node = draft.node(step.slot)
+    node = draft.node_of(step)
     return node if isinstance(node, Scope) and not (node.parallel or node.thread) else None

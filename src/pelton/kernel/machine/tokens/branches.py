@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pelton.kernel.machine.draft import Draft, RowDropped, Token
-from pelton.kernel.machine.tokens.flow import awaited, counts, passage, retire_token
-from pelton.kernel.model.process import Choice, Fork, Join, Node, Wait
-from pelton.kernel.model.state import OpenStep, Step
+from pelton.kernel.machine.tokens.flow import awaited, is_beside, passage, retire_token
+from pelton.kernel.model.process import Choice, Fork, Join, Node, Wait, targets
+from pelton.kernel.model.state import Bit, OpenStep, Step
 
 LOST = "lost to another branch"
 
@@ -20,17 +20,17 @@ def drop_losers(draft: Draft, n: int) -> None:
     """Ends what is left of the branches that did not get to join `n` in time: tokens on their way, parked ones, and steps with
     all that is inside them. Branches that the join does not await stay, and so does what has gone beyond an awaited slot."""
     join = draft.step(n)
-    node = draft.node(join.slot) if join is not None else None
+    node = draft.node_of(join) if join is not None else None
     if join is None or not isinstance(node, Join):
         return
-    slots = awaited(draft, node)
+    slots = awaited(draft, node, join)
     found = dict(zip(slots, passage(draft, join, slots), strict=True))
-    lost = losing(draft, node, join, {slot for slot, step in found.items() if isinstance(step, Step)})
+    lost, fragment = losing(draft, node, join, {slot for slot, step in found.items() if isinstance(step, Step)})
 
     def of_loser(row: OpenStep | Token, name: str) -> bool:
-        if name not in lost or (row.thread, row.scope, row.it) != (join.thread, join.scope, join.it):
+        if (row.thread, row.scope, row.it) != (join.thread, join.scope, join.it):
             return False
-        return belongs(draft, join, row)
+        return stands_at(draft, row, name, fragment) in lost and belongs(draft, join, row)
 
     rows = [row for row in draft.rows_of(join.thread) if row.n != n and of_loser(row, row.slot)]
     tokens = [item for item in draft.worklist if isinstance(item, Token) and of_loser(item, item.node)]
@@ -41,60 +41,76 @@ def drop_losers(draft: Draft, n: int) -> None:
     draft.worklist.extendleft(RowDropped(row.n, LOST) for row in reversed(rows))
 
 
+def stands_at(draft: Draft, row: OpenStep | Step | Token, name: str, fragment: int) -> str:
+    """Where a row is in terms of a fragment: what a fork in there has made is all at the fork."""
+    inner = row.fragment
+    while inner > fragment:
+        fork = draft.step(inner)
+        if fork is None:
+            break
+        name, inner = fork.slot, fork.fragment
+    return name
+
+
 def belongs(draft: Draft, join: OpenStep | Step, row: OpenStep | Token) -> bool:
     if isinstance(row, OpenStep) and row.n > 0:
-        return counts(draft, join, row)
+        return is_beside(draft, join, row)
     if join.k <= 0 or row.fork == join.k:
         return True
     above = draft.step(row.fork) if row.fork > join.k else None
-    return above is not None and counts(draft, join, above)
+    return above is not None and is_beside(draft, join, above)
 
 
-def losing(draft: Draft, node: Join, join: OpenStep | Step, ended: set[str]) -> set[str]:
-    """The nodes at which tokens of losing branches may be. `ended`: the awaited slots that have."""
-    slots = set(awaited(draft, node))
-    heads = heads_of(draft, node, join)
+def losing(draft: Draft, node: Join, join: OpenStep | Step, ended: set[str]) -> tuple[set[str], int]:
+    """The nodes at which tokens of losing branches may be, and the fragment that they are named in. `ended`: the awaited slots
+    that have."""
+    slots = set(awaited(draft, node, join))
+    heads, fragment = heads_of(draft, node, join)
     if not heads:
-        return slots - ended
+        return slots - ended, fragment
     won: set[str] = set()
     lost: set[str] = set()
     partly: set[str] = set()
     for head in heads:
-        region = reach(draft, head, node.name, slots)
+        region = reach(draft, head, fragment, join, slots)
         mine = slots & set(region)
         if not mine & ended:
             (lost if mine else won).update(region)
         else:
             won.update(region)
             partly |= leading_to(region, mine - ended)
-    return (lost - won) | partly
+    return (lost - won) | partly, fragment
 
 
-def heads_of(draft: Draft, node: Join, join: OpenStep | Step) -> list[str]:
-    """The first nodes of the other branches of the fork that opened a join."""
+def heads_of(draft: Draft, node: Join, join: OpenStep | Step) -> tuple[list[str], int]:
+    """The first nodes of the other branches of the fork that opened a join, and the fragment that they are named in."""
+    if join.bits & Bit.DYNAMIC:
+        acquired = draft.fragment(join.k)
+        return [name for name in acquired.fragment.branches if name != node.name] if acquired is not None else [], join.k
     opener = draft.step(join.k) if join.k > 0 else None
     if opener is not None:
-        forks: list[Node] = [draft.node(opener.slot)]
+        forks: list[Node] = [draft.node_of(opener)]
     else:
         forks = [other for other in draft.process.nodes.values() if isinstance(other, Fork) and node.name in other.branches]
-    return [name for fork in forks if isinstance(fork, Fork) for name in fork.branches if name != node.name]
+    heads = [name for fork in forks if isinstance(fork, Fork) for name in fork.branches if name != node.name]
+    return heads, opener.fragment if opener is not None else 0
 
 
-def reach(draft: Draft, head: str, join: str, slots: set[str]) -> dict[str, list[str]]:
+def reach(draft: Draft, head: str, fragment: int, join: OpenStep | Step, slots: set[str]) -> dict[str, list[str]]:
     """The nodes that a token at `head` may come to in the same place without passing the join or a slot that it awaits, each
-    with those that lead on from it."""
+    with those that lead on from it. What a fork among them makes is left out: see `stands_at`."""
     found: dict[str, list[str]] = {}
     pending = [head]
     while pending:
         name = pending.pop()
-        if name in found or name == join:
+        if name in found or name == join.slot:
             continue
-        found[name] = [] if name in slots else list(ways_on(draft, draft.node(name)))
+        found[name] = [] if name in slots else list(ways_on(draft, *draft.find_node(name, fragment), join))
         pending += found[name]
     return found
 
 
-def ways_on(draft: Draft, node: Node) -> Iterator[str]:
+def ways_on(draft: Draft, node: Node, fragment: int, join: OpenStep | Step) -> Iterator[str]:
     """Where a node may lead in the same scope and thread; a step that a join awaits leads to the join."""
     yield from (edge.to for edge in node.next if edge.to)
     yield from (rule.to for rule in node.on_failure if rule.action == "edge")
@@ -103,10 +119,10 @@ def ways_on(draft: Draft, node: Node) -> Iterator[str]:
     if isinstance(node, Choice):
         yield from (name for name in (*node.cases.values(), node.default) if name)
     elif isinstance(node, Fork):
-        yield from node.branches
+        yield from node.branches if node.dynamic is None else opened_by(draft, node, fragment, join)
     elif isinstance(node, Wait):
         yield from (arm.to for arm in node.arms if arm.to)
-    yield from draft.joins_of(node.name)
+    yield from joins_at(draft, node.name, fragment)
 
 
 def leading_to(region: dict[str, list[str]], slots: set[str]) -> set[str]:
@@ -117,3 +133,21 @@ def leading_to(region: dict[str, list[str]], slots: set[str]) -> set[str]:
         if not more:
             return found
         found |= more
+
+
+def joins_at(draft: Draft, slot: str, fragment: int) -> tuple[str, ...]:
+    """The names of the joins that await a slot of a fragment."""
+    acquired = draft.fragment(fragment) if fragment else None
+    return acquired.fragment.joins_of.get(slot, ()) if acquired is not None else draft.process.joins_of.get(slot, ())
+
+
+def opened_by(draft: Draft, fork: Fork, fragment: int, join: OpenStep | Step) -> list[str]:
+    """The joins that a dynamic fork beside this join has opened; of one that has not been reached, all that it may open."""
+    step = draft.at(fork.name, join.scope, join.it)
+    made = draft.fragment(step.n) if step is not None else None
+    if made is not None:
+        return [name for name in made.fragment.branches if name not in made.fragment.nodes]
+    acquired = draft.fragment(fragment) if fragment else None
+    nodes = acquired.fragment.nodes if acquired is not None else draft.process.nodes
+    known = {name for node in nodes.values() if node is not fork for name in targets(node)}
+    return [name for name, node in nodes.items() if isinstance(node, Join) and name not in known]

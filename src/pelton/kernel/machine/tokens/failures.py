@@ -16,7 +16,7 @@ def fail(draft: Draft, item: StepFailed) -> None:
     row = draft.open(item.n)
     if row is None:
         return
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     if may_retry(draft, node, row, item):
         retry(draft, node, row, item)
     else:
@@ -59,7 +59,7 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
                 first=row.first,
                 due=due,
                 fork=row.fork,
-                fragment=row.fragment,
+                fragment=row.k if row.bits & Bit.DYNAMIC else row.fragment,
                 origin=row.k if row.state == State.JOIN else 0,
             )
         )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pelton.kernel.machine.draft import (
+    UNMARKED,
     BranchesLost,
     Draft,
     FailureEscaped,
@@ -21,7 +22,7 @@ from pelton.kernel.machine.draft import (
     token_at,
 )
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.model.process import Assignment, Edge, Join, Node
+from pelton.kernel.model.process import Assignment, Edge, Fork, Join, Node
 from pelton.kernel.model.reads import Missing
 from pelton.kernel.model.signals import Terminate
 from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus, ThreadStatus
@@ -122,20 +123,20 @@ def steps_left(draft: Draft, rows: list[OpenStep]) -> dict[int, OpenStep | Step 
     return found
 
 
-def open_branches(draft: Draft, branches: tuple[str, ...], names: Sequence[str], token: Token) -> None:
-    """Sends tokens into some of a fork's branches. `token` is the fork's own.
+def open_branches(draft: Draft, branches: tuple[str, ...], names: Sequence[str], token: Token, fragment: int) -> None:
+    """Sends tokens into some of a fork's branches. `token` is the fork's own, `fragment` what the branches are named in.
 
     A fork that opens a join marks its branches with the number of its step (`origin`), so that the join counts them and no
     others: tokens may pass here again, or at the same time. A silent fork has none: it gives the number, negated, of the next
     step that will be opened, and its branches stay marked as it was.
     """
-    opens = token.origin and any(type(draft.node(name)) is Join for name in reversed(branches))
+    opens = token.origin and any(type(draft.find_node(name, fragment)[0]) is Join for name in reversed(branches))
     fork = token.origin if opens and token.origin > 0 else token.fork
     for name in names:
-        if opens and type(draft.node(name)) is Join:
-            branch = Token(name, token.thread, token.scope, token.it, fork=token.fork, origin=token.origin)
+        if opens and type(draft.find_node(name, fragment)[0]) is Join:
+            branch = Token(name, token.thread, token.scope, token.it, fork=token.fork, fragment=fragment, origin=token.origin)
         else:
-            branch = Token(name, token.thread, token.scope, token.it, fork=fork)
+            branch = Token(name, token.thread, token.scope, token.it, fork=fork, fragment=fragment)
         draft.worklist.append(branch)
 
 
@@ -145,6 +146,17 @@ def has_gone_on(draft: Draft, row: OpenStep | Step | Token) -> bool:
         return bool(row.bits & Bit.GONE_ON)
     before = draft.step(row.previous) if row.previous else None
     return before is not None and bool(before.bits & (Bit.PUT_OFF | Bit.GONE_ON))
+
+
+def branches_of(draft: Draft, node: Fork, token: Token) -> tuple[tuple[str, ...], int]:
+    """The branches of a fork that has opened some of them, and the fragment that they are named in."""
+    if node.dynamic is None:
+        return node.branches, token.fragment
+    acquired = draft.fragment(token.origin) if token.origin else None
+    if acquired is not None:
+        return acquired.fragment.branches, token.origin
+    unmarked = draft.unmarked().get(node.name)
+    return (unmarked.branches if unmarked is not None else ()), 0
 
 
 def retire_token(draft: Draft, scope: int) -> None:
@@ -166,7 +178,7 @@ def finish(
     draft: Draft, row: OpenStep, output: Any, status: StepStatus = StepStatus.COMPLETED, reason: str = "", to: str | None = None
 ) -> Step:
     """A step has ended successfully, or is treated so: joins count it, and its token moves on."""
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     step = draft.end(row, status, output, reason)
     settle(draft, step)
     try:
@@ -194,12 +206,14 @@ def steps_at(draft: Draft, places: list[tuple[str, int, int]]) -> list[OpenStep 
     return found
 
 
-def awaited(draft: Draft, join: Join) -> tuple[str, ...]:
-    """The slots that a join waits for: its own, or those of the fragment that was made for it."""
-    if draft.head.flags:
-        for fragment in draft.all_fragments().values():
-            if join.name in fragment.joins:
-                return fragment.joins[join.name]
+def awaited(draft: Draft, join: Join, row: OpenStep | Step) -> tuple[str, ...]:
+    """The slots that a join waits for: its own, or those of the branches that the dynamic fork which opened it made."""
+    if row.bits & Bit.DYNAMIC:
+        acquired = draft.fragment(row.k)
+        return acquired.fragment.joins.get(join.name, join.on) if acquired is not None else join.on
+    for fragment in draft.unmarked().values() if draft.head.flags & UNMARKED else ():
+        if join.name in fragment.joins:
+            return fragment.joins[join.name]
     return join.on
 
 
@@ -213,7 +227,7 @@ def outcome_bits(step: Step) -> int:
 
 def settle(draft: Draft, step: Step) -> None:
     """A step has ended for good: the joins that await its slot, in its own scope and iteration, are counted down."""
-    for name in draft.joins_of(step.slot):
+    for name in draft.joins_of(step):
         row = join_of(draft, name, step)
         if row is not None and row.left > 0:
             row = draft.edit(row)
@@ -234,6 +248,12 @@ def join_of(draft: Draft, name: str, step: Step) -> OpenStep | None:
 
 
 def counts(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> bool:
+    """Whether a join counts a step that has the name of one which it awaits, and is in its place. Forks may have made several
+    nodes of a name there."""
+    return step.fragment == (join.k if join.bits & Bit.DYNAMIC else join.fragment) and is_beside(draft, join, step)
+
+
+def is_beside(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> bool:
     """Whether a step belongs to the same passage through the fork as a join in its place.
 
     `k` of the join is the number of the fork's step; of a silent fork the number, negated, from which on its branches are
@@ -277,12 +297,12 @@ def older(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> OpenSte
 
 
 def complete_join(draft: Draft, row: OpenStep) -> None:
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     assert isinstance(node, Join)
     if node.losers == "halt" and node.rule != "all":
         draft.worklist.appendleft(BranchesLost(row.n))  # before anything else: what lost does nothing any more
     if row.bits & Bit.DEFERRED_FAILED:
-        reasons = [text for step in passage(draft, row, awaited(draft, node)) if (text := reason_of(step))]
+        reasons = [text for step in passage(draft, row, awaited(draft, node, row)) if (text := reason_of(step))]
         failure = Failure("join", "technical", ", ".join(reasons), None, False)
         draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.FAILED)))
         return
@@ -296,7 +316,7 @@ def reason_of(step: OpenStep | Step | None) -> str:
 
 def count_join(draft: Draft, node: Join, row: OpenStep) -> None:
     """Sets how many ends a newly opened join still waits for; completes it when there are none."""
-    slots = awaited(draft, node)
+    slots = awaited(draft, node, row)
     ended = 0
     for step in passage(draft, row, slots):
         if isinstance(step, Step) and not step.bits & Bit.RETRIED:

@@ -10,7 +10,7 @@ from typing import Any
 from pelton.kernel.machine.draft import Draft, StepFailure
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import awaited, passage, steps_at
-from pelton.kernel.model.process import Join, Process, Scope, targets
+from pelton.kernel.model.process import Fragment, Join, Process, Scope, targets
 from pelton.kernel.model.state import OpenStep, State, Step
 
 MOST = 10_000
@@ -27,11 +27,11 @@ def output_of(draft: Draft, row: OpenStep | Step) -> Any:
 
 def join_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
     """The output of each awaited step, by slot; steps without output are left out."""
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     output: dict[str, Any] = {}
     if not isinstance(node, Join):
         return output
-    slots = awaited(draft, node)
+    slots = awaited(draft, node, row)
     for slot, step in zip(slots, passage(draft, row, slots), strict=True):
         if step is not None:
             value = output_of(draft, step)
@@ -42,7 +42,7 @@ def join_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
 
 def scope_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
     """{"iteration": k, "1": {slot: output}, ...}; what `keep_last` dropped is not in it."""
-    slots = body_slots(draft.process, row.slot)
+    slots = body_slots(draft.maker_of(row), row.slot)
     output: dict[str, Any] = {"iteration": row.k}
     try:
         keep = kept_iterations(draft, row)
@@ -59,14 +59,14 @@ def scope_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
 
 def kept_iterations(draft: Draft, row: OpenStep | Step) -> int:
     """How many of a scope's newest iterations are kept; 0 = all. Raises StepFailure for an error of the author."""
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     if not isinstance(node, Scope) or node.keep_last is None:
         return 0
     keep = evaluate(node.keep_last, Scene(draft, row, row.input, row.thread, row.k))
     return keep if isinstance(keep, int) and keep > 0 else 0
 
 
-def body_slots(process: Process, scope: str) -> tuple[str, ...]:
+def body_slots(process: Process | Fragment, scope: str) -> tuple[str, ...]:
     """The traced nodes of a scope's body, in the order of the graph; bodies of scopes inside it are those scopes' own."""
     node = process.nodes.get(scope)
     if not isinstance(node, Scope):

@@ -60,7 +60,8 @@ def open_parallel(draft: Draft, node: Scope, row: OpenStep) -> None:
     if not items:
         finish(draft, row, None)
     for index, item in enumerate(items):
-        start_thread(draft, node.body, row.thread, row.n, variables={"INPUT": item, "INDEX": index})
+        given = {"INPUT": item, "INDEX": index}
+        start_thread(draft, node.body, row.thread, row.n, variables=given, fragment=row.fragment)
 
 
 def scope_emptied(draft: Draft, n: int) -> None:
@@ -69,7 +70,7 @@ def scope_emptied(draft: Draft, n: int) -> None:
     if row is None or row.left:
         return
     row = draft.edit(row)
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     assert isinstance(node, Scope)
     if row.bits & Bit.DEFERRED_FAILED:
         draft.worklist.append(StepFailed(row.n, Failure("deferred", "technical", row.reason), int(StepStatus.FAILED)))
@@ -117,9 +118,9 @@ def iterate(draft: Draft, node: Scope, row: OpenStep) -> None:
     row.updated = draft.now
     if node.thread:
         item = {"INPUT": row.waits[row.k - 1]} if node.items is not None else {}
-        start_thread(draft, node.body, row.thread, row.n, variables=item)
+        start_thread(draft, node.body, row.thread, row.n, variables=item, fragment=row.fragment)
     else:
-        draft.worklist.append(Token(node.body, row.thread, row.n, row.k))
+        draft.worklist.append(Token(node.body, row.thread, row.n, row.k, fragment=row.fragment))
 
 
 def purge(draft: Draft, row: OpenStep) -> None:

@@ -39,8 +39,9 @@ def start_thread(
     handles: str = "",
     handled: int = 0,
     variables: dict[str, Any] | None = None,
+    fragment: int = 0,
 ) -> Thread:
-    """A new thread at node `entry`. With `handles` it waits until its parent is at rest."""
+    """A new thread at node `entry`, a name in `fragment`. With `handles` it waits until its parent is at rest."""
     head = draft.head
     no = head.threads
     head.threads += 1
@@ -76,7 +77,7 @@ def start_thread(
         for name, expression in body.variables.items():
             if (no, name) not in draft.variables:
                 draft.variables[no, name] = evaluate(expression, scene)
-    draft.worklist.append(Token(entry, no, -no, 0))
+    draft.worklist.append(Token(entry, no, -no, 0, fragment=fragment))
     return thread
 
 
@@ -137,7 +138,7 @@ def halt(draft: Draft, no: int, reason: tuple[int, int]) -> None:
         thread.halted = draft.now
         change_thread(thread, ThreadStatus.HALTING)
         for row in draft.all_open():
-            if row.thread == no and row.state != State.PARKED and draft.node(row.slot).on_halt == "cancel":
+            if row.thread == no and row.state != State.PARKED and draft.node_of(row).on_halt == "cancel":
                 cancel(draft, row, "halted")
                 draft.park(token_at(row, row.slot))
     draft.worklist.append(ThreadParked(no))
@@ -156,7 +157,7 @@ def settle_halt(draft: Draft, item: ThreadParked) -> None:
 
 
 def unfinished(draft: Draft, row: OpenStep, no: int) -> bool:
-    return row.thread == no and row.state in (State.WORK, State.CALL, State.EMIT) and draft.node(row.slot).on_halt == "finish"
+    return row.thread == no and row.state in (State.WORK, State.CALL, State.EMIT) and draft.node_of(row).on_halt == "finish"
 
 
 def at_rest(draft: Draft, thread: Thread) -> bool:
@@ -204,7 +205,7 @@ def unpark(draft: Draft, rows: list[OpenStep]) -> None:
     for row in sorted(rows, key=lambda row: -row.n):
         draft.close(row)
         if row.bits & Bit.VIA_LEAVE:
-            node = draft.node(row.slot)
+            node = draft.node_of(row)
             step = steps[row.n]
             place = step if isinstance(step, Step) else token_at(row, row.slot)
             leave(draft, node, place, skip_assigns=bool(row.bits & Bit.SKIPS_ASSIGNS))
@@ -233,7 +234,9 @@ def start_handler(draft: Draft, node: Node, step: Step, entry: str, failure: Fai
     """A handler thread for a failed step, whose thread is halted; when it completes, the token moves on without assignments."""
     wait_to_leave(draft, node, step, skip_assigns=True)
     given = {"INPUT": failure.content if failure.content is not None else failure.message}
-    thread = start_thread(draft, entry, step.thread, 0, handles="failure", handled=step.n, variables=given)
+    thread = start_thread(
+        draft, entry, step.thread, 0, handles="failure", handled=step.n, variables=given, fragment=step.fragment
+    )
     halt(draft, step.thread, (int(Halt.HANDLING), thread.no))
 
 
@@ -295,7 +298,7 @@ def count_thread(draft: Draft, no: int, failed: Failure | None) -> bool:
     """Counts down the joins that wait for a thread. True when there was one."""
     found = False
     for seen in draft.all_open():
-        node = draft.node(seen.slot) if seen.state == State.JOIN else None
+        node = draft.node_of(seen) if seen.state == State.JOIN else None
         if not isinstance(node, Join) or node.threads is None or no not in (seen.waits or ()):
             continue
         found = True
@@ -303,7 +306,7 @@ def count_thread(draft: Draft, no: int, failed: Failure | None) -> bool:
         if failed is not None:
             rule = next((rule for rule in node.per_thread if rule.matches(failed)), None)
             if rule is not None and rule.action == "body":
-                start_thread(draft, rule.to, no, 0, handles="child", variables={"INPUT": failed.content})
+                start_thread(draft, rule.to, no, 0, handles="child", variables={"INPUT": failed.content}, fragment=row.fragment)
                 continue
             if rule is None or rule.action != "continue":
                 draft.worklist.append(StepFailed(row.n, failed, int(StepStatus.FAILED)))

@@ -96,7 +96,7 @@ def arm_again(draft: Draft, row: OpenStep) -> None:
     """
     if row.state != State.WAIT or row.bits & Bit.AWAITS_THREADS:
         return
-    node = draft.node(row.slot)
+    node = draft.node_of(row)
     if not isinstance(node, Wait) or node.on_halt == "cancel":
         return
     times = node.on_halt == "stop"
@@ -122,7 +122,7 @@ def take_arm(draft: Draft, node: Wait, row: OpenStep, index: int, payload: Any) 
         return
     row.updated = draft.now
     if arm.body:
-        draft.worklist.append(Spawn(arm.body, row.thread, {"INPUT": payload}))
+        draft.worklist.append(Spawn(arm.body, row.thread, {"INPUT": payload}, row.fragment))
     if isinstance(arm, AtTime) and arm.every:
         row.due = 0
         set_timer(draft, row, index, draft.now + arm.every)
@@ -133,7 +133,7 @@ def open_waits(draft: Draft) -> list[tuple[Wait, OpenStep]]:
     found: list[tuple[Wait, OpenStep]] = []
     for row in draft.all_open():
         if row.state == State.WAIT and not row.bits & Bit.AWAITS_THREADS and not draft.halted(row.thread):
-            node = draft.node(row.slot)
+            node = draft.node_of(row)
             if isinstance(node, Wait):
                 found.append((node, row))
     return found
