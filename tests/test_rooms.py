@@ -58,6 +58,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "kernel.machine": (
         "many",
         "draft",
+        "nearest",
         "legality",
         "scene",
         "records",

@@ -190,7 +190,7 @@ def check_halted_from_above(rows: Rows, thread: Thread) -> None:
 
 
 def must_finish(world: World, rows: Rows, row: OpenStep) -> bool:
-    node = node_of(world, rows, row.slot)
+    node = node_of(world, rows, row)
     if row.bits & Bit.THREAD:
         return False  # it is the thread that finishes, or not
     return row.state in {State.WORK, State.CALL, State.EMIT} and node is not None and node.on_halt == "finish"

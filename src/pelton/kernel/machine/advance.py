@@ -229,7 +229,9 @@ def follow(draft: Draft, item: Any) -> None:
         elif isinstance(item, Spawn):
             above = draft.thread(item.parent)
             if above is None or above.status < ThreadStatus.COMPLETED:
-                start_thread(draft, item.entry, item.parent, 0, variables=item.variables, fragment=item.fragment)
+                start_thread(
+                    draft, item.entry, item.parent, 0, variables=item.variables, fragment=item.fragment, starter=item.starter
+                )
     except StepFailure as error:
         # Nothing is left that could fail instead: the run itself fails.
         draft.worklist.append(FailureEscaped(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))

@@ -111,6 +111,7 @@ class Spawn(NamedTuple):
     parent: int
     variables: dict[str, Any]
     fragment: int = 0
+    starter: int = 0
 
 
 class RowDropped(NamedTuple):

@@ -204,7 +204,7 @@ def row_added(draft: Draft, row: OpenStep) -> OpenStep:
 
 
 def silent_choice(draft: Draft, token: Token, node: Choice) -> None:
-    scene = Scene(draft, None, None, token.thread)
+    scene = Scene(draft, None, None, token.thread, at=token)
     if node.select is None:
         leave(draft, node, token)
         return
@@ -213,7 +213,7 @@ def silent_choice(draft: Draft, token: Token, node: Choice) -> None:
 
 
 def silent_assign(draft: Draft, token: Token, node: Assign) -> None:
-    compute(draft, node, Scene(draft, None, None, token.thread))
+    compute(draft, node, Scene(draft, None, None, token.thread, at=token))
     leave(draft, node, token)
 
 
@@ -339,7 +339,13 @@ def enter_call(draft: Draft, token: Token, node: Call, row: OpenStep) -> None:
         row.bits |= Bit.THREAD
         awaits = node.awaits != "nothing"
         thread = start_thread(
-            draft, node.thread, token.thread, row.n if awaits else 0, variables={"INPUT": given}, fragment=row.fragment
+            draft,
+            node.thread,
+            token.thread,
+            row.n if awaits else 0,
+            variables={"INPUT": given},
+            fragment=row.fragment,
+            starter=row.n,
         )
         row.child = thread.no
     else:
@@ -427,7 +433,7 @@ def enter_raise(draft: Draft, token: Token, node: Raise, row: OpenStep) -> None:
 
 
 def silent_raise(draft: Draft, token: Token, node: Raise) -> None:
-    failure = evaluate(node.failure, Scene(draft, None, None, token.thread))
+    failure = evaluate(node.failure, Scene(draft, None, None, token.thread, at=token))
     raise StepFailure(failure if isinstance(failure, Failure) else convert(failure, Failure))
 
 
@@ -456,7 +462,7 @@ def enter_end(draft: Draft, token: Token, node: End, row: OpenStep) -> None:
 
 
 def silent_end(draft: Draft, token: Token, node: End) -> None:
-    scene = Scene(draft, None, None, token.thread)
+    scene = Scene(draft, None, None, token.thread, at=token)
     output = evaluate(node.output, scene) if node.output is not None else None
     if node.run:
         status = RunStatus(evaluate(node.status, scene)) if node.status is not None else RunStatus.COMPLETED

@@ -10,9 +10,10 @@ from typing import Any
 from msgspec import convert
 
 from pelton.kernel.expressions.base import Evaluation, Expression, ExpressionError, Outcome, Unanswered
-from pelton.kernel.machine.draft import Draft, Moment, StepFailure
+from pelton.kernel.machine.draft import Draft, Moment, StepFailure, Token
+from pelton.kernel.machine.nearest import loop_around, nearest, nearest_of_iteration
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import Codec, EvaluationKey, FoundKey, IterationKey, Missing, RecordKey, VarsKey
+from pelton.kernel.model.reads import Codec, EvaluationKey, FoundKey, Missing, RecordKey, VarsKey
 from pelton.kernel.model.state import START, Failure, OpenStep, Record, Run, StartMeta, Step
 from pelton.kernel.model.transition import UNSET
 
@@ -32,7 +33,7 @@ class RunEnd:
 
 
 class Scene:
-    __slots__ = ("draft", "end", "iteration", "step", "thread", "value")
+    __slots__ = ("at", "draft", "end", "iteration", "step", "thread", "value")
 
     def __init__(
         self,
@@ -42,9 +43,11 @@ class Scene:
         thread: int = 0,
         iteration: int = 0,
         end: RunEnd | None = None,
+        at: Token | None = None,
     ) -> None:
         self.draft = draft
         self.step = step  # the current step
+        self.at = step or at  # where it is evaluated: the current step; the token at a node that leaves no step
         self.value = value  # its evaluated input; the selected text; what was reported
         self.thread = thread
         self.iteration = iteration  # of the current scope step
@@ -120,18 +123,19 @@ class Scene:
         return start.output if start is not None else None
 
     def newest(self, slot: str, it: int | None = None) -> OpenStep | Step | None:
-        """The newest step of a slot; of iteration `it` when given."""
+        """The nearest step of a slot: the newest one in the own thread and iteration, else further out (see `nearest`); of
+        iteration `it` when given."""
         if it is None:
-            return self.draft.newest(slot)
-        mine = self.draft.of_iteration(slot, it)
-        if mine is not None or self.draft.created:
-            return mine
-        found: OpenStep | Step | None = self.draft.reads.answer(IterationKey(slot, it))
-        return found
+            return nearest(self.draft, slot, self.at, self.iteration)
+        return nearest_of_iteration(self.draft, slot, it, self.at, self.iteration)
 
     def just_ended(self, *slots: str) -> Step | None:
         """The step of these slots that ended in this draft: of several tokens that pass there, the one that is moving on."""
         found = [step for step in self.draft.ended.values() if step.slot in slots]
+        at = self.at
+        if at is not None and len(found) > 1:
+            mine = [step for step in found if step.thread == at.thread]
+            found = [step for step in mine if (step.scope, step.it) == (at.scope, at.it)] or mine or found
         return max(found, key=lambda step: step.n, default=None)
 
     def var(self, name: str) -> Any:
@@ -147,16 +151,15 @@ class Scene:
         return {name: value for name, value in known.items() if value is not UNSET}
 
     def loop(self, slot: str) -> int:
-        """The current iteration of a scope; 0 before the first."""
-        row = self.draft.newest(slot)
-        return row.k if row is not None else 0
+        """The current iteration of the nearest scope of that name; 0 before the first."""
+        return loop_around(self.draft, slot, self.at, self.iteration)[1]
 
     def item(self, slot: str) -> Any:
-        """The item of a scope's current iteration; None when it has none."""
-        row = self.draft.newest(slot)
-        if not isinstance(row, OpenStep) or not isinstance(row.waits, list) or not 0 < row.k <= len(row.waits):
+        """The item of that iteration; None when it has none."""
+        row, k = loop_around(self.draft, slot, self.at, self.iteration)
+        if not isinstance(row, OpenStep) or not isinstance(row.waits, list) or not 0 < k <= len(row.waits):
             return None
-        return row.waits[row.k - 1]
+        return row.waits[k - 1]
 
     def evaluated(self, question: Evaluation) -> Outcome | None:
         return self.draft.reads.evaluated(question)

@@ -296,7 +296,9 @@ class Fragment(Struct):
     nodes: Mapping[str, Node]
     branches: tuple[str, ...]
     joins: Mapping[str, tuple[str, ...]] = {}  # join node → which of `nodes` it awaits instead of its own `on`
-    joins_of: dict[str, tuple[str, ...]] = {}  # derived by `finish`
+    # derived by `finish`
+    joins_of: dict[str, tuple[str, ...]] = {}
+    holders: dict[str, str] = {}  # node → loop whose body it is in
 
     def finish(self) -> Fragment:
         """Derives what `advance` looks up."""
@@ -309,6 +311,7 @@ class Fragment(Struct):
             for slot in slots:
                 waiting.setdefault(slot, []).append(name)
         self.joins_of = {slot: tuple(names) for slot, names in waiting.items()}
+        self.holders = holders_of(self.nodes)
         return self
 
 
@@ -356,6 +359,7 @@ class Process(Struct, kw_only=True):
     annotations: Any = None
     # derived by `finish`
     joins_of: dict[str, tuple[str, ...]] = {}
+    holders: dict[str, str] = {}  # node → loop whose body it is in
     conditions: dict[str, tuple[str, ...]] = {}  # variable → waits whose arms read it
 
     def finish(self) -> Process:
@@ -379,6 +383,7 @@ class Process(Struct, kw_only=True):
             raise ValueError(f"the entry {self.entry!r} does not exist")
         self.joins_of = {slot: tuple(names) for slot, names in joins.items()}
         self.conditions = {name: tuple(waits) for name, waits in conditions.items()}
+        self.holders = holders_of(self.nodes)
         return self
 
 
@@ -403,3 +408,35 @@ def targets(node: Node) -> list[str]:
     elif isinstance(node, Join):
         found += [rule.to for rule in node.per_thread if rule.to]
     return [name for name in found if name]
+
+
+def following(node: Node) -> list[str]:
+    """Where a node may lead in its own scope and thread: `targets` without bodies. What a dynamic fork makes is not known."""
+    found = [edge.to for edge in node.next]
+    found += [rule.to for rule in node.on_failure if rule.action == "edge"]
+    for limit in (node.limits.queue, node.limits.idle, node.limits.attempt, node.limits.total):
+        if limit is not None:
+            found.append(limit.to)
+    if isinstance(node, Choice):
+        found += [*node.cases.values(), node.default]
+    elif isinstance(node, Fork):
+        found += node.branches
+    elif isinstance(node, Wait):
+        found += [arm.to for arm in node.arms]
+    return [name for name in found if name]
+
+
+def holders_of(nodes: Mapping[str, Node]) -> dict[str, str]:
+    """The loop that each node is in the body of. Bodies that run in threads are left out: there the thread is what holds them."""
+    found: dict[str, str] = {}
+    for scope in nodes.values():
+        if not isinstance(scope, Scope) or scope.parallel or scope.thread:
+            continue
+        pending = [scope.body]
+        while pending:
+            name = pending.pop()
+            if name in found or name not in nodes:
+                continue
+            found[name] = scope.name
+            pending += following(nodes[name])
+    return found

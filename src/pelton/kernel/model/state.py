@@ -236,6 +236,7 @@ class Thread(Struct, array_like=True, gc=False):
     ended: int = 0
     halted: int = 0  # when it was last halted: since then the clocks of its steps stand that stop on a halt
     born: int = 0  # number of the step that came next when it was started: a rewind to an earlier one takes it back
+    starter: int = 0  # the step that started it and does not wait for it, 0 for none
 
 
 class Record(Struct, array_like=True, gc=False):

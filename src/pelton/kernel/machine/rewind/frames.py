@@ -15,6 +15,7 @@ from typing import Any
 from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal
 from pelton.kernel.machine.many import for_each
+from pelton.kernel.machine.nearest import started_by
 from pelton.kernel.machine.rewind.threads import Lineage, restorable
 from pelton.kernel.machine.rewind.ways import (
     body_slots,
@@ -208,7 +209,7 @@ class Survey:
         if not goes_on and not self.may_have_lost(thread.ended):
             return []
         inner = Frame(-thread.no, 0, thread.no, thread.body, frame, row, not goes_on)
-        starter = self.draft.step(thread.owner or thread.handled) if is_dynamic(self.draft) else row
+        starter = self.draft.step(started_by(thread)) if is_dynamic(self.draft) else row
         inner.fragment = starter.fragment if starter is not None else 0
         return [inner]
 

@@ -357,7 +357,7 @@ def pass_over(draft: Draft, step: Step) -> None:
     old.bits |= int(Bit.HANDLED)
     rewrite(draft, old)
     draft.grow(step.scope)
-    leave(draft, draft.node(step.slot), old, skip_assigns=True)
+    leave(draft, draft.node_of(step), old, skip_assigns=True)
 
 
 def follow(draft: Draft, node: Node, step: Step) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pelton.kernel.machine.draft import Draft, RowDropped, Token
 from pelton.kernel.machine.tokens.flow import awaited, is_beside, passage, retire_token
-from pelton.kernel.model.process import Choice, Fork, Join, Node, Wait, targets
+from pelton.kernel.model.process import Fork, Join, Node, following, targets
 from pelton.kernel.model.state import Bit, OpenStep, Step
 
 LOST = "lost to another branch"
@@ -112,16 +112,9 @@ def reach(draft: Draft, head: str, fragment: int, join: OpenStep | Step, slots: 
 
 def ways_on(draft: Draft, node: Node, fragment: int, join: OpenStep | Step) -> Iterator[str]:
     """Where a node may lead in the same scope and thread; a step that a join awaits leads to the join."""
-    yield from (edge.to for edge in node.next if edge.to)
-    yield from (rule.to for rule in node.on_failure if rule.action == "edge")
-    limits = node.limits
-    yield from (limit.to for limit in (limits.queue, limits.idle, limits.attempt, limits.total) if limit is not None and limit.to)
-    if isinstance(node, Choice):
-        yield from (name for name in (*node.cases.values(), node.default) if name)
-    elif isinstance(node, Fork):
-        yield from node.branches if node.dynamic is None else opened_by(draft, node, fragment, join)
-    elif isinstance(node, Wait):
-        yield from (arm.to for arm in node.arms if arm.to)
+    yield from following(node)
+    if isinstance(node, Fork) and node.dynamic is not None:
+        yield from opened_by(draft, node, fragment, join)
     yield from joins_at(draft, node.name, fragment)
 
 
@@ -129,7 +122,7 @@ def leading_to(region: dict[str, list[str]], slots: set[str]) -> set[str]:
     """The nodes of a region from which one of the slots can be reached, and those slots."""
     found = set(slots)
     while True:
-        more = {name for name, following in region.items() if name not in found and not found.isdisjoint(following)}
+        more = {name for name, ways in region.items() if name not in found and not found.isdisjoint(ways)}
         if not more:
             return found
         found |= more

@@ -91,7 +91,8 @@ def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | N
         return
     if to is None:
         step = None if isinstance(row, Token) else row
-        scene = Scene(draft, step, step.output if step is not None else None, row.thread)
+        at = row if isinstance(row, Token) else None
+        scene = Scene(draft, step, step.output if step is not None else None, row.thread, at=at)
         edge = choose(node, scene)
         if edge is not None and edge.assigns and not skip_assigns:
             assign(draft, edge.assigns, scene)

@@ -40,8 +40,10 @@ def start_thread(
     handled: int = 0,
     variables: dict[str, Any] | None = None,
     fragment: int = 0,
+    starter: int = 0,
 ) -> Thread:
-    """A new thread at node `entry`, a name in `fragment`. With `handles` it waits until its parent is at rest."""
+    """A new thread at node `entry`, a name in `fragment`. With `handles` it waits until its parent is at rest. `starter`: the
+    step that starts it, where that is neither its owner nor what it handles."""
     head = draft.head
     no = head.threads
     head.threads += 1
@@ -66,18 +68,20 @@ def start_thread(
         handled=handled,
         opened=draft.now,
         born=head.next_n,
+        starter=starter if not owner else 0,
     )
     draft.threads[no] = thread
     head.flags |= THREADED
     for name, value in (variables or {}).items():
         draft.variables[no, name] = value
+    token = Token(entry, no, -no, 0, fragment=fragment)
     body = draft.process.bodies.get(entry)
     if body is not None:
-        scene = Scene(draft, thread=no)
+        scene = Scene(draft, thread=no, at=token)
         for name, expression in body.variables.items():
             if (no, name) not in draft.variables:
                 draft.variables[no, name] = evaluate(expression, scene)
-    draft.worklist.append(Token(entry, no, -no, 0, fragment=fragment))
+    draft.worklist.append(token)
     return thread
 
 

@@ -122,7 +122,7 @@ def take_arm(draft: Draft, node: Wait, row: OpenStep, index: int, payload: Any) 
         return
     row.updated = draft.now
     if arm.body:
-        draft.worklist.append(Spawn(arm.body, row.thread, {"INPUT": payload}, row.fragment))
+        draft.worklist.append(Spawn(arm.body, row.thread, {"INPUT": payload}, row.fragment, row.n))
     if isinstance(arm, AtTime) and arm.every:
         row.due = 0
         set_timer(draft, row, index, draft.now + arm.every)
