@@ -12,7 +12,6 @@ KNOWN: dict[str, str] = {
     "pauses of threads that do not exist": "Pausing a thread that does not exist makes one.",
     "repeating times that are delivered twice": "A repeating time that is delivered twice counts twice.",
     "per-thread handlers that fail": "A join on threads waits for ever when the handler of a failed thread fails.",
-    "dynamic forks": "The fragment of a dynamic fork replaces that of another thread or of an earlier iteration.",
     "halts that wait": "A halting thread does not notice that what it let finish has failed or is tried again.",
     "threads below threads that have ended": "A thread whose parent has ended is not halted when the run is paused.",
     "same attempts of calls and scopes": "A call or a scope that is tried again as the same step is not begun again.",

@@ -199,7 +199,7 @@ class Draft(ManyRows):
         self.fuel = FUEL
         self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
         self.cut = 0  # a rewind in progress takes back numbers from here on; 0 = none
-        self.reuse = 0  # a rewind: the next step that is entered takes this number
+        self.reuse = 0  # the next step that is entered takes this number: in a rewind, and a silent fork's join
         self.given: Any = None  # and this input, when there is one
         self.last: Step | None = None  # the step that ended last
         self.stranded = False  # fuel ran out

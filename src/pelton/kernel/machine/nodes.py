@@ -87,6 +87,8 @@ def enter(draft: Draft, token: Token) -> None:
             row = fresh(draft, token, node, State.WAIT)
             fail_entering(draft, row, error)
             return
+    if token.origin < 0:
+        draft.reuse = -token.origin
     row = fresh(draft, token, node, STATES[type(node)])
     if fragment != token.fragment:
         row.fragment = fragment
@@ -234,7 +236,8 @@ def enter_assign(draft: Draft, token: Token, node: Assign, row: OpenStep) -> Non
 
 
 def silent_fork(draft: Draft, token: Token, node: Fork) -> None:
-    branch_out(draft, node, node.branches, token.fragment, token._replace(origin=-draft.head.next_n))
+    opens = any(isinstance(draft.find_node(name, token.fragment)[0], Join) for name in node.branches)
+    branch_out(draft, node, node.branches, token.fragment, token._replace(origin=-draft.number() if opens else 0))
 
 
 def enter_fork(draft: Draft, token: Token, node: Fork, row: OpenStep) -> None:
@@ -288,7 +291,7 @@ def branch_out(draft: Draft, node: Fork, branches: tuple[str, ...], fragment: in
 def enter_join(draft: Draft, token: Token, node: Join, row: OpenStep) -> None:
     row.started = draft.now
     if node.threads is None:
-        row.k = token.origin
+        row.k = abs(token.origin)
         if token.fragment and token.fragment == token.origin:
             row.bits |= Bit.DYNAMIC
         row.child = older_join(draft, row)

@@ -157,7 +157,9 @@ class OpenStep(Struct, array_like=True, gc=False):
     polls: int = 0
     started: int = 0  # first hand-out of this attempt, or opening of what starts at once
     waits: JSON = None  # wait: state of the arms; scope: items count; anything the node kind needs to remember
-    fork: int = 0  # step of the innermost fork with a join that this is in a branch of, in its own scope and iteration; 0 = none
+    fork: int = (
+        0  # number of the innermost fork with a join that this is in a branch of, in its own scope and iteration; 0 = none
+    )
     fragment: int = 0  # step of the dynamic fork that made its node; 0 = the process
 
 

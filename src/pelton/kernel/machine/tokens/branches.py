@@ -53,12 +53,13 @@ def stands_at(draft: Draft, row: OpenStep | Step | Token, name: str, fragment: i
 
 
 def belongs(draft: Draft, join: OpenStep | Step, row: OpenStep | Token) -> bool:
+    """Whether a row is in a branch of the join's own passage through the fork."""
     if isinstance(row, OpenStep) and row.n > 0:
         return is_beside(draft, join, row)
-    if join.k <= 0 or row.fork == join.k:
-        return True
-    above = draft.step(row.fork) if row.fork > join.k else None
-    return above is not None and is_beside(draft, join, above)
+    if join.k == 0 or row.fork <= join.k:
+        return join.k in (row.fork, 0)
+    above = draft.step(row.fork)
+    return above is None or is_beside(draft, join, above)
 
 
 def losing(draft: Draft, node: Join, join: OpenStep | Step, ended: set[str]) -> tuple[set[str], int]:

@@ -128,14 +128,16 @@ def open_branches(draft: Draft, branches: tuple[str, ...], names: Sequence[str],
     """Sends tokens into some of a fork's branches. `token` is the fork's own, `fragment` what the branches are named in.
 
     A fork that opens a join marks its branches with the number of its step (`origin`), so that the join counts them and no
-    others: tokens may pass here again, or at the same time. A silent fork has none: it gives the number, negated, of the next
-    step that will be opened, and its branches stay marked as it was.
+    others: tokens may pass here again, or at the same time. A silent fork takes the number that its join will have for it, and
+    says so by a negative `origin`.
     """
-    opens = token.origin and any(type(draft.find_node(name, fragment)[0]) is Join for name in reversed(branches))
-    fork = token.origin if opens and token.origin > 0 else token.fork
+    origin = token.origin
+    opens = origin and any(type(draft.find_node(name, fragment)[0]) is Join for name in reversed(branches))
+    fork = abs(origin) if opens else token.fork
     for name in names:
         if opens and type(draft.find_node(name, fragment)[0]) is Join:
-            branch = Token(name, token.thread, token.scope, token.it, fork=token.fork, fragment=fragment, origin=token.origin)
+            branch = Token(name, token.thread, token.scope, token.it, fork=token.fork, fragment=fragment, origin=origin)
+            origin = abs(origin)  # a number is taken once
         else:
             branch = Token(name, token.thread, token.scope, token.it, fork=fork, fragment=fragment)
         draft.worklist.append(branch)
@@ -257,19 +259,18 @@ def counts(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> bool:
 def is_beside(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> bool:
     """Whether a step belongs to the same passage through the fork as a join in its place.
 
-    `k` of the join is the number of the fork's step; of a silent fork the number, negated, from which on its branches are
-    counted; 0 = the join was not opened by a fork, and counts everything.
+    `k` of the join is the mark that its fork gave the branches; 0 = it was not opened by a fork, and counts everything.
     """
     fork = join.k
     if fork in (0, step.fork):
         return True
-    if fork < 0:
-        return step.n >= -fork and (not step.previous or step.previous >= -fork)
     above: OpenStep | Step | None = step
     while above is not None and above.fork > fork:
         above = draft.step(above.fork)
+    if above is None:  # in a silent fork whose join is still to be opened
+        return True
     # Rows of earlier versions of Pelton name no fork.
-    return above is not None and (above.fork == fork or (above is step and not step.fork and step.n > fork))
+    return above.fork == fork or (above is step and not step.fork and step.n > fork)
 
 
 def passage(draft: Draft, join: OpenStep | Step, slots: tuple[str, ...]) -> list[OpenStep | Step | None]:
@@ -292,9 +293,9 @@ def passage(draft: Draft, join: OpenStep | Step, slots: tuple[str, ...]) -> list
 def older(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> OpenStep | Step | None:
     """The step before this one of the same slot, in the join's scope and iteration, that came after the join's fork."""
     found = draft.below(step.slot, step.n)
-    while found is not None and (found.scope, found.it) != (join.scope, join.it) and found.n > abs(join.k):
+    while found is not None and (found.scope, found.it) != (join.scope, join.it) and found.n > join.k:
         found = draft.below(step.slot, found.n)
-    return found if found is not None and found.n >= abs(join.k) else None
+    return found if found is not None and found.n >= join.k else None
 
 
 def complete_join(draft: Draft, row: OpenStep) -> None:

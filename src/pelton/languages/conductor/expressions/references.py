@@ -173,7 +173,9 @@ MEMBERS: dict[str, TaskGet] = {
     "callbackAfterSeconds": lambda context, step, slot, kind: status_names.callback_after(step, context.now),
     "workerId": lambda context, step, slot, kind: step.worker or None,
     "iteration": lambda context, step, slot, kind: status_names.iteration(step),
-    "subWorkflowId": lambda context, step, slot, kind: context.codec.run_id(step.child) if step.child > 0 else None,
+    "subWorkflowId": lambda context, step, slot, kind: (
+        context.codec.run_id(step.child) if step.state == State.CALL and step.child > 0 else None
+    ),
 }
 
 
