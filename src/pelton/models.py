@@ -149,8 +149,19 @@ class RunPage(Struct):
     before: str
 
 
+class FailureView(Struct, omit_defaults=True):
+    """How a step or a run failed: its name, and its kind (technical, business, cancelled or "timed out"), as rules match them;
+    `content`: what came with it. `handled`: the step's definition says what follows, and that was done; false if the failure was
+    passed on."""
+
+    name: str
+    kind: str
+    content: Any = None
+    handled: bool = False
+
+
 class RunDetail(Struct, omit_defaults=True):
-    """A run with its data. `reason`: why it failed. `event`: the type of the event that started it."""
+    """A run with its data. `reason`: why it failed, `failure`: with what. `event`: the type of the event that started it."""
 
     run: RunHead
     input: Any = None
@@ -160,6 +171,7 @@ class RunDetail(Struct, omit_defaults=True):
     correlation: str = ""
     priority: int = 0
     event: str = ""
+    failure: FailureView | None = None
 
 
 class StepView(Struct, omit_defaults=True):
@@ -181,6 +193,7 @@ class StepView(Struct, omit_defaults=True):
     output: Any = None
     reason: str = ""
     child: str = ""
+    failure: FailureView | None = None
 
 
 class StepPage(Struct):

@@ -254,6 +254,28 @@ def test_work_goes_out_and_comes_back(wire: Any, packed: bool) -> None:
     assert (detail["run"]["status"], detail["output"]) == ("COMPLETED", {"number": 12})
 
 
+def test_what_a_step_failed_with_is_shown(wire: Any) -> None:
+    tasks = [
+        {"name": f"step_{name}", "taskReferenceName": name, "type": "SIMPLE", "optional": name == "spare", "retryCount": 0}
+        for name in ("spare", "last")
+    ]
+    define(
+        wire,
+        {**WORKING, "name": "failing", "tasks": tasks, "outputParameters": {}},
+        starter("failing", "test:failing", "failing"),
+    )
+    run = wire.post_event("test:failing", "/s", {"number": 1})["effects"][0]["run"]
+    failure = {"name": "poor", "kind": "business", "message": "none left", "content": {"missing": 2}, "retriable": False}
+    for name in ("spare", "last"):
+        [item] = exchange(wire, claim={"queues": [f"step_{name}"], "count": 1, "wait": 5000})["items"]
+        exchange(wire, reports=[{"id": item["id"], "attempt": item["attempt"], "status": "FAILED_FOR_GOOD", "failure": failure}])
+    spare, last = wire.steps(run)["steps"]
+    shown = {"name": "poor", "kind": "business", "content": {"missing": 2}}
+    assert (spare["status"], spare["failure"]) == ("COMPLETED_WITH_ERRORS", {**shown, "handled": True})
+    assert (last["status"], last["failure"]) == ("FAILED_FOR_GOOD", shown)
+    assert wire.run(run)["failure"] == shown
+
+
 def test_reports_that_make_no_sense(wire: Any) -> None:
     answer = exchange(wire, reports=[{"id": "no id"}, {"id": "00000000-0000-0000-0000-000000000000-1"}])
     assert [result["code"] for result in answer["results"]] == ["no step", "no step"]

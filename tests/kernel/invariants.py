@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from msgspec import json
-from tests.kernel.known import on
 
 from pelton.kernel.model.process import AtTime, Join, Node, OnEvent, Scope, Wait
 from pelton.kernel.model.signals import Continue, Start
@@ -155,67 +154,61 @@ def check_threads(world: World, rows: Rows) -> None:
             assert not tokens[thread.no], f"thread {thread.no} has ended, {tokens[thread.no]} rows are open in it"
             continue
         if thread.no:
-            assert tokens[thread.no], f"thread {thread.no} lives without a token"
+            handled = any(kind in {Halt.HANDLING, Halt.INTERRUPTED} for kind, _ in thread.reasons)
+            assert tokens[thread.no] or handled, f"thread {thread.no} lives without a token"
             assert not thread.owner or thread.owner in rows.open, f"thread {thread.no} lives, its owner {thread.owner} does not"
             check_halted_from_above(rows, thread)
-        if thread.status == ThreadStatus.HALTING and on("halts that wait"):
-            due = [row for row in rows.open.values() if row.thread == thread.no and must_finish(world, rows, row)]
-            below = [
-                each
-                for each in live_children(rows, thread.no)
-                if each.handles not in {"failure", "interrupt"} and not at_rest(rows, each.no)
-            ]
-            assert due or below, f"thread {thread.no} is halting, and nothing in it or below it is to be let finish"
+        check_halting(world, rows, thread)
         for kind, by in thread.reasons:
-            if kind == Halt.NOT_YET and on("halts that wait"):
-                assert not is_ready(rows, by), f"thread {thread.no} waits for thread {by}, which is at rest"
+            if kind == Halt.NOT_YET:
+                assert rows.threads[by].busy, f"thread {thread.no} waits for thread {by}, which is at rest"
             elif kind in {Halt.HANDLING, Halt.INTERRUPTED}:
                 handler = rows.threads.get(by)
                 assert handler is not None, f"thread {thread.no} is halted by thread {by}, which does not exist"
                 assert not ThreadStatus(handler.status).ended, f"thread {thread.no} is halted by thread {by}, which has ended"
 
 
+def check_halting(world: World, rows: Rows, thread: Thread) -> None:
+    """A thread is halting as long as something in it is let finish, or a child of it does not stand still."""
+    if not thread.reasons:
+        return
+    due = [row.n for row in rows.open.values() if row.thread == thread.no and must_finish(world, rows, row)]
+    moving = [t.no for t in rows.threads.values() if t.parent == thread.no and t.no and moves_on(rows, t)]
+    what = f"thread {thread.no} is {ThreadStatus(thread.status).name}, counts {thread.busy}: let finish {due}, moving {moving}"
+    assert thread.busy == len(due) + len(moving), what
+    assert thread.busy or thread.status == ThreadStatus.HALTED, what
+
+
+def moves_on(rows: Rows, thread: Thread) -> bool:
+    """Whether the parent of a thread has to wait until it stands still."""
+    live = not ThreadStatus(thread.status).ended
+    return live and thread.handles not in {"failure", "interrupt"} and not stands_still(rows, thread)
+
+
+def stands_still(rows: Rows, thread: Thread) -> bool:
+    handlers = [rows.threads[by] for kind, by in thread.reasons if kind in {Halt.HANDLING, Halt.INTERRUPTED}]
+    return thread.status == ThreadStatus.HALTED and all(stands_still(rows, handler) for handler in handlers)
+
+
 def check_halted_from_above(rows: Rows, thread: Thread) -> None:
     """What halts a thread halts those that it started, but not who handles its failure or its interrupt. A paused run stands."""
-    above = rows.threads.get(thread.parent)
-    if above is None or (thread.handles and not on("halts that wait")):
-        return
-    handling = {Halt.HANDLING, Halt.INTERRUPTED} if thread.handles in {"failure", "interrupt"} else set()
-    applying = [reason for reason in above.reasons if reason[0] not in handling]
-    assert thread.reasons or not applying, f"thread {thread.no} runs, though thread {above.no} above it is halted by {applying}"
-    if thread.handles in {"failure", "interrupt"} and not any(kind == Halt.NOT_YET for kind, _ in thread.reasons):
+    above = rows.threads[max(thread.parent, 0)]
+    assert not ThreadStatus(above.status).ended, f"thread {thread.no} lives, its parent {above.no} does not"
+    handles = thread.handles in {"failure", "interrupt"}
+    handling = {Halt.HANDLING, Halt.INTERRUPTED} if handles else set()
+    applying = any(reason[0] not in handling for reason in above.reasons)
+    halted = (Halt.PARENT, above.no) in thread.reasons
+    assert halted == applying, f"thread {thread.no} is {thread.reasons}, thread {above.no} above it {above.reasons}"
+    if handles and not any(kind == Halt.NOT_YET for kind, _ in thread.reasons):
         assert above.status == ThreadStatus.HALTED, f"thread {thread.no} handles what thread {above.no} has not yet halted for"
-    if on("threads below threads that have ended") and rows.run.status == RunStatus.PAUSED:
+    if rows.run.status == RunStatus.PAUSED:
         assert thread.reasons, f"thread {thread.no} runs in a paused run"
 
 
 def must_finish(world: World, rows: Rows, row: OpenStep) -> bool:
     node = node_of(world, rows, row)
-    if row.bits & Bit.THREAD:
-        return False  # it is the thread that finishes, or not
-    return row.state in {State.WORK, State.CALL, State.EMIT} and node is not None and node.on_halt == "finish"
-
-
-def at_rest(rows: Rows, no: int) -> bool:
-    """Whether a thread and all below it stand still."""
-    thread = rows.threads.get(no)
-    return (
-        thread is not None
-        and thread.status == ThreadStatus.HALTED
-        and all(at_rest(rows, each.no) for each in live_children(rows, no))
-    )
-
-
-def is_ready(rows: Rows, no: int) -> bool:
-    """Whether a thread stands still so far that what handles something for it may begin."""
-    thread = rows.threads.get(no)
-    if thread is None or thread.status != ThreadStatus.HALTED:
-        return False
-    return all(at_rest(rows, each.no) for each in live_children(rows, no) if each.handles not in {"failure", "interrupt"})
-
-
-def live_children(rows: Rows, no: int) -> list[Thread]:
-    return [each for each in rows.threads.values() if each.parent == no and each.no and not ThreadStatus(each.status).ended]
+    working = row.state in {State.WORK, State.CALL, State.EMIT} and not row.bits & Bit.THREAD
+    return working and node is not None and node.on_halt == "finish"
 
 
 def check_leftovers(rows: Rows) -> None:

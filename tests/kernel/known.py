@@ -7,14 +7,7 @@ ROUNDS = "One fact is asked for in each round."
 
 # Feature → what goes wrong.
 KNOWN: dict[str, str] = {
-    "variables that fail to evaluate": "A thread whose variables fail to evaluate stays: alive, without a token.",
-    "cancel on a halt": "What is cancelled by a halt leaves what is inside it behind: rows of a scope, the thread of a call.",
-    "pauses of threads that do not exist": "Pausing a thread that does not exist makes one.",
     "repeating times that are delivered twice": "A repeating time that is delivered twice counts twice.",
-    "per-thread handlers that fail": "A join on threads waits for ever when the handler of a failed thread fails.",
-    "halts that wait": "A halting thread does not notice that what it let finish has failed or is tried again.",
-    "threads below threads that have ended": "A thread whose parent has ended is not halted when the run is paused.",
-    "same attempts of calls and scopes": "A call or a scope that is tried again as the same step is not begun again.",
     "new attempts of calls and scopes": "A rewind that takes back a scope's attempt leaves the next one waiting.",
     # What costs more in a wide run.
     "an event to one of many waits": READS_ALL,
@@ -31,7 +24,6 @@ KNOWN: dict[str, str] = {
     "a report in one of many threads that halt": READS_ALL,
     "a pause of one of many threads": READS_ALL,
     "a fragment that is compiled once": "The fragment of a dynamic fork is compiled for every signal.",
-    "pause and resume of threads whose waits read a variable": ROUNDS,
     "a variable that many waits read": ROUNDS,
 }
 

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
 from pelton.api.problems import bad
-from pelton.kernel.machine.tokens.lifecycle import meta_from
-from pelton.kernel.model.state import END, OpenStep, Run, RunStatus, State, Step, StepStatus
-from pelton.models import RunDetail, RunHead, RunPage, StepPage, StepView
+from pelton.kernel.machine.tokens.lifecycle import failure_of, meta_from
+from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, State, Step, StepStatus
+from pelton.models import FailureView, RunDetail, RunHead, RunPage, StepPage, StepView
 from pelton.runtime.api import Engine
 from pelton.runtime.names import shown_queue
 from pelton.transport.http.asgi import Request, Response
@@ -96,6 +96,7 @@ class RunRoutes:
                 correlation=meta.correlation or "",
                 priority=meta.priority,
                 event=meta.event or "",
+                failure=failure_view(view.end),
             )
         )
 
@@ -131,6 +132,16 @@ class RunRoutes:
         else:
             view.status = StepStatus(row.status).name
             view.ended = row.ended
-        if row.child and row.state == State.CALL:
+            view.failure = failure_view(row)
+        if row.child and row.state == State.CALL and not row.bits & Bit.THREAD:
             view.child = codec.run_id(row.child)
         return view
+
+
+def failure_view(step: Step | None) -> FailureView | None:
+    """What a step failed with; None for one that did not fail, and for a step of a data directory from before that was kept."""
+    if step is None or not step.failure:
+        return None
+    failure = failure_of(step)
+    handled = bool(step.bits & Bit.HANDLED) or step.status == StepStatus.COMPLETED_WITH_ERRORS
+    return FailureView(failure.name, failure.kind, failure.content, handled)

@@ -22,13 +22,17 @@ from pelton.kernel.machine.draft import (
     BranchesLost,
     Draft,
     FailureEscaped,
+    LeavingFailed,
     Refusal,
     RowDropped,
     ScopeEmptied,
     Spawn,
     StepFailed,
     StepFailure,
-    ThreadParked,
+    ThreadEnded,
+    ThreadHalting,
+    ThreadResumed,
+    ThreadStill,
     Token,
 )
 from pelton.kernel.machine.legality import check
@@ -38,10 +42,13 @@ from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind.rescue import rescue
 from pelton.kernel.machine.rewind.rewinds import revive, rewind
 from pelton.kernel.machine.tokens.branches import drop_losers
-from pelton.kernel.machine.tokens.failures import drop_row, escape, fail
+from pelton.kernel.machine.tokens.failures import drop_row, escape, fail, fail_leaving, spawn
+from pelton.kernel.machine.tokens.halts import settle_halt
 from pelton.kernel.machine.tokens.lifecycle import complete, end_run, start_run
+from pelton.kernel.machine.tokens.parking import begin_halt, resume
 from pelton.kernel.machine.tokens.scopes import scope_emptied
-from pelton.kernel.machine.tokens.threads import end_thread, settle_halt, start_thread
+from pelton.kernel.machine.tokens.thread_ends import end_thread
+from pelton.kernel.machine.tokens.thread_joins import tell_joins
 from pelton.kernel.machine.tokens.waits import check_conditions
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Missing, RunReads
@@ -70,7 +77,7 @@ from pelton.kernel.model.signals import (
     Trigger,
     Upgrade,
 )
-from pelton.kernel.model.state import Failure, RunStatus, StepStatus, ThreadStatus
+from pelton.kernel.model.state import Failure, RunStatus, StepStatus
 from pelton.kernel.model.transition import Need, Note, Refused, Transition
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
@@ -209,6 +216,18 @@ def circles(draft: Draft, node: str) -> bool:
     return True
 
 
+FOLLOW: dict[type, Callable[[Draft, Any], None]] = {
+    RowDropped: drop_row,
+    BranchesLost: lambda draft, item: drop_losers(draft, item.n),
+    Spawn: spawn,
+    LeavingFailed: fail_leaving,
+    ThreadHalting: begin_halt,
+    ThreadStill: settle_halt,
+    ThreadResumed: resume,
+    ThreadEnded: tell_joins,
+}
+
+
 def follow(draft: Draft, item: Any) -> None:
     try:
         if isinstance(item, StepFailed):
@@ -220,18 +239,8 @@ def follow(draft: Draft, item: Any) -> None:
                 end_thread(draft, -item.scope)
         elif isinstance(item, FailureEscaped):
             escape(draft, item)
-        elif isinstance(item, ThreadParked):
-            settle_halt(draft, item)
-        elif isinstance(item, RowDropped):
-            drop_row(draft, item)
-        elif isinstance(item, BranchesLost):
-            drop_losers(draft, item.n)
-        elif isinstance(item, Spawn):
-            above = draft.thread(item.parent)
-            if above is None or above.status < ThreadStatus.COMPLETED:
-                start_thread(
-                    draft, item.entry, item.parent, 0, variables=item.variables, fragment=item.fragment, starter=item.starter
-                )
+        else:
+            FOLLOW[type(item)](draft, item)
     except StepFailure as error:
         # Nothing is left that could fail instead: the run itself fails.
         draft.worklist.append(FailureEscaped(0, 0, error.failure, 0, int(StepStatus.FAILED_FOR_GOOD)))

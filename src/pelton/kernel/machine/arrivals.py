@@ -12,8 +12,9 @@ from pelton.kernel.machine.draft import FUEL, Draft, Refusal, StepFailed
 from pelton.kernel.machine.records import moment_of
 from pelton.kernel.machine.reports import MOST_HELD, shape_output
 from pelton.kernel.machine.tokens.flow import finish, leave, settle
+from pelton.kernel.machine.tokens.handlers import interrupt
 from pelton.kernel.machine.tokens.lifecycle import end_run
-from pelton.kernel.machine.tokens.threads import all_threads, interrupt, unpark
+from pelton.kernel.machine.tokens.parking import unpark
 from pelton.kernel.machine.tokens.waits import addressed_to, open_waits, take_arm, take_merge_arms, try_trigger
 from pelton.kernel.model.process import AtTime, Call, Limit, OnEvent, Wait
 from pelton.kernel.model.reads import ParkedKey
@@ -26,7 +27,7 @@ from pelton.kernel.model.signals import (
     TimerFired,
     Trigger,
 )
-from pelton.kernel.model.state import Bit, Failure, OpenStep, RunStatus, State, StepStatus, ThreadStatus
+from pelton.kernel.model.state import Bit, Failure, OpenStep, RunStatus, State, StepStatus
 from pelton.kernel.model.transition import Hold
 
 # ---- events and triggers
@@ -35,7 +36,7 @@ from pelton.kernel.model.transition import Hold
 def event(draft: Draft, signal: EventArrived) -> None:
     """Interrupts first, then waits, by thread number; what none of them takes is held."""
     if draft.head.status != RunStatus.EXPECTED:
-        if not signal.key and interrupted(draft, signal):
+        if not signal.key and interrupt(draft, signal.name, signal.thread, signal.body):
             return
         for node, row in sorted(open_waits(draft), key=lambda pair: (pair[1].thread, pair[1].n)):
             for index, arm in enumerate(node.arms):
@@ -63,21 +64,6 @@ def event(draft: Draft, signal: EventArrived) -> None:
             source=str(signal.id),
         )
     )
-
-
-def interrupted(draft: Draft, signal: EventArrived) -> bool:
-    for no, entry in [
-        (0, draft.process.entry),
-        *((t.no, t.body) for t in all_threads(draft) if t.no and t.status < ThreadStatus.COMPLETED),
-    ]:
-        body = draft.process.bodies.get(entry)
-        if body is None or signal.thread not in (-1, no):
-            continue
-        for arm in body.interrupts:
-            if arm.event == signal.name:
-                interrupt(draft, no, arm.body, arm.input, signal.body)
-                return True
-    return False
 
 
 def fire_trigger(draft: Draft, signal: Trigger) -> None:

@@ -16,7 +16,7 @@ from pelton.errors import Code
 from pelton.kernel.machine.many import THREADED, ManyRows
 from pelton.kernel.model.process import Acquired, Fragment, Node, Process
 from pelton.kernel.model.reads import FragmentKey, FragmentsKey, NewestBelowKey, PlaceBelowKey, RunReads
-from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread
+from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread, ThreadStatus
 from pelton.kernel.model.transition import (
     UNSET,
     Announcement,
@@ -30,6 +30,7 @@ from pelton.kernel.model.transition import (
 
 KEPT = Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD | Bit.DYNAMIC | Bit.GONE_ON  # when a row has ended
 FUEL = 512  # activations in one transition; the rest follows in the next commit
+WORKING = (State.WORK, State.CALL, State.EMIT)  # what someone else is busy with
 
 # bits of Run.flags
 # THREADED = 1, in many.py: has rows in `thread`
@@ -98,14 +99,39 @@ class StepFailed(NamedTuple):
     output: Any = None
 
 
-class ThreadParked(NamedTuple):
-    """A token of a halting thread has parked: the thread may now be halted."""
+class ThreadHalting(NamedTuple):
+    """A thread has its first halt reason: what is to be let finish in it is still to be counted."""
 
     thread: int
 
 
+class ThreadStill(NamedTuple):
+    """The last thing that a halting thread waited for is gone, or the same below it: it may now stand still."""
+
+    thread: int
+
+
+class ThreadResumed(NamedTuple):
+    """The last halt reason of a thread is gone: its tokens and waits are still to be moved."""
+
+    thread: int
+
+
+class ThreadEnded(NamedTuple):
+    """A thread that joins wait for has ended: they are still to be told."""
+
+    thread: int
+
+
+class LeavingFailed(NamedTuple):
+    """A step has ended, and a guard or an assignment of its way on failed."""
+
+    n: int
+    failure: Failure
+
+
 class Spawn(NamedTuple):
-    """A thread that is still to be started."""
+    """A thread that is still to be started. `starter`: the step that starts it."""
 
     entry: str
     parent: int
@@ -127,7 +153,20 @@ class BranchesLost(NamedTuple):
     n: int
 
 
-Item = Token | ScopeEmptied | FailureEscaped | StepFailed | ThreadParked | Spawn | RowDropped | BranchesLost
+Item = (
+    Token
+    | ScopeEmptied
+    | FailureEscaped
+    | StepFailed
+    | ThreadHalting
+    | ThreadStill
+    | ThreadResumed
+    | ThreadEnded
+    | LeavingFailed
+    | Spawn
+    | RowDropped
+    | BranchesLost
+)
 
 
 class StepFailure(Exception):
@@ -365,8 +404,14 @@ class Draft(ManyRows):
                     return found
             if no <= 0:
                 return None
-            above = self.thread(no)
-            no = above.parent if above is not None else 0
+            no = self.seen_from(no)
+
+    def seen_from(self, no: int) -> int:
+        """The thread whose variables a thread sees next after its own."""
+        thread = self.thread(no)
+        if thread is None:
+            return 0
+        return thread.parent if thread.sees < 0 else thread.sees
 
     def stored(self, no: int, name: str) -> bool:
         return not self.created and no < self.first_thread and self.reads.var(no, name) is not None
@@ -378,8 +423,7 @@ class Draft(ManyRows):
             declared = (no, name) in self.variables or self.stored(no, name)
             if declared:
                 break
-            above = self.thread(no)
-            no = above.parent if above is not None else 0
+            no = self.seen_from(no)
         self.variables[max(no, 0), name] = value
 
     # ---- rows
@@ -412,6 +456,21 @@ class Draft(ManyRows):
             self.effects.append(ClearTimers(row.n))
         if row.bits & Bit.KEYED:
             self.effects.append(CloseCorrelations(row.n))
+        if self.head.flags & THREADED and row.state in WORKING:
+            self.count_finished(row)
+
+    def count_finished(self, row: OpenStep) -> None:
+        """A row goes that its thread, if it is halting, may have waited for."""
+        thread = self.thread(row.thread)
+        if thread is not None and thread.status == ThreadStatus.HALTING and self.lets_finish(row):
+            mine = self.edit_thread(row.thread)
+            mine.busy -= mine.busy > 0
+            if mine.busy <= 0:
+                self.worklist.append(ThreadStill(row.thread))
+
+    def lets_finish(self, row: OpenStep) -> bool:
+        """Whether a halt of its thread waits for this row. A call of a thread stands still when that thread does."""
+        return row.state in WORKING and not row.bits & Bit.THREAD and self.node_of(row).on_halt == "finish"
 
     def end(self, row: OpenStep, status: StepStatus, output: Any, reason: str = "", failure: str = "", bits: int = 0) -> Step:
         """An open row becomes an ended step."""

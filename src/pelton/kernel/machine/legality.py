@@ -148,7 +148,7 @@ STOPPED: Mapping[ThreadStatus, str] = {
 THREAD_CHANGES: Mapping[ThreadStatus, Mapping[ThreadStatus, str]] = {
     ThreadStatus.RUNNING: {ThreadStatus.HALTING: "its first halt reason", **STOPPED},
     ThreadStatus.HALTING: {
-        ThreadStatus.HALTED: "no open step has to finish first",
+        ThreadStatus.HALTED: "no open step, and no child, has to finish first",
         ThreadStatus.RUNNING: "its last halt reason is gone",
         **STOPPED,
     },

@@ -16,18 +16,18 @@ from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import (
     assign,
     branches_of,
-    complete_join,
     count_join,
     finish,
     fresh,
     has_gone_on,
     leave,
-    needed,
     open_branches,
     retire_token,
 )
 from pelton.kernel.machine.tokens.lifecycle import end_run, find_definition, meta_from, run_output
 from pelton.kernel.machine.tokens.scopes import open_scope
+from pelton.kernel.machine.tokens.stops import failure_of_children
+from pelton.kernel.machine.tokens.thread_joins import open_thread_join
 from pelton.kernel.machine.tokens.threads import start_thread
 from pelton.kernel.machine.tokens.waits import open_wait
 from pelton.kernel.model.process import (
@@ -49,18 +49,7 @@ from pelton.kernel.model.process import (
     Work,
 )
 from pelton.kernel.model.reads import CompiledKey, Missing, NewRunKey
-from pelton.kernel.model.state import (
-    FRAGMENTED,
-    Bit,
-    Failure,
-    OpenStep,
-    RunStatus,
-    StartMeta,
-    State,
-    Step,
-    StepStatus,
-    ThreadStatus,
-)
+from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
 from pelton.kernel.model.transition import UNSET, Publish, SetTimer, SignalRun, StartRun
 
 FOREVER = (1 << 62) - 1  # a lease that is never lost
@@ -299,25 +288,8 @@ def enter_join(draft: Draft, token: Token, node: Join, row: OpenStep) -> None:
         count_join(draft, node, row)
         return
     draft.add(row)
-    numbers = evaluate(node.threads, Scene(draft, row, row.input, token.thread)) or []
-    row.waits = [int(no) for no in numbers]
-    ended = 0
-    for no in row.waits:
-        thread = draft.thread(no)
-        if thread is not None and thread.status == ThreadStatus.COMPLETED:
-            ended += 1
-        elif thread is None or thread.status >= ThreadStatus.FAILED:
-            reason = thread.reason if thread is not None else "it does not exist"
-            failure = Failure(
-                thread.failure if thread is not None else "failed", "technical", f"thread {no}: {reason}", None, False
-            )
-            rule = next((rule for rule in node.per_thread if rule.matches(failure)), None)
-            if rule is None or rule.action != "continue":
-                raise StepFailure(failure)
-            ended += 1
-    row.left = needed(node, len(row.waits), ended)
-    if row.left == 0:
-        complete_join(draft, row)
+    numbers = evaluate(node.threads, Scene(draft, row, row.input, token.thread))
+    open_thread_join(draft, node, row, numbers)
 
 
 def older_join(draft: Draft, row: OpenStep) -> int:
@@ -459,12 +431,20 @@ def enter_end(draft: Draft, token: Token, node: End, row: OpenStep) -> None:
         row.bits |= Bit.AWAITS_THREADS
         row.output = output
         row_added(draft, row)
+        draft.edit_thread(token.thread).ends += (row.n,)
         return
+    failure = failure_of_children(draft, thread) if node.threads and thread is not None else None
+    if failure is not None:
+        raise StepFailure(failure)
     instant(draft, row, output)
     retire_token(draft, token.scope)
 
 
 def silent_end(draft: Draft, token: Token, node: End) -> None:
+    thread = draft.thread(token.thread) if node.threads and not node.run else None
+    if thread is not None and (thread.children or thread.failed):
+        enter_end(draft, token, node, fresh(draft, token, node, State.WAIT))  # what waits, or fails, has a row
+        return
     scene = Scene(draft, None, None, token.thread, at=token)
     output = evaluate(node.output, scene) if node.output is not None else None
     if node.run:

@@ -9,8 +9,8 @@ from pelton.errors import Code
 from pelton.kernel.machine.draft import SKIPS, Draft, Refusal
 from pelton.kernel.machine.legality import change_run
 from pelton.kernel.machine.records import change_record, delete_record, moment_of, record_rules
+from pelton.kernel.machine.tokens.halts import halt, lift_halt
 from pelton.kernel.machine.tokens.lifecycle import end_run
-from pelton.kernel.machine.tokens.threads import halt, lift_halt
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import (
     BY_PARENT,
@@ -24,21 +24,32 @@ from pelton.kernel.model.signals import (
     Terminate,
     Upgrade,
 )
-from pelton.kernel.model.state import Bit, Failure, Halt, RunStatus, State
+from pelton.kernel.model.state import Bit, Failure, Halt, RunStatus, State, ThreadStatus
 
 OPERATOR = (int(Halt.OPERATOR), 0)
 
 
+def check_thread(draft: Draft, no: int) -> None:
+    """Raises Refusal for a thread that does not exist, or has ended. The root thread need not have a row."""
+    thread = draft.thread(no) if no >= 0 else None
+    if no and thread is None:
+        raise Refusal(Code.NOT_FOUND, f"the run has no thread {no}")
+    if no and thread is not None and thread.status >= ThreadStatus.COMPLETED:
+        raise Refusal(Code.ENDED, f"thread {no} has ended ({ThreadStatus(thread.status).name.lower()})")
+
+
 def pause(draft: Draft, signal: Pause) -> None:
+    check_thread(draft, signal.thread)
     halt(draft, signal.thread, OPERATOR)
     if signal.thread == 0 and draft.head.status == RunStatus.RUNNING:
         change_run(draft.head, RunStatus.PAUSED)
 
 
 def resume_run(draft: Draft, signal: Resume) -> None:
+    check_thread(draft, signal.thread)
     thread = draft.thread(signal.thread)
     if thread is None or OPERATOR not in thread.reasons:
-        raise Refusal(Code.NOT_PAUSED, "the run is not paused")
+        raise Refusal(Code.NOT_PAUSED, f"thread {signal.thread} is not paused" if signal.thread else "the run is not paused")
     if signal.thread == 0:
         change_run(draft.head, RunStatus.RUNNING)
     lift_halt(draft, signal.thread, OPERATOR)
@@ -60,6 +71,7 @@ def skip(draft: Draft, signal: Skip) -> None:
 
 
 def set_vars(draft: Draft, signal: SetVars) -> None:
+    check_thread(draft, signal.thread)
     for name, value in signal.changes.items():
         before = draft.var(signal.thread, name) if signal.append and isinstance(value, list) else None
         joined = before[0] + value if before and isinstance(before[0], list) else value

@@ -89,6 +89,7 @@ class Bit:
     GONE_ON = 32768  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
     DROPPED = 65536  # ended step: a join had no more use for it
     DYNAMIC = 131072  # join: it awaits what a dynamic fork made
+    HANDLERS = 8192  # join: handlers of threads that failed were started for it
 
 
 FRAGMENTED = 1 << 10  # bit of Run.flags: dynamic forks have made nodes for it, and its rows say which are theirs
@@ -161,6 +162,8 @@ class OpenStep(Struct, array_like=True, gc=False):
         0  # number of the innermost fork with a join that this is in a branch of, in its own scope and iteration; 0 = none
     )
     fragment: int = 0  # step of the dynamic fork that made its node; 0 = the process
+    cause: int = 0  # scope: the step whose deferred failure it ends with; join on threads: the thread that failed last
+    pending: int = 0  # join on threads: threads whose outcome is still open
 
 
 class Step(Struct, array_like=True, gc=False):
@@ -188,9 +191,11 @@ class Step(Struct, array_like=True, gc=False):
     worker: str = ""
     polls: int = 0
     state: int = 0  # what it was waiting for while open: lets a rewind reopen it
-    failure: str = ""  # name of the failure, when it failed
+    failure: str = ""  # name of the failure, when it failed, forgiven or not (COMPLETED_WITH_ERRORS)
     fork: int = 0  # as in OpenStep
     fragment: int = 0
+    kind: str = ""  # and its kind; "" in rows from before it was kept
+    content: JSON = None  # and its content
 
 
 class Halt(IntEnum):
@@ -223,22 +228,32 @@ class Thread(Struct, array_like=True, gc=False):
     no: int
     status: int = ThreadStatus.RUNNING
     parent: int = -1  # number of the parent thread; -1 for thread 0
-    owner: int = 0  # the step that started it, 0 for none
+    owner: int = 0  # the step that it ends with: a scope, call or join; of a failure handler: the scope of the failed step
     body: str = ""  # name of its entry node
     open: int = 0  # open rows in it (thread 0: not kept, the head's count minus the others')
     reasons: tuple[tuple[int, int], ...] = ()
-    handles: str = ""  # "": an ordinary thread; "failure", "interrupt": on behalf of its parent
-    handled: int = 0  # failure handler: number of the step that failed
+    handles: str = ""  # "": an ordinary thread; "failure", "interrupt": of its parent; "child": of the thread `handled`
+    handled: int = 0  # failure handler: number of the step that failed; "child": of the thread that failed
     children: int = 0  # threads that have this one as parent and have not ended
     position: int = 0  # activations so far, when the process counts them
     output: JSON = None
     reason: str = ""
-    failure: str = ""
+    failure: str = ""  # name of the failure that failed it, or of a deferred one that will
     opened: int = 0
     ended: int = 0
     halted: int = 0  # when it was last halted: since then the clocks of its steps stand that stop on a halt
     born: int = 0  # number of the step that came next when it was started: a rewind to an earlier one takes it back
     starter: int = 0  # the step that started it and does not wait for it, 0 for none
+    busy: int = -1  # halting: open steps that are let finish, and children that do not stand still; -1 = not counted
+    still: bool = False  # halted, and so is everything below it: its parent need not wait for it
+    joins: tuple[int, ...] = ()  # steps of joins that wait for it
+    ends: tuple[int, ...] = ()  # its own `end` steps that wait for its children
+    failed: int = 0  # children that failed, with nothing that has dealt with their failure so far
+    named: tuple[int, ...] = ()  # numbers of the first few of those
+    dealt: bool = False  # its failure was handled, forgiven, or became that of a join
+    kind: str = ""  # of its failure
+    content: JSON = None  # of its failure
+    sees: int = -1  # the thread whose variables it sees, when that is not its parent; -1 = its parent
 
 
 class Record(Struct, array_like=True, gc=False):

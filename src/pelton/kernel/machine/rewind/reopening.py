@@ -11,6 +11,7 @@ from pelton.kernel.machine.draft import Draft, Refusal, StepFailure, Token, toke
 from pelton.kernel.machine.legality import change_run, change_thread
 from pelton.kernel.machine.records import current_record
 from pelton.kernel.machine.tokens.scopes import items_of
+from pelton.kernel.machine.tokens.threads import start_over
 from pelton.kernel.model.process import Scope
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import ChildReopened, Rewind
@@ -43,7 +44,7 @@ def reopen_run(draft: Draft, definition: int = 0) -> None:
     root = draft.thread(0)
     if root is not None:
         root = draft.edit_thread(0)
-        root.reasons, root.children = (), 0
+        start_over(root)
         if root.status != ThreadStatus.RUNNING:
             change_thread(root, ThreadStatus.RUNNING)
 

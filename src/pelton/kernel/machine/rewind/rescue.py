@@ -12,9 +12,9 @@ from pelton.kernel.machine.rewind.frames import Frame, Survey
 from pelton.kernel.machine.rewind.rewinds import Return, reopen_for_retry, retry_put_off
 from pelton.kernel.machine.rewind.threads import TAKEN_BACK
 from pelton.kernel.machine.rewind.ways import is_unfinished
-from pelton.kernel.machine.tokens.threads import halt
+from pelton.kernel.machine.tokens.halts import come_under
 from pelton.kernel.model.signals import Rescue
-from pelton.kernel.model.state import Halt, OpenStep, RunStatus, Step, Thread, ThreadStatus
+from pelton.kernel.model.state import OpenStep, RunStatus, Step, Thread, ThreadStatus
 from pelton.kernel.model.transition import SetTimer
 
 
@@ -61,9 +61,7 @@ def rescue_in_place(draft: Draft, signal: Rescue, thread: Thread) -> None:
         draft.effects.append(SetTimer(0, "run", head.era, (head.retried or head.created) + deadline.after))
     again.open_again()
     again.resume_tokens()
-    above = draft.thread(top.parent)
-    if above is not None and above.reasons:
-        halt(draft, top.no, (int(Halt.PARENT), top.parent))
+    come_under(draft, draft.edit_thread(top.no))
 
 
 def moved_on(no: int) -> Refusal:
@@ -80,6 +78,8 @@ def top_of(draft: Draft, thread: Thread) -> Thread:
             continue
         above = draft.thread(thread.parent) if thread.parent > 0 else None
         if above is None or above.status <= ThreadStatus.COMPLETED:
+            if thread.dealt:
+                raise moved_on(thread.no)
             return thread
         thread = above
 

@@ -42,8 +42,8 @@ from pelton.kernel.machine.rewind.ways import (
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.failures import defer_failure
 from pelton.kernel.machine.tokens.flow import count_join, finish, leave, open_branches, wait_to_leave
+from pelton.kernel.machine.tokens.handlers import start_handler
 from pelton.kernel.machine.tokens.lifecycle import enter_root, failure_of, set_deadline
-from pelton.kernel.machine.tokens.threads import start_handler
 from pelton.kernel.model.process import Choice, Fork, Join, Node
 from pelton.kernel.model.signals import ChildReopened, Rewind
 from pelton.kernel.model.state import END, START, Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus

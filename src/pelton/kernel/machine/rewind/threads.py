@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pelton.kernel.machine.draft import Draft
 from pelton.kernel.machine.legality import change_thread
-from pelton.kernel.machine.tokens.threads import halt
+from pelton.kernel.machine.tokens.halts import halt
+from pelton.kernel.machine.tokens.stops import deal_with
+from pelton.kernel.machine.tokens.threads import start_over
 from pelton.kernel.model.state import Halt, Step, Thread, ThreadStatus
 
 LOST = "lost to another thread"
@@ -35,7 +37,7 @@ class Lineage:
             for thread in self.draft.all_threads():
                 if not thread.no or self.is_taken_back(thread):
                     continue
-                if thread.owner:
+                if thread.owner and not thread.handles:
                     self._by_owner.setdefault(thread.owner, []).append(thread)
                 else:
                     self._by_parent.setdefault(self.parent_of(thread), []).append(thread)
@@ -85,16 +87,17 @@ def take_back(draft: Draft, low: int) -> None:
 def revive_thread(draft: Draft, no: int) -> Thread:
     """A thread that has ended runs again; neither its tokens nor its children are counted yet."""
     thread = draft.edit_thread(no)
+    deal_with(draft, thread)  # its parent need no longer fail with that
     change_thread(thread, ThreadStatus.RUNNING)
-    thread.open, thread.children, thread.reasons = 0, 0, ()
-    thread.output, thread.reason, thread.failure, thread.ended = None, "", "", 0
+    start_over(thread)
+    thread.output, thread.ended = None, 0
     return thread
 
 
 def halt_again(draft: Draft, thread: Thread, *, started: bool) -> None:
     """A handler that goes on halts its parent as it did; one that has not started waits until the parent is at rest."""
     if not started:
-        thread.reasons = ((int(Halt.NOT_YET), thread.parent),)
+        thread.reasons, thread.still = ((int(Halt.NOT_YET), thread.parent),), True
         change_thread(thread, ThreadStatus.HALTING)
         change_thread(thread, ThreadStatus.HALTED)
     halt(draft, thread.parent, (int(HALTS[thread.handles]), thread.no))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pelton.kernel.machine.draft import Draft, FailureEscaped, RowDropped, StepFailed, StepFailure, Token
+from pelton.kernel.machine.draft import Draft, FailureEscaped, LeavingFailed, RowDropped, Spawn, StepFailed, StepFailure, Token
 from pelton.kernel.machine.legality import FINAL
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, settle
-from pelton.kernel.machine.tokens.lifecycle import break_run
-from pelton.kernel.machine.tokens.threads import break_thread, clear_step, start_handler
-from pelton.kernel.model.process import Node, Retry, Rule
-from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus
+from pelton.kernel.machine.tokens.handlers import start_handler
+from pelton.kernel.machine.tokens.lifecycle import break_run, failure_of
+from pelton.kernel.machine.tokens.stops import clear_step, owns_something
+from pelton.kernel.machine.tokens.thread_ends import break_thread
+from pelton.kernel.machine.tokens.threads import set_failure, start_thread
+from pelton.kernel.model.process import Node, Retry, Rule, Wait, Work
+from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus, ThreadStatus
 
 
 def fail(draft: Draft, item: StepFailed) -> None:
@@ -46,8 +49,10 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
     rule = node.retry
     assert rule is not None
     due = draft.now + delay_of(rule, row.run, row.n, row.attempt)
-    if rule.as_new_step:
-        draft.end(row, StepStatus(item.status), item.output, item.failure.message, item.failure.name, int(Bit.RETRIED))
+    # Work that was offered, and waits, are tried again in place; anything else has to be entered anew, and so takes a new number.
+    if rule.as_new_step or not isinstance(node, Work | Wait) or (isinstance(node, Work) and not row.queue):
+        step = draft.end(row, StepStatus(item.status), item.output, item.failure.message, item.failure.name, int(Bit.RETRIED))
+        step.kind, step.content = item.failure.kind, item.failure.content
         draft.worklist.append(
             Token(
                 node=node.name,
@@ -74,25 +79,66 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
 def conclude(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
     """No further attempt: the first rule that matches decides."""
     failure = item.failure
-    rule = next((rule for rule in node.on_failure if rule.matches(failure)), None)
-    action = rule.action if rule is not None else "propagate"
+    rule, action = rule_for(node, failure)
     if action == "continue":
-        finish(draft, row, item.output, StepStatus.COMPLETED_WITH_ERRORS, failure.message)
+        step = finish(draft, row, item.output, StepStatus.COMPLETED_WITH_ERRORS, failure.message)
+        step.failure, step.kind, step.content = failure.name, failure.kind, failure.content
         return
     handled = int(Bit.HANDLED) if action in ("edge", "body") else int(Bit.PUT_OFF) if action == "defer" else 0
     step = draft.end(row, StepStatus(item.status), item.output, failure.message, failure.name, handled)
+    step.kind, step.content = failure.kind, failure.content
+    if action in ("defer", "edge", "body"):
+        settle(draft, step)
+    act_on(draft, node, step, failure, rule, action, item.status)
+
+
+def rule_for(node: Node, failure: Failure) -> tuple[Rule | None, str]:
+    """The first rule of a node that matches, and what is to be done."""
+    rule = next((rule for rule in node.on_failure if rule.matches(failure)), None)
+    return rule, rule.action if rule is not None else "propagate"
+
+
+def fail_leaving(draft: Draft, item: LeavingFailed) -> None:
+    """A step has done its part, but its way on failed: that is a failure of the step, with its rules. Joins have counted it."""
+    step = draft.step(item.n)
+    if not isinstance(step, Step) or not owner_is_there(draft, step):
+        return
+    node = draft.node_of(step)
+    failure = item.failure
+    rule, action = rule_for(node, failure)
+    if step.n in draft.ended:  # one that was stored before a halt stays as it is
+        step.status = int(StepStatus.COMPLETED_WITH_ERRORS if action == "continue" else StepStatus.FAILED_FOR_GOOD)
+        step.reason, step.failure, step.kind, step.content = failure.message, failure.name, failure.kind, failure.content
+        step.bits |= int(Bit.HANDLED) if action in ("edge", "body") else 0
+    if action != "continue":
+        act_on(draft, node, step, failure, rule, action, int(StepStatus.FAILED_FOR_GOOD))
+        return
+    try:
+        leave(draft, node, step, skip_assigns=True)
+    except StepFailure as error:
+        draft.worklist.append(FailureEscaped(step.scope, step.thread, error.failure, step.n, int(StepStatus.FAILED_FOR_GOOD)))
+
+
+def owner_is_there(draft: Draft, step: Step) -> bool:
+    if step.scope > 0:
+        return draft.open(step.scope) is not None
+    thread = draft.thread(-step.scope) if step.scope else None
+    return thread is None or thread.status < ThreadStatus.COMPLETED
+
+
+def act_on(draft: Draft, node: Node, step: Step, failure: Failure, rule: Rule | None, action: str, status: int) -> None:
+    """What follows for a step that has ended as failed."""
     draft.announce("step.failed", step.n, {"slot": step.slot, "reason": failure.message})
     if action == "abort":
         break_run(draft, failure, step.n)
     elif action == "propagate":
-        draft.worklist.append(FailureEscaped(step.scope, step.thread, failure, step.n, item.status))
+        draft.worklist.append(FailureEscaped(step.scope, step.thread, failure, step.n, status))
     else:
         follow_rule(draft, node, step, failure, rule)
 
 
 def follow_rule(draft: Draft, node: Node, step: Step, failure: Failure, rule: Rule | None) -> None:
     assert rule is not None
-    settle(draft, step)
     try:
         if rule.action == "defer":
             defer_failure(draft, step)
@@ -111,11 +157,14 @@ def defer_failure(draft: Draft, step: Step) -> None:
         row = draft.open(step.scope)
         if row is not None:
             row = draft.edit(row)
+            if not row.bits & Bit.DEFERRED_FAILED:
+                row.cause = step.n  # the first of them is what it fails with
             row.bits |= Bit.DEFERRED_FAILED
             row.reason = row.reason or step.reason
     elif step.scope < 0:
         thread = draft.edit_thread(-step.scope)
-        thread.failure, thread.reason = thread.failure or step.failure, thread.reason or step.reason
+        if not thread.failure:
+            set_failure(thread, failure_of(step))
     elif not draft.head.deferred:
         draft.head.deferred = step.n
 
@@ -130,7 +179,7 @@ def escape(draft: Draft, item: FailureEscaped) -> None:
         row = draft.open(item.scope)
         if row is None:
             return
-        clear_step(draft, row.n, item.failure.message)
+        clear_step(draft, row, item.failure.message)
         row = draft.edit(row)
         assert row.state == State.SCOPE
         row.left = 0
@@ -142,8 +191,23 @@ def drop_row(draft: Draft, item: RowDropped) -> None:
     row = draft.open(item.n)
     if row is None:
         return
-    if row.state == State.SCOPE or row.bits & Bit.THREAD:
-        clear_step(draft, row.n, item.reason)
+    if owns_something(row):
+        clear_step(draft, row, item.reason)
         row = draft.edit(row)
     cancel(draft, row, item.reason, int(Bit.DROPPED))
     retire_token(draft, row.scope)
+
+
+def spawn(draft: Draft, item: Spawn) -> None:
+    """Starts a thread for a step that goes on. One that cannot be started is that step's failure."""
+    above = draft.thread(item.parent)
+    if above is not None and above.status >= ThreadStatus.COMPLETED:
+        return
+    try:
+        start_thread(draft, item.entry, item.parent, 0, variables=item.variables, fragment=item.fragment, starter=item.starter)
+    except StepFailure as error:
+        status = int(StepStatus.FAILED_FOR_GOOD)
+        if draft.open(item.starter) is not None:
+            draft.worklist.append(StepFailed(item.starter, error.failure, status))
+        else:
+            draft.worklist.append(FailureEscaped(-item.parent, item.parent, error.failure, item.starter, status))

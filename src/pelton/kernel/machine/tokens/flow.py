@@ -13,11 +13,10 @@ from pelton.kernel.machine.draft import (
     UNMARKED,
     BranchesLost,
     Draft,
-    FailureEscaped,
+    LeavingFailed,
     ScopeEmptied,
     StepFailed,
     StepFailure,
-    ThreadParked,
     Token,
     token_at,
 )
@@ -85,9 +84,6 @@ def leave(draft: Draft, node: Node, row: OpenStep | Step | Token, *, to: str | N
             draft.park(token_at(row, to))
         else:
             wait_to_leave(draft, node, row, skip_assigns)
-        thread = draft.thread(row.thread)
-        if thread is not None and thread.status == ThreadStatus.HALTING:
-            draft.worklist.append(ThreadParked(row.thread))
         return
     if to is None:
         step = None if isinstance(row, Token) else row
@@ -187,8 +183,8 @@ def finish(
     try:
         leave(draft, node, step, to=to)
     except StepFailure as error:
-        # A guard or an assignment of the way on failed: the failure goes to the owner of the step.
-        draft.worklist.append(FailureEscaped(step.scope, step.thread, error.failure, step.n, int(StepStatus.FAILED_FOR_GOOD)))
+        # A guard or an assignment of the way on failed: that is the step's failure.
+        draft.worklist.append(LeavingFailed(step.n, error.failure))
     return step
 
 

@@ -13,7 +13,6 @@ from pelton.kernel.machine.records import start_record
 from pelton.kernel.machine.scene import RunEnd, Scene, evaluate
 from pelton.kernel.machine.tokens.flow import cancel
 from pelton.kernel.machine.tokens.outputs import output_of
-from pelton.kernel.machine.tokens.threads import all_threads
 from pelton.kernel.model.process import FollowUp, Process
 from pelton.kernel.model.reads import DefinitionKey, EndedKey, InlineKey, NewRunKey, RunReads
 from pelton.kernel.model.signals import ChildEnded, Start
@@ -119,7 +118,7 @@ def run_output(draft: Draft, status: int, reason: str, failure: Failure | None) 
 def failure_of(step: OpenStep | Step | None) -> Failure:
     if isinstance(step, Step):
         kind = {StepStatus.TIMED_OUT: "timed out", StepStatus.CANCELED: "cancelled"}.get(StepStatus(step.status), "technical")
-        return Failure(step.failure or "failed", kind, step.reason)
+        return Failure(step.failure or "failed", step.kind or kind, step.reason, step.content)
     return Failure()
 
 
@@ -168,7 +167,7 @@ def end_run(
         except StepFailure as error:
             output = None
             reason = reason or error.failure.message
-    for thread in all_threads(draft):
+    for thread in draft.all_threads():
         if thread.status < ThreadStatus.COMPLETED and thread.no:
             mine = draft.edit_thread(thread.no)
             change_thread(mine, ThreadStatus.CANCELED)
@@ -201,6 +200,8 @@ def close_run(
             output=output,
             reason=reason,
             failure=failure.name if failure is not None else "",
+            kind=failure.kind if failure is not None else "",
+            content=failure.content if failure is not None else None,
         )
     )
     if head.parent and head.parent_n:

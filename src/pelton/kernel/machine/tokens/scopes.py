@@ -8,8 +8,9 @@ from pelton.kernel.expressions.base import Expression
 from pelton.kernel.machine.draft import Draft, StepFailed, StepFailure, Token
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import finish, holds
+from pelton.kernel.machine.tokens.lifecycle import failure_of
 from pelton.kernel.machine.tokens.outputs import kept_iterations
-from pelton.kernel.machine.tokens.threads import start_thread
+from pelton.kernel.machine.tokens.threads import start_thread, take_back
 from pelton.kernel.model.process import Scope
 from pelton.kernel.model.state import Bit, Failure, OpenStep, StepStatus
 from pelton.kernel.model.transition import Purge
@@ -59,9 +60,15 @@ def open_parallel(draft: Draft, node: Scope, row: OpenStep) -> None:
     row.k = row.left = len(items)
     if not items:
         finish(draft, row, None)
-    for index, item in enumerate(items):
-        given = {"INPUT": item, "INDEX": index}
-        start_thread(draft, node.body, row.thread, row.n, variables=given, fragment=row.fragment)
+    first = draft.head.threads
+    try:
+        for index, item in enumerate(items):
+            given = {"INPUT": item, "INDEX": index}
+            start_thread(draft, node.body, row.thread, row.n, variables=given, fragment=row.fragment)
+    except StepFailure:
+        take_back(draft, row.thread, first)
+        row.left = 0
+        raise
 
 
 def scope_emptied(draft: Draft, n: int) -> None:
@@ -73,7 +80,10 @@ def scope_emptied(draft: Draft, n: int) -> None:
     node = draft.node_of(row)
     assert isinstance(node, Scope)
     if row.bits & Bit.DEFERRED_FAILED:
-        draft.worklist.append(StepFailed(row.n, Failure("deferred", "technical", row.reason), int(StepStatus.FAILED)))
+        cause = failure_of(draft.step(row.cause)) if row.cause else Failure("deferred")
+        row.cause = 0
+        failure = Failure(cause.name, cause.kind, row.reason, cause.content)
+        draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.FAILED)))
     elif node.parallel:
         finish(draft, row, None)
     else:
