@@ -53,7 +53,7 @@ async def test_everything_about_a_run_goes_with_it(store: Store) -> None:
         7,
         opened=[work(7, 3)],
         variables=[(0, "v", 1)],
-        fragments=[(1, "f", {})],
+        fragments=[(1, "f", {}, 0)],
         record=Record(7, 5, 1, True, {"a": 1}),
         attributes=[("color", "red", True)],
     )
