@@ -16,7 +16,7 @@ from tests.kernel.random_graphs import Compiler, Spec, send
 from tests.kernel.world import World
 
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.signals import Pause, Report, Resume, Rewind, Terminate
+from pelton.kernel.model.signals import Pause, Report, Rescue, Resume, Rewind, Terminate
 from pelton.kernel.model.state import END, START, OpenStep, RunStatus, State, Step, StepStatus
 
 RULES = ["", "", "", "continue", "defer", "defer", "edge", "body"]
@@ -49,7 +49,7 @@ def program(threads: bool) -> st.SearchStrategy[Spec]:
     return st.lists(st.recursive(leaf, compound, max_leaves=7), min_size=1, max_size=4).map(tuple)
 
 
-story = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99)), max_size=12)
+story = st.lists(st.tuples(st.integers(0, 10), st.integers(0, 99)), max_size=12)
 rewinds = st.lists(st.tuples(st.integers(0, 99), story), min_size=1, max_size=3)
 phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
 quiet = [HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.too_slow]
@@ -69,9 +69,13 @@ def open_work(world: World, run: int) -> list[OpenStep]:
 
 
 def happen(world: World, run: int, events: list[tuple[int, int]]) -> None:
-    """Work is done well or fails, and the run is paused, resumed or terminated."""
+    """Work is done well or fails, threads are rescued, and the run is paused, resumed or terminated."""
     for kind, pick in events:
         rows = open_work(world, run)
+        if kind == 10:
+            no = pick % world.head(run).threads
+            send(world, run, Rescue(thread=no, skip=pick % 3 == 0, strict=False))
+            continue
         if world.status(run).ended:
             return
         if kind < 8 and rows:

@@ -183,6 +183,19 @@ def test_a_failure_put_off_where_the_path_came_by_again_is_retried() -> None:
     assert world.status(run) == RunStatus.COMPLETED
 
 
+def test_a_rerun_of_a_retry_does_not_repeat_what_had_followed_either() -> None:
+    world = World(Graph().work("a", "b", on_failure=DEFER).work("b").build())
+    run = world.start("p")
+    failed(world, run, "a")
+    world.report(run, "b")
+    world.do(run, Rewind(to="failed"))
+    world.report(run, "a")
+    world.do(run, Rewind(to="step", n=world.ended(run, "a").n))
+    assert open_slots(world, run) == ["a"]
+    assert all_well(world, run) == RunStatus.COMPLETED
+    assert times(world, run, "b") == 1
+
+
 # ---- reruns beside failures that stand
 
 

@@ -19,9 +19,8 @@ from pelton.kernel.model.state import START, Bit, OpenStep, RunStatus, State, St
 from pelton.kernel.model.transition import Purge, SignalRun
 
 MOST_VOIDS = 8
-LASTING = int(
-    Bit.THREAD | Bit.BUILT_IN | Bit.GONE_ON | Bit.DYNAMIC
-)  # bits of an ended step that its row has too when it is opened again
+# bits of an ended step that its row has too when it is opened again
+LASTING = int(Bit.THREAD | Bit.BUILT_IN | Bit.GONE_ON | Bit.DYNAMIC)
 
 
 def reopen_run(draft: Draft, definition: int = 0) -> None:
@@ -140,7 +139,9 @@ def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
     draft.given = signal.step_input
     # What it publishes must not look like a repeat of what it published before.
     attempt = target.attempt + 1 if target.state == State.EMIT else 0
-    draft.worklist.append(to_join(token_at(target, target.slot), target)._replace(attempt=attempt))
+    # Where the token of an attempt before it has moved on, that of this one ends with it, as it did.
+    previous = target.previous if target.bits & Bit.GONE_ON else 0
+    draft.worklist.append(to_join(token_at(target, target.slot), target)._replace(attempt=attempt, previous=previous))
 
 
 def to_join(token: Token, step: Step) -> Token:
