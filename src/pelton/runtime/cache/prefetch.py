@@ -44,13 +44,12 @@ def _slots(process: Process, slot: str) -> list[str]:
         node = process.nodes.get(name)
         if node is None or name in seen:
             continue
-        first = not seen
         seen.add(name)
         if isinstance(node, Join):
             found[name] = None
         for read in _reads(node):
             found[read] = None
-        if first or not isinstance(node, STOPS):
+        if name == slot or not isinstance(node, STOPS):
             pending += targets(node)
     return list(found)[:MOST_SLOTS]
 

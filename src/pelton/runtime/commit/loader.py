@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Evaluation, Outcome
+from pelton.kernel.machine.nearest import started_by
 from pelton.kernel.model.reads import (
     CompiledKey,
     DefinitionKey,
@@ -27,7 +28,9 @@ from pelton.kernel.model.reads import (
     RecordKey,
     RunKey,
     ServedKey,
+    SlotKey,
     StepKey,
+    ThreadKey,
 )
 from pelton.kernel.model.state import Run
 from pelton.runtime.cache.correlations import PointName
@@ -98,7 +101,7 @@ class ReadLoader:
             loaded = True
             of, n = request.hint()
             if of == run and n > 0:
-                await self._prefetch(entry, head, n)
+                await self._prefetch(request, entry, head, n)
             elif entry.process.records is not None and head.open <= FEW:
                 keys: list[Any] = [RecordKey(), OpenKey()]
                 for key, answer in zip(keys, await self._workspace.store.read(head, keys), strict=True):
@@ -109,29 +112,35 @@ class ReadLoader:
                 self._workspace.cache.drop(entry)
             self._release(entry)
 
-    async def _prefetch(self, entry: RunEntry, head: Run, n: int) -> None:
+    async def _prefetch(self, request: CommitRequest, entry: RunEntry, head: Run, n: int) -> None:
         assert entry.process is not None
         row = (await self._workspace.store.read(head, [StepKey(n)]))[0]
         if row is None:
             return
         entry.learn(StepKey(n), row)
-        keys: list[Any] = []
         slots = prefetch(entry.process, row.slot)
+        around: list[Any] = [StepKey(row.scope)] if row.scope > 0 else []
         if row.fragment:
-            await self._learn(entry, head, [FragmentKey(row.fragment)])
+            await self._learn(request, entry, head, [FragmentKey(row.fragment)])
             acquired = entry.fragments.get(row.fragment)
             joins = acquired.fragment.joins_of.get(row.slot, ()) if acquired is not None else ()
             slots = (*slots, *(slot for join in joins for slot in prefetch(entry.process, join)))
-        keys += [NewestKey(slot) for slot in dict.fromkeys(slots)]
-        if row.scope > 0:
-            keys.append(StepKey(row.scope))
-        await self._learn(entry, head, keys)
+        if row.thread:
+            # Its expressions read what is nearest (kernel.machine.nearest): in its own iteration, then in the thread around it.
+            await self._learn(request, entry, head, [ThreadKey(row.thread)])
+            thread = entry.threads.get(row.thread)
+            starter = started_by(thread) if thread is not None else 0
+            around += [SlotKey(slot, row.scope, row.it) for slot in slots]
+            around += [StepKey(starter)] if starter else []
+        await self._learn(request, entry, head, [*(NewestKey(slot) for slot in dict.fromkeys(slots)), *dict.fromkeys(around)])
 
-    async def _learn(self, entry: RunEntry, head: Run, keys: list[Any]) -> None:
-        """Reads what the entry can keep."""
+    async def _learn(self, request: CommitRequest, entry: RunEntry, head: Run, keys: list[Any]) -> None:
+        """Reads what is likely to be needed: the entry keeps it, or for as long as the run does not change the request."""
         assert entry.process is not None
-        for key, answer in zip(keys, await self._workspace.store.read(head, keys), strict=True):
-            entry.learn(key, self._workspace.definitions.fragments.answer(entry.process, key, answer))
+        for key, row in zip(keys, await self._workspace.store.read(head, keys), strict=True):
+            answer = self._workspace.definitions.fragments.answer(entry.process, key, row)
+            if not entry.learn(key, answer):
+                request.answers.keep(entry.key, head.rev, key, answer)
 
     async def _answer_keys(self, request: CommitRequest, suspend: Suspend) -> None:
         rows: list[Any] = []
