@@ -40,7 +40,7 @@ def fragment_of(name: str, value: Any) -> Fragment:
         elif "handled" in each:
             graph.work(slot, queue=str(each["handled"]), on_failure=(Rule("body", to=f"{slot}-h"),)).work(f"{slot}-h")
         else:
-            graph.work(slot, f"{slot}-2").work(f"{slot}-2", queue=str(each["then"]))
+            graph.work(slot, f"{slot}-2").work(f"{slot}-2", queue=str(each["then"]), input=out(slot))
             ends[-1] = f"{slot}-2"
     join = "j" if name == "f" else f"{name}-j"
     return Fragment(nodes=graph.nodes, branches=(*value, join), joins={join: tuple(ends)})
@@ -137,6 +137,32 @@ def test_each_of_two_tokens_in_one_fork_has_branches_of_its_own() -> None:
     world.report(run, "from p", "p")
     assert len(opened(world, run, "z")) == 2
     assert joins(world, run) == [{"a": "a of p", "from p": "p"}, {"a": "a of q", "from q": "q"}]
+
+
+def test_a_step_sees_what_its_own_branches_yielded() -> None:
+    """Two passages at the same time, and one inside another, have branches of the same names."""
+    graph = Graph(fragment=fragment_of).fork("s", "p", "q").work("p", "f").work("q", "f")
+    graph.fork("f", dynamic={"a": {"then": "x"}}).join("j", to="z").work("z")
+    world = World(graph.build())
+    run = world.start("p")
+    world.report(run, "p")
+    world.report(run, "q")
+    first, second = opened(world, run, "a")
+    world.report(run, first.n, 1)
+    world.report(run, second.n, 2)
+    assert [row.input for row in opened(world, run, "a-2")] == [1, 2]
+    world = World(plain())
+    run = world.start("p", {"a": {"then": "x"}, "g": {"fork": {"a": {"then": "y"}}}})
+    outer, inner = opened(world, run, "a")
+    world.report(run, inner.n, "inner")
+    world.report(run, outer.n, "outer")
+    assert [row.input for row in opened(world, run, "a-2")] == ["inner", "outer"]
+    world = World(plain())
+    run = world.start("p", {"a": {"then": "x"}, "g": {"fork": {"a": {"then": "y"}}}})
+    outer, inner = opened(world, run, "a")
+    world.report(run, outer.n, "outer")
+    world.report(run, inner.n, "inner")
+    assert [row.input for row in opened(world, run, "a-2")] == ["outer", "inner"]
 
 
 def test_a_second_pass_over_a_back_edge_has_branches_of_its_own() -> None:

@@ -293,21 +293,22 @@ class Draft(ManyRows):
             return found
         return self.reads.at(slot, scope, it)
 
-    def below(self, slot: str, n: int) -> OpenStep | Step | None:
-        """The newest step of a slot with a number below `n`. Costs a look at every row that was touched here."""
+    def below(self, slot: str, scope: int, it: int, n: int) -> OpenStep | Step | None:
+        """The newest step of a slot in one iteration of one owner with a number below `n`. Costs a look at every row that was
+        touched here."""
+        place = (slot, scope, it)
         rows: list[OpenStep | Step] = [*self.open_rows.values(), *self.ended.values()]
-        mine = [row for row in rows if row.slot == slot and 0 <= row.n < n]
+        mine = [row for row in rows if (row.slot, row.scope, row.it) == place and 0 <= row.n < n]
         newest = max(mine, key=lambda row: row.n, default=None)
-        if self.created:
-            return newest
         below = min(n, self.cut or n)
-        while True:
-            found: OpenStep | Step | None = self.reads.answer(NewestBelowKey(slot, below))
+        while not self.created:
+            found: OpenStep | Step | None = self.reads.answer(PlaceBelowKey(slot, scope, it, below))
             if found is None or (newest is not None and newest.n >= found.n):
-                return newest
+                break
             if found.n not in self.closed and found.n not in self.reopened:
                 return found
             below = found.n
+        return newest
 
     def of_iteration(self, slot: str, it: int) -> OpenStep | Step | None:
         """The newest step of a slot in iteration `it` of any scope, among those touched here."""

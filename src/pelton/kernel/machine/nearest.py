@@ -2,7 +2,8 @@
 
 Threads, and loops inside them, have steps of the same names. Nearest is what stands in the own iteration; then in the one before;
 then, outward, what stands in the loops and threads that own it, loops within them included; and only then the newest of the run.
-In a run without threads the newest of the run is always the nearest, and nothing else is looked at.
+In a run without threads the newest of the run is taken for the nearest, and nothing else is looked at. Among nodes that dynamic
+forks made, those of the own fork come first.
 
 Cost: a few reads for each loop and thread around the place, whatever the width of the run. Where several are missing they are
 asked for at once.
@@ -57,11 +58,31 @@ def started_by(thread: Thread) -> int:
 def nearest(draft: Draft, slot: str, row: OpenStep | Step | Token | None, inside: int = 0) -> OpenStep | Step | None:
     """The step of a slot that is meant at a row."""
     newest = draft.newest(slot)
-    if newest is None or row is None or not draft.head.flags & THREADED:
+    if newest is None or row is None:
+        return newest
+    if row.fragment and (mine := of_fragment(draft, slot, row, inside)) is not None:
+        return mine
+    if not draft.head.flags & THREADED:
         return newest
     if not inside and (newest.scope, newest.it) == (row.scope, row.it):
         return newest
     return first_of(draft, slot, row, inside, 0) or newest
+
+
+def of_fragment(draft: Draft, slot: str, row: OpenStep | Step | Token, inside: int) -> OpenStep | Step | None:
+    """The nearest step of a slot among those that the own fork made: others may have made steps of that name in its place."""
+    fragment = row.fragment
+    while (acquired := draft.fragment(fragment) if fragment else None) is not None and slot not in acquired.fragment.nodes:
+        fragment = acquired.parent
+    if acquired is None:
+        return None
+    for place in surroundings(draft, row, inside):
+        found = draft.at(slot, place.scope, place.it)
+        while found is not None and found.fragment != fragment:
+            found = draft.below(slot, place.scope, place.it, found.n)
+        if found is not None:
+            return found
+    return None
 
 
 def nearest_of_iteration(

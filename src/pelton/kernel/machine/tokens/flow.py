@@ -258,7 +258,7 @@ def is_beside(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> boo
     `k` of the join is the mark that its fork gave the branches; 0 = it was not opened by a fork, and counts everything.
     """
     fork = join.k
-    if fork in (0, step.fork):
+    if fork == step.fork or not fork:
         return True
     above: OpenStep | Step | None = step
     while above is not None and above.fork > fork:
@@ -288,9 +288,7 @@ def passage(draft: Draft, join: OpenStep | Step, slots: tuple[str, ...]) -> list
 
 def older(draft: Draft, join: OpenStep | Step, step: OpenStep | Step) -> OpenStep | Step | None:
     """The step before this one of the same slot, in the join's scope and iteration, that came after the join's fork."""
-    found = draft.below(step.slot, step.n)
-    while found is not None and (found.scope, found.it) != (join.scope, join.it) and found.n > join.k:
-        found = draft.below(step.slot, found.n)
+    found = draft.below(step.slot, join.scope, join.it, step.n)
     return found if found is not None and found.n >= join.k else None
 
 
