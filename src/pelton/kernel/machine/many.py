@@ -100,6 +100,16 @@ class ManyRows:
         """The threads whose parent is `no` and that have not ended, by number."""
         return [t for t in self.all_threads() if t.parent == no and t.no != no and t.status < ThreadStatus.COMPLETED]
 
+    def move_thread(self, thread: Thread, parent: int) -> None:
+        """Gives a living thread, whose row may be changed, another parent: from now on it is found among the children of that."""
+        thread.parent = parent
+
+    def forget_threads(self, first: int) -> None:
+        """Threads from this number on, all of them born in this draft, were not born after all; their numbers are given again."""
+        for no in range(first, self.head.threads):
+            self.threads.pop(no, None)
+        self.head.threads = first
+
     def waits_at(self, slots: Iterable[str], after: tuple[int, int] | None = None, limit: int = 64) -> list[OpenStep]:
         """Open steps of these slots, parked ones left out, by (thread, number): at most `limit` of those after that place. None
         is found only when there are no more."""

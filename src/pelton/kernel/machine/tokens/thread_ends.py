@@ -45,7 +45,7 @@ def adopt_children(draft: Draft, thread: Thread) -> None:
     for child in below:
         mine = own(draft, child)
         mine.sees = thread.no if mine.sees < 0 else mine.sees
-        mine.parent = above.no
+        draft.move_thread(mine, above.no)
         above.children += 1
         come_under(draft, mine, (int(Halt.PARENT), thread.no))
 

@@ -153,8 +153,6 @@ def take_back(draft: Draft, parent: int, first: int) -> None:
 
 
 def forget_threads(draft: Draft, first: int) -> None:
-    for no in range(first, draft.head.threads):
-        draft.threads.pop(no, None)
-    draft.head.threads = first
+    draft.forget_threads(first)
     for place in [place for place in draft.variables if place[0] >= first]:
         del draft.variables[place]
