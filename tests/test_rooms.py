@@ -89,7 +89,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "kernel.matching": ("filters", "conditions", "index", "handlers"),
     "store": ("rows", "group", "retention", "port", "packing", "voids", "memory", "sqlite"),
-    "store.memory": ("table", "tables", "writes", "sweeps", "records", "runs", "store"),
+    "store.memory": ("table", "tables", "shared", "writes", "sweeps", "records", "runs", "store"),
     "net": ("faults", "outgoing", "http", "lazy"),
     "connectors": ("port", "health", "connection", "files", "sqs", "webhook", "builtin", "lazy", "registry"),
     "runtime": (
@@ -118,10 +118,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "runtime.commit": (
         "durable",
         "group_builder",
+        "rests",
         "batch",
         "workspace",
         "suspend",
         "unit_of_work",
+        "confirm",
         "requests",
         "agent",
         "loader",

@@ -131,7 +131,7 @@ class MemoryStore:
 
     def _write_runs(self, group: Group) -> None:
         for write in group.runs:
-            for row in [*write.opened, *(row for row, _ in write.changed)]:
+            for row in [*write.opened, *(row for row, *_ in write.changed)]:
                 self.open[row.run, row.n] = copy(row)
             for n in write.closed:
                 del self.open[write.run.key, n]

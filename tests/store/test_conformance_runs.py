@@ -132,11 +132,11 @@ async def test_large_parts_come_back_and_go_away(store: Store, value: object) ->
     await put(store, Group(1, [start(1, opened=[token])]))
     assert await store.read(run(1), [StepKey(1)]) == [token]
     narrow = work(1, 1, input="not written", left=7)
-    await put(store, Group(2, [go(1, 1, changed=[(narrow, False)])]))
+    await put(store, Group(2, [go(1, 1, changed=[(narrow, False, True)])]))
     token.left = 7
     assert await store.read(run(1), [StepKey(1)]) == [token]
     wide = work(1, 1, input=value, output="small", left=7)
-    await put(store, Group(3, [go(1, 2, changed=[(wide, True)])]))
+    await put(store, Group(3, [go(1, 2, changed=[(wide, True, True)])]))
     assert await store.read(run(1), [StepKey(1)]) == [wide]
     step = done(1, 1, input=value, output=value)
     await put(store, Group(4, [go(1, 3, closed=[1], ended=[step])]))

@@ -105,7 +105,7 @@ class Model:
         for n in write.reopened:
             self.ended.pop((key, n), None)
         self.open.update({(key, row.n): row for row in write.opened})
-        self.open.update({(key, row.n): row for row, _ in write.changed})
+        self.open.update({(key, row.n): row for row, *_ in write.changed})
         self.ended.update({(key, row.n): row for row in write.ended})
         for _, name, value in write.variables:
             if value is UNSET:
@@ -153,7 +153,7 @@ def make_write(draw: Draw, model: Model, key: int, right: bool, number: int) -> 
     """A write that fits the model's rows; `right` says whether its revision does."""
     found = model.revisions.get(key, -1)
     opened: list[OpenStep] = []
-    changed: list[tuple[OpenStep, bool]] = []
+    changed: list[tuple[OpenStep, bool, bool]] = []
     closed: list[int] = []
     ended: list[Step] = []
     reopened: list[int] = []
@@ -170,10 +170,10 @@ def make_write(draw: Draw, model: Model, key: int, right: bool, number: int) -> 
             elif way == "narrow":
                 token.left += 1
                 token.queue = draw(st.sampled_from(["", "q"]))
-                changed.append((token, False))
+                changed.append((token, False, draw(st.booleans())))
             elif way == "wide":
                 token.output, token.waits = part, draw(st.sampled_from(PARTS))
-                changed.append((token, True))
+                changed.append((token, True, draw(st.booleans())))
         elif (key, n) in model.ended:
             if draw(st.booleans()):
                 reopened.append(n)

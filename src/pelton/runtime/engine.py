@@ -124,7 +124,7 @@ class LocalEngine:
         self.ingester = EventIngester(committer)
         self.watches = Watches(self.clock)
         self.event_feed = committer.event_feed
-        self.work = WorkQueue(store, committer, self.clock, instance=instance)
+        self.work = WorkQueue(store, committer, self.clock, instance=instance, shared=store.shared)
         self.exchanges = Exchange(store, committer, self.work)
         self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_placeholder(row.run)})
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held)

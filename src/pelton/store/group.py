@@ -7,7 +7,7 @@ group is lost and changes nothing.
 from __future__ import annotations
 
 from collections.abc import KeysView, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -38,9 +38,9 @@ class RunWrite(Struct, gc=False):
     run: Run
     expected: int
     opened: Sequence[OpenStep] = ()
-    # (row, whether its input, output or waits changed too). Slot, scope and iteration of a row never change; the lease columns
-    # are written as the row has them, so it must carry the leases given out since it was read.
-    changed: Sequence[tuple[OpenStep, bool]] = ()
+    # (row, whether its input, output or waits changed too, whether its lease columns did: lease, worker, polls, started, due).
+    # Slot, scope and iteration of a row never change; lease columns that did not change stay as the store has them.
+    changed: Sequence[tuple[OpenStep, bool, bool]] = ()
     closed: Sequence[int] = ()
     ended: Sequence[Step] = ()
     reopened: Sequence[int] = ()  # numbers of ended steps that go
@@ -61,7 +61,10 @@ class RunWrite(Struct, gc=False):
 
 
 class LeaseWrite(Struct, gc=False):
-    """Lease columns of an open row; changes no revision. Ignored if the row is gone."""
+    """Lease columns of an open row; changes no revision. Ignored if the row is gone.
+
+    `expected`: the row must have been handed out so many times (-1: whatever it has), and with `unleased` not be handed out now;
+    otherwise it is left as it is, and its place among the group's leases is in `Committed.untaken`."""
 
     run: int
     n: int
@@ -70,6 +73,57 @@ class LeaseWrite(Struct, gc=False):
     polls: int
     started: int
     due: int
+    expected: int = -1
+    unleased: bool = False
+
+
+class HandedOut(NamedTuple):
+    """The lease of an open row that a decision rests on; if the row has another, or is gone, the group is lost ("work RUN N")."""
+
+    run: int
+    n: int
+    polls: int
+    lease: int
+
+
+class NodeWrite(NamedTuple):
+    """A server's row. `expected`: the epoch that must be found, 0 = no row; if it is another, the group is lost ("node N").
+    `epoch` above `expected` declares the server that had it dead, or gone: nothing that rests on it is written any more."""
+
+    number: int
+    expected: int
+    epoch: int
+    seen: int  # milliseconds, of its own clock
+    settled: int  # microseconds: it decides nothing more for instants up to then
+
+
+class NodeMark(NamedTuple):
+    """That a server has written a batch, in a group of its own at the end of that batch. Lost if its epoch is another."""
+
+    number: int
+    epoch: int
+    batch: int
+    seen: int
+    settled: int
+
+
+class ClaimWrite(NamedTuple):
+    """What one server at a time may do, by kind and name. It is refused while another server has it whose epoch still holds; its
+    place among the group's claims is then in `Committed.refused`. Claiming again what one has is granted."""
+
+    kind: str
+    name: str
+    node: int
+    epoch: int
+    at: int
+
+
+class Lookup(NamedTuple):
+    """Which runs have an attribute, as a revision: raised by groups that change it, see `Group.lookups`."""
+
+    ns: str
+    name: str
+    text: str
 
 
 class DefinitionWrite(Struct):
@@ -85,6 +139,7 @@ class DefinitionWrite(Struct):
     at: int
     expected: int = -1
     counts: bool = False  # raises the namespace's counter of handlers, which remembers this change
+    moves: bool = False  # raises the namespace's counter of all other definitions
 
 
 class Group:
@@ -97,6 +152,18 @@ class Group:
     runs: list[RunWrite]
     reads: list[tuple[int, int]]  # (run key, revision) that must still hold; -1 = must not exist
     handlers: list[tuple[str, int]]  # (ns, counter) that must still hold
+    defined: list[tuple[str, int]]  # (ns, counter of its other definitions) that must still hold
+    records: list[tuple[int, int]]  # (run, since when its current record is good, 0 = it has none) that must still hold
+    handed: list[HandedOut]  # leases that must still hold
+    lookups: list[tuple[Lookup, int]]  # revisions that must still hold; one that nobody looks up has none
+    looked: list[Lookup]  # looked up from now on: revision 1, if it has none
+    moved: list[Lookup]  # raised where they are looked up
+    fence: list[tuple[int, int]]  # (node, epoch) that must still hold, or the group is lost ("node N")
+    outcomes: list[tuple[int, int]]  # (node, batch) whose outcome this group is part of
+    nodes: list[NodeWrite]
+    marks: list[NodeMark]
+    claims: list[ClaimWrite]
+    unclaimed: list[ClaimWrite]  # given back, by whom it was claimed
     rendezvous: list[tuple[str, str, str, int]]  # (ns, name, key, revision): must still hold, and is raised
     timers: list[TimerRow]
     clear_timers: list[tuple[int, int, str]]  # (run, n, arm), arm "" = all of the step
@@ -115,7 +182,7 @@ class Group:
     dead: list[DeadLetter]
     dead_removed: list[int]
     pending_signals: list[PendingSignalRow]
-    pending_done: list[int]
+    pending_done: list[int]  # one that is gone already = the group is lost ("signal ID")
     definitions: list[DefinitionWrite]
     leases: list[LeaseWrite]
     logs: list[LogRow]
@@ -154,10 +221,13 @@ GROUP_LISTS = frozenset(Group.__annotations__) - {"number"}
 
 class Committed(Struct, gc=False):
     """`lost` names what had changed: "run 12", "event", "handlers default", "key ...". `numbers`: those of the group's
-    deliveries, in order. `dead_numbers`: likewise, of its dead letters."""
+    deliveries, in order: within a lane later ones are higher. `dead_numbers`: likewise, of its dead letters. `untaken`,
+    `refused`: places of leases and claims that did not apply."""
 
     number: int
     ok: bool
     lost: str = ""
     numbers: list[int] = []
     dead_numbers: list[int] = []
+    untaken: list[int] = []
+    refused: list[int] = []

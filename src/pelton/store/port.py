@@ -13,16 +13,18 @@ from typing import Any, Literal, NamedTuple, Protocol
 from msgspec import Struct
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
-from pelton.store.group import Committed, Group
+from pelton.store.group import Committed, Group, Lookup
 from pelton.store.retention import Sweep, Swept
 from pelton.store.rows import (
     BookmarkRow,
+    ClaimRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
     EventRow,
     HeldRow,
     LogRow,
+    NodeRow,
     PendingSignalRow,
     ResultRow,
     TimerRow,
@@ -50,7 +52,13 @@ class HandlerChange(NamedTuple):
 
 
 class Store(Protocol):
+    """Several servers may share what a store has; then `shared` is true, and each decides on what it remembers only as far as a
+    condition of its commit confirms it. One that has the store for itself may believe what it remembers."""
+
     counts: RowCounts
+
+    @property
+    def shared(self) -> bool: ...
 
     async def open(self) -> None:
         """Takes the lock, migrates the schema, starts what it needs. Raises StoreBusy if another server has the file open."""
@@ -240,6 +248,10 @@ class Store(Protocol):
         """Ids of the live rows, in no particular order, read from an index alone."""
         ...
 
+    async def definition_counter(self, ns: str) -> int:
+        """Raised by every change of a definition that is not a handler, and is not merely bound."""
+        ...
+
     async def namespaces(self) -> list[str]:
         """Namespaces that have, or had, handlers; a starting server listens for them."""
         ...
@@ -249,6 +261,20 @@ class Store(Protocol):
         """Changes of the namespace's handlers after that value of their counter, one for each value, in order and without gaps,
         as of one instant. Fewer than `limit` means that there are no more. If the first value is not `after` + 1, the history
         does not go back that far."""
+        ...
+
+    # ---- servers that share the store
+    async def nodes(self) -> list[NodeRow]: ...
+    async def outcome(self, node: int, epoch: int, batch: int) -> set[int] | None:
+        """Numbers of the groups of a batch that were written; None if the batch was not. Of the last 64 batches of a node."""
+        ...
+
+    async def claims(self, kind: str, limit: int, after: str = "") -> list[ClaimRow]:
+        """Claims whose holder's epoch still holds, by name."""
+        ...
+
+    async def lookup(self, lookup: Lookup) -> int:
+        """Its revision; 0 if nobody looks it up."""
         ...
 
     async def health(self) -> dict[str, Any]:

@@ -209,3 +209,21 @@ class BookmarkRow(Struct, array_like=True, gc=False):
     source: str
     name: str
     state: bytes
+
+
+class NodeRow(Struct, array_like=True):
+    """A server that shares the store. `batch`: the last that it has written in this epoch."""
+
+    number: int
+    epoch: int
+    seen: int
+    settled: int
+    batch: int
+
+
+class ClaimRow(Struct, array_like=True):
+    kind: str
+    name: str
+    node: int
+    epoch: int
+    at: int

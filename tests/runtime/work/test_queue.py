@@ -41,11 +41,11 @@ class Place(World):
     def offer(self, *rows: OpenStep, ok: bool = True, hooks: bool = True) -> None:
         """Commits new rows, or rows that changed when they are there already."""
         opened = [row for row in rows if (row.run, row.n) not in self.store.open]
-        changed = [(row, True) for row in rows if (row.run, row.n) in self.store.open]
+        changed = [(row, True, True) for row in rows if (row.run, row.n) in self.store.open]
         write = RunWrite(Run(rows[0].run, "default", 1), -1, opened=opened, changed=changed)
 
         def done(result: object) -> None:
-            for row in [*write.opened, *(row for row, _ in write.changed)]:
+            for row in [*write.opened, *(row for row, *_ in write.changed)]:
                 if not hooks:
                     continue
                 if getattr(result, "ok", False):

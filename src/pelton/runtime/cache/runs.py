@@ -296,6 +296,17 @@ def work_row(row: OpenStep) -> bool:
     return row.state == State.WORK and row.n > 0
 
 
+def same_lease(row: OpenStep, before: OpenStep) -> bool:
+    """Whether the lease columns of two versions of a row are the same."""
+    return (
+        row.lease == before.lease
+        and row.polls == before.polls
+        and row.due == before.due
+        and row.started == before.started
+        and row.worker == before.worker
+    )
+
+
 class RunCache:
     """Entries by run key. The least recently used are evicted to stay within an estimated `limit` bytes; pinned ones stay."""
 

@@ -17,10 +17,12 @@ EARLY_JOBS = 256  # a batch of this size need not wait for the one before
 class Batch:
     """`groups`: in the order in which they were started."""
 
-    __slots__ = ("count", "groups", "instant", "number", "rows")
+    __slots__ = ("count", "groups", "instant", "number", "rows", "shared")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, shared: bool = False) -> None:
+        """`shared`: other servers write to the store too."""
         self.number = number
+        self.shared = shared
         self.groups: dict[int, GroupBuilder] = {}
         self.count = 0
         self.instant = 0  # everything that was decided up to then is in this batch, or in one before

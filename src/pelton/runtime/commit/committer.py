@@ -41,6 +41,7 @@ from pelton.runtime.cache.reads import of_run
 from pelton.runtime.cache.runs import work_row
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
+from pelton.runtime.commit.confirm import confirmed, forget_reads, forget_untaken
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
 from pelton.runtime.commit.loader import ReadLoader, Scripts
 from pelton.runtime.commit.pending_signals import PendingSignals
@@ -217,7 +218,12 @@ class Committer:
                 self._answer(request, unit)
 
     def _answer(self, request: CommitRequest, unit: UnitOfWork) -> None:
-        """Nothing to write: the response waits for the state that it was decided on."""
+        """Nothing to write: the response waits for the state that it was decided on, and where others write too, for that state
+        to be confirmed."""
+        if self.workspace.shared:
+            if confirmed(unit, request) is None:
+                request.settled()
+            return
         run = getattr(request, "run", 0)
         entry = self.workspace.cache.peek(run) if run else None
         if entry is not None and entry.pins and entry.group is not None:
@@ -245,16 +251,17 @@ class Committer:
 
     def _flush(self) -> None:
         batch = self.workspace.open_batch
-        self.workspace.open_batch = Batch(batch.number + 1)
+        self.workspace.open_batch = Batch(batch.number + 1, batch.shared)
         batch.instant = self.workspace.instants.past()
         if self._later:
             self._pending.extendleft(reversed(self._later))
             self._later.clear()
         born = self._born
         groups = [builder.finish(born) for builder in batch.groups.values()]
-        for group in groups:
-            if group.has("leases"):
-                self._current_leases(group)
+        if not batch.shared:  # else a lease is given in the order of the groups, if nobody else has given it
+            for group in groups:
+                if group.has("leases"):
+                    self._current_leases(group)
         self._flight.append(batch)
         self.stats["batches"] += 1
         self.stats["groups"] += len(groups)
@@ -303,6 +310,8 @@ class Committer:
                 self._committed(builder, results[index])
             else:
                 self.stats["lost"] += 1
+                if batch.shared:
+                    forget_reads(self.workspace, builder.group)
                 self._undone(builder)
                 self._lost(builder, results[index])
         batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
@@ -335,6 +344,8 @@ class Committer:
 
     def _committed(self, builder: GroupBuilder, result: Committed) -> None:
         group = builder.group
+        if result.untaken:
+            forget_untaken(self.workspace, group, result)
         self._tell_services(builder)
         if self.outbox is not None and group.has("deliveries"):
             for delivery, number in zip(group.deliveries, result.numbers, strict=False):
@@ -360,7 +371,7 @@ class Committer:
                 for row in delta.opened.values():
                     if work_row(row):
                         work.offered(row)
-                for row, _ in delta.changed.values():
+                for row, *_ in delta.changed.values():
                     if work_row(row):
                         work.offered(row)
         if timers is not None:

@@ -30,9 +30,9 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 from pelton.runtime.cache.correlations import CorrelationPoint, PointName
-from pelton.runtime.cache.runs import RunEntry, purged, work_row
+from pelton.runtime.cache.runs import RunEntry, purged, same_lease, work_row
 from pelton.runtime.ids import IdCodec
-from pelton.store.group import Group, RunWrite
+from pelton.store.group import Group, HandedOut, RunWrite
 from pelton.store.rows import (
     BookmarkRow,
     Delivery,
@@ -92,8 +92,8 @@ class RunDelta:
     """The net change of one run."""
 
     __slots__ = (
-        "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "opened", "process", "purges", "record_change",
-        "reopened", "run", "threads", "variables",
+        "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "handed", "opened", "process", "purges",
+        "record_change", "reopened", "run", "threads", "variables",
     )  # fmt: skip
 
     def __init__(self, entry: RunEntry, expected: int, run: Run) -> None:
@@ -102,7 +102,8 @@ class RunDelta:
         self.run = run
         self.process = ""
         self.opened: dict[int, OpenStep] = NONE  # each is made when there is something for it: few deltas have much
-        self.changed: dict[int, tuple[OpenStep, bool]] = NONE
+        self.changed: dict[int, tuple[OpenStep, bool, bool]] = NONE
+        self.handed: dict[int, OpenStep] = NONE  # work rows of the store, as they were before: what this rests on
         self.closed: dict[int, None] = NONE
         self.ended: dict[int, Step] = NONE
         self.reopened: dict[int, None] = NONE
@@ -165,7 +166,7 @@ class RunDelta:
         for row in change.opened:
             if row.n in closed:  # taken back by a rewind in the same batch
                 del closed[row.n]
-                changed[row.n] = (row, True)
+                changed[row.n] = (row, True, True)
             else:
                 opened[row.n] = row
         for row in change.changed:
@@ -174,11 +175,22 @@ class RunDelta:
             else:
                 old = before.get(row.n)
                 wide = old is None or old.input is not row.input or old.output is not row.output or old.waits is not row.waits
+                leases = old is None or not same_lease(row, old)
                 earlier = changed.get(row.n)
-                changed[row.n] = (row, wide or (earlier is not None and earlier[1]))
+                if earlier is not None:
+                    wide, leases = wide or earlier[1], leases or earlier[2]
+                changed[row.n] = (row, wide, leases)
                 if old is not None and work_row(old) and not work_row(row):
                     gone.append(row.n)
         self.gone = gone
+
+    def rest_on_leases(self, change: Transition, before: dict[int, OpenStep]) -> None:
+        """Notes the leases of the work that a transition ends or changes; called before it is folded."""
+        for n in (*change.closed, *(row.n for row in change.changed)):
+            old = before.get(n)
+            if old is not None and n not in self.opened and n not in self.handed and work_row(old):
+                self.handed = self.handed or {}
+                self.handed[n] = old
 
     def purge(self, purge: Purge) -> None:
         self.purges = [*(self.purges or ()), (purge.low, purge.high, purge.scope, purge.it)]
@@ -246,6 +258,8 @@ class GroupBuilder:
     def fold(self, entry: RunEntry, before: Run | None, change: Transition, rows: dict[int, OpenStep]) -> RunDelta:
         """Adds a transition of a run; `rows`: the previous state of those that it changes or closes."""
         delta = self._delta(entry, before, change.run)
+        if self.batch.shared:
+            delta.rest_on_leases(change, rows)
         self.rows += delta.fold(change, rows)
         return delta
 
@@ -367,6 +381,8 @@ class GroupBuilder:
                         delta.opened[n] = leased
                         delta.entry.replace(row, leased)
             group.runs.append(delta.written())
+            for n, row in delta.handed.items():
+                group.handed.append(HandedOut(row.run, n, row.polls, row.lease))
         if {"free_run_keys", "run_keys"} <= group.filled:
             # Keys are freed before they are claimed: what is over already would hold its name for good.
             over = set(group.free_run_keys)

@@ -26,6 +26,7 @@ from pelton.kernel.model.signals import (
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Note, Refused, Transition
 from pelton.runtime.cache.reads import Answers
+from pelton.runtime.commit.confirm import rest_on_lease, step_of
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder
 from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, not_started, unchanged
@@ -116,7 +117,7 @@ class SignalRequest(CommitRequest):
     """A signal to one run. `ns` "" = not checked. `pending`: the durable row that it comes from, removed with its effect. `many`:
     the job that has this signal for many runs, and is told what became of it."""
 
-    __slots__ = ("done", "error", "head", "hops", "many", "notes", "ns", "pending", "run", "signal", "why")
+    __slots__ = ("done", "error", "head", "hops", "many", "notes", "ns", "pending", "run", "signal", "taken", "why")
 
     def __init__(
         self,
@@ -140,8 +141,12 @@ class SignalRequest(CommitRequest):
         self.error: PeltonError | None = None
         self.notes: list[tuple[Code, str]] = []
         self.why = ""  # it could not be applied
+        self.taken = False  # its durable row is gone: another server has taken it up
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
+        if self.taken:
+            self.error = None
+            return None
         builder = self._perform(unit)
         if self.many and builder is not None:
             changed = any(each.before is None or not unchanged(each.transition, each.before) for each in unit.changes)
@@ -226,8 +231,10 @@ class SignalRequest(CommitRequest):
         entry = unit.workspace.cache.peek(self.run)
         batch = unit.workspace.open_batch
         builder = (batch.joined(None, entry) if entry is not None else None) or batch.new()
-        if entry is not None and entry.pins and entry.head is not None:
-            builder.read(self.run, entry.head.rev)  # the state that says so may be lost yet
+        if entry is not None and entry.head is not None and (entry.pins or unit.workspace.shared):
+            builder.read(self.run, entry.head.rev)  # the state that says so may be lost yet, or another server may know better
+            if unit.workspace.shared:
+                rest_on_lease(builder, entry, step_of(self))
         if self.pending:
             builder.remove_signal(self.pending)
         self._tell_origin(unit, builder)
@@ -238,6 +245,10 @@ class SignalRequest(CommitRequest):
             builder.clear_stale_timer(self.run, signal.n, signal.arm, signal.epoch)
         builder.requests.append(self)
         return builder
+
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
+        self.taken = bool(self.pending) and reason == f"signal {self.pending}"
 
     def settled(self) -> None:
         self.done(self)

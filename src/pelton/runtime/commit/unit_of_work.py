@@ -41,6 +41,7 @@ from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
+from pelton.runtime.commit.rests import Rests
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import EXPECTED, SEPARATOR, queue_of
@@ -98,6 +99,7 @@ class UnitOfWork:
         "points",
         "reader",
         "request",
+        "rests",
         "rows",
         "undo",
         "workspace",
@@ -114,6 +116,7 @@ class UnitOfWork:
         self.held: list[tuple[CorrelationPoint, HeldRow, int]] = []  # with their sizes
         self.notes: list[tuple[Code, str]] = []
         self.logs: list[LogRow] = []
+        self.rests = Rests()
         self.multiple = False  # more may follow after this signal: keep a way back
         self.rows = 0
         self.now = 0
@@ -138,6 +141,7 @@ class UnitOfWork:
         self.reader.stamped = 0
         self.notes = []
         self.logs.clear()
+        self.rests.clear()
         self.rows = 0
         self.multiple = False
 
@@ -453,6 +457,8 @@ class UnitOfWork:
             builder.enqueue(row)
         if self.logs:
             builder.log(self.logs)
+        if self.rests:
+            self.rests.fill(builder)
         if self.points:
             self._correlate(builder)
         batch.rows += self.rows

@@ -28,7 +28,7 @@ class Workspace:
 
     __slots__ = (
         "cache", "codec", "correlations", "definitions", "effects", "finder", "instants", "keys", "listens", "open_batch",
-        "store", "work",
+        "shared", "store", "work",
     )  # fmt: skip
 
     def __init__(
@@ -49,7 +49,8 @@ class Workspace:
         self.definitions = DefinitionCache(store, keys, write, self.instants)
         self.effects = EffectRows(codec, keys)
         self.finder = Finder(store, settled, codec)
-        self.open_batch = Batch(1)
+        self.shared = store.shared
+        self.open_batch = Batch(1, self.shared)
         self.work: WorkHooks | None = None
         self.listens: Callable[[str, str], bool] = lambda ns, kind: False  # whether a handler is for events of that type
 

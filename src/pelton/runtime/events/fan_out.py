@@ -27,7 +27,7 @@ from pelton.kernel.model.state import Run
 from pelton.runtime.api import EventIn
 from pelton.runtime.commit.durable import DurableAnnouncement, durable
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
-from pelton.store.group import Group
+from pelton.store.group import Committed, Group
 from pelton.store.rows import PendingSignalRow
 
 SLICE = 64
@@ -262,14 +262,22 @@ class DurableJobs:
         return outcomes
 
     async def _remove(self, rows: list[PendingSignalRow]) -> bool:
-        return await self._written(lambda group: group.pending_done.extend(row.id for row in rows))
+        result = await self._result(lambda group: group.pending_done.extend(row.id for row in rows))
+        if result is None or result.ok or len(rows) == 1:
+            return result is not None  # one that is gone has been posted by another server too, which is the same event
+        return all([await self._remove([row]) for row in rows])
 
     async def _written(self, fill: Callable[[Group], None]) -> bool:
+        result = await self._result(fill)
+        return result is not None and result.ok
+
+    async def _result(self, fill: Callable[[Group], None]) -> Committed | None:
+        """None if nothing could be written."""
         try:
-            return (await self._committer.write(fill)).ok
+            return await self._committer.write(fill)
         except Exception as error:
             log.warning("job not noted", error=say(error))
-            return False
+            return None
 
     # ---- many runs
 
@@ -315,22 +323,35 @@ class DurableJobs:
             places = job.positions[job.cursor : cursor]
             bodies = [durable(replace(job.signal, position=n), job.hops, job.results, job.ns) for n in places]
         signals = [PendingSignalRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
-        rest = PendingSignalRow(row.id, row.run, b"", row.due, 0, True)
+        rest = PendingSignalRow(
+            self._keys(), row.run, b"", row.due, 0, True
+        )  # another row: who has moved it has removed this one
         if not over:
             rest.signal = msgspec.msgpack.encode(replace(job, cursor=cursor))
 
         def fill(group: Group) -> None:
             group.pending_signals.extend(signals)
-            if over:
-                group.pending_done.append(row.id)
-            else:
+            group.pending_done.append(row.id)
+            if not over:
                 group.pending_signals.append(rest)
 
-        result = await self._committer.write(fill)
+        if not over:
+            self._known[rest.id] = row  # before the store has it
+        try:
+            result = await self._committer.write(fill)
+        except BaseException:
+            self._known.pop(rest.id, None)
+            raise
+        if not result.ok:
+            self._known.pop(rest.id, None)
+        if result.lost == f"signal {row.id}":
+            return True  # another server carries the job out
         if not result.ok:
             raise PeltonError(Code.CONFLICT, f"the slice was not committed: {result.lost}")
         job.cursor = cursor
-        row.signal = rest.signal
+        if not over:
+            self._forget(row)
+            row.id, row.signal = rest.id, rest.signal
         self.slices += 1
         self.signals += len(signals)
         for signal in signals:
@@ -344,6 +365,11 @@ class DurableJobs:
         if len(self._parked) > PARKED_SHOWN:
             self._parked.pop(next(iter(self._parked)))
         log.error("a job was set aside", job=row.id, reason=reason)
-        parked = PendingSignalRow(row.id, row.run, row.signal, row.due, row.tries, True, reason)
-        await self._written(lambda group: group.pending_signals.append(parked))
+        parked = PendingSignalRow(self._keys(), row.run, row.signal, row.due, row.tries, True, reason)
+
+        def fill(group: Group) -> None:
+            group.pending_done.append(row.id)
+            group.pending_signals.append(parked)
+
+        await self._written(fill)
         self._forget(row)

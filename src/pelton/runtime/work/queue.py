@@ -28,7 +28,7 @@ from pelton.kernel.model.reads import StepKey
 from pelton.kernel.model.signals import TimerFired
 from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import ClaimRequest
-from pelton.runtime.services import NEVER, Clock, CommitPort, Handle, OwnedTasks, log, outcome, say
+from pelton.runtime.services import NEVER, Clock, CommitPort, Handle, OwnedTasks, log, outcome, say, sleep
 from pelton.runtime.timing.due_queue import Due, DueQueue
 from pelton.runtime.work.poller import Poller
 from pelton.runtime.work.ready_window import Key, ReadyWindow
@@ -42,6 +42,9 @@ POLLERS = 10_000
 SEEN = 10_000  # entries of poll data
 BUILT_IN_LEASE = 30_000  # milliseconds: built-in work without a limit of its own; its runner renews it
 STOP_GRACE = 5.0  # seconds
+LOOK = 1_000  # milliseconds between looks for work that other servers have made
+PEEK = 100  # rows of such a look
+LATE = 1_000  # milliseconds after which the end of a lease that another server gave is everybody's
 
 
 class WorkStore(Protocol):
@@ -66,13 +69,14 @@ class Flight:
 
 
 class QueueState:
-    __slots__ = ("alarm", "alarm_at", "loading", "name", "pollers", "window")
+    __slots__ = ("alarm", "alarm_at", "loading", "looked", "name", "pollers", "window")
 
     def __init__(self, name: str, most: int) -> None:
         self.name = name
         self.window = ReadyWindow(most)
         self.pollers: OrderedDict[int, Poller] = OrderedDict()  # those who can take more, first come first
         self.loading: asyncio.Task[None] | None = None
+        self.looked = 0  # when it was last looked at for what other servers have made
         self.alarm: Handle | None = None
         self.alarm_at = NEVER
 
@@ -93,6 +97,7 @@ class WorkQueue:
         pollers: int = POLLERS,
         page: int = PAGE,
         on_gone: Callable[[int, int], None] | None = None,
+        shared: bool = False,
     ) -> None:
         self.handed_out = 0
         self.born_leased = 0
@@ -101,6 +106,8 @@ class WorkQueue:
         self.stopping = False
         self.clock = clock
         self.instance = instance
+        self._shared = shared  # other servers hand out the same work
+        self._dead: Callable[[str], bool] = lambda worker: True  # whether a server is gone, by its name as a worker
         self._store = store
         self._committer = committer
         self._window = window
@@ -125,6 +132,8 @@ class WorkQueue:
 
     async def start(self) -> None:
         await self._leases.start()
+        if self._shared:
+            self._tasks.spawn(self._look_again(), "looks for work of other servers")
 
     async def stop(self) -> None:
         """Waiting pollers complete empty; leases being written may finish, for a few seconds."""
@@ -221,9 +230,13 @@ class WorkQueue:
         changing = key in touched or key in self._flights or key in self._where
         return row if isinstance(row, OpenStep) and row.lease and not changing else None
 
+    def tells_dead(self, dead: Callable[[str], bool]) -> None:
+        """`dead(worker)`: whether a server is gone, by its name as a worker of built-in queues."""
+        self._dead = dead
+
     async def extend(self, run: int, n: int, row: OpenStep | None = None) -> bool:
         """A heartbeat: renews the lease. False if it has none that could end. Raises PeltonError "no step"."""
-        if row is None:
+        if row is None or self._shared:  # as it is remembered, it may be long over
             head = await self._store.head(run)
             found = (await self._store.read(head, [StepKey(n)]))[0] if head is not None else None
             if not isinstance(found, OpenStep):
@@ -233,11 +246,11 @@ class WorkQueue:
             row = found
         if not row.lease or row.lease == NEVER:
             return False
-        await self.extend_all([row])
-        return True
+        return bool(await self.extend_all([row]))
 
-    async def extend_all(self, rows: Sequence[OpenStep]) -> None:
-        """As `extend`, for leased rows as they were handed out. Raises PeltonError "unavailable"."""
+    async def extend_all(self, rows: Sequence[OpenStep]) -> int:
+        """As `extend`, for leased rows as they were handed out. Returns how many are still so. Raises PeltonError
+        "unavailable"."""
         now = self.clock.now()
         longer = [copy(row) for row in rows]
         for row in longer:
@@ -245,10 +258,12 @@ class WorkQueue:
             key = (row.run, row.n)
             self._extending[key] = self._extending.get(key, 0) + 1
         try:
-            await self._committer.write(lambda group: group.leases.extend(_lease_write(row) for row in longer))
-            for row in longer:
-                if (row.run, row.n) in self._extending:
+            writes = [_lease_write(row, row.polls if self._shared else -1) for row in longer]
+            done = await self._committer.write(lambda group: group.leases.extend(writes))
+            for place, row in enumerate(longer):
+                if (row.run, row.n) in self._extending and place not in done.untaken:
                     self._track(row)
+            return len(longer) - len(done.untaken)
         finally:
             for row in longer:
                 key = (row.run, row.n)
@@ -409,7 +424,7 @@ class WorkQueue:
             self._touch(key)
             flights.append(flight)
         self._reserve(poller, len(rows))
-        writes = [_lease_write(flight.row) for flight in flights]
+        writes = [_lease_write(flight.row, flight.back.polls if self._shared else -1, self._shared) for flight in flights]
         self._write(writes, flights)
 
     def _write(self, writes: list[LeaseWrite], flights: list[Flight]) -> None:
@@ -421,11 +436,14 @@ class WorkQueue:
         self._writes.discard(done)
         error = outcome(done)
         lost = error is not None or not done.result().ok
-        for flight in flights:
+        untaken = () if lost else done.result().untaken
+        for place, flight in enumerate(flights):
             key = (flight.row.run, flight.row.n)
             if self._flights.get(key) is not flight:
                 continue
-            if lost:
+            if place in untaken:
+                self._overtaken(key, flight)
+            elif lost:
                 del self._flights[key]
                 self._touch(key)
                 if flight.poller is not None:
@@ -434,6 +452,15 @@ class WorkQueue:
                 self._insert(flight.newer or flight.back)
             else:
                 self._land(key, flight)
+
+    def _overtaken(self, key: Key, flight: Flight) -> None:
+        """Another server has handed the row out, or freed it: what is known of it here is old."""
+        del self._flights[key]
+        self._touch(key)
+        if flight.newer is not None:
+            self._insert(flight.newer)
+        if flight.poller is not None:
+            self._unreserve(flight.poller)
 
     def _land(self, key: Key, flight: Flight) -> None:
         """After the commit: hands the row to the poller, or puts it back."""
@@ -473,7 +500,7 @@ class WorkQueue:
         flight = Flight(free, free, None)
         self._flights[key] = flight
         self.returned += 1
-        self._write([_lease_write(free)], [flight])
+        self._write([_lease_write(free, row.polls if self._shared else -1)], [flight])
 
     def _with_lease_of(self, leased: OpenStep, row: OpenStep) -> OpenStep:
         mine = copy(row)
@@ -487,8 +514,10 @@ class WorkQueue:
         first = self._leases.scans == 0
         found = []
         for row in await self._store.leased(before, limit):
-            left = first and row.queue.startswith("@") and row.worker != self.instance
-            found.append(Due((row.run, row.n), "lease", 0 if left else min(_ends(row)), row))
+            built_in = row.queue.startswith("@") and row.worker != self.instance
+            left = built_in and (self._dead(row.worker) if self._shared else first)
+            late = LATE if self._shared and (row.run, row.n) not in self._handed else 0
+            found.append(Due((row.run, row.n), "lease", 0 if left else min(NEVER, min(_ends(row)) + late), row))
         return found
 
     def _lease_over(self, row: OpenStep) -> asyncio.Future[Any]:
@@ -552,9 +581,37 @@ class WorkQueue:
         for load in self._loads:
             load.add(key)
 
+    async def _look_again(self) -> None:
+        """Work that another server made is in the store only: queues with pollers are looked at from their beginning."""
+        while not self.stopping:
+            await sleep(self.clock, LOOK)
+            for queue in [queue for queue in self._queues.values() if queue.pollers and queue.window.loaded]:
+                if queue.loading is None and len(queue.window.ready) < PEEK:
+                    queue.loading = self._tasks.spawn(self._peek(queue), f"look at {queue.name}")
+
+    async def _peek(self, queue: QueueState) -> None:
+        touched: set[Key] = set()
+        self._loads.append(touched)
+        try:
+            for row in await self._store.ready(queue.name, PEEK):
+                key = (row.run, row.n)
+                if key not in touched and key not in self._flights and key not in self._where and row.due < queue.window.blind:
+                    self._keep(queue, row)
+            queue.looked = self.clock.now()
+        except Exception as error:
+            log.warning("queue not read", queue=queue.name, error=say(error))
+        finally:
+            self._loads = [each for each in self._loads if each is not touched]
+            queue.loading = None
+            self._match(queue)
+            self._set_alarm(queue)
+
     def _refill(self, queue: QueueState) -> None:
         window = queue.window
         if queue.loading is not None or self.stopping:
+            return
+        if self._shared and window.complete and not window.ready and self.clock.now() - queue.looked >= LOOK:
+            queue.loading = self._tasks.spawn(self._peek(queue), f"look at {queue.name}")
             return
         if not window.loaded or (not window.complete and len(window.ready) < window.most // 4):
             queue.loading = self._tasks.spawn(self._load(queue), f"load of {queue.name}")
@@ -647,5 +704,5 @@ def _ends(row: OpenStep) -> tuple[int, int]:
     return row.lease, row.started + row.limit if row.limit else NEVER
 
 
-def _lease_write(row: OpenStep) -> LeaseWrite:
-    return LeaseWrite(row.run, row.n, row.lease, row.worker, row.polls, row.started, row.due)
+def _lease_write(row: OpenStep, expected: int = -1, unleased: bool = False) -> LeaseWrite:
+    return LeaseWrite(row.run, row.n, row.lease, row.worker, row.polls, row.started, row.due, expected, unleased)

@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Any
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
-from pelton.store.group import Committed, Group
+from pelton.store.group import Committed, Group, Lookup
+from pelton.store.memory import shared
 from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.runs import TOP, MemoryRuns
 from pelton.store.memory.sweeps import sweep_tables
@@ -37,12 +38,14 @@ from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
 from pelton.store.rows import (
     BookmarkRow,
+    ClaimRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
     EventRow,
     HeldRow,
     LogRow,
+    NodeRow,
     PendingSignalRow,
     ResultRow,
     TimerRow,
@@ -58,6 +61,7 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
         self.counts = RowCounts()
+        self.shared = False  # the object has one server
         self._clock = clock or _system_clock()
         self._last = 0
         self._secret = os.urandom(32)
@@ -302,6 +306,9 @@ class MemoryStore:
     async def live_definitions(self, ns: str, kind: str) -> list[int]:
         return list(self._tables.definitions.under("live", ns, kind))
 
+    async def definition_counter(self, ns: str) -> int:
+        return self._tables.defined.get(ns) or 0
+
     async def namespaces(self) -> list[str]:
         return sorted(self._tables.counters.rows)
 
@@ -315,6 +322,20 @@ class MemoryStore:
             row = self._tables.definitions.get(come)
             found.append(HandlerChange(key[1], gone, None if row is None else _definition(row)))
         return found
+
+    # ---- servers that share the store
+
+    async def nodes(self) -> list[NodeRow]:
+        return shared.nodes(self._tables)
+
+    async def outcome(self, node: int, epoch: int, batch: int) -> set[int] | None:
+        return shared.outcome(self._tables, node, epoch, batch)
+
+    async def claims(self, kind: str, limit: int, after: str = "") -> list[ClaimRow]:
+        return shared.claims(self._tables, kind, limit, after)
+
+    async def lookup(self, lookup: Lookup) -> int:
+        return self._tables.lookups.get(lookup) or 0
 
     async def health(self) -> dict[str, Any]:
         return {"store": "memory", "runs": len(self._tables.runs.rows), "events": len(self._tables.events.rows)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pelton.kernel.model.state import OpenStep
+from pelton.store.group import Lookup
 from pelton.store.memory.table import Entry, Journal, Table
 
 
@@ -138,6 +139,19 @@ class ResultBody(NamedTuple):
     detail: str
 
 
+class NodeBody(NamedTuple):
+    epoch: int
+    seen: int
+    settled: int
+    batch: int
+
+
+class ClaimBody(NamedTuple):
+    node: int
+    epoch: int
+    at: int
+
+
 class Tables:
     def __init__(self, journal: Journal) -> None:
         self.runs: Table[int, RunRow] = Table(
@@ -210,11 +224,20 @@ class Tables:
             bound=lambda key, row: (row.ns, row.hash, key) if row.kind == "bound" else None,
         )
         self.counters: Table[str, int] = Table(journal)
+        self._share(journal)
         self.changes: Table[tuple[str, int], tuple[int, int]] = Table(journal, ordered=True)
         self.results: Table[tuple[int, int, int], ResultBody] = Table(journal, ordered=True, at=lambda key, row: (row.at,))
         self.bookmarks: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
         self.source_uses: Table[tuple[str, str], int] = Table(journal, age=lambda key, at: (at, *key))
         self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True, age=lambda key, row: (key[2],))
+
+    def _share(self, journal: Journal) -> None:
+        """What servers that share the store agree on."""
+        self.defined: Table[str, int] = Table(journal)
+        self.nodes: Table[int, NodeBody] = Table(journal, number=lambda key, row: (key,))
+        self.outcomes: Table[tuple[int, int, int], bool] = Table(journal, ordered=True)
+        self.claims: Table[tuple[str, str], ClaimBody] = Table(journal, ordered=True)
+        self.lookups: Table[Lookup, int] = Table(journal)
 
     def live_definition(self, ns: str, kind: str, name: str, version: int) -> int:
         """Its id; 0 when there is none."""

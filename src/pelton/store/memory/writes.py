@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Committed, DefinitionWrite, Group, LeaseWrite, RunWrite
+from pelton.store.memory import shared
+from pelton.store.memory.shared import SHARED, GroupLost
 from pelton.store.memory.table import LAST, PRIMARY, Journal
 from pelton.store.memory.tables import (
     AttributeRow,
@@ -35,10 +37,6 @@ from pelton.store.packing import UNFIT, pack
 from pelton.store.rows import DeadLetter, Delivery, EventRow, RunKeyRow
 
 
-class GroupLost(Exception):
-    """A condition of the group did not hold; the text says which."""
-
-
 class Writes:
     def __init__(self) -> None:
         self.journal = Journal()
@@ -49,10 +47,14 @@ class Writes:
         self._line = 0
         self._numbers: list[int] = []
         self._dead_numbers: list[int] = []
+        self._untaken: list[int] = []
+        self._refused: list[int] = []
 
     def apply(self, group: Group) -> Committed:
-        self._numbers, self._dead_numbers = [], []
+        self._numbers, self._dead_numbers, self._untaken, self._refused = [], [], [], []
         try:
+            if not SHARED.isdisjoint(group.filled):
+                shared.check(self.tables, group)
             self._check(group)
             for write in group.runs:
                 self._run(write)
@@ -70,7 +72,7 @@ class Writes:
             self.journal.undo()
             return Committed(group.number, False, f"invalid: {error}")
         self.rows_written += self.journal.keep()
-        return Committed(group.number, True, "", self._numbers, self._dead_numbers)
+        return Committed(group.number, True, "", self._numbers, self._dead_numbers, self._untaken, self._refused)
 
     def _check(self, group: Group) -> None:
         t = self.tables
@@ -131,10 +133,13 @@ class Writes:
             if t.open.get((key, row.n)) is not None:
                 raise GroupLost(f"open row {row.n} of run {key}")
             t.open.put((key, row.n), _open_row(row))
-        for row, wide in write.changed:
+        for row, wide, leases in write.changed:
             before = t.open.get((key, row.n))
             if before is not None:
-                t.open.put((key, row.n), _open_row(row) if wide else OpenRow(_bare(row), before.parts))
+                now = _open_row(row) if wide else OpenRow(_bare(row), before.parts)
+                if not leases:
+                    _with_lease(now.step, before.step)
+                t.open.put((key, row.n), now)
         self._drop_open(key, set(write.closed) - opened)
         for n in write.reopened:
             if n not in ended:
@@ -278,10 +283,11 @@ class Writes:
         for row in group.pending_signals:
             t.pending.put(row.id, PendingBody(row.run, row.due, bool(row.parked), pack(row)))
         for number in group.pending_done:
-            t.pending.drop(number)
+            if not t.pending.drop(number):
+                raise GroupLost(f"signal {number}")
         self._definitions(group.definitions)
-        for lease in group.leases:
-            self._lease(lease)
+        self._untaken = [number for number, lease in enumerate(group.leases) if not self._lease(lease)]
+        self._refused = shared.claim(t, group)
         for line in group.logs:
             self._line += 1
             t.logs.put((line.run, line.n, self._line), (line.at, line.text))
@@ -297,15 +303,18 @@ class Writes:
             else:
                 t.bookmarks.drop(name)
 
-    def _lease(self, lease: LeaseWrite) -> None:
+    def _lease(self, lease: LeaseWrite) -> bool:
         row = self.tables.open.get((lease.run, lease.n))
+        if lease.expected >= 0 and (row is None or row.step.polls != lease.expected or (lease.unleased and row.step.lease)):
+            return False
         if row is None:
-            return
+            return True
         step = copy.copy(row.step)
         step.lease, step.worker, step.polls, step.started, step.due = (
             lease.lease, lease.worker, lease.polls, lease.started, lease.due,
         )  # fmt: skip
         self.tables.open.put((lease.run, lease.n), OpenRow(step, row.parts))
+        return True
 
     def _definitions(self, writes: Iterable[DefinitionWrite]) -> None:
         t = self.tables
@@ -325,6 +334,8 @@ class Writes:
         for write in written:
             if write.counts:
                 t.counters.put(write.ns, (t.counters.get(write.ns) or 0) + 1)
+            if write.moves:
+                t.defined.put(write.ns, (t.defined.get(write.ns) or 0) + 1)
 
     def _definition(self, write: DefinitionWrite) -> None:
         row, definitions = write.row, self.tables.definitions
@@ -349,6 +360,11 @@ def remove_run(t: Tables, run: int) -> None:
     t.pending.drop_under("run", run)
     if run:
         t.held.drop_under("run", run)
+
+
+def _with_lease(row: OpenStep, known: OpenStep) -> None:
+    """Gives the row the lease columns of what is stored."""
+    row.lease, row.worker, row.polls, row.started, row.due = known.lease, known.worker, known.polls, known.started, known.due
 
 
 def _bare(row: OpenStep) -> OpenStep:

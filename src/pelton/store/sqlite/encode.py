@@ -27,6 +27,8 @@ NOTHING: list[Any] = []
 CHECK_RUN, CHECK_HANDLERS = NUMBER["check_run"], NUMBER["check_handlers"]
 RUN_NEW, RUN_STEP, RUN_TURN = NUMBER["run_new"], NUMBER["run_step"], NUMBER["run_turn"]
 STEP_NEW, OPEN_NEW, OPEN_GONE = NUMBER["step_new"], NUMBER["open_new"], NUMBER["open_gone"]
+OPEN_WIDE_KEPT, OPEN_NARROW_KEPT, LEASE_IF = NUMBER["open_wide_kept"], NUMBER["open_narrow_kept"], NUMBER["lease_if"]
+CLAIM = NUMBER["claim_put"]
 OPEN_WIDE, OPEN_NARROW, OPEN_REPLACED = NUMBER["open_wide"], NUMBER["open_narrow"], NUMBER["open_replaced"]
 VAR_PUT, EVENT_NEW, LEASE = NUMBER["var_put"], NUMBER["event_new"], NUMBER["lease"]
 
@@ -96,6 +98,11 @@ class Encoded:
         return {op: (rows, self.owners[op]) for op, rows in self.rows.items() if rows}
 
     @property
+    def asks(self) -> bool:
+        """Whether it has rows of which the writer tells whether they applied."""
+        return LEASE_IF in self.rows or CLAIM in self.rows
+
+    @property
     def count(self) -> int:
         return sum(map(len, self.rows.values()))
 
@@ -111,6 +118,11 @@ class Encoded:
         return found
 
 
+NO_RECORD = 0
+OUTCOMES = 64  # batches of a server whose outcome is kept
+SHARED = frozenset({
+    "fence", "defined", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes", "unclaimed", "claims",
+})  # fmt: skip
 USUAL = frozenset({"number", "runs", "handlers", "events", "run_keys", "leases"})
 
 
@@ -130,9 +142,45 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
             _event(out, event)
     if "leases" in filled:
         for lease in group.leases:
-            out.put(LEASE, (lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due))
+            columns = (lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due)
+            if lease.expected < 0:
+                out.put(LEASE, columns)
+            else:
+                out.put(LEASE_IF, (*columns, lease.expected, int(lease.unleased)))
     if not filled <= USUAL:
         _unusual(out, group, numbers, now)
+        if not SHARED.isdisjoint(filled):
+            _shared(out, group, now)
+
+
+def _shared(out: Encoded, group: Group, now: int) -> None:
+    """What a group of one of several servers rests on, and says of its server."""
+    for fence in group.fence:
+        out.add("check_node", fence)
+    for ns, counter in group.defined:
+        out.add("check_defined", (ns, counter))
+    for run, since in group.records:
+        out.add("check_record", (run, since or NO_RECORD))
+    for handed in group.handed:
+        out.add("check_handed", (*handed, 1))
+    for lookup, revision in group.lookups:
+        out.add("check_lookup", (*lookup, revision))
+    for lookup in group.looked:
+        out.add("lookup_new", (*lookup, now))
+    for lookup in group.moved:
+        out.add("lookup_move", (*lookup, now))
+    for node in group.nodes:
+        out.add("check_node", (node.number, node.expected))
+        out.add("node_put", (node.number, node.epoch, node.seen, node.settled))
+    for mark in group.marks:
+        out.add("node_mark", mark)
+        out.add("outcome_old", (mark.number, mark.batch - OUTCOMES, mark.batch))
+    for number, batch in group.outcomes:
+        out.add("outcome_new", (number, batch, group.number))
+    for claim in group.unclaimed:
+        out.add("claim_gone", claim[:4])
+    for claim in group.claims:
+        out.add("claim_put", claim)
 
 
 def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
@@ -236,13 +284,18 @@ def _open(out: Encoded, write: RunWrite) -> None:
         put(OPEN_NEW, (key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns))
         if blobs:
             _blobs(out, key, row.n, blobs)
-    for row, wide in write.changed:
+    for row, wide, leases in write.changed:
         if wide:
             bits, columns, blobs = open_parts(row)
-            put(OPEN_WIDE, (key, row.n, *_work(row), open_body(row), bits, *columns))
+            if leases:
+                put(OPEN_WIDE, (key, row.n, *_work(row), open_body(row), bits, *columns))
+            else:
+                put(OPEN_WIDE_KEPT, (key, row.n, row.queue, -row.priority, row.limit, open_body(row), bits, *columns))
             _blobs(out, key, row.n, blobs)
-        else:
+        elif leases:
             put(OPEN_NARROW, (key, row.n, *_work(row), open_body(row)))
+        else:
+            put(OPEN_NARROW_KEPT, (key, row.n, row.queue, -row.priority, row.limit, open_body(row)))
 
 
 def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
@@ -345,8 +398,12 @@ def _definition(out: Encoded, write: DefinitionWrite) -> None:
         out.add("definition_new", (row.id, *name, row.since, row.until, row.hash, pack(row)))
     if write.counts:
         out.add("counter_raise", (write.ns,))
+    if write.moves:
+        out.add("defined_raise", (write.ns,))
 
 
+ORDERED = frozenset({"nodes", "records", "handed", "lookups", "moved", "claims", "unclaimed", "defined"})
+"""Rows whose conditions another group of the batch may change: such a batch is written group by group."""
 PLAIN = frozenset({"number", "runs", "handlers", "events", "leases", "run_keys"})
 
 
@@ -365,7 +422,7 @@ def entangled(groups: Sequence[Group]) -> bool:
             if "run_keys" in group.filled:
                 written.add(("key", key))
             continue
-        if group.has("definitions"):
+        if group.has("definitions") or not ORDERED.isdisjoint(group.filled):
             return True
         mine = _places(group)
         seen: set[object] = {key for key, _ in group.reads}

@@ -19,11 +19,23 @@ class Op(NamedTuple):
     lost: str = ""
     exact: bool = False
     check: bool = False
+    reported: bool = False  # a row that changes nothing is reported, and loses nothing
 
 
 OPS: tuple[Op, ...] = (
     Op("check_run", "run {0}", check=True),
     Op("check_handlers", "handlers {0}", check=True),
+    Op("check_node", "node {0}", check=True),
+    Op("check_defined", "definitions {0}", check=True),
+    Op("check_record", "record of run {0}", check=True),
+    Op("check_handed", "work {0} {1}", check=True),
+    Op("check_lookup", "lookup {1} {2} of {0}", check=True),
+    Op("node_put"),
+    Op("node_mark", "node {0}", exact=True),
+    Op("outcome_new"),
+    Op("outcome_old"),
+    Op("lookup_new"),
+    Op("lookup_move"),
     Op("check_definition", "definition {1} {2} of {0}", check=True),
     Op("rendezvous_new", "rendezvous {1} {2} of {0}"),
     Op("rendezvous_raise", "rendezvous {1} {2} of {0}", exact=True),
@@ -39,6 +51,8 @@ OPS: tuple[Op, ...] = (
     Op("open_new", "open row {1} of run {0}"),
     Op("open_wide"),
     Op("open_narrow"),
+    Op("open_wide_kept"),
+    Op("open_narrow_kept"),
     Op("open_gone"),
     Op("step_gone"),
     Op("thread_put"),
@@ -72,12 +86,16 @@ OPS: tuple[Op, ...] = (
     Op("dead_new", "dead letter {0}"),
     Op("dead_gone"),
     Op("inbox_put"),
-    Op("inbox_gone"),
+    Op("inbox_gone", "signal {0}", exact=True),
     Op("handler_change"),
     Op("definition_close"),
     Op("definition_new", "definition {2} {3} of {1}", exact=True),
     Op("counter_raise"),
+    Op("defined_raise"),
     Op("lease"),
+    Op("lease_if", reported=True),
+    Op("claim_gone"),
+    Op("claim_put", reported=True),
     Op("log_new"),
     Op("result_new", "result of run {1} in job {0}"),
     Op("seen_put"),
@@ -103,6 +121,7 @@ OPS: tuple[Op, ...] = (
 
 NUMBER: dict[str, int] = {op.name: number for number, op in enumerate(OPS)}
 REMOVALS: tuple[int, ...] = tuple(number for name, number in NUMBER.items() if name.startswith("remove_"))
+LOOKUPS: frozenset[int] = frozenset({NUMBER["lookup_new"], NUMBER["lookup_move"]})
 RAISES: frozenset[int] = frozenset({NUMBER["rendezvous_new"], NUMBER["rendezvous_raise"]})
 SWEEP = len(OPS)  # not a statement: a step in the removal of old data, in a batch of its own (`sweeper`)
 

@@ -315,6 +315,22 @@ SELECT change.counter, change.gone, definition.until, definition.body
 FROM handler_change AS change LEFT JOIN definition ON definition.id = change.come
 WHERE change.ns = ?1 AND change.counter > ?2 ORDER BY change.counter LIMIT ?3;
 
+-- name: definition_counter
+SELECT value FROM defined WHERE ns = ?1;
+
+-- name: nodes
+SELECT number, epoch, seen, settled, batch FROM node ORDER BY number;
+
+-- name: outcome
+SELECT part FROM outcome WHERE node = ?1 AND batch = ?2;
+
+-- name: claims
+SELECT kind, name, node, claim.epoch, at FROM claim JOIN node ON number = node AND node.epoch = claim.epoch
+WHERE kind = ?1 AND name > ?3 ORDER BY name LIMIT ?2;
+
+-- name: lookup
+SELECT rev FROM lookup WHERE ns = ?1 AND name = ?2 AND text = ?3;
+
 -- name: meta
 SELECT name, value FROM meta;
 

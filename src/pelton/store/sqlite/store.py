@@ -18,7 +18,7 @@ import apsw
 from msgspec import msgpack
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
-from pelton.store.group import Committed, Group
+from pelton.store.group import Committed, Group, Lookup
 from pelton.store.packing import (
     UNFIT,
     decode_any,
@@ -34,19 +34,21 @@ from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
 from pelton.store.rows import (
     BookmarkRow,
+    ClaimRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
     EventRow,
     HeldRow,
     LogRow,
+    NodeRow,
     PendingSignalRow,
     ResultRow,
     TimerRow,
     WaitKeyRow,
     forgotten_event,
 )
-from pelton.store.sqlite.encode import Assigned, Encoded, Numbers, entangled
+from pelton.store.sqlite.encode import LEASE_IF, Assigned, Encoded, Numbers, entangled
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import SWEEP
@@ -81,6 +83,7 @@ class SqliteStore:
         self.path = str(path)
         self.durability = durability
         self.counts = RowCounts()
+        self.shared = False  # the file has one server
         self._clock = clock or _system_clock()
         self._last = 0
         self._wait = wait
@@ -213,7 +216,7 @@ class SqliteStore:
             answer = self._link.send(entangled(groups), now, batch.groups + 1, batch.ops())
         except UNFIT:
             return await self._commit_fit(groups, batch, assigned)
-        _, lost, trouble, *_ = await answer
+        _, lost, trouble, *rest = await answer
         if lost is None:
             raise StoreFailed(f"{self.path} could not be written: {trouble}")
         self._trouble = trouble
@@ -227,7 +230,35 @@ class SqliteStore:
                 continue
             results.append(self._outcome(group.number, each, lost[place]))
             place += 1
+        if batch.asks:
+            self._tell(groups, results, assigned, rest[2] if len(rest) > 2 else None)
         return results
+
+    def _tell(
+        self,
+        groups: Sequence[Group],
+        results: list[Committed],
+        assigned: Sequence[Assigned | Committed],
+        unchanged: list[tuple[int, int, int]] | None,
+    ) -> None:
+        """Adds which leases and claims did not apply. `unchanged` None: the writer died before it could say; then none counts."""
+        written = [result for result, each in zip(results, assigned, strict=True) if not isinstance(each, Committed)]
+        if unchanged is None:
+            for group, result in zip(groups, results, strict=True):
+                result.untaken = [place for place, lease in enumerate(group.leases) if lease.expected >= 0]
+                result.refused = list(range(len(group.claims)))
+            return
+        leases = {
+            result.number: [n for n, lease in enumerate(group.leases) if lease.expected >= 0]
+            for group, result in zip(groups, results, strict=True)
+            if group.has("leases")
+        }
+        for op, owner, position in unchanged:
+            result = written[owner]
+            if op == LEASE_IF:
+                result.untaken = [*result.untaken, leases[result.number][position]]
+            else:
+                result.refused = [*result.refused, position]
 
     async def _commit_fit(self, groups: Sequence[Group], batch: Encoded, assigned: list[Assigned | Committed]) -> list[Committed]:
         """A number beyond 64 bits in a column fails only its own group; the others are written without it."""
@@ -459,6 +490,9 @@ class SqliteStore:
     async def live_definitions(self, ns: str, kind: str) -> list[int]:
         return [number for (number,) in self._reader.all("definitions_live", ns, kind)]
 
+    async def definition_counter(self, ns: str) -> int:
+        return self._reader.value("definition_counter", ns) or 0
+
     async def namespaces(self) -> list[str]:
         return [ns for (ns,) in self._reader.all("namespaces")]
 
@@ -468,6 +502,23 @@ class SqliteStore:
     async def handler_changes(self, ns: str, after: int, limit: int) -> list[HandlerChange]:
         rows = self._reader.all("handler_changes", ns, after, limit)
         return [HandlerChange(counter, gone, _definition(row)) for counter, gone, *row in rows]
+
+    # ---- servers that share the store
+
+    async def nodes(self) -> list[NodeRow]:
+        return [NodeRow(*row) for row in self._reader.all("nodes")]
+
+    async def outcome(self, node: int, epoch: int, batch: int) -> set[int] | None:
+        known = next((row for row in await self.nodes() if row.number == node), None)
+        if known is None or known.epoch != epoch or known.batch < batch:
+            return None
+        return {part for (part,) in self._reader.all("outcome", node, batch)}
+
+    async def claims(self, kind: str, limit: int, after: str = "") -> list[ClaimRow]:
+        return [ClaimRow(*row) for row in self._reader.all("claims", kind, limit, after)]
+
+    async def lookup(self, lookup: Lookup) -> int:
+        return self._reader.value("lookup", *lookup) or 0
 
     def _free(self) -> int:
         """Bytes of the file that are free to be used again."""

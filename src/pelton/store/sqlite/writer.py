@@ -26,7 +26,7 @@ from msgspec.msgpack import encode as pack
 
 from pelton.store.retention import Sweep, Swept
 from pelton.store.sqlite.checkpoint import Checkpointer
-from pelton.store.sqlite.ops import NUMBER, OPS, RAISES, SWEEP, BatchOps, GroupOps, Row
+from pelton.store.sqlite.ops import LOOKUPS, NUMBER, OPS, RAISES, SWEEP, BatchOps, GroupOps, Row
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.sweeper import Sweeper, removals
 
@@ -47,6 +47,8 @@ class Writer:
         self.sql = [statements[op.name] for op in OPS]
         self.idle, self.drop, self.keep = (statements[f"rendezvous_{name}"] for name in ("idle", "drop", "keep"))
         self.meta = statements["meta_put"]
+        self.old_lookups = statements["lookup_old"]
+        self.unchanged: list[tuple[int, int, int]] = []  # (operation, group, position) of what the last batch did not change
         self.db = apsw.Connection(path, statementcachesize=256)
         self.db.set_busy_timeout(BUSY)
         synchronous = "FULL" if durability == "full" else "NORMAL"
@@ -70,6 +72,7 @@ class Writer:
     def commit(self, ops: BatchOps, count: int, entangled: bool, now: int, number: int) -> list[str]:
         """The loss of each group, "" if it was written. Raises apsw.Error if nothing could be written."""
         lost: list[str] | None = None
+        self.unchanged.clear()
         if not entangled and self._together(ops, number):
             lost = [""] * count
         if lost is None:
@@ -77,6 +80,8 @@ class Writer:
         self.checkpointer.wake()
         if not RAISES.isdisjoint(ops):
             self._sweep(now)
+        if not LOOKUPS.isdisjoint(ops):
+            self._drop_lookups(now)
         self.sweeper.written(ops, lost)
         return lost
 
@@ -103,6 +108,9 @@ class Writer:
                     for row in set(rows):  # many groups rest on the same set of handlers
                         self._check(place, row)
                     continue
+                if op.reported:
+                    self._try(place, rows, ops[place][1])
+                    continue
                 before = db.total_changes()
                 db.executemany(self.sql[place], rows)
                 if op.exact and db.total_changes() - before != len(rows):
@@ -120,12 +128,13 @@ class Writer:
     def _one_by_one(self, groups: list[GroupOps], number: int) -> list[str]:
         db = self.db
         lost: list[str] = []
+        self.unchanged.clear()
         db.execute("BEGIN IMMEDIATE")
         try:
-            for ops in groups:
+            for owner, ops in enumerate(groups):
                 db.execute("SAVEPOINT one")
                 try:
-                    self._group(ops)
+                    self._group(ops, owner)
                 except Lost as reason:
                     lost.append(str(reason))
                     db.execute("ROLLBACK TO one")
@@ -142,13 +151,26 @@ class Writer:
             raise
         return lost
 
-    def _group(self, ops: GroupOps) -> None:
+    def _try(self, place: int, rows: list[Row], owners: list[int]) -> None:
+        """Notes which rows of an operation change nothing, by group and by position among the group's rows of that operation."""
+        db, statement = self.db, self.sql[place]
+        positions: dict[int, int] = {}
+        for row, owner in zip(rows, owners, strict=True):
+            position = positions[owner] = positions.get(owner, -1) + 1
+            before = db.total_changes()
+            db.execute(statement, row)
+            if db.total_changes() == before:
+                self.unchanged.append((place, owner, position))
+
+    def _group(self, ops: GroupOps, owner: int) -> None:
         db = self.db
         for number in sorted(ops):
             op = OPS[number]
             if op.check:
                 for row in ops[number]:
                     self._check(number, row)
+            elif op.reported:
+                self._try(number, ops[number], [owner] * len(ops[number]))
             elif op.lost:
                 for row in ops[number]:
                     before = db.total_changes()
@@ -168,6 +190,13 @@ class Writer:
         nothing = -1 if number == NUMBER["check_run"] else 0
         if (found[0][0] if found else nothing) != row[-1]:
             raise Lost(OPS[number].lost.format(*row))
+
+    def _drop_lookups(self, now: int) -> None:
+        """Drops attributes that nobody looks up any more. Not immediately, as with meeting points. A failure is harmless."""
+        try:
+            self.db.execute(self.old_lookups, (now - QUARANTINE, IDLE))
+        except apsw.Error:
+            self._rollback()
 
     def _rollback(self) -> None:
         if self.db.in_transaction:  # some errors have rolled back already
@@ -243,7 +272,7 @@ def serve(pipe: socket.socket, writer: Writer) -> None:
             if ends:
                 return
         else:
-            answer(number, lost, writer.checkpointer.trouble, False, swept)
+            answer(number, lost, writer.checkpointer.trouble, False, swept, writer.unchanged)
 
 
 def main() -> None:

@@ -8,6 +8,57 @@ SELECT rev FROM run WHERE key = ?1;
 -- The counter of a namespace's handler sets.
 SELECT value FROM counter WHERE ns = ?1;
 
+-- name: check_node
+-- The epoch of a server.
+SELECT epoch FROM node WHERE number = ?1;
+
+-- name: check_defined
+-- The counter of a namespace's other definitions.
+SELECT value FROM defined WHERE ns = ?1;
+
+-- name: check_record
+-- Since when a run's current record is good.
+SELECT since FROM record WHERE run = ?1 AND body IS NOT NULL;
+
+-- name: check_handed
+-- Whether work is handed out as a decision has it.
+SELECT 1 FROM open WHERE run = ?1 AND n = ?2 AND polls = ?3 AND lease = ?4;
+
+-- name: check_lookup
+-- The revision of an attribute that is looked up.
+SELECT rev FROM lookup WHERE ns = ?1 AND name = ?2 AND text = ?3;
+
+-- name: node_put
+-- A server that comes or goes, or was declared dead.
+INSERT INTO node (number, epoch, seen, settled, batch) VALUES (?1, ?2, ?3, ?4, 0)
+ON CONFLICT DO UPDATE SET epoch = excluded.epoch, seen = excluded.seen, settled = excluded.settled,
+  batch = CASE WHEN epoch = excluded.epoch THEN batch ELSE 0 END;
+
+-- name: node_mark
+-- The last batch of a server.
+UPDATE node SET batch = ?3, seen = ?4, settled = max(settled, ?5) WHERE number = ?1 AND epoch = ?2;
+
+-- name: outcome_new
+-- A group that was written, of a batch whose answer may be lost.
+INSERT OR REPLACE INTO outcome (node, batch, part) VALUES (?1, ?2, ?3);
+
+-- name: outcome_old
+-- Of batches that nobody asks for any more.
+DELETE FROM outcome WHERE node = ?1 AND (batch <= ?2 OR batch > ?3);
+
+-- name: lookup_new
+-- An attribute that is looked up from now on.
+INSERT INTO lookup (ns, name, text, rev, touched) VALUES (?1, ?2, ?3, 1, ?4) ON CONFLICT DO UPDATE SET touched = excluded.touched;
+
+-- name: lookup_move
+-- Other runs have it now.
+UPDATE lookup SET rev = rev + 1, touched = ?4 WHERE ns = ?1 AND name = ?2 AND text = ?3;
+
+-- name: lookup_old
+-- Attributes that nobody has asked for, or changed, for a while.
+DELETE FROM lookup WHERE (ns, name, text) IN
+  (SELECT ns, name, text FROM lookup INDEXED BY lookup_touched WHERE touched < ?1 ORDER BY touched LIMIT ?2);
+
 -- name: check_definition
 -- The live version that is about to be replaced.
 SELECT id FROM definition WHERE ns = ?1 AND kind = ?2 AND name = ?3 AND version = ?4 AND until = 0;
@@ -71,6 +122,14 @@ UPDATE open SET queue = ?3, urgency = ?4, due = ?5, lease = ?6, lim = ?7, starte
 -- A token of which only the small parts changed.
 UPDATE open SET queue = ?3, urgency = ?4, due = ?5, lease = ?6, lim = ?7, started = ?8, polls = ?9, worker = ?10, body = ?11
 WHERE run = ?1 AND n = ?2;
+
+-- name: open_wide_kept
+-- The same, of a token whose lease is as it was.
+UPDATE open SET queue = ?3, urgency = ?4, lim = ?5, body = ?6, parts = ?7, input = ?8, output = ?9, waits = ?10
+WHERE run = ?1 AND n = ?2;
+
+-- name: open_narrow_kept
+UPDATE open SET queue = ?3, urgency = ?4, lim = ?5, body = ?6 WHERE run = ?1 AND n = ?2;
 
 -- name: open_gone
 -- A token that is no more.
@@ -238,9 +297,28 @@ WHERE NOT EXISTS (SELECT 1 FROM definition WHERE ns = ?2 AND kind = ?3 AND name 
 -- Another set of handlers.
 INSERT INTO counter (ns, value) VALUES (?1, 1) ON CONFLICT DO UPDATE SET value = value + 1;
 
+-- name: defined_raise
+-- Other definitions.
+INSERT INTO defined (ns, value) VALUES (?1, 1) ON CONFLICT DO UPDATE SET value = value + 1;
+
 -- name: lease
 -- Who has the work, and until when. A row that is gone is left gone.
 UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7 WHERE run = ?1 AND n = ?2;
+
+-- name: lease_if
+-- The same, if nobody else has changed it.
+UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7
+WHERE run = ?1 AND n = ?2 AND polls = ?8 AND (?9 = 0 OR lease = 0);
+
+-- name: claim_put
+-- What nobody has, or only a server that is gone.
+INSERT INTO claim (kind, name, node, epoch, at) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET node = excluded.node, epoch = excluded.epoch, at = excluded.at
+WHERE (node = excluded.node AND epoch = excluded.epoch)
+  OR NOT EXISTS (SELECT 1 FROM node AS holder WHERE holder.number = claim.node AND holder.epoch = claim.epoch);
+
+-- name: claim_gone
+DELETE FROM claim WHERE kind = ?1 AND name = ?2 AND node = ?3 AND epoch = ?4;
 
 -- name: log_new
 -- A line that a worker wrote.

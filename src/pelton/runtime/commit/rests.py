@@ -1,0 +1,35 @@
+"""What one unit of work rests on beside the runs that it touches, where other servers write to the same store."""
+
+from __future__ import annotations
+
+from pelton.runtime.commit.group_builder import GroupBuilder
+from pelton.store.group import Lookup
+
+
+class Rests:
+    """Conditions of a unit's group. `bool`: whether there are any."""
+
+    __slots__ = ("defined", "handlers", "lookups", "records")
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, int] = {}  # namespace → counter of the handlers that were asked
+        self.defined: dict[str, int] = {}  # namespace → counter of the definitions that were bound
+        self.records: dict[int, int] = {}  # run → since when the record that was found is good
+        self.lookups: dict[Lookup, int] = {}  # attribute → revision of what was found by it
+
+    def __bool__(self) -> bool:
+        return bool(self.handlers or self.defined or self.records or self.lookups)
+
+    def clear(self) -> None:
+        for each in (self.handlers, self.defined, self.records, self.lookups):
+            if each:
+                each.clear()
+
+    def fill(self, builder: GroupBuilder) -> None:
+        group = builder.group
+        for names, mine in ((self.handlers, group.handlers), (self.defined, group.defined)) if self else ():
+            mine.extend(each for each in names.items() if each not in mine)
+        if self.records:
+            group.records.extend((run, since) for run, since in self.records.items() if run not in builder.deltas)
+        if self.lookups:
+            group.lookups.extend(self.lookups.items())
