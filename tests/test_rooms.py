@@ -114,7 +114,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "retention",
         "engine",
     ),
-    "runtime.cache": ("shared", "runs", "correlations", "reads", "search", "prefetch"),
+    "runtime.cache": ("shared", "runs", "correlations", "lookups", "reads", "search", "prefetch"),
     "runtime.commit": (
         "durable",
         "group_builder",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from tests.languages.lusid.machines import Desk, action, child, machine
+from tests.languages.lusid.machines import TASKS, Desk, action, child, fields, machine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 KINDS = {"a": "String", "b": "String", "d": "String", "number": "Decimal", "when": "DateTime", "flag": "Boolean"}
@@ -153,3 +154,32 @@ async def test_children(desk: Desk, number: int) -> None:
             await desk.fire(root, "look")
         else:
             assert (await desk.refuses(root, "look"))["name"] == "GuardConditionNotMet"
+
+
+async def test_a_guard_sees_what_its_children_have_become_at_the_same_moment(desk: Desk) -> None:
+    """The parent may close while its child stands; the child falls when it may, and asks its own child whether it may."""
+    down = action("down", "CreateChildTasks", childTaskConfigurations=[child("mid", childTaskFields={"n": {"setTo": 1}})])
+    under = action("under", "CreateChildTasks", childTaskConfigurations=[child("leaf", childTaskFields={"n": {"setTo": 1}})])
+    await desk.define(
+        machine("leaf", "New go Done", fields={"n": "Decimal"}),
+        machine(
+            "mid",
+            "New begin Open !under, Open fall Fallen [childTasks all (fields['n'] gt 0)]",
+            fields={"n": "Decimal"},
+            actions=[under],
+        ),
+        machine("root", "New begin Open !down, Open close Closed [childTasks all (fields['n'] gt 0)]", actions=[down]),
+    )
+    for _ in range(4):
+        root = await desk.create("root", "begin")
+        [mid] = await desk.children(root, 1)
+        await desk.fire(mid, "begin")
+        await desk.children(mid, 1)
+        fall = desk.api.call("POST", f"{TASKS}/{mid['id']}", {"fields": fields(n=-1)}, trigger="fall")
+        close = desk.api.call("POST", f"{TASKS}/{root['id']}", None, trigger="close")
+        shut, fallen = await asyncio.gather(close, fall)
+        assert fallen.status == 200
+        if shut.status == 200:
+            assert shut.json["version"]["asAtModified"] < fallen.json["version"]["asAtModified"]
+        else:
+            assert shut.json["name"] == "GuardConditionNotMet"

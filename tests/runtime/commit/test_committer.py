@@ -19,7 +19,7 @@ from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import Report, Terminate
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
 from pelton.runtime.cache.runs import RunEntry, free
-from pelton.store.group import Group
+from pelton.store.group import ClaimWrite, Group
 from pelton.store.port import Store, StoreFailed
 
 
@@ -385,7 +385,9 @@ async def test_one_entry_a_slot_however_long_a_loop_turns(tmp_path: Path) -> Non
 
 async def test_raw_rows_and_their_loss(tmp_path: Path) -> None:
     async with rig(tmp_path, gated) as at:
-        assert (await at.committer.write(lambda group: group.pending_done.append(5))).ok
+        assert (await at.committer.write(lambda group: group.unclaimed.append(ClaimWrite("lane", "x", 1, 1, 0)))).ok
+        done = await at.committer.write(lambda group: group.pending_done.append(5))
+        assert (done.ok, done.lost) == (False, "signal 5")
         gate_of(at).lose = lambda group: "held 7"
         done = await at.committer.write(lambda group: group.release.append(7))
         assert (done.ok, done.lost) == (False, "held 7")

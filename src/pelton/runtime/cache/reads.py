@@ -16,6 +16,7 @@ from pelton.kernel.model.reads import (
     CompiledKey,
     DefinitionKey,
     EvaluationKey,
+    FoundKey,
     Held,
     HeldKey,
     InlineKey,
@@ -30,7 +31,8 @@ from pelton.kernel.model.reads import (
     ThreadKey,
     VarKey,
 )
-from pelton.kernel.model.state import OpenStep, Run, Step, Thread
+from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
+from pelton.runtime.cache.lookups import SearchResult
 from pelton.runtime.cache.runs import RunEntry, unknown
 
 OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey, CompiledKey)
@@ -69,7 +71,7 @@ class Answers:
 class CachedReads:
     """One instance serves all calls, one after another: see `of`."""
 
-    __slots__ = ("_answers", "_codec", "_entry", "_held", "_keys", "_look", "_stamp", "reads", "stamped")
+    __slots__ = ("_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_stamp", "reads", "stamped")
 
     def __init__(
         self,
@@ -78,9 +80,12 @@ class CachedReads:
         look: Callable[[int], Run | None],
         held: Callable[[HeldKey], list[Held]],
         stamp: Callable[[], int],
+        found: Callable[[SearchResult], list[Record] | None] = lambda found: list(found.records),
     ) -> None:
         """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `held(key)` what is
-        held under a name and key; both may raise Missing. `stamp()` makes the instant of a request."""
+        held under a name and key; both may raise Missing. `stamp()` makes the instant of a request. `found(answer)` is
+        what a search has found, None if that no longer holds."""
+        self._found = found
         self._codec = codec
         self._keys = keys
         self._look = look
@@ -199,6 +204,8 @@ class CachedReads:
             if self._answers is None or (found := self._answers.outside.get(key, unknown)) is unknown:
                 raise Missing(key)
             return found
+        if kind is FoundKey:
+            return self._search(key)
         if kind is HeldKey:
             if key.key:
                 return self._held(key)
@@ -207,6 +214,14 @@ class CachedReads:
                 return []
         known = self._entry.known(key)
         return self._fetched(key) if known is unknown else known
+
+    def _search(self, key: FoundKey) -> list[Record]:
+        known = self._found(self._fetched(key))
+        if known is None:
+            assert self._answers is not None
+            del self._answers.of_runs[self._entry.key, key]
+            raise Missing(key)
+        return known
 
     def _new_run(self, key: NewRunKey) -> int:
         answers = self._answers

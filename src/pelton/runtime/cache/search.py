@@ -31,26 +31,26 @@ class Finder:
     def __init__(self, store: Store, settled: Callable[[], Awaitable[None]], codec: Codec) -> None:
         """`settled` returns when everything decided so far is committed."""
         self._store = store
-        self._settled = settled
+        self.settled = settled  # returns when everything decided so far is committed
         self._codec = codec
 
     async def open(
         self, ns: str, process: str, where: Callable[[Record], bool], conjuncts: Sequence[Alternatives]
-    ) -> tuple[list[int], bool]:
-        """Runs of a process whose record is live and matches, oldest first; and whether there are more. Raises
+    ) -> tuple[list[Record], bool]:
+        """Records of a process that are live and match, of the oldest runs first; and whether there are more. Raises
         PeltonError "expression" if `where` fails."""
-        await self._settled()
+        await self.settled()
         keys = await self._store.candidates(ns, process, conjuncts, CANDIDATES) if conjuncts else None
-        found: list[int] = []
+        found: list[Record] = []
         if keys is not None:
             for at in range(0, len(keys), PAGE):
                 page = await self._store.records_of(keys[at : at + PAGE])
-                found += [record.run for record in page if record.live and self._passes(where, record)]
+                found += [record for record in page if record.live and self._passes(where, record)]
             return found[:MOST], len(found) > MOST
         after = 0
         while True:
             page = await self._store.records(ns, process=process, live=True, after=after, limit=PAGE)
-            found += [record.run for record in page if self._passes(where, record)]
+            found += [record for record in page if self._passes(where, record)]
             if len(page) < PAGE or len(found) > MOST:
                 return found[:MOST], len(found) > MOST
             after = page[-1].run

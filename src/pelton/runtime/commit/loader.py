@@ -42,6 +42,7 @@ from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import queue_of
+from pelton.store.group import Lookup
 
 FEW = 64  # open rows that are read with a run which keeps a record: what triggers look at
 
@@ -180,9 +181,8 @@ class ReadLoader:
             links = [key for key in keys if type(key) is FoundKey]
             own = [key for key in keys if type(key) is not FoundKey]
             for link in links:
-                request.answers.keep(
-                    entry.key, head.rev, link, await self._workspace.finder.linked(head.ns, link.name, link.text)
-                )
+                found = await self._workspace.look_up(Lookup(head.ns, link.name, link.text))
+                request.answers.keep(entry.key, head.rev, link, found)
             rows = await self._workspace.store.read(head, own) if own else []
             process, fragments = entry.process or PLACEHOLDER, self._workspace.definitions.fragments
             for key, row in zip(own, rows, strict=True):

@@ -97,6 +97,7 @@ class WriteRequest(CommitRequest):
                 entry.lease(lease)
         for key in group.remove_runs:
             unit.workspace.forget(key)
+            unit.workspace.lookups.forget()
         builder.requests.append(self)
         return builder
 
@@ -175,7 +176,8 @@ class SignalRequest(CommitRequest):
             answer = unit.signal(entry, signal)
         if type(answer) is Refused:
             self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
-            if entry is not None and entry.head is not None and any(run != self.run for run in unit.reader.reads):
+            looked = unit.rests.records or any(run != self.run for run in unit.reader.reads)
+            if entry is not None and entry.head is not None and looked:
                 unit.bump(entry)
             elif isinstance(signal, Start) and is_linked(signal.parent, signal.parent_n):
                 unit.defer(signal.parent, never_started())

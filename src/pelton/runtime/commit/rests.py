@@ -30,6 +30,6 @@ class Rests:
         for names, mine in ((self.handlers, group.handlers), (self.defined, group.defined)) if self else ():
             mine.extend(each for each in names.items() if each not in mine)
         if self.records:
-            group.records.extend((run, since) for run, since in self.records.items() if run not in builder.deltas)
+            group.records.extend(self.records.items())
         if self.lookups:
             group.lookups.extend(self.lookups.items())

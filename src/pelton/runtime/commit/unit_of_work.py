@@ -21,7 +21,7 @@ from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Held, HeldKey, Missing, ProcessKey
 from pelton.kernel.model.signals import ChildEnded, Continue, Count, Signal, Start
-from pelton.kernel.model.state import OpenStep, Run, RunStatus
+from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus
 from pelton.kernel.model.transition import (
     Claim,
     CloseCorrelations,
@@ -35,8 +35,9 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 from pelton.runtime.cache.correlations import CorrelationPoint, PointName
+from pelton.runtime.cache.lookups import SearchResult
 from pelton.runtime.cache.reads import Answers, CachedReads
-from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert
+from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unknown
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
 from pelton.runtime.commit.durable import durable
@@ -45,6 +46,7 @@ from pelton.runtime.commit.rests import Rests
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import EXPECTED, SEPARATOR, queue_of
+from pelton.store.group import Lookup
 from pelton.store.rows import HeldRow, LogRow, PendingSignalRow, WaitKeyRow
 
 CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
@@ -107,7 +109,9 @@ class UnitOfWork:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self.reader = CachedReads(workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next)
+        self.reader = CachedReads(
+            workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next, self.still_found
+        )
         self.changes: list[Change] = []
         self.undo: Undo = []
         self.deferred: list[PendingSignalRow] = []
@@ -208,6 +212,33 @@ class UnitOfWork:
             raise Missing(key)
         rows = self.held_at(self.point(name))
         return [row.held() for row in rows]
+
+    def still_found(self, found: SearchResult) -> list[Record] | None:
+        """The records that a search found, if they are what it would find now; None if it has to be made again. What this unit
+        itself has changed is as it has changed it."""
+        workspace = self.workspace
+        if not workspace.lookups.hold(found.moves):
+            return None
+        mine = {change.entry.key for change in self.changes if change.transition.record_change is not None}
+        records: list[Record] = []
+        for record in found.records:
+            entry = workspace.cache.peek(record.run)
+            known = entry.record if entry is not None else unknown
+            if record.run in mine:
+                records += [known] if known is not None else []
+                continue
+            if known is not unknown and (known is None or known.since != record.since):
+                if not workspace.shared or entry is None or entry.pins or (known is not None and known.since > record.since):
+                    return None
+                workspace.forget(record.run)  # another server has changed it
+            records.append(record)
+        self.rest_on(found)
+        return records
+
+    def rest_on(self, found: SearchResult) -> None:
+        if self.workspace.shared:
+            self.rests.records.update((record.run, record.since) for record in found.records)
+            self.rests.lookups.update(found.revisions)
 
     def held_at(self, point: CorrelationPoint) -> list[HeldRow]:
         """What is held at a point, oldest first, including this unit's additions and excluding what it has taken."""
@@ -341,7 +372,7 @@ class UnitOfWork:
     def _looked_elsewhere(self, entry: RunEntry) -> bool:
         """Such a decision raises the revision even if it changes nothing; otherwise two that read each other might both
         refuse."""
-        return any(run != entry.key for run in self.reader.reads)
+        return bool(self.rests.records) or any(run != entry.key for run in self.reader.reads)
 
     def _note(self, change: Transition) -> None:
         for effect in change.effects:
@@ -451,6 +482,8 @@ class UnitOfWork:
             if change_.effects:
                 for fact in workspace.effects.add(builder, delta, change_, self.now, workspace.listens):
                     workspace.publish_fact(builder, change_.run, fact, self.now, self.hops)
+            if change_.record_change is not None and change_.record_change.attributes:
+                self._move_lookups(builder, change_)
         for run, revision in self.reader.reads.items():
             builder.read(run, revision)
         for row in self.deferred:
@@ -463,6 +496,13 @@ class UnitOfWork:
             self._correlate(builder)
         batch.rows += self.rows
         return builder
+
+    def _move_lookups(self, builder: GroupBuilder, change: Transition) -> None:
+        assert change.record_change is not None
+        lookups = [Lookup(change.run.ns, name, text) for name, text, _ in change.record_change.attributes]
+        self.workspace.lookups.moved(lookups)
+        if self.workspace.shared:
+            builder.group.moved.extend(lookups)
 
     def _group(self) -> GroupBuilder:
         """The group of the open batch that holds every run and point of this unit."""

@@ -6,12 +6,13 @@ depend on the committer. Only the committer opens a new batch.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from pelton.kernel.model.state import Run
 from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import EventIn, WorkHooks
 from pelton.runtime.cache.correlations import CorrelationCache
+from pelton.runtime.cache.lookups import Lookups, SearchResult
 from pelton.runtime.cache.runs import RunCache
 from pelton.runtime.cache.search import Finder
 from pelton.runtime.commit.batch import Batch
@@ -19,6 +20,7 @@ from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
 from pelton.runtime.commit.group_builder import EffectRows, GroupBuilder
 from pelton.runtime.definitions.definitions import DefinitionCache, Write
 from pelton.runtime.ids import IdCodec, Instants
+from pelton.store.group import Lookup
 from pelton.store.port import Store
 from pelton.store.rows import PendingSignalRow
 
@@ -27,8 +29,21 @@ class Workspace:
     """`write` commits rows in a separate group; `settled` returns when everything decided so far is committed."""
 
     __slots__ = (
-        "cache", "codec", "correlations", "definitions", "effects", "finder", "instants", "keys", "listens", "open_batch",
-        "shared", "store", "work",
+        "_write",
+        "cache",
+        "codec",
+        "correlations",
+        "definitions",
+        "effects",
+        "finder",
+        "instants",
+        "keys",
+        "listens",
+        "lookups",
+        "open_batch",
+        "shared",
+        "store",
+        "work",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +63,8 @@ class Workspace:
         self.instants = Instants(store.now)
         self.definitions = DefinitionCache(store, keys, write, self.instants)
         self.effects = EffectRows(codec, keys)
+        self.lookups = Lookups()
+        self._write = write
         self.finder = Finder(store, settled, codec)
         self.shared = store.shared
         self.open_batch = Batch(1, self.shared)
@@ -72,6 +89,24 @@ class Workspace:
         )
         run = 0 if removed else head.key
         builder.enqueue(PendingSignalRow(self.keys(), run, encode_signal(DurableAnnouncement(event)), now, job=True))
+
+    async def begin_lookups(self, lookups: Sequence[Lookup]) -> tuple[dict[Lookup, int], dict[Lookup, int]]:
+        """Called before runs are looked up by attributes; waits until everything decided so far is committed. Returns what the
+        answer rests on here, and in the store where others write to it."""
+        await self.finder.settled()
+        moves = {lookup: self.lookups.begin(lookup) for lookup in lookups}
+        revisions: dict[Lookup, int] = {}
+        if self.shared:
+            for lookup in lookups:
+                while not (revision := await self.store.lookup(lookup)):
+                    await self._write(lambda group, lookup=lookup: group.looked.append(lookup))  # type: ignore[misc]
+                revisions[lookup] = revision
+        return moves, revisions
+
+    async def look_up(self, lookup: Lookup) -> SearchResult:
+        """Runs that have an attribute."""
+        moves, revisions = await self.begin_lookups([lookup])
+        return SearchResult(await self.finder.linked(*lookup), moves, revisions)
 
     def forget(self, key: int) -> None:
         """Drops a run that is being removed from memory."""

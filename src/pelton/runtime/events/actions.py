@@ -33,6 +33,7 @@ from pelton.runtime.api import (
     SignalCommand,
     StartCommand,
 )
+from pelton.runtime.cache.lookups import SearchResult
 from pelton.runtime.commit.durable import encode_signal
 from pelton.runtime.commit.group_builder import FREES_KEYS, has_freed
 from pelton.runtime.commit.suspend import NextBatch, Suspend
@@ -41,10 +42,13 @@ from pelton.runtime.events.correlation import CHUNK, correlate
 from pelton.runtime.events.fan_out import FanOut
 from pelton.runtime.events.matching import Fired
 from pelton.runtime.names import KEY_KIND
+from pelton.store.group import Lookup
 from pelton.store.rows import EventRow, ResultRow, RunKeyRow
 
 DIRECT = 32
 ROWS = 1_000
+SEARCHES = 3  # how often a search is made again whose runs have changed since
+WATCHED = 8  # attributes of a search that are watched for changes
 
 CommandPlace = tuple[str, int, int]  # handler, number of its action, number of the action's command
 
@@ -164,7 +168,7 @@ class HandlerActions:
                         if ("open", *place) not in known:
                             matches.append((place, command))
                         elif not isinstance(found := known["open", *place], PeltonError):
-                            runs += found[0][: max(DIRECT - len(runs), 0)]
+                            runs += [record.run for record in found.records[: max(DIRECT - len(runs), 0)]]
         loads = self._unit.missing(runs)
         if loads or bindings or keyed or matches:
             fetch = (lambda: self._look_up(keyed, matches)) if keyed or matches else None
@@ -174,9 +178,11 @@ class HandlerActions:
         if matches:
             await self._earlier()
         for place, match in matches:
-            found = self._workspace.finder.open(self._event.ns, match.process, match.where, match.conjuncts)
+            workspace, ns = self._workspace, self._event.ns
+            moves, revisions = await workspace.begin_lookups(watched(ns, match))
             try:
-                self._answers.outside["open", *place] = await found
+                records, more = await workspace.finder.open(ns, match.process, match.where, match.conjuncts)
+                self._answers.outside["open", *place] = SearchResult(records, moves, revisions, more)
             except PeltonError as error:
                 self._answers.outside["open", *place] = error
         for command in commands:
@@ -300,7 +306,8 @@ class HandlerActions:
         found = self._answers.outside["open", *place]
         if isinstance(found, PeltonError):
             raise found
-        runs, more = found
+        self._check(found, place)
+        runs, more = [record.run for record in found.records], found.more
         effects: list[EventEffect] = []
         room = max(DIRECT - self.done, 0)
         for run in runs[:room]:
@@ -327,6 +334,19 @@ class HandlerActions:
             effect.outcome, effect.detail = "unchanged", "no open run matches"
             effects.append(effect)
         return effects
+
+    def _check(self, found: SearchResult, place: CommandPlace) -> None:
+        """Has the search made again, a few times, if what it found has changed since."""
+        unit, outside = self._unit, self._answers.outside
+        again = outside.get(("again", *place), 0)
+        if again >= SEARCHES:
+            return
+        near = SearchResult(found.records[:DIRECT], found.moves, found.revisions)
+        if unit.still_found(near):
+            return
+        outside["again", *place] = again + 1
+        del outside["open", *place]
+        self._prepare()
 
     def _correlate(self, command: CorrelateCommand, effect: EventEffect) -> None:
         correlated = correlate(self._unit, self._event.ns, command, self._event.key)
@@ -373,6 +393,14 @@ def key_rows(ns: str, process: str, command: StartCommand, run: int) -> list[Run
     if command.key:
         rows.append(RunKeyRow(ns, KEY_KIND, process, command.key, run, True))
     return rows
+
+
+def watched(ns: str, command: MatchCommand) -> list[Lookup]:
+    """Attributes one of which a run must come to have before it can match; none if no few of them will do."""
+    for conjunct in command.conjuncts:
+        if 0 < len(conjunct) <= WATCHED and not any(prefix for _, _, prefix in conjunct):
+            return [Lookup(ns, name, text) for name, text, _ in conjunct]
+    return []
 
 
 def fail(decisions: list[HandlerDecision], handler: Handler, detail: str) -> None:
