@@ -108,8 +108,8 @@ def edges(to: To) -> tuple[Edge, ...]:
 # ---- arms
 
 
-def outside(to: str = "", *, stays: bool = False, body: str = "", **assigns: Any) -> Outside:
-    return Outside(to=to, stays=stays, body=body, assigns=sets(assigns))
+def outside(to: str = "", *, stays: bool = False, body: str = "", checks: Iterable[Any] = (), **assigns: Any) -> Outside:
+    return Outside(to=to, stays=stays, body=body, checks=tuple(map(expression, checks)), assigns=sets(assigns))
 
 
 def on_event(name: str, to: str = "", *, key: Any = None, stays: bool = False, body: str = "", **assigns: Any) -> OnEvent:
@@ -120,8 +120,8 @@ def after(ms: int, to: str = "", *, every: int = 0, stays: bool = False, body: s
     return AtTime(at=look(lambda scene: scene.now + ms), every=every, to=to, stays=stays, body=body, assigns=sets(assigns))
 
 
-def at_time(at: Any, to: str = "", *, every: int = 0, stays: bool = False) -> AtTime:
-    return AtTime(at=expression(at), every=every, to=to, stays=stays)
+def at_time(at: Any, to: str = "", *, every: int = 0, stays: bool = False, fixed: bool = False, **assigns: Any) -> AtTime:
+    return AtTime(at=expression(at), every=every, to=to, stays=stays, fixed=fixed, assigns=sets(assigns))
 
 
 def on_trigger(

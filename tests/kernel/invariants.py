@@ -38,6 +38,7 @@ def check_run(world: World, rows: Rows, change: Transition) -> None:
         check_owners(world, rows)
         check_leftovers(rows)
         check_threads(world, rows)
+        check_times(world, rows)
     else:
         touched = [rows.open[row.n] for row in [*change.opened, *change.changed] if row.n in rows.open]
     for step in change.ended:
@@ -323,3 +324,15 @@ def passed(rows: Rows, fork: int, step: OpenStep | Step) -> bool:
             return True  # in a silent fork whose join is still to be opened
         found = above.fork
     return found == fork
+
+
+def check_times(world: World, rows: Rows) -> None:
+    """What a step is to be woken at has a timer of the same epoch, and every timer of a step is one that it knows of."""
+    for row in rows.open.values():
+        node = node_of(world, rows, row)
+        halted = row.thread in rows.threads and bool(rows.threads[row.thread].reasons)
+        for arm, due in (row.times or {}).items():
+            known = rows.timers.get((row.n, arm))
+            if due.at and not halted and not (arm == "queue" and row.started):
+                assert known == (due.epoch, due.at), f"{row.slot} is to be woken by {arm!r} at {due.at}, its timer is {known}"
+            assert known is None or node is None or known[0] <= due.epoch, f"a timer of {arm!r} that is not there yet: {known}"

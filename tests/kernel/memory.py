@@ -227,7 +227,7 @@ class AllReads:
                 theirs = world.runs.get(other)
                 return theirs.head if theirs is not None else None
             case f.HeldKey(name, held_key):
-                return world.held_for(rows.key, name, held_key)
+                return [held for held in world.held_for(rows.key, name, held_key) if key.admits(held)][: f.HELD_PAGE]
             case f.RecordKey():
                 return rows.record
             case f.FoundKey(name, text):

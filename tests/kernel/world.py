@@ -252,7 +252,7 @@ class World:
         return [
             f.Held(number, hold.name, hold.key, hold.body, hold.thread, hold.position, posted, hold.report)
             for posted, number, hold in chosen
-        ][:100]
+        ]
 
     def snapshot(self) -> bytes:
         return encode([[key, self.runs[key].snapshot()] for key in sorted(self.runs)])
@@ -468,7 +468,7 @@ class World:
                 case SignalRun(key, signal, later):
                     (self.later if later or self.folding else group).append((key, signal))
                 case Hold():
-                    self.hold(0 if effect.key else run.key, effect)
+                    self.hold(0 if effect.key and not effect.kept else run.key, effect)
                 case Claim(number, _):
                     assert number in self.held, f"held row {number} is claimed but not there"
                     del self.held[number]

@@ -13,7 +13,7 @@ from tests.runtime.living import Living, living
 
 from pelton.errors import PeltonError
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.signals import Terminate
+from pelton.kernel.model.signals import Pause, Resume, Terminate
 from pelton.kernel.model.state import RunStatus
 from pelton.runtime.api import CorrelateCommand, Correlated, EventIn, StartCommand
 from pelton.runtime.cache import correlations
@@ -194,3 +194,70 @@ async def test_what_is_held_too_long_goes_and_is_told(tmp_path: Path) -> None:
         await at.until(lambda: at.engine.ingester.stats["events"] == 1)
         run = await at.until_found(lambda: at.store.runs("default"))
         assert RunStatus(run.status) == RunStatus.RUNNING
+
+
+async def test_an_event_for_all_is_kept_for_the_waits_that_are_halted(tmp_path: Path) -> None:
+    async with living(tmp_path, waits) as at:
+        runs = [await start(at, "waits", "k") for _ in range(3)]
+        await at.engine.signal(SERVER, runs[1], Pause())
+        met = await at.engine.correlate(SERVER, paid("k", 1, mode="all"))
+        assert {run for run, _ in met.taken} == set(runs)
+        assert [(row.run, row.name, row.key, row.body) for row in await at.engine.held(SERVER)] == [(runs[1], "paid", "k", 1)]
+        assert [await at.ended(run) for run in (runs[0], runs[2])] == [1, 1]
+    async with living(tmp_path, waits) as at:
+        await at.engine.signal(SERVER, runs[1], Resume())
+        assert await at.ended(runs[1]) == 1
+        assert not await at.engine.held(SERVER)
+
+
+async def test_what_is_kept_for_halted_waits_reaches_them_through_a_job_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(correlation, "DIRECT", 2)
+    monkeypatch.setattr(correlations, "WAITERS", 4)
+    for count in (4, 9):
+        path = tmp_path / str(count)
+        path.mkdir()
+        async with living(path, waits) as at:
+            runs = [await start(at, "waits", "k") for _ in range(count)]
+            for run in runs:
+                await at.engine.signal(SERVER, run, Pause())
+            await at.engine.correlate(SERVER, paid("k", 1, mode="all"))
+            await at.quiet()
+            assert len(await at.engine.held(SERVER)) == count
+            for run in runs:
+                await at.engine.signal(SERVER, run, Resume())
+                assert await at.ended(run) == 1
+
+
+async def test_an_event_for_one_goes_to_the_next_that_is_not_halted_else_it_is_held(tmp_path: Path) -> None:
+    async with living(tmp_path, waits) as at:
+        first, second = await start(at, "waits", "k"), await start(at, "waits", "k")
+        await at.engine.signal(SERVER, first, Pause())
+        assert [run for run, _ in (await at.engine.correlate(SERVER, paid("k", 1))).taken] == [second]
+        held = await at.engine.correlate(SERVER, paid("k", 2, hold=HOUR))
+        assert held.held
+        assert not held.taken
+        await at.engine.signal(SERVER, first, Resume())
+        assert await at.ended(first) == 2
+
+        third, fourth = await start(at, "waits", "q"), await start(at, "waits", "q")
+        for run in (third, fourth):
+            await at.engine.signal(SERVER, run, Pause())
+        kept = await at.engine.correlate(SERVER, paid("q", 3))
+        assert [run for run, _ in kept.taken] == [third], "who waits is not passed over, even where nothing is to be held"
+        for run in (fourth, third):
+            await at.engine.signal(SERVER, run, Resume())
+        assert await at.ended(third) == 3
+        view = await at.engine.view(SERVER, fourth)
+        assert view is not None
+        assert view.run.status == RunStatus.RUNNING
+
+
+async def test_a_held_event_is_found_behind_any_number_that_are_for_others(tmp_path: Path) -> None:
+    async with living(tmp_path, waits) as at:
+        for number in range(150):
+            await at.engine.correlate(SERVER, paid("k", number, hold=HOUR, thread=5))
+        await at.engine.correlate(SERVER, paid("k", "mine", hold=HOUR))
+        assert await at.ended(await start(at, "waits", "k")) == "mine"
+        assert len(await at.engine.held(SERVER, 1_000)) == 150

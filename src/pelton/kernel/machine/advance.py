@@ -17,9 +17,11 @@ from copy import copy
 from typing import Any
 
 from pelton.errors import Code
-from pelton.kernel.machine import arrivals, operator
+from pelton.kernel.machine import arrivals, operator, timers
 from pelton.kernel.machine.draft import (
+    Again,
     BranchesLost,
+    CopiesLeft,
     Draft,
     FailureEscaped,
     LeavingFailed,
@@ -44,12 +46,13 @@ from pelton.kernel.machine.rewind.rewinds import revive, rewind
 from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail, fail_leaving, spawn
 from pelton.kernel.machine.tokens.halts import settle_halt
+from pelton.kernel.machine.tokens.held import let_go
 from pelton.kernel.machine.tokens.lifecycle import complete, end_run, start_run
 from pelton.kernel.machine.tokens.parking import begin_halt, resume
 from pelton.kernel.machine.tokens.scopes import scope_emptied
 from pelton.kernel.machine.tokens.thread_ends import end_thread
 from pelton.kernel.machine.tokens.thread_joins import tell_joins
-from pelton.kernel.machine.tokens.waits import check_conditions
+from pelton.kernel.machine.tokens.waits import begin_again, check_conditions
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Missing, RunReads
 from pelton.kernel.model.signals import (
@@ -88,7 +91,7 @@ HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     Amend: operator.amend,
     Retire: operator.retire,
     Count: apply_count,
-    TimerFired: arrivals.timer,
+    TimerFired: timers.timer,
     ChildEnded: arrivals.child_ended,
     ChildReopened: revive,
     ChildReplied: arrivals.child_replied,
@@ -225,6 +228,8 @@ FOLLOW: dict[type, Callable[[Draft, Any], None]] = {
     ThreadStill: settle_halt,
     ThreadResumed: resume,
     ThreadEnded: tell_joins,
+    Again: lambda draft, item: begin_again(draft, item.n),
+    CopiesLeft: lambda draft, item: let_go(draft, item.row),
 }
 
 

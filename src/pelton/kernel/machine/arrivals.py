@@ -1,22 +1,21 @@
-"""What reaches a run from elsewhere: events, triggers, merged data, timers, and what its children report.
+"""What reaches a run from elsewhere: events, triggers, merged data, and what its children report.
 
-Each function applies one signal to a draft, and raises Refusal when it cannot be applied. Reports of work are in `reports.py`.
+Each function applies one signal to a draft, and raises Refusal when it cannot be applied. Reports of work are in `reports.py`,
+times that have come in `timers.py`.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from pelton.errors import Code
 from pelton.kernel.machine.draft import FUEL, Draft, Refusal, StepFailed
 from pelton.kernel.machine.records import moment_of
 from pelton.kernel.machine.reports import MOST_HELD, shape_output
-from pelton.kernel.machine.tokens.flow import finish, leave, settle
+from pelton.kernel.machine.tokens.flow import finish
 from pelton.kernel.machine.tokens.handlers import interrupt
-from pelton.kernel.machine.tokens.lifecycle import end_run
+from pelton.kernel.machine.tokens.held import addressed_to
 from pelton.kernel.machine.tokens.parking import unpark
-from pelton.kernel.machine.tokens.waits import addressed_to, open_waits, take_arm, take_merge_arms, try_trigger
-from pelton.kernel.model.process import AtTime, Call, Limit, OnEvent, Wait
+from pelton.kernel.machine.tokens.waits import open_waits, take_arm, take_merge_arms, try_trigger
+from pelton.kernel.model.process import Arm, Call, OnEvent, Wait
 from pelton.kernel.model.reads import ParkedKey
 from pelton.kernel.model.signals import (
     ChildEnded,
@@ -24,7 +23,6 @@ from pelton.kernel.model.signals import (
     Continue,
     EventArrived,
     Merge,
-    TimerFired,
     Trigger,
 )
 from pelton.kernel.model.state import Bit, Failure, OpenStep, RunStatus, State, StepStatus
@@ -40,30 +38,54 @@ def event(draft: Draft, signal: EventArrived) -> None:
             return
         for node, row in sorted(open_waits(draft), key=lambda pair: (pair[1].thread, pair[1].n)):
             for index, arm in enumerate(node.arms):
-                if not isinstance(arm, OnEvent) or arm.event != signal.name:
-                    continue
-                key = "" if arm.key is None else (row.waits or {}).get(str(index))
-                if key == signal.key and addressed_to(signal.thread, signal.position, row):
+                if waits_for(row, index, arm, signal):
                     take_arm(draft, node, row, index, signal.body)
                     return
+        if signal.key and signal.keep and kept(draft, signal):
+            return
     if signal.key:
         raise Refusal(Code.NO_STEP, f"no step of the run waits for {signal.name!r} with key {signal.key!r}")
+    hold(draft, signal)
+
+
+def hold(draft: Draft, signal: EventArrived, row: OpenStep | None = None) -> None:
+    """Holds the event for the run; with `row`, for that step, under the event's key."""
     if draft.head.held >= MOST_HELD:
         raise Refusal(Code.BUSY, f"{MOST_HELD} events are held for this run already")
     draft.head.held += 1
     draft.effects.append(
         Hold(
             name=signal.name,
-            key="",
+            key=signal.key,
             body=signal.body,
             thread=signal.thread,
-            position=signal.position,
+            position=signal.position if row is None else row.n,
             posted=signal.posted or draft.now,
             expires=0,
             report=None,
             source=str(signal.id),
+            kept=row is not None,
         )
     )
+
+
+def kept(draft: Draft, signal: EventArrived) -> bool:
+    """Keeps a keyed event for a wait for it whose thread is halted. False when there is none."""
+    for row in draft.all_open():
+        if row.state != State.WAIT or not row.bits & Bit.KEYED or not draft.halted(row.thread):
+            continue
+        node = draft.node_of(row)
+        if isinstance(node, Wait) and any(waits_for(row, index, arm, signal) for index, arm in enumerate(node.arms)):
+            draft.edit(row).bits |= Bit.COPIED
+            hold(draft, signal, row)
+            return True
+    return False
+
+
+def waits_for(row: OpenStep, index: int, arm: Arm, signal: EventArrived) -> bool:
+    if not isinstance(arm, OnEvent) or arm.event != signal.name or not addressed_to(signal.thread, signal.position, row):
+        return False
+    return signal.key == ("" if arm.key is None else (row.waits or {}).get(str(index)))
 
 
 def fire_trigger(draft: Draft, signal: Trigger) -> None:
@@ -74,10 +96,11 @@ def fire_trigger(draft: Draft, signal: Trigger) -> None:
 def merge(draft: Draft, signal: Merge) -> None:
     for name, value in signal.changes.items():
         draft.set_var(0, name, value)
-    take_merge_arms(draft, signal.changes)
+    if not take_merge_arms(draft, signal.changes) and signal.must_leave:
+        raise Refusal(Code.GUARD, "the run waits nowhere for this data, and it was to be taken there")
 
 
-# ---- timers
+# ---- fuel
 
 
 def continue_after_fuel(draft: Draft, signal: Continue) -> None:
@@ -86,82 +109,6 @@ def continue_after_fuel(draft: Draft, signal: Continue) -> None:
     unpark(draft, rows[:FUEL])
     if len(rows) > FUEL:
         draft.ask_to_continue()
-
-
-def timer(draft: Draft, signal: TimerFired) -> None:
-    if signal.n == 0:
-        deadline(draft, signal)
-        return
-    row = draft.open(signal.n)
-    if row is None:
-        raise Refusal(Code.STEP_ENDED, f"step {signal.n} is no longer open")
-    node = draft.node_of(row)
-    if signal.arm.isdigit():
-        arm_due(draft, row, node, signal)
-        return
-    limits = {"queue": node.limits.queue, "idle": node.limits.idle, "limit": node.limits.attempt, "total": node.limits.total}
-    limit = limits.get(signal.arm)
-    if limit is None or stale(row, signal):
-        raise Refusal(Code.STEP_ENDED, f"limit {signal.arm!r} no longer applies to step {signal.n}")
-    since = {"queue": row.opened, "idle": row.updated, "limit": row.started, "total": row.first}[signal.arm]
-    exceed(draft, row, limit, since)
-
-
-def stale(row: OpenStep, signal: TimerFired) -> bool:
-    if signal.arm == "queue":
-        return bool(row.polls) or signal.epoch != row.attempt
-    if signal.arm == "total":
-        return False
-    if row.state != State.WORK:
-        return signal.epoch != row.attempt
-    return signal.epoch != row.polls or not row.lease
-
-
-def arm_due(draft: Draft, row: OpenStep, node: Any, signal: TimerFired) -> None:
-    index = int(signal.arm)
-    if not isinstance(node, Wait) or index >= len(node.arms) or not isinstance(node.arms[index], AtTime) or signal.epoch != row.k:
-        raise Refusal(Code.STEP_ENDED, f"step {signal.n} no longer waits for that time")
-    if draft.halted(row.thread) and node.on_halt == "stop":
-        raise Refusal(Code.BUSY, "the thread is halted; the wait checks the time again when it resumes")
-    take_arm(draft, node, row, index, None)
-
-
-def exceed(draft: Draft, row: OpenStep, limit: Limit, since: int) -> None:
-    elapsed = max(draft.now - since, limit.after) // 1000
-    message = limit.message or "step {step} timed out after {elapsed} seconds; the limit is {limit}"
-    for name, value in {
-        "elapsed": str(elapsed),
-        "limit": str(limit.after // 1000),
-        "step": draft.reads.codec.step_id(row.run, row.n),
-    }.items():
-        message = message.replace("{" + name + "}", value)
-    if limit.action == "announce":
-        draft.announce("step.late", row.n, {"slot": row.slot, "reason": message})
-        return
-    failure = Failure("timeout", "timed out", message, None, limit.action == "retry")
-    row = draft.edit(row)
-    if limit.action == "edge":
-        step = draft.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout", int(Bit.HANDLED))
-        settle(draft, step)
-        leave(draft, draft.node_of(row), step, to=limit.to)
-    elif limit.action == "fail run":
-        step = draft.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout")
-        end_run(draft, RunStatus.TIMED_OUT, message, failure, step)
-    else:
-        draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.TIMED_OUT), row.output))
-
-
-def deadline(draft: Draft, signal: TimerFired) -> None:
-    limit = draft.process.deadline
-    if limit is None or signal.epoch != draft.head.era:
-        raise Refusal(Code.STEP_ENDED, "the run has a different deadline now")
-    since = draft.head.retried or draft.head.created
-    message = limit.message or "the run timed out after {elapsed} seconds; the limit is {limit}"
-    message = message.replace("{elapsed}", str((draft.now - since) // 1000)).replace("{limit}", str(limit.after // 1000))
-    if limit.action == "announce":
-        draft.announce("run.late", 0, {"reason": message})
-    else:
-        end_run(draft, RunStatus.TIMED_OUT, message, Failure("timeout", "timed out", message, None, False))
 
 
 # ---- children
@@ -176,23 +123,39 @@ def child_ended(draft: Draft, signal: ChildEnded) -> None:
     row.k = signal.era + 1
     output = shape_output(node, row, signal.output) if isinstance(node, Call) else signal.output
     if signal.status == RunStatus.COMPLETED:
-        finish(draft, row, output)
+        if isinstance(node, Call) and node.awaits == "reply":
+            end_unanswered(draft, node, row)
+        else:
+            finish(draft, row, output)
         return
     status = {RunStatus.TIMED_OUT: StepStatus.TIMED_OUT, RunStatus.TERMINATED: StepStatus.CANCELED}.get(
         RunStatus(signal.status), StepStatus.FAILED
     )
     kind = {StepStatus.TIMED_OUT: "timed out", StepStatus.CANCELED: "cancelled"}.get(status, "technical")
     failure = Failure("child", kind, signal.reason, None, status != StepStatus.CANCELED)
+    if isinstance(node, Call) and node.awaits == "reply" and node.silent == "wait":
+        return
     draft.worklist.append(StepFailed(row.n, failure, int(status), output))
+
+
+def end_unanswered(draft: Draft, node: Call, row: OpenStep) -> None:
+    """The child has completed without the reply that the call awaits."""
+    if node.silent == "fail":
+        child = draft.reads.codec.run_id(row.child)
+        failure = Failure("no reply", "technical", f"run {child} has ended without having replied", None, False)
+        draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.FAILED)))
 
 
 def calling_step(draft: Draft, n: int, child: int) -> OpenStep:
     row = draft.open(n)
-    if row is None or row.state != State.CALL or row.child != child:
+    if row is None or row.state != State.CALL or row.child != child or row.bits & Bit.THREAD:
         raise Refusal(Code.STEP_ENDED, f"step {n} no longer waits for that child")
     return row
 
 
 def child_replied(draft: Draft, signal: ChildReplied) -> None:
-    row = calling_step(draft, signal.n, signal.child)
-    finish(draft, draft.edit(row), signal.output)
+    row = draft.edit(calling_step(draft, signal.n, signal.child))
+    if signal.failure is not None:
+        draft.worklist.append(StepFailed(row.n, signal.failure, int(StepStatus.FAILED), signal.output))
+    else:
+        finish(draft, row, signal.output)

@@ -97,6 +97,19 @@ class StepFailed(NamedTuple):
     failure: Failure
     status: int  # StepStatus
     output: Any = None
+    unopened: bool = False  # it could not even be entered: nothing of it can be kept for another attempt
+
+
+class Again(NamedTuple):
+    """Another attempt of an open wait is to begin."""
+
+    n: int
+
+
+class CopiesLeft(NamedTuple):
+    """A wait has ended for which events were kept while it was halted: what it has not claimed of them goes."""
+
+    row: OpenStep
 
 
 class ThreadHalting(NamedTuple):
@@ -166,6 +179,8 @@ Item = (
     | Spawn
     | RowDropped
     | BranchesLost
+    | Again
+    | CopiesLeft
 )
 
 
@@ -457,6 +472,8 @@ class Draft(ManyRows):
             self.effects.append(ClearTimers(row.n))
         if row.bits & Bit.KEYED:
             self.effects.append(CloseCorrelations(row.n))
+        if row.bits & Bit.COPIED:
+            self.worklist.append(CopiesLeft(row))
         if self.head.flags & THREADED and row.state in WORKING:
             self.count_finished(row)
 

@@ -13,6 +13,7 @@ from pelton.kernel.machine.draft import PRIORITY, SKIPS, Draft, Refusal, StepFai
 from pelton.kernel.machine.records import COMING, count_child, write_record
 from pelton.kernel.machine.reports import claim_reports
 from pelton.kernel.machine.scene import Scene, evaluate
+from pelton.kernel.machine.tokens import limits
 from pelton.kernel.machine.tokens.flow import (
     assign,
     branches_of,
@@ -50,7 +51,7 @@ from pelton.kernel.model.process import (
 )
 from pelton.kernel.model.reads import CompiledKey, Missing, NewRunKey
 from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
-from pelton.kernel.model.transition import UNSET, Publish, SetTimer, SignalRun, StartRun
+from pelton.kernel.model.transition import UNSET, Publish, SignalRun, StartRun
 
 FOREVER = (1 << 62) - 1  # a lease that is never lost
 MOST_STARTS = 50  # of one Send in its own commit; the others follow
@@ -90,16 +91,27 @@ def enter(draft: Draft, token: Token) -> None:
             row.input, draft.given = draft.given, None
         elif node.input is not None:
             row.input = evaluate(node.input, Scene(draft, row, None, token.thread))
-        ENTER[type(node)](draft, token, node, row)
+        activate(draft, token, node, row)
     except StepFailure as error:
         fail_entering(draft, row, error)
+
+
+def activate(draft: Draft, token: Token, node: Node, row: OpenStep) -> None:
+    kind = type(node)
+    if kind not in STANDING:
+        ENTER[kind](draft, token, node, row)
+        return
+    limits.decide_standing(draft, node, row)
+    ENTER[kind](draft, token, node, row)
+    limits.start(draft, row)
 
 
 def fail_entering(draft: Draft, row: OpenStep, error: StepFailure) -> None:
     """Entering the node failed: its step fails, and is recorded even where a successful one would not be."""
     if row.n in draft.ended:
         return
-    if row.n not in draft.open_rows:
+    unopened = row.n not in draft.open_rows
+    if unopened:
         row.started = draft.now
         draft.add(row)
     failure = error.failure
@@ -107,7 +119,7 @@ def fail_entering(draft: Draft, row: OpenStep, error: StepFailure) -> None:
     # A choice is never retried, so its status need not rule that out.
     status = StepStatus.FAILED if failure.retriable or isinstance(node, Choice) else StepStatus.FAILED_FOR_GOOD
     output = {"error": failure.message} if isinstance(node, Assign) else row.output
-    draft.worklist.append(StepFailed(row.n, failure, int(status), output))
+    draft.worklist.append(StepFailed(row.n, failure, int(status), output, unopened))
 
 
 def skip(draft: Draft, node: Node, row: OpenStep) -> bool:
@@ -145,33 +157,32 @@ def enter_work(draft: Draft, token: Token, node: Work, row: OpenStep) -> None:
     row.queue = queue
     row.priority = draft.head.flags >> PRIORITY
     row.due = token.due or draft.now + node.delay
-    limits = node.limits
-    row.idle = limits.idle.after if limits.idle is not None else 0
-    row.limit = limits.attempt.after if limits.attempt is not None else 0
+    decide_limits(draft, node, row, scene)
     if token.previous:
         before = draft.step(token.previous)
         row.reason = before.reason if before is not None else ""
     draft.add(row)
-    if limits.queue is not None:
-        timer(draft, row, "queue", row.due + limits.queue.after)
-    if limits.total is not None:
-        timer(draft, row, "total", row.first + limits.total.after)
+    limits.start(draft, row)
     claim_reports(draft, row)
 
 
-def timer(draft: Draft, row: OpenStep, arm: str, due: int) -> None:
-    row.bits |= Bit.TIMED
-    draft.effects.append(SetTimer(row.n, arm, row.attempt, due))
+def decide_limits(draft: Draft, node: Work, row: OpenStep, scene: Scene) -> None:
+    """The limits of work: two are columns, which count from each hand-out."""
+    queue, idle, attempt, total = node.limits.queue, node.limits.idle, node.limits.attempt, node.limits.total
+    if idle is not None:
+        row.idle = limits.duration(idle, node, scene) or 0
+    if attempt is not None and attempt.at is None:
+        row.limit = limits.duration(attempt, node, scene) or 0
+    elif attempt is not None:
+        limits.decide(row, "limit", attempt, node, scene, draft.now)
+    if queue is not None:
+        limits.decide(row, "queue", queue, node, scene, row.due)
+    if total is not None:
+        limits.decide(row, "total", total, node, scene, row.first)
 
 
 def enter_wait(draft: Draft, token: Token, node: Wait, row: OpenStep) -> None:
     open_wait(draft, node, row)
-    if row.n in draft.open_rows:
-        limits = node.limits
-        if limits.attempt is not None:
-            timer(draft, row, "limit", row.started + limits.attempt.after)
-        if limits.total is not None:
-            timer(draft, row, "total", row.first + limits.total.after)
     claim_reports(draft, row)
 
 
@@ -457,6 +468,7 @@ def silent_end(draft: Draft, token: Token, node: End) -> None:
     retire_token(draft, token.scope)
 
 
+STANDING = frozenset({Wait, Call, Emit, Scope, Join})  # kinds whose steps stay open, and are no work
 STATES: dict[type, State] = {
     Work: State.WORK,
     Wait: State.WAIT,

@@ -9,11 +9,12 @@ from msgspec import convert, to_builtins
 from pelton.errors import Code
 from pelton.kernel.machine.draft import UNMARKED, Draft, Refusal, StepFailed
 from pelton.kernel.machine.legality import REPORTABLE
-from pelton.kernel.machine.scene import Scene
+from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import assign, finish
-from pelton.kernel.machine.tokens.waits import claim, is_claimed, take_arm
+from pelton.kernel.machine.tokens.held import claim, held_for
+from pelton.kernel.machine.tokens.waits import take_arm
 from pelton.kernel.model.process import Call, Node, Outside, Wait, Work
-from pelton.kernel.model.reads import HeldKey, IterationKey
+from pelton.kernel.model.reads import IterationKey
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, State, Step, StepStatus
 from pelton.kernel.model.transition import Hold
@@ -94,9 +95,9 @@ def apply(draft: Draft, row: OpenStep, signal: Report) -> None:
 
 
 def succeed(draft: Draft, row: OpenStep, signal: Report, output: Any) -> None:
-    """Ends the step successfully; a wait leaves by its arm for outside callers, if it has one."""
+    """Ends the step successfully; a wait leaves by an arm for outside callers, if it has one."""
     node = draft.node_of(row)
-    index = next((i for i, arm in enumerate(node.arms) if isinstance(arm, Outside)), -1) if isinstance(node, Wait) else -1
+    index = outside_arm(draft, node, row, output)
     if not isinstance(node, Wait) or index < 0:
         finish(draft, row, output, StepStatus(signal.status or 0), signal.reason)
         return
@@ -108,6 +109,25 @@ def succeed(draft: Draft, row: OpenStep, signal: Report, output: Any) -> None:
         assign(draft, arm.assigns, Scene(draft, row, output, row.thread))
     row.k = -1 - index
     finish(draft, row, output, StepStatus(signal.status or 0), signal.reason, to=arm.to or None)
+
+
+def outside_arm(draft: Draft, node: Node, row: OpenStep, output: Any) -> int:
+    """The first arm for outside callers whose checks pass; -1 when the step has no such arm. Raises Refusal when none passes."""
+    refusals: list[str] = []
+    found = False
+    for index, arm in enumerate(node.arms) if isinstance(node, Wait) else ():
+        if not isinstance(arm, Outside):
+            continue
+        found = True
+        scene = Scene(draft, row, output, row.thread)
+        texts = [str(text) for check in arm.checks if (text := evaluate(check, scene))]
+        if not texts:
+            return index
+        refusals += texts
+    if found:
+        trace = [{"check": text} for text in refusals]
+        raise Refusal(Code.GUARD, "; ".join(dict.fromkeys(refusals))[:1000], trace)
+    return -1
 
 
 def shape_output(node: Node, row: OpenStep, output: Any) -> Any:
@@ -133,14 +153,18 @@ def keep_progress(draft: Draft, row: OpenStep, signal: Report, output: Any) -> N
 
 
 def claim_reports(draft: Draft, row: OpenStep) -> None:
-    """Applies the reports on a newly opened step that arrived earlier and were held."""
+    """Applies the reports on a newly opened step that arrived earlier and were held. One that the step refuses is dropped,
+    since it must not keep the step from opening."""
     if not draft.head.held or row.n not in draft.open_rows:
         return
-    for held in draft.reads.answer(HeldKey("slot:" + row.slot, "")):
+    for held in held_for(draft, row, "slot:" + row.slot):
         signal = convert(held.report, Report)
-        if is_claimed(draft, held) or (signal.it and signal.it != row.it):
+        if signal.it and signal.it != row.it:
             continue
         claim(draft, held, row.n, counted=True)
-        apply(draft, row, signal)
+        try:
+            apply(draft, row, signal)
+        except Refusal as refusal:
+            draft.announce("report.refused", row.n, {"slot": row.slot, "reason": refusal.detail, "source": signal.source})
         if row.n not in draft.open_rows or any(isinstance(item, StepFailed) and item.n == row.n for item in draft.worklist):
             return

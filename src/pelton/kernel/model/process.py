@@ -43,16 +43,26 @@ class Retry(Struct, frozen=True):
 
 
 class Limit(Struct, frozen=True):
-    after: int  # milliseconds
+    """A time limit. An expression is evaluated once, when the step opens, and None means: no limit this time. What was evaluated
+    is kept with the step; what follows when it is exceeded is what the version says that the run follows then."""
+
+    after: int | Expression = 0  # milliseconds
     action: Literal["retry", "fail", "fail run", "edge", "announce"] = "retry"
     to: str = ""  # with "edge"
     message: str = ""  # may hold {elapsed}, {limit}, {step}, filled in seconds / the step's public id
+    at: Expression | None = None  # instead of `after`: an instant in epoch milliseconds, which no halt moves
 
 
 class Limits(Struct, frozen=True):
+    """Work has all four. Wait, Call, Emit, Scope and Join have `attempt`, from the opening of the attempt, and `total`; the other
+    kinds do not stand, and have none.
+
+    A limit goes on while the thread is halted and is enforced then, unless `on_halt` is "stop": then its clock stops, and goes on
+    with the remaining time. The limit of a wait that is halted loses to an event that is there already."""
+
     queue: Limit | None = None  # until it is first handed out
     idle: Limit | None = None  # without a sign of life, once handed out
-    attempt: Limit | None = None  # from the hand-out
+    attempt: Limit | None = None  # from the hand-out; an instant counts before it too
     total: Limit | None = None  # over all attempts, from the first opening
 
 
@@ -105,7 +115,10 @@ class Arm(Struct, frozen=True, kw_only=True):
 
 
 class Outside(Arm, frozen=True, kw_only=True):
-    """A person or a caller completes it (`Report`)."""
+    """A person or a caller completes it (`Report`). `checks` see the reported output as the value, and yield None or a refusal's
+    text; of several such arms the first is taken that nothing refuses."""
+
+    checks: tuple[Expression, ...] = ()
 
 
 class OnEvent(Arm, frozen=True, kw_only=True):
@@ -116,10 +129,13 @@ class OnEvent(Arm, frozen=True, kw_only=True):
 
 
 class AtTime(Arm, frozen=True, kw_only=True):
-    """`at` yields epoch milliseconds, or None for never. `every`: with stays, again after so many milliseconds."""
+    """`at` yields epoch milliseconds, or None for never; it is evaluated when the wait opens, and again when a variable that it
+    reads is written. `every`: with stays, again after so many milliseconds. Where the wait stops on a halt the remaining time
+    counts afterwards; `fixed`: it is a date, which no halt moves."""
 
     at: Expression
     every: int = 0
+    fixed: bool = False
 
 
 class OnTrigger(Arm, frozen=True, kw_only=True):
@@ -131,7 +147,8 @@ class OnTrigger(Arm, frozen=True, kw_only=True):
 
 
 class OnCondition(Arm, frozen=True, kw_only=True):
-    """Looked at when the wait opens and whenever a variable in `when.reads` is written."""
+    """Looked at when the wait opens and whenever a variable in `when.reads` is written. With stays, it is taken each time that
+    the condition has become true."""
 
     when: Expression
 
@@ -201,6 +218,8 @@ class Call(Node, frozen=True, kw_only=True):
     child_input: Expression | None = None
     meta: Expression | None = None
     output: Callable[[Any, Any], Any] | None = None
+    when_late: Literal["end", "leave"] = "end"  # what a limit of the call that is exceeded means for what was called
+    silent: Literal["fail", "wait"] = "fail"  # awaits a reply: the child has ended without one
 
 
 class Emit(Node, frozen=True, kw_only=True):
@@ -360,13 +379,14 @@ class Process(Struct, kw_only=True):
     # derived by `finish`
     joins_of: dict[str, tuple[str, ...]] = {}
     holders: dict[str, str] = {}  # node → loop whose body it is in
-    conditions: dict[str, tuple[str, ...]] = {}  # variable → waits whose arms read it
+    conditions: dict[str, tuple[str, ...]] = {}  # variable → waits with conditions or times that read it
 
     def finish(self) -> Process:
         """Derives what `advance` looks up, and checks that every target exists. Raises ValueError naming node and target."""
         joins: dict[str, list[str]] = {}
         conditions: dict[str, list[str]] = {}
         for node in self.nodes.values():
+            check_limits(node)
             for target in targets(node):
                 if target and target not in self.nodes:
                     raise ValueError(f"node {node.name!r} leads to {target!r}, which does not exist")
@@ -375,16 +395,29 @@ class Process(Struct, kw_only=True):
                     joins.setdefault(slot, []).append(node.name)
             elif isinstance(node, Wait):
                 for arm in node.arms:
-                    if isinstance(arm, OnCondition):
-                        for read in arm.when.reads:
-                            if read.kind == "var":
-                                conditions.setdefault(read.name, []).append(node.name)
+                    for name in sorted(variables_of(arm)):
+                        if node.name not in conditions.setdefault(name, []):
+                            conditions[name].append(node.name)
+        if self.deadline is not None and (self.deadline.at is not None or not isinstance(self.deadline.after, int)):
+            raise ValueError("the deadline of a run must be a number of milliseconds")
         if self.entry not in self.nodes:
             raise ValueError(f"the entry {self.entry!r} does not exist")
         self.joins_of = {slot: tuple(names) for slot, names in joins.items()}
         self.conditions = {name: tuple(waits) for name, waits in conditions.items()}
         self.holders = holders_of(self.nodes)
         return self
+
+
+def variables_of(arm: Arm) -> set[str]:
+    """The variables after whose change the arm is looked at again."""
+    read = arm.when if isinstance(arm, OnCondition) else arm.at if isinstance(arm, AtTime) else None
+    return {each.name for each in read.reads if each.kind == "var"} if read is not None else set()
+
+
+def check_limits(node: Node) -> None:
+    limits = node.limits
+    if limits.idle is not None and limits.idle.at is not None:
+        raise ValueError(f"node {node.name!r}: the idle limit must be a duration, since it begins anew with every sign of life")
 
 
 def targets(node: Node) -> list[str]:

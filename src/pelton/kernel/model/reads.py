@@ -178,11 +178,27 @@ class FoundKey(Struct, frozen=True, gc=False):
     text: str
 
 
+HELD_PAGE = 100
+
+
 class HeldKey(Struct, frozen=True, gc=False):
-    """Events held for this run (key ""), or for a rendezvous (name, key). Answer: list[Held], oldest first, at most 100."""
+    """What is held for this run under a name (key ""; name "" = any), or for a rendezvous (name, key). With `thread` and
+    `position`: what may go to that step, since it is addressed to no other; -1 = all. `after`: (posted, id) of the last row of
+    the page before. Answer: list[Held], by (posted, id), at most HELD_PAGE; shorter only when there is no more."""
 
     name: str
     key: str
+    thread: int = -1
+    position: int = -1
+    after: tuple[int, int] | None = None
+
+    def admits(self, held: Held) -> bool:
+        """Whether a row under the name and key belongs to the answer, its length apart."""
+        return (
+            (self.thread < 0 or held.thread in (-1, self.thread))
+            and (self.position < 0 or held.position in (-1, self.position))
+            and (self.after is None or (held.posted, held.id) > self.after)
+        )
 
 
 class Held(NamedTuple):

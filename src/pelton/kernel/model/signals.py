@@ -74,7 +74,10 @@ class Report(Signal, frozen=True, kw_only=True):
 
 
 class EventArrived(Signal, frozen=True, kw_only=True):
-    """An event for the event arms of a run's waits and threads. `held` is the row that keeps it when nothing can take it yet."""
+    """An event for the event arms of a run's waits and threads; it is held when nothing can take it yet.
+
+    With a `key` it is for those who wait for the key now: refused when nobody does. `keep`: for a wait whose thread is halted it
+    is held until that resumes; else such a one counts as not waiting."""
 
     id: int
     name: str
@@ -83,12 +86,15 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     thread: int = -1  # only for this thread
     position: int = -1  # only for the wait at this position
     posted: int = 0
+    keep: bool = False
 
 
 class Merge(Signal, frozen=True, kw_only=True):
-    """Data merged into the variables wherever the run is; a wait with a merge arm may leave because of it."""
+    """Data merged into the variables wherever the run is; a wait with a merge arm may leave because of it. `must_leave`: it is
+    refused, and nothing merged, when none does."""
 
     changes: dict[str, Any] = {}
+    must_leave: bool = False
 
 
 class Amend(Signal, frozen=True, kw_only=True):
@@ -143,11 +149,12 @@ class ChildReopened(Signal, frozen=True, kw_only=True):
 
 
 class ChildReplied(Signal, frozen=True, kw_only=True):
-    """A child answered before its end, to a call that awaits the reply only."""
+    """A child answered before its end, to a call that awaits the reply only. With `failure` the call fails."""
 
     n: int
     child: int
     output: JSON = None
+    failure: Failure | None = None
     strict: bool = False
 
 

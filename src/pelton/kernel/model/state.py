@@ -84,6 +84,8 @@ class Bit:
     SKIPS_ASSIGNS = 256  # parked: follow the edge without its assignments
     VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
     THREAD = 2048  # call: `child` is a thread of this run, not a run
+    COPIED = 32768  # wait: events that came for it while it was halted are held for it
+    AGAIN = 65536  # wait: its next attempt has yet to begin: after a delay, or when its thread is no longer halted
     HANDLED = 4096  # ended step: it failed, and its token took the path that its definition has for that
     PUT_OFF = 16384  # ended step: it failed, its token moved on, and the failure counts at the end of its owner
     GONE_ON = 32768  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
@@ -120,6 +122,18 @@ class Run(Struct, array_like=True, gc=False):
     hops: int = 0  # how many runs and events led here, to cut endless cascades
     deferred: int = 0  # number of the step whose deferred failure fails the run at its end
     flags: int = 0  # what the run has, so that nothing that it lacks is looked for: see the bits in machine/draft.py
+
+
+class DueTime(Struct, array_like=True, frozen=True, gc=False):
+    """When a time arm or a limit wakes an open step. `at` 0: it has fired, or there is nothing to wait for.
+
+    `epoch`: that of its timer. It rises with every time that is set and with every firing, so that a firing counts once however
+    often it is delivered. `after`: of a limit, the milliseconds that it allows. `fixed`: a date, which no halt moves."""
+
+    at: int = 0
+    epoch: int = 0
+    after: int = 0
+    fixed: bool = False
 
 
 class OpenStep(Struct, array_like=True, gc=False):
@@ -164,6 +178,7 @@ class OpenStep(Struct, array_like=True, gc=False):
     fragment: int = 0  # step of the dynamic fork that made its node; 0 = the process
     cause: int = 0  # scope: the step whose deferred failure it ends with; join on threads: the thread that failed last
     pending: int = 0  # join on threads: threads whose outcome is still open
+    times: dict[str, DueTime] | None = None  # by arm, as in TimerFired; the idle time and the limit of a lease are columns
 
 
 class Step(Struct, array_like=True, gc=False):

@@ -63,7 +63,8 @@ class SignalRun(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """Holds an event or a report that nothing can take yet. `key` "" = for this run only."""
+    """Holds an event or a report that nothing can take yet. `key` "" = for this run only, and so with `kept`: for its step at
+    `position`, which waits for that key and is halted."""
 
     name: str
     key: str
@@ -74,6 +75,7 @@ class Hold(NamedTuple):
     expires: int  # 0 = with the run
     report: JSON
     source: str
+    kept: bool = False
 
 
 class Claim(NamedTuple):

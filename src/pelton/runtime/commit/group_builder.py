@@ -466,7 +466,7 @@ class EffectRows:
         return HeldRow(
             id=self._keys(),
             ns=head.ns,
-            run=0 if effect.key else head.key,
+            run=0 if effect.key and not effect.kept else head.key,
             name=effect.name,
             key=effect.key,
             body=effect.body,

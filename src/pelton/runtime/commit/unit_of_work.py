@@ -19,7 +19,7 @@ from pelton.kernel.machine.advance import advance
 from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import Held, HeldKey, Missing, ProcessKey
+from pelton.kernel.model.reads import HELD_PAGE, Held, HeldKey, Missing, ProcessKey
 from pelton.kernel.model.signals import ChildEnded, Continue, Count, Signal, Start
 from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus
 from pelton.kernel.model.transition import (
@@ -34,7 +34,7 @@ from pelton.kernel.model.transition import (
     StartRun,
     Transition,
 )
-from pelton.runtime.cache.correlations import CorrelationPoint, PointName
+from pelton.runtime.cache.correlations import KEY_COUNT, CorrelationPoint, PointName
 from pelton.runtime.cache.lookups import SearchResult
 from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unknown
@@ -210,8 +210,30 @@ class UnitOfWork:
         name = (entry.head.ns if entry.head is not None else self._signal.ns, key.name, key.key)
         if self.workspace.correlations.get(name) is None:
             raise Missing(key)
-        rows = self.held_at(self.point(name))
-        return [row.held() for row in rows]
+        point = self.point(name)
+        found = [held for row in self.held_at(point) if key.admits(held := row.held())]
+        if point.more_held and len(found) < HELD_PAGE:
+            found = [held for row in self._all_held(point) if key.admits(held := row.held())]
+        return found[:HELD_PAGE]
+
+    def _all_held(self, point: CorrelationPoint) -> list[HeldRow]:
+        """All that is held at a point that has more than is in memory: as the store has it, at the point's revision."""
+        if point.pins:
+            raise Suspend(wait=point)
+        known: tuple[int, list[HeldRow]] | None = self.answers.outside.get(("held", *point.name))
+        if known is None or known[0] != point.revision:
+            answers, workspace = self.answers, self.workspace
+
+            async def read() -> None:
+                revision = await workspace.store.rendezvous(*point.name)
+                rows = await workspace.store.held(*point.name, KEY_COUNT)
+                answers.outside["held", *point.name] = revision, rows
+                if revision != point.revision and not point.pins:
+                    workspace.correlations.drop(point)  # somebody else has moved it
+
+            raise Suspend(fetch=read)
+        taken = {effect.id for change in self.changes for effect in change.transition.effects if type(effect) is Claim}
+        return [row for row in known[1] if row.id not in taken] + [row for at, row, _ in self.held if at is point]
 
     def still_found(self, found: SearchResult) -> list[Record] | None:
         """The records that a search found, if they are what it would find now; None if it has to be made again. What this unit

@@ -4,7 +4,8 @@ The sender and the opener of a wait both have the correlation point's row in the
 of them sees the other: an event that could be taken and a wait that could take it never both rest. What a waiter's "no" was
 decided on, its run, is part of the group's read set.
 
-One event is for one waiter (the one that waits longest), or for all who wait now. The first `DIRECT` of those get it in the
+One event is for one waiter (the one that waits longest, of those that are not halted), or for all who wait now; it is kept for
+those of them that are halted. The first `DIRECT` of those get it in the
 event's own group, further ones by durable signals of the same commit, and beyond `correlations.WAITERS` all of them by
 fan-outs that know each waiter by run and step: each gets it once, wherever the server stops.
 """
@@ -81,20 +82,24 @@ def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int,
 
 
 def _one(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
-    for run, n in unit.waiters(point):
-        if command.position in (-1, n) and _give(unit, point, run, n, command, number):
-            return Correlated([(run, n)])
+    # Where all who wait are halted, an event that is not to be held for others is kept for the one that waits longest.
+    for keep in (False,) if command.hold else (False, True):
+        for run, n in unit.waiters(point):
+            if command.position in (-1, n) and _give(unit, point, run, n, command, number, keep=keep):
+                return Correlated([(run, n)])
     return Correlated([])
 
 
-def _give(unit: UnitOfWork, point: CorrelationPoint, run: int, n: int, command: CorrelateCommand, number: int) -> bool:
+def _give(
+    unit: UnitOfWork, point: CorrelationPoint, run: int, n: int, command: CorrelateCommand, number: int, *, keep: bool
+) -> bool:
     entry = unit.entry(run)
     if entry is None or entry.head is None:
         unit.reader.reads[run] = -1
         point.close(run, n)
         return False
     before = entry.head
-    answer = unit.signal(entry, signal_of(command, number, n, unit.now, strict=True))
+    answer = unit.signal(entry, signal_of(command, number, n, unit.now, strict=True, keep=keep))
     if not isinstance(answer, Refused):
         return True
     if answer.code not in NOT_THERE:
@@ -103,7 +108,7 @@ def _give(unit: UnitOfWork, point: CorrelationPoint, run: int, n: int, command: 
     return False
 
 
-def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, strict: bool) -> EventArrived:
+def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, strict: bool, keep: bool) -> EventArrived:
     return EventArrived(
         strict=strict,
         id=number,
@@ -113,6 +118,7 @@ def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, stric
         thread=command.thread,
         position=n,
         posted=now,
+        keep=keep,
     )
 
 
@@ -130,10 +136,10 @@ def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand
     correlated = Correlated([])
     for place_in_line, (run, n) in enumerate(waiters):
         if place_in_line < DIRECT:
-            if _give(unit, point, run, n, command, number):
+            if _give(unit, point, run, n, command, number, keep=True):
                 correlated.taken.append((run, n))
         else:
-            unit.defer(run, signal_of(command, number, n, unit.now, strict=False))
+            unit.defer(run, signal_of(command, number, n, unit.now, strict=False, keep=True))
             correlated.later += 1
     return correlated
 
@@ -166,7 +172,7 @@ def _jobs(
 ) -> int:
     """The number under which the outcomes are stored."""
     results = unit.workspace.keys()
-    signal = signal_of(command, number, -1, unit.now, strict=False)
+    signal = signal_of(command, number, -1, unit.now, strict=False, keep=True)
     for start in range(0, len(waiters), CHUNK):
         some = waiters[start : start + CHUNK]
         fan_out = FanOut(

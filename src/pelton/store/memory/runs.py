@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from pelton.kernel.model.reads import (
+    HELD_PAGE,
     EndedKey,
     FragmentKey,
     FragmentsKey,
@@ -38,7 +39,6 @@ from pelton.store.packing import decode_any, decode_held, decode_run, decode_ste
 from pelton.store.port import RowCounts
 from pelton.store.voids import Voids
 
-HELD_LIMIT = 100
 PARKED_LIMIT = 1000
 NAMED_LIMIT = 1000
 TOP = (1 << 63) - 1
@@ -175,9 +175,15 @@ class MemoryRuns:
             ids = held.under("key", run.ns, key.name, key.key)
         else:
             ids = (each for each in held.under("run", run.key) if not key.name or held.rows[each].name == key.name)
-        rows = [decode_held(held.rows[each].body) for each in islice(ids, HELD_LIMIT)]
-        self._counts.rows_read += len(rows)
-        return [row.held() for row in rows]
+        found: list[Held] = []
+        for each in ids:
+            row = decode_held(held.rows[each].body).held()
+            self._counts.rows_read += 1
+            if key.admits(row):
+                found.append(row)
+                if len(found) >= HELD_PAGE:
+                    break
+        return found
 
     def _not_void(self, run: Run, below: Callable[[int], tuple[int, int] | None]) -> int | None:
         """The highest number that is not void. `below` gives the highest key under a number."""

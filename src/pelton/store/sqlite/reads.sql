@@ -205,8 +205,16 @@ SELECT job, run, n, at, outcome, detail FROM result WHERE job = ?1 AND (run, n) 
 -- name: held_for
 SELECT body FROM held INDEXED BY held_run WHERE run = ?1 AND run <> 0 ORDER BY posted, id LIMIT ?2;
 
--- name: held_for_name
-SELECT body FROM held INDEXED BY held_run WHERE run = ?1 AND run <> 0 AND name = ?2 ORDER BY posted, id LIMIT ?3;
+-- name: held_for_after
+SELECT body FROM held INDEXED BY held_run WHERE run = ?1 AND run <> 0 AND (posted, id) > (?2, ?3) ORDER BY posted, id LIMIT ?4;
+
+-- name: held_for_name_after
+SELECT body FROM held INDEXED BY held_run WHERE run = ?1 AND run <> 0 AND name = ?2 AND (posted, id) > (?3, ?4)
+ORDER BY posted, id LIMIT ?5;
+
+-- name: held_after
+SELECT body FROM held INDEXED BY held_key WHERE run = 0 AND ns = ?1 AND name = ?2 AND key = ?3 AND (posted, id) > (?4, ?5)
+ORDER BY posted, id LIMIT ?6;
 
 -- name: held_all
 SELECT body FROM held INDEXED BY held_ns WHERE ns = ?1 ORDER BY posted, id LIMIT ?2;

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from pelton.kernel.model.reads import (
+    HELD_PAGE,
     EndedKey,
     FragmentKey,
     FragmentsKey,
@@ -37,7 +38,6 @@ from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.voids import Voids
 
-HELD_LIMIT = 100
 MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all runs are scanned from the end
 
 
@@ -161,14 +161,16 @@ class RunReader:
 
     def _held(self, run: Run, key: HeldKey) -> list[Held]:
         read = self._reader
-        if key.key:
-            rows = read.all("held", run.ns, key.name, key.key, HELD_LIMIT)
-        elif key.name:
-            rows = read.all("held_for_name", run.key, key.name, HELD_LIMIT)
-        else:
-            rows = read.all("held_for", run.key, HELD_LIMIT)
-        held = (decode_held(body) for (body,) in rows)
-        return [row.held() for row in held]
+        where = (run.ns, key.name, key.key) if key.key else (run.key, key.name) if key.name else (run.key,)
+        query = "held_after" if key.key else "held_for_name_after" if key.name else "held_for_after"
+        after = key.after or (-1, -1)
+        found: list[Held] = []
+        while True:
+            page = [decode_held(body).held() for (body,) in read.all(query, *where, *after, HELD_PAGE)]
+            found += [held for held in page if key.admits(held)]
+            if len(page) < HELD_PAGE or len(found) >= HELD_PAGE:
+                return found[:HELD_PAGE]
+            after = (page[-1].posted, page[-1].id)
 
     def _skip(self, run: Run, below: Callable[[int], Any]) -> Any:
         """The highest ended row that is not void. `below` returns the highest below a number; its second column is the number."""

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from pelton.kernel.machine.draft import Draft, FailureEscaped, LeavingFailed, RowDropped, Spawn, StepFailed, StepFailure, Token
+from pelton.kernel.machine.draft import (
+    Again,
+    Draft,
+    FailureEscaped,
+    LeavingFailed,
+    RowDropped,
+    Spawn,
+    StepFailed,
+    StepFailure,
+    Token,
+)
 from pelton.kernel.machine.legality import FINAL
 from pelton.kernel.machine.scene import mix
+from pelton.kernel.machine.tokens import limits
 from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, settle
 from pelton.kernel.machine.tokens.handlers import start_handler
 from pelton.kernel.machine.tokens.lifecycle import break_run, failure_of
 from pelton.kernel.machine.tokens.stops import clear_step, owns_something
 from pelton.kernel.machine.tokens.thread_ends import break_thread
 from pelton.kernel.machine.tokens.threads import set_failure, start_thread
+from pelton.kernel.machine.tokens.times import AGAIN, clock, set_time, time_of
+from pelton.kernel.machine.tokens.waits import disarm
 from pelton.kernel.model.process import Node, Retry, Rule, Wait, Work
 from pelton.kernel.model.state import Bit, Failure, OpenStep, State, Step, StepStatus, ThreadStatus
 
@@ -30,8 +43,7 @@ def may_retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> bool
     rule = node.retry
     if rule is None or row.attempt >= rule.count or not item.failure.retriable or item.status in FINAL:
         return False
-    total = node.limits.total
-    return total is None or draft.now - row.first < total.after
+    return limits.total_left(draft, node, row)
 
 
 def delay_of(rule: Retry, run: int, n: int, attempt: int) -> int:
@@ -50,7 +62,8 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
     assert rule is not None
     due = draft.now + delay_of(rule, row.run, row.n, row.attempt)
     # Work that was offered, and waits, are tried again in place; anything else has to be entered anew, and so takes a new number.
-    if rule.as_new_step or not isinstance(node, Work | Wait) or (isinstance(node, Work) and not row.queue):
+    if rule.as_new_step or item.unopened or not isinstance(node, Work | Wait):
+        first = limits.first_of(row)
         step = draft.end(row, StepStatus(item.status), item.output, item.failure.message, item.failure.name, int(Bit.RETRIED))
         step.kind, step.content = item.failure.kind, item.failure.content
         draft.worklist.append(
@@ -61,7 +74,7 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
                 it=row.it,
                 attempt=row.attempt + 1,
                 previous=row.n,
-                first=row.first,
+                first=first,
                 due=due,
                 fork=row.fork,
                 fragment=row.k if row.bits & Bit.DYNAMIC else row.fragment,
@@ -74,6 +87,17 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
     row.updated, row.due = draft.now, due
     row.lease, row.worker, row.started = 0, "", 0
     row.output, row.reason = None, item.failure.message
+    since = max(due - draft.now + clock(draft, row, node), 0)
+    if row.state == State.WORK:
+        limits.restart(draft, node, row, "queue", since)
+        if time_of(row, "limit").fixed:
+            limits.restart(draft, node, row, "limit", since)
+        return
+    disarm(draft, row)
+    if due > draft.now:
+        set_time(draft, row, AGAIN, since)
+    else:
+        draft.worklist.append(Again(row.n))
 
 
 def conclude(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:

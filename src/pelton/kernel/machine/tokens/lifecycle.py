@@ -84,7 +84,7 @@ def enter_root(draft: Draft) -> None:
 
 def set_deadline(draft: Draft) -> None:
     deadline = draft.process.deadline
-    if deadline is not None:
+    if deadline is not None and isinstance(deadline.after, int):
         draft.head.flags |= DEADLINE
         draft.effects.append(SetTimer(0, "run", draft.head.era, draft.now + deadline.after))
 

@@ -1,0 +1,86 @@
+"""Events and reports that came before anything could take them: which of them a step may claim, in which order.
+
+They are read in pages, oldest first, and only those that the step's thread and number admit: however many are held for others,
+the one for this step is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pelton.kernel.machine.draft import Draft
+from pelton.kernel.machine.scene import Scene, evaluate
+from pelton.kernel.model.process import OnEvent, Wait
+from pelton.kernel.model.reads import HELD_PAGE, Held, HeldKey
+from pelton.kernel.model.state import Bit, OpenStep
+from pelton.kernel.model.transition import Claim
+
+
+def held_for(draft: Draft, row: OpenStep, name: str, key: str = "", *, shared: bool = False) -> Iterator[Held]:
+    """What is held under a name and is not claimed yet, of what this step may take, oldest first. With `key`: what was kept for
+    the run under that key; `shared`: what is held under it for whoever waits."""
+    if not shared and not draft.head.held:
+        return
+    after: tuple[int, int] | None = None
+    while True:
+        page = draft.reads.answer(HeldKey(name, key if shared else "", row.thread, row.n, after))
+        for held in page:
+            if not is_claimed(draft, held) and addressed_to(held.thread, held.position, row) and (shared or held.key == key):
+                yield held
+        if len(page) < HELD_PAGE:
+            return
+        after = (page[-1].posted, page[-1].id)
+
+
+def addressed_to(thread: int, position: int, row: OpenStep) -> bool:
+    """Whether an event addressed to a thread and a place in it may go to this step."""
+    return (thread < 0 or thread == row.thread) and (position < 0 or position == row.n)
+
+
+def is_claimed(draft: Draft, held: Held) -> bool:
+    return any(isinstance(effect, Claim) and effect.id == held.id for effect in draft.effects)
+
+
+def claim(draft: Draft, held: Held, n: int, *, counted: bool) -> None:
+    """`counted`: it is held for the run, which counts such rows."""
+    draft.effects.append(Claim(held.id, n))
+    if counted:
+        draft.head.held -= 1
+
+
+def key_of(draft: Draft, row: OpenStep, index: int, arm: OnEvent) -> str:
+    """The key that an arm of an open wait waits for; "" = for events of the run."""
+    return (
+        ""
+        if arm.key is None
+        else str((row.waits or {}).get(str(index)) or evaluate(arm.key, Scene(draft, row, row.input, row.thread)))
+    )
+
+
+def events_for(draft: Draft, row: OpenStep, index: int, arm: OnEvent) -> Iterator[tuple[Held, bool]]:
+    """The events held that an arm may take, and whether the run counts them: those for the run, or those kept for the step under
+    its key, then those for whoever waits for the key."""
+    key = key_of(draft, row, index, arm)
+    for held in held_for(draft, row, arm.event, key):
+        yield held, True
+    if key:
+        for held in held_for(draft, row, arm.event, key, shared=True):
+            yield held, False
+
+
+def is_one_there(draft: Draft, node: Wait, row: OpenStep) -> bool:
+    """Whether an event is held that ends this wait when its thread resumes."""
+    return any(
+        isinstance(arm, OnEvent) and not arm.stays and next(events_for(draft, row, index, arm), None) is not None
+        for index, arm in enumerate(node.arms)
+    )
+
+
+def let_go(draft: Draft, row: OpenStep) -> None:
+    """Drops the events that were kept for this step alone, which does not wait any more."""
+    node = draft.node_of(row) if row.bits & Bit.COPIED else None
+    if isinstance(node, Wait):
+        for index, arm in enumerate(node.arms):
+            if isinstance(arm, OnEvent) and arm.key is not None:
+                for held in list(held_for(draft, row, arm.event, key_of(draft, row, index, arm))):
+                    claim(draft, held, row.n, counted=True)
