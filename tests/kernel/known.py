@@ -7,7 +7,6 @@ ROUNDS = "One fact is asked for in each round."
 
 # Feature → what goes wrong.
 KNOWN: dict[str, str] = {
-    "repeating times that are delivered twice": "A repeating time that is delivered twice counts twice.",
     "new attempts of calls and scopes": "A rewind that takes back a scope's attempt leaves the next one waiting.",
     # What costs more in a wide run.
     "an event to one of many waits": READS_ALL,

@@ -60,6 +60,7 @@ setup = st.tuples(
     else st.just(()),
     of("", "", "end", "threads @ ends that wait for threads"),
 )
+limits = of("", "edge", "total edge", "announce", "again", "date", "computed")
 threaded_leaf = st.one_of(
     leaf.filter(lambda spec: (on("cancel on a halt") or "cancel" not in spec) and (on("halts that wait") or "body" not in spec)),
     st.tuples(st.just("job"), rule, plain_halts, of("", "edge", "total edge", "announce", "again"), st.integers(0, 1)),
@@ -72,6 +73,7 @@ threaded_leaf = st.one_of(
     st.tuples(st.just("local")),
     st.tuples(st.just("mistake"), rule, st.booleans()),
     st.tuples(st.just("child"), st.sampled_from(["end", "reply", "nothing"]), rule, plain_halts, again),
+    st.tuples(st.just("slow"), st.sampled_from(["end", "reply", "emit"]), rule, plain_halts, limits, st.booleans()),
     *([st.tuples(st.just("dynamic"), st.integers(0, 3), rule, plain_halts)] if on("dynamic forks") else []),
 )
 
@@ -84,6 +86,7 @@ def compound(inner: st.SearchStrategy[Spec]) -> st.SearchStrategy[Spec]:
         st.tuples(st.just("called"), body, setup, rule, halts, again),
         st.tuples(st.just("parallel"), st.integers(0, 3), body, setup, rule, halts, again),
         st.tuples(st.just("each"), st.integers(0, 3), body, setup, rule, halts, again),
+        st.tuples(st.just("timed"), st.sampled_from(["call", "scope", "items", "threads"]), body, setup, rule, halts, limits),
         st.tuples(st.just("group"), bodies, how, st.booleans(), per_thread, rule),
         st.tuples(
             st.just("fork"),
@@ -194,6 +197,11 @@ class ThreadCompiler(Compiler):
         if limit:
             target = self.name("late")
             self.graph.assign(target, following, late=True)
+            if limit == "date":
+                return {"limits": Limits(attempt=Limit(0, "edge", target, at=look(lambda c: c.now // 3_000 * 3_000 + 3_000)))}
+            if limit == "computed":
+                ms = look(lambda c: 1_000 * ((c.var("n") or 0) % 4) or None, "$n")
+                return {"limits": Limits(attempt=Limit(ms, "edge", target), total=Limit(ms, "announce"))}
             late = Limit(2_500, "edge", to=target)
             return {"limits": Limits(total=late) if limit == "total edge" else Limits(queue=late, attempt=late)}
         return {}
@@ -230,6 +238,15 @@ class ThreadCompiler(Compiler):
         self.graph.fail(name, failure, on_failure=self.rules(kind, following), next=(edge(following),) if following else ())
         return name
 
+    def slow(self, awaits: str, kind: str, on_halt: str, limit: str, leave: bool, following: str) -> str:
+        name = self.name("slow")
+        more = {"on_failure": self.rules(kind, following), "on_halt": on_halt, **self.limited(limit, following)}
+        if awaits == "emit":
+            self.graph.emit(name, "sink:1", 1, following, awaits="outside", **more)
+        else:
+            self.graph.call(name, "child", following, awaits=awaits, when_late="leave" if leave else "end", **more)
+        return name
+
     def child(self, awaits: str, kind: str, on_halt: str, again: str, following: str) -> str:
         name = self.name("child")
         rules = self.rules(kind, following)
@@ -243,6 +260,20 @@ class ThreadCompiler(Compiler):
         self.graph.call(
             name, thread=self.body(body, made), to=following, awaits="nothing", on_failure=self.rules(kind, following)
         )
+        return name
+
+    def timed(self, shape: str, body: Spec, made: Any, kind: str, on_halt: str, limit: str, following: str) -> str:
+        """Something that has an inside, and a limit."""
+        name = self.name("timed")
+        more = {"on_failure": self.rules(kind, following), "on_halt": on_halt, **self.limited(limit, following)}
+        if shape == "call":
+            leave = "leave" if kind == "edge" else "end"
+            self.graph.call(name, thread=self.body(body, made), to=following, when_late=leave, **more)
+        elif shape == "scope":
+            self.graph.scope(name, self.sequence(body, ""), following, **more)
+        else:
+            more |= {"items": look(lambda c: [1, 2]), "parallel": shape == "items", "thread": shape == "threads"}
+            self.graph.scope(name, self.body(body, made), following, **more)
         return name
 
     def called(self, body: Spec, made: Any, kind: str, on_halt: str, again: str, following: str) -> str:

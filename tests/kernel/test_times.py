@@ -9,7 +9,7 @@ from tests.kernel.graphs import Graph, after, at_time, look, on_event, outside, 
 from tests.kernel.world import World
 
 from pelton.kernel.model.process import AtTime, Limit, Limits, Retry, Rule
-from pelton.kernel.model.signals import Pause, Resume, SetVars, TimerFired, Upgrade
+from pelton.kernel.model.signals import Pause, Resume, Rewind, SetVars, TimerFired, Upgrade
 from pelton.kernel.model.state import RunStatus, StepStatus
 from pelton.kernel.model.transition import Transition
 
@@ -201,6 +201,23 @@ def test_an_upgrade_does_not_change_a_limit_that_is_running() -> None:
             world.do(run, Upgrade(definition=world.define(process)))
         world.tick(1_000)
         assert world.is_open(run, "late")
+
+
+@pytest.mark.parametrize("kind", ["scope", "thread"])
+def test_the_limits_of_what_a_rewind_opens_again_count_from_then_on(kind: str) -> None:
+    world = standing(kind, Limits(total=edge_limit()))
+    run = world.start("p")
+    world.tick(900)
+    world.report(run, "t", status=FAILED)
+    assert world.status(run) == RunStatus.FAILED
+    world.tick(5_000)
+    world.do(run, Rewind(to="failed"))
+    world.settle()
+    assert world.is_open(run, "x")
+    world.tick(999)
+    assert not world.is_open(run, "late")
+    world.tick(1)
+    assert world.is_open(run, "late")
 
 
 # ---- halts

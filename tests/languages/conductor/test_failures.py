@@ -210,3 +210,33 @@ async def test_variables_have_a_limit(api: Api) -> None:
     found = await api.ended(run, "FAILED")
     assert task(found, "s")["status"] == "FAILED_WITH_TERMINAL_ERROR"
     assert found["variables"] == {}
+
+
+async def test_the_time_of_every_task_that_stands_is_limited_by_its_definition(api: Api) -> None:
+    """All of them by the same policy as a worker's; what is inside goes with it, and a sub-workflow is started again."""
+    policy = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "retryDelaySeconds": 0}
+    ends = {"name": "slow", "retryCount": 0, "timeoutPolicy": "TIME_OUT_WF", **policy}
+    again = {"name": "again", "retryCount": 1, "timeoutPolicy": "RETRY", **policy}
+    await api.ok("POST", "/metadata/taskdefs", [ends, again])
+    await api.register([step("WAIT", "inner")], "child")
+    param = {"name": "child"}
+    kinds = {
+        "SUB_WORKFLOW": [step("SUB_WORKFLOW", "s", name="slow", subWorkflowParam=param)],
+        "DO_WHILE": [step("DO_WHILE", "s", name="slow", loopCondition="false", loopOver=[step("WAIT", "inner")])],
+        "EVENT": [step("EVENT", "s", name="slow", sink="conductor", asyncComplete=True)],
+        "JOIN": [step("FORK_JOIN", "f", forkTasks=[[step("WAIT", "inner")]]), step("JOIN", "s", name="slow", joinOn=["inner"])],
+        "WAIT": [step("WAIT", "s", name="slow")],
+        "again": [step("SUB_WORKFLOW", "s", name="again", subWorkflowParam=param)],
+    }
+    runs = {kind: await api.run(tasks) for kind, tasks in kinds.items()}
+    for kind, run in runs.items():
+        found = await api.ended(run, "TIMED_OUT")
+        late = [each for each in found["tasks"] if each["referenceTaskName"] == "s"]
+        assert [each["status"] for each in late] == ["TIMED_OUT"] * (2 if kind == "again" else 1)
+        assert late[0]["reasonForIncompletion"].startswith("Task timed out after ")
+        for each in late if kind in ("SUB_WORKFLOW", "again") else ():
+            await api.ended(each["subWorkflowId"], "TERMINATED")
+        if kind in ("DO_WHILE", "JOIN"):
+            assert [each["status"] for each in found["tasks"] if each["taskType"] == "WAIT"] == ["CANCELED"]
+        if kind == "again":
+            assert len({each["subWorkflowId"] for each in late}) == 2

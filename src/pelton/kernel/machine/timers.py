@@ -115,8 +115,7 @@ def exceed(draft: Draft, row: OpenStep, node: Node, arm: str) -> None:
     # Where another version of the process has no such limit any more, the step that was given one fails all the same.
     limit = limit_of(node, arm) or Limit(due.after)
     after = due.after or {"idle": row.idle, "limit": row.limit}.get(arm, 0)
-    if not after and isinstance(limit.after, int):
-        after = limit.after
+    after = after or limit.stated
     message = reason_of(draft, row, arm, limit, after)
     if limit.action != "announce" and loses(draft, row, node):
         raise Refusal(Code.BUSY, "the event that the wait takes when its thread resumes was there before its limit")
@@ -188,10 +187,9 @@ def deadline(draft: Draft, signal: TimerFired) -> None:
     limit = draft.process.deadline
     if limit is None or signal.epoch != draft.head.era or not draft.head.flags & DEADLINE:
         raise Refusal(Code.STEP_ENDED, "the run has a different deadline now")
-    assert isinstance(limit.after, int)
     since = draft.head.retried or draft.head.created
     message = limit.message or "the run timed out after {elapsed} seconds; the limit is {limit}"
-    message = message.replace("{elapsed}", str((draft.now - since) // 1000)).replace("{limit}", str(limit.after // 1000))
+    message = message.replace("{elapsed}", str((draft.now - since) // 1000)).replace("{limit}", str(limit.stated // 1000))
     if limit.action == "announce":
         draft.head.flags &= ~DEADLINE
         draft.announce("run.late", 0, {"reason": message})

@@ -52,6 +52,11 @@ class Limit(Struct, frozen=True):
     message: str = ""  # may hold {elapsed}, {limit}, {step}, filled in seconds / the step's public id
     at: Expression | None = None  # instead of `after`: an instant in epoch milliseconds, which no halt moves
 
+    @property
+    def stated(self) -> int:
+        """The milliseconds, where the definition states them; 0 where they are computed."""
+        return self.after if isinstance(self.after, int) else 0
+
 
 class Limits(Struct, frozen=True):
     """Work has all four. Wait, Call, Emit, Scope and Join have `attempt`, from the opening of the attempt, and `total`; the other

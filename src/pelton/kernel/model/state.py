@@ -84,8 +84,8 @@ class Bit:
     SKIPS_ASSIGNS = 256  # parked: follow the edge without its assignments
     VIA_LEAVE = 512  # parked: `slot` is the node that was left, not the one to enter
     THREAD = 2048  # call: `child` is a thread of this run, not a run
-    COPIED = 32768  # wait: events that came for it while it was halted are held for it
-    AGAIN = 65536  # wait: its next attempt has yet to begin: after a delay, or when its thread is no longer halted
+    COPIED = 524288  # wait: events that came for it while it was halted are held for it
+    AGAIN = 1048576  # wait: its next attempt has yet to begin: after a delay, or when its thread is no longer halted
     HANDLED = 4096  # ended step: it failed, and its token took the path that its definition has for that
     PUT_OFF = 16384  # ended step: it failed, its token moved on, and the failure counts at the end of its owner
     GONE_ON = 32768  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it

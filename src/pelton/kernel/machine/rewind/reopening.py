@@ -7,15 +7,16 @@ from copy import copy
 from msgspec import to_builtins
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Draft, Refusal, StepFailure, Token, token_at
+from pelton.kernel.machine.draft import Draft, Refusal, StepFailed, StepFailure, Token, token_at
 from pelton.kernel.machine.legality import change_run, change_thread
 from pelton.kernel.machine.records import current_record
+from pelton.kernel.machine.tokens import limits
 from pelton.kernel.machine.tokens.scopes import items_of
 from pelton.kernel.machine.tokens.threads import start_over
-from pelton.kernel.model.process import Scope
+from pelton.kernel.model.process import Node, Scope
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import ChildReopened, Rewind
-from pelton.kernel.model.state import START, Bit, OpenStep, RunStatus, State, Step, ThreadStatus
+from pelton.kernel.model.state import START, Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.model.transition import Purge, SignalRun
 
 MOST_VOIDS = 8
@@ -118,7 +119,17 @@ def reopen_row(draft: Draft, step: Step, k: int | None = None, bits: int = 0) ->
             row.waits = items_of(draft, node.items, row)
         except StepFailure:
             row.waits = None  # evaluated once more, and failing, when its next iteration begins
+    limit_again(draft, node, row)
     return row
+
+
+def limit_again(draft: Draft, node: Node, row: OpenStep) -> None:
+    """The limits of a row that is open again count from now on."""
+    try:
+        limits.decide_standing(draft, node, row, draft.now)
+        limits.start(draft, row)
+    except StepFailure as error:
+        draft.worklist.append(StepFailed(row.n, error.failure, int(StepStatus.FAILED_FOR_GOOD)))
 
 
 def new_attempt(draft: Draft, step: Step, *, gone_on: bool = False) -> None:

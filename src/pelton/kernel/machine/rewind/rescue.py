@@ -58,7 +58,7 @@ def rescue_in_place(draft: Draft, signal: Rescue, thread: Thread) -> None:
     head.era += 1
     deadline = draft.process.deadline
     if deadline is not None and head.flags & DEADLINE:  # it stays when it was; timers of the run carry the era
-        draft.effects.append(SetTimer(0, "run", head.era, (head.retried or head.created) + deadline.after))
+        draft.effects.append(SetTimer(0, "run", head.era, (head.retried or head.created) + deadline.stated))
     again.open_again()
     again.resume_tokens()
     come_under(draft, draft.edit_thread(top.no))

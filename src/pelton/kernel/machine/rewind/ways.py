@@ -60,8 +60,8 @@ def edge_limits(node: Node) -> list[Limit]:
 def limit_edge(node: Node, step: Step) -> str | None:
     """The edge by which a time limit led on from a step, None when none did."""
     limits = edge_limits(node) if step.status == StepStatus.TIMED_OUT and step.failure == "timeout" else []
-    passed = [limit for limit in limits if step.ended - step.first >= limit.after]
-    return max(passed or limits, key=lambda limit: limit.after).to if limits else None
+    passed = [limit for limit in limits if step.ended - step.first >= limit.stated]
+    return max(passed or limits, key=lambda limit: limit.stated).to if limits else None
 
 
 def exits(node: Node, step: Step) -> list[str]:

@@ -84,9 +84,9 @@ def enter_root(draft: Draft) -> None:
 
 def set_deadline(draft: Draft) -> None:
     deadline = draft.process.deadline
-    if deadline is not None and isinstance(deadline.after, int):
+    if deadline is not None:
         draft.head.flags |= DEADLINE
-        draft.effects.append(SetTimer(0, "run", draft.head.era, draft.now + deadline.after))
+        draft.effects.append(SetTimer(0, "run", draft.head.era, draft.now + deadline.stated))
 
 
 def complete(draft: Draft) -> None:

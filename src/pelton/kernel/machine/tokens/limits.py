@@ -52,14 +52,15 @@ def decide(row: OpenStep, arm: str, limit: Limit | None, node: Node, scene: Scen
     row.times = {**(row.times or {}), arm: due}
 
 
-def decide_standing(draft: Draft, node: Node, row: OpenStep) -> None:
-    """The limits of a step that stands and is no work. Raises StepFailure, before anything of the step has been done."""
+def decide_standing(draft: Draft, node: Node, row: OpenStep, since: int = 0) -> None:
+    """The limits of a step that stands and is no work. `since`: what the one over all attempts counts from, 0 = the first one.
+    Raises StepFailure, before anything of the step has been done."""
     limits = node.limits
     if limits.attempt is None and limits.total is None:
         return
     scene = Scene(draft, row, row.input, row.thread)
     decide(row, "limit", limits.attempt, node, scene, draft.now)
-    decide(row, "total", limits.total, node, scene, row.first)
+    decide(row, "total", limits.total, node, scene, since or row.first)
 
 
 def start(draft: Draft, row: OpenStep) -> None:
