@@ -86,7 +86,15 @@ def compound(inner: st.SearchStrategy[Spec]) -> st.SearchStrategy[Spec]:
         st.tuples(st.just("called"), body, setup, rule, halts, again),
         st.tuples(st.just("parallel"), st.integers(0, 3), body, setup, rule, halts, again),
         st.tuples(st.just("each"), st.integers(0, 3), body, setup, rule, halts, again),
-        st.tuples(st.just("timed"), st.sampled_from(["call", "scope", "items", "threads"]), body, setup, rule, halts, limits),
+        st.tuples(
+            st.just("timed"),
+            st.sampled_from(["call", "scope", "items", "threads"]),
+            body,
+            setup,
+            rule,
+            halts if on("a handler of what its own halt cancels") else of("finish", "stop"),
+            limits,
+        ),
         st.tuples(st.just("group"), bodies, how, st.booleans(), per_thread, rule),
         st.tuples(
             st.just("fork"),
