@@ -242,9 +242,8 @@ class Return:
             if frame.owner < 0 and not self.has_started(frame):
                 draft.grow(frame.owner)
                 draft.worklist.append(Token(frame.entry, frame.thread, frame.owner, 0, fragment=frame.fragment))
-        for frame, step in self.everything():
-            if step.n not in draft.reopened:
-                self.find_token(frame, step)
+        lost = [(frame, step) for frame, step in self.everything() if step.n not in draft.reopened]
+        for_each(lost, lambda each: self.find_token(*each))
         self.count_joins()
         for frame in self.frames:
             thread = draft.thread(frame.thread) if frame.owner < 0 else None
