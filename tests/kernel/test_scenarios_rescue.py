@@ -315,3 +315,44 @@ def test_a_rescue_leaves_the_deadline_of_the_run_as_it_was() -> None:
     assert world.status(run) == RunStatus.RUNNING
     world.tick(1)
     assert world.status(run) == RunStatus.TIMED_OUT
+
+
+# ---- child runs
+
+
+@pytest.mark.parametrize("kind", ["in a thread", "put off"])
+def test_a_childs_retry_revives_the_call_where_it_stood(kind: str) -> None:
+    child = Graph("child").work("x").build()
+    graph = Graph()
+    if kind == "in a thread":
+        graph.call("c", thread="k", to="b").call("k", "child", "u").work("u").work("b")
+    else:
+        graph.call("k", "child", "b", on_failure=(Rule("defer"),)).work("b")
+    world = World(graph.build(), child)
+    run = world.start("p")
+    (low,) = world.children(run)
+    failed(world, low, "x")
+    if kind == "put off":
+        world.report(run, "b")
+    assert world.status(run) == RunStatus.FAILED
+    call = world.ended(run, "k").n
+    world.do(low, Rewind(to="failed"))
+    assert world.opened(run, "k").n == call
+    assert open_slots(world, run) == (["c", "k"] if kind == "in a thread" else ["k"])
+    world.report(low, "x")
+    assert all_well(world, run) == RunStatus.COMPLETED
+    assert times(world, run, "b") == 1
+    assert len(world.children(run)) == 1
+
+
+def test_a_retry_with_children_takes_back_a_child_that_was_called_in_a_thread() -> None:
+    world = World(Graph().call("c", thread="k", to="b").call("k", "child").work("b").build(), Graph("child").work("x").build())
+    run = world.start("p")
+    (low,) = world.children(run)
+    failed(world, low, "x")
+    world.do(run, Rewind(to="failed", children=True))
+    world.settle()
+    assert world.is_open(low, "x")
+    world.report(low, "x")
+    assert all_well(world, run) == RunStatus.COMPLETED
+    assert len(world.children(run)) == 1
