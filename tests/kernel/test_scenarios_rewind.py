@@ -198,6 +198,20 @@ def test_a_rerun_of_a_retry_does_not_repeat_what_had_followed_either() -> None:
     assert times(world, run, "b") == 1
 
 
+def test_two_tokens_that_had_come_to_one_node_both_have_another_attempt() -> None:
+    graph = Graph().fork("f", "a", "b").work("a", "c").work("b", "c").work("c", "d").work("d")
+    world = World(graph.build())
+    run = world.start("p")
+    world.report(run, "a")
+    world.report(run, "b")
+    failed(world, run, "c")
+    assert world.status(run) == RunStatus.FAILED
+    world.do(run, Rewind(to="failed"))
+    assert open_slots(world, run) == ["c", "c"]
+    assert all_well(world, run) == RunStatus.COMPLETED
+    assert times(world, run, "d") == 2
+
+
 # ---- reruns beside failures that stand
 
 

@@ -25,9 +25,10 @@ from pelton.kernel.machine.rewind.ways import (
     is_dynamic,
     is_put_off,
     is_unfinished,
+    merges_of,
     scope_body,
 )
-from pelton.kernel.model.reads import Missing, NewestBelowKey
+from pelton.kernel.model.reads import Missing, NewestBelowKey, PlaceBelowKey
 from pelton.kernel.model.state import END, START, Bit, OpenStep, State, Step, StepStatus, Thread
 
 KEYS_AT_ONCE = 4_000
@@ -46,6 +47,7 @@ class Frame:
         "it",
         "live",
         "lost",
+        "older",
         "owner",
         "places",
         "row",
@@ -65,11 +67,12 @@ class Frame:
         self.lost = False
         self.live = False
         self.steps: dict[str, Step] = {}
+        self.older: list[Step] = []  # cut off at the place of a newer one: two tokens had come to one node
         self.dropped: set[str] = set()  # nodes of branches that lost to others
         self.places: dict[str, int] = {}  # number of the newest step of each slot, of those that will be there
 
     def ascending(self) -> list[Step]:
-        return sorted(self.steps.values(), key=lambda step: step.n)
+        return sorted([*self.steps.values(), *self.older], key=lambda step: step.n)
 
 
 class Survey:
@@ -83,6 +86,7 @@ class Survey:
         self.path: dict[int, int] = {}  # scope steps around the target → the iteration that it is in
         self.slots: dict[str, tuple[str, ...]] = {}
         self.frames: list[Frame] = []
+        self.merges = merges_of(draft.process)
         if target is not None:
             self.follow(target)
 
@@ -150,10 +154,20 @@ class Survey:
                 frame.steps[step.slot] = step
             elif isinstance(step, OpenStep):
                 frame.places[step.slot] = step.n
+        for_each([step for step in frame.steps.values() if step.slot in self.merges], lambda step: self.read_older(frame, step))
         frame.dropped = dropped_nodes(draft, frame.steps)
         if frame.closed and draft.cut:
             newest = for_each(slots, lambda slot: draft.reads.at(slot, frame.owner, frame.it))
             frame.lost = frame.lost or any(row is not None and row.n >= draft.cut for row in newest)
+
+    def read_older(self, frame: Frame, step: Step) -> None:
+        """Steps before the newest of a place that were cut off like it."""
+        while True:
+            older = self.draft.reads.answer(PlaceBelowKey(step.slot, step.scope, step.it, step.n))
+            if not isinstance(older, Step) or older in frame.older or not is_unfinished(self.draft, older):
+                return
+            frame.older.append(older)
+            step = older
 
     def is_target(self, step: Step) -> bool:
         """Whether a step is at the place of the target: it is the target, or an attempt before it."""

@@ -160,7 +160,7 @@ class Return:
             self.choose(frame)
 
     def choose(self, frame: Frame) -> None:
-        for step in frame.steps.values():
+        for step in frame.ascending():
             if step.n in self.inner or self.survey.goes_on(frame, step):
                 self.chosen.add(step.n)
                 frame.places[step.slot] = step.n if self.reopens(step) else self.draft.head.next_n
@@ -252,7 +252,7 @@ class Return:
         self.find_empty()
 
     def everything(self) -> Iterable[tuple[Frame, Step]]:
-        found = [(frame, step) for frame in self.frames for step in frame.steps.values()]
+        found = [(frame, step) for frame in self.frames for step in frame.ascending()]
         return sorted(found, key=lambda pair: pair[1].n)
 
     def has_started(self, frame: Frame) -> bool:

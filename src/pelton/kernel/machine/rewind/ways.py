@@ -6,6 +6,7 @@ looking for steps whose way on leads to nothing that is there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from pelton.kernel.machine.draft import UNMARKED, Draft, token_at
 from pelton.kernel.machine.legality import UNSUCCESSFUL
 from pelton.kernel.machine.tokens.branches import LOST, losing, stands_at
 from pelton.kernel.machine.tokens.flow import awaited, branches_of, needed, passage
-from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Limit, Node, Raise, Rule, Scope, Wait, targets
+from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Limit, Node, Process, Raise, Rule, Scope, Wait, targets
 from pelton.kernel.model.reads import Missing
 from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, State, Step, StepStatus
 
@@ -178,6 +179,15 @@ def ways_on(node: Node) -> list[str]:
     elif isinstance(node, Wait):
         found += [arm.to for arm in node.arms]
     return found
+
+
+def merges_of(process: Process) -> frozenset[str]:
+    """The nodes at which two tokens of one owner may be at the same time: several ways lead there, in a process that forks."""
+    nodes = process.nodes.values()
+    if not any(isinstance(node, Fork) for node in nodes):
+        return frozenset()
+    ways = Counter(name for node in nodes for name in set(ways_on(node)))
+    return frozenset(name for name, count in ways.items() if count > 1)
 
 
 def branches_of_step(draft: Draft, node: Fork, step: Step) -> tuple[tuple[str, ...], int]:
