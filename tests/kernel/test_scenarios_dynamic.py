@@ -107,6 +107,9 @@ def test_each_iteration_has_branches_of_its_own_and_keeps_their_outputs() -> Non
         world.report(run, "a", it)
         world.report(run, f"x{it}", it * 10)
     assert joins(world, run) == [{"a": 1, "x1": 10}, {"a": 2, "x2": 20}, {"a": 3, "x3": 30}]
+    members = joined(world, run, world.ended(run, "l").n)
+    assert members["2"]["j"] == {"a": 2, "x2": 20}
+    assert (members["1"]["a"], members["3"]["x3"]) == (1, 30), "what the fork made belongs to the loop's output"
 
 
 def test_branches_of_dropped_iterations_are_dropped() -> None:

@@ -5,13 +5,14 @@ Cost: as many reads as the join has branches, or the scope iterations times step
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pelton.kernel.machine.draft import Draft, StepFailure
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import awaited, passage, steps_at
-from pelton.kernel.model.process import Fragment, Join, Process, Scope, targets
-from pelton.kernel.model.state import OpenStep, State, Step
+from pelton.kernel.model.process import Fork, Fragment, Join, Process, Scope, targets
+from pelton.kernel.model.state import FRAGMENTED, OpenStep, State, Step
 
 MOST = 10_000
 
@@ -51,10 +52,30 @@ def scope_output(draft: Draft, row: OpenStep | Step) -> dict[str, Any]:
     first = max(1, row.k - MOST // max(len(slots), 1), row.k - keep + 1 if keep else 1)
     for it in range(first, row.k + 1):
         found = steps_at(draft, [(slot, row.n, it) for slot in slots])
-        members = {slot: output_of(draft, step) for slot, step in zip(slots, found, strict=True) if step is not None}
+        steps = {slot: step for slot, step in zip(slots, found, strict=True) if step is not None}
+        if draft.head.flags & FRAGMENTED:
+            steps = with_made(draft, steps)
+        members = {slot: output_of(draft, step) for slot, step in steps.items()}
         if members:
             output[str(it)] = members
     return output
+
+
+def with_made(draft: Draft, steps: Mapping[str, OpenStep | Step]) -> dict[str, OpenStep | Step]:
+    """Steps of one iteration, by slot, and with each dynamic fork among them the steps that it made there, and its joins."""
+    found: dict[str, OpenStep | Step] = {}
+    for slot, step in steps.items():
+        found[slot] = step
+        node = draft.node_of(step)
+        made = draft.fragment(step.n) if isinstance(node, Fork) and node.dynamic is not None else None
+        if made is not None:
+            nodes = made.fragment.nodes
+            names = [name for name, node in nodes.items() if node.trace and name not in made.fragment.holders]
+            names += [name for name in made.fragment.branches if name not in nodes]
+            rows = steps_at(draft, [(name, step.scope, step.it) for name in names])
+            mine = {row.slot: row for row in rows if row is not None and (row.fragment == step.n or row.slot not in nodes)}
+            found |= {name: row for name, row in with_made(draft, mine).items() if name not in found}
+    return found
 
 
 def kept_iterations(draft: Draft, row: OpenStep | Step) -> int:
