@@ -128,10 +128,11 @@ def open_branches(draft: Draft, branches: tuple[str, ...], names: Sequence[str],
     says so by a negative `origin`.
     """
     origin = token.origin
-    opens = origin and any(type(draft.find_node(name, fragment)[0]) is Join for name in reversed(branches))
+    node_at = draft.process.nodes.get if not fragment else lambda name: draft.find_node(name, fragment)[0]
+    opens = origin and any(type(node_at(name)) is Join for name in reversed(branches))
     fork = abs(origin) if opens else token.fork
     for name in names:
-        if opens and type(draft.find_node(name, fragment)[0]) is Join:
+        if opens and type(node_at(name)) is Join:
             branch = Token(name, token.thread, token.scope, token.it, fork=token.fork, fragment=fragment, origin=origin)
             origin = abs(origin)  # a number is taken once
         else:
@@ -240,7 +241,9 @@ def join_of(draft: Draft, name: str, step: Step) -> OpenStep | None:
     """The open join of that name that counts a step. Tokens that pass a fork at the same time have a join each in one place."""
     row = draft.at(name, step.scope, step.it)
     while row is not None and row.state == State.JOIN:
-        if isinstance(row, OpenStep) and counts(draft, row, step):
+        if isinstance(row, OpenStep) and (
+            (row.k == step.fork and not (row.fragment or step.fragment)) or counts(draft, row, step)
+        ):
             return row
         row = draft.step(row.child) if row.child else None
     return None
