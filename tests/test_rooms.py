@@ -62,6 +62,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "legality",
         "scene",
         "records",
+        "searching",
         "tokens",
         "reports",
         "nodes",
@@ -118,7 +119,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "retention",
         "engine",
     ),
-    "runtime.cache": ("shared", "runs", "correlations", "lookups", "reads", "search", "prefetch"),
+    "runtime.cache": ("shared", "runs", "correlations", "lookups", "reads", "search", "run_search", "prefetch"),
     "runtime.commit": (
         "durable",
         "group_builder",

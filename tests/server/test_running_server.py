@@ -142,3 +142,19 @@ async def test_a_limit_that_cannot_be_read_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match=r"--keep-runs.*neither an age nor a number"):
         async with running_server(keep_runs="a while"):
             pass
+
+
+async def test_runs_are_listed_by_status_and_a_status_that_no_run_has_is_refused() -> None:
+    async with running_server() as server:
+        await define(server.client, PAUSE, starter("begin", "some.type", "pause"))
+        for name in ("one", "two"):
+            await server.client.post_event("some.type", id=name, source="test")
+        first, second = [run.id for run in (await server.client.runs()).runs]
+        await server.client.request("PUT", f"/api/workflow/{first}/pause")
+        assert [run.id for run in (await server.client.runs(status="paused")).runs] == [first]
+        assert [run.id for run in (await server.client.runs(status="RUNNING")).runs] == [second]
+        assert (await server.client.runs(variables={"anything": {"a": 1}})).runs == []
+        with pytest.raises(RequestRefused, match="no run has this status"):
+            await server.client.runs(status="lost")
+        with pytest.raises(RequestRefused, match="NAME=VALUE"):
+            await server.client.request("GET", "/v1/runs?variable=x")

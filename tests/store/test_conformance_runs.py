@@ -436,3 +436,19 @@ async def test_an_empty_commit_is_nothing(store: Store) -> None:
 
 def test_the_expected_revision_is_part_of_every_write() -> None:
     assert RunWrite.__struct_fields__[:2] == ("run", "expected")
+
+
+async def test_runs_are_listed_by_status_wherever_a_status_came_from(store: Store) -> None:
+    statuses = dict(enumerate((1, 2, 3, 4, 5, 6, 4, 2, 0), start=1))
+    for key, status in statuses.items():
+        await put(store, Group(key, [start(key, status=status, created=key)]))
+    for status in range(1, 7):
+        expected = [key for key, each in sorted(statuses.items(), reverse=True) if each == status]
+        for process in ("", "p"):
+            assert [head.key for head in await store.runs("a", process=process, status=status)] == expected
+    await put(store, Group(20, [go(2, 1, status=1), go(4, 1, status=1, era=1), go(9, 1, status=RunStatus.RUNNING, created=9)]))
+    await put(store, Group(21, [go(2, 2, status=2)]))
+    assert [head.key for head in await store.runs("a", status=2)] == [8, 2]
+    assert [head.key for head in await store.runs("a", status=4, live=False)] == [7]
+    assert [head.key for head in await store.runs("a", status=4, live=True)] == []
+    assert [head.key for head in await store.runs("a", status=2, before=8, limit=1)] == [2]

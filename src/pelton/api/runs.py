@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from msgspec import DecodeError, json
+
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
 from pelton.api.problems import bad
+from pelton.kernel.expressions.base import JSON
 from pelton.kernel.machine.tokens.lifecycle import failure_of, meta_from
 from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, State, Step, StepStatus
 from pelton.models import FailureView, RunDetail, RunHead, RunPage, StepPage, StepView
@@ -15,12 +18,38 @@ from pelton.runtime.names import shown_queue
 from pelton.transport.http.asgi import Request, Response
 
 PROCESS = Parameter("process", "Only runs of the process with this name")
-STATUS = Parameter("live", "true: only runs that have not ended; false: only those that have")
+LIVE = Parameter("live", "true: only runs that have not ended; false: only those that have")
+STATUS = Parameter("status", "Only runs in this status, as in a run: RUNNING, PAUSED, COMPLETED, FAILED, TIMED_OUT or TERMINATED")
+VARIABLE = Parameter(
+    "variable",
+    "Only runs in which a variable has this value, as NAME=VALUE; the value is JSON, or else a text. Only variables that the "
+    "process makes searchable are found. May be repeated: then all must hold",
+)
 BEFORE = Parameter("before", "Only runs older than this one: `before` of the previous page")
 LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
 ID = Parameter("id", "The run's id")
 AFTER = Parameter("after", "Only steps with higher numbers", "integer", -1, low=-1)
 KNOWN_DEFINITIONS = 2_000  # names cached
+
+
+def status_number(text: str) -> int:
+    """-1 for "". Raises PeltonError for a status that no run has."""
+    if not text:
+        return -1
+    listed = [status.name for status in RunStatus if status is not RunStatus.EXPECTED]
+    if text.upper() not in listed:
+        raise bad("status", "no run has this status", f"use one of {', '.join(listed)}", text)
+    return int(RunStatus[text.upper()])
+
+
+def variable_of(text: str) -> tuple[str, JSON]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise bad("variable", "the variable and its value are not told apart", "use NAME=VALUE", text)
+    try:
+        return name, json.decode(value)
+    except DecodeError:
+        return name, value
 
 
 class RunRoutes:
@@ -31,8 +60,8 @@ class RunRoutes:
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/v1/runs", "listRuns", "List runs, newest first.", self.list,
-                  parameters=(PROCESS, STATUS, BEFORE, LIMIT), takes=None,
-                  gives=(RunPage,), statuses=(400,)),
+                  parameters=(PROCESS, LIVE, STATUS, VARIABLE, BEFORE, LIMIT), takes=None,
+                  gives=(RunPage,), statuses=(400, 413)),
             Route("GET", "/v1/runs/{id}", "getRun", "Get a run: its status, input, output and variables.",
                   self.get, parameters=(ID,), takes=None, gives=(RunDetail,), statuses=(404,)),
             Route("GET", "/v1/runs/{id}/steps", "listSteps", "List a run's steps by number, both open and ended.", self.steps,
@@ -47,7 +76,15 @@ class RunRoutes:
         process = request.query.text("process")
         if len(process) > 512:
             raise bad("process", "a name has at most 512 characters", "shorten it", process)
-        runs = await self._engine.runs(request.caller, process=process, live=live, before=before, limit=limit)
+        runs = await self._engine.runs(
+            request.caller,
+            process=process,
+            live=live,
+            before=before,
+            limit=limit,
+            status=status_number(request.query.text("status")),
+            variables=[variable_of(text) for text in request.query.texts("variable")],
+        )
         heads = [await self._head(run) for run in runs]
         return answer(RunPage(heads, heads[-1].id if len(runs) == limit else ""))
 

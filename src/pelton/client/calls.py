@@ -66,8 +66,8 @@ def segment(text: str) -> str:
 
 
 def _get(gives: type[T], path: str, *, seconds: float = 0.0, **query: Any) -> ApiCall[T]:
-    given = {name: value for name, value in query.items() if value not in {"", None}}
-    return ApiCall("GET", f"{path}?{urlencode(given)}" if given else path, seconds=seconds, gives=gives)
+    given = {name: value for name, value in query.items() if value not in ("", None, [])}
+    return ApiCall("GET", f"{path}?{urlencode(given, doseq=True)}" if given else path, seconds=seconds, gives=gives)
 
 
 def plain_call(method: str, path: str, body: Any, content_type: str, seconds: float) -> ApiCall[Any]:
@@ -131,9 +131,18 @@ def redeliver_call(number: int) -> ApiCall[Redelivered]:
     return ApiCall("POST", f"/v1/dead-letters/{number}/redeliver", gives=Redelivered)
 
 
-def runs_call(process: str, live: bool | None, before: str, limit: int) -> ApiCall[RunPage]:
+def runs_call(
+    process: str, live: bool | None, status: str, variables: Mapping[str, Any], before: str, limit: int
+) -> ApiCall[RunPage]:
     return _get(
-        RunPage, "/v1/runs", process=process, live=None if live is None else str(live).lower(), before=before, limit=limit
+        RunPage,
+        "/v1/runs",
+        process=process,
+        live=None if live is None else str(live).lower(),
+        status=status,
+        variable=[f"{name}={json.encode(value).decode()}" for name, value in variables.items()],
+        before=before,
+        limit=limit,
     )
 
 

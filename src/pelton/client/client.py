@@ -190,9 +190,20 @@ class Client:
         delivery)."""
         return self._call(redeliver_call(number))
 
-    def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> RunPage:
-        """A page of runs, newest first. `live`: True for runs that have not ended, False for those that have."""
-        return self._call(runs_call(process, live, before, limit))
+    def runs(
+        self,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        status: str = "",
+        variables: Mapping[str, Any] | None = None,
+        before: str = "",
+        limit: int = 100,
+    ) -> RunPage:
+        """A page of runs, newest first. `live`: True for runs that have not ended, False for those that have. `status`: as in a
+        run, such as FAILED. `variables`: values that some thread of the run must have, among the variables that its process
+        makes searchable."""
+        return self._call(runs_call(process, live, status, variables or {}, before, limit))
 
     def run(self, id: str) -> RunDetail:
         """A run: its status, input, output and variables. Raises RequestRefused (404) if there is none."""
@@ -285,9 +296,18 @@ class AsyncClient:
         """As `Client.redeliver`."""
         return await self._call(redeliver_call(number))
 
-    async def runs(self, *, process: str = "", live: bool | None = None, before: str = "", limit: int = 100) -> RunPage:
+    async def runs(
+        self,
+        *,
+        process: str = "",
+        live: bool | None = None,
+        status: str = "",
+        variables: Mapping[str, Any] | None = None,
+        before: str = "",
+        limit: int = 100,
+    ) -> RunPage:
         """As `Client.runs`."""
-        return await self._call(runs_call(process, live, before, limit))
+        return await self._call(runs_call(process, live, status, variables or {}, before, limit))
 
     async def run(self, id: str) -> RunDetail:
         """As `Client.run`."""

@@ -367,9 +367,13 @@ class Engine(Protocol):
         since: int = 0,
         until: int = 0,
         limit: int = 100,
+        status: int = -1,
+        variables: Sequence[tuple[str, JSON]] = (),
     ) -> list[Run]:
-        """Runs, newest first; with keys below `before` if given; created from `since` on and before `until`, in milliseconds.
-        Placeholder runs are left out."""
+        """Runs, newest first; with keys below `before` if given; created from `since` on and before `until`, in milliseconds; in
+        that status (a RunStatus; -1 = any). `variables`: only runs of which some thread has each of these values, among the
+        variables that their process makes searchable. Placeholder runs are left out. Raises PeltonError "too large" if more
+        than 10,000 runs have the rarest of the values."""
         ...
 
     async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pelton.connectors.registry import Connectors
 from pelton.errors import Code, PeltonError
-from pelton.kernel.expressions.base import Unanswered
+from pelton.kernel.expressions.base import JSON, Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
@@ -34,6 +34,7 @@ from pelton.runtime.api import (
     Watch,
     WorkItem,
 )
+from pelton.runtime.cache.run_search import Wanted, runs_with
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
@@ -452,9 +453,21 @@ class LocalEngine:
         since: int = 0,
         until: int = 0,
         limit: int = 100,
+        status: int = -1,
+        variables: Sequence[tuple[str, JSON]] = (),
     ) -> list[Run]:
+        if variables:
+            wanted = Wanted(process, live, before, since, until, status, variables)
+            return await runs_with(self.store, caller.namespace, wanted, limit)
         return await self.store.runs(
-            caller.namespace, process=process, live=live, before=before, since=since, until=until, limit=limit
+            caller.namespace,
+            process=process,
+            live=live,
+            before=before,
+            since=since,
+            until=until,
+            limit=limit,
+            status=status,
         )
 
     async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:

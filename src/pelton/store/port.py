@@ -111,9 +111,10 @@ class Store(Protocol):
         since: int = 0,
         until: int = 0,
         limit: int = 100,
+        status: int = -1,
     ) -> list[Run]:
-        """Runs, newest first; with keys below `before` if given; created from `since` on and before `until`, in milliseconds.
-        Placeholders are left out."""
+        """Runs, newest first; with keys below `before` if given; created from `since` on and before `until`, in milliseconds; in
+        that status (a RunStatus; -1 = any). Placeholders are left out."""
         ...
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:

@@ -43,6 +43,7 @@ from pelton.kernel.machine.records import apply_count, settle_record
 from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind.rescue import rescue
 from pelton.kernel.machine.rewind.rewinds import revive, rewind
+from pelton.kernel.machine.searching import settle_search
 from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail, fail_leaving, spawn
 from pelton.kernel.machine.tokens.halts import settle_halt
@@ -129,6 +130,8 @@ def advance(process: Process, reads: RunReads, signal: AnySignal, now: int) -> T
         drain(draft)
         if draft.record_change is not None or draft.created:
             settle_record(draft)
+        if draft.variables and draft.process.searchable:
+            settle_search(draft)
         return draft.transition()
     except Missing as missing:
         return Need(missing.keys)

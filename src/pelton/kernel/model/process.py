@@ -380,6 +380,7 @@ class Process(Struct, kw_only=True):
         None  # (context, step, failure, run status) → the run's reason
     )
     records: Records | None = None
+    searchable: frozenset[str] = frozenset()  # variables, of any thread, that runs are found by
     annotations: Any = None
     # derived by `finish`
     joins_of: dict[str, tuple[str, ...]] = {}

@@ -125,6 +125,14 @@ class Purge(NamedTuple):
     it: int = 0
 
 
+class MakeFindable(NamedTuple):
+    """The run is found by this attribute from now on, or no longer (`added` False)."""
+
+    name: str
+    text: str
+    added: bool
+
+
 Effect = (
     SetTimer
     | ClearTimers
@@ -139,6 +147,7 @@ Effect = (
     | Announcement
     | ContinueLater
     | Purge
+    | MakeFindable
 )
 
 # ---- answers

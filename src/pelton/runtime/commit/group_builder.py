@@ -22,6 +22,7 @@ from pelton.kernel.model.transition import (
     ClearTimers,
     CloseCorrelations,
     Hold,
+    MakeFindable,
     OpenCorrelation,
     Publish,
     Purge,
@@ -92,8 +93,8 @@ class RunDelta:
     """The net change of one run."""
 
     __slots__ = (
-        "changed", "closed", "ended", "entry", "expected", "fragments", "gone", "handed", "opened", "process", "purges",
-        "record_change", "reopened", "run", "threads", "variables",
+        "changed", "closed", "ended", "entry", "expected", "findable", "fragments", "gone", "handed", "opened", "process",
+        "purges", "record_change", "reopened", "run", "threads", "variables",
     )  # fmt: skip
 
     def __init__(self, entry: RunEntry, expected: int, run: Run) -> None:
@@ -111,6 +112,7 @@ class RunDelta:
         self.variables: dict[tuple[int, str], Any] = NONE
         self.fragments: list[tuple[int, str, Any, int]] | None = None
         self.purges: list[tuple[int, int, int, int]] | None = None
+        self.findable: dict[tuple[str, str], bool] = NONE
         self.record_change: RecordDelta | None = None
         self.gone: Sequence[int] = ()  # numbers of work rows of the store that were withdrawn or ended
 
@@ -192,6 +194,11 @@ class RunDelta:
                 self.handed = self.handed or {}
                 self.handed[n] = old
 
+    def find_by(self, effect: MakeFindable) -> None:
+        found = self.findable = self.findable or {}
+        if found.pop((effect.name, effect.text), effect.added) is effect.added:
+            found[effect.name, effect.text] = effect.added
+
     def purge(self, purge: Purge) -> None:
         self.purges = [*(self.purges or ()), (purge.low, purge.high, purge.scope, purge.it)]
         gone = {n for n, step in self.ended.items() if purged(step, purge)}
@@ -218,6 +225,9 @@ class RunDelta:
             write.variables = [(no, name, value) for (no, name), value in self.variables.items()]
         if self.record_change is not None:
             self.record_change.fill(write)
+        if self.findable:
+            changes = [(name, text, added) for (name, text), added in self.findable.items()]
+            write.attributes = [*write.attributes, *changes]
         if self.fragments is not None:
             write.fragments = self.fragments
         if self.purges is not None:
@@ -440,6 +450,8 @@ class EffectRows:
                 group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, now))
             elif kind is CloseCorrelations:
                 close_wait_keys(group, run, effect.n)
+            elif kind is MakeFindable:
+                delta.find_by(effect)
             elif kind is Purge:
                 delta.purge(effect)
         if has_freed(head):

@@ -209,13 +209,17 @@ class MemoryRuns:
         found.sort(key=lambda step: step.n)
         return found[:limit]
 
-    def runs(self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int) -> list[Run]:
+    def runs(
+        self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int, status: int
+    ) -> list[Run]:
         rows = self._tables.runs.rows
         index, place = ("process", (ns, process)) if process else ("all", (ns,))
         keys = (
             key
             for key in self._tables.runs.back(index, place, (*place, before or TOP))
-            if since <= rows[key].created < (until or TOP) and (live is None or rows[key].live == live)
+            if since <= rows[key].created < (until or TOP)
+            and (live is None or rows[key].live == live)
+            and status in (-1, rows[key].status)
         )
         found = [decode_run(rows[key].head) for key in islice(keys, limit)]
         self._counts.rows_read += len(found)

@@ -24,6 +24,7 @@ class RunRow(NamedTuple):
     head: bytes
     ended: int = 0
     root: int = 0
+    status: int = 0
 
 
 class OpenRow(NamedTuple):

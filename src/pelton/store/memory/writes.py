@@ -160,7 +160,7 @@ class Writes:
         if before is not None and (placeholder or not write.process):
             process, listed, created = before.process, before.listed, before.created
         ended = (run.ended or run.updated or 1) if run.status >= RunStatus.COMPLETED else 0
-        head = RunRow(run.ns, process, listed, live, run.rev, created, pack(run), ended, run.root)
+        head = RunRow(run.ns, process, listed, live, run.rev, created, pack(run), ended, run.root, int(run.status))
         runs.put(run.key, head)
         return head
 

@@ -313,13 +313,13 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
             out.assigned.lines.append((run.ns, write.process))
             out.add("line_new", (line, run.ns, write.process))
     if write.expected < 0:
-        out.put(RUN_NEW, (run.key, line, live, run.rev, run.created, head, ended))
+        out.put(RUN_NEW, (run.key, line, live, run.rev, run.created, head, ended, int(run.status)))
     elif line:
-        out.add("run_named", (run.key, write.expected, run.rev, head, live, line, run.created, ended))
+        out.add("run_named", (run.key, write.expected, run.rev, head, live, line, run.created, ended, int(run.status)))
     elif not live or run.era:  # a run leaves and joins the live ones only by an end and a rewind, which raises the era
-        out.put(RUN_TURN, (run.key, write.expected, run.rev, head, live, ended))
+        out.put(RUN_TURN, (run.key, write.expected, run.rev, head, live, ended, int(run.status)))
     else:
-        out.put(RUN_STEP, (run.key, write.expected, run.rev, head))
+        out.put(RUN_STEP, (run.key, write.expected, run.rev, head, int(run.status)))
 
 
 def _work(row: OpenStep) -> Row:

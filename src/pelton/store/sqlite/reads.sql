@@ -100,16 +100,20 @@ SELECT id, ns, process FROM line;
 
 -- name: run_line
 SELECT key, head FROM run INDEXED BY run_line WHERE line = ?1 AND line <> 0 AND key < ?2 AND created >= ?3 AND created < ?4
-AND (?5 = -1 OR live = ?5) ORDER BY key DESC LIMIT ?6;
+AND (?5 = -1 OR live = ?5) AND (?7 = -1 OR status = ?7) ORDER BY key DESC LIMIT ?6;
+
+-- name: run_status
+SELECT key, head FROM run INDEXED BY run_status WHERE (status = 2 OR status > 3) AND status = ?7 AND line = ?1 AND key < ?2
+AND created >= ?3 AND created < ?4 AND (?5 = -1 OR live = ?5) ORDER BY key DESC LIMIT ?6;
 
 -- name: run_live
 SELECT key, head FROM run INDEXED BY run_live WHERE live = 1 AND line = ?1 AND key < ?2 AND created >= ?3 AND created < ?4
-AND ?5 = 1 ORDER BY key DESC LIMIT ?6;
+AND ?5 = 1 AND (?7 = -1 OR status = ?7) ORDER BY key DESC LIMIT ?6;
 
 -- name: run_all
 -- For a namespace of very many processes: such a one has most of the runs.
 SELECT key, head FROM run NOT INDEXED WHERE key < ?2 AND created >= ?3 AND created < ?4 AND (?5 = -1 OR live = ?5)
-AND line IN (SELECT id FROM line WHERE ns = ?1) ORDER BY key DESC LIMIT ?6;
+AND (?7 = -1 OR status = ?7) AND line IN (SELECT id FROM line WHERE ns = ?1) ORDER BY key DESC LIMIT ?6;
 
 -- name: run_keys
 SELECT run FROM run_key WHERE ns = ?1 AND kind = ?2 AND text = ?3 AND process = ?4 ORDER BY run DESC LIMIT 1000;

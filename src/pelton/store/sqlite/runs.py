@@ -32,7 +32,7 @@ from pelton.kernel.model.reads import (
     VarKey,
     VarsKey,
 )
-from pelton.kernel.model.state import OpenStep, Run, Step
+from pelton.kernel.model.state import OpenStep, Run, RunStatus, Step
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_thread
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
@@ -200,14 +200,20 @@ class RunReader:
         found.sort(key=lambda step: step.n)
         return found[:limit]
 
-    def runs(self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int) -> list[Run]:
+    def runs(
+        self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int, status: int
+    ) -> list[Run]:
         """Lists of several processes are merged while being read, so that no more is read than is returned."""
         read = self._reader
         lines = [number for (space, name), number in self._lines.items() if space == ns and process in ("", name)]
-        bounds = (before or TOP, since, until or TOP, -1 if live is None else int(live), limit)
+        bounds = (before or TOP, since, until or TOP, -1 if live is None else int(live), limit, status)
         if len(lines) > MERGED_LINES:
             return [decode_run(head) for _, head in read.all("run_all", ns, *bounds)]
-        statement = read.sql["run_live" if live else "run_line"]
+        running, completed = status == RunStatus.RUNNING, status == RunStatus.COMPLETED
+        if running and live is not False:
+            live, bounds = True, (*bounds[:3], 1, *bounds[4:])
+        listed = status >= 0 and not running and not completed
+        statement = read.sql["run_status" if listed else "run_live" if live else "run_line"]
         cursors = [read.db.execute(statement, (line, *bounds)) for line in lines]
         try:
             rows = list(islice(merge(*cursors, key=_key, reverse=True), limit))

@@ -329,8 +329,9 @@ class SqliteStore:
         since: int = 0,
         until: int = 0,
         limit: int = 100,
+        status: int = -1,
     ) -> list[Run]:
-        return self._runs.runs(ns, process, live, before, since, until, limit)
+        return self._runs.runs(ns, process, live, before, since, until, limit, status)
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         return self._runs.run_keys(ns, kind, process, text, live)

@@ -77,19 +77,19 @@ INSERT OR IGNORE INTO line (id, ns, process) VALUES (?1, ?2, ?3);
 
 -- name: run_new
 -- A run that must not exist yet.
-INSERT INTO run (key, line, live, rev, created, head, ended) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
+INSERT INTO run (key, line, live, rev, created, head, ended, status) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
 
 -- name: run_step
 -- A run that goes on as it was listed: no index is touched.
-UPDATE run SET rev = ?3, head = ?4 WHERE key = ?1 AND rev = ?2;
+UPDATE run SET rev = ?3, head = ?4, status = ?5 WHERE key = ?1 AND rev = ?2;
 
 -- name: run_turn
 -- A run that ends, or goes on after an end.
-UPDATE run SET rev = ?3, head = ?4, live = ?5, ended = ?6 WHERE key = ?1 AND rev = ?2;
+UPDATE run SET rev = ?3, head = ?4, live = ?5, ended = ?6, status = ?7 WHERE key = ?1 AND rev = ?2;
 
 -- name: run_named
 -- A placeholder that becomes a run.
-UPDATE run SET rev = ?3, head = ?4, live = ?5, line = ?6, created = ?7, ended = ?8 WHERE key = ?1 AND rev = ?2;
+UPDATE run SET rev = ?3, head = ?4, live = ?5, line = ?6, created = ?7, ended = ?8, status = ?9 WHERE key = ?1 AND rev = ?2;
 
 -- name: open_replaced
 -- An open row whose number comes again in the same group.
