@@ -260,6 +260,38 @@ def test_a_join_does_not_count_a_step_that_a_halt_cancelled(early: bool) -> None
     assert offered(world, run) == ["z"]
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_handler_of_a_failure_does_not_begin_the_scope_anew_that_it_belongs_to(deep: bool) -> None:
+    again = look(lambda c: False)
+    graph = Graph().scope("s", "o" if deep else "a", "z", again=again, on_halt="cancel").scope("o", "a", again=again)
+    graph.work("a", on_failure=(Rule("body", to="h"),)).work("h").work("z")
+    world = World(graph.build())
+    run = world.start("p")
+    world.report(run, "a", status=FAILED)
+    assert offered(world, run) == ["h"]
+    world.report(run, "h")
+    assert offered(world, run) == ["z"]
+
+
+def test_what_a_halt_cancels_takes_the_handler_with_it_that_the_halt_was_for() -> None:
+    """A failure in one scope halts the thread; an interrupt at the same time cancels that scope, handler included."""
+    graph = Graph().body("", interrupts=[("ring", "i")]).scope("s", "t", "z", again=look(lambda c: False), on_halt="cancel")
+    graph.work("t", "a").work("a", on_failure=(Rule("body", to="h"),)).work("h").work("i").work("z")
+    world = World(graph.build())
+    run = world.start("p")
+    world.post(run, "ring")
+    assert offered(world, run) == ["i"]
+    world.report(run, "i")
+    world.report(run, "t")
+    world.report(run, "a", status=FAILED)
+    world.post(run, "ring")
+    world.do(run, Pause())
+    world.do(run, Resume())
+    for slot in ("h", "i"):
+        world.report(run, slot)
+    assert offered(world, run) == ["z"]
+
+
 # ---- who is meant
 
 

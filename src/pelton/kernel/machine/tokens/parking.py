@@ -24,7 +24,7 @@ from pelton.kernel.machine.tokens.halts import count_busy, settle_halt
 from pelton.kernel.machine.tokens.stops import clear_step, owns_something
 from pelton.kernel.machine.tokens.threads import children_of
 from pelton.kernel.machine.tokens.waits import arm_again
-from pelton.kernel.model.state import Bit, OpenStep, State, Step, StepStatus, ThreadStatus
+from pelton.kernel.model.state import Bit, Halt, OpenStep, State, Step, StepStatus, Thread, ThreadStatus
 
 
 def begin_halt(draft: Draft, item: ThreadHalting) -> None:
@@ -34,7 +34,9 @@ def begin_halt(draft: Draft, item: ThreadHalting) -> None:
         return
     (below,) = children_of(draft, [thread])
     rows = draft.rows_of(thread.no)
-    if cancel_on_halt(draft, rows):
+    if cancel_on_halt(draft, rows, around_handled(draft, thread)):
+        if not thread.reasons:
+            return  # what was handled went with what was cancelled
         (below,) = children_of(draft, [draft.edit_thread(thread.no)])
         rows = draft.rows_of(thread.no)
     mine = draft.edit_thread(thread.no)
@@ -43,9 +45,25 @@ def begin_halt(draft: Draft, item: ThreadHalting) -> None:
     settle_halt(draft, ThreadStill(mine.no))
 
 
-def cancel_on_halt(draft: Draft, rows: list[OpenStep]) -> bool:
+def around_handled(draft: Draft, thread: Thread) -> set[int]:
+    """The scopes around failed steps for whose handlers alone a thread is halted: the handlers belong to them, and are no reason
+    to begin them anew."""
+    found: set[int] = set()
+    for kind, by in thread.reasons:
+        handler = draft.thread(by)
+        if kind != Halt.HANDLING or handler is None:
+            return set()
+        n = handler.owner
+        while n > 0:
+            found.add(n)
+            row = draft.open(n)
+            n = row.scope if row is not None else 0
+    return found
+
+
+def cancel_on_halt(draft: Draft, rows: list[OpenStep], spared: set[int]) -> bool:
     """Cancels what a halt cancels, with everything inside it; its token enters the node anew when the thread resumes."""
-    chosen = [row for row in rows if row.state != State.PARKED and draft.node_of(row).on_halt == "cancel"]
+    chosen = [row for row in rows if row.state != State.PARKED and row.n not in spared and draft.node_of(row).on_halt == "cancel"]
     for row in chosen:
         if not still_open(draft, row):
             continue  # it was inside one that is cancelled already
