@@ -292,6 +292,19 @@ def test_what_cannot_be_rescued_is_refused() -> None:
     assert world.refuse(run, Rescue(thread=1)).code == "conflict"
 
 
+def test_a_thread_whose_failure_a_join_has_forgiven_cannot_be_rescued() -> None:
+    graph = Graph().call("s", thread="t", to="j", awaits="nothing").work("t")
+    graph.join("j", to="b", threads=look(lambda c: [output(c.newest("s"))]), per_thread=(Rule("continue"),))
+    world = World(graph.work("b").build())
+    run = world.start("p")
+    failed(world, run, "t")
+    assert open_slots(world, run) == ["b"]
+    assert world.refuse(run, Rescue(thread=1)).code == "conflict"
+    failed(world, run, "b")
+    world.do(run, Rewind(to="failed"))
+    assert open_slots(world, run) == ["b"]
+
+
 def test_a_rescued_thread_of_a_paused_run_waits_for_it_to_be_resumed() -> None:
     world = spawned()
     run = world.start("p")

@@ -197,6 +197,9 @@ class Survey:
         return found
 
     def inside_step(self, frame: Frame, step: Step) -> Iterable[Frame]:
+        handler = self.lineage.handler_of(step) if step.bits & Bit.HANDLED else None
+        if handler is not None and step.n not in self.path:
+            return self.thread_frame(frame, handler, None)
         if step.state == State.CALL and step.bits & Bit.THREAD:
             thread = self.draft.thread(step.child)
             if thread is not None and thread.owner == step.n:

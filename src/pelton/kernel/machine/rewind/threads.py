@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pelton.kernel.machine.draft import Draft
 from pelton.kernel.machine.legality import change_thread
+from pelton.kernel.machine.many import for_each
+from pelton.kernel.machine.rewind.ways import is_unfinished
 from pelton.kernel.machine.tokens.halts import halt
 from pelton.kernel.machine.tokens.stops import deal_with
 from pelton.kernel.machine.tokens.threads import start_over
+from pelton.kernel.model.process import End, Join
 from pelton.kernel.model.state import Halt, Step, Thread, ThreadStatus
 
 LOST = "lost to another thread"
@@ -30,6 +33,8 @@ class Lineage:
         self.path: set[int] = set()  # those that the target is in
         self._by_parent: dict[int, list[Thread]] | None = None
         self._by_owner: dict[int, list[Thread]] = {}
+        self._handlers: dict[int, Thread] = {}  # by the number of the failed step
+        self._judged: bool | None = None
 
     def read(self) -> dict[int, list[Thread]]:
         if self._by_parent is None:
@@ -37,7 +42,11 @@ class Lineage:
             for thread in self.draft.all_threads():
                 if not thread.no or self.is_taken_back(thread):
                     continue
-                if thread.owner and not thread.handles:
+                if thread.handles == "failure":
+                    self._handlers[thread.handled] = thread
+                elif thread.handles == "child":
+                    continue  # the thread that it works for has another try itself
+                elif thread.owner:
                     self._by_owner.setdefault(thread.owner, []).append(thread)
                 else:
                     self._by_parent.setdefault(self.parent_of(thread), []).append(thread)
@@ -63,15 +72,25 @@ class Lineage:
         return self._by_owner.get(step.n, [])
 
     def may_go_on(self, thread: Thread) -> bool:
-        """Handlers of a thread in which a step is run again do not: they would halt what is asked for."""
-        if thread.handles == "child":
-            return False  # the thread that it works for has another try itself
+        """Handlers of a thread in which a step is run again do not: they would halt what is asked for. Nor do threads whose
+        failure was forgiven or handled, by a join that stands."""
+        if thread.dealt and thread.status == ThreadStatus.FAILED and not thread.owner and not self.judged_by_failed():
+            return False
         return not (thread.handles and self.target is not None and thread.parent in (0, *self.path))
 
     def handler_of(self, step: Step) -> Thread | None:
         """The thread that handles, or handled, the failure of a step."""
-        found = [t for t in self.spawned(step.thread) if t.handles == "failure" and t.handled == step.n]
-        return found[-1] if found else None
+        self.read()
+        return self._handlers.get(step.n)
+
+    def judged_by_failed(self) -> bool:
+        """Whether a step that looked at how threads ended has failed itself, and so is to look again."""
+        if self._judged is None:
+            draft = self.draft
+            nodes = [node for node in draft.process.nodes.values() if isinstance(node, Join | End) and node.threads]
+            newest = for_each(nodes, lambda node: draft.newest(node.name))
+            self._judged = any(isinstance(step, Step) and is_unfinished(draft, step) for step in newest)
+        return self._judged
 
 
 def take_back(draft: Draft, low: int) -> None:
