@@ -437,3 +437,19 @@ def test_rows_that_do_not_say_that_a_failure_was_put_off_are_understood() -> Non
     world.report(run, "a")
     assert world.status(run) == RunStatus.COMPLETED
     assert times(world, run, "b") == 1
+
+
+@pytest.mark.parametrize("target", ["b", "c", "x"])
+def test_a_rerun_that_takes_back_the_retry_of_a_scope_goes_on_in_it(target: str) -> None:
+    graph = Graph().fork("f", "s", "b", "j").scope("s", "x", retry=Retry(1)).work("x", "y").work("y").work("b", "c").work("c")
+    world = World(graph.join("j", "s", "c", to="end").work("end").build())
+    run = world.start("p")
+    world.report(run, "b")
+    failed(world, run, "x")
+    for slot in ("c", "x", "y", "end"):
+        world.report(run, slot)
+    assert world.status(run) == RunStatus.COMPLETED
+    steps = [row.n for row in world.rows(run).steps() if row.slot == target]
+    world.do(run, Rewind(to="step", n=steps[0]))
+    assert all_well(world, run) == RunStatus.COMPLETED
+    assert world.ended(run, "end").status == StepStatus.COMPLETED
