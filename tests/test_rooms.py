@@ -106,6 +106,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "services",
         "event_feed",
         "watches",
+        "nodes",
         "operations",
         "scripting",
         "definitions",

@@ -35,18 +35,7 @@ from pelton.testing.clock import settle
 
 OPEN: dict[str, str] = {
     "delivery": "each engine sends every delivery",
-    "live node": "a starting engine frees the built-in work of all others",
-    "definition": "an engine keeps its bindings for ever",
-    "fact": "an engine that hears of no handler drops the fact for ever",
-    "unsure": "a commit whose outcome is unknown is told as failed",
-    "dead node": "nothing tells an engine that it was declared dead",
-    "numbers": "the number of an engine is a setting",
-    "instant": "an instant is settled when this engine has settled it",
-    "watch": "a watch hears of this engine's commits only",
-    "links": "what was found is not checked",
-    "gone owner": "an engine that has read the timers does not look again for half a minute",
     "source": "every engine listens to every address",
-    "one wins": "the engine that loses a race for the same content gives up",
 }
 
 
@@ -65,7 +54,7 @@ class Busy(Wire):
 case = pytest.mark.parametrize("kind", STORES)
 
 
-WAITS = frozenset({"fact", "live node", "dead node", "gone owner", "instant"})  # those that would wait for what does not come
+WAITS: frozenset[str] = frozenset()  # those that would wait for what does not come
 
 
 def opened(name: str) -> pytest.MarkDecorator:
@@ -229,7 +218,6 @@ async def test_an_item_is_handed_out_once(kind: str, tmp_path: Path) -> None:
 
 
 @case
-@opened("live node")
 async def test_a_starting_engine_leaves_the_built_in_work_of_the_living(kind: str, tmp_path: Path) -> None:
     began: list[str] = []
     go = asyncio.Event()
@@ -343,7 +331,6 @@ async def test_a_run_that_the_other_engine_removed_is_unknown(kind: str, tmp_pat
 
 
 @case
-@opened("definition")
 async def test_a_run_begins_with_the_version_that_the_other_engine_has_defined(kind: str, tmp_path: Path) -> None:
     async with two(kind, tmp_path, step()) as pair:
         old = await pair.b.engine.head(SERVER, await begin(pair.b, "one a"))
@@ -356,20 +343,18 @@ async def test_a_run_begins_with_the_version_that_the_other_engine_has_defined(k
 
 
 @case
-@opened("fact")
 async def test_a_fact_reaches_a_handler_that_the_other_engine_has_defined(kind: str, tmp_path: Path) -> None:
     shapes = Shapes()
-    shapes.handlers["h"] = handles("run.completed", lambda context: [])
+    shapes.handlers["h"] = handles("run.ended", lambda context: [])
     async with two(kind, tmp_path, step(), shapes=shapes) as pair:
         run = await begin(pair.b, "one a")
         await pair.a.engine.define(SERVER, "handler", "shapes", "h", 1, json.encode("h"))
         await pair.b.engine.signal(SERVER, run, Report(n=1, output=1))
-        (found,) = [await pair.a.until_found(lambda: pair.store.events("default", type="run.completed"))]
+        (found,) = [await pair.a.until_found(lambda: pair.store.events("default", type="run.ended"))]
         assert found.subject == pair.a.engine.codec.run_id(run)
 
 
 @case
-@opened("one wins")
 async def test_two_engines_that_bind_the_same_content_at_once_both_have_it(kind: str, tmp_path: Path) -> None:
     async with two(kind, tmp_path, step()) as pair:
         pair.shapes.processes["n"] = lambda: Graph("n").work("a", queue="q").build()
@@ -384,7 +369,6 @@ async def test_two_engines_that_bind_the_same_content_at_once_both_have_it(kind:
 
 
 @case
-@opened("unsure")
 async def test_the_outcome_of_a_commit_that_was_not_answered_is_found_out(kind: str, tmp_path: Path) -> None:
     async with two(kind, tmp_path, counting) as pair:
         run = await begin(pair.a, "counting")
@@ -396,7 +380,6 @@ async def test_the_outcome_of_a_commit_that_was_not_answered_is_found_out(kind: 
 
 
 @case
-@opened("dead node")
 async def test_an_engine_that_was_declared_dead_writes_nothing_more(kind: str, tmp_path: Path) -> None:
     async with two(kind, tmp_path, counting) as pair:
         run = await begin(pair.a, "counting")
@@ -404,7 +387,7 @@ async def test_an_engine_that_was_declared_dead_writes_nothing_more(kind: str, t
         late = asyncio.ensure_future(pair.a.engine.signal(SERVER, run, EventArrived(id=1, name="more")))
         await happens(lambda: pair.a.engine.committer._flight)
         other: Any = pair.b.engine
-        await other.nodes.declare_dead(1)
+        assert await other.nodes.declare_dead(1)
         frozen.set()
         assert await code_of(late) == Code.UNAVAILABLE
         assert await hits(pair, run) == 0
@@ -413,7 +396,6 @@ async def test_an_engine_that_was_declared_dead_writes_nothing_more(kind: str, t
 
 
 @case
-@opened("numbers")
 async def test_engines_that_are_given_no_number_make_different_keys(kind: str, tmp_path: Path) -> None:
     async with two(kind, tmp_path, counting) as pair:
         late = [node(pair.store, pair.shapes) for _ in range(3)]
@@ -426,7 +408,6 @@ async def test_engines_that_are_given_no_number_make_different_keys(kind: str, t
 
 
 @case
-@opened("instant")
 async def test_what_was_so_at_a_settled_instant_stays_so(kind: str, tmp_path: Path) -> None:
     """The other engine's clock is behind, and it has something to write that it has decided."""
 
@@ -446,7 +427,6 @@ async def test_what_was_so_at_a_settled_instant_stays_so(kind: str, tmp_path: Pa
 
 
 @case
-@opened("watch")
 async def test_a_watch_sees_what_the_other_engine_does(kind: str, tmp_path: Path) -> None:
     async with two(kind, tmp_path, step()) as pair:
         run = await begin(pair.a, "one a")
@@ -472,7 +452,6 @@ def mutual() -> Process:
 
 
 @case
-@opened("links")
 async def test_of_two_that_may_close_while_the_other_is_open_one_closes(kind: str, tmp_path: Path) -> None:
     async with two(kind, tmp_path, mutual) as pair:
         for _ in range(5):
@@ -531,7 +510,6 @@ async def test_a_timer_fires_once(kind: str, tmp_path: Path) -> None:
 
 
 @case
-@opened("gone owner")
 async def test_a_timer_of_an_engine_that_is_gone_is_fired_by_another(kind: str, tmp_path: Path) -> None:
     build = lambda: Graph("later").wait("w", after(50)).build()  # noqa: E731
     async with two(kind, tmp_path, build) as pair:

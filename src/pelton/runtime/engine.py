@@ -52,9 +52,11 @@ from pelton.runtime.events.matching import EventContext, explain
 from pelton.runtime.events.placeholders import ExpiryRequest, NamedSignalRequest, ReleaseRequest
 from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.names import EXPECTED, KEY_KIND, queue_of, shown_queue
+from pelton.runtime.nodes import Nodes
 from pelton.runtime.retention import Retention
 from pelton.runtime.services import Clock, LoopClock, log
-from pelton.runtime.timing.timers import Expiry, Timers
+from pelton.runtime.timing.due_queue import HORIZON
+from pelton.runtime.timing.timers import SHARED_HORIZON, Expiry, Timers
 from pelton.runtime.watches import Watches
 from pelton.runtime.work.exchange import Exchange
 from pelton.runtime.work.queue import WorkQueue
@@ -74,6 +76,7 @@ from pelton.store.rows import (
 )
 
 KEY_TRIES = 4
+LOOK = 1_000  # milliseconds after which a waiting caller looks again, where other servers write to the store
 MOST_RUNS = 200_000  # of one job
 BOOKMARK_PAGE = 2_000  # rows
 HELD_EXPIRED = "held.expired"  # the fact of an event that was held by key and not taken in time
@@ -123,11 +126,19 @@ class LocalEngine:
         committer = self.committer
         self.definition_cache = committer.workspace.definitions
         self.ingester = EventIngester(committer)
-        self.watches = Watches(self.clock)
+        self.watches = Watches(self.clock, look=LOOK if store.shared else 0)
+        self.nodes = Nodes(store, self.clock, committer, self.keys, committer.workspace.instants, committer.instant, number=node)
         self.event_feed = committer.event_feed
         self.work = WorkQueue(store, committer, self.clock, instance=instance, shared=store.shared)
         self.exchanges = Exchange(store, committer, self.work)
-        self.timers = Timers(store, committer, self.clock, special={EXPECTED: lambda row: self._end_placeholder(row.run)})
+        self.timers = Timers(
+            store,
+            committer,
+            self.clock,
+            special={EXPECTED: lambda row: self._end_placeholder(row.run)},
+            horizon=SHARED_HORIZON if store.shared else HORIZON,
+            mine=self.nodes.is_mine if store.shared else None,
+        )
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held)
         self.outbox = Outbox(store, committer, self.clock, self.connectors)
         self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
@@ -180,6 +191,7 @@ class LocalEngine:
 
     async def open(self) -> None:
         """Resumes what an earlier server left unfinished, through indexes and never by scanning all runs."""
+        await self._join()
         self.listening.namespaces.update(await self.store.namespaces())
         for namespace in sorted(self.listening.namespaces):
             await self.definition_cache.handlers.refresh(namespace)
@@ -209,6 +221,20 @@ class LocalEngine:
         await self.committer.drain(grace)
         await self.outbox.stop(min(grace, 5.0))
         await self.committer.stop(grace)
+        await self.nodes.leave()
+
+    async def _join(self) -> None:
+        await self.nodes.join()
+        if self.nodes.shared:
+            self.committer.nodes = self.nodes
+            self.work.tells_dead(self.nodes.name, self.nodes.is_gone)
+            self.operations.instance = self.nodes.name
+            self.nodes.on_fall = self._fall
+
+    def _fall(self) -> None:
+        """Other servers have this one's work now."""
+        self.outbox.halt()
+        self.work.stopping = True
 
     def now(self) -> int:
         return self.store.now()
@@ -329,6 +355,9 @@ class LocalEngine:
         names = [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]
         job = StartRequest(signal, process, names, done, frees)
         job.placeholder = bool(placeholder)
+        if not command.definition:
+            job.bind = lambda: self.definition_cache.bind(ns, command.process, command.version)
+            job.rest_on_names(self.committer.workspace)
         self.committer.enqueue(job)
         return await future
 
@@ -525,11 +554,11 @@ class LocalEngine:
     # ---- records
 
     def instant(self) -> int:
-        return self.committer.instant()
+        return self.nodes.instant()
 
     async def reached(self) -> int:
         await self.committer.settled()
-        return self.committer.instant()
+        return await self.nodes.reach()
 
     async def record(self, caller: Caller, run: int, at: int = 0) -> Record | None:
         if await self.head(caller, run) is None:

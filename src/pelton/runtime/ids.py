@@ -13,6 +13,7 @@ from hmac import compare_digest
 
 NODE_BITS = 8
 COUNTER_BITS = 13
+NODES = 1 << NODE_BITS
 COUNTER_END = 1 << COUNTER_BITS
 KEY_END = 1 << 63
 
@@ -37,6 +38,15 @@ class KeyClock:
         self._node = node << COUNTER_BITS
         self._last = 0
         self._counter = 0
+
+    def take(self, node: int) -> None:
+        """From now on the keys are those of this node."""
+        self._node = node << COUNTER_BITS
+
+    @staticmethod
+    def maker(key: int) -> int:
+        """The node that made a key."""
+        return key >> COUNTER_BITS & NODES - 1
 
     def __call__(self) -> int:
         now = self._now()

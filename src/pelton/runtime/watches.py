@@ -51,6 +51,9 @@ class RunWatch:
     async def _wait(self, timeout: float) -> None:  # noqa: ASYNC109 - as above
         clock = self._watches.clock
         due = clock.now() + round(timeout * 1000)
+        if self._watches.look and due > clock.now() + self._watches.look:
+            due = clock.now() + self._watches.look
+            self._touched = True
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         alarm = clock.call_at(due, self.wake)
         try:
@@ -69,8 +72,11 @@ class RunWatch:
 
 
 class Watches:
-    def __init__(self, clock: Clock, most: int = MOST) -> None:
+    def __init__(self, clock: Clock, most: int = MOST, look: int = 0) -> None:
+        """`look`: milliseconds after which a waiting caller looks again, since another server may have changed the run; 0 = it is
+        told of every change."""
         self.clock = clock
+        self.look = look
         self.stopping = False
         self.touches = 0
         self._most = most

@@ -48,10 +48,11 @@ def of_run(key: Any) -> bool:
 class Answers:
     """What was read for one request."""
 
-    __slots__ = ("made", "of_runs", "outside", "revisions", "scripts")
+    __slots__ = ("defined", "made", "of_runs", "outside", "revisions", "scripts")
 
     def __init__(self) -> None:
         self.made: dict[tuple[int, int, int], int] = {}  # (run, n, attempt) → key of the child
+        self.defined: dict[str, int] = {}  # namespace → counter of its definitions on which these rest, where others define too
         self.of_runs: dict[tuple[int, Any], Any] = {}
         self.revisions: dict[int, int] = {}  # run → revision at which its answers were true
         self.outside: dict[Any, Any] = {}
@@ -63,9 +64,18 @@ class Answers:
         self.revisions[run] = revision
         self.of_runs[run, key] = answer
 
+    def forget_definitions(self) -> None:
+        """What was bound by name may be another now."""
+        self.defined.clear()
+        self.outside = {key: found for key, found in self.outside.items() if not _by_name(key)}
+
     def forget(self, run: int) -> None:
         self.of_runs = {known: answer for known, answer in self.of_runs.items() if known[0] != run}
         self.revisions.pop(run, None)
+
+
+def _by_name(key: Any) -> bool:
+    return isinstance(key, DefinitionKey) or (type(key) is tuple and key[0] == "bind")
 
 
 class CachedReads:

@@ -327,6 +327,9 @@ class RunCache:
             self._entries.move_to_end(key)
         return entry
 
+    def all(self) -> list[RunEntry]:
+        return list(self._entries.values())
+
     def peek(self, key: int) -> RunEntry | None:
         return self._entries.get(key)
 

@@ -41,7 +41,7 @@ from pelton.runtime.cache.reads import of_run
 from pelton.runtime.cache.runs import work_row
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
-from pelton.runtime.commit.confirm import confirmed, forget_reads, forget_untaken
+from pelton.runtime.commit.confirm import NodeHooks, confirmed, fenced, forget_reads, forget_untaken, found_out
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
 from pelton.runtime.commit.loader import ReadLoader, Scripts
 from pelton.runtime.commit.pending_signals import PendingSignals
@@ -84,6 +84,8 @@ class Committer:
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
         self.watches: WatchHooks | None = None
+        self.nodes: NodeHooks | None = None  # where other servers write to the store too
+        self.fenced = ""  # why nothing more is written: another server has declared this one dead
         self.event_feed = EventFeed()
         self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
         self._queue = queue
@@ -103,6 +105,8 @@ class Committer:
 
     def enqueue(self, request: CommitRequest) -> None:
         """Queues a request. Raises PeltonError if the queue is full or the server is stopping."""
+        if self.fenced:
+            raise PeltonError(Code.UNAVAILABLE, self.fenced)
         if not request.internal:
             if self._stopping:
                 raise Stopping
@@ -147,7 +151,8 @@ class Committer:
         return future
 
     def instant(self) -> int:
-        """The latest instant (microseconds) up to which every decision is committed, so that the store is final about it."""
+        """The latest instant (microseconds) up to which every decision made here is committed, so that the store is final about
+        it, as far as this server goes."""
         if not self._flight and not self.workspace.open_batch.groups:
             self._settled = max(self._settled, self.workspace.instants.past())
         return self._settled
@@ -262,6 +267,8 @@ class Committer:
             for group in groups:
                 if group.has("leases"):
                     self._current_leases(group)
+        if self.nodes is not None:
+            groups.append(fenced(groups, self.nodes, batch.number))
         self._flight.append(batch)
         self.stats["batches"] += 1
         self.stats["groups"] += len(groups)
@@ -292,9 +299,13 @@ class Committer:
         except StoreFailed as error:
             reason = str(error)
             log.error("the store could not write", reason=reason, groups=len(groups))
+            if self.nodes is not None:
+                results = await found_out(self.workspace.store, self.nodes, batch.number, groups)
         except Exception as error:  # a store must not take the committer down
             reason = f"{type(error).__name__}: {error}"
             log.error("a commit failed", exc_info=error)
+        if results is not None and self.nodes is not None and results[-1].lost.startswith("node "):
+            self._fence()
         self._flight.remove(batch)
         older = [each for each in self._flight if each.number < batch.number]
         if older:  # what was decided before is not all there yet: the one that makes it so will say it
@@ -317,6 +328,19 @@ class Committer:
         batch.groups.clear()  # groups know their batch: without this each would stay until the collector comes
         self.workspace.cache.trim()
         self._run()
+
+    def _fence(self) -> None:
+        """Another server has declared this one dead: nothing that it holds counts any more."""
+        if self.fenced:
+            return
+        self.fenced = "other servers have declared this one dead, since it gave no sign of life; start it again"
+        log.critical("this server writes nothing more", reason=self.fenced)
+        for entry in self.workspace.cache.all():
+            self.workspace.forget(entry.key)
+        while self._pending:
+            self._give_up(self._pending.popleft(), PeltonError(Code.UNAVAILABLE, self.fenced))
+        if self.nodes is not None:
+            self.nodes.fall()
 
     def _unpin(self, builder: GroupBuilder) -> None:
         for point in builder.points.values():
@@ -410,6 +434,9 @@ class Committer:
                 request.committed = result
                 request.settled()
                 continue
+            if self.fenced:
+                self._give_up(request, PeltonError(Code.UNAVAILABLE, self.fenced))
+                continue
             request.tries += 1
             request.rounds = 0
             if request.tries >= self._tries:
@@ -417,10 +444,27 @@ class Committer:
                 self._give_up(request, PeltonError(Code.BUSY, what))
                 continue
             request.lost(result.lost)
-            if request.tries < 2:
+            what, _, ns = result.lost.partition(" ")
+            if what == "definitions":
+                self.workspace.definitions.doubt(ns)
+                self.spawn(self._look(request, self.workspace.definitions.look(ns)))
+            elif what == "handlers" and self.workspace.shared and not getattr(request, "outdated", False):
+                self.spawn(self._look(request, self.workspace.definitions.handlers.refresh(ns)))
+            elif request.tries < 2:
                 self._pending.appendleft(request)
             else:
                 self.wait(request, min(WAIT_MOST, WAIT * 2 ** (request.tries - 2)) * random.uniform(0.5, 1.0))
+
+    async def _look(self, request: CommitRequest, look: Coroutine[Any, Any, object]) -> None:
+        """Performs the request again when what it rests on was read again."""
+        self._away += 1
+        try:
+            await look
+        except Exception as error:
+            log.warning("what a request rests on could not be read", error=str(error))
+        self._away -= 1
+        self._pending.appendleft(request)
+        self._wake()
 
     def _unavailable(self, builder: GroupBuilder, reason: str) -> None:
         for member in builder.requests:

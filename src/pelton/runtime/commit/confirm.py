@@ -10,13 +10,35 @@ A server that has its store for itself needs none of this: its memory is the tru
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import structlog
 
 from pelton.runtime.cache.runs import RunEntry, work_row
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.commit.workspace import Workspace
-from pelton.store.group import Committed, Group, HandedOut
+from pelton.store.group import Committed, Group, HandedOut, NodeMark
+from pelton.store.port import Store
+
+log = structlog.get_logger("pelton.runtime")
+
+LAST = -1  # number of the group that says that the batch was written
+AGAIN = 0.05  # seconds between two looks for the outcome of a batch, doubled for each further one
+LOOKS = 10
+
+
+class NodeHooks(Protocol):
+    """This server, among those that share the store."""
+
+    @property
+    def fence(self) -> tuple[int, int]: ...
+    def mark(self, batch: int) -> NodeMark: ...
+    def fall(self) -> None:
+        """It was declared dead."""
+        ...
 
 
 def confirmed(unit: UnitOfWork, request: Any) -> GroupBuilder | None:
@@ -71,3 +93,38 @@ def forget_untaken(workspace: Workspace, group: Group, result: Committed) -> Non
     """Leases that did not apply are not as they are remembered."""
     for place in result.untaken:
         workspace.forget(group.leases[place].run)
+
+
+def fenced(groups: Sequence[Group], node: NodeHooks, batch: int) -> Group:
+    """Lets the groups hold only as long as this server lives; returns the group that comes after them, and marks the batch."""
+    for group in groups:
+        group.fence.append(node.fence)
+        group.outcomes.append((node.fence[0], batch))
+    return Group(LAST, marks=[node.mark(batch)])
+
+
+async def found_out(store: Store, node: NodeHooks, batch: int, groups: Sequence[Group]) -> list[Committed] | None:
+    """What became of a batch that was not answered, by the store; None if it was not written. Leases and claims in it do not
+    count, and the numbers of its deliveries are for the outbox to read."""
+    delay = AGAIN
+    for _ in range(LOOKS):
+        try:
+            written = await store.outcome(*node.fence, batch)
+        except Exception as error:
+            log.warning("the outcome of a commit could not be read", error=str(error))
+            await asyncio.sleep(delay)
+            delay *= 2
+            continue
+        if written is None:
+            return None
+        return [_outcome(group, group.number in written or group.number == LAST) for group in groups]
+    return None
+
+
+def _outcome(group: Group, ok: bool) -> Committed:
+    done = Committed(group.number, ok, "" if ok else "run 0: it was lost, and the store did not say to what")
+    if group.has("leases"):
+        done.untaken = [place for place, lease in enumerate(group.leases) if lease.expected >= 0]
+    if group.has("claims"):
+        done.refused = list(range(len(group.claims)))
+    return done

@@ -82,7 +82,10 @@ class ReadLoader:
     async def _bind(self, request: CommitRequest, ns: str, name: str, version: int) -> None:
         key = ("bind", ns, name, version)
         try:
-            request.answers.outside[key] = await self._workspace.definitions.bind(ns, name, version)
+            definitions = self._workspace.definitions
+            process = request.answers.outside[key] = await definitions.bind(ns, name, version)
+            if self._workspace.shared:
+                request.answers.defined[ns] = definitions.counter(ns) if definitions.is_bound(ns, process) else -1
         except PeltonError as error:
             request.answers.outside[key] = error
 
@@ -208,6 +211,8 @@ class ReadLoader:
             return
         ns, language = self._home(request, entry)
         if kind is DefinitionKey:
+            if self._workspace.shared and not key.at:
+                request.answers.defined[ns] = await self._workspace.definitions.look(ns)
             request.answers.outside[key] = await self._workspace.definitions.number(ns, key.kind, key.name, key.version, key.at)
         elif kind is InlineKey:
             request.answers.outside[key] = await self._workspace.definitions.inline(ns, language, key.body)

@@ -7,7 +7,9 @@ ends exactly once: settled after the commit, or failed with an error. It sees it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+
+from msgspec.structs import replace
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.records import is_linked, never_started
@@ -29,7 +31,9 @@ from pelton.runtime.cache.reads import Answers
 from pelton.runtime.commit.confirm import rest_on_lease, step_of
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder
+from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, not_started, unchanged
+from pelton.runtime.commit.workspace import Workspace
 from pelton.store.group import Committed, Group
 from pelton.store.rows import LogRow, PendingSignalRow, ResultRow, RunKeyRow
 
@@ -62,6 +66,8 @@ class CommitRequest:
         self.absent.clear()
         self.answers.of_runs.clear()
         self.answers.revisions.clear()
+        if reason.startswith("definitions "):
+            self.answers.forget_definitions()
 
     def hint(self) -> tuple[int, int]:
         """(run, step number) that a cold load should include; (0, 0) if there is none."""
@@ -294,7 +300,7 @@ def _over(head: Run | None, rows: Mapping[int, object], complete: bool, n: int) 
 class StartRequest(CommitRequest):
     """Starts a run under a key chosen in advance, with its other names."""
 
-    __slots__ = ("_flags", "_keys", "_process", "done", "error", "head", "lost_key", "placeholder", "signal")
+    __slots__ = ("_flags", "_keys", "_process", "bind", "done", "error", "head", "lost_key", "placeholder", "rebinds", "signal")
 
     def __init__(
         self, signal: Start, process: Process, keys: list[RunKeyRow], done: Callable[[StartRequest], None], frees: bool = False
@@ -307,10 +313,14 @@ class StartRequest(CommitRequest):
         self.done = done
         self.head: Run | None = None
         self.error: PeltonError | None = None
+        self.bind: Callable[[], Awaitable[Process]] | None = None  # the process again, when it was defined anew meanwhile
+        self.rebinds = False
         self.placeholder = False  # the key is that of a placeholder, and the run goes on from it
         self.lost_key = False  # another run has one of its unique names
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
+        if self.rebinds and self.bind is not None:
+            raise Suspend(fetch=lambda: self._bind_again(unit))
         if self.lost_key:
             raise PeltonError(Code.EXISTS, "another run has this key", "key")
         self.error = None
@@ -333,6 +343,20 @@ class StartRequest(CommitRequest):
     def lost(self, reason: str) -> None:
         super().lost(reason)
         self.lost_key = reason.startswith("key ")
+        self.rebinds = reason.startswith("definitions ")
+
+    async def _bind_again(self, unit: UnitOfWork) -> None:
+        assert self.bind is not None
+        self._process = await self.bind()
+        self.signal = replace(self.signal, definition=self._process.definition)
+        self.rest_on_names(unit.workspace)
+
+    def rest_on_names(self, workspace: Workspace) -> None:
+        """The process was found by its name: it must be the one of that name still."""
+        if workspace.shared:
+            ns = self.signal.ns
+            self.rebinds = not workspace.definitions.is_bound(ns, self._process)
+            self.answers.defined[ns] = workspace.definitions.counter(ns)
 
     @property
     def run(self) -> int:

@@ -146,6 +146,8 @@ class UnitOfWork:
         self.notes = []
         self.logs.clear()
         self.rests.clear()
+        if request.answers.defined:
+            self.rests.defined.update(request.answers.defined)
         self.rows = 0
         self.multiple = False
 
@@ -491,6 +493,7 @@ class UnitOfWork:
         workspace = self.workspace
         batch = workspace.open_batch
         builder = self._group()
+        listens = self._listens if workspace.shared else workspace.listens
         for key, entry in self.made.items():
             if entry.head is not None and workspace.cache.peek(key) is None:
                 workspace.cache.add(entry)
@@ -502,7 +505,7 @@ class UnitOfWork:
                 if before is not None and change_.run.definition:
                     builder.clear_timers(entry.key, 0, EXPECTED)
             if change_.effects:
-                for fact in workspace.effects.add(builder, delta, change_, self.now, workspace.listens):
+                for fact in workspace.effects.add(builder, delta, change_, self.now, listens):
                     workspace.publish_fact(builder, change_.run, fact, self.now, self.hops)
             if change_.record_change is not None and change_.record_change.attributes:
                 self._move_lookups(builder, change_)
@@ -518,6 +521,14 @@ class UnitOfWork:
             self._correlate(builder)
         batch.rows += self.rows
         return builder
+
+    def _listens(self, ns: str, kind: str) -> bool:
+        """That nobody listens holds for the handlers that are known here."""
+        heard = self.workspace.listens(ns, kind)
+        if not heard:
+            handlers = self.workspace.definitions.handlers.known(ns)
+            self.rests.handlers[ns] = handlers.counter if handlers is not None else 0
+        return heard
 
     def _move_lookups(self, builder: GroupBuilder, change: Transition) -> None:
         assert change.record_change is not None

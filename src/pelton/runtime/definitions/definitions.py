@@ -50,6 +50,7 @@ class DefinitionCache:
         self.fragments = FragmentCache()
         self._underway: dict[Any, asyncio.Future[Any]] = {}
         self._instants = instants
+        self._seen: dict[str, int] = {}  # where other servers define too: the counter of a namespace that its bindings rest on
 
     # ---- languages
 
@@ -116,6 +117,7 @@ class DefinitionCache:
                 at=0,
                 expected=live.id if live else 0,
                 counts=kind == "handler",
+                moves=kind != "handler",
             )
             if await self._put(write, live):
                 await self._changed(ns, kind)
@@ -129,7 +131,15 @@ class DefinitionCache:
             if live is None:
                 raise PeltonError(Code.NOT_FOUND, f"no {kind} {name!r} version {version}", "name")
             write = DefinitionWrite(
-                ns=ns, kind=kind, name=name, version=version, row=None, at=0, expected=live.id, counts=kind == "handler"
+                ns=ns,
+                kind=kind,
+                name=name,
+                version=version,
+                row=None,
+                at=0,
+                expected=live.id,
+                counts=kind == "handler",
+                moves=kind != "handler",
             )
             if await self._put(write, live):
                 await self._changed(ns, kind)
@@ -166,11 +176,31 @@ class DefinitionCache:
     async def _changed(self, ns: str, kind: str) -> None:
         """Called when this process's change is in the store."""
         if kind != "handler":
-            self._generation[ns] = self._generation.get(ns, 0) + 1
-            for known in [known for known in self._bindings if known[0] == ns]:
-                del self._bindings[known]
+            self.doubt(ns)
         else:
             await self.handlers.refresh(ns)
+
+    def doubt(self, ns: str) -> None:
+        """Something in the namespace was defined: what is bound by name may be another now."""
+        self._generation[ns] = self._generation.get(ns, 0) + 1
+        for known in [known for known in self._bindings if known[0] == ns]:
+            del self._bindings[known]
+
+    async def look(self, ns: str) -> int:
+        """Where other servers define too: the counter on which the namespace's bindings rest, as it is now."""
+        counter = await self._store.definition_counter(ns)
+        if self._seen.get(ns) != counter:
+            self.doubt(ns)
+            self._seen[ns] = counter
+        return counter
+
+    def is_bound(self, ns: str, process: Process) -> bool:
+        """Whether it is what its name stands for, as of `counter`."""
+        return any(self._bindings.get((ns, process.name, version)) is process for version in (0, process.version))
+
+    def counter(self, ns: str) -> int:
+        """As the last `look` found it."""
+        return self._seen.get(ns, 0)
 
     # ---- bindings and processes
 
@@ -188,6 +218,8 @@ class DefinitionCache:
         )
 
     async def _bind_named(self, ns: str, name: str, version: int) -> Process:
+        if self._store.shared:
+            await self.look(ns)
         generation = self._generation.get(ns, 0)
         row = await self.find(ns, "process", name, version)
         if row is None:
@@ -242,9 +274,16 @@ class DefinitionCache:
 
     async def _bound(self, row: DefinitionRow, language: Language, body: bytes) -> Process:
         digest = content_hash(f"{row.language}\n{row.name}\n{row.version}", body)
-        bound = await self._store.bound(row.ns, digest)
-        if bound is not None:
-            return await self.process(bound.id)
+        for _ in range(TRIES):  # another may bind it at the same moment
+            bound = await self._store.bound(row.ns, digest)
+            if bound is not None:
+                return await self.process(bound.id)
+            process = await self._put_bound(row, language, body, digest)
+            if process is not None:
+                return process
+        raise PeltonError(Code.BUSY, f"process {row.name!r} is being changed by other callers; retry the request")
+
+    async def _put_bound(self, row: DefinitionRow, language: Language, body: bytes, digest: bytes) -> Process | None:
         key = self._keys()
         process = await self._compile(language, row.name, row.version, body, key)  # before it is kept: what is kept compiles
         bound = DefinitionRow(
@@ -261,7 +300,7 @@ class DefinitionCache:
         if await self._put(DefinitionWrite(row.ns, "bound", row.name, row.version, bound, 0)):
             self._keep(process)
             return process
-        raise PeltonError(Code.BUSY, f"process {row.name!r} is being changed by other callers; retry the request")
+        return None
 
     def cached(self, definition: int) -> Process | None:
         process = self._processes.get(definition)

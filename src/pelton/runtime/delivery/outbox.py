@@ -170,6 +170,10 @@ class Outbox:
                 sink.alarm.cancel()
         await self._tasks.stop(grace)
 
+    def halt(self) -> None:
+        """Sends nothing more; what is on its way cannot be called back."""
+        self._running = False
+
     def add_local(self, scheme: str, handler: LocalHandler) -> None:
         """Routes addresses `scheme:...` to `handler`, which may receive a delivery more than once. It raises Permanent for a
         message that it will never accept; any other exception means: retry later."""

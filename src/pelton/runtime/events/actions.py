@@ -278,7 +278,10 @@ class HandlerActions:
         if command.definition:
             return self._unit.process(command.definition)
         name = (self._event.ns, command.process, command.version)
-        found = self._workspace.definitions.bound(*name) or self._answers.outside.get(("bind", *name))
+        known = self._workspace.definitions.bound(*name)
+        if known is not None and self._workspace.shared:
+            self._unit.rests.defined.setdefault(name[0], self._workspace.definitions.counter(name[0]))
+        found = known or self._answers.outside.get(("bind", *name))
         if isinstance(found, Process):
             return found
         raise (found if isinstance(found, PeltonError) else PeltonError(Code.UNKNOWN_PROCESS, f"no process {command.process!r}"))

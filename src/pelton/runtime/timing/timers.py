@@ -18,6 +18,8 @@ from pelton.runtime.timing.due_queue import FLIGHT, HORIZON, MOST, Due, DueQueue
 from pelton.store.group import Group
 from pelton.store.rows import HeldRow, TimerRow
 
+LATE = 1_000  # milliseconds after which a timer that another server should have fired is fired by any
+SHARED_HORIZON = 2_000  # milliseconds: how far ahead timers are read where other servers set them too
 EXPIRY_INTERVAL = 1_000  # milliseconds
 EXPIRY_PAGE = 256
 
@@ -39,8 +41,11 @@ class Timers:
         most: int = MOST,
         flight: int = FLIGHT,
         special: Mapping[str, Callable[[TimerRow], asyncio.Future[Any]]] | None = None,
+        mine: Callable[[int], bool] | None = None,
     ) -> None:
-        """`special`: what to do instead of sending a signal to the run, by arm."""
+        """`special`: what to do instead of sending a signal to the run, by arm. `mine(run)`: whether the timers of that run
+        are this server's to fire on time; others that it finds in the store it fires when they are `LATE`. None = all are."""
+        self._mine = mine
         self._store = store
         self._committer = committer
         self._special = special or {}
@@ -66,7 +71,8 @@ class Timers:
 
     async def _scan(self, before: int, limit: int) -> Sequence[Due[TimerRow]]:
         rows = await self._store.timers(before, limit)
-        return [Due((row.run, row.n), row.arm, row.due, row) for row in rows]
+        mine = self._mine
+        return [Due((row.run, row.n), row.arm, row.due if mine is None or mine(row.run) else row.due + LATE, row) for row in rows]
 
     def _fire(self, row: TimerRow) -> asyncio.Future[Any]:
         special = self._special.get(row.arm)

@@ -230,9 +230,10 @@ class WorkQueue:
         changing = key in touched or key in self._flights or key in self._where
         return row if isinstance(row, OpenStep) and row.lease and not changing else None
 
-    def tells_dead(self, dead: Callable[[str], bool]) -> None:
-        """`dead(worker)`: whether a server is gone, by its name as a worker of built-in queues."""
-        self._dead = dead
+    def tells_dead(self, instance: str, dead: Callable[[str], bool]) -> None:
+        """Where other servers hand out the same work: this one's name as a worker of built-in queues, and whether the server is
+        gone that has another."""
+        self.instance, self._dead = instance, dead
 
     async def extend(self, run: int, n: int, row: OpenStep | None = None) -> bool:
         """A heartbeat: renews the lease. False if it has none that could end. Raises PeltonError "no step"."""

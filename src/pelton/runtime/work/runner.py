@@ -83,7 +83,7 @@ class Operations:
         self._leases = leases
         self._committer = committer
         self._clock = clock
-        self._instance = instance
+        self.instance = instance
         self._backoff = backoff or Backoff(200, 30_000)
         self._runners: dict[str, Runner] = {}
         self._jobs: dict[tuple[int, int], Execution] = {}
@@ -142,7 +142,7 @@ class Operations:
                 await runner.free.acquire()
                 count += 1
             items: list[WorkItem] = []
-            request = ClaimRequest(queues=["@" + runner.name], count=count, wait=WAIT, worker=self._instance)
+            request = ClaimRequest(queues=["@" + runner.name], count=count, wait=WAIT, worker=self.instance)
             asked = self._clock.now()
             try:
                 items = await self._claim(request)
