@@ -140,7 +140,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "runtime.events": ("matching", "fan_out", "correlation", "placeholders", "actions", "ingest"),
     "runtime.work": ("ready_window", "poller", "queue", "replies", "exchange", "runner"),
     "runtime.timing": ("due_queue", "timers"),
-    "runtime.delivery": ("states", "outbox", "sources", "listening"),
+    "runtime.delivery": ("states", "lanes", "outbox", "sources", "listening"),
     "transport": (
         "caller",
         "zones",

@@ -33,10 +33,7 @@ from pelton.runtime.events.fan_out import FanOut, durable_job
 from pelton.store.rows import PendingSignalRow
 from pelton.testing.clock import settle
 
-OPEN: dict[str, str] = {
-    "delivery": "each engine sends every delivery",
-    "source": "every engine listens to every address",
-}
+OPEN: dict[str, str] = {}
 
 
 class Busy(Wire):
@@ -108,7 +105,6 @@ def claim(at: Living, worker: str, count: int = 1, wait: int = 0) -> asyncio.Fut
 
 
 @case
-@opened("delivery")
 async def test_a_message_is_sent_by_one_engine(kind: str, tmp_path: Path) -> None:
     wire = Busy()
 
@@ -555,7 +551,6 @@ async def test_signals_to_one_run_from_both_engines_are_all_applied(kind: str, t
 
 
 @case
-@opened("source")
 async def test_an_address_is_listened_to_by_one_engine(kind: str, tmp_path: Path) -> None:
     wire, shapes = Wire(), Shapes()
     shapes.handlers["h"] = handles("wire:in", lambda context: [])

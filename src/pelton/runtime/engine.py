@@ -55,8 +55,7 @@ from pelton.runtime.names import EXPECTED, KEY_KIND, queue_of, shown_queue
 from pelton.runtime.nodes import Nodes
 from pelton.runtime.retention import Retention
 from pelton.runtime.services import Clock, LoopClock, log
-from pelton.runtime.timing.due_queue import HORIZON
-from pelton.runtime.timing.timers import SHARED_HORIZON, Expiry, Timers
+from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
 from pelton.runtime.work.exchange import Exchange
 from pelton.runtime.work.queue import WorkQueue
@@ -131,16 +130,12 @@ class LocalEngine:
         self.event_feed = committer.event_feed
         self.work = WorkQueue(store, committer, self.clock, instance=instance, shared=store.shared)
         self.exchanges = Exchange(store, committer, self.work)
-        self.timers = Timers(
-            store,
-            committer,
-            self.clock,
-            special={EXPECTED: lambda row: self._end_placeholder(row.run)},
-            horizon=SHARED_HORIZON if store.shared else HORIZON,
-            mine=self.nodes.is_mine if store.shared else None,
-        )
+        placeholders = {EXPECTED: lambda row: self._end_placeholder(row.run)}
+        mine = self.nodes.is_mine if store.shared else None
+        self.timers = Timers(store, committer, self.clock, special=placeholders, mine=mine)
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held)
-        self.outbox = Outbox(store, committer, self.clock, self.connectors)
+        claims = self.nodes if store.shared else None
+        self.outbox = Outbox(store, committer, self.clock, self.connectors, claims=claims)
         self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
         self.listening = Listening(
@@ -162,6 +157,7 @@ class LocalEngine:
             store=store,
             namespace=listening.namespace,
             bookmarks=lambda address, after: store.bookmarks(listening.namespace(address), address, after, BOOKMARK_PAGE),
+            claims=claims,
         )
         self.durable_jobs = DurableJobs(
             store,
@@ -179,6 +175,11 @@ class LocalEngine:
             used=lambda: ((ns, address) for address, names in listening.addresses.items() for ns in names),
             forget=committer.workspace.forget,
         )
+        self._connect()
+
+    def _connect(self) -> None:
+        """Tells the services of one another."""
+        committer, listening = self.committer, self.listening
         self.outbox.add_local(LOCAL, listening.deliver_here)
         committer.workspace.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
         committer.watches, committer.pending_signals.jobs, committer.workspace.listens = (

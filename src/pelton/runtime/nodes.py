@@ -12,13 +12,13 @@ A server that has its store for itself has no row: number 0, and nothing here do
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pelton.errors import Code, PeltonError
 from pelton.runtime.ids import NODES, Instants, KeyClock
 from pelton.runtime.services import Clock, CommitPort, OwnedTasks, log, say, sleep
-from pelton.store.group import Group, NodeMark, NodeWrite
+from pelton.store.group import ClaimWrite, Group, NodeMark, NodeWrite
 from pelton.store.port import Store
 from pelton.store.rows import NodeRow
 
@@ -131,6 +131,22 @@ class Nodes:
         maker = KeyClock.maker(key)
         row = self.rows.get(maker)
         return maker == self.number or row is None or not row.seen
+
+    # ---- what one server at a time does
+
+    async def claim(self, kind: str, names: Sequence[str]) -> set[str]:
+        """Those that this server has now; all of them if it has its store for itself."""
+        if not self.shared:
+            return set(names)
+        now = self._clock.now()
+        claims = [ClaimWrite(kind, name, self.number, self.epoch, now) for name in names]
+        done = await self._committer.write(lambda group: group.claims.extend(claims))
+        return set(names) - {names[place] for place in done.refused} if done.ok else set()
+
+    async def unclaim(self, kind: str, names: Sequence[str]) -> None:
+        if self.shared:
+            claims = [ClaimWrite(kind, name, self.number, self.epoch, 0) for name in names]
+            await self._committer.write(lambda group: group.unclaimed.extend(claims))
 
     # ---- instants
 

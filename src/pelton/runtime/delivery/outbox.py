@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
 from pelton.errors import Code, PeltonError
+from pelton.runtime.delivery.lanes import LaneClaims, Lanes
 from pelton.runtime.services import NEVER, Backoff, Clock, CommitPort, Handle, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, Delivery
@@ -124,7 +125,9 @@ class Outbox:
         calls: int = CALLS,
         send_seconds: float = SEND_SECONDS,
         chance: random.Random | None = None,
+        claims: LaneClaims | None = None,
     ) -> None:
+        """`claims`: where several servers send, what they agree by."""
         self.sent = 0
         self.retried = 0
         self.dead = 0
@@ -148,11 +151,16 @@ class Outbox:
         self._late: LatePage | None = None  # set while the first scan runs
         self._running = False
         self._tasks = OwnedTasks("outbox")
+        self._lanes = Lanes(store, claims, self._place, self._holds) if claims is not None else None
 
     # ---- life
 
     async def start(self) -> None:
         """Returns when every undelivered row is in memory, or known to be behind a sink's edge."""
+        if self._lanes is not None:
+            self._running = True
+            self._lanes.start()
+            return
         self._late = LatePage()
         try:
             await self._scan(0, None, self._late)
@@ -165,6 +173,8 @@ class Outbox:
     async def stop(self, grace: float = 5.0) -> None:
         """Messages in flight may finish within so many seconds; the rest stays in the store."""
         self._running = False
+        if self._lanes is not None:
+            await self._lanes.stop()
         for sink in self._sinks.values():
             if sink.alarm is not None:
                 sink.alarm.cancel()
@@ -196,6 +206,9 @@ class Outbox:
 
     def committed(self, deliveries: Sequence[Delivery]) -> None:
         """Called after the commit, with numbered rows in order. Known ones are skipped."""
+        if self._lanes is not None:
+            self._lanes.kick()
+            return
         for row in deliveries:
             sink = self._sinks.get(row.sink)
             if self._late is not None:
@@ -273,7 +286,7 @@ class Outbox:
 
     def _place(self, row: Delivery) -> None:
         """Puts the row into memory if its sink has room; otherwise it stays in the store, as do all later rows of that sink."""
-        if row.number in self._known:
+        if row.number in self._known or (self._lanes is not None and not (self._running and self._lanes.owns(row))):
             return
         sink = self._sinks.get(row.sink)
         if sink is None:
@@ -295,6 +308,11 @@ class Outbox:
         if len(lane.rows) == 1:
             self._line_up(sink, row.lane, lane)
             self._pump(sink)
+
+    def _holds(self, row: Delivery) -> bool:
+        """Whether something of the row's lane is in memory."""
+        sink = self._sinks.get(row.sink)
+        return sink is not None and row.lane in sink.lanes
 
     def _allowance(self) -> int:
         return self._share if len(self._known) < self._most and self._bytes < self._most_bytes else 1

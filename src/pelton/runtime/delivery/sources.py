@@ -39,6 +39,7 @@ from pelton.store.rows import BookmarkRow, DeadLetter
 
 MOST = 1_000  # addresses
 TRIES = 5
+ASK = 2_000  # milliseconds after which an address that another server listens to is asked for again
 ACKNOWLEDGEMENTS = 4  # under way at once, of one address
 REMEMBERED = 10_000  # messages that failed, for systems that do not count deliveries
 
@@ -58,6 +59,16 @@ class Finds(Protocol):
     def find(self, text: str) -> tuple[Connector, str]:
         """Raises ValueError."""
         ...
+
+
+class SourceClaims(Protocol):
+    """The part of the servers' agreement that is used here."""
+
+    async def claim(self, kind: str, names: Sequence[str]) -> set[str]:
+        """Those that this server has now."""
+        ...
+
+    async def unclaim(self, kind: str, names: Sequence[str]) -> None: ...
 
 
 class DeadLetterStore(Protocol):
@@ -111,7 +122,9 @@ class Sources:
         backoff: Backoff | None = None,
         permanent: Backoff | None = None,
         bookmarks: Bookmarks | None = None,
+        claims: SourceClaims | None = None,
     ) -> None:
+        """`claims`: where several servers listen, what they agree by which of them does."""
         self._committer = committer
         self._clock = clock
         self._connectors = connectors
@@ -124,6 +137,7 @@ class Sources:
         self._permanent = permanent or Backoff(30_000, 300_000)  # the address may come into being
         self._absent = Backoff(1_000, 3_000)
         self._bookmarks = bookmarks
+        self._claims = claims
         self._wanted: set[str] = set()
         self._refused = 0
         self._sources: dict[str, Source] = {}
@@ -151,6 +165,7 @@ class Sources:
             return
         for address in [address for address in self._sources if address not in self._wanted]:
             self._end(self._sources.pop(address))
+            self._tasks.spawn(self._give_up(address), f"{address} given up")
         fresh = sorted(self._wanted - self._sources.keys())
         room = max(self._most - len(self._sources), 0)
         self._refused = len(fresh) - len(fresh[:room])
@@ -206,6 +221,8 @@ class Sources:
     async def _follow(self, source: Source) -> None:
         while not source.over():
             backoff = self._backoff
+            if not await self._is_ours(source):
+                continue
             try:
                 await self._listen(source)
                 error: Exception = Temporary("the connector ended the subscription")
@@ -223,6 +240,25 @@ class Sources:
             source.receiving = True
             await sleep(self._clock, backoff.delay(source.failures))
             source.receiving = False
+
+    async def _is_ours(self, source: Source) -> bool:
+        """Whether this server is the one that listens; if it is not, it asks again after a while."""
+        if self._claims is None:
+            return True
+        try:
+            if await self._claims.claim("source", [source.address]):
+                return True
+            self._say(source, "")
+        except Exception as error:
+            self._say(source, say(error))
+        source.receiving = True
+        await sleep(self._clock, ASK)
+        source.receiving = False
+        return False
+
+    async def _give_up(self, address: str) -> None:
+        if self._claims is not None:
+            await self._claims.unclaim("source", [address])
 
     async def _listen(self, source: Source) -> None:
         connector, rest = self._connectors.find(source.address)

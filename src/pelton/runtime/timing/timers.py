@@ -50,7 +50,13 @@ class Timers:
         self._committer = committer
         self._special = special or {}
         self._due: DueQueue[TimerRow] = DueQueue(
-            "timers", clock, self._scan, self._fire, horizon=horizon, most=most, flight=flight
+            "timers",
+            clock,
+            self._scan,
+            self._fire,
+            horizon=horizon if mine is None else min(horizon, SHARED_HORIZON),
+            most=most,
+            flight=flight,
         )
 
     async def start(self) -> None:
