@@ -306,6 +306,48 @@ async def test_unique_names_are_free_again_when_their_run_frees_them(store: Stor
     assert await store.run_keys("a", "ref", "p", "t", True) == [1]
 
 
+async def test_a_run_that_goes_on_has_its_names_again_unless_another_live_run_has_a_unique_one(store: Store) -> None:
+    names = [name(1), name(1, "second"), name(1, "shared", unique=False)]
+    await put(store, Group(1, [start(1)], run_keys=names))
+    await put(store, Group(2, [go(1, 1, status=ENDED)], free_run_keys=[1]))
+    for text in ("t", "second", "shared"):
+        assert await store.run_keys("a", "ref", "p", text, True) == []
+    await put(store, Group(3, [go(1, 2, era=1)], claim_run_keys=[1]))
+    for text in ("t", "second", "shared"):
+        assert await store.run_keys("a", "ref", "p", text, True) == [1]
+    assert await lost(store, Group(4, [start(2)], run_keys=[name(2, "second")])) == "key ref second of a"
+    await put(store, Group(5, [go(1, 3, status=ENDED, era=1)], free_run_keys=[1]))
+    await put(store, Group(6, [start(2)], run_keys=[name(2, "second"), name(2, "shared", unique=False)]))
+    assert await lost(store, Group(7, [go(1, 4, era=2)], claim_run_keys=[1])) == "keys of run 1"
+    assert await store.run_keys("a", "ref", "p", "t", True) == []
+    assert (await store.head(1)).rev == 4  # type: ignore[union-attr]
+    await put(store, Group(8, [go(2, 1, status=ENDED)], free_run_keys=[2]))
+    await put(store, Group(9, [go(1, 4, era=2)], claim_run_keys=[1]))
+    assert await store.run_keys("a", "ref", "p", "second", True) == [1]
+
+
+async def test_of_two_runs_that_claim_a_name_together_one_has_it(store: Store) -> None:
+    await put(store, Group(1, [start(1)], run_keys=[name(1)]), Group(2, free_run_keys=[1]))
+    await put(store, Group(3, [start(2)], run_keys=[name(2)]), Group(4, free_run_keys=[2]))
+    both = Group(5, [go(1, 1, era=1), go(2, 1, era=1)], claim_run_keys=[1, 2])
+    assert (await lost(store, both)).startswith("keys of run")
+    outcomes = await store.commit(
+        [
+            Group(6, [go(1, 1, era=1)], claim_run_keys=[1]),
+            Group(7, [go(2, 1, era=1)], claim_run_keys=[2]),
+            Group(8, [start(3)], run_keys=[name(3)]),
+        ]
+    )
+    assert [(outcome.ok, outcome.lost) for outcome in outcomes] == [
+        (True, ""),
+        (False, "keys of run 2"),
+        (False, "key ref t of a"),
+    ]
+    handed_on = await store.commit([Group(9, free_run_keys=[1]), Group(10, [go(2, 1, era=1)], claim_run_keys=[2])])
+    assert [outcome.ok for outcome in handed_on] == [True, True]
+    assert await store.run_keys("a", "ref", "p", "t", True) == [2]
+
+
 async def test_a_name_goes_from_one_run_to_the_next_within_one_call(store: Store) -> None:
     """Each group has only rows that are written together with those of others, and yet their order counts."""
     given = [

@@ -91,6 +91,11 @@ class Model:
             if any(live for (text, run_key), live in self.names.items() if text == name.text and run_key != name.run):
                 return False
             self.names[name.text, name.run] = True
+        claimed = {place for place in self.names if place[1] in group.claim_run_keys}
+        self.names.update(dict.fromkeys(claimed, True))
+        for text, run_key in claimed:
+            if any(live for place, live in self.names.items() if place[0] == text and place[1] != run_key):
+                return False
         for occurrence in group.events:
             if occurrence.event_id in self.events:
                 return False
@@ -198,7 +203,7 @@ def make_group(draw: Draw, model: Model, number: int) -> Group:
     if draw(st.booleans()):
         group.rendezvous.append(("a", "n", "k", model.meetings.get("k", 0) if draw(mostly) else 9))
     small = st.integers(1, 4)
-    kind = draw(st.sampled_from(["", "held", "release", "name", "free", "event", "timer", "clear"]))
+    kind = draw(st.sampled_from(["", "held", "release", "name", "free", "claim", "event", "timer", "clear"]))
     if kind == "held":
         group.held.append(held(draw(small)))
     elif kind == "release":
@@ -207,6 +212,8 @@ def make_group(draw: Draw, model: Model, number: int) -> Group:
         group.run_keys.append(RunKeyRow("a", "ref", "p", draw(st.sampled_from("tu")), draw(st.sampled_from(KEYS)), True))
     elif kind == "free":
         group.free_run_keys.append(draw(st.sampled_from(KEYS)))
+    elif kind == "claim":
+        group.claim_run_keys.append(draw(st.sampled_from(KEYS)))
     elif kind == "event":
         group.events.append(event(number, str(draw(small))))
     elif kind == "timer":

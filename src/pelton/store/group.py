@@ -174,6 +174,7 @@ class Group:
     close_wait_keys: list[tuple[int, int]]  # (run, n)
     run_keys: list[RunKeyRow]
     free_run_keys: list[int]  # runs whose keys, unique or not, are live no more (before `run_keys` of this group)
+    claim_run_keys: list[int]  # runs whose keys are live again; the group is lost if another live run has a unique one of them
     events: list[EventRow]
     event_updates: list[tuple[int, list[Any], list[Any], str]]  # (key, decisions, effects, state)
     deliveries: list[Delivery]

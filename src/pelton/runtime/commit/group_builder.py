@@ -332,6 +332,21 @@ class GroupBuilder:
             self.group.run_keys += rows
             self.rows += len(rows)
 
+    def free_names(self, run: int) -> None:
+        """The names of a run that has ended are free for others."""
+        group = self.group
+        group.free_run_keys.append(run)
+        if group.has("claim_run_keys") and run in group.claim_run_keys:
+            group.claim_run_keys.remove(run)
+
+    def claim_names(self, run: int) -> None:
+        """A run that had freed its names goes on, and has them again; the group is lost if another live run has one of them."""
+        group = self.group
+        if group.has("free_run_keys"):
+            group.free_run_keys = [other for other in group.free_run_keys if other != run]
+        if run not in group.claim_run_keys:
+            group.claim_run_keys.append(run)
+
     def hold(self, row: HeldRow) -> None:
         self.group.held.append(row)
 
@@ -455,7 +470,7 @@ class EffectRows:
             elif kind is Purge:
                 delta.purge(effect)
         if has_freed(head):
-            group.free_run_keys.append(run)
+            builder.free_names(run)
         return announced
 
     def _delivery(self, head: Run, effect: Publish, now: int) -> Delivery:
@@ -494,6 +509,11 @@ class EffectRows:
 def has_freed(head: Run) -> bool:
     """Whether the run is over and its unique keys are free for another run."""
     return head.status >= RunStatus.COMPLETED and bool(head.flags & FREES_KEYS)
+
+
+def goes_on(before: Run, head: Run) -> bool:
+    """Whether a run that was over, and had freed its unique keys, goes on."""
+    return has_freed(before) and head.status < RunStatus.COMPLETED
 
 
 def close_wait_keys(group: Group, run: int, n: int) -> None:

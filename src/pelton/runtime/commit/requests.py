@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -38,8 +39,12 @@ from pelton.store.group import Committed, Group
 from pelton.store.rows import LogRow, PendingSignalRow, ResultRow, RunKeyRow
 
 
+KEYS_OF = "keys of run "  # how a store begins the reason of a group that was lost because a run may not have its keys again
+NONE_TAKEN: Any = frozenset()
+
+
 class CommitRequest:
-    __slots__ = ("absent", "answers", "asked", "committed", "rounds", "tries")
+    __slots__ = ("absent", "answers", "asked", "committed", "rounds", "taken", "tries")
 
     hops = 0  # signals and events that led to this one
 
@@ -49,6 +54,7 @@ class CommitRequest:
         self.asked = 0  # when it first asked for a script's answer: the time is part of the question, so it stays this
         self.rounds = 0  # of reads, for this try
         self.tries = 0  # groups that were lost
+        self.taken: set[int] = NONE_TAKEN
         self.committed: Committed | None = None
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
@@ -63,6 +69,8 @@ class CommitRequest:
 
     def lost(self, reason: str) -> None:
         """Called when its group was lost for this reason; it will be performed again."""
+        if reason.startswith(KEYS_OF):
+            self.taken = self.taken | {int(reason[len(KEYS_OF) :])}
         self.absent.clear()
         self.answers.of_runs.clear()
         self.answers.revisions.clear()

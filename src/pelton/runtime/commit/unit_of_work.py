@@ -41,7 +41,7 @@ from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unkno
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
 from pelton.runtime.commit.durable import durable
-from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder
+from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder, goes_on
 from pelton.runtime.commit.rests import Rests
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
@@ -61,6 +61,7 @@ class Attempt(Protocol):
     answers: Answers  # what was fetched for it
     absent: set[int]  # runs that were looked for and do not exist
     tries: int  # groups that were lost
+    taken: set[int]  # runs that may not go on, since other live runs have their unique names
 
     @property
     def hops(self) -> int:
@@ -368,6 +369,11 @@ class UnitOfWork:
             return change
         if flags:
             change.run.flags |= flags
+        if before is not None and self.request.taken and entry.key in self.request.taken and goes_on(before, change.run):
+            name = self.workspace.codec.run_id(entry.key)
+            raise PeltonError(
+                Code.CONFLICT, f"run {name} cannot go on: another run is live under its key; end that one first", "key"
+            )
         ns = change.run.ns
         for row in (*change.opened, *change.changed):
             if ns != NAMESPACE or SEPARATOR in row.queue:
@@ -504,6 +510,8 @@ class UnitOfWork:
                 delta.process = entry.process.name
                 if before is not None and change_.run.definition:
                     builder.clear_timers(entry.key, 0, EXPECTED)
+            if before is not None and change_.run.era != before.era and goes_on(before, change_.run):
+                builder.claim_names(entry.key)
             if change_.effects:
                 for fact in workspace.effects.add(builder, delta, change_, self.now, listens):
                     workspace.publish_fact(builder, change_.run, fact, self.now, self.hops)

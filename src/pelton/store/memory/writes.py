@@ -237,6 +237,14 @@ class Writes:
                 if any(names.rows[key].live and key[4] != run for key in names.under(PRIMARY, *place)):
                     raise GroupLost(f"key {name.kind} {name.text} of {name.ns}")
                 names.put(_name(name), NameRow(True, True))
+        for run in group.claim_run_keys:
+            for key in list(names.under("run", run)):
+                names.put(key, names.rows[key]._replace(live=True))
+        for run in group.claim_run_keys:
+            unique = [key for key in names.under("run", run) if names.rows[key].unique]
+            for *place, _ in unique:
+                if any(names.rows[key].live and key[4] != run for key in names.under(PRIMARY, *place)):
+                    raise GroupLost(f"keys of run {run}")
 
     # ---- events, and what leaves
 

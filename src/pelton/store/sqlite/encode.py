@@ -351,6 +351,9 @@ def _rendezvous(out: Encoded, group: Group) -> None:
         out.add("wait_open", (wait.ns, wait.name, wait.key, wait.run, wait.n, wait.opened))
     for run in group.free_run_keys:
         out.add("key_free", (run,))
+    for run in group.claim_run_keys:
+        out.add("key_again", (run,))
+        out.add("check_keys", (run, 0))
 
 
 def _event(out: Encoded, event: EventRow) -> None:
@@ -449,7 +452,7 @@ def _places(group: Group) -> set[object]:
     mine.update(("held", row.id) for row in group.held)
     mine.update(("held", number) for number in group.release)
     mine.update(("key", name.run) for name in group.run_keys)
-    mine.update(("key", run) for run in group.free_run_keys)
+    mine.update(("key", run) for run in (*group.free_run_keys, *group.claim_run_keys))
     mine.update(("timer", timer.run, timer.n) for timer in group.timers)
     mine.update(("timer", run, n) for run, n, _ in group.clear_timers)
     mine.update(("bookmark", row.ns, row.source, row.name) for row in group.bookmarks)

@@ -78,6 +78,8 @@ OPS: tuple[Op, ...] = (
     Op("key_free"),
     Op("key_put"),
     Op("key_claim", "key {1} {2} of {0}", exact=True),
+    Op("key_again"),
+    Op("check_keys", "keys of run {0}", check=True),
     Op("event_new", "event", exact=True),
     Op("event_outcome"),
     Op("delivery_new", "delivery {0}"),

@@ -232,6 +232,16 @@ UPDATE run_key SET live = 0 WHERE run = ?1;
 INSERT INTO run_key (ns, kind, text, process, run, live, uniq) VALUES (?1, ?2, ?3, ?4, ?5, 1, 0)
 ON CONFLICT DO UPDATE SET live = 1, uniq = 0;
 
+-- name: key_again
+-- The names of a run that goes on after its end.
+UPDATE run_key SET live = 1 WHERE run = ?1;
+
+-- name: check_keys
+-- How many of a run's names that no other live run may have are another's too.
+SELECT count(*) FROM run_key AS mine INDEXED BY run_key_run CROSS JOIN run_key AS other INDEXED BY run_key_live
+ON other.ns = mine.ns AND other.kind = mine.kind AND other.text = mine.text AND other.process = mine.process
+WHERE mine.run = ?1 AND mine.live = 1 AND mine.uniq = 1 AND other.live = 1 AND other.run <> mine.run;
+
 -- name: key_claim
 -- A name that no other live run may have.
 INSERT INTO run_key (ns, kind, text, process, run, live, uniq) SELECT ?1, ?2, ?3, ?4, ?5, 1, 1
