@@ -178,6 +178,8 @@ class AllReads:
                 return rows.newest(rows.slots.get(slot))
             case f.SlotKey(slot, scope, it):
                 return rows.newest(rows.places.get((slot, scope, it)))
+            case f.IterationsKey():
+                return self.iterations(key)
             case f.IterationKey(slot, it):
                 return rows.newest(rows.iterations.get((slot, it)))
             case f.NewestBelowKey(slot, n):
@@ -235,6 +237,19 @@ class AllReads:
             case _:
                 raise AssertionError(f"the kernel asks for {key!r}, which no store answers")
 
+    def iterations(self, key: f.IterationsKey) -> f.Iterations:
+        found: list[OpenStep | Step] = []
+        size = 0
+        for it in range(key.high - 1, key.low - 1, -1):
+            rows = [self.rows.newest(self.rows.places.get((slot, key.scope, it))) for slot in key.slots]
+            there = [row for row in rows if row is not None]
+            more = sum(len(encode(row)) for row in there)
+            if found and size + more > key.size:
+                return f.Iterations(it + 1, found, size)
+            size += more
+            found += there
+        return f.Iterations(key.low, found, size)
+
 
 class NoReads:
     """Nothing is there but the head, until it has been asked for."""
@@ -257,6 +272,9 @@ class NoReads:
             assert key not in self.known, f"{key!r} is asked for though it is there"
             answer = self.source.answer(key)
             self.known[key] = answer
+            if isinstance(answer, f.Iterations):
+                answer = f.Iterations(answer.first, answer.steps, answer.size)
+                self.read += len(answer.steps)
             many = isinstance(answer, list | dict) and not isinstance(key, f.VarKey)
             self.read += max(len(answer), 1) if many else 1
 

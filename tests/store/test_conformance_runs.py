@@ -13,6 +13,7 @@ from pelton.kernel.model.reads import (
     Held,
     HeldKey,
     IterationKey,
+    IterationsKey,
     NewestKey,
     OpenKey,
     PlaceBelowKey,
@@ -24,7 +25,7 @@ from pelton.kernel.model.reads import (
     VarKey,
     VarsKey,
 )
-from pelton.kernel.model.state import FRAGMENTED, RunStatus, Thread
+from pelton.kernel.model.state import FRAGMENTED, Run, RunStatus, Thread
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Group, LeaseWrite, RunWrite
 from pelton.store.port import Store
@@ -193,6 +194,41 @@ async def test_slots_by_scope_and_iteration(store: Store) -> None:
     assert await store.read(run(1), [PlaceBelowKey("o", 0, 0, 4), PlaceBelowKey("o", 0, 0, 3)]) == [outside, None]
     iterations = [IterationKey("s", 1), IterationKey("s", 2), IterationKey("s", 9), IterationKey("o", 0)]
     assert await store.read(run(1), iterations) == [ended[1], token, None, outside]
+
+
+async def test_a_range_of_iterations_of_one_scope(store: Store) -> None:
+    ended = [done(1, 10 * it + place, slot=slot, scope=1, it=it) for it in (1, 2, 3) for place, slot in enumerate("ab")]
+    retried = done(1, 28, slot="a", scope=1, it=2)
+    others = [done(1, 5, slot="a", scope=2, it=2), done(1, 6, slot="c", scope=1, it=2), done(1, 7, slot="a")]
+    opened = [work(1, 40, slot="a", scope=1, it=4), work(1, 45, slot="b", scope=3, it=4), work(1, -1, slot="b", scope=1, it=4)]
+    reopened = work(1, 31, slot="b", scope=1, it=3)
+    rows = [step for step in ended if step.n != reopened.n]
+    await put(store, Group(1, [start(1, ended=[*rows, retried, *others], opened=[*opened, reopened])]))
+
+    async def read(
+        low: int, high: int, size: int = 1 << 20, slots: tuple[str, ...] = ("a", "b"), head: Run | None = None
+    ) -> tuple[int, list[int]]:
+        (found,) = await store.read(head or run(1), [IterationsKey(slots, 1, low, high, size)])
+        return found.first, sorted(step.n for step in found.steps)
+
+    assert await read(1, 5) == (1, [10, 11, 21, 28, 30, 31, 40])
+    assert await read(2, 3) == (2, [21, 28])
+    assert await read(2, 4, slots=("b",)) == (2, [21, 31])
+    assert await read(5, 9) == (5, [])
+    assert await read(1, 5, head=run(1, voids=((25, 31),))) == (1, [10, 11, 20, 21, 31, 40])
+    first, found = await read(1, 4, size=0)
+    assert (first, found) == (3, [30, 31])  # one iteration, however large
+
+
+async def test_a_range_of_iterations_stops_before_it_is_too_large(store: Store) -> None:
+    ended = [done(1, it, slot="a", scope=99, it=it, output=HUGE if it == 2 else BIG) for it in range(1, 11)]
+    await put(store, Group(1, [start(1, ended=ended)]))
+    (found,) = await store.read(run(1), [IterationsKey(("a",), 99, 1, 11, 4 * len(BIG))])
+    assert found.first in (7, 8)
+    assert [step.output for step in found.steps] == [BIG] * (11 - found.first)
+    assert 2 * len(BIG) < found.size <= 4 * len(BIG)
+    (found,) = await store.read(run(1), [IterationsKey(("a",), 99, 1, 4, len(HUGE))])
+    assert found.first == 3
 
 
 async def test_void_numbers_are_skipped_everywhere(store: Store) -> None:
@@ -455,6 +491,9 @@ async def test_rows_are_counted_and_a_signal_touches_few(store: Store) -> None:
     await put(store, Group(2, [go(1, 1, ended=[done(1, 501)])]))
     assert store.counts.rows_read - before[0] <= 6
     assert (store.counts.rows_written - before[1], store.counts.commits - before[2]) == (2, 1)
+    read = store.counts.rows_read
+    await store.read(run(1), [IterationsKey(("s",), 1, 240, 245, 1 << 20)])
+    assert store.counts.rows_read - read == 5
 
 
 async def test_the_clock_never_goes_back_not_even_by_a_restart(store_factory: Factory, time: VirtualClock) -> None:

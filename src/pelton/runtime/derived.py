@@ -7,17 +7,17 @@ from typing import Any
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.draft import Draft
-from pelton.kernel.machine.tokens.outputs import body_slots, output_of
+from pelton.kernel.machine.tokens.outputs import output_of
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import Codec, Missing, SlotKey
-from pelton.kernel.model.state import OpenStep, Run, State, Step
+from pelton.kernel.model.reads import Codec, Missing
+from pelton.kernel.model.state import OpenStep, Run, Step
+from pelton.runtime.cache.pages import read_paged
 from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import RunEntry
 from pelton.runtime.definitions.fragments import FragmentCache
 from pelton.store.port import Store
 
-AHEAD = 500  # keys read together
-ROUNDS = 2_000
+ROUNDS = 200
 
 
 async def derived_output(
@@ -32,23 +32,10 @@ async def derived_output(
         try:
             return output_of(Draft(process, reader.of(entry, answers), head, now), step)
         except Missing as missing:
-            keys = ahead(process, missing.keys, step)
-        for key, answer in zip(keys, await store.read(head, keys), strict=True):
+            keys = list(missing.keys)
+        for key, answer in zip(keys, await read_paged(store, head, keys), strict=True):
             known = fragments.answer(process, key, answer)
             if not entry.learn(key, known):
                 answers.keep(head.key, head.rev, key, known)
         await asyncio.sleep(0)  # reads do not wait: without this a long loop would hold everybody up
     raise PeltonError(Code.TOO_LARGE, f"the output of step {step.n} is assembled from too many other steps")
-
-
-def ahead(process: Process, keys: tuple[Any, ...], step: OpenStep | Step) -> list[Any]:
-    """The keys, and those of the scope's next iterations, which will be needed next."""
-    wanted = dict.fromkeys(keys)
-    first = keys[0]
-    if step.state == State.SCOPE and type(first) is SlotKey and first.scope == step.n:
-        slots = body_slots(process, step.slot)
-        for it in range(first.it + 1, step.k + 1):
-            if len(wanted) >= AHEAD:
-                break
-            wanted.update(dict.fromkeys(SlotKey(slot, step.n, it) for slot in slots))
-    return list(wanted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tests.languages.conductor.api import Api, step
 from tests.patience import unsearched
@@ -27,6 +29,15 @@ class Stalls:
             self.longest, self.turns, before = max(self.longest, now - before), self.turns + 1, now
 
 
+@asynccontextmanager
+async def stalling(stalls: Stalls) -> AsyncIterator[None]:
+    measuring = asyncio.ensure_future(stalls.measure())
+    try:
+        yield
+    finally:
+        measuring.cancel()
+
+
 async def test_others_go_on_while_a_long_run_is_looked_at(api: Api) -> None:
     body = step("INLINE", "i", inputParameters={"expression": "1"})
     run = await api.run(
@@ -38,10 +49,9 @@ async def test_others_go_on_while_a_long_run_is_looked_at(api: Api) -> None:
     await api.until(run, lambda found: any(task["referenceTaskName"] == "w" for task in found["tasks"]))
     for path in (f"/workflow/{run}", f"/workflow/{run}/tasks?status=COMPLETED&start=4000", f"/tasks/{run}-1"):
         stalls = Stalls()
-        measuring = asyncio.ensure_future(stalls.measure())
         with unsearched():
-            answer = await api.call("GET", path)
-        measuring.cancel()
+            async with stalling(stalls):
+                answer = await api.call("GET", path)
         assert answer.status == 200
         assert stalls.turns >= 5, path
         assert stalls.longest < LONGEST, path

@@ -218,6 +218,7 @@ class Draft(ManyRows):
         "now",
         "places",
         "process",
+        "ranges",
         "record_change",
         "reopened",
         "reuse",
@@ -245,6 +246,7 @@ class Draft(ManyRows):
         self.reopened: set[int] = set()  # ended rows of the store that go
         self.latest: dict[str, OpenStep | Step] = {}  # newest row per slot, of those touched here
         self.places: dict[tuple[str, int, int], OpenStep | Step] = {}  # the same by slot, scope and iteration
+        self.ranges: dict[tuple[str, int, int], OpenStep | Step | None] | None = None  # places that were read with many others
         self.threads: dict[int, Thread] = {}
         self.variables: dict[tuple[int, str], Any] = {}
         self.acquired: dict[int, Acquired] = {}
@@ -306,6 +308,8 @@ class Draft(ManyRows):
         if self.cut:
             found: OpenStep | Step | None = self.reads.answer(PlaceBelowKey(slot, scope, it, self.cut))
             return found
+        if self.ranges and (slot, scope, it) in self.ranges:
+            return self.ranges[slot, scope, it]
         return self.reads.at(slot, scope, it)
 
     def below(self, slot: str, scope: int, it: int, n: int) -> OpenStep | Step | None:

@@ -29,6 +29,19 @@ class SlotKey(Struct, frozen=True, gc=False):
     it: int
 
 
+class IterationsKey(Struct, frozen=True, gc=False):
+    """The newest step of each of these slots in the iterations [low, high) of one scope. Answer: Iterations.
+
+    Whole iterations, the newest first, until what they hold in the store exceeds `size` bytes: the first of them is always there.
+    """
+
+    slots: tuple[str, ...]
+    scope: int
+    low: int
+    high: int
+    size: int
+
+
 class IterationKey(Struct, frozen=True, gc=False):
     """The newest step of a slot in iteration `it`, whatever the scope. Answer: OpenStep | Step | None."""
 
@@ -210,6 +223,14 @@ class Held(NamedTuple):
     position: int
     posted: int
     report: JSON  # a held Report, as builtins; None for an event
+
+
+class Iterations(NamedTuple):
+    """The answer to an IterationsKey. What is older than `first` did not fit."""
+
+    first: int
+    steps: list[OpenStep | Step]
+    size: int  # bytes in the store, roughly
 
 
 class Missing(Exception):

@@ -34,6 +34,7 @@ from pelton.kernel.model.reads import (
 )
 from pelton.kernel.model.state import Run
 from pelton.runtime.cache.correlations import PointName
+from pelton.runtime.cache.pages import read_paged
 from pelton.runtime.cache.prefetch import prefetch
 from pelton.runtime.cache.reads import of_run
 from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry
@@ -186,7 +187,7 @@ class ReadLoader:
             for link in links:
                 found = await self._workspace.look_up(Lookup(head.ns, link.name, link.text))
                 request.answers.keep(entry.key, head.rev, link, found)
-            rows = await self._workspace.store.read(head, own) if own else []
+            rows = await read_paged(self._workspace.store, head, own) if own else []
             process, fragments = entry.process or PLACEHOLDER, self._workspace.definitions.fragments
             for key, row in zip(own, rows, strict=True):
                 answer = fragments.answer(process, key, row)

@@ -38,7 +38,6 @@ from pelton.runtime.commit.workspace import Workspace
 from pelton.store.group import Committed, Group
 from pelton.store.rows import LogRow, PendingSignalRow, ResultRow, RunKeyRow
 
-
 KEYS_OF = "keys of run "  # how a store begins the reason of a group that was lost because a run may not have its keys again
 NONE_TAKEN: Any = frozenset()
 

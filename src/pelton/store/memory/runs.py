@@ -18,6 +18,8 @@ from pelton.kernel.model.reads import (
     Held,
     HeldKey,
     IterationKey,
+    Iterations,
+    IterationsKey,
     NewestBelowKey,
     NewestKey,
     OpenKey,
@@ -55,6 +57,7 @@ class MemoryRuns:
             SlotKey: lambda run, key: self._latest(run, "place", (key.slot, key.it, key.scope)),
             PlaceBelowKey: lambda run, key: self._latest(run, "place", (key.slot, key.it, key.scope), key.n),
             IterationKey: self._iteration,
+            IterationsKey: self._iterations,
             StepKey: self._step,
             OpenKey: lambda run, key: self.opens(tables.open.under(PRIMARY, run.key)),
             EndedKey: self._ended,
@@ -120,6 +123,19 @@ class MemoryRuns:
         voids = Voids(run.voids)
         ended = max((n for _, n in self._tables.steps.under("place", *place) if voids.low(n) is None), default=None)
         return self._later(run, opened, ended)
+
+    def _iterations(self, run: Run, key: IterationsKey) -> Iterations:
+        found: list[OpenStep | Step] = []
+        size = 0
+        for it in range(key.high - 1, key.low - 1, -1):
+            rows = [self._latest(run, "place", (slot, it, key.scope)) for slot in key.slots]
+            there = [row for row in rows if row is not None]
+            more = sum(len(self._tables.steps.rows[run.key, row.n].body) for row in there if isinstance(row, Step))
+            if found and size + more > key.size:
+                return Iterations(it + 1, found, size)
+            size += more
+            found += there
+        return Iterations(key.low, found, size)
 
     def _step(self, run: Run, key: StepKey) -> OpenStep | Step | None:
         found = self.open(run.key, key.n)

@@ -37,6 +37,11 @@ AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
 SELECT run, n, parts, body FROM step INDEXED BY step_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND scope = ?4 AND n < ?5
 AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
 
+-- name: open_iterations_of
+-- The open rows of a slot in a range of iterations of one scope: older ones of the same place come first.
+SELECT {open} FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it >= ?3 AND it < ?4 AND scope = ?5 AND n >= 0
+AND (scope <> 0 OR it <> 0) ORDER BY it, n;
+
 -- name: open_outside
 -- A slot outside every scope: its rows carry no iteration, so the first that is seen is the one.
 SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 ORDER BY n DESC LIMIT 1;
@@ -75,6 +80,9 @@ SELECT run, n, parts, body FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3 ORDER
 
 -- name: blobs
 SELECT part, body FROM blob WHERE run = ?1 AND n = ?2;
+
+-- name: blob_size
+SELECT sum(length(body)) FROM blob WHERE run = ?1 AND n = ?2;
 
 -- name: var
 SELECT value FROM var WHERE run = ?1 AND thread = ?2 AND name = ?3;

@@ -7,6 +7,7 @@ Open rows are never void: a rewind closes or keeps them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -19,6 +20,8 @@ from pelton.kernel.model.reads import (
     Held,
     HeldKey,
     IterationKey,
+    Iterations,
+    IterationsKey,
     NewestBelowKey,
     NewestKey,
     OpenKey,
@@ -52,6 +55,7 @@ class RunReader:
             SlotKey: self._at,
             PlaceBelowKey: self._at_below,
             IterationKey: self._iteration,
+            IterationsKey: self._iterations,
             StepKey: self._step,
             OpenKey: lambda run, key: reader.opens(reader.all("open_all", run.key)),
             EndedKey: self._ended,
@@ -132,6 +136,31 @@ class RunReader:
 
         row = self._skip(run, below)
         return self._later(None if opened is None else read.one("open", run.key, opened), row)
+
+    def _iterations(self, run: Run, key: IterationsKey) -> Iterations:
+        read = self._reader
+        opened: dict[tuple[str, int], OpenStep] = {}
+        for slot in key.slots:
+            for row in read.opens(read.all("open_iterations_of", run.key, slot, key.low, key.high, key.scope)):
+                opened[slot, row.it] = row
+        found: list[OpenStep | Step] = []
+        size = 0
+        for it in range(key.high - 1, key.low - 1, -1):
+            there: list[OpenStep | Step] = []
+            more = 0
+            for slot in key.slots:
+                row = self._skip(run, partial(read.one, "step_at", run.key, slot, it, key.scope))
+                mine = opened.get((slot, it))
+                if mine is not None and (row is None or mine.n > row[1]):
+                    there.append(mine)
+                elif row is not None:
+                    there.append(read.ended(row))  # type: ignore[arg-type]
+                    more += len(row[3]) + (read.value("blob_size", run.key, row[1]) or 0 if row[2] else 0)
+            if found and size + more > key.size:
+                return Iterations(it + 1, found, size)
+            size += more
+            found += there
+        return Iterations(key.low, found, size)
 
     def _step(self, run: Run, key: StepKey) -> OpenStep | Step | None:
         found = self.open(run.key, key.n)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON, Bound, Read
-from pelton.kernel.machine.tokens.outputs import output_of
+from pelton.kernel.machine.tokens.outputs import number_of, output_of, part_of
 from pelton.kernel.model.state import OpenStep, RunStatus, State, Step
 from pelton.languages.conductor import status_names
 from pelton.languages.conductor.expressions import loops
@@ -133,6 +133,15 @@ class References:
                 return loops.own_output(step, kind.items).get(own) if step is not None else None
 
             return Bound(of_loop, 2, reads)
+        inside = self._parts(kind, members)
+        if inside > 1:
+            parts = members[1:inside]
+
+            def part(context: Any) -> JSON:
+                step = newest(context)
+                return part_of(context.draft, step, parts) if step is not None else None
+
+            return Bound(part, inside, reads)
         if head is None:
 
             def whole(context: Any) -> JSON:
@@ -150,6 +159,23 @@ class References:
             return member(context, step, slot, kind) if step is not None else None
 
         return Bound(selected, 1, reads)
+
+    def _parts(self, kind: TaskKind, members: tuple[str | int, ...]) -> int:
+        """How many members of a path name an iteration of a loop, or a task in one or behind a join, so that this part of the
+        output can be read without the rest; `output` itself is counted."""
+        used = 1
+        if members[:1] != ("output",):
+            return 0
+        inside: TaskKind | None = kind
+        while inside is not None and inside.kind in ("DO_WHILE", "JOIN", "EXCLUSIVE_JOIN") and used < len(members):
+            if inside.kind == "DO_WHILE":
+                if not number_of(members[used]):
+                    return used
+                used += 1
+            if used < len(members):
+                inside = self.tasks.get(str(members[used]))
+                used += inside is not None
+        return used
 
 
 TaskGet = Callable[[Any, OpenStep | Step, str, TaskKind], JSON]
