@@ -127,6 +127,7 @@ class AllReads:
         self.rows = world.runs.get(run) or Rows(run)
         self.fresh = fresh
         self.seen: list[tuple[Any, bytes]] = []
+        self.spent: f.Spent | None = None
 
     @property
     def stamp(self) -> int:
@@ -258,6 +259,7 @@ class NoReads:
         self.source = source
         self.known: dict[Any, Any] = {}
         self.read = 0
+        self.spent: f.Spent | None = None
 
     @property
     def stamp(self) -> int:

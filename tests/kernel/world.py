@@ -62,6 +62,7 @@ from pelton.kernel.model.transition import (
 )
 
 ROUNDS = 16
+SPARE = 50  # further rounds that a failure may take
 HEAD_BYTES = 300
 NEVER = (1 << 63) - 1
 NS = "test"
@@ -120,6 +121,7 @@ class World:
         self.events = 0
         self.folding = False
         self.most_rounds = ROUNDS
+        self.allowed = 0  # rounds of reads for one signal, before it has to do with what it has; 0 = no limit but `most_rounds`
         self.told: deque[tuple[int, int, Signal]] = deque(maxlen=50)  # run, its era, signal: what changed something, newest last
         for process in processes:
             self.define(process)
@@ -277,12 +279,16 @@ class World:
                 break
             assert answer.keys, "a need of nothing"
             assert len(set(answer.keys)) == len(answer.keys), f"asked twice: {answer.keys}"
+            level = 0 if facts.spent is None else 2 if facts.spent.last else 1
+            if self.allowed and level < 2 and rounds >= self.allowed + level * SPARE:
+                facts.spent = f.Spent(f"more than {self.allowed} rounds of reads", level == 1)
+                continue
             facts.fetch(answer.keys)
         else:
             raise AssertionError
         assert not isinstance(answer, Need)
         bytes_of = encode_answer(answer)
-        if self.both:
+        if self.both and facts.spent is None:
             every = AllReads(self, run, fresh)
             again = advance(process, every, signal, self.now)
             assert not isinstance(again, Need), f"{again.keys} are needed though everything is there"

@@ -19,6 +19,7 @@ from typing import Any
 from pelton.errors import Code
 from pelton.kernel.machine import arrivals, operator, timers
 from pelton.kernel.machine.draft import (
+    FUEL,
     Again,
     BranchesLost,
     CopiesLeft,
@@ -107,15 +108,67 @@ HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     Upgrade: operator.upgrade,
     RunNow: operator.run_now,
 }
+# Signals about what has happened already: nobody could ask again.
+BLAMES_ITS_STEP = frozenset({Report, TimerFired, ChildEnded, ChildReplied, Continue})
 MOST_KEYS = 5_000  # asked for at once
 MOST_LOOKS = 64  # rounds in which written variables may make conditions true that write variables
 
 
 def advance(process: Process, reads: RunReads, signal: AnySignal, now: int) -> Transition | Refused | Need:
-    """The transition that a signal causes. A tolerant signal that cannot be applied gives a transition with a Note alone."""
+    """The transition that a signal causes. A tolerant signal that cannot be applied gives a transition with a Note alone.
+
+    When its reads are spent, a signal is applied as far as they go, and the rest follows in the next commit. What cannot even
+    begin so, or must not be put off, fails: the step whose expression reads too much, or else the run. Nothing waits for ever.
+    """
+    spent = reads.spent
+    if spent is None:
+        return decide(process, reads, signal, now, None)
+    if spent.last:
+        return give_up(process, reads, signal, now, spent.what)
+    probe = Allowance(FUEL)
+    found = decide(process, reads, signal, now, probe)
+    if not isinstance(found, Need):
+        return found
+    may_wait = process.out_of_fuel != "fail"
+    if probe.used > 1 and may_wait:
+        part = decide(process, reads, signal, now, Allowance(probe.used - 1))
+        if isinstance(part, Transition):
+            return part
+    return decide(process, reads, signal, now, Allowance(max(probe.used, 1) if may_wait else FUEL, thrifty=True))
+
+
+class Allowance:
+    """A way to decide a signal whose reads are spent: with so much fuel, and whether an expression fails that needs more."""
+
+    __slots__ = ("draft", "fuel", "thrifty")
+
+    def __init__(self, fuel: int, thrifty: bool = False) -> None:
+        self.fuel = fuel
+        self.thrifty = thrifty
+        self.draft: Draft | None = None
+
+    @property
+    def used(self) -> int:
+        """The fuel that was used until something was missing."""
+        draft = self.draft
+        if draft is None:
+            return 0
+        return self.fuel - (draft.fuel if draft.reached < 0 else draft.reached)
+
+    def limit(self, draft: Draft) -> None:
+        self.draft = draft
+        draft.fuel = self.fuel
+        draft.thrifty = self.thrifty
+
+
+def decide(
+    process: Process, reads: RunReads, signal: AnySignal, now: int, allowance: Allowance | None
+) -> Transition | Refused | Need:
     try:
         if isinstance(signal, Start):
             draft = start_run(process, reads, signal, now)
+            if allowance is not None:
+                allowance.limit(draft)
             if signal.trigger is not None:
                 drain(draft)
                 check(signal.trigger, draft.head.status)
@@ -126,17 +179,65 @@ def advance(process: Process, reads: RunReads, signal: AnySignal, now: int) -> T
                 raise Refusal(Code.NOT_FOUND, "the run does not exist")
             check(signal, head.status)
             draft = Draft(process, reads, copy(head), now)
+            if allowance is not None:
+                allowance.limit(draft)
             HANDLERS[type(signal)](draft, signal)
-        drain(draft)
-        if draft.record_change is not None or draft.created:
-            settle_record(draft)
-        if draft.variables and draft.process.searchable:
-            settle_search(draft)
-        return draft.transition()
+        return finished(draft)
     except Missing as missing:
         return Need(missing.keys)
     except StepFailure as failure:
+        if type(signal) in BLAMES_ITS_STEP:
+            return blame(process, reads, signal, now, failure.failure, allowance is not None and allowance.thrifty)
         return refuse(reads, signal, Code.EXPRESSION, failure.failure.message, [], now)
+    except Refusal as refusal:
+        return refuse(reads, signal, refusal.code, refusal.detail, refusal.trace, now)
+
+
+def finished(draft: Draft) -> Transition:
+    drain(draft)
+    if draft.record_change is not None or draft.created:
+        settle_record(draft)
+    if draft.variables and draft.process.searchable:
+        settle_search(draft)
+    return draft.transition()
+
+
+def blame(
+    process: Process, reads: RunReads, signal: Any, now: int, failure: Failure, thrifty: bool
+) -> Transition | Refused | Need:
+    """The signal says what has happened already, so it is not refused: the step that it is about fails, or else the run."""
+    try:
+        head = reads.head()
+        assert head is not None
+        draft = Draft(process, reads, copy(head), now)
+        draft.thrifty = thrifty
+        n = getattr(signal, "n", 0)
+        row = draft.open(n) if n > 0 else None
+        if row is not None:
+            draft.worklist.append(StepFailed(row.n, failure, int(StepStatus.FAILED_FOR_GOOD)))
+        else:
+            draft.worklist.append(FailureEscaped(0, 0, failure, 0, int(StepStatus.FAILED_FOR_GOOD)))
+        return finished(draft)
+    except Missing as missing:
+        return Need(missing.keys)
+
+
+def give_up(process: Process, reads: RunReads, signal: AnySignal, now: int, what: str) -> Transition | Refused | Need:
+    """Not even what a failure needs is within bounds: the run fails, or the caller who asks for something is refused."""
+    failure = Failure("too large", "technical", f"the run needs {what} for one signal", None, False)
+    head = reads.head()
+    ends = type(signal) in BLAMES_ITS_STEP and head is not None
+    if not ends:
+        return refuse(reads, signal, Code.TOO_LARGE, failure.message, [], now)
+    try:
+        assert head is not None
+        check(signal, head.status)
+        draft = Draft(process, reads, copy(head), now)
+        draft.thrifty = True
+        end_run(draft, RunStatus.FAILED, failure.message, failure)
+        return finished(draft)
+    except Missing as missing:
+        return Need(missing.keys)
     except Refusal as refusal:
         return refuse(reads, signal, refusal.code, refusal.detail, refusal.trace, now)
 
@@ -180,6 +281,8 @@ def run_worklist(draft: Draft) -> None:
             run_items(draft)
             break
         except Missing as more:
+            if not missing:
+                draft.reached = draft.fuel
             missing += more.keys
             if len(missing) > MOST_KEYS or draft.stranded:
                 break

@@ -219,10 +219,12 @@ class Draft(ManyRows):
         "places",
         "process",
         "ranges",
+        "reached",
         "record_change",
         "reopened",
         "reuse",
         "stranded",
+        "thrifty",
         "variables",
         "visits",
         "worklist",
@@ -253,6 +255,8 @@ class Draft(ManyRows):
         self.acquisitions: list[tuple[int, str, Any, int]] = []
         self.effects: list[Effect] = []
         self.fuel = FUEL
+        self.reached = -1  # the fuel that was left when something was first found missing; -1: the present one
+        self.thrifty = False  # an expression for which something has still to be read fails
         self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
         self.cut = 0  # a rewind in progress takes back numbers from here on; 0 = none
         self.reuse = 0  # the next step that is entered takes this number: in a rewind, and a silent fork's join

@@ -182,12 +182,22 @@ def evaluate(expression: Expression, scene: Scene) -> Any:
     try:
         return expression.evaluate(scene)
     except Unanswered as question:
-        raise Missing(EvaluationKey(question.question)) from None
+        keys: list[Any] = [EvaluationKey(question.question)]
     except ExpressionError as error:
         kind = "timed out" if error.timed_out else "technical"
         raise StepFailure(Failure("expression", kind, error.message, None, error.timed_out)) from None
     except Missing as first:
-        raise Missing(*dict.fromkeys([*first.keys, *others(expression, scene)])) from None
+        keys = [*first.keys, *others(expression, scene)]
+    if scene.draft.thrifty:
+        raise too_much(scene.draft)
+    raise Missing(*dict.fromkeys(keys))
+
+
+def too_much(draft: Draft) -> StepFailure:
+    """The failure of a step whose expression reads more than one signal may."""
+    spent = draft.reads.spent
+    what = spent.what if spent is not None else "more reads than there may be"
+    return StepFailure(Failure("too large", "technical", f"an expression needs {what}; let it read less", None, False))
 
 
 def others(expression: Expression, scene: Scene) -> list[Any]:

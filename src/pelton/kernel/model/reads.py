@@ -233,6 +233,14 @@ class Iterations(NamedTuple):
     size: int  # bytes in the store, roughly
 
 
+class Spent(NamedTuple):
+    """No more may be read for this signal but what the decision itself needs. `what`: the limit, for people. `last`: not even
+    that is within bounds, so that the run ends."""
+
+    what: str
+    last: bool = False
+
+
 class Missing(Exception):
     """Something was read that has not been loaded: these keys."""
 
@@ -256,6 +264,11 @@ class RunReads(Protocol):
     @property
     def stamp(self) -> int:
         """The instant of this transition in microseconds, later than that of any before it."""
+        ...
+
+    @property
+    def spent(self) -> Spent | None:
+        """Set once the reads of this signal have exceeded a limit."""
         ...
 
     def head(self) -> Run | None: ...

@@ -27,6 +27,7 @@ from pelton.kernel.model.reads import (
     RunKey,
     ServedKey,
     SlotKey,
+    Spent,
     StepKey,
     ThreadKey,
     VarKey,
@@ -48,7 +49,7 @@ def of_run(key: Any) -> bool:
 class Answers:
     """What was read for one request."""
 
-    __slots__ = ("defined", "made", "of_runs", "outside", "revisions", "scripts")
+    __slots__ = ("defined", "made", "of_runs", "outside", "revisions", "scripts", "spent")
 
     def __init__(self) -> None:
         self.made: dict[tuple[int, int, int], int] = {}  # (run, n, attempt) → key of the child
@@ -57,6 +58,7 @@ class Answers:
         self.revisions: dict[int, int] = {}  # run → revision at which its answers were true
         self.outside: dict[Any, Any] = {}
         self.scripts: dict[Evaluation, Outcome] = {}
+        self.spent: dict[int, Spent] | None = None  # by run: its reads for this request have exceeded a limit
 
     def keep(self, run: int, revision: int, key: Any, answer: Any) -> None:
         if self.revisions.get(run, revision) != revision:
@@ -81,7 +83,7 @@ def _by_name(key: Any) -> bool:
 class CachedReads:
     """One instance serves all calls, one after another: see `of`."""
 
-    __slots__ = ("_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_stamp", "reads", "stamped")
+    __slots__ = ("_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_stamp", "reads", "spent", "stamped")
 
     def __init__(
         self,
@@ -104,6 +106,7 @@ class CachedReads:
         self.stamped = 0
         self._entry = RunEntry(0)
         self._answers: Answers | None = None
+        self.spent: Spent | None = None
         self.reads: dict[int, int] = {}  # other runs that were looked at, with their revisions
 
     def of(self, entry: RunEntry, answers: Answers | None) -> CachedReads:
@@ -114,6 +117,7 @@ class CachedReads:
             if known is not None and known != (head.rev if head is not None else 0):
                 answers.forget(entry.key)
         self._answers = answers
+        self.spent = answers.spent.get(entry.key) if answers is not None and answers.spent else None
         return self
 
     @property

@@ -33,7 +33,7 @@ from typing import Any
 import structlog
 
 from pelton.errors import Code, PeltonError, Stopping
-from pelton.kernel.model.reads import EvaluationKey
+from pelton.kernel.model.reads import EvaluationKey, Spent
 from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep
 from pelton.runtime.api import Applied, OutboxHooks, TimerHooks, WatchHooks
@@ -60,6 +60,7 @@ QUEUE = 20_000  # requests from outside that may wait
 DEPTH = 2  # batches being written
 ROUNDS = 200  # a run of many threads with nothing of it in memory has been seen to need fifty
 KEYS = 10_000
+SPARE = 100  # further rounds in which a signal that has used up its own may be brought to an end, and again if that fails
 TRIES = 8
 WAIT = 0.01  # seconds before the third try, doubled for each further one
 WAIT_MOST = 2.0
@@ -77,7 +78,12 @@ class Committer:
         cache_bytes: int = CACHE_BYTES,
         queue: int = QUEUE,
         tries: int = TRIES,
+        rounds: int = ROUNDS,
+        read_keys: int = KEYS,
     ) -> None:
+        """`rounds`, `read_keys`: of reads for one signal to a run, and of keys in one of them, before it has to do with less."""
+        self.rounds = rounds
+        self.keys = read_keys
         self.workspace = Workspace(store, codec, keys, self.write, self.settled, cache_bytes)
         self.loader = ReadLoader(self.workspace, self.release, scripts)
         self.pending_signals = PendingSignals(self.workspace, self)
@@ -438,7 +444,6 @@ class Committer:
                 self._give_up(request, PeltonError(Code.UNAVAILABLE, self.fenced))
                 continue
             request.tries += 1
-            request.rounds = 0
             if request.tries >= self._tries:
                 what = f"contention on {result.lost}: gave up after {request.tries} attempts; retry the request"
                 self._give_up(request, PeltonError(Code.BUSY, what))
@@ -493,14 +498,11 @@ class Committer:
                 self.release(suspend.wait)
             return
         if suspend.keys:
-            request.rounds += 1
             if not request.asked and any(type(key) is EvaluationKey for key in suspend.keys):
                 request.asked = self._unit.now
-            if request.rounds > ROUNDS or len(suspend.keys) > KEYS:
-                what = f"more than {ROUNDS} rounds of reads" if request.rounds > ROUNDS else f"{len(suspend.keys)} reads at once"
-                self._give_up(
-                    request, PeltonError(Code.TOO_LARGE, f"the signal needs {what}; the definition reads too much in one step")
-                )
+            what = self._exceeded(request, suspend)
+            if what:
+                self._spent(request, suspend, what)
                 return
             if suspend.entry is not None and suspend.entry.busy:
                 self._away += 1
@@ -513,6 +515,36 @@ class Committer:
         for run in suspend.loads:
             self.loader.begin_run(run)  # now, so that those behind wait for it in their order
         self.spawn(self._fetch(request, suspend))
+
+    def _exceeded(self, request: CommitRequest, suspend: Suspend) -> str:
+        """Which limit of reads is exceeded, for people; "" for none. Each level of `_spent` has an allowance of its own."""
+        run = suspend.entry.key if suspend.entry is not None else 0
+        level = self._level(request, run)
+        rounds = request.rounds[run] = request.rounds.get(run, 0) + 1
+        if rounds > self.rounds + level * SPARE:
+            return f"more than {self.rounds} rounds of reads"
+        if len(suspend.keys) > (KEYS if level else self.keys):
+            return f"{len(suspend.keys)} reads at once, and there may be {self.keys}"
+        return ""
+
+    def _level(self, request: CommitRequest, run: int) -> int:
+        spent = request.answers.spent.get(run) if request.answers.spent else None
+        return 0 if spent is None else 2 if spent.last else 1
+
+    def _spent(self, request: CommitRequest, suspend: Suspend, what: str) -> None:
+        """Performs the request again with what it has: it must come to an end now, at the cost of a step, or else of the run."""
+        entry = suspend.entry
+        level = self._level(request, entry.key) if entry is not None else 2
+        if entry is None or level == 2:
+            self._give_up(
+                request, PeltonError(Code.TOO_LARGE, f"the signal needs {what}; the definition reads too much in one step")
+            )
+            return
+        answers = request.answers
+        known = answers.spent.get(entry.key) if answers.spent else None
+        answers.spent = {**(answers.spent or {}), entry.key: Spent(known.what if known is not None else what, level == 1)}
+        self._pending.appendleft(request)
+        self._wake()
 
     async def _fetch(self, request: CommitRequest, suspend: Suspend) -> None:
         try:

@@ -51,7 +51,7 @@ class CommitRequest:
         self.answers = Answers()
         self.absent: set[int] = set()  # runs that were looked for and do not exist
         self.asked = 0  # when it first asked for a script's answer: the time is part of the question, so it stays this
-        self.rounds = 0  # of reads, for this try
+        self.rounds: dict[int, int] = {}  # of reads, by run, for this try
         self.tries = 0  # groups that were lost
         self.taken: set[int] = NONE_TAKEN
         self.committed: Committed | None = None
@@ -75,6 +75,8 @@ class CommitRequest:
         self.answers.revisions.clear()
         if reason.startswith("definitions "):
             self.answers.forget_definitions()
+        self.answers.spent = None
+        self.rounds.clear()
 
     def hint(self) -> tuple[int, int]:
         """(run, step number) that a cold load should include; (0, 0) if there is none."""

@@ -10,11 +10,11 @@ from pelton.errors import Code
 from pelton.kernel.machine.draft import DEADLINE, PRIORITY, Draft, Refusal, StepFailure, Token
 from pelton.kernel.machine.legality import change_run, change_thread, check
 from pelton.kernel.machine.records import start_record
-from pelton.kernel.machine.scene import RunEnd, Scene, evaluate
+from pelton.kernel.machine.scene import RunEnd, Scene, evaluate, too_much
 from pelton.kernel.machine.tokens.flow import cancel
 from pelton.kernel.machine.tokens.outputs import output_of
 from pelton.kernel.model.process import FollowUp, Process
-from pelton.kernel.model.reads import DefinitionKey, EndedKey, InlineKey, NewRunKey, RunReads
+from pelton.kernel.model.reads import DefinitionKey, EndedKey, InlineKey, Missing, NewRunKey, RunReads
 from pelton.kernel.model.signals import ChildEnded, Start
 from pelton.kernel.model.state import END, START, Failure, OpenStep, Run, RunStatus, StartMeta, Step, StepStatus, ThreadStatus
 from pelton.kernel.model.transition import ClearTimers, SetTimer, SignalRun, StartRun
@@ -112,7 +112,14 @@ def run_output(draft: Draft, status: int, reason: str, failure: Failure | None) 
     if last is None:
         steps = draft.reads.answer(EndedKey(1, draft.head.next_n, 1))
         last = steps[0] if steps else None
-    return output_of(draft, last) if last is not None and last.slot != END else None
+    if last is None or last.slot == END:
+        return None
+    try:
+        return output_of(draft, last)
+    except Missing:
+        if draft.thrifty:
+            raise too_much(draft) from None
+        raise
 
 
 def failure_of(step: OpenStep | Step | None) -> Failure:
