@@ -43,7 +43,7 @@ NONE_TAKEN: Any = frozenset()
 
 
 class CommitRequest:
-    __slots__ = ("absent", "answers", "asked", "committed", "rounds", "taken", "tries")
+    __slots__ = ("absent", "answers", "asked", "committed", "nameless", "rounds", "tries")
 
     hops = 0  # signals and events that led to this one
 
@@ -53,7 +53,7 @@ class CommitRequest:
         self.asked = 0  # when it first asked for a script's answer: the time is part of the question, so it stays this
         self.rounds: dict[int, int] = {}  # of reads, by run, for this try
         self.tries = 0  # groups that were lost
-        self.taken: set[int] = NONE_TAKEN
+        self.nameless: set[int] = NONE_TAKEN
         self.committed: Committed | None = None
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
@@ -69,7 +69,7 @@ class CommitRequest:
     def lost(self, reason: str) -> None:
         """Called when its group was lost for this reason; it will be performed again."""
         if reason.startswith(KEYS_OF):
-            self.taken = self.taken | {int(reason[len(KEYS_OF) :])}
+            self.nameless = self.nameless | {int(reason[len(KEYS_OF) :])}
         self.absent.clear()
         self.answers.of_runs.clear()
         self.answers.revisions.clear()

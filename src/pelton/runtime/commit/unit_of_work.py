@@ -61,7 +61,7 @@ class Attempt(Protocol):
     answers: Answers  # what was fetched for it
     absent: set[int]  # runs that were looked for and do not exist
     tries: int  # groups that were lost
-    taken: set[int]  # runs that may not go on, since other live runs have their unique names
+    nameless: set[int]  # runs that may not go on, since other live runs have their unique names
 
     @property
     def hops(self) -> int:
@@ -369,7 +369,7 @@ class UnitOfWork:
             return change
         if flags:
             change.run.flags |= flags
-        if before is not None and self.request.taken and entry.key in self.request.taken and goes_on(before, change.run):
+        if before is not None and self.request.nameless and entry.key in self.request.nameless and goes_on(before, change.run):
             name = self.workspace.codec.run_id(entry.key)
             raise PeltonError(
                 Code.CONFLICT, f"run {name} cannot go on: another run is live under its key; end that one first", "key"

@@ -169,9 +169,9 @@ def part_of(draft: Draft, row: OpenStep | Step, members: Sequence[str | int]) ->
                 at = draft.at(slot, at.n, it) if slot in slots else None
         elif at.state == State.JOIN:
             node = draft.node_of(at)
-            slot = left.pop(0)
+            slot = str(left.pop(0))
             known = isinstance(node, Join) and slot in awaited(draft, node, at)
-            at = passage(draft, at, (str(slot),))[0] if known else None
+            at = passage(draft, at, (slot,))[0] if known else None
         else:
             return None
     return output_of(draft, at) if at is not None else None
