@@ -7,7 +7,6 @@ ROUNDS = "One fact is asked for in each round."
 
 # Feature → what goes wrong.
 KNOWN: dict[str, str] = {
-    "a handler of what its own halt cancels": "A handler halts its thread, which cancels the scope around it: it never rests.",
     # What costs more in a wide run.
     "an event to one of many waits": READS_ALL,
     "an event with a key to one of many waits": READS_ALL,

@@ -81,6 +81,7 @@ def give(world: World, row: OpenStep, last: bool) -> None:
                 world.send(row.run, Report(n=row.n, output="done", strict=False))
             case OnEvent(stays=False, event=name, key=None):
                 world.post(row.run, name, "given", thread=row.thread)
+                assert is_taken_elsewhere(world, row, name), f"{row} still waits for {name!r}\n{picture(world)}"
             case OnEvent(stays=False, event=name):
                 world.announce(name, str((row.waits or {}).get(str(index), "")), "given")
             case OnTrigger(stays=False, trigger=name):
@@ -94,6 +95,21 @@ def give(world: World, row: OpenStep, last: bool) -> None:
         world.settle()
         if world.status(row.run).ended:
             return
+
+
+def is_taken_elsewhere(world: World, row: OpenStep, name: str) -> bool:
+    """Whether an event for a wait was taken by it, or perhaps by another wait of its thread, or by an arm that stays."""
+    rows = world.rows(row.run)
+    if row.n not in rows.open:
+        return True
+    takers = [
+        (other.n, arm.stays)
+        for other in rows.open.values()
+        if other.state == State.WAIT and other.thread == row.thread
+        for arm in getattr(world.definitions[rows.run.definition].nodes.get(other.slot), "arms", ())
+        if isinstance(arm, OnEvent) and arm.event == name
+    ]
+    return takers != [(row.n, False)]
 
 
 def picture(world: World) -> str:

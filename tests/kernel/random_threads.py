@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 from tests.kernel.graphs import Graph, after, edge, look, on_event, on_merge, on_trigger, outside, when
-from tests.kernel.known import on
 from tests.kernel.random_graphs import Compiler, Spec, leaf
 
 from pelton.kernel.expressions.base import ExpressionError
@@ -18,63 +17,51 @@ from pelton.kernel.model.state import Failure, RunStatus
 # ---- what may be drawn
 
 
-def of(*kinds: str) -> st.SearchStrategy[str]:
-    """One of these. "kind @ feature" is left out while the feature is known not to work."""
-    pairs = [kind.partition(" @ ") for kind in kinds]
-    return st.sampled_from([kind for kind, _, feature in pairs if on(feature)])
-
-
-rule = of(
-    "",
-    "",
-    "",
-    "continue",
-    "business",
-    "defer",
-    "edge",
-    "abort",
-    "body work @ halts that wait",
-    "body fails @ halts that wait",
-    "body long @ halts that wait",
-    "body spawns @ halts that wait",
-    "body calls @ halts that wait",
-    "body nested @ halts that wait",
+rule = st.sampled_from(
+    [
+        "",
+        "",
+        "",
+        "continue",
+        "business",
+        "defer",
+        "edge",
+        "abort",
+        "body work",
+        "body fails",
+        "body long",
+        "body spawns",
+        "body calls",
+        "body nested",
+    ]
 )
-halts = of("finish", "stop", "cancel @ cancel on a halt")
-plain_halts = of("finish", "stop", "cancel @ cancel on a halt")
-how = of("all", "any @ joins on any thread", "first", "count")
-per_thread = of(
-    "",
-    "continue",
-    "body work @ per-thread handlers that fail",
-    "body fails @ per-thread handlers that fail",
-    "business @ failures by kind, seen later",
-)
-again = of("", "", "new @ new attempts of calls and scopes", "same @ same attempts of calls and scopes")
+halts = st.sampled_from(["finish", "stop", "cancel"])
+how = st.sampled_from(["all", "any", "first", "count"])
+per_thread = st.sampled_from(["", "continue", "body work", "body fails", "business"])
+again = st.sampled_from(["", "", "new", "same"])
 setup = st.tuples(
-    of("", "", "n", "fails @ variables that fail to evaluate", "own"),
+    st.sampled_from(["", "", "n", "fails", "own"]),
     st.lists(
-        st.tuples(st.sampled_from(["ring", "alarm"]), of("work", "fails", "long", "spawns", "calls", "nested")), max_size=2
-    ).map(tuple)
-    if on("halts that wait")
-    else st.just(()),
-    of("", "", "end", "threads @ ends that wait for threads"),
+        st.tuples(st.sampled_from(["ring", "alarm"]), st.sampled_from(["work", "fails", "long", "spawns", "calls", "nested"])),
+        max_size=2,
+    ).map(tuple),
+    st.sampled_from(["", "", "end", "threads"]),
 )
-limits = of("", "edge", "total edge", "announce", "again", "date", "computed")
+limits = st.sampled_from(["", "edge", "total edge", "announce", "again", "date", "computed"])
 threaded_leaf = st.one_of(
-    leaf.filter(lambda spec: (on("cancel on a halt") or "cancel" not in spec) and (on("halts that wait") or "body" not in spec)),
-    st.tuples(st.just("job"), rule, plain_halts, of("", "edge", "total edge", "announce", "again"), st.integers(0, 1)),
+    leaf,
+    st.tuples(st.just("job"), rule, halts, limits, st.integers(0, 1)),
     st.tuples(
         st.just("rest"),
         st.integers(1, 255),
-        plain_halts,
-        of("", "edge", "total edge", "again @ limits of waits that are tried again"),
+        halts,
+        limits,
     ),
     st.tuples(st.just("local")),
     st.tuples(st.just("mistake"), rule, st.booleans()),
-    st.tuples(st.just("child"), st.sampled_from(["end", "reply", "nothing"]), rule, plain_halts, again),
-    st.tuples(st.just("slow"), st.sampled_from(["end", "reply", "emit"]), rule, plain_halts, limits, st.booleans()),
-    *([st.tuples(st.just("dynamic"), st.integers(0, 3), rule, plain_halts)] if on("dynamic forks") else []),
+    st.tuples(st.just("child"), st.sampled_from(["end", "reply", "nothing"]), rule, halts, again),
+    st.tuples(st.just("slow"), st.sampled_from(["end", "reply", "emit"]), rule, halts, limits, st.booleans()),
+    st.tuples(st.just("dynamic"), st.integers(0, 3), rule, halts),
 )
 
 
@@ -92,15 +79,15 @@ def compound(inner: st.SearchStrategy[Spec]) -> st.SearchStrategy[Spec]:
             body,
             setup,
             rule,
-            halts if on("a handler of what its own halt cancels") else of("finish", "stop"),
+            halts,
             limits,
         ),
         st.tuples(st.just("group"), bodies, how, st.booleans(), per_thread, rule),
         st.tuples(
             st.just("fork"),
             st.lists(body, min_size=1, max_size=3).map(tuple),
-            of("all", "all", "first", "count"),
-            st.booleans() if on("losers of a join on slots") else st.just(False),
+            st.sampled_from(["all", "all", "first", "count"]),
+            st.booleans(),
         ),
         st.tuples(st.just("loop"), st.integers(0, 3), body, rule, st.integers(0, 2), st.booleans()),
         st.tuples(st.just("items"), st.integers(0, 3), body, rule, st.just(False)),
@@ -115,7 +102,7 @@ ways = st.tuples(
     setup,
     st.sampled_from(["continue", "continue", "continue", "fail"]),
     st.booleans(),
-    st.sampled_from([512, 512, 9] if on("little fuel") else [512]),
+    st.sampled_from([512, 512, 9]),
 )
 
 

@@ -8,9 +8,9 @@ import pytest
 from tests.kernel.graphs import Graph, look, outside
 from tests.kernel.world import World
 
-from pelton.kernel.model.process import Retry, Rule
+from pelton.kernel.model.process import Edge, Retry, Rule
 from pelton.kernel.model.signals import Pause, Report, Resume, Rewind, Terminate
-from pelton.kernel.model.state import Bit, OpenStep, RunStatus, State, StepStatus
+from pelton.kernel.model.state import Bit, OpenStep, RunStatus, State, Step, StepStatus
 
 FAILED = StepStatus.FAILED
 DEFER = (Rule("defer"),)
@@ -356,6 +356,19 @@ def test_rewinds_pauses_and_ends_that_arrive_together_follow_one_another() -> No
     assert sorted(open_slots(world, run)) == ["a", "b"]
     assert all_well(world, run) == RunStatus.COMPLETED
     assert times(world, run, "b") == 2
+
+
+@pytest.mark.parametrize("action", ["continue", "defer"])
+def test_the_token_of_a_forgiven_failure_as_written_is_found_again(action: str) -> None:
+    graph = Graph().fork("f", "bad", "j").fail("bad", on_failure=(Rule(action),), next=(Edge("last"),))  # type: ignore[arg-type]
+    graph.assign("last").join("j", "last", to="z").work("z")
+    world = World(graph.build())
+    run = world.start("p")
+    assert world.trail(run) == ["f", "bad", "j", "last", "z"]
+    world.do(run, Terminate())
+    world.do(run, Rewind(to="step", n=world.ended(run, "j").n))
+    assert isinstance(world.ended(run, "last"), Step)
+    assert isinstance(world.newest(run, "z"), OpenStep)
 
 
 # ---- cost

@@ -8,7 +8,6 @@ from typing import Any
 from unittest.mock import patch
 
 from hypothesis import strategies as st
-from tests.kernel.known import on
 from tests.kernel.random_graphs import act, card_process, child, reportable, send
 from tests.kernel.random_threads import compile_story
 from tests.kernel.world import World
@@ -64,8 +63,6 @@ def act_on_threads(world: World, top: int, kind: int, pick: int) -> None:  # noq
         rewind(world, run, pick)
         return
     if kind < 48:
-        if kind in {24, 25} and pick % 3 == 0 and not on("halts that wait"):
-            return
         act(world, top, kind, pick)
         return
     if world.status(run).ended:
@@ -77,7 +74,7 @@ def act_on_threads(world: World, top: int, kind: int, pick: int) -> None:  # noq
     waits = [row for row in world.rows(run).open.values() if row.state == State.WAIT]
     rows = reportable(world)
     row = rows[pick % len(rows)] if rows else None
-    if kind in {48, 49} and on("halts that wait"):
+    if kind in {48, 49}:
         send(world, run, Pause(thread=no))
     elif kind in {50, 51}:
         paused = [
@@ -87,20 +84,20 @@ def act_on_threads(world: World, top: int, kind: int, pick: int) -> None:  # noq
         ]
         if paused:
             send(world, run, Resume(thread=paused[pick % len(paused)]))
-    elif kind == 52 and on("pauses of threads that do not exist"):
+    elif kind == 52:
         world.refuse(run, (Pause, Resume)[pick % 2](thread=world.head(run).threads + pick % 90))
     elif kind == 53:
         world.post(run, "e", pick, thread=no)
     elif kind == 54 and waits:
         wait = waits[pick % len(waits)]
         world.post(run, "e", pick, thread=wait.thread, position=wait.n + pick % 2)
-    elif kind in {55, 56} and on("halts that wait"):
+    elif kind in {55, 56}:
         world.post(run, ("ring", "alarm")[pick % 2], pick, thread=no if kind == 55 else -1)
     elif kind in {57, 58}:
         next_timer_twice(world, pick)
     elif kind == 59:
         old_signal_again(world, pick)
-    elif kind == 60 and on("upgrades"):
+    elif kind == 60:
         send(world, run, Upgrade(definition=world.find("p", 1 + pick % 2), strict=False) if pick % 5 else Upgrade(definition=99))
     elif kind == 61:
         send(world, run, SetVars(changes={"n": pick % 6}, thread=no))
@@ -115,8 +112,6 @@ def act_on_threads(world: World, top: int, kind: int, pick: int) -> None:  # noq
 
 
 def rewind(world: World, run: int, pick: int) -> None:
-    if not on("rewinds"):
-        return
     steps = [n for n, step in sorted(world.rows(run).ended.items()) if step.slot not in {START, END} and world.rows(run).row(n)]
     if pick % 3 == 0 and steps:
         send(world, run, Rewind(to="step", n=steps[pick % len(steps)]))
@@ -134,8 +129,6 @@ def next_timer_twice(world: World, pick: int) -> None:
     if not due:
         return
     when, run, _, signal = due[pick % min(len(due), 3)]
-    if signal.arm.isdigit() and not on("repeating times that are delivered twice"):
-        return
     world.now = max(world.now, when)
     timer = world.rows(run).timers.get((signal.n, signal.arm))
     answer = world.send(run, signal)
@@ -151,9 +144,7 @@ def old_signal_again(world: World, pick: int) -> None:
     found = [
         (run, signal)
         for run, era, signal in world.told
-        if isinstance(signal, TimerFired | ChildEnded | ChildReplied)
-        and era == world.head(run).era
-        and (on("repeating times that are delivered twice") or not isinstance(signal, TimerFired) or not signal.arm.isdigit())
+        if isinstance(signal, TimerFired | ChildEnded | ChildReplied) and era == world.head(run).era
     ]
     if found:
         changes_nothing(world, *found[pick % len(found)])

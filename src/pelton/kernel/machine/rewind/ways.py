@@ -14,7 +14,7 @@ from pelton.kernel.machine.draft import UNMARKED, Draft, token_at
 from pelton.kernel.machine.legality import UNSUCCESSFUL
 from pelton.kernel.machine.tokens.branches import LOST, losing, stands_at
 from pelton.kernel.machine.tokens.flow import awaited, branches_of, needed, passage
-from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Limit, Node, Process, Raise, Rule, Scope, Wait, targets
+from pelton.kernel.model.process import Assign, Choice, End, Fork, Join, Limit, Node, Process, Rule, Scope, Wait, targets
 from pelton.kernel.model.reads import Missing
 from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, State, Step, StepStatus
 
@@ -67,7 +67,7 @@ def limit_edge(node: Node, step: Step) -> str | None:
 
 def exits(node: Node, step: Step) -> list[str]:
     """The nodes at which the token of an ended step may have arrived."""
-    if isinstance(node, End | Raise) and not step.bits & Bit.HANDLED:
+    if isinstance(node, End) and not step.bits & Bit.HANDLED:
         return []
     if step.bits & Bit.HANDLED:
         edge = limit_edge(node, step)
