@@ -13,7 +13,7 @@ from msgspec import json
 
 from pelton.kernel.model.process import AtTime, Join, Node, OnEvent, Scope, Wait
 from pelton.kernel.model.signals import Continue, Start
-from pelton.kernel.model.state import Bit, Halt, OpenStep, RunStatus, State, Step, StepStatus, Thread, ThreadStatus
+from pelton.kernel.model.state import END, START, Bit, Halt, OpenStep, RunStatus, State, Step, StepStatus, Thread, ThreadStatus
 from pelton.kernel.model.transition import ContinueLater, Transition
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def check_run(world: World, rows: Rows, change: Transition) -> None:
         check_leftovers(rows)
         check_threads(world, rows)
         check_times(world, rows)
+        check_places(world, rows)
     else:
         touched = [rows.open[row.n] for row in [*change.opened, *change.changed] if row.n in rows.open]
     for step in change.ended:
@@ -74,6 +75,21 @@ def check_record(world: World, rows: Rows) -> None:
 def exactly(body: Any) -> bytes:
     """True is not 1 in a document, and 1 is not 1.0; the order of members is nothing."""
     return json.encode(body, order="sorted")
+
+
+def check_places(world: World, rows: Rows) -> None:
+    """A place of a thread is that of one step and its attempts, and the thread goes on behind the last."""
+    if not world.definitions[rows.run.definition].positions:
+        return
+    places: dict[tuple[int, int], OpenStep | Step] = {}
+    for row in rows.steps():
+        if row.slot in {START, END} or (row.position < 0 and not places):
+            continue  # also what an earlier version opened, which counted none
+        assert row.position >= 0, f"step {row.n} at {row.slot} has no place"
+        before = places.get((row.thread, row.position))
+        assert before is None or (before.slot == row.slot and before.bits & Bit.RETRIED), f"{before} and {row} share a place"
+        places[row.thread, row.position] = row
+        assert row.position < rows.threads[row.thread].position
 
 
 def check_counters(world: World) -> None:

@@ -187,6 +187,10 @@ class AllReads:
                 return rows.newest(rows.slots.get(slot), n)
             case f.PlaceBelowKey(slot, scope, it, n):
                 return rows.newest(rows.places.get((slot, scope, it)), n)
+            case f.PlaceKey(thread, position):
+                return rows.newest([row.n for row in rows.steps() if (row.thread, row.position) == (thread, position)])
+            case f.LastPlaceKey(thread, n):
+                return max((row.position for row in rows.steps() if row.thread == thread and row.n < n), default=-1)
             case f.ParkedKey():
                 return [rows.open[n] for n in sorted((n for n in rows.open if n < 0), reverse=True)][:1000]
             case f.StepKey(n):

@@ -14,9 +14,11 @@ from pelton.kernel.model.reads import (
     HeldKey,
     IterationKey,
     IterationsKey,
+    LastPlaceKey,
     NewestKey,
     OpenKey,
     PlaceBelowKey,
+    PlaceKey,
     RunKey,
     SlotKey,
     StepKey,
@@ -25,7 +27,7 @@ from pelton.kernel.model.reads import (
     VarKey,
     VarsKey,
 )
-from pelton.kernel.model.state import FRAGMENTED, Run, RunStatus, Thread
+from pelton.kernel.model.state import FRAGMENTED, OpenStep, Run, RunStatus, Step, Thread
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Group, LeaseWrite, RunWrite
 from pelton.store.port import Store
@@ -533,3 +535,55 @@ async def test_runs_are_listed_by_status_wherever_a_status_came_from(store: Stor
     assert [head.key for head in await store.runs("a", status=4, live=False)] == [7]
     assert [head.key for head in await store.runs("a", status=4, live=True)] == []
     assert [head.key for head in await store.runs("a", status=2, before=8, limit=1)] == [2]
+
+
+# ---- places
+
+
+async def test_a_step_is_read_by_its_place_open_or_ended_and_of_attempts_the_last(store: Store) -> None:
+    ended = [done(1, 1, position=0), done(1, 2, thread=1, position=0), done(1, 4, position=1), done(1, 5)]
+    opened = [work(1, 3, thread=1, position=1), work(1, 6, position=1), work(1, 7), work(1, -1, position=3)]
+    await put(
+        store, Group(1, [start(1, next_n=8, ended=ended, opened=opened)]), Group(2, [start(2, ended=[done(2, 9, position=0)])])
+    )
+    head = await store.head(1)
+    assert head is not None
+    places = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 3), (2, 0), (0, -1)]
+    found = await store.read(head, [PlaceKey(*place) for place in places])
+    assert [None if row is None else row.n for row in found] == [1, 2, 3, 6, None, None, None, None]
+    assert found[3] == opened[1]
+    assert found[1] == ended[1]
+    await put(store, Group(3, [go(1, 1, next_n=8, closed=[6, 3], ended=[done(1, 6, position=1, output=BIG)])]))
+    assert [row and row.n for row in await store.read(head, [PlaceKey(0, 1), PlaceKey(1, 1)])] == [6, None]
+
+
+async def test_the_last_place_of_a_thread_is_that_of_what_no_rewind_took_back(store: Store) -> None:
+    ended = [done(1, n, position=n - 1) for n in range(1, 8)] + [done(1, 8, thread=1, position=0), done(1, 9, position=2)]
+    opened = [work(1, 10, position=7), work(1, 11, thread=1, position=1), work(1, 12, thread=3, position=0)]
+    await put(store, Group(1, [start(1, next_n=13, voids=((4, 8),), ended=ended, opened=opened)]))
+    head = await store.head(1)
+    assert head is not None
+    keys = [(0, 99), (0, 10), (0, 9), (0, 3), (0, 1), (1, 99), (1, 11), (2, 99), (3, 99)]
+    assert await store.read(head, [LastPlaceKey(*key) for key in keys]) == [7, 2, 2, 1, -1, 1, 0, -1, 0]
+    assert [row and row.n for row in await store.read(head, [PlaceKey(0, 2), PlaceKey(0, 3)])] == [9, None]
+
+
+async def test_the_last_place_is_found_below_thousands_that_were_taken_back(store: Store) -> None:
+    ended = [done(1, 1, position=0), *(done(1, n, position=1 + n % 2) for n in range(2, 2600))]
+    await put(store, Group(1, [start(1, next_n=2600, voids=((3, 2600),), ended=ended)]))
+    head = await store.head(1)
+    assert head is not None
+    assert await store.read(head, [LastPlaceKey(0, 2600), PlaceKey(0, 1), PlaceKey(0, 2)]) == [1, ended[1], None]
+
+
+async def test_what_goes_is_not_found_by_its_place(store: Store) -> None:
+    ended = [done(1, n, scope=1, it=n, position=n) for n in range(2, 6)]
+    await put(store, Group(1, [start(1, next_n=9, ended=ended, opened=[work(1, 6, position=6)])]))
+    await put(store, Group(2, [go(1, 1, next_n=9, purges=[(1, 9, 1, 4)], reopened=[5], opened=[work(1, 5, position=5)])]))
+    head = await store.head(1)
+    assert head is not None
+    found = await store.read(head, [PlaceKey(0, position) for position in range(2, 7)])
+    assert [row and (row.n, type(row)) for row in found] == [None, None, (4, Step), (5, OpenStep), (6, OpenStep)]
+    await put(store, Group(3, remove_runs=[1]))
+    await put(store, Group(4, [start(1)]))
+    assert await store.read(head, [PlaceKey(0, 4), PlaceKey(0, 6), LastPlaceKey(0, 99)]) == [None, None, -1]

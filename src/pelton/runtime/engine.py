@@ -15,7 +15,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON, Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, StepKey, VarsKey
+from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
 from pelton.kernel.model.signals import Report, Signal, Start
 from pelton.kernel.model.state import END, OpenStep, Record, Run, RunStatus, Step
 from pelton.runtime.api import (
@@ -528,6 +528,10 @@ class LocalEngine:
 
     async def newest(self, caller: Caller, run: int, slot: str, it: int = 0) -> OpenStep | Step | None:
         found: OpenStep | Step | None = await self._fact(caller, run, IterationKey(slot, it) if it else NewestKey(slot))
+        return found
+
+    async def at_place(self, caller: Caller, run: int, thread: int, position: int) -> OpenStep | Step | None:
+        found: OpenStep | Step | None = await self._fact(caller, run, PlaceKey(thread, position))
         return found
 
     async def _fact(self, caller: Caller, run: int, key: Any) -> Any:

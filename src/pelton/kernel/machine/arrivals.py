@@ -83,7 +83,7 @@ def kept(draft: Draft, signal: EventArrived) -> bool:
 
 
 def waits_for(row: OpenStep, index: int, arm: Arm, signal: EventArrived) -> bool:
-    if not isinstance(arm, OnEvent) or arm.event != signal.name or not addressed_to(signal.thread, signal.position, row):
+    if not isinstance(arm, OnEvent) or arm.event != signal.name or not addressed_to(signal, row):
         return False
     return signal.key == ("" if arm.key is None else (row.waits or {}).get(str(index)))
 

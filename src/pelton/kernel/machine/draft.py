@@ -65,6 +65,7 @@ class Token(NamedTuple):
     fork: int = 0  # as in OpenStep
     fragment: int = 0
     origin: int = 0  # join, and fork whose fuel ran out: the fork that opens it (see `flow.branch_out`)
+    position: int = -1  # of another attempt: the place of the one before; -1 = the next place of the thread
 
 
 def token_at(row: OpenStep | Step | Token, node: str) -> Token:
@@ -460,6 +461,14 @@ class Draft(ManyRows):
         self.head.next_n = n + 1
         return n
 
+    def place(self, token: Token) -> int:
+        """The position of the step that a token is about to make, in a process that counts them."""
+        if token.position >= 0:
+            return token.position
+        thread = self.edit_thread(token.thread)
+        thread.position += 1
+        return thread.position - 1
+
     def add(self, row: OpenStep) -> OpenStep:
         """A new open row; its token is counted in its owner already."""
         self.head.open += 1
@@ -501,7 +510,7 @@ class Draft(ManyRows):
     def end(self, row: OpenStep, status: StepStatus, output: Any, reason: str = "", failure: str = "", bits: int = 0) -> Step:
         """An open row becomes an ended step."""
         self.close(row)
-        return self.record(
+        step = self.record(
             Step(
                 row.run,
                 row.n,
@@ -530,6 +539,9 @@ class Draft(ManyRows):
                 row.fragment,
             )
         )
+        if row.position >= 0:
+            step.position = row.position
+        return step
 
     def record(self, step: Step) -> Step:
         self.ended[step.n] = step
@@ -569,6 +581,7 @@ class Draft(ManyRows):
                 due=token.due,
                 fork=token.fork,
                 fragment=token.fragment,
+                position=token.position,
             )
         )
 

@@ -381,6 +381,8 @@ class Process(Struct, kw_only=True):
     )
     records: Records | None = None
     searchable: frozenset[str] = frozenset()  # variables, of any thread, that runs are found by
+    # Each step has a position in its thread, counted from 0, by which events are addressed to it. Silent nodes have none.
+    positions: bool = False
     annotations: Any = None
     # derived by `finish`
     joins_of: dict[str, tuple[str, ...]] = {}

@@ -65,6 +65,21 @@ class PlaceBelowKey(Struct, frozen=True, gc=False):
     n: int
 
 
+class PlaceKey(Struct, frozen=True, gc=False):
+    """The newest step at a position of a thread that no rewind took back: of several attempts the last. Steps of a process that
+    counts no positions are at none. Answer: OpenStep | Step | None."""
+
+    thread: int
+    position: int
+
+
+class LastPlaceKey(Struct, frozen=True, gc=False):
+    """The highest position in a thread among steps with numbers below `n` that no rewind took back. Answer: int, -1 = none."""
+
+    thread: int
+    n: int
+
+
 class ParkedKey(Struct, frozen=True, gc=False):
     """Parked tokens, in the order in which they were parked, at most 1,000. Answer: list[OpenStep]."""
 
@@ -189,6 +204,14 @@ class FoundKey(Struct, frozen=True, gc=False):
 
     name: str
     text: str
+
+
+PLACE_BITS = 31  # of a position; the thread is above them
+
+
+def place_number(thread: int, position: int) -> int:
+    """A place as one number, as stores index it: those of one thread are in order, and next to each other."""
+    return thread << PLACE_BITS | position
 
 
 HELD_PAGE = 100

@@ -84,7 +84,7 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     body: JSON = None
     key: str = ""
     thread: int = -1  # only for this thread
-    position: int = -1  # only for the wait at this position
+    position: int = -1  # only for the wait at this position of its thread (with a key: of this number)
     posted: int = 0
     keep: bool = False
 

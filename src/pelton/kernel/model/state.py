@@ -179,6 +179,7 @@ class OpenStep(Struct, array_like=True, gc=False):
     cause: int = 0  # scope: the step whose deferred failure it ends with; join on threads: the thread that failed last
     pending: int = 0  # join on threads: threads whose outcome is still open
     times: dict[str, DueTime] | None = None  # by arm, as in TimerFired; the idle time and the limit of a lease are columns
+    position: int = -1  # its place in its thread, where the process counts them: an attempt that follows has the same
 
 
 class Step(Struct, array_like=True, gc=False):
@@ -211,6 +212,7 @@ class Step(Struct, array_like=True, gc=False):
     fragment: int = 0
     kind: str = ""  # and its kind; "" in rows from before it was kept
     content: JSON = None  # and its content
+    position: int = -1  # as in OpenStep
 
 
 class Halt(IntEnum):
@@ -250,7 +252,7 @@ class Thread(Struct, array_like=True, gc=False):
     handles: str = ""  # "": an ordinary thread; "failure", "interrupt": of its parent; "child": of the thread `handled`
     handled: int = 0  # failure handler: number of the step that failed; "child": of the thread that failed
     children: int = 0  # threads that have this one as parent and have not ended
-    position: int = 0  # activations so far, when the process counts them
+    position: int = 0  # of its next step, when the process counts them
     output: JSON = None
     reason: str = ""
     failure: str = ""  # name of the failure that failed it, or of a deferred one that will

@@ -20,11 +20,13 @@ from pelton.kernel.model.reads import (
     IterationKey,
     Iterations,
     IterationsKey,
+    LastPlaceKey,
     NewestBelowKey,
     NewestKey,
     OpenKey,
     ParkedKey,
     PlaceBelowKey,
+    PlaceKey,
     RecordKey,
     SlotKey,
     StepKey,
@@ -32,6 +34,7 @@ from pelton.kernel.model.reads import (
     ThreadsKey,
     VarKey,
     VarsKey,
+    place_number,
 )
 from pelton.kernel.model.state import OpenStep, Run, Step
 from pelton.store.memory.records import MemoryRecords
@@ -58,6 +61,8 @@ class MemoryRuns:
             PlaceBelowKey: lambda run, key: self._latest(run, "place", (key.slot, key.it, key.scope), key.n),
             IterationKey: self._iteration,
             IterationsKey: self._iterations,
+            PlaceKey: lambda run, key: self._latest(run, "position", (place_number(key.thread, key.position),)),
+            LastPlaceKey: self._last_place,
             StepKey: self._step,
             OpenKey: lambda run, key: self.opens(tables.open.under(PRIMARY, run.key)),
             EndedKey: self._ended,
@@ -115,6 +120,20 @@ class MemoryRuns:
         opened = self._tables.open.last(index, low, high)
         ended = self._not_void(run, lambda limit: self._tables.steps.last(index, low, (run.key, *place, min(limit, below))))
         return self._later(run, opened[1] if opened is not None else None, ended)
+
+    def _last_place(self, run: Run, key: LastPlaceKey) -> int:
+        voids, first = Voids(run.voids), place_number(key.thread, 0)
+        low, high = (run.key, first), (run.key, place_number(key.thread + 1, 0))
+        last = -1
+        for _, n in self._tables.open.back("position", low, high):
+            row = self._tables.open.rows[run.key, n]
+            if n < key.n:
+                last = row.step.position
+                break
+        for _, n in self._tables.steps.back("position", low, high):
+            if n < key.n and voids.low(n) is None:
+                return max(last, self._tables.steps.rows[run.key, n].place - first)
+        return last
 
     def _iteration(self, run: Run, key: IterationKey) -> OpenStep | Step | None:
         """Over all scopes: reads as many rows as there are of that slot and iteration."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pelton.kernel.model.reads import place_number
 from pelton.kernel.model.state import OpenStep
 from pelton.store.group import Lookup
 from pelton.store.memory.table import Entry, Journal, Table
@@ -39,6 +40,7 @@ class StepRow(NamedTuple):
     scope: int
     it: int
     body: bytes
+    place: int = -1
 
 
 class RecordRow(NamedTuple):
@@ -166,6 +168,7 @@ class Tables:
             ordered=True,
             slot=lambda key, row: (key[0], row.step.slot, key[1]) if key[1] >= 0 else None,
             place=lambda key, row: (key[0], row.step.slot, row.step.it, row.step.scope, key[1]) if key[1] >= 0 else None,
+            position=_placed,
             work=_ready,
             lease=_leased,
         )
@@ -174,6 +177,7 @@ class Tables:
             ordered=True,
             slot=lambda key, row: (key[0], row.slot, key[1]),
             place=lambda key, row: (key[0], row.slot, row.it, row.scope, key[1]),
+            position=lambda key, row: (key[0], row.place, key[1]) if row.place >= 0 else None,
         )
         self.threads: Table[tuple[int, int], bytes] = Table(journal, ordered=True)
         self.variables: Table[tuple[int, int, str], bytes] = Table(journal, ordered=True)
@@ -243,6 +247,11 @@ class Tables:
     def live_definition(self, ns: str, kind: str, name: str, version: int) -> int:
         """Its id; 0 when there is none."""
         return next(self.definitions.under("live", ns, kind, name, version), 0)
+
+
+def _placed(key: tuple[int, int], row: OpenRow) -> Entry | None:
+    step = row.step
+    return (key[0], place_number(step.thread, step.position), key[1]) if key[1] >= 0 and step.position >= 0 else None
 
 
 def _ready(key: tuple[int, int], row: OpenRow) -> Entry | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 
+from pelton.kernel.model.reads import place_number
 from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Committed, DefinitionWrite, Group, LeaseWrite, RunWrite
@@ -128,7 +129,8 @@ class Writes:
         for step in write.ended:
             if t.steps.get((key, step.n)) is not None:
                 raise GroupLost(f"step {step.n} of run {key}")
-            t.steps.put((key, step.n), StepRow(step.slot, step.scope, step.it, pack(step)))
+            place = place_number(step.thread, step.position) if step.position >= 0 else -1
+            t.steps.put((key, step.n), StepRow(step.slot, step.scope, step.it, pack(step), place))
         for row in write.opened:
             if t.open.get((key, row.n)) is not None:
                 raise GroupLost(f"open row {row.n} of run {key}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.msgpack import Encoder
 
+from pelton.kernel.model.reads import place_number
 from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
@@ -27,6 +28,7 @@ NOTHING: list[Any] = []
 CHECK_RUN, CHECK_HANDLERS = NUMBER["check_run"], NUMBER["check_handlers"]
 RUN_NEW, RUN_STEP, RUN_TURN = NUMBER["run_new"], NUMBER["run_step"], NUMBER["run_turn"]
 STEP_NEW, OPEN_NEW, OPEN_GONE = NUMBER["step_new"], NUMBER["open_new"], NUMBER["open_gone"]
+STEP_PLACED, OPEN_PLACED = NUMBER["step_placed"], NUMBER["open_placed"]
 OPEN_WIDE_KEPT, OPEN_NARROW_KEPT, LEASE_IF = NUMBER["open_wide_kept"], NUMBER["open_narrow_kept"], NUMBER["lease_if"]
 CLAIM = NUMBER["claim_put"]
 OPEN_WIDE, OPEN_NARROW, OPEN_REPLACED = NUMBER["open_wide"], NUMBER["open_narrow"], NUMBER["open_replaced"]
@@ -229,7 +231,11 @@ def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
             out.add("step_replaced" if n in ended else "step_gone", (key, n))
     for step in write.ended:
         bits, body, blobs = ended_row(step)
-        put(STEP_NEW, (key, step.n, step.slot, step.scope, step.it, bits, body))
+        row = (key, step.n, step.slot, step.scope, step.it, bits, body)
+        if step.position < 0:
+            put(STEP_NEW, row)
+        else:
+            put(STEP_PLACED, (*row, place_number(step.thread, step.position)))
         if blobs:
             _blobs(out, key, step.n, blobs)
     if write.opened or write.changed:
@@ -281,7 +287,11 @@ def _open(out: Encoded, write: RunWrite) -> None:
     key, put = write.run.key, out.put
     for row in write.opened:
         bits, columns, blobs = open_parts(row)
-        put(OPEN_NEW, (key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns))
+        values = (key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns)
+        if row.position < 0 or row.n < 0:
+            put(OPEN_NEW, values)
+        else:
+            put(OPEN_PLACED, (*values, place_number(row.thread, row.position)))
         if blobs:
             _blobs(out, key, row.n, blobs)
     for row, wide, leases in write.changed:

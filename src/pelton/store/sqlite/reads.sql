@@ -29,6 +29,21 @@ SELECT {open} FROM open WHERE run = ?1 AND n < 0 ORDER BY n DESC LIMIT 1000;
 -- name: step_newest
 SELECT run, n, parts, body FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND n < ?3 ORDER BY n DESC LIMIT 1;
 
+-- name: open_in_place
+SELECT {open} FROM open INDEXED BY open_place WHERE run = ?1 AND place = ?2 ORDER BY n DESC LIMIT 1;
+
+-- name: step_in_place
+SELECT run, n, parts, body FROM step INDEXED BY step_place WHERE run = ?1 AND place = ?2 AND n < ?3 ORDER BY n DESC LIMIT 1;
+
+-- name: open_last_place
+-- The highest of a range of places, of rows below a number.
+SELECT place FROM open INDEXED BY open_place WHERE run = ?1 AND place >= ?2 AND place < ?3 AND n < ?4 ORDER BY place DESC LIMIT 1;
+
+-- name: step_last_place
+-- The same, with its number, and of rows below a place. Many at a time, since some may be void.
+SELECT place, n FROM step INDEXED BY step_place WHERE run = ?1 AND place >= ?2 AND (place, n) < (?3, ?4)
+AND n < ?5 ORDER BY place DESC, n DESC LIMIT 1000;
+
 -- name: open_at
 SELECT {open} FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND scope = ?4 AND n >= 0
 AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;

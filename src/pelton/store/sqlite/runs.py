@@ -22,11 +22,13 @@ from pelton.kernel.model.reads import (
     IterationKey,
     Iterations,
     IterationsKey,
+    LastPlaceKey,
     NewestBelowKey,
     NewestKey,
     OpenKey,
     ParkedKey,
     PlaceBelowKey,
+    PlaceKey,
     RecordKey,
     SlotKey,
     StepKey,
@@ -34,6 +36,7 @@ from pelton.kernel.model.reads import (
     ThreadsKey,
     VarKey,
     VarsKey,
+    place_number,
 )
 from pelton.kernel.model.state import OpenStep, Run, RunStatus, Step
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_thread
@@ -56,6 +59,8 @@ class RunReader:
             PlaceBelowKey: self._at_below,
             IterationKey: self._iteration,
             IterationsKey: self._iterations,
+            PlaceKey: self._in_place,
+            LastPlaceKey: self._last_place,
             StepKey: self._step,
             OpenKey: lambda run, key: reader.opens(reader.all("open_all", run.key)),
             EndedKey: self._ended,
@@ -119,6 +124,25 @@ class RunReader:
             opened = read.one("open_at_below", run.key, key.slot, key.it, key.scope, key.n)
             ended = self._skip(run, lambda below: read.one("step_at", run.key, key.slot, key.it, key.scope, min(below, key.n)))
         return self._later(opened, ended)
+
+    def _in_place(self, run: Run, key: PlaceKey) -> OpenStep | Step | None:
+        read = self._reader
+        place = place_number(key.thread, key.position)
+        opened = read.one("open_in_place", run.key, place)
+        return self._later(opened, self._skip(run, lambda below: read.one("step_in_place", run.key, place, below)))
+
+    def _last_place(self, run: Run, key: LastPlaceKey) -> int:
+        read, voids = self._reader, Voids(run.voids)
+        low, high = place_number(key.thread, 0), place_number(key.thread + 1, 0)
+        place = read.value("open_last_place", run.key, low, high, key.n)
+        last = low - 1 if place is None else int(place)
+        below = high, 0
+        while rows := read.all("step_last_place", run.key, last + 1, *below, key.n):
+            for place, n in rows:
+                if voids.low(n) is None:
+                    return int(place) - low
+            below = rows[-1]
+        return last - low
 
     def _iteration(self, run: Run, key: IterationKey) -> OpenStep | Step | None:
         read = self._reader

@@ -21,21 +21,23 @@ CREATE TABLE open (
   queue TEXT NOT NULL, urgency INTEGER NOT NULL, due INTEGER NOT NULL, lease INTEGER NOT NULL, lim INTEGER NOT NULL,
   started INTEGER NOT NULL, polls INTEGER NOT NULL, worker TEXT NOT NULL,
   ends INTEGER AS (CASE WHEN lim > 0 THEN min(lease, started + lim) ELSE lease END) VIRTUAL,
-  parts INTEGER NOT NULL, body BLOB NOT NULL, input BLOB, output BLOB, waits BLOB,
+  parts INTEGER NOT NULL, body BLOB NOT NULL, input BLOB, output BLOB, waits BLOB, place INTEGER,
   PRIMARY KEY (run, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX open_slot ON open (run, slot, n);
 CREATE INDEX open_iteration ON open (run, slot, it, scope, n) WHERE scope <> 0 OR it <> 0;
+CREATE INDEX open_place ON open (run, place, n) WHERE place IS NOT NULL;
 CREATE INDEX open_work ON open (queue, urgency, due, run, n) WHERE queue <> '' AND lease = 0;
 CREATE INDEX open_lease ON open (ends, run, n, queue) WHERE queue <> '' AND lease <> 0;
 
 CREATE TABLE step (
   run INTEGER NOT NULL, n INTEGER NOT NULL, slot TEXT NOT NULL, scope INTEGER NOT NULL, it INTEGER NOT NULL,
-  parts INTEGER NOT NULL, body BLOB NOT NULL,
+  parts INTEGER NOT NULL, body BLOB NOT NULL, place INTEGER,
   PRIMARY KEY (run, n)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX step_slot ON step (run, slot, n);
 CREATE INDEX step_iteration ON step (run, slot, it, scope, n) WHERE scope <> 0 OR it <> 0;
+CREATE INDEX step_place ON step (run, place, n) WHERE place IS NOT NULL;
 
 CREATE TABLE blob (
   run INTEGER NOT NULL, n INTEGER NOT NULL, part INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (run, n, part)

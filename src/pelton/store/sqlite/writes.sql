@@ -103,6 +103,10 @@ DELETE FROM step WHERE run = ?1 AND n = ?2;
 -- A step that has ended.
 INSERT INTO step (run, n, slot, scope, it, parts, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7);
 
+-- name: step_placed
+-- The same, found by its place too.
+INSERT INTO step (run, n, slot, scope, it, parts, body, place) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
+
 -- name: blob_put
 -- A large part of a row; one that is there already is not written again.
 INSERT INTO blob (run, n, part, body) VALUES (?1, ?2, ?3, ?4)
@@ -112,6 +116,11 @@ ON CONFLICT (run, n, part) DO UPDATE SET body = excluded.body WHERE body <> excl
 -- A token.
 INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18);
+
+-- name: open_placed
+-- The same, found by its place too.
+INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits, place)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19);
 
 -- name: open_wide
 -- A token whose large parts changed too.

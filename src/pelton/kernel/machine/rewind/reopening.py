@@ -108,6 +108,7 @@ def reopen_row(draft: Draft, step: Step, k: int | None = None, bits: int = 0) ->
         bits=step.bits & LASTING | bits,
         fork=step.fork,
         fragment=step.fragment,
+        position=step.position,
     )
     draft.reopened.add(step.n)
     draft.ended.pop(step.n, None)
@@ -152,7 +153,8 @@ def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
     attempt = target.attempt + 1 if target.state == State.EMIT else 0
     # Where the token of an attempt before it has moved on, that of this one ends with it, as it did.
     previous = target.previous if target.bits & Bit.GONE_ON else 0
-    draft.worklist.append(to_join(token_at(target, target.slot), target)._replace(attempt=attempt, previous=previous))
+    token = token_at(target, target.slot)._replace(attempt=attempt, previous=previous, position=target.position)
+    draft.worklist.append(to_join(token, target))
 
 
 def to_join(token: Token, step: Step) -> Token:

@@ -45,6 +45,7 @@ from pelton.kernel.machine.tokens.flow import count_join, finish, leave, open_br
 from pelton.kernel.machine.tokens.handlers import start_handler
 from pelton.kernel.machine.tokens.lifecycle import enter_root, failure_of, set_deadline
 from pelton.kernel.model.process import Choice, Fork, Join, Node
+from pelton.kernel.model.reads import LastPlaceKey
 from pelton.kernel.model.signals import ChildReopened, Rewind
 from pelton.kernel.model.state import END, START, Bit, OpenStep, RunStatus, State, Step, StepStatus, ThreadStatus
 from pelton.kernel.model.transition import SignalRun
@@ -67,6 +68,8 @@ def restart(draft: Draft, signal: Rewind) -> None:
     replace_start(draft, signal)
     take_back(draft, 0)
     void_from(draft, 1)
+    if draft.process.positions:
+        draft.edit_thread(0).position = 0
     draft.first = draft.head.next_n
     draft.last = None
     enter_root(draft)
@@ -86,10 +89,18 @@ def rerun(draft: Draft, signal: Rewind) -> None:
     take_back(draft, signal.n)
     void_from(draft, signal.n + 1)
     set_deadline(draft)
+    if draft.process.positions:
+        count_on(draft, [0, *again.threads], signal.n + 1)
     again.open_again()
     reenter(draft, target, signal)
     again.resume_tokens()
     keep_put_off(draft, put_off, signal.n)
+
+
+def count_on(draft: Draft, threads: Iterable[int], n: int) -> None:
+    """The positions in threads go on from those of the steps below `n`, which are kept."""
+    for no, last in for_each(threads, lambda no: (no, draft.reads.answer(LastPlaceKey(no, n)))):
+        draft.edit_thread(no).position = last + 1
 
 
 def retry_failed(draft: Draft, children: bool) -> None:

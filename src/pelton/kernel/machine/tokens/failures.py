@@ -79,6 +79,7 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
                 fork=row.fork,
                 fragment=row.k if row.bits & Bit.DYNAMIC else row.fragment,
                 origin=row.k if row.state == State.JOIN else 0,
+                position=row.position,
             )
         )
         return

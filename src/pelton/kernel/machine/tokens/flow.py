@@ -56,6 +56,8 @@ def fresh(draft: Draft, token: Token, node: Node, state: State) -> OpenStep:
         row.fork = token.fork
     if token.fragment:
         row.fragment = token.fragment
+    if draft.process.positions:
+        row.position = draft.place(token)
     return row
 
 

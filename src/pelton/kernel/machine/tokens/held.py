@@ -12,6 +12,7 @@ from pelton.kernel.machine.draft import Draft
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.model.process import OnEvent, Wait
 from pelton.kernel.model.reads import HELD_PAGE, Held, HeldKey
+from pelton.kernel.model.signals import EventArrived
 from pelton.kernel.model.state import Bit, OpenStep
 from pelton.kernel.model.transition import Claim
 
@@ -23,18 +24,27 @@ def held_for(draft: Draft, row: OpenStep, name: str, key: str = "", *, shared: b
         return
     after: tuple[int, int] | None = None
     while True:
-        page = draft.reads.answer(HeldKey(name, key if shared else "", row.thread, row.n, after))
+        page = draft.reads.answer(HeldKey(name, key if shared else "", row.thread, row.n if key else place_of(row), after))
         for held in page:
-            if not is_claimed(draft, held) and addressed_to(held.thread, held.position, row) and (shared or held.key == key):
+            if not is_claimed(draft, held) and (shared or held.key == key) and addressed_to(held, row):
                 yield held
         if len(page) < HELD_PAGE:
             return
         after = (page[-1].posted, page[-1].id)
 
 
-def addressed_to(thread: int, position: int, row: OpenStep) -> bool:
-    """Whether an event addressed to a thread and a place in it may go to this step."""
-    return (thread < 0 or thread == row.thread) and (position < 0 or position == row.n)
+def place_of(row: OpenStep) -> int:
+    """What events of the run call a step in its thread: its position, or its number where none was counted."""
+    return row.position if row.position >= 0 else row.n
+
+
+def addressed_to(event: Held | EventArrived, row: OpenStep) -> bool:
+    """Whether an event may go to this step, by the thread and the place in it that it is addressed to. One with a key names the
+    step by its number: it was found by the waits under that key."""
+    position = event.position
+    return (event.thread < 0 or event.thread == row.thread) and (
+        position < 0 or position == (row.n if event.key else place_of(row))
+    )
 
 
 def is_claimed(draft: Draft, held: Held) -> bool:

@@ -70,7 +70,7 @@ def cancel_on_halt(draft: Draft, rows: list[OpenStep], spared: set[int]) -> bool
         if owns_something(row):
             clear_step(draft, row, "halted")
         cancel(draft, row, "halted", int(Bit.RETRIED))  # no join counts it: it is entered once more
-        draft.park(token_at(row, row.slot))
+        draft.park(token_at(row, row.slot)._replace(position=row.position))
     return bool(chosen)
 
 
@@ -131,5 +131,6 @@ def move_on(draft: Draft, row: OpenStep, step: OpenStep | Step | None) -> None:
         fork=row.fork,
         fragment=row.fragment,
         origin=row.child,
+        position=row.position,
     )
     draft.worklist.append(token)
