@@ -188,6 +188,26 @@ async def test_what_an_engine_left_behind_is_taken_up_by_the_next(kind: str, tmp
         await late.engine.close(1.0)
 
 
+@case
+async def test_what_an_engine_left_behind_is_taken_up_by_one_that_lives(kind: str, tmp_path: Path) -> None:
+    async with two(kind, tmp_path, counting) as pair:
+        runs = [await begin(pair.a, "counting") for _ in range(3)]
+        more = EventArrived(id=1, name="more", strict=False)
+        left = [
+            PendingSignalRow(pair.a.engine.keys(), runs[0], durable(more), 0),
+            durable_job(pair.a.engine.keys(), FanOut("default", more, runs[1:])),
+        ]
+        await pair.a.engine.write(lambda group: group.pending_signals.extend(left))  # and nobody takes it up
+        await pair.b.engine.committer.pending_signals.recover()
+        await pair.b.engine.durable_jobs.look()
+        assert len(await pair.store.pending_signals(9)) == 2, "the other one lives: it is for that one to do"
+        await pair.a.engine.close(1.0)
+        await happens(lambda: hits_are(pair, runs[0], 1))
+        await happens(lambda: hits_are(pair, runs[2], 1))
+        await pair.b.quiet()
+        assert [await hits(pair, run) for run in runs] == [1, 1, 1]
+
+
 async def hits_are(pair: Pair, run: int, count: int) -> bool:
     return await hits(pair, run) == count
 

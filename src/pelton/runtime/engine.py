@@ -230,7 +230,13 @@ class LocalEngine:
             self.committer.nodes = self.nodes
             self.work.tells_dead(self.nodes.name, self.nodes.is_gone)
             self.operations.instance = self.nodes.name
-            self.nodes.on_fall = self._fall
+            self.nodes.on_fall, self.nodes.on_gone = self._fall, self._inherit
+            self.committer.pending_signals.mine = self.durable_jobs.mine = self.nodes.is_mine
+
+    def _inherit(self) -> None:
+        """Takes up what a server that is gone has left."""
+        self.committer.spawn(self.committer.pending_signals.recover())
+        self.committer.spawn(self.durable_jobs.look())
 
     def _fall(self) -> None:
         """Other servers have this one's work now."""

@@ -52,6 +52,7 @@ class Nodes:
         self._instant = 0
         self._noticed: dict[int, tuple[int, int]] = {}  # the last sign of life of each, and when it was noticed here
         self.on_fall: Callable[[], None] | None = None
+        self.on_gone: Callable[[], None] | None = None  # another server is gone: what it left is everybody's
         self._tasks = OwnedTasks("nodes")
 
     def fall(self) -> None:
@@ -178,12 +179,18 @@ class Nodes:
         done = await self._committer.write(lambda group: group.nodes.append(write))
         if not done.ok:
             return
+        before = self._living()
         await self._read()
+        if self.on_gone is not None and not before <= self._living():
+            self.on_gone()
         self._instant = max(self._instant, min(row.settled for row in self.rows.values() if row.seen))
         for row in list(self.rows.values()):
             if row.number != self.number and row.seen and self._is_silent(row):
                 log.warning("a server gives no sign of life and is declared dead", node=row.number)
                 await self._end(row)
+
+    def _living(self) -> set[tuple[int, int]]:
+        return {(row.number, row.epoch) for row in self.rows.values() if row.seen}
 
     async def _read(self) -> None:
         self.rows = {row.number: row for row in await self._store.nodes()}

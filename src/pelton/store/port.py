@@ -1,7 +1,8 @@
 """The store: the only access to durable state. One conformance suite checks every implementation against this module.
 
 Writes are batches of commit groups. A group is all or nothing, independently of the other groups in its batch. A group states
-the revision of each run that it was decided on (`runs`, `reads`); if one has changed, the group is lost and changes nothing.
+the revision of each run that it was decided on (`runs`, `reads`), and whatever else it rests on; if one has changed, the group is
+lost and changes nothing.
 Reads see only what is committed. `now` is the store's clock.
 """
 

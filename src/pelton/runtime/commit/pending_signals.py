@@ -9,6 +9,7 @@ Cost: one number per signal in progress; at most a page of rows is read at a tim
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -42,6 +43,7 @@ class PendingSignals:
         self._agent = agent
         self._underway: set[int] = set()
         self._full = False  # there are more in the store
+        self.mine: Callable[[int], bool] | None = None  # where others write too: whether a row is this server's to take up
 
     def __len__(self) -> int:
         """Number of durable signals in progress."""
@@ -86,11 +88,13 @@ class PendingSignals:
                 self._agent.spawn(self.recover())
 
     async def recover(self) -> None:
-        """Takes up the durable signals that an earlier server left behind. Further pages follow when these are done."""
+        """Takes up the durable signals that an earlier server left behind, or one that is gone. Further pages follow when these
+        are done."""
         rows = await self._workspace.store.pending_signals(PAGE)
         self._full = len(rows) >= PAGE
         for row in rows:
-            self.take_up(row)
+            if self.mine is None or self.mine(row.id):
+                self.take_up(row)
 
     def given_up(self, request: SignalRequest, error: PeltonError) -> None:
         """The signal stays in the store: it is retried later if the trouble may be temporary, otherwise it is parked."""

@@ -123,6 +123,7 @@ class DurableJobs:
         self._done_lately: set[int] | None = None  # while the store is read
         self._parked: dict[int, str] = {}
         self._parked_count = 0
+        self.mine: Callable[[int], bool] | None = None  # where others write too: whether a row is this server's to carry out
         self._running = False
         self._tasks = OwnedTasks("fanout")
 
@@ -205,8 +206,13 @@ class DurableJobs:
         finally:
             self._done_lately = None
         for row in rows:
-            if row.job and row.id not in done:
+            if row.job and row.id not in done and (self.mine is None or self.mine(row.id)):
                 self.added(row)
+
+    async def look(self) -> None:
+        """Reads what a server that is gone has left."""
+        if self._running:
+            await self._read()
 
     async def _read_on(self) -> None:
         while self._more:
