@@ -1,7 +1,4 @@
-"""Two engines on one store: what each of them believes is checked where both meet, in the commit.
-
-`OPEN` names what does not hold yet, and why; a case that begins to hold must leave the table.
-"""
+"""Two engines on one store: what each of them believes is checked where both meet, in the commit."""
 
 from __future__ import annotations
 
@@ -33,8 +30,6 @@ from pelton.runtime.events.fan_out import FanOut, durable_job
 from pelton.store.rows import PendingSignalRow
 from pelton.testing.clock import settle
 
-OPEN: dict[str, str] = {}
-
 
 class Busy(Wire):
     """A sink that takes nothing until it is free."""
@@ -49,14 +44,6 @@ class Busy(Wire):
 
 
 case = pytest.mark.parametrize("kind", STORES)
-
-
-WAITS: frozenset[str] = frozenset()  # those that would wait for what does not come
-
-
-def opened(name: str) -> pytest.MarkDecorator:
-    """The case's mark: expected to fail as long as the table has it."""
-    return pytest.mark.xfail(name in OPEN, reason=OPEN.get(name, ""), run=name not in WAITS)
 
 
 def step(slot: str = "a", **more: Any) -> Callable[[], Process]:
@@ -535,7 +522,6 @@ async def test_a_timer_of_an_engine_that_is_gone_is_fired_by_another(kind: str, 
 
 
 @case
-@pytest.mark.xfail(reason="the epoch of an arm that stays does not move", strict=False)
 async def test_a_reminder_is_given_once_for_each_time(kind: str, tmp_path: Path) -> None:
     def build() -> Process:
         graph = Graph("reminded")

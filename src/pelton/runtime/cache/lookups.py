@@ -47,13 +47,16 @@ class Lookups:
             self._known.move_to_end(lookup)
         return known
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has looked anything up."""
+        return not self._known
+
     def hold(self, moves: dict[Lookup, int]) -> bool:
         """Whether nothing has been added to, or taken from, what these searches look for."""
         return all(self._known.get(lookup) == number for lookup, number in moves.items())
 
     def moved(self, lookups: Iterable[Lookup]) -> None:
-        if not self._known:
-            return
         for lookup in lookups:
             if lookup in self._known:
                 self._count += 1

@@ -540,6 +540,8 @@ class UnitOfWork:
 
     def _move_lookups(self, builder: GroupBuilder, change: Transition) -> None:
         assert change.record_change is not None
+        if self.workspace.lookups.idle and not self.workspace.shared:
+            return
         lookups = [Lookup(change.run.ns, name, text) for name, text, _ in change.record_change.attributes]
         self.workspace.lookups.moved(lookups)
         if self.workspace.shared:
