@@ -62,6 +62,7 @@ ROUNDS = 200  # a run of many threads with nothing of it in memory has been seen
 KEYS = 10_000
 SPARE = 100  # further rounds in which a signal that has used up its own may be brought to an end, and again if that fails
 TRIES = 8
+PATIENT = 4  # times as many tries where other servers write too
 WAIT = 0.01  # seconds before the third try, doubled for each further one
 WAIT_MOST = 2.0
 CACHE_BYTES = 256 << 20
@@ -95,7 +96,7 @@ class Committer:
         self.event_feed = EventFeed()
         self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
         self._queue = queue
-        self._tries = tries
+        self._tries = tries * (PATIENT if store.shared else 1)  # each loss to another server is that one's gain
         self._unit = UnitOfWork(self.workspace)
         self._pending: deque[CommitRequest] = deque()
         self._later: list[CommitRequest] = []  # for the next batch: their group is full
