@@ -15,11 +15,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # `bench` is imported by that name, here and in the processes that are started
 
-from bench import tasks, workloads  # noqa: E402
+from bench import keeping, tasks, workloads  # noqa: E402
 from bench.table import Row, printed  # noqa: E402
 from bench.workloads import Plan  # noqa: E402
 
-ALL = {**workloads.ALL, **tasks.ALL}
+ALL = {**workloads.ALL, **keeping.ALL, **tasks.ALL}
 
 
 def main() -> int:
@@ -32,7 +32,16 @@ def main() -> int:
     names = given.only.upper().split(",")
     if unknown := [name for name in names if name not in ALL]:
         parser.error(f"--only: there is no {unknown[0]}; there are {', '.join(ALL)}")
-    quick = Plan(seconds=3.0, handlers=(10, 1_000, 10_000), loop=2_000, window=200, tasks=3_000, children=(20, 60, 100))
+    quick = Plan(
+        seconds=3.0,
+        handlers=(10, 1_000, 10_000),
+        loop=2_000,
+        window=200,
+        tasks=3_000,
+        children=(20, 60, 100),
+        events=60_000,
+        kept=10_000,
+    )
     plan = (quick if given.quick else Plan())._replace(peers=not given.no_peers)
     plan = plan._replace(seconds=given.seconds or plan.seconds)
     rows: list[Row] = []

@@ -36,6 +36,8 @@ class Plan(NamedTuple):
     tasks: int = 100_000
     children: tuple[int, ...] = (100, 500, 1_000)
     peers: bool = True
+    events: int = 1_000_000
+    kept: int = 150_000
 
 
 def run_load(job: dict[str, Any], seconds: float, module: str = "load") -> dict[str, Any]:
@@ -81,10 +83,10 @@ class Load:
 
 
 @contextmanager
-def server(*workflows: dict[str, Any], handlers: Sequence[dict[str, Any]] = ()) -> Iterator[Pelton]:
+def server(*workflows: dict[str, Any], handlers: Sequence[dict[str, Any]] = (), options: Sequence[str] = ()) -> Iterator[Pelton]:
     """A new server on an empty directory, with definitions."""
     with tempfile.TemporaryDirectory(prefix="pelton-bench-") as directory:
-        found = Pelton(Path(directory)).start()
+        found = Pelton(Path(directory), *options).start()
         try:
             with Client(found.url) as client:
                 for workflow in workflows:

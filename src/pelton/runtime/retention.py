@@ -1,7 +1,7 @@
 """Keeps finished data for as long as it is wanted: once a second each kind is looked at, and what is too old or too much goes.
 
-It goes in small steps, each a write of its own; between two steps there is a rest as long as the step took, so that at most half
-of the store's time is spent on this, however much there is to remove. What is still going on is never removed.
+It goes in small steps, each a write of its own, for which the store allows itself a few milliseconds; between two steps there is
+a rest, in which commits go on. What is still going on is never removed.
 
 An event or a run that is not to be kept at all stays for `GRACE` all the same, for those who wait for its end and then read it.
 """
@@ -19,7 +19,8 @@ from pelton.store.retention import KINDS, Keep, Kind, Sweep, Swept, keep_text
 
 INTERVAL = 1_000  # milliseconds between two looks
 PAUSE = 10_000  # after the store has failed
-STEP = 500  # rows of one step
+STEP = 2_000  # rows of one step, if the store's time allows
+REST = 5  # milliseconds between two steps
 GRACE = 10_000  # milliseconds
 BRIEF: frozenset[Kind] = frozenset({"events", "runs"})  # kinds that have this grace
 
@@ -84,12 +85,14 @@ class Retention:
             if keep.forever:
                 continue
             while True:
-                began = self._clock.now()
                 swept = await self._store.sweep(self._sweep(kind, keep))
                 self._count(kind, swept)
                 if not swept.more:
                     break
-                await sleep(self._clock, self._clock.now() - began)
+                await self._rest()
+
+    async def _rest(self) -> None:
+        await sleep(self._clock, REST)
 
     def _sweep(self, kind: Kind, keep: Keep) -> Sweep:
         now, age, rows = self._clock.now(), keep.age, -1 if keep.rows is None else keep.rows

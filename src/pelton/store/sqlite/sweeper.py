@@ -19,7 +19,7 @@ from pelton.store.retention import Sweep, Swept
 from pelton.store.sqlite.ops import NUMBER, OPS, REMOVALS, BatchOps
 from pelton.store.sqlite.sql import load
 
-CHUNK = 50  # rows between looks at the clock
+CHUNK = 100  # rows between looks at the clock
 BUDGET = 0.008  # seconds of one sweep, so that no commit waits noticeably for it
 ROOT = 13  # position in a packed head of the key of its outermost run
 HASH, STATE = 10, 2  # in a packed event, and in its outcome
@@ -95,10 +95,13 @@ class Sweeper:
         return swept._replace(kept=self._counts.get(sweep.kind, -1))
 
     def _events(self, sweep: Sweep, excess: int) -> Swept:
+        began = time.monotonic()
         keys = [key for (key,) in self._all("oldest_events", sweep.limit)]
         count = gone(keys, sweep.below, excess)
-        if count:
-            last = keys[count - 1]
+        done = 0
+        while done < count and (not done or time.monotonic() - began < BUDGET):
+            done = min(done + CHUNK, count)
+            last = keys[done - 1]
             if sweep.remember:
                 known = [
                     (ident, key, bytes(_decode(body)[HASH]), str(_decode(outcome)[STATE]))
@@ -108,7 +111,7 @@ class Sweeper:
                 if "ids" in self._counts:
                     self._counts["ids"] += len(known)
             self._run("drop_events", last)
-        return Swept(count, count == sweep.limit)
+        return Swept(done, done < count or count == sweep.limit)
 
     def _ids(self, sweep: Sweep, excess: int) -> Swept:
         keys = [key for (key,) in self._all("oldest_ids", sweep.limit)]
