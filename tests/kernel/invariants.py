@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import json
 
+from pelton.kernel.machine.draft import RESTING
 from pelton.kernel.model.process import AtTime, Join, Node, OnEvent, Scope, Wait
 from pelton.kernel.model.signals import Continue, Start
 from pelton.kernel.model.state import END, START, Bit, Halt, OpenStep, RunStatus, State, Step, StepStatus, Thread, ThreadStatus
@@ -25,7 +26,12 @@ def check_run(world: World, rows: Rows, change: Transition) -> None:
     head = rows.run
     ended = RunStatus(head.status).ended
     assert head.open == len(rows.open), f"head counts {head.open} open rows, there are {len(rows.open)}"
-    assert ended == (not rows.open), f"{RunStatus(head.status).name} with {len(rows.open)} open rows"
+    # What a paused run ends with rests until it is resumed, so it may have nothing open.
+    assert ended == (not rows.open) or head.status == RunStatus.PAUSED, f"{RunStatus(head.status).name}, {len(rows.open)} open"
+    root = rows.threads.get(0)
+    resting = root is not None and root.resting is not None
+    assert resting == bool(head.flags & RESTING)
+    assert not resting or head.status == RunStatus.PAUSED, f"an end rests in a run that is {RunStatus(head.status).name}"
     assert head.status != RunStatus.EXPECTED
     assert (head.ended > 0) == ended
     if ended:
@@ -168,11 +174,14 @@ def check_threads(world: World, rows: Rows) -> None:
     tokens = Counter(row.thread for row in rows.open.values())
     for thread in rows.threads.values():
         if ThreadStatus(thread.status).ended:
+            assert thread.resting is None, f"thread {thread.no} has ended, and an end rests in it"
             assert not tokens[thread.no], f"thread {thread.no} has ended, {tokens[thread.no]} rows are open in it"
             continue
         if thread.no:
             handled = any(kind in {Halt.HANDLING, Halt.INTERRUPTED} for kind, _ in thread.reasons)
-            assert tokens[thread.no] or handled, f"thread {thread.no} lives without a token"
+            paused = (Halt.OPERATOR, 0) in thread.reasons
+            assert paused or thread.resting is None, f"an end rests in thread {thread.no}, which is not paused"
+            assert tokens[thread.no] or handled or paused or rows.run.flags & RESTING, f"thread {thread.no} lives without a token"
             assert not thread.owner or thread.owner in rows.open, f"thread {thread.no} lives, its owner {thread.owner} does not"
             check_halted_from_above(rows, thread)
         check_halting(world, rows, thread)
@@ -268,7 +277,7 @@ def check_way_out(world: World, rows: Rows, row: OpenStep) -> None:
         case State.JOIN:
             check_join(world, rows, row, node)
         case State.SCOPE:
-            assert row.left > 0, f"a scope with nothing inside: {row}"
+            assert row.left > 0 or rows.run.flags & RESTING, f"a scope with nothing inside: {row}"
             assert isinstance(node, Scope)
         case State.CALL:
             if row.bits & Bit.THREAD:
@@ -305,6 +314,8 @@ def live_threads(rows: Rows, owner: int) -> list[Any]:
 
 def check_join(world: World, rows: Rows, row: OpenStep, node: Node | None) -> None:
     assert isinstance(node, Join)
+    if rests(rows, row.thread):
+        return  # what failed is not counted: the join goes with what owns it
     assert row.left > 0, f"a join that awaits nothing: {row}"
     if node.threads is not None or (not world.thorough and len(node.on) > 100):
         return
@@ -320,6 +331,12 @@ def check_join(world: World, rows: Rows, row: OpenStep, node: Node | None) -> No
     total = len(slots)
     want = total if node.rule == "all" else min(node.count if node.rule == "count" else 1, total)
     assert row.left == want - final, f"join {row.slot} counts {row.left}, {want} are wanted and {final} have ended"
+
+
+def rests(rows: Rows, no: int) -> bool:
+    """Whether a thread, or the run, ends when it is resumed."""
+    thread = rows.threads.get(no)
+    return bool(rows.run.flags & RESTING) or (thread is not None and thread.resting is not None)
 
 
 def newest_counted(rows: Rows, join: OpenStep, numbers: list[int]) -> OpenStep | Step | None:

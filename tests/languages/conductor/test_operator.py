@@ -22,6 +22,36 @@ async def test_pause_holds_the_next_task_back_and_resume_lets_it_go(api: Api) ->
     assert (await api.refused("PUT", f"/workflow/{run}/resume")).status == 409
 
 
+async def test_a_task_that_fails_for_good_in_a_paused_run_fails_the_run_on_resume(api: Api) -> None:
+    run = await api.run([simple("a", retryCount=0), simple("b")])
+    found = await api.one("a")
+    await api.ok("PUT", f"/workflow/{run}/pause")
+    await api.update(found, "FAILED", reasonForIncompletion="why")
+    paused = await api.get(run)
+    assert (paused["status"], task(paused, "a")["status"]) == ("PAUSED", "FAILED")
+    assert task(paused, "a")["reasonForIncompletion"] == "why"
+    assert paused["failedReferenceTaskNames"] == ["a"]
+    assert (await api.refused("POST", f"/workflow/{run}/retry")).status == 404
+    await api.ok("PUT", f"/workflow/{run}/resume")
+    assert "why" in (await api.ended(run, "FAILED"))["reasonForIncompletion"]
+    await api.ok("POST", f"/workflow/{run}/retry")
+    await api.update(await api.one("a"))
+    await api.update(await api.one("b"))
+    await api.ended(run)
+
+
+async def test_a_loop_fork_or_child_that_fails_in_a_paused_run_fails_it_on_resume(api: Api) -> None:
+    loop = step("DO_WHILE", "l", loopCondition="true", loopOver=[simple("a", retryCount=0)])
+    for tasks in ([loop], [simple("a", retryCount=0, permissive=True)]):
+        run = await api.run(tasks)
+        found = await api.one("a")
+        await api.ok("PUT", f"/workflow/{run}/pause")
+        await api.update(found, "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="why")
+        assert (await api.get(run))["status"] == "PAUSED"
+        await api.ok("PUT", f"/workflow/{run}/resume")
+        await api.ended(run, "FAILED")
+
+
 async def test_terminate(api: Api) -> None:
     run = await api.run([simple("a")])
     await api.ok("DELETE", f"/workflow/{run}", {}, reason="stop it")

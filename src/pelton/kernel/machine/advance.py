@@ -49,7 +49,7 @@ from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail, fail_leaving, spawn
 from pelton.kernel.machine.tokens.halts import settle_halt
 from pelton.kernel.machine.tokens.held import let_go
-from pelton.kernel.machine.tokens.lifecycle import complete, end_run, start_run
+from pelton.kernel.machine.tokens.lifecycle import break_run, complete, end_run, start_run
 from pelton.kernel.machine.tokens.parking import begin_halt, resume
 from pelton.kernel.machine.tokens.scopes import scope_emptied
 from pelton.kernel.machine.tokens.thread_ends import end_thread
@@ -234,7 +234,7 @@ def give_up(process: Process, reads: RunReads, signal: AnySignal, now: int, what
         check(signal, head.status)
         draft = Draft(process, reads, copy(head), now)
         draft.thrifty = True
-        end_run(draft, RunStatus.FAILED, failure.message, failure)
+        break_run(draft, failure, 0, RunStatus.FAILED)
         return finished(draft)
     except Missing as missing:
         return Need(missing.keys)
@@ -253,7 +253,7 @@ def refuse(reads: RunReads, signal: AnySignal, code: Code, detail: str, trace: l
 
 
 def drain(draft: Draft) -> None:
-    """Works off the worklist, then ends the run when its last token is gone."""
+    """Works off the worklist, then ends the run when its last token is gone; a paused one stays until it is resumed."""
     looks = 0
     written = 0
     while True:
@@ -266,7 +266,7 @@ def drain(draft: Draft) -> None:
         if not draft.worklist:
             break
     head = draft.head
-    if head.open == 0 and head.status in (RunStatus.RUNNING, RunStatus.PAUSED):
+    if head.open == 0 and head.status == RunStatus.RUNNING:
         complete(draft)
 
 
@@ -298,7 +298,7 @@ def run_items(draft: Draft) -> None:
     worklist = draft.worklist
     while worklist:
         if draft.fuel <= 0:
-            if draft.process.out_of_fuel == "fail":
+            if draft.process.out_of_fuel == "fail" and draft.head.status != RunStatus.PAUSED:
                 reason = "too many steps followed one another without a wait"
                 end_run(draft, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))
                 return
@@ -318,7 +318,7 @@ def circles(draft: Draft, node: str) -> bool:
     """Counts a token into a node. True when that was once too often without a wait in between: the run has failed."""
     visits = draft.visits[node] = draft.visits.get(node, 0) + 1
     most = draft.process.most_transitions
-    if visits <= most:
+    if visits <= most or draft.head.status == RunStatus.PAUSED:  # in a paused run tokens only park
         return False
     reason = f"{node!r} was entered more than {most} times without a wait"
     end_run(draft, RunStatus.FAILED, reason, Failure("out of fuel", "technical", reason, None, False))

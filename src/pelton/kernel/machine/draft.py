@@ -38,6 +38,7 @@ SKIPS = 2  # an operator asked to skip a slot
 UNMARKED = 4  # has nodes that its process lacks, and was started by an earlier version of Pelton: its rows do not say which
 # FRAGMENTED = 1 << 10, in model/state.py: has nodes that its process lacks; its rows say which
 DEADLINE = 8  # the run itself has a timer
+RESTING = 16  # it is paused, and ends when it is resumed: see Thread.resting of thread 0
 PRIORITY = 16  # the bits from here on: priority of its work, 0 to 99. The one below is the runtime's.
 
 

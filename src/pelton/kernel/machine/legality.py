@@ -123,7 +123,11 @@ REOPENED: Mapping[RunStatus, str] = {RunStatus.RUNNING: "Rewind, Rescue or Child
 RUN_CHANGES: Mapping[RunStatus, Mapping[RunStatus, str]] = {
     RunStatus.EXPECTED: {RunStatus.RUNNING: "Start"},
     RunStatus.RUNNING: {RunStatus.PAUSED: "Pause", **OUTCOMES},
-    RunStatus.PAUSED: {RunStatus.RUNNING: "Resume", **OUTCOMES},
+    RunStatus.PAUSED: {
+        RunStatus.RUNNING: "Resume",
+        RunStatus.TIMED_OUT: "the run's own time limit is exceeded",
+        RunStatus.TERMINATED: "Terminate or Retire",
+    },
     RunStatus.COMPLETED: REOPENED,
     RunStatus.FAILED: REOPENED,
     RunStatus.TIMED_OUT: REOPENED,

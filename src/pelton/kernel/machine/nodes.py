@@ -25,7 +25,7 @@ from pelton.kernel.machine.tokens.flow import (
     open_branches,
     retire_token,
 )
-from pelton.kernel.machine.tokens.lifecycle import end_run, find_definition, meta_from, run_output
+from pelton.kernel.machine.tokens.lifecycle import find_definition, finish_run, meta_from, run_output
 from pelton.kernel.machine.tokens.scopes import open_scope
 from pelton.kernel.machine.tokens.stops import failure_of_children
 from pelton.kernel.machine.tokens.thread_joins import open_thread_join
@@ -433,7 +433,7 @@ def enter_end(draft: Draft, token: Token, node: End, row: OpenStep) -> None:
         failure = None if status == RunStatus.COMPLETED else Failure("ended", "business", reason or "", None, False)
         if node.output is None:
             output = run_output(draft, int(status), reason or "", failure)
-        end_run(draft, status, reason or "", failure, draft.ended[row.n], output=output)
+        finish_run(draft, status, reason or "", failure, row.n, output, token.scope)
         return
     thread = draft.thread(token.thread)
     if token.thread and thread is not None:
@@ -461,7 +461,7 @@ def silent_end(draft: Draft, token: Token, node: End) -> None:
     if node.run:
         status = RunStatus(evaluate(node.status, scene)) if node.status is not None else RunStatus.COMPLETED
         reason = evaluate(node.reason, scene) if node.reason is not None else ""
-        end_run(draft, status, reason or "", None, output=output)
+        finish_run(draft, status, reason or "", None, 0, output, token.scope)
         return
     if token.thread:
         draft.edit_thread(token.thread).output = output

@@ -6,11 +6,13 @@ Each function applies one signal to a draft, and raises Refusal when it cannot b
 from __future__ import annotations
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import SKIPS, Draft, Refusal
+from pelton.kernel.machine.draft import RESTING, SKIPS, Draft, Refusal
 from pelton.kernel.machine.legality import change_run
 from pelton.kernel.machine.records import change_record, delete_record, moment_of, record_rules
 from pelton.kernel.machine.tokens.halts import halt, lift_halt
-from pelton.kernel.machine.tokens.lifecycle import end_run
+from pelton.kernel.machine.tokens.lifecycle import end_rested, end_run
+from pelton.kernel.machine.tokens.thread_ends import break_thread
+from pelton.kernel.machine.tokens.threads import OPERATOR
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import (
     BY_PARENT,
@@ -24,9 +26,7 @@ from pelton.kernel.model.signals import (
     Terminate,
     Upgrade,
 )
-from pelton.kernel.model.state import Bit, Failure, Halt, RunStatus, State, ThreadStatus
-
-OPERATOR = (int(Halt.OPERATOR), 0)
+from pelton.kernel.model.state import Bit, Failure, RunStatus, State, ThreadStatus
 
 
 def check_thread(draft: Draft, no: int) -> None:
@@ -52,7 +52,18 @@ def resume_run(draft: Draft, signal: Resume) -> None:
         raise Refusal(Code.NOT_PAUSED, f"thread {signal.thread} is not paused" if signal.thread else "the run is not paused")
     if signal.thread == 0:
         change_run(draft.head, RunStatus.RUNNING)
-    lift_halt(draft, signal.thread, OPERATOR)
+    end = thread.resting
+    if end is None:
+        lift_halt(draft, signal.thread, OPERATOR)
+        return
+    thread = draft.edit_thread(signal.thread)
+    thread.resting = None
+    thread.reasons = tuple(reason for reason in thread.reasons if reason != OPERATOR)
+    if signal.thread == 0:
+        draft.head.flags &= ~RESTING
+        end_rested(draft, end)
+    elif end.failure is not None:
+        break_thread(draft, signal.thread, end.failure, end.n)
 
 
 def terminate(draft: Draft, signal: Terminate) -> None:

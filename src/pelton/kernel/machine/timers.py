@@ -10,7 +10,7 @@ from pelton.kernel.machine.draft import DEADLINE, Again, BranchesLost, Draft, Re
 from pelton.kernel.machine.tokens.failures import may_retry
 from pelton.kernel.machine.tokens.flow import leave, settle
 from pelton.kernel.machine.tokens.held import is_one_there
-from pelton.kernel.machine.tokens.lifecycle import end_run
+from pelton.kernel.machine.tokens.lifecycle import break_run_by, end_run
 from pelton.kernel.machine.tokens.limits import limit_of
 from pelton.kernel.machine.tokens.stops import clear_step
 from pelton.kernel.machine.tokens.times import AGAIN, LEASE, clock_stands, spend, time_of
@@ -134,7 +134,7 @@ def exceed(draft: Draft, row: OpenStep, node: Node, arm: str) -> None:
         row = give_up(draft, row, node, message)  # a join that is tried again waits on for the same steps
     if limit.action == "fail run":
         step = draft.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout")
-        end_run(draft, RunStatus.TIMED_OUT, message, failure, step)
+        break_run_by(draft, failure, step, RunStatus.TIMED_OUT)
     elif limit.action == "edge":
         step = draft.end(row, StepStatus.TIMED_OUT, row.output, message, "timeout", int(Bit.HANDLED))
         settle(draft, step)

@@ -271,6 +271,7 @@ class Thread(Struct, array_like=True, gc=False):
     kind: str = ""  # of its failure
     content: JSON = None  # of its failure
     sees: int = -1  # the thread whose variables it sees, when that is not its parent; -1 = its parent
+    resting: Resting | None = None  # how it ends once an operator resumes it
 
 
 class Record(Struct, array_like=True, gc=False):
@@ -294,6 +295,17 @@ class Failure(Struct, array_like=True, frozen=True, gc=False):
     message: str = ""
     content: JSON = None
     retriable: bool = True
+
+
+class Resting(Struct, array_like=True, frozen=True, gc=False):
+    """An end that has come while an operator had the run or thread paused: it rests, and is carried out on resume."""
+
+    failure: Failure | None
+    n: int = 0  # the step that failed, or that ended the run
+    status: int = 0  # of the run; 0 = what the failure makes of it
+    reason: str = ""
+    output: JSON = None
+    decided: bool = False  # by a node that ends the run: status, reason and output are as it says
 
 
 class StartMeta(Struct, frozen=True, omit_defaults=True, gc=False):

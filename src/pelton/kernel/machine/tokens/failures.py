@@ -18,7 +18,7 @@ from pelton.kernel.machine.scene import mix
 from pelton.kernel.machine.tokens import limits
 from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, settle
 from pelton.kernel.machine.tokens.handlers import start_handler
-from pelton.kernel.machine.tokens.lifecycle import break_run, failure_of
+from pelton.kernel.machine.tokens.lifecycle import break_run, break_run_by, failure_of
 from pelton.kernel.machine.tokens.stops import clear_step, owns_something
 from pelton.kernel.machine.tokens.thread_ends import break_thread
 from pelton.kernel.machine.tokens.threads import set_failure, start_thread
@@ -155,7 +155,7 @@ def act_on(draft: Draft, node: Node, step: Step, failure: Failure, rule: Rule | 
     """What follows for a step that has ended as failed."""
     draft.announce("step.failed", step.n, {"slot": step.slot, "reason": failure.message})
     if action == "abort":
-        break_run(draft, failure, step.n)
+        break_run_by(draft, failure, step)
     elif action == "propagate":
         draft.worklist.append(FailureEscaped(step.scope, step.thread, failure, step.n, status))
     else:

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import convert, json, to_builtins
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import DEADLINE, PRIORITY, Draft, Refusal, StepFailure, Token
+from pelton.kernel.machine.draft import DEADLINE, PRIORITY, RESTING, Draft, Refusal, StepFailure, Token
 from pelton.kernel.machine.legality import change_run, change_thread, check
 from pelton.kernel.machine.records import start_record
 from pelton.kernel.machine.scene import RunEnd, Scene, evaluate, too_much
@@ -16,7 +16,19 @@ from pelton.kernel.machine.tokens.outputs import output_of
 from pelton.kernel.model.process import FollowUp, Process
 from pelton.kernel.model.reads import DefinitionKey, EndedKey, InlineKey, Missing, NewRunKey, RunReads
 from pelton.kernel.model.signals import ChildEnded, Start
-from pelton.kernel.model.state import END, START, Failure, OpenStep, Run, RunStatus, StartMeta, Step, StepStatus, ThreadStatus
+from pelton.kernel.model.state import (
+    END,
+    START,
+    Failure,
+    OpenStep,
+    Resting,
+    Run,
+    RunStatus,
+    StartMeta,
+    Step,
+    StepStatus,
+    ThreadStatus,
+)
 from pelton.kernel.model.transition import ClearTimers, SetTimer, SignalRun, StartRun
 
 MOST_HOPS = 64  # runs that start runs that start runs
@@ -138,14 +150,56 @@ def status_of(draft: Draft, failure: Failure, step: OpenStep | Step | None) -> R
     return RunStatus.TIMED_OUT if failure.kind == "timed out" else RunStatus.FAILED
 
 
-def break_run(draft: Draft, failure: Failure, n: int) -> None:
-    """A failure that nothing caught has reached the run."""
+def break_run(draft: Draft, failure: Failure, n: int, status: RunStatus | None = None) -> None:
+    """A failure that nothing caught has reached the run. `status`: of the run, where the failure does not decide it.
+
+    While the run is paused the failure rests: work that is open may still be finished, and the run ends when it is resumed.
+    """
+    if draft.head.status == RunStatus.PAUSED:
+        rest(draft, Resting(failure, n, int(status or 0)))
+        return
     step = draft.step(n) if n else None
-    status = status_of(draft, failure, step)
     reason = failure.message
-    if draft.process.failed_reason is not None:
-        reason = draft.process.failed_reason(Scene(draft, step), step, failure, int(status))
+    if status is None:
+        status = status_of(draft, failure, step)
+        if draft.process.failed_reason is not None:
+            reason = draft.process.failed_reason(Scene(draft, step), step, failure, int(status))
     end_run(draft, status, reason, failure, step)
+
+
+def break_run_by(draft: Draft, failure: Failure, step: Step, status: RunStatus | None = None) -> None:
+    """A rule of a step, wherever that is, fails the run; its token is gone."""
+    if draft.head.status == RunStatus.PAUSED:
+        draft.grow(step.scope, -1)
+    break_run(draft, failure, step.n, status)
+
+
+def rest(draft: Draft, end: Resting) -> None:
+    """A paused run keeps the first end that comes, until it is resumed."""
+    root = draft.edit_thread(0)
+    if root.resting is None:
+        root.resting = end
+        draft.head.flags |= RESTING
+
+
+def end_rested(draft: Draft, end: Resting) -> None:
+    """Ends a resumed run as it would have ended while it was paused."""
+    status = RunStatus(end.status) if end.status else None
+    if status is not None and end.decided:
+        finish_run(draft, status, end.reason, end.failure, end.n, end.output)
+    else:
+        break_run(draft, end.failure or Failure(), end.n, status)
+
+
+def finish_run(
+    draft: Draft, status: RunStatus, reason: str, failure: Failure | None, n: int, output: Any, scope: int = 0
+) -> None:
+    """A node of the process (step n, 0 for a silent one) ends the run, at once or when it is resumed. `scope`: of its token."""
+    if draft.head.status == RunStatus.PAUSED:
+        draft.grow(scope, -1)
+        rest(draft, Resting(failure, n, int(status), reason, output, True))
+        return
+    end_run(draft, status, reason, failure, draft.step(n) if n else None, output=output)
 
 
 _COMPUTE = object()
@@ -178,7 +232,7 @@ def end_run(
         if thread.status < ThreadStatus.COMPLETED and thread.no:
             mine = draft.edit_thread(thread.no)
             change_thread(mine, ThreadStatus.CANCELED)
-            mine.ended, mine.open, mine.reasons = draft.now, 0, ()
+            mine.ended, mine.open, mine.reasons, mine.resting = draft.now, 0, (), None
     close_run(draft, status, output, reason, failure, follow_up=follow_up)
 
 
@@ -192,6 +246,9 @@ def close_run(
     draft.ask_for_nothing()
     if head.flags & DEADLINE:
         draft.effects.append(ClearTimers(0))
+    if head.flags & RESTING:
+        head.flags &= ~RESTING
+        draft.edit_thread(0).resting = None
     if follow_up:
         output = start_follow_ups(draft, status, output, reason, failure)
     n = draft.number()

@@ -61,6 +61,7 @@ def stop(draft: Draft, tops: list[Thread], reason: str, failure: Failure | None 
         failed = failure is not None and thread.no in first
         change_thread(thread, ThreadStatus.FAILED if failed else ThreadStatus.CANCELED)
         thread.ended, thread.open, thread.children, thread.reasons, thread.reason = draft.now, 0, 0, (), reason
+        thread.resting = None
         if failed and failure is not None:
             thread.failure, thread.kind, thread.content = failure.name, failure.kind, failure.content
     for thread in gone:

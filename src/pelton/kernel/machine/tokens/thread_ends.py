@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from pelton.kernel.machine.draft import Draft, FailureEscaped, StepFailed
+from pelton.kernel.machine.draft import Draft, FailureEscaped, LeavingFailed, StepFailed, Token
 from pelton.kernel.machine.legality import change_thread
 from pelton.kernel.machine.tokens.flow import finish, retire_token
 from pelton.kernel.machine.tokens.halts import come_under, lift_halt
 from pelton.kernel.machine.tokens.stops import HALT_BY, count_failed, count_out, stop
-from pelton.kernel.machine.tokens.threads import HANDLERS, OF_PARENT, children_of, failure_of_thread, own
-from pelton.kernel.model.state import Failure, Halt, OpenStep, State, StepStatus, Thread, ThreadStatus
+from pelton.kernel.machine.tokens.threads import HANDLERS, OF_PARENT, OPERATOR, children_of, failure_of_thread, own
+from pelton.kernel.model.state import Failure, Halt, OpenStep, Resting, State, StepStatus, Thread, ThreadStatus
+
+KEEPING = (*HANDLERS, int(Halt.OPERATOR))  # what keeps a thread without a token from ending
 
 
 def end_thread(draft: Draft, no: int) -> None:
-    """The last token of a thread is gone. While something is handled for it, it does not end."""
+    """The last token of a thread is gone. While something is handled for it, or an operator has it paused, it does not end."""
     thread = draft.edit_thread(no)
-    if thread.status >= ThreadStatus.COMPLETED or thread.open or any(kind in HANDLERS for kind, _ in thread.reasons):
+    if thread.status >= ThreadStatus.COMPLETED or thread.open or any(kind in KEEPING for kind, _ in thread.reasons):
         return
     if thread.failure:
         break_thread(draft, no, failure_of_thread(thread), 0)
@@ -55,6 +57,9 @@ def break_thread(draft: Draft, no: int, failure: Failure, n: int) -> None:
     thread = draft.edit_thread(no)
     if thread.status >= ThreadStatus.COMPLETED:
         return
+    if OPERATOR in thread.reasons:
+        rest_thread(draft, thread, failure, n)
+        return
     owner = owner_of(draft, thread)
     if not owner and thread.handles not in OF_PARENT:
         count_failed(draft, thread)
@@ -70,6 +75,20 @@ def break_thread(draft: Draft, no: int, failure: Failure, n: int) -> None:
         draft.worklist.append(FailureEscaped(owner.n, owner.thread, failure, n, int(StepStatus.FAILED)))
     elif owner.state == State.CALL:
         draft.worklist.append(StepFailed(owner.n, failure, int(StepStatus.FAILED)))
+
+
+def rest_thread(draft: Draft, thread: Thread, failure: Failure, n: int) -> None:
+    """A thread that an operator has paused keeps the first failure that reaches it, and fails when it is resumed."""
+    thread.resting = thread.resting or Resting(failure, n)
+    # What has failed in it may have had a token or not, so they are counted anew.
+    scope = -thread.no
+    thread.open = sum(row.scope == scope for row in draft.rows_of(thread.no))
+    for item in draft.worklist:
+        if isinstance(item, Token):
+            thread.open += item.scope == scope
+        elif isinstance(item, LeavingFailed):
+            step = draft.step(item.n)
+            thread.open += step is not None and step.scope == scope
 
 
 def owner_of(draft: Draft, thread: Thread) -> OpenStep | None:

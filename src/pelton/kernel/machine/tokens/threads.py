@@ -14,6 +14,7 @@ from pelton.kernel.machine.many import THREADED, for_each
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.model.state import Failure, Halt, Thread, ThreadStatus
 
+OPERATOR = (int(Halt.OPERATOR), 0)
 HANDLERS = (int(Halt.INTERRUPTED), int(Halt.HANDLING))
 OF_PARENT = ("interrupt", "failure")  # what a thread handles for its parent, which stands still meanwhile
 MOST_NAMED = 8  # failed children that a thread keeps the numbers of
@@ -61,7 +62,7 @@ def start_over(thread: Thread) -> None:
     """Clears what a thread has counted and come to: a rewind lets it run again, with nothing in it."""
     thread.open, thread.children, thread.reasons, thread.busy, thread.still = 0, 0, (), 0, False
     thread.joins, thread.ends, thread.failed, thread.named, thread.dealt = (), (), 0, (), False
-    thread.reason, thread.failure, thread.kind, thread.content = "", "", "", None
+    thread.reason, thread.failure, thread.kind, thread.content, thread.resting = "", "", "", None, None
 
 
 # ---- starting
