@@ -120,7 +120,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "retention",
         "engine",
     ),
-    "runtime.cache": ("shared", "runs", "correlations", "lookups", "reads", "search", "run_search", "pages", "prefetch"),
+    "runtime.cache": ("shared", "wide", "runs", "correlations", "lookups", "reads", "search", "run_search", "pages", "prefetch"),
     "runtime.commit": (
         "durable",
         "group_builder",

@@ -10,7 +10,7 @@ import msgspec
 
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.model import reads as f
-from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
+from pelton.kernel.model.state import Bit, OpenStep, Record, Run, Step, Thread, ThreadStatus
 from pelton.kernel.model.transition import UNSET, RecordChange
 
 if TYPE_CHECKING:
@@ -191,8 +191,16 @@ class AllReads:
                 return rows.newest([row.n for row in rows.steps() if (row.thread, row.position) == (thread, position)])
             case f.LastPlaceKey(thread, n):
                 return max((row.position for row in rows.steps() if row.thread == thread and row.n < n), default=-1)
-            case f.ParkedKey():
-                return [rows.open[n] for n in sorted((n for n in rows.open if n < 0), reverse=True)][:1000]
+            case f.StrandedKey(limit):
+                stranded = [n for n, row in rows.open.items() if n < 0 and row.bits & Bit.STRANDED]
+                return [rows.open[n] for n in sorted(stranded, reverse=True)[:limit]]
+            case f.ThreadRowsKey(no):
+                return [rows.open[n] for n in sorted(rows.open) if rows.open[n].thread == no]
+            case f.ChildrenKey(no):
+                return [t for _, t in sorted(rows.threads.items()) if t.parent == no and not ThreadStatus(t.status).ended]
+            case f.WaitsKey(slot, after, limit):
+                places = sorted((row.thread, row.n) for row in rows.open.values() if row.slot == slot and row.n > 0)
+                return [rows.open[n] for no, n in places if (no, n) > after][:limit]
             case f.StepKey(n):
                 return rows.open.get(n) if n < 0 else rows.row(n)
             case f.OpenKey():

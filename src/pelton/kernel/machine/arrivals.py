@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from pelton.errors import Code
 from pelton.kernel.machine.draft import FUEL, Draft, Refusal, StepFailed
+from pelton.kernel.machine.many import for_each
 from pelton.kernel.machine.records import moment_of
 from pelton.kernel.machine.reports import MOST_HELD, shape_output
 from pelton.kernel.machine.tokens.flow import finish
 from pelton.kernel.machine.tokens.handlers import interrupt
 from pelton.kernel.machine.tokens.held import addressed_to
 from pelton.kernel.machine.tokens.parking import unpark
-from pelton.kernel.machine.tokens.waits import open_waits, take_arm, take_merge_arms, try_trigger
+from pelton.kernel.machine.tokens.waits import (
+    open_waits,
+    still_open,
+    take_arm,
+    take_merge_arms,
+    try_trigger,
+    waiting_at,
+)
 from pelton.kernel.model.process import Arm, Call, OnEvent, Wait
-from pelton.kernel.model.reads import ParkedKey
 from pelton.kernel.model.signals import (
     ChildEnded,
     ChildReplied,
@@ -36,11 +43,8 @@ def event(draft: Draft, signal: EventArrived) -> None:
     if draft.head.status != RunStatus.EXPECTED:
         if not signal.key and interrupt(draft, signal.name, signal.thread, signal.body):
             return
-        for node, row in sorted(open_waits(draft), key=lambda pair: (pair[1].thread, pair[1].n)):
-            for index, arm in enumerate(node.arms):
-                if waits_for(row, index, arm, signal):
-                    take_arm(draft, node, row, index, signal.body)
-                    return
+        if given(draft, signal):
+            return
         if signal.key and signal.keep and kept(draft, signal):
             return
     if signal.key:
@@ -69,13 +73,42 @@ def hold(draft: Draft, signal: EventArrived, row: OpenStep | None = None) -> Non
     )
 
 
+def given(draft: Draft, signal: EventArrived) -> bool:
+    """Gives the event to the wait that it is for: of a known step, else the first by thread and number."""
+    if signal.n:
+        row = draft.open(signal.n)
+        pair = still_open(draft, row) if row is not None else None
+        return pair is not None and taken(draft, *pair, signal)
+    if signal.thread > 0:
+        rows = draft.rows_of(signal.thread)
+        pairs = [pair for row in rows if (pair := still_open(draft, row)) is not None]
+        return any(taken(draft, node, row, signal) for node, row in pairs)
+    for page in open_waits(draft, "event", signal.name):
+        for node, row in page:
+            if signal.thread == 0 and row.thread > 0:
+                return False
+            if taken(draft, node, row, signal):
+                return True
+    return False
+
+
+def taken(draft: Draft, node: Wait, row: OpenStep, signal: EventArrived) -> bool:
+    for index, arm in enumerate(node.arms):
+        if waits_for(row, index, arm, signal):
+            take_arm(draft, node, row, index, signal.body)
+            return True
+    return False
+
+
 def kept(draft: Draft, signal: EventArrived) -> bool:
     """Keeps a keyed event for a wait for it whose thread is halted. False when there is none."""
-    for row in draft.all_open():
-        if row.state != State.WAIT or not row.bits & Bit.KEYED or not draft.halted(row.thread):
+    row = draft.open(signal.n) if signal.n else None
+    rows = [row] if row is not None else [] if signal.n else draft.all_open()
+    for row in rows:
+        if not row.bits & Bit.KEYED or not draft.halted(row.thread):
             continue
-        node = draft.node_of(row)
-        if isinstance(node, Wait) and any(waits_for(row, index, arm, signal) for index, arm in enumerate(node.arms)):
+        pair = waiting_at(draft, row)
+        if pair is not None and any(waits_for(row, index, arm, signal) for index, arm in enumerate(pair[0].arms)):
             draft.edit(row).bits |= Bit.COPIED
             hold(draft, signal, row)
             return True
@@ -104,10 +137,17 @@ def merge(draft: Draft, signal: Merge) -> None:
 
 
 def continue_after_fuel(draft: Draft, signal: Continue) -> None:
-    """Moves the tokens on that parked because fuel ran out, except those of halted threads."""
-    rows = [row for row in draft.reads.answer(ParkedKey()) if not draft.halted(row.thread)]
+    """Moves the tokens on that parked because fuel ran out. Those of halted threads are the halt's from here on: its end moves
+    them, and they are not in the way of others."""
+    parked = draft.parked_for_fuel(FUEL + 1)
+    rows: list[OpenStep] = []
+    for row, halted in zip(parked, for_each(parked, lambda row: draft.halted(row.thread)), strict=True):
+        if halted:
+            draft.edit(row).bits &= ~Bit.STRANDED
+        else:
+            rows.append(row)
     unpark(draft, rows[:FUEL])
-    if len(rows) > FUEL:
+    if len(parked) > FUEL:
         draft.ask_to_continue()
 
 

@@ -13,10 +13,22 @@ from copy import copy
 from typing import Any, NamedTuple
 
 from pelton.errors import Code
-from pelton.kernel.machine.many import THREADED, ManyRows
+from pelton.kernel.machine.many import ManyRows
 from pelton.kernel.model.process import Acquired, Fragment, Node, Process
 from pelton.kernel.model.reads import FragmentKey, FragmentsKey, NewestBelowKey, PlaceBelowKey, RunReads
-from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, Run, State, Step, StepStatus, Thread, ThreadStatus
+from pelton.kernel.model.state import (
+    FRAGMENTED,
+    THREADED,
+    Bit,
+    Failure,
+    OpenStep,
+    Run,
+    State,
+    Step,
+    StepStatus,
+    Thread,
+    ThreadStatus,
+)
 from pelton.kernel.model.transition import (
     UNSET,
     Announcement,
@@ -33,7 +45,7 @@ FUEL = 512  # activations in one transition; the rest follows in the next commit
 WORKING = (State.WORK, State.CALL, State.EMIT)  # what someone else is busy with
 
 # bits of Run.flags
-# THREADED = 1, in many.py: has rows in `thread`
+# THREADED = 1, in model/state.py: has rows in `thread`
 SKIPS = 2  # an operator asked to skip a slot
 UNMARKED = 4  # has nodes that its process lacks, and was started by an earlier version of Pelton: its rows do not say which
 # FRAGMENTED = 1 << 10, in model/state.py: has nodes that its process lacks; its rows say which
@@ -233,25 +245,17 @@ class Draft(ManyRows):
     )
 
     def __init__(self, process: Process, reads: RunReads, head: Run, now: int, created: bool = False) -> None:
+        super().__init__(reads, head, created)
         self.process = process
-        self.reads = reads
-        self.head = head
         self.first = head.next_n  # numbers from here on are assigned by this draft: the store does not know them
-        self.first_thread = head.threads  # likewise
-        self.all_rows_read: dict[int, OpenStep] | None = None  # everything that the store has, once all of it was read
-        self.all_threads_read: dict[int, Thread] | None = None
         self.now = now
-        self.created = created
         self.worklist: deque[Item] = deque()
-        self.open_rows: dict[int, OpenStep] = {}  # new or changed, still open
         self.known: set[int] = set()  # of those: the ones that the store has already
-        self.closed: set[int] = set()  # rows of the store that go
         self.ended: dict[int, Step] = {}
         self.reopened: set[int] = set()  # ended rows of the store that go
         self.latest: dict[str, OpenStep | Step] = {}  # newest row per slot, of those touched here
         self.places: dict[tuple[str, int, int], OpenStep | Step] = {}  # the same by slot, scope and iteration
         self.ranges: dict[tuple[str, int, int], OpenStep | Step | None] | None = None  # places that were read with many others
-        self.threads: dict[int, Thread] = {}
         self.variables: dict[tuple[int, str], Any] = {}
         self.acquired: dict[int, Acquired] = {}
         self.acquisitions: list[tuple[int, str, Any, int]] = []
@@ -260,7 +264,6 @@ class Draft(ManyRows):
         self.reached = -1  # the fuel that was left when something was first found missing; -1: the present one
         self.thrifty = False  # an expression for which something has still to be read fails
         self.visits: dict[str, int] = {}  # how often a node was entered, where the process limits that
-        self.cut = 0  # a rewind in progress takes back numbers from here on; 0 = none
         self.reuse = 0  # the next step that is entered takes this number: in a rewind, and a silent fork's join
         self.given: Any = None  # and this input, when there is one
         self.last: Step | None = None  # the step that ended last
@@ -289,6 +292,8 @@ class Draft(ManyRows):
 
     def put(self, row: OpenStep) -> None:
         self.open_rows[row.n] = row
+        if self.rows_here is not None:
+            self.note_row(row)
         if row.n > 0:
             self.index(row)
 
@@ -355,7 +360,9 @@ class Draft(ManyRows):
             found = self.thread(no)
             mine = copy(found) if found is not None else Thread(self.head.key, no, opened=self.head.created)
             self.threads[no] = mine
-            self.head.flags |= THREADED
+            if not self.head.flags & THREADED:
+                self.head.flags |= THREADED
+                self.head.threaded = self.head.next_n
         return mine
 
     # ---- nodes
@@ -599,7 +606,7 @@ class Draft(ManyRows):
         self.worklist.clear()
         self.worklist.extend(others)
         for token in rest:
-            self.park(token)
+            self.park(token, Bit.STRANDED)
         if rest:
             self.ask_to_continue()
 

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pelton.kernel.machine.draft import Draft, Token
-from pelton.kernel.machine.many import THREADED
 from pelton.kernel.model.process import Scope
 from pelton.kernel.model.reads import IterationKey, Missing
-from pelton.kernel.model.state import OpenStep, State, Step, Thread
+from pelton.kernel.model.state import THREADED, OpenStep, State, Step, Thread
 
 
 class Surrounding(NamedTuple):

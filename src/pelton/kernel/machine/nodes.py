@@ -280,7 +280,7 @@ def branch_out(draft: Draft, node: Fork, branches: tuple[str, ...], fragment: in
     draft.grow(token.scope, last - token.branch)
     open_branches(draft, branches, branches[token.branch : last], token, fragment)
     if last < len(branches):
-        draft.park(token._replace(node=node.name, branch=last))
+        draft.park(token._replace(node=node.name, branch=last), Bit.STRANDED)
         draft.ask_to_continue()
     elif branches:
         draft.grow(token.scope, -1)

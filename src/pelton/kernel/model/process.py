@@ -7,7 +7,7 @@ and never opens. A path of tokens ends where a node has no way on ("" as target)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
@@ -388,6 +388,7 @@ class Process(Struct, kw_only=True):
     joins_of: dict[str, tuple[str, ...]] = {}
     holders: dict[str, str] = {}  # node → loop whose body it is in
     conditions: dict[str, tuple[str, ...]] = {}  # variable → waits with conditions or times that read it
+    arms: dict[tuple[str, str], tuple[str, ...]] = {}  # (event | trigger | merge, name) → waits that have such an arm
 
     def finish(self) -> Process:
         """Derives what `advance` looks up, and checks that every target exists. Raises ValueError naming node and target."""
@@ -413,6 +414,7 @@ class Process(Struct, kw_only=True):
         self.joins_of = {slot: tuple(names) for slot, names in joins.items()}
         self.conditions = {name: tuple(waits) for name, waits in conditions.items()}
         self.holders = holders_of(self.nodes)
+        self.arms = arms_of(self.nodes.values())
         return self
 
 
@@ -426,6 +428,21 @@ def check_limits(node: Node) -> None:
     limits = node.limits
     if limits.idle is not None and limits.idle.at is not None:
         raise ValueError(f"node {node.name!r}: the idle limit must be a duration, since it begins anew with every sign of life")
+
+
+def arms_of(nodes: Iterable[Node]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Which waits have an arm of a kind and name: ("event", its name), ("trigger", its name), ("merge", "")."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for node in nodes:
+        if isinstance(node, Wait):
+            for arm in node.arms:
+                if isinstance(arm, OnEvent):
+                    found.setdefault(("event", arm.event), {})[node.name] = None
+                elif isinstance(arm, OnTrigger):
+                    found.setdefault(("trigger", arm.trigger), {})[node.name] = None
+                elif isinstance(arm, OnMerge):
+                    found.setdefault(("merge", ""), {})[node.name] = None
+    return {key: tuple(slots) for key, slots in found.items()}
 
 
 def targets(node: Node) -> list[str]:

@@ -80,8 +80,10 @@ class LastPlaceKey(Struct, frozen=True, gc=False):
     n: int
 
 
-class ParkedKey(Struct, frozen=True, gc=False):
-    """Parked tokens, in the order in which they were parked, at most 1,000. Answer: list[OpenStep]."""
+class StrandedKey(Struct, frozen=True, gc=False):
+    """Tokens that parked because fuel ran out, in the order in which they did, at most `limit`. Answer: list[OpenStep]."""
+
+    limit: int
 
 
 class StepKey(Struct, frozen=True, gc=False):
@@ -92,6 +94,21 @@ class StepKey(Struct, frozen=True, gc=False):
 
 class OpenKey(Struct, frozen=True, gc=False):
     """Every open row of the run. Answer: list[OpenStep], by number."""
+
+
+class ThreadRowsKey(Struct, frozen=True, gc=False):
+    """The open rows of one thread, parked ones included. Answer: list[OpenStep], by number."""
+
+    no: int
+
+
+class WaitsKey(Struct, frozen=True, gc=False):
+    """Open steps of a slot by (thread, number), those after the place `after`, parked ones left out, at most `limit`; the first
+    place is after (0, 0). Answer: list[OpenStep]; shorter than `limit` when there are no more."""
+
+    slot: str
+    after: tuple[int, int]
+    limit: int
 
 
 class EndedKey(Struct, frozen=True, gc=False):
@@ -123,6 +140,12 @@ class ThreadKey(Struct, frozen=True, gc=False):
 
 class ThreadsKey(Struct, frozen=True, gc=False):
     """All threads of the run that have rows. Answer: list[Thread], by number."""
+
+
+class ChildrenKey(Struct, frozen=True, gc=False):
+    """Threads with this parent that have not ended. Answer: list[Thread], by number."""
+
+    no: int
 
 
 class RecordKey(Struct, frozen=True, gc=False):

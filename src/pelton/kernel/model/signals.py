@@ -87,6 +87,7 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     position: int = -1  # only for the wait at this position of its thread (with a key: of this number)
     posted: int = 0
     keep: bool = False
+    n: int = 0  # the step that waits for the key, where that is known
 
 
 class Merge(Signal, frozen=True, kw_only=True):

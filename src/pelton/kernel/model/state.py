@@ -86,6 +86,7 @@ class Bit:
     THREAD = 2048  # call: `child` is a thread of this run, not a run
     COPIED = 524288  # wait: events that came for it while it was halted are held for it
     AGAIN = 1048576  # wait: its next attempt has yet to begin: after a delay, or when its thread is no longer halted
+    STRANDED = 16777216  # parked: for fuel, not for a halt; a Continue moves it on
     HANDLED = 4096  # ended step: it failed, and its token took the path that its definition has for that
     PUT_OFF = 16384  # ended step: it failed, its token moved on, and the failure counts at the end of its owner
     GONE_ON = 32768  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
@@ -95,6 +96,9 @@ class Bit:
 
 
 FRAGMENTED = 1 << 10  # bit of Run.flags: dynamic forks have made nodes for it, and its rows say which are theirs
+
+
+THREADED = 1  # bit of Run.flags: the run has rows in `thread`
 
 
 class Run(Struct, array_like=True, gc=False):
@@ -122,6 +126,7 @@ class Run(Struct, array_like=True, gc=False):
     hops: int = 0  # how many runs and events led here, to cut endless cascades
     deferred: int = 0  # number of the step whose deferred failure fails the run at its end
     flags: int = 0  # what the run has, so that nothing that it lacks is looked for: see the bits in machine/draft.py
+    threaded: int = 0  # the next number when it got its first row in `thread`: steps below are the root thread's
 
 
 class DueTime(Struct, array_like=True, frozen=True, gc=False):
@@ -272,6 +277,11 @@ class Thread(Struct, array_like=True, gc=False):
     content: JSON = None  # of its failure
     sees: int = -1  # the thread whose variables it sees, when that is not its parent; -1 = its parent
     resting: Resting | None = None  # how it ends once an operator resumes it
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended."""
+        return self.status < ThreadStatus.COMPLETED
 
 
 class Record(Struct, array_like=True, gc=False):

@@ -23,17 +23,18 @@ from pelton.kernel.model.reads import (
     FragmentKey,
     NewestKey,
     OpenKey,
-    ParkedKey,
     RecordKey,
     StepKey,
     ThreadKey,
     ThreadsKey,
     VarKey,
     VarsKey,
+    WaitsKey,
 )
 from pelton.kernel.model.state import OpenStep, Run, RunStatus, State, Step, Thread
 from pelton.kernel.model.transition import UNSET, Purge, Transition
 from pelton.runtime.cache.shared import Shared
+from pelton.runtime.cache.wide import AHEAD, KEYS, START, UNKNOWN, WideRun
 from pelton.store.group import LeaseWrite
 
 ENTRY_BYTES = 1_500
@@ -69,6 +70,7 @@ class RunEntry(Shared):
         "size",
         "threads",
         "variables",
+        "wide",
     )
 
     def __init__(self, key: int, complete: bool = False) -> None:
@@ -86,6 +88,7 @@ class RunEntry(Shared):
         self.quiet: list[Any] = []  # futures of those that wait for pins == 0
         self.size = ENTRY_BYTES
         self.churn = 0
+        self.wide: WideRun | None = None  # made when a question of many rows is asked
 
     # ---- what a store's answer adds
 
@@ -114,11 +117,13 @@ class RunEntry(Shared):
             for row in answer:
                 self.open[row.n] = row
             self.all_open = True
+            self.wide = None
         elif kind is ThreadsKey:
             for thread in answer:
                 self.threads[thread.no] = thread
             self.all_threads = True
-        elif not self._learn_fragment(key, answer):
+            self.wide = None
+        elif not (self._learn_many(key, answer) if kind in KEYS else self._learn_fragment(key, answer)):
             return False
         self.churn += 1
         return True
@@ -131,13 +136,29 @@ class RunEntry(Shared):
             del self.fragments[next(iter(self.fragments))]
         return True
 
+    def _learn_many(self, key: Any, answer: list[Any]) -> bool:
+        for row in answer:
+            if type(row) is OpenStep:
+                self.open[row.n] = row
+            else:
+                self.threads[row.no] = row
+        self.churn += len(answer)
+        return self._index().learn(key, answer)
+
+    def _index(self) -> WideRun:
+        if self.wide is None:
+            so_far = self.head.threads if self.head is not None else 0
+            self.wide = WideRun(so_far, self.open, self.threads, self.all_open, self.all_threads)
+        return self.wide
+
     def known(self, key: Any) -> Any:
         """The answer to a key, or _ABSENT if it is not known (see `unknown`)."""
         kind = type(key)
+        if kind in KEYS:
+            found = self._index().known(key)
+            return _ABSENT if found is UNKNOWN else found
         if kind is OpenKey and self.all_open:
             return [self.open[n] for n in sorted(self.open)]
-        if kind is ParkedKey and self.all_open:
-            return [self.open[n] for n in sorted(self.open, reverse=True) if n < 0]
         if kind is VarsKey and (self.all_variables or (self.all_root_variables and key.thread == 0)):
             return {name: found[0] for (no, name), found in self.variables.items() if no == key.thread and found is not None}
         if kind is RecordKey:
@@ -154,7 +175,11 @@ class RunEntry(Shared):
         """Applies a transition to the entry; `undo` collects how to revert it."""
         before, head = self.head, change.run
         if undo is not None:
-            undo.append((self, None, (before, self.process, self.newest, self.all_newest, self.record, self.fragments)))
+            undo.append(
+                (self, None, (before, self.process, self.newest, self.all_newest, self.record, self.fragments, self.wide))
+            )
+        if self.wide is not None:
+            self.wide.apply(change, undo)
         first_new = 0
         if before is not None:
             first_new = before.next_n
@@ -182,10 +207,7 @@ class RunEntry(Shared):
                     _put(newest, row.slot, row, undo)
         for step in change.ended:
             known = newest.get(step.slot)
-            if step.n >= first_new:
-                if known is None or known.n <= step.n:
-                    _put(newest, step.slot, step, undo)
-            elif known is not None and known.n == step.n:
+            if (known is None or known.n <= step.n) if step.n >= first_new else (known is not None and known.n == step.n):
                 _put(newest, step.slot, step, undo)
         self._apply_rest(change, undo)
         self.head = head
@@ -262,6 +284,11 @@ class RunEntry(Shared):
 unknown = _ABSENT
 
 
+def ahead(key: Any) -> Any:
+    """What is better read for a key: waits are taken one after another, so some that follow are read with the first."""
+    return WaitsKey(key.slot, key.after, AHEAD) if type(key) is WaitsKey and key.after == START and key.limit < AHEAD else key
+
+
 def purged(step: Step, purge: Purge) -> bool:
     if not purge.low <= step.n < purge.high:
         return False
@@ -272,7 +299,9 @@ def revert(undo: Undo) -> None:
     """Reverts what `apply` did, latest first."""
     for target, key, old in reversed(undo):
         if type(target) is RunEntry:
-            target.head, target.process, target.newest, target.all_newest, target.record, target.fragments = old
+            target.head, target.process, target.newest, target.all_newest, target.record, target.fragments, target.wide = old
+        elif type(target) is WideRun:
+            target.back(key, old)
         elif old is _ABSENT:
             target.pop(key, None)
         else:

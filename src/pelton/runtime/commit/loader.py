@@ -37,7 +37,7 @@ from pelton.runtime.cache.correlations import PointName
 from pelton.runtime.cache.pages import read_paged
 from pelton.runtime.cache.prefetch import prefetch
 from pelton.runtime.cache.reads import of_run
-from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry
+from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, ahead
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
@@ -183,7 +183,7 @@ class ReadLoader:
             if entry.stale or head is None:
                 return
             links = [key for key in keys if type(key) is FoundKey]
-            own = [key for key in keys if type(key) is not FoundKey]
+            own = [ahead(key) for key in keys if type(key) is not FoundKey]
             for link in links:
                 found = await self._workspace.look_up(Lookup(head.ns, link.name, link.text))
                 request.answers.keep(entry.key, head.rev, link, found)

@@ -170,7 +170,7 @@ class SignalRequest(CommitRequest):
         return builder
 
     def result(self, now: int, changed: bool) -> ResultRow:
-        n = self.signal.position if isinstance(self.signal, EventArrived) else 0
+        n = (self.signal.n or self.signal.position) if isinstance(self.signal, EventArrived) else 0
         if self.error is not None:
             return ResultRow(self.many, self.run, max(n, 0), now, "failed", f"{self.error.code}: {self.error.message}"[:1000])
         detail = self.notes[0][1][:1000] if self.notes else ""
@@ -276,7 +276,7 @@ class SignalRequest(CommitRequest):
 
     def hint(self) -> tuple[int, int]:
         signal = self.signal
-        if isinstance(signal, Report | TimerFired | ChildEnded | ChildReopened | ChildReplied):
+        if isinstance(signal, Report | EventArrived | TimerFired | ChildEnded | ChildReopened | ChildReplied):
             return (self.run, signal.n)
         return (0, 0)
 

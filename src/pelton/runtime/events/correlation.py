@@ -116,9 +116,10 @@ def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, stric
         key=command.key,
         body=command.body,
         thread=command.thread,
-        position=n,
+        position=command.position,
         posted=now,
         keep=keep,
+        n=n,
     )
 
 
@@ -172,7 +173,7 @@ def _jobs(
 ) -> int:
     """The number under which the outcomes are stored."""
     results = unit.workspace.keys()
-    signal = signal_of(command, number, -1, unit.now, strict=False, keep=True)
+    signal = signal_of(command, number, 0, unit.now, strict=False, keep=True)
     for start in range(0, len(waiters), CHUNK):
         some = waiters[start : start + CHUNK]
         fan_out = FanOut(

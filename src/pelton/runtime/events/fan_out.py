@@ -327,7 +327,7 @@ class DurableJobs:
         bodies = [body] * len(runs)
         if job.positions and isinstance(job.signal, EventArrived):
             places = job.positions[job.cursor : cursor]
-            bodies = [durable(replace(job.signal, position=n), job.hops, job.results, job.ns) for n in places]
+            bodies = [durable(replace(job.signal, position=-1, n=n), job.hops, job.results, job.ns) for n in places]
         signals = [PendingSignalRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
         rest = PendingSignalRow(
             self._keys(), row.run, b"", row.due, 0, True

@@ -6,12 +6,13 @@ Ended steps inside a run's void ranges are skipped. Open rows are never void: a 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
 from pelton.kernel.model.reads import (
     HELD_PAGE,
+    ChildrenKey,
     EndedKey,
     FragmentKey,
     FragmentsKey,
@@ -24,19 +25,21 @@ from pelton.kernel.model.reads import (
     NewestBelowKey,
     NewestKey,
     OpenKey,
-    ParkedKey,
     PlaceBelowKey,
     PlaceKey,
     RecordKey,
     SlotKey,
     StepKey,
+    StrandedKey,
     ThreadKey,
+    ThreadRowsKey,
     ThreadsKey,
     VarKey,
     VarsKey,
+    WaitsKey,
     place_number,
 )
-from pelton.kernel.model.state import OpenStep, Run, Step
+from pelton.kernel.model.state import OpenStep, Run, Step, Thread
 from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import Tables
@@ -44,7 +47,6 @@ from pelton.store.packing import decode_any, decode_held, decode_run, decode_ste
 from pelton.store.port import RowCounts
 from pelton.store.voids import Voids
 
-PARKED_LIMIT = 1000
 NAMED_LIMIT = 1000
 TOP = (1 << 63) - 1
 
@@ -56,7 +58,10 @@ class MemoryRuns:
         self._answers: dict[type, Callable[[Run, Any], Any]] = {
             NewestKey: lambda run, key: self.newest(run, key.slot),
             NewestBelowKey: lambda run, key: self._latest(run, "slot", (key.slot,), key.n),
-            ParkedKey: self._parked,
+            StrandedKey: self._stranded,
+            ThreadRowsKey: lambda run, key: self.opens(tables.open.under("thread", run.key, key.no)),
+            ChildrenKey: self._children,
+            WaitsKey: self._waits,
             SlotKey: lambda run, key: self._latest(run, "place", (key.slot, key.it, key.scope)),
             PlaceBelowKey: lambda run, key: self._latest(run, "place", (key.slot, key.it, key.scope), key.n),
             IterationKey: self._iteration,
@@ -169,8 +174,13 @@ class MemoryRuns:
             found += [step for place in islice(numbers, key.limit - len(found)) if (step := self.ended(*place)) is not None]
         return found
 
-    def _parked(self, run: Run, key: ParkedKey) -> list[OpenStep]:
-        return self.opens(islice(self._tables.open.back(PRIMARY, (run.key,), (run.key, 0)), PARKED_LIMIT))
+    def _stranded(self, run: Run, key: StrandedKey) -> list[OpenStep]:
+        return self.opens(islice(self._tables.open.back("stranded", (run.key,), (run.key, LAST)), key.limit))
+
+    def _waits(self, run: Run, key: WaitsKey) -> list[OpenStep]:
+        thread, n = key.after
+        places = self._tables.open.keys("standing", (run.key, key.slot, thread, n + 1), (run.key, key.slot, LAST))
+        return self.opens(islice(places, key.limit))
 
     def _var(self, run: Run, key: VarKey) -> list[Any] | None:
         value = self._tables.variables.get((run.key, key.thread, key.name))
@@ -186,12 +196,19 @@ class MemoryRuns:
         return found
 
     def _thread(self, run: Run, key: ThreadKey) -> Any:
-        body = self._tables.threads.get((run.key, key.no))
-        return None if body is None else decode_thread(body)
+        row = self._tables.threads.get((run.key, key.no))
+        return None if row is None else decode_thread(row.body)
 
     def _threads(self, run: Run, key: ThreadsKey) -> Any:
-        threads = self._tables.threads
-        return [decode_thread(threads.rows[place]) for place in threads.under(PRIMARY, run.key)]
+        return self._decoded(self._tables.threads.under(PRIMARY, run.key))
+
+    def _children(self, run: Run, key: ChildrenKey) -> list[Thread]:
+        return self._decoded(self._tables.threads.under("above", run.key, key.no))
+
+    def _decoded(self, places: Iterable[tuple[int, int]]) -> list[Thread]:
+        found = [decode_thread(self._tables.threads.rows[place].body) for place in places]
+        self._counts.rows_read += len(found)
+        return found
 
     def _fragment(self, run: Run, key: FragmentKey) -> tuple[str, Any, int] | None:
         for place in self._tables.fragments.keys(PRIMARY, (run.key, key.n), (run.key, key.n + 1)):

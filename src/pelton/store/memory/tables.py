@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pelton.kernel.model.reads import place_number
-from pelton.kernel.model.state import OpenStep
+from pelton.kernel.model.state import Bit, OpenStep
 from pelton.store.group import Lookup
 from pelton.store.memory.table import Entry, Journal, Table
 
@@ -41,6 +41,13 @@ class StepRow(NamedTuple):
     it: int
     body: bytes
     place: int = -1
+
+
+class ThreadRow(NamedTuple):
+    """`above`: the number of its parent as long as it has not ended."""
+
+    body: bytes
+    above: int | None
 
 
 class RecordRow(NamedTuple):
@@ -169,6 +176,9 @@ class Tables:
             slot=lambda key, row: (key[0], row.step.slot, key[1]) if key[1] >= 0 else None,
             place=lambda key, row: (key[0], row.step.slot, row.step.it, row.step.scope, key[1]) if key[1] >= 0 else None,
             position=_placed,
+            thread=lambda key, row: (key[0], row.step.thread, key[1]),
+            standing=lambda key, row: (key[0], row.step.slot, row.step.thread, key[1]) if key[1] > 0 else None,
+            stranded=lambda key, row: key if key[1] < 0 and row.step.bits & Bit.STRANDED else None,
             work=_ready,
             lease=_leased,
         )
@@ -179,7 +189,7 @@ class Tables:
             place=lambda key, row: (key[0], row.slot, row.it, row.scope, key[1]),
             position=lambda key, row: (key[0], row.place, key[1]) if row.place >= 0 else None,
         )
-        self.threads: Table[tuple[int, int], bytes] = Table(journal, ordered=True)
+        self.threads: Table[tuple[int, int], ThreadRow] = Table(journal, ordered=True, above=_below)
         self.variables: Table[tuple[int, int, str], bytes] = Table(journal, ordered=True)
         self.fragments: Table[tuple[int, int, str], bytes] = Table(journal, ordered=True)
         self.records: Table[int, RecordRow] = Table(
@@ -252,6 +262,10 @@ class Tables:
 def _placed(key: tuple[int, int], row: OpenRow) -> Entry | None:
     step = row.step
     return (key[0], place_number(step.thread, step.position), key[1]) if key[1] >= 0 and step.position >= 0 else None
+
+
+def _below(key: tuple[int, int], row: ThreadRow) -> Entry | None:
+    return None if row.above is None else (key[0], row.above, key[1])
 
 
 def _ready(key: tuple[int, int], row: OpenRow) -> Entry | None:

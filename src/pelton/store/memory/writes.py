@@ -32,6 +32,7 @@ from pelton.store.memory.tables import (
     RunRow,
     StepRow,
     Tables,
+    ThreadRow,
     TimerValue,
 )
 from pelton.store.packing import UNFIT, pack
@@ -100,7 +101,7 @@ class Writes:
         head = self._head(write)
         self._steps(write)
         for thread in write.threads:
-            t.threads.put((key, thread.no), pack(thread))
+            t.threads.put((key, thread.no), ThreadRow(pack(thread), thread.parent if thread.live else None))
         for no, name, value in write.variables:
             if value is UNSET:
                 t.variables.drop((key, no, name))

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.msgpack import Encoder
 
 from pelton.kernel.model.reads import place_number
-from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
+from pelton.kernel.model.state import FRAGMENTED, THREADED, Bit, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
 from pelton.store.packing import UNFIT, pack
@@ -241,7 +241,7 @@ def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
     if write.opened or write.changed:
         _open(out, write)
     for thread in write.threads:
-        out.add("thread_put", (key, thread.no, pack(thread)))
+        out.add("thread_put", (key, thread.no, pack(thread), thread.parent if thread.live else None))
     for no, name, value in write.variables:
         if value is UNSET:
             out.add("var_gone", (key, no, name))
@@ -285,13 +285,16 @@ def _record(out: Encoded, write: RunWrite) -> None:
 
 def _open(out: Encoded, write: RunWrite) -> None:
     key, put = write.run.key, out.put
+    threaded = write.run.flags & THREADED
     for row in write.opened:
         bits, columns, blobs = open_parts(row)
         values = (key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns)
-        if row.position < 0 or row.n < 0:
+        if not threaded and row.n > 0 and row.position < 0:
             put(OPEN_NEW, values)
         else:
-            put(OPEN_PLACED, (*values, place_number(row.thread, row.position)))
+            place = place_number(row.thread, row.position) if row.position >= 0 and row.n > 0 else None
+            thread = row.thread if threaded or row.n < 0 else None
+            put(OPEN_PLACED, (*values, place, thread, _stranded(row)))
         if blobs:
             _blobs(out, key, row.n, blobs)
     for row, wide, leases in write.changed:
@@ -306,6 +309,8 @@ def _open(out: Encoded, write: RunWrite) -> None:
             put(OPEN_NARROW, (key, row.n, *_work(row), open_body(row)))
         else:
             put(OPEN_NARROW_KEPT, (key, row.n, row.queue, -row.priority, row.limit, open_body(row)))
+        if row.n < 0:
+            out.add("open_stranded", (key, row.n, _stranded(row)))
 
 
 def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
@@ -330,6 +335,10 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
         out.put(RUN_TURN, (run.key, write.expected, run.rev, head, live, ended, int(run.status)))
     else:
         out.put(RUN_STEP, (run.key, write.expected, run.rev, head, int(run.status)))
+
+
+def _stranded(row: OpenStep) -> int | None:
+    return 1 if row.bits & Bit.STRANDED else None
 
 
 def _work(row: OpenStep) -> Row:

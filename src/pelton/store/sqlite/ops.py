@@ -55,6 +55,7 @@ OPS: tuple[Op, ...] = (
     Op("open_narrow"),
     Op("open_wide_kept"),
     Op("open_narrow_kept"),
+    Op("open_stranded"),
     Op("open_gone"),
     Op("step_gone"),
     Op("thread_put"),

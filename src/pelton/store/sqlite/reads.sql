@@ -22,9 +22,23 @@ AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
 SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 AND n < ?3
 ORDER BY n DESC LIMIT 1;
 
--- name: open_parked
+-- name: open_stranded
 -- In the order in which they parked.
-SELECT {open} FROM open WHERE run = ?1 AND n < 0 ORDER BY n DESC LIMIT 1000;
+SELECT {open} FROM open INDEXED BY open_stranded WHERE run = ?1 AND stranded IS NOT NULL ORDER BY n DESC LIMIT ?2;
+
+-- name: open_of_thread
+SELECT {open} FROM open INDEXED BY open_thread WHERE run = ?1 AND thread = ?2 ORDER BY n;
+
+-- name: open_before_threads
+-- What the root thread opened before there were others.
+SELECT {open} FROM open WHERE run = ?1 AND n > 0 AND n < ?2 AND thread IS NULL ORDER BY n;
+
+-- name: open_places
+SELECT {open} FROM open INDEXED BY open_stands WHERE run = ?1 AND slot = ?2 AND (thread, n) > (?3, ?4) AND thread IS NOT NULL AND n > 0
+ORDER BY thread, n LIMIT ?5;
+
+-- name: open_places_before_threads
+SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n > ?3 AND n < ?4 AND thread IS NULL ORDER BY n LIMIT ?5;
 
 -- name: step_newest
 SELECT run, n, parts, body FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND n < ?3 ORDER BY n DESC LIMIT 1;
@@ -110,6 +124,9 @@ SELECT body FROM thread WHERE run = ?1 AND no = ?2;
 
 -- name: threads
 SELECT body FROM thread WHERE run = ?1 ORDER BY no;
+
+-- name: thread_children
+SELECT body FROM thread INDEXED BY thread_above WHERE run = ?1 AND above = ?2 ORDER BY no;
 
 -- name: fragment
 SELECT n, node, value, parent FROM fragment WHERE run = ?1 AND n = ?2 AND parent >= 0;

@@ -14,6 +14,7 @@ from typing import Any
 
 from pelton.kernel.model.reads import (
     HELD_PAGE,
+    ChildrenKey,
     EndedKey,
     FragmentKey,
     FragmentsKey,
@@ -26,19 +27,21 @@ from pelton.kernel.model.reads import (
     NewestBelowKey,
     NewestKey,
     OpenKey,
-    ParkedKey,
     PlaceBelowKey,
     PlaceKey,
     RecordKey,
     SlotKey,
     StepKey,
+    StrandedKey,
     ThreadKey,
+    ThreadRowsKey,
     ThreadsKey,
     VarKey,
     VarsKey,
+    WaitsKey,
     place_number,
 )
-from pelton.kernel.model.state import OpenStep, Run, RunStatus, Step
+from pelton.kernel.model.state import THREADED, OpenStep, Run, RunStatus, Step
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_thread
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
@@ -54,7 +57,10 @@ class RunReader:
         self._answers: dict[type, Callable[[Run, Any], Any]] = {
             NewestKey: self._newest,
             NewestBelowKey: self._newest_below,
-            ParkedKey: lambda run, key: reader.opens(reader.all("open_parked", run.key)),
+            StrandedKey: lambda run, key: reader.opens(reader.all("open_stranded", run.key, key.limit)),
+            ThreadRowsKey: self._of_thread,
+            ChildrenKey: lambda run, key: [decode_thread(body) for (body,) in reader.all("thread_children", run.key, key.no)],
+            WaitsKey: self._waits,
             SlotKey: self._at,
             PlaceBelowKey: self._at_below,
             IterationKey: self._iteration,
@@ -192,6 +198,26 @@ class RunReader:
             return found
         return self._reader.ended(self._reader.one("step", run.key, key.n))
 
+    def _of_thread(self, run: Run, key: ThreadRowsKey) -> list[OpenStep]:
+        read = self._reader
+        found = read.opens(read.all("open_of_thread", run.key, key.no))
+        if key.no == 0:
+            found += read.opens(read.all("open_before_threads", run.key, _threads_from(run)))
+            found.sort(key=lambda row: row.n)
+        return found
+
+    def _waits(self, run: Run, key: WaitsKey) -> list[OpenStep]:
+        read = self._reader
+        thread, n = key.after
+        rows: list[Any] = []
+        if thread == 0:
+            rows = read.all("open_places_before_threads", run.key, key.slot, n, _threads_from(run), key.limit)
+        if len(rows) < key.limit or run.flags & THREADED:
+            rows += read.all("open_places", run.key, key.slot, thread, n, key.limit)
+        found = read.opens(rows)
+        found.sort(key=lambda row: (row.thread, row.n))
+        return found[: key.limit]
+
     def _ended(self, run: Run, key: EndedKey) -> list[Step]:
         found: list[Step] = []
         for low, high in reversed(Voids(run.voids).gaps(key.low, key.high)):
@@ -283,6 +309,11 @@ class RunReader:
         else:
             rows = self._reader.all(name + "_any", ns, kind, text)
         return [run for (run,) in rows]
+
+
+def _threads_from(run: Run) -> int:
+    """The number from which on open rows say which thread they belong to."""
+    return run.threaded if run.flags & THREADED else TOP
 
 
 def _key(row: Any) -> int:

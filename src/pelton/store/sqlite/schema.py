@@ -7,12 +7,15 @@ is in SQLite's own `user_version`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import apsw
 from msgspec import msgpack
 
+from pelton.kernel.model.state import Bit
+from pelton.store.packing import decode_open, decode_thread, pack
 from pelton.store.port import StoreFailed
 
 HERE = Path(__file__).parent
@@ -34,6 +37,32 @@ def packed_field(*values: Any) -> Any:
 
 def version(db: apsw.Connection) -> int:
     return int(db.pragma("user_version"))
+
+
+def _thread_of(body: bytes) -> int:
+    """The thread of an open row."""
+    return decode_open(body).thread
+
+
+def _as_stranded(body: bytes) -> bytes:
+    """An open row with the mark of a token that parked for fuel."""
+    row = decode_open(body)
+    row.bits |= Bit.STRANDED
+    return pack(row)
+
+
+def _thread_above(body: bytes) -> int | None:
+    """The number of a thread's parent; None when it has ended."""
+    thread = decode_thread(body)
+    return thread.parent if thread.live else None
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "thread_of": _thread_of,
+    "as_stranded": _as_stranded,
+    "thread_above": _thread_above,
+}
+"""What migrations call to look into rows."""
 
 
 def migrate(db: apsw.Connection, path: str, fresh: bool = True) -> int:
@@ -58,10 +87,14 @@ def migrate(db: apsw.Connection, path: str, fresh: bool = True) -> int:
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {latest}")
         return latest
+    for name, function in FUNCTIONS.items():
+        db.create_scalar_function(name, function, 1)
     for number, sql in steps[current:]:
         with db:
             db.execute(sql)
             db.execute("INSERT INTO meta (name, value) VALUES ('secret', ?) ON CONFLICT DO NOTHING", (os.urandom(32),))
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {number}")
+    for name in FUNCTIONS:
+        db.create_scalar_function(name, None)
     return latest

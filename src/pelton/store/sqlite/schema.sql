@@ -21,9 +21,14 @@ CREATE TABLE open (
   queue TEXT NOT NULL, urgency INTEGER NOT NULL, due INTEGER NOT NULL, lease INTEGER NOT NULL, lim INTEGER NOT NULL,
   started INTEGER NOT NULL, polls INTEGER NOT NULL, worker TEXT NOT NULL,
   ends INTEGER AS (CASE WHEN lim > 0 THEN min(lease, started + lim) ELSE lease END) VIRTUAL,
-  parts INTEGER NOT NULL, body BLOB NOT NULL, input BLOB, output BLOB, waits BLOB, place INTEGER,
+  parts INTEGER NOT NULL, body BLOB NOT NULL, input BLOB, output BLOB, waits BLOB, place INTEGER, thread INTEGER, stranded INTEGER,
   PRIMARY KEY (run, n)
 ) STRICT, WITHOUT ROWID;
+-- `thread` is NULL in a run that had no threads when the row was opened: all its steps are the root thread's then, and they are
+-- in no index of threads. `stranded`: a token that parked for fuel; NULL for all others.
+CREATE INDEX open_thread ON open (run, thread, n) WHERE thread IS NOT NULL;
+CREATE INDEX open_stands ON open (run, slot, thread, n) WHERE thread IS NOT NULL AND n > 0;
+CREATE INDEX open_stranded ON open (run, n) WHERE stranded IS NOT NULL;
 CREATE INDEX open_slot ON open (run, slot, n);
 CREATE INDEX open_iteration ON open (run, slot, it, scope, n) WHERE scope <> 0 OR it <> 0;
 CREATE INDEX open_place ON open (run, place, n) WHERE place IS NOT NULL;
@@ -56,7 +61,11 @@ CREATE TRIGGER step_gone AFTER DELETE ON step WHEN OLD.parts <> 0 BEGIN
     AND NOT EXISTS (SELECT 1 FROM open WHERE open.run = OLD.run AND open.n = OLD.n AND (open.parts >> blob.part) & 1);
 END;
 
-CREATE TABLE thread (run INTEGER NOT NULL, no INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run, no)) STRICT, WITHOUT ROWID;
+-- `above`: the number of its parent as long as it has not ended.
+CREATE TABLE thread (
+  run INTEGER NOT NULL, no INTEGER NOT NULL, body BLOB NOT NULL, above INTEGER, PRIMARY KEY (run, no)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX thread_above ON thread (run, above, no) WHERE above IS NOT NULL;
 
 CREATE TABLE var (
   run INTEGER NOT NULL, thread INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (run, thread, name)

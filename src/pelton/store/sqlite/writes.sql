@@ -118,9 +118,9 @@ INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, star
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18);
 
 -- name: open_placed
--- The same, found by its place too.
-INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits, place)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19);
+-- The same, found by its place, its thread, or what it parked for, too.
+INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits, place, thread, stranded)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21);
 
 -- name: open_wide
 -- A token whose large parts changed too.
@@ -140,6 +140,10 @@ WHERE run = ?1 AND n = ?2;
 -- name: open_narrow_kept
 UPDATE open SET queue = ?3, urgency = ?4, lim = ?5, body = ?6 WHERE run = ?1 AND n = ?2;
 
+-- name: open_stranded
+-- A parked token: whether it waits for fuel.
+UPDATE open SET stranded = ?3 WHERE run = ?1 AND n = ?2;
+
 -- name: open_gone
 -- A token that is no more.
 DELETE FROM open WHERE run = ?1 AND n = ?2;
@@ -150,7 +154,8 @@ DELETE FROM step WHERE run = ?1 AND n = ?2;
 
 -- name: thread_put
 -- A thread with its own state.
-INSERT INTO thread (run, no, body) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = excluded.body;
+INSERT INTO thread (run, no, body, above) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT DO UPDATE SET body = excluded.body, above = excluded.above;
 
 -- name: var_put
 -- A variable.

@@ -10,9 +10,9 @@ from copy import copy
 from typing import Any
 
 from pelton.kernel.machine.draft import Draft, StepFailure, Token
-from pelton.kernel.machine.many import THREADED, for_each
+from pelton.kernel.machine.many import for_each
 from pelton.kernel.machine.scene import Scene, evaluate
-from pelton.kernel.model.state import Failure, Halt, Thread, ThreadStatus
+from pelton.kernel.model.state import THREADED, Failure, Halt, Thread, ThreadStatus
 
 OPERATOR = (int(Halt.OPERATOR), 0)
 HANDLERS = (int(Halt.INTERRUPTED), int(Halt.HANDLING))

@@ -10,10 +10,13 @@ while it was halted.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import Again, Draft, Refusal, Spawn, StepFailed, StepFailure
+from pelton.kernel.machine.draft import UNMARKED, Again, Draft, Refusal, Spawn, StepFailed, StepFailure
+from pelton.kernel.machine.many import for_each, place_of
 from pelton.kernel.machine.records import change_record
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import assign, finish, holds
@@ -21,10 +24,13 @@ from pelton.kernel.machine.tokens.held import claim, events_for
 from pelton.kernel.machine.tokens.limits import restart
 from pelton.kernel.machine.tokens.times import AGAIN, clock, drop_time, move_times, set_time, time_of
 from pelton.kernel.model.process import AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait, variables_of
-from pelton.kernel.model.state import Bit, OpenStep, State, StepStatus
+from pelton.kernel.model.reads import Missing
+from pelton.kernel.model.state import FRAGMENTED, Bit, OpenStep, State, StepStatus
 from pelton.kernel.model.transition import CloseCorrelations, OpenCorrelation
 
 MERGED = "merged"
+
+MOST_TRACED = 100  # arms of which a refused trigger says why
 
 
 def open_wait(draft: Draft, node: Wait, row: OpenStep) -> None:
@@ -204,15 +210,60 @@ def take_arm(draft: Draft, node: Wait, row: OpenStep, index: int, payload: Any) 
         row.due = soonest(row)
 
 
-def open_waits(draft: Draft) -> list[tuple[Wait, OpenStep]]:
-    """Waits that may be taken: open, in threads that are not halted."""
-    found: list[tuple[Wait, OpenStep]] = []
-    for row in draft.all_open():
-        if row.state == State.WAIT and not row.bits & (Bit.AWAITS_THREADS | Bit.AGAIN) and not draft.halted(row.thread):
-            node = draft.node_of(row)
-            if isinstance(node, Wait):
-                found.append((node, row))
-    return found
+def wait_pages(draft: Draft, kind: str, name: str) -> Iterator[list[OpenStep]]:
+    """The waits that have an arm of this kind and name (see Process.arms), by thread and number, in pages. In a run with nodes
+    that its process lacks these may be among them, so there all that is open is looked at."""
+    if draft.head.flags & (FRAGMENTED | UNMARKED):
+        yield sorted((row for row in draft.all_open() if row.n > 0), key=place_of)
+    else:
+        yield from draft.wait_pages(draft.process.arms.get((kind, name), ()))
+
+
+def open_waits(draft: Draft, kind: str, name: str) -> Iterator[list[tuple[Wait, OpenStep]]]:
+    """Those of them that may be taken: open, in threads that are not halted."""
+    for page in wait_pages(draft, kind, name):
+        found = for_each(page, lambda row: still_open(draft, row))
+        yield [pair for pair in found if pair is not None]
+
+
+def still_open(draft: Draft, row: OpenStep) -> tuple[Wait, OpenStep] | None:
+    """A wait that was read, as it is now; None when it can no longer be taken."""
+    return None if draft.halted(row.thread) else waiting_at(draft, row)
+
+
+def waiting_at(draft: Draft, row: OpenStep) -> tuple[Wait, OpenStep] | None:
+    """The same, whether or not its thread is halted."""
+    mine = draft.open_rows.get(row.n)
+    if mine is None:
+        if row.n in draft.closed or row.n >= draft.first:
+            return None
+        mine = row
+    if mine.state != State.WAIT or mine.bits & (Bit.AWAITS_THREADS | Bit.AGAIN):
+        return None
+    node = draft.node_of(mine)
+    return (node, mine) if isinstance(node, Wait) else None
+
+
+def first_that(pairs: Iterable[tuple[Wait, OpenStep]], take: Callable[[Wait, OpenStep], bool]) -> bool:
+    """Offers something to each wait of a page until one takes it. Where something has not been read the others of the page are
+    tried too, so that all of it is asked for at once; but none after such a one may take anything."""
+    missing: list[Any] = []
+    for node, row in pairs:
+        try:
+            if take(node, row):
+                break
+        except Missing as more:
+            missing += more.keys
+        except Exception:
+            if not missing:
+                raise
+            break
+    else:
+        if not missing:
+            return False
+    if missing:
+        raise Missing(*dict.fromkeys(missing))
+    return True
 
 
 def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
@@ -225,7 +276,9 @@ def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
     else:
         for variable, value in changes.items():
             draft.set_var(0, variable, value)
-    for node, row in open_waits(draft):
+
+    def take(node: Wait, row: OpenStep) -> bool:
+        nonlocal known
         for index, arm in enumerate(node.arms):
             if not isinstance(arm, OnTrigger) or arm.trigger != name:
                 continue
@@ -233,21 +286,34 @@ def try_trigger(draft: Draft, name: str, changes: dict[str, Any]) -> None:
             scene = Scene(draft, row, changes, row.thread)
             refusals = [text for check in arm.checks if (text := evaluate(check, scene))]
             if refusals:
-                trace += [{"arm": index, "check": text} for text in refusals]
+                trace.extend({"arm": index, "check": text} for text in refusals[: MOST_TRACED - len(trace)])
                 continue
             if arm.guard is not None:
                 value = evaluate(arm.guard, scene)
                 if not holds(value):
-                    why = getattr(arm.guard, "why", None)
-                    entry = {"arm": index, "guard": getattr(arm.guard, "text", ""), "value": value}
-                    trace.append(entry if why is None else {**entry, "why": why(scene)})
+                    if len(trace) < MOST_TRACED:
+                        why = getattr(arm.guard, "why", None)
+                        entry = {"arm": index, "guard": getattr(arm.guard, "text", ""), "value": value}
+                        trace.append(entry if why is None else {**entry, "why": why(scene)})
                     continue
             take_arm(draft, node, row, index, changes)
+            return True
+        return False
+
+    for page in open_waits(draft, "trigger", name):
+        if first_that(page, take):
             return
     if not known:
-        places = ", ".join(repr(row.slot) for _, row in open_waits(draft)) or "nothing open"
-        raise Refusal(Code.GUARD, f"trigger {name!r} leads nowhere from {places}", trace)
+        raise Refusal(Code.GUARD, f"trigger {name!r} leads nowhere from {whereabouts(draft)}", trace)
     raise Refusal(Code.GUARD, f"trigger {name!r} is not allowed in the present state: {refusal_texts(trace)}", trace)
+
+
+def whereabouts(draft: Draft) -> str:
+    """Where the run waits, for people: the first few places."""
+    waits = [name for name, node in draft.process.nodes.items() if isinstance(node, Wait)]
+    page = next(draft.wait_pages(waits), [])
+    found = [row.slot for row in page if still_open(draft, row) is not None]
+    return ", ".join(repr(slot) for slot in found) or "nothing open"
 
 
 def refusal_texts(trace: list[Any]) -> str:
@@ -266,15 +332,18 @@ def refusal_texts(trace: list[Any]) -> str:
 def check_conditions(draft: Draft) -> None:
     """Checks the waits whose conditions, or times, read a variable that was written."""
     written = {name for _, name in draft.variables}
-    names = {slot for name in written for slot in draft.process.conditions.get(name, ())}
-    if not names:
-        return
-    for row in draft.all_open():
-        if row.slot not in names or row.n in draft.ended or row.state != State.WAIT or row.bits & Bit.AGAIN:
-            continue
-        node = draft.node_of(row)
-        if isinstance(node, Wait):
-            look_again(draft, node, row, written)
+    names: dict[int, set[str]] = {}
+    for no, name in draft.variables:
+        slots = draft.process.conditions.get(name)
+        if slots:
+            names.setdefault(no, set()).update(slots)
+
+    def look(row: OpenStep) -> None:
+        pair = waiting_at(draft, row)
+        if pair is not None:
+            look_again(draft, *pair, written)
+
+    for_each(readers(draft, names), look)
 
 
 def look_again(draft: Draft, node: Wait, row: OpenStep, written: set[str]) -> None:
@@ -316,30 +385,59 @@ def change_time(draft: Draft, node: Wait, row: OpenStep, index: int, arm: AtTime
     return False
 
 
+def readers(draft: Draft, names: dict[int, set[str]]) -> Iterator[OpenStep]:
+    """The open steps at given slots of given threads and of those below them, by thread and number."""
+    live: dict[int, set[str]] = {}
+    for no, slots in names.items():
+        live.setdefault(first_live(draft, no), set()).update(slots)
+    if 0 in live:
+        for page in draft.wait_pages(live.pop(0)):
+            yield from page
+    seen: set[tuple[int, str]] = set()
+    todo = deque(sorted(live.items()))
+    while todo:
+        no, slots = todo.popleft()
+        slots = {slot for slot in slots if (no, slot) not in seen}
+        seen.update((no, slot) for slot in slots)
+        if slots:
+            yield from (row for row in draft.rows_of(no) if row.slot in slots and row.n > 0)
+            todo.extend((child.no, slots) for child in draft.child_threads(no))
+
+
+def first_live(draft: Draft, no: int) -> int:
+    """The thread, or when it has ended, the first above it that has not: what sees its variables is below that."""
+    thread = draft.thread(no) if no > 0 else None
+    while thread is not None and thread.no > 0 and not thread.live:
+        no = max(thread.parent, 0)
+        thread = draft.thread(no) if no > 0 else None
+    return no
+
+
 def take_merge_arms(draft: Draft, changes: dict[str, Any]) -> bool:
     """Offers merged data to the waits; a halted one keeps it for when it resumes. True when a wait has left because of it."""
-    left = False
-    for row in draft.all_open():
-        if row.state != State.WAIT or row.bits & Bit.AGAIN or row.n in draft.ended:
+    rows = (row for page in wait_pages(draft, "merge", "") for row in page)
+    return any(for_each(rows, lambda row: offer_merge(draft, row, changes)))
+
+
+def offer_merge(draft: Draft, row: OpenStep, changes: dict[str, Any]) -> bool:
+    """True when the wait has left because of it."""
+    pair = waiting_at(draft, row)
+    if pair is None:
+        return False
+    node, row = pair
+    for index, arm in enumerate(node.arms):
+        if not isinstance(arm, OnMerge):
             continue
-        node = draft.node_of(row)
-        if not isinstance(node, Wait):
-            continue
-        halted = draft.halted(row.thread)
-        for index, arm in enumerate(node.arms):
-            if not isinstance(arm, OnMerge):
-                continue
-            if halted:
-                mine = draft.edit(row)
-                waits = mine.waits or {}
-                mine.waits = {**waits, MERGED: {**waits.get(MERGED, {}), **changes}}
-                break
-            scene = Scene(draft, row, changes, row.thread)
-            if arm.when is None or holds(evaluate(arm.when, scene)):
-                take_arm(draft, node, row, index, changes)
-                left = left or not arm.stays
-                break
-    return left
+        if draft.halted(row.thread):
+            mine = draft.edit(row)
+            waits = mine.waits or {}
+            mine.waits = {**waits, MERGED: {**waits.get(MERGED, {}), **changes}}
+            return False
+        scene = Scene(draft, row, changes, row.thread)
+        if arm.when is None or holds(evaluate(arm.when, scene)):
+            take_arm(draft, node, row, index, changes)
+            return not arm.stays
+    return False
 
 
 def take_kept_merge(draft: Draft, node: Wait, row: OpenStep, index: int, arm: OnMerge) -> bool:
