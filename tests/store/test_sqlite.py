@@ -9,13 +9,18 @@ import apsw
 import pytest
 from tests.store.rows import held, put, start
 
+from pelton.kernel.model.reads import ChildrenKey, StrandedKey, ThreadRowsKey, WaitsKey
+from pelton.kernel.model.state import THREADED, Bit, OpenStep, Run, State, Thread, ThreadStatus
 from pelton.store.group import Group
-from pelton.store.port import StoreFailed
+from pelton.store.packing import pack
+from pelton.store.port import RowCounts, StoreFailed
 from pelton.store.rows import TimerRow
 from pelton.store.sqlite import writer
 from pelton.store.sqlite.ops import OPS
-from pelton.store.sqlite.rows import OPEN_COLUMNS
-from pelton.store.sqlite.schema import migrate, migrations
+from pelton.store.sqlite.reader import Reader
+from pelton.store.sqlite.rows import OPEN_COLUMNS, open_body
+from pelton.store.sqlite.runs import RunReader
+from pelton.store.sqlite.schema import APPLICATION, migrate, migrations, packed_field
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.store import SqliteStore
 from pelton.store.voids import Voids
@@ -60,6 +65,9 @@ def test_every_operation_has_its_statement_and_every_statement_is_valid() -> Non
     assert {op.name for op in OPS} <= set(writes)
     for sql in [*writes.values(), *load("reads.sql").values(), *load("sweeps.sql").values()]:
         db.execute("EXPLAIN " + sql.replace("{open}", OPEN_COLUMNS), (None,) * sql_width(sql)).fetchall()
+
+
+THREADS_INDEXED = next(number for number, sql in migrations() if "open_thread" in sql) - 1
 
 
 def sql_width(sql: str) -> int:
@@ -212,3 +220,34 @@ async def test_a_losing_store_loses_whole_groups_by_its_seed(tmp_path: Path) -> 
         assert ((await store.head(outcome.number)) is not None) is outcome.ok
     assert store.lost == sum(not outcome.ok for outcome in outcomes)
     await inner.close()
+
+
+def test_rows_from_before_threads_had_indexes_are_found_by_them() -> None:
+    """A file of the version before, with a run of two threads, one without, and tokens that parked without saying why."""
+    old = apsw.Connection(":memory:")
+    old.create_scalar_function("packed_field", packed_field, 2, deterministic=True)
+    for number, sql in migrations()[:THREADS_INDEXED]:
+        old.execute(sql)
+        old.execute(f"PRAGMA user_version = {number}")
+    old.execute(f"PRAGMA application_id = {APPLICATION}")
+    rows = [OpenStep(1, 1, "w", State.WAIT), OpenStep(1, 2, "w", State.WAIT, thread=1), OpenStep(2, 1, "w", State.WAIT)]
+    rows += [OpenStep(1, -1, "w", State.PARKED, thread=1), OpenStep(2, -1, "w", State.PARKED)]
+    for row in rows:
+        old.execute(
+            "INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, parts, body)"
+            " VALUES (?, ?, ?, 0, 0, '', 0, 0, 0, 0, 0, 0, '', 0, ?)",
+            (row.run, row.n, row.slot, open_body(row)),
+        )
+    for thread in (Thread(1, 0), Thread(1, 1, parent=0), Thread(1, 2, int(ThreadStatus.COMPLETED), parent=0)):
+        old.execute("INSERT INTO thread (run, no, body) VALUES (?, ?, ?)", (thread.run, thread.no, pack(thread)))
+    migrate(old, "memory")
+    read = RunReader(Reader(old, RowCounts()), {}, None)  # type: ignore[arg-type]
+    wide, plain = Run(1, "a", 1, flags=THREADED, threads=3), Run(2, "a", 1)
+    assert [row.n for row in read.answer(wide, ThreadRowsKey(0))] == [1]
+    assert [row.n for row in read.answer(wide, ThreadRowsKey(1))] == [-1, 2]
+    assert [row.n for row in read.answer(wide, WaitsKey("w", (0, 0), 9))] == [1, 2]
+    assert [row.n for row in read.answer(plain, ThreadRowsKey(0))] == [-1, 1]
+    assert [row.n for row in read.answer(plain, WaitsKey("w", (0, 0), 9))] == [1]
+    assert [thread.no for thread in read.answer(wide, ChildrenKey(0))] == [1]
+    for run in (wide, plain):  # they may all have parked for fuel: whoever continues the run finds out
+        assert [row.bits & Bit.STRANDED > 0 for row in read.answer(run, StrandedKey(9))] == [True]
