@@ -221,3 +221,48 @@ def test_the_branches_of_a_dynamic_fork_are_compiled_once() -> None:
     for index in range(50):
         world.report(run, f"x{index}")
     assert len(compiled) <= 2, "once when the fork opens, and once for the reports at most"
+
+
+# ---- fuel and halts
+
+
+def test_a_token_that_parked_for_fuel_moves_on_behind_any_number_that_a_halt_keeps() -> None:
+    """Thread 1 of two opens 1,500 branches that end while it is halted; then thread 2 runs out of fuel and is continued."""
+    wide = 1_500
+    names = [f"x{index}" for index in range(wide)]
+    graph = Graph().scope("all", "c", items=look(lambda c: ["many", "long"]), parallel=True)
+    graph.choice("c", look(lambda c: c.var("INPUT")), {"many": "f", "long": "begin"})
+    graph.fork("f", *names)
+    for name in names:
+        graph.work(name, "after", on_halt="stop")
+    graph.work("after").work("begin", "a", on_halt="stop")
+    for name, to in (("a", "b"), ("b", "c2"), ("c2", "done")):
+        graph.assign(name, to, fuel=400)
+    graph.work("done")
+    world, run = world_of(graph)
+    world.settle()
+    world.do(run, Pause(thread=1))
+    for name in names:
+        world.report(run, name)
+    assert sum(row.n < 0 for row in world.rows(run).open.values()) == wide
+    world.report(run, "begin")
+    world.settle()
+    assert world.is_open(run, "done")
+    assert max(cost.read for cost in world.costs[-3:]) <= MOST_ROWS
+    world.do(run, Resume(thread=1))
+    world.settle()
+    assert sum(row.slot == "after" for row in world.rows(run).open.values()) == wide
+
+
+def test_what_parked_for_fuel_in_a_thread_that_is_halted_meanwhile_moves_when_the_halt_ends() -> None:
+    graph = Graph().scope("all", "a", items=look(lambda c: [1, 2]), parallel=True)
+    graph.assign("a", "b", fuel=10_000).assign("b", "done", fuel=10_000).work("done")
+    world = World(graph.build())
+    run = world.start("p", settle=False)
+    world.do(run, Pause(thread=1))
+    world.settle()
+    world.settle()
+    assert [row.thread for row in world.rows(run).open.values() if row.slot == "done"] == [2]
+    world.do(run, Resume(thread=1))
+    world.settle()
+    assert sorted(row.thread for row in world.rows(run).open.values() if row.slot == "done") == [1, 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.store.conftest import Factory
 from tests.store.rows import go, put, run, start, work
 
@@ -10,7 +12,7 @@ from pelton.kernel.model.state import THREADED, Bit, OpenStep, State, Thread, Th
 from pelton.store.group import Group
 from pelton.store.port import Store
 
-THREADS = {"flags": THREADED, "threaded": 3}  # what was numbered below 3 is the root thread's
+THREADS: dict[str, Any] = {"flags": THREADED, "threaded": 3}  # what was numbered below 3 is the root thread's
 
 
 def wait(key: int, n: int, thread: int, slot: str = "w") -> OpenStep:
