@@ -83,7 +83,7 @@ async def test_tokens_that_parked_for_fuel_are_found_behind_any_number_that_a_ha
     assert await store.read(head, [StrandedKey(2)]) == [stranded[:2]]
     assert store.counts.rows_read - before == 2
     kept = parked(1, -1_202, 0)
-    await put(store, Group(2, [go(1, 1, changed=[(kept, False)], **THREADS)]))
+    await put(store, Group(2, [go(1, 1, changed=[(kept, False, True)], **THREADS)]))
     assert await store.read(run(1, 2, **THREADS), [StrandedKey(9), ThreadRowsKey(0)]) == [
         [stranded[0], stranded[2]],
         [stranded[2], kept, stranded[0]],
