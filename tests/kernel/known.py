@@ -6,7 +6,6 @@ from __future__ import annotations
 KNOWN: dict[str, str] = {
     # What costs more in a wide run.
     "the end of one of many threads that an end waits for": "A join looks at all its threads when it completes.",
-    "a variable that many waits read": "The output of a scope is asked for one iteration a round.",
     "a fragment that is compiled once": "The fragment of a dynamic fork is compiled for every signal.",
 }
 
