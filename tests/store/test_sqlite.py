@@ -107,7 +107,7 @@ def test_every_read_goes_by_an_index_without_a_scan_or_a_sort() -> None:
     ("step_iterations", "step_iteration (run=? AND slot=? AND it=?)"),
     ("open_newest", "open_slot (run=? AND slot=? AND n>?)"),
     ("open_of_thread", "open_thread (run=? AND thread=?)"),
-    ("open_places", "open_place (run=? AND slot=? AND (thread,n)>(?,?))"),
+    ("open_places", "open_stands (run=? AND slot=? AND (thread,n)>(?,?))"),
     ("open_places_before_threads", "open_slot (run=? AND slot=? AND n>? AND n<?)"),
     ("open_before_threads", "PRIMARY KEY (run=? AND n>? AND n<?)"),
     ("open_stranded", "open_stranded (run=?)"),
