@@ -177,8 +177,8 @@ class Tables:
             place=lambda key, row: (key[0], row.step.slot, row.step.it, row.step.scope, key[1]) if key[1] >= 0 else None,
             position=_placed,
             thread=lambda key, row: (key[0], row.step.thread, key[1]),
-            standing=lambda key, row: (key[0], row.step.slot, row.step.thread, key[1]) if key[1] > 0 else None,
-            stranded=lambda key, row: key if key[1] < 0 and row.step.bits & Bit.STRANDED else None,
+            standing=_standing,
+            stranded=_stranded,
             work=_ready,
             lease=_leased,
         )
@@ -219,12 +219,7 @@ class Tables:
         self.names: Table[tuple[str, str, str, str, int], NameRow] = Table(
             journal, ordered=True, run=lambda key, row: (key[4], *key[:4])
         )
-        self.events: Table[int, EventBody] = Table(
-            journal,
-            ns=lambda key, row: (row.ns, key),
-            type=lambda key, row: (row.ns, row.type, key),
-            age=lambda key, row: (key,),
-        )
+        self.events: Table[int, EventBody] = Table(journal, ns=_event_ns, type=_event_type, age=_event_age)
         self.event_ids: Table[tuple[str, str, str], int] = Table(journal)
         self.known_events: Table[tuple[str, str, str], KnownEvent] = Table(journal, age=lambda key, row: (row.key,))
         self.deliveries: Table[int, DeliveryBody] = Table(journal, number=lambda key, row: (key,))
@@ -262,6 +257,26 @@ class Tables:
 def _placed(key: tuple[int, int], row: OpenRow) -> Entry | None:
     step = row.step
     return (key[0], place_number(step.thread, step.position), key[1]) if key[1] >= 0 and step.position >= 0 else None
+
+
+def _event_ns(key: int, row: EventBody) -> Entry | None:
+    return (row.ns, key)
+
+
+def _event_type(key: int, row: EventBody) -> Entry | None:
+    return (row.ns, row.type, key)
+
+
+def _event_age(key: int, row: EventBody) -> Entry | None:
+    return (key,)
+
+
+def _standing(key: tuple[int, int], row: OpenRow) -> Entry | None:
+    return (key[0], row.step.slot, row.step.thread, key[1]) if key[1] > 0 else None
+
+
+def _stranded(key: tuple[int, int], row: OpenRow) -> Entry | None:
+    return key if key[1] < 0 and row.step.bits & Bit.STRANDED else None
 
 
 def _below(key: tuple[int, int], row: ThreadRow) -> Entry | None:
