@@ -64,6 +64,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "records",
         "searching",
         "tokens",
+        "tallies",
         "reports",
         "nodes",
         "rewind",

@@ -60,6 +60,7 @@ from pelton.kernel.model.transition import (
     SetTimer,
     SignalRun,
     StartRun,
+    Tally,
     Transition,
 )
 
@@ -126,6 +127,7 @@ class World:
         self.held: dict[int, tuple[int, Hold]] = {}  # id → (run or 0, row)
         self.holds = 0
         self.sent: list[Sent] = []
+        self.tallies: dict[tuple[str, str], dict[str, int | float]] = {}
         self.notes: list[tuple[int, Note]] = []
         self.announced: list[tuple[int, Announcement]] = []
         self.later: deque[Pending] = deque()
@@ -368,6 +370,8 @@ class World:
         if not any(isinstance(effect, Note) for effect in answer.effects):
             self.told.append((run, answer.run.era, signal))
         used = {effect.key for effect in answer.effects if isinstance(effect, StartRun)}
+        tallies = [effect for effect in answer.effects if isinstance(effect, Tally)]
+        used.update(then.key for effect in tallies for then in (effect.reached, effect.fallen) if then is not None)
         self.keys = max([self.keys, *used])
         answer = deepcopy_transition(answer)
         rows = self.runs.get(run) or Rows(run)
@@ -503,6 +507,28 @@ class World:
                     self.later.append((run.key, Continue()))
                 case Purge():
                     self.purge(rows, effect)
+                case Tally():
+                    self.add_up(effect)
+
+    def add_up(self, tally: Tally) -> None:
+        """As the store does it; a mark is told when it is crossed."""
+        numbers = self.tallies.setdefault((tally.process, tally.node), {})
+        before = numbers.get("standing", 0)
+        after = numbers["standing"] = before + tally.by
+        numbers["passed"] = numbers.get("passed", 0) + tally.passed
+        for name, number in tally.sums:
+            numbers[name] = numbers.get(name, 0) + number
+        then = tally.reached if before < tally.at <= after else tally.fallen if after < tally.at <= before else None
+        if then is not None:
+            self.later.append((then.key, then))
+
+    def standing(self, process: str, node: str) -> int:
+        """How many tokens are counted at a node, by the rows."""
+        rows = [row for each in self.runs.values() for row in each.open.values() if self.name_of(each) == process]
+        return sum(row.slot == node and row.n > 0 for row in rows)
+
+    def name_of(self, rows: Rows) -> str:
+        return self.definitions[rows.run.definition].name if rows.run.definition else ""
 
     def start_child(self, run: Run, effect: StartRun, group: deque[Pending]) -> None:
         assert effect.key not in self.runs, f"run {effect.key} is started twice"

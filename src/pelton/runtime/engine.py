@@ -17,7 +17,7 @@ from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
 from pelton.kernel.model.signals import Report, Signal, Start
-from pelton.kernel.model.state import END, OpenStep, Record, Run, RunStatus, Step
+from pelton.kernel.model.state import END, Bit, OpenStep, Record, Run, RunStatus, Step
 from pelton.runtime.api import (
     Applied,
     ClaimRequest,
@@ -72,6 +72,7 @@ from pelton.store.rows import (
     LogRow,
     PendingSignalRow,
     ResultRow,
+    TallyValue,
 )
 
 KEY_TRIES = 4
@@ -556,11 +557,22 @@ class LocalEngine:
         if head is None:
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         rows = await self.open_steps(head)
+        if any(row.bits & Bit.COUNTED for row in rows):
+            raise PeltonError(
+                Code.NOT_ENDED, f"run {self.codec.run_id(run)} is counted while it is open: terminate it first", "run"
+            )
         await self.committer.write(lambda group: group.remove_runs.append(run))
         for n in {0, *(row.n for row in rows)}:
             self.timers.clear(run, n, "")
             self.work.gone(run, n)
         self.watches.touched(head.root or run)
+
+    async def tallies(
+        self, caller: Caller, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000
+    ) -> list[TallyValue]:
+        """What is counted at the nodes of a process, over all its runs, by (node, name) after that one: "standing" is how many
+        tokens are there, "passed" how many have come, "sum:x" the sum of the variable x."""
+        return await self.store.tallies(caller.namespace, process, after, limit)
 
     # ---- records
 

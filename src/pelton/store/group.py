@@ -24,6 +24,8 @@ from pelton.store.rows import (
     PendingSignalRow,
     ResultRow,
     RunKeyRow,
+    TallyRow,
+    TallyValue,
     TimerRow,
     WaitKeyRow,
 )
@@ -189,6 +191,7 @@ class Group:
     logs: list[LogRow]
     results: list[ResultRow]
     bookmarks: list[BookmarkRow]
+    tallies: list[TallyRow]  # added up; a mark that the group's changes together cross is told with it, and so by one group only
     remove_runs: list[int]  # everything about these runs goes
 
     def __init__(self, number: int, runs: list[RunWrite] | None = None, **rows: list[Any]) -> None:
@@ -223,7 +226,8 @@ GROUP_LISTS = frozenset(Group.__annotations__) - {"number"}
 class Committed(Struct, gc=False):
     """`lost` names what had changed: "run 12", "event", "handlers default", "key ...". `numbers`: those of the group's
     deliveries, in order: within a lane later ones are higher. `dead_numbers`: likewise, of its dead letters. `untaken`,
-    `refused`: places of leases and claims that did not apply."""
+    `refused`: places of leases and claims that did not apply. `tallies`: the new values of what the group has added up;
+    `crossed`: ids of the durable signals that the store has written since marks were crossed; None: it is not known which."""
 
     number: int
     ok: bool
@@ -232,3 +236,5 @@ class Committed(Struct, gc=False):
     dead_numbers: list[int] = []
     untaken: list[int] = []
     refused: list[int] = []
+    tallies: list[TallyValue] = []
+    crossed: list[int] | None = []

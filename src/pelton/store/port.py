@@ -28,6 +28,7 @@ from pelton.store.rows import (
     NodeRow,
     PendingSignalRow,
     ResultRow,
+    TallyValue,
     TimerRow,
     WaitKeyRow,
 )
@@ -231,6 +232,10 @@ class Store(Protocol):
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         """Bookmarks by name (in UTF-8 order), after that one; "" = from the first."""
+        ...
+
+    async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
+        """Numbers of a process's nodes that were changed ever, by (node, name), after that one."""
         ...
 
     # ---- definitions

@@ -180,6 +180,44 @@ class PendingSignalRow(Struct, array_like=True, gc=False):
     parked: str = ""  # why it was put aside, "" = live
 
 
+class TallyRow(Struct, array_like=True, gc=False):
+    """A change of one of a node's numbers, over all runs of its process. Name: "standing", "passed", or "sum:" and a variable.
+
+    `at`: a mark, 0 = none. If the group brings the number up to it or above, the store writes `reached` (where given) with it; if
+    it brings it to less, `fallen`."""
+
+    ns: str
+    process: str
+    node: str
+    name: str
+    by: int | float
+    at: int = 0
+    reached: PendingSignalRow | None = None
+    fallen: PendingSignalRow | None = None
+
+
+class TallyValue(Struct, array_like=True, gc=False):
+    process: str
+    node: str
+    name: str
+    value: int | float
+
+
+def net_tallies(rows: list[TallyRow]) -> list[TallyRow]:
+    """One row for each number that a group changes, in the order of the numbers' names; of marks and what follows from crossing
+    them the last counts."""
+    found: dict[tuple[str, str, str, str], TallyRow] = {}
+    for row in rows:
+        place = (row.ns, row.process, row.node, row.name)
+        net = found.get(place)
+        if net is None:
+            found[place] = TallyRow(*place, row.by, row.at, row.reached, row.fallen)
+            continue
+        net.by += row.by
+        net.at, net.reached, net.fallen = row.at or net.at, row.reached or net.reached, row.fallen or net.fallen
+    return [found[place] for place in sorted(found)]
+
+
 class LogRow(Struct, array_like=True):
     run: int
     n: int

@@ -45,6 +45,7 @@ from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind.rescue import rescue
 from pelton.kernel.machine.rewind.rewinds import revive, rewind
 from pelton.kernel.machine.searching import settle_search
+from pelton.kernel.machine.tallies import settle_tallies
 from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail, fail_leaving, spawn
 from pelton.kernel.machine.tokens.halts import settle_halt
@@ -199,6 +200,8 @@ def finished(draft: Draft) -> Transition:
         settle_record(draft)
     if draft.variables and draft.process.searchable:
         settle_search(draft)
+    if draft.counts:
+        settle_tallies(draft)
     return draft.transition()
 
 

@@ -8,7 +8,7 @@ Cost: every operation here is O(1) in the length of the run's history.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -220,6 +220,7 @@ class Draft(ManyRows):
     __slots__ = (
         "acquired",
         "acquisitions",
+        "counts",
         "effects",
         "ended",
         "first",
@@ -260,6 +261,7 @@ class Draft(ManyRows):
         self.acquired: dict[int, Acquired] = {}
         self.acquisitions: list[tuple[int, str, Any, int]] = []
         self.effects: list[Effect] = []
+        self.counts: list[tuple[OpenStep, int, Sequence[tuple[str, int | float]]]] = []  # tokens at counted nodes: by, sums
         self.fuel = FUEL
         self.reached = -1  # the fuel that was left when something was first found missing; -1: the present one
         self.thrifty = False  # an expression for which something has still to be read fails
@@ -479,6 +481,8 @@ class Draft(ManyRows):
 
     def add(self, row: OpenStep) -> OpenStep:
         """A new open row; its token is counted in its owner already."""
+        if self.process.counted and row.n > 0:
+            self.count_in(row)
         self.head.open += 1
         self.put(row)
         return row
@@ -499,8 +503,24 @@ class Draft(ManyRows):
             self.effects.append(CloseCorrelations(row.n))
         if row.bits & Bit.COPIED:
             self.worklist.append(CopiesLeft(row))
+        if row.bits & Bit.COUNTED:
+            self.counts.append((row, -1, ()))
         if self.head.flags & THREADED and row.state in WORKING:
             self.count_finished(row)
+
+    def count_in(self, row: OpenStep) -> None:
+        """A token enters a node that is counted over all runs."""
+        counted = self.process.counted.get(row.slot)
+        if counted is None or row.fragment:
+            return
+        sums: list[tuple[str, int | float]] = []
+        first = not row.previous and row.n not in self.reopened
+        for name in counted.sums if first else ():
+            found = self.var(row.thread, name)
+            if found is not None and type(found[0]) in (int, float):
+                sums.append((name, found[0]))
+        row.bits |= Bit.COUNTED
+        self.counts.append((row, 1, sums))
 
     def count_finished(self, row: OpenStep) -> None:
         """A row goes that its thread, if it is halting, may have waited for."""

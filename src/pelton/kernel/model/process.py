@@ -313,6 +313,25 @@ class FollowUp(Struct, frozen=True):
     excuse: str = "{reason}"  # the text of that; {name} is that of the process
 
 
+class Crossing(Struct, frozen=True):
+    """What starts when the tokens at a counted node have become `at` many, and when they have become fewer again: told once,
+    however many runs and servers move them. `target` as in Call, seen from the run whose token crosses the mark; `reached` and
+    `fallen` yield the input of what starts then, None = nothing starts."""
+
+    at: int
+    target: Expression
+    reached: Expression | None = None
+    fallen: Expression | None = None
+
+
+class Counted(Struct, frozen=True):
+    """A node whose tokens are counted over all runs of its process. `sums`: variables whose numbers are added up, each time that
+    a token enters."""
+
+    sums: tuple[str, ...] = ()
+    crossing: Crossing | None = None
+
+
 class Fragment(Struct):
     """Nodes that were compiled while the run was in progress (dynamic fork). Their names need to differ in here only: the nodes
     that another fork, thread or iteration has made are others."""
@@ -384,6 +403,7 @@ class Process(Struct, kw_only=True):
     # Each step has a position in its thread, counted from 0, by which events are addressed to it. Silent nodes have none.
     positions: bool = False
     annotations: Any = None
+    counted: dict[str, Counted] = {}  # by node
     # derived by `finish`
     joins_of: dict[str, tuple[str, ...]] = {}
     holders: dict[str, str] = {}  # node → loop whose body it is in
@@ -407,6 +427,11 @@ class Process(Struct, kw_only=True):
                     for name in sorted(variables_of(arm)):
                         if node.name not in conditions.setdefault(name, []):
                             conditions[name].append(node.name)
+        for name, counted in self.counted.items():
+            if name not in self.nodes or not self.nodes[name].trace:
+                raise ValueError(f"node {name!r} is to be counted, and does not exist or is not traced")
+            if counted.crossing is not None and counted.crossing.at < 1:
+                raise ValueError(f"node {name!r}: the mark {counted.crossing.at} is never crossed; give a number above 0")
         if self.deadline is not None and (self.deadline.at is not None or not isinstance(self.deadline.after, int)):
             raise ValueError("the deadline of a run must be a number of milliseconds")
         if self.entry not in self.nodes:

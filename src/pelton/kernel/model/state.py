@@ -92,6 +92,7 @@ class Bit:
     GONE_ON = 32768  # row, and its step: the token of an earlier attempt has moved on, so this one ends with it
     DROPPED = 65536  # ended step: a join had no more use for it
     DYNAMIC = 131072  # join: it awaits what a dynamic fork made
+    COUNTED = 2097152  # row: it is one of the tokens at its node that are counted
     HANDLERS = 8192  # join: handlers of threads that failed were started for it
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from pelton.errors import Code
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.process import Acquired
-from pelton.kernel.model.signals import Signal, Trigger
+from pelton.kernel.model.signals import Signal, Start, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, Thread
 
 # ---- effects
@@ -133,6 +133,21 @@ class MakeFindable(NamedTuple):
     added: bool
 
 
+class Tally(NamedTuple):
+    """How the tokens that stand at a counted node of the process have changed: `by` (0: as many left as entered). `passed`: how
+    many entered for the first time; `sums`: variable, and what they add to its sum. `at`: the mark, 0 = none. `reached` is sent
+    by the store when the count comes up to it, `fallen` when it comes to less."""
+
+    process: str
+    node: str
+    by: int
+    passed: int = 0
+    sums: tuple[tuple[str, int | float], ...] = ()
+    at: int = 0
+    reached: Start | None = None
+    fallen: Start | None = None
+
+
 Effect = (
     SetTimer
     | ClearTimers
@@ -148,6 +163,7 @@ Effect = (
     | ContinueLater
     | Purge
     | MakeFindable
+    | Tally
 )
 
 # ---- answers

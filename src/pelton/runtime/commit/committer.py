@@ -389,6 +389,8 @@ class Committer:
             self.event_feed.recorded()
         for posted in builder.enqueued:
             self.pending_signals.take_up(posted)
+        if group.has("tallies"):
+            self.pending_signals.crossed(group.tallies, result.crossed)
         for request in builder.requests:
             request.committed = result  # type: ignore[attr-defined]
             request.settled()

@@ -127,4 +127,6 @@ def _outcome(group: Group, ok: bool) -> Committed:
         done.untaken = [place for place, lease in enumerate(group.leases) if lease.expected >= 0]
     if group.has("claims"):
         done.refused = list(range(len(group.claims)))
+    if group.has("tallies"):
+        done.crossed = None
     return done

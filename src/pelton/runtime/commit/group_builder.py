@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from msgspec import json
 
+from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
+from pelton.kernel.model.signals import Start
 from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus, Step, Thread
 from pelton.kernel.model.transition import (
     Announcement,
@@ -28,10 +30,12 @@ from pelton.kernel.model.transition import (
     Purge,
     RecordChange,
     SetTimer,
+    Tally,
     Transition,
 )
 from pelton.runtime.cache.correlations import CorrelationPoint, PointName
 from pelton.runtime.cache.runs import RunEntry, purged, same_lease, work_row
+from pelton.runtime.commit.durable import durable
 from pelton.runtime.ids import IdCodec
 from pelton.store.group import Group, HandedOut, RunWrite
 from pelton.store.rows import (
@@ -43,6 +47,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ResultRow,
     RunKeyRow,
+    TallyRow,
     TimerRow,
     WaitKeyRow,
 )
@@ -469,6 +474,8 @@ class EffectRows:
                 delta.find_by(effect)
             elif kind is Purge:
                 delta.purge(effect)
+            elif kind is Tally:
+                group.tallies.extend(self._tallied(head, effect, now))
         if has_freed(head):
             builder.free_names(run)
         return announced
@@ -488,6 +495,25 @@ class EffectRows:
             n=effect.n,
             hops=max(head.hops, self.hops) + 1,
         )
+
+    def _tallied(self, head: Run, effect: Tally, now: int) -> list[TallyRow]:
+        place = head.ns, effect.process, effect.node
+        reached, fallen = (self._follows(start, now) for start in (effect.reached, effect.fallen))
+        rows = [TallyRow(*place, "standing", effect.by, effect.at, reached, fallen)] if effect.by else []
+        if effect.passed:
+            rows.append(TallyRow(*place, "passed", effect.passed))
+        rows += [TallyRow(*place, f"sum:{name}", by) for name, by in effect.sums]
+        return rows
+
+    def _follows(self, start: Start | None, now: int) -> PendingSignalRow | None:
+        """What the store writes if a mark is crossed."""
+        if start is None:
+            return None
+        row = PendingSignalRow(self._keys(), start.key, durable(start, self.hops + 1), now)
+        if self.hops >= MOST_HOPS:
+            chain = f"{self.hops + 1} signals in a row led to this one; the limit is {MOST_HOPS}"
+            row.parked = f"{chain}. Check the definitions for a loop"
+        return row
 
     def _held(self, head: Run, effect: Hold) -> HeldRow:
         return HeldRow(

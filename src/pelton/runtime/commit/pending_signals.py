@@ -9,7 +9,7 @@ Cost: one number per signal in progress; at most a page of rows is read at a tim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -20,7 +20,7 @@ from pelton.runtime.commit.durable import Durable, decode_signal
 from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.commit.workspace import Workspace
 from pelton.store.group import Group
-from pelton.store.rows import PendingSignalRow, ResultRow
+from pelton.store.rows import PendingSignalRow, ResultRow, TallyRow
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -86,6 +86,16 @@ class PendingSignals:
                 )
             if self._full and not self._underway:
                 self._agent.spawn(self.recover())
+
+    def crossed(self, rows: Sequence[TallyRow], ids: Sequence[int] | None) -> None:
+        """Takes up what the store has written since marks were crossed; None: it is not known, so that it is looked for."""
+        if ids is None:
+            self._agent.spawn(self.recover())
+            return
+        for row in rows if ids else ():
+            for then in (row.reached, row.fallen):
+                if then is not None and then.id in ids:
+                    self.take_up(then)
 
     async def recover(self) -> None:
         """Takes up the durable signals that an earlier server left behind, or one that is gone. Further pages follow when these

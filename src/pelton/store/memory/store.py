@@ -48,6 +48,7 @@ from pelton.store.rows import (
     NodeRow,
     PendingSignalRow,
     ResultRow,
+    TallyValue,
     TimerRow,
     WaitKeyRow,
     forgotten_event,
@@ -279,6 +280,12 @@ class MemoryStore:
         bookmarks = self._tables.bookmarks
         low = (ns, source, after + "\0") if after else (ns, source)
         return [BookmarkRow(*key, bookmarks.rows[key]) for key in islice(bookmarks.keys(PRIMARY, low, (ns, source, LAST)), limit)]
+
+    async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
+        tallies = self._tables.tallies
+        low = (ns, process, after[0], after[1] + "\0") if after != ("", "") else (ns, process)
+        found = islice(tallies.keys(PRIMARY, low, (ns, process, LAST)), limit)
+        return [TallyValue(*key[1:], tallies.rows[key]) for key in found]
 
     # ---- definitions
 

@@ -238,6 +238,7 @@ class Tables:
         self.changes: Table[tuple[str, int], tuple[int, int]] = Table(journal, ordered=True)
         self.results: Table[tuple[int, int, int], ResultBody] = Table(journal, ordered=True, at=lambda key, row: (row.at,))
         self.bookmarks: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
+        self.tallies: Table[tuple[str, str, str, str], int | float] = Table(journal, ordered=True)
         self.source_uses: Table[tuple[str, str], int] = Table(journal, age=lambda key, at: (at, *key))
         self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True, age=lambda key, row: (key[2],))
 

@@ -36,7 +36,7 @@ from pelton.store.memory.tables import (
     TimerValue,
 )
 from pelton.store.packing import UNFIT, pack
-from pelton.store.rows import DeadLetter, Delivery, EventRow, RunKeyRow
+from pelton.store.rows import DeadLetter, Delivery, EventRow, RunKeyRow, TallyValue, net_tallies
 
 
 class Writes:
@@ -51,9 +51,12 @@ class Writes:
         self._dead_numbers: list[int] = []
         self._untaken: list[int] = []
         self._refused: list[int] = []
+        self._tallies: list[TallyValue] = []
+        self._crossed: list[int] = []
 
     def apply(self, group: Group) -> Committed:
         self._numbers, self._dead_numbers, self._untaken, self._refused = [], [], [], []
+        self._tallies, self._crossed = [], []
         try:
             if not SHARED.isdisjoint(group.filled):
                 shared.check(self.tables, group)
@@ -65,6 +68,8 @@ class Writes:
             self._events(group)
             self._leaving(group)
             self._rest(group)
+            if group.has("tallies"):
+                self._tally(group)
             for run in group.remove_runs:
                 remove_run(self.tables, run)
         except GroupLost as lost:
@@ -74,7 +79,8 @@ class Writes:
             self.journal.undo()
             return Committed(group.number, False, f"invalid: {error}")
         self.rows_written += self.journal.keep()
-        return Committed(group.number, True, "", self._numbers, self._dead_numbers, self._untaken, self._refused)
+        given = self._numbers, self._dead_numbers, self._untaken, self._refused
+        return Committed(group.number, True, "", *given, self._tallies, self._crossed)
 
     def _check(self, group: Group) -> None:
         t = self.tables
@@ -313,6 +319,21 @@ class Writes:
                 t.bookmarks.put(name, bytes(bookmark.state))
             else:
                 t.bookmarks.drop(name)
+
+    def _tally(self, group: Group) -> None:
+        t = self.tables
+        for row in net_tallies(group.tallies):
+            place = (row.ns, row.process, row.node, row.name)
+            before = t.tallies.get(place) or 0
+            value = before + row.by
+            if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+                value = float(value)
+            t.tallies.put(place, value)
+            self._tallies.append(TallyValue(*place[1:], value))
+            then = row.reached if before < row.at <= value else row.fallen if value < row.at <= before else None
+            if row.at and then is not None:
+                t.pending.put(then.id, PendingBody(then.run, then.due, bool(then.parked), pack(then)))
+                self._crossed.append(then.id)
 
     def _lease(self, lease: LeaseWrite) -> bool:
         row = self.tables.open.get((lease.run, lease.n))

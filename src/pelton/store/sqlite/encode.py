@@ -18,7 +18,7 @@ from pelton.kernel.model.state import FRAGMENTED, THREADED, Bit, OpenStep, RunSt
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
 from pelton.store.packing import UNFIT, pack
-from pelton.store.rows import EventRow
+from pelton.store.rows import EventRow, PendingSignalRow, net_tallies
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts
 
@@ -32,6 +32,7 @@ STEP_PLACED, OPEN_PLACED = NUMBER["step_placed"], NUMBER["open_placed"]
 OPEN_WIDE_KEPT, OPEN_NARROW_KEPT, LEASE_IF = NUMBER["open_wide_kept"], NUMBER["open_narrow_kept"], NUMBER["lease_if"]
 CLAIM = NUMBER["claim_put"]
 OPEN_WIDE, OPEN_NARROW, OPEN_REPLACED = NUMBER["open_wide"], NUMBER["open_narrow"], NUMBER["open_replaced"]
+TALLY = NUMBER["tally"]
 VAR_PUT, EVENT_NEW, LEASE = NUMBER["var_put"], NUMBER["event_new"], NUMBER["lease"]
 
 
@@ -151,6 +152,7 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
                 out.put(LEASE_IF, (*columns, lease.expected, int(lease.unleased)))
     if not filled <= USUAL:
         _unusual(out, group, numbers, now)
+        _tallies(out, group, numbers)
         if not SHARED.isdisjoint(filled):
             _shared(out, group, now)
 
@@ -323,10 +325,7 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
     ended = (run.ended or run.updated or 1) if over else 0
     line = 0
     if not placeholder and (write.process or write.expected < 0):
-        line = numbers.line(run.ns, write.process)
-        if (run.ns, write.process) in numbers.unsaved:
-            out.assigned.lines.append((run.ns, write.process))
-            out.add("line_new", (line, run.ns, write.process))
+        line = _line(out, numbers, run.ns, write.process)
     if write.expected < 0:
         out.put(RUN_NEW, (run.key, line, live, run.rev, run.created, head, ended, int(run.status)))
     elif line:
@@ -339,6 +338,25 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
 
 def _stranded(row: OpenStep) -> int | None:
     return 1 if row.bits & Bit.STRANDED else None
+
+
+def _tallies(out: Encoded, group: Group, numbers: Numbers) -> None:
+    for row in net_tallies(group.tallies) if group.has("tallies") else ():
+        line = _line(out, numbers, row.ns, row.process)
+        out.put(TALLY, (line, row.node, row.name, row.by, row.at, *_crossing(row.reached), *_crossing(row.fallen)))
+
+
+def _line(out: Encoded, numbers: Numbers, ns: str, process: str) -> int:
+    line = numbers.line(ns, process)
+    if (ns, process) in numbers.unsaved:
+        out.assigned.lines.append((ns, process))
+        out.add("line_new", (line, ns, process))
+    return line
+
+
+def _crossing(row: PendingSignalRow | None) -> Row:
+    """The columns of a durable signal that may have to be written; id 0: there is none."""
+    return (0, 0, 0, 0, b"") if row is None else (row.id, row.run, row.due, 1 if row.parked else 0, pack(row))
 
 
 def _work(row: OpenStep) -> Row:

@@ -20,6 +20,7 @@ class Op(NamedTuple):
     exact: bool = False
     check: bool = False
     reported: bool = False  # a row that changes nothing is reported, and loses nothing
+    added: bool = False  # a number that is added up: the new value is reported, and what crossing its mark leads to is written
 
 
 OPS: tuple[Op, ...] = (
@@ -105,6 +106,7 @@ OPS: tuple[Op, ...] = (
     Op("result_new", "result of run {1} in job {0}"),
     Op("seen_put"),
     Op("seen_gone"),
+    Op("tally", added=True),
     Op("remove_run"),
     Op("remove_open"),
     Op("remove_step"),
@@ -130,6 +132,6 @@ LOOKUPS: frozenset[int] = frozenset({NUMBER["lookup_new"], NUMBER["lookup_move"]
 RAISES: frozenset[int] = frozenset({NUMBER["rendezvous_new"], NUMBER["rendezvous_raise"]})
 SWEEP = len(OPS)  # not a statement: a step in the removal of old data, in a batch of its own (`sweeper`)
 
-Row = tuple[int | str | bytes | None, ...]
+Row = tuple[int | float | str | bytes | None, ...]
 GroupOps = dict[int, list[Row]]  # number of the operation → rows
 BatchOps = dict[int, tuple[list[Row], list[int]]]  # number of the operation → rows, and for each the place of its group

@@ -44,11 +44,14 @@ from pelton.store.rows import (
     NodeRow,
     PendingSignalRow,
     ResultRow,
+    TallyRow,
+    TallyValue,
     TimerRow,
     WaitKeyRow,
     forgotten_event,
+    net_tallies,
 )
-from pelton.store.sqlite.encode import LEASE_IF, Assigned, Encoded, Numbers, entangled
+from pelton.store.sqlite.encode import LEASE_IF, TALLY, Assigned, Encoded, Numbers, entangled
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import SWEEP
@@ -232,6 +235,8 @@ class SqliteStore:
             place += 1
         if batch.asks:
             self._tell(groups, results, assigned, rest[2] if len(rest) > 2 else None)
+        if TALLY in batch.rows:
+            _tell_tallies(groups, results, assigned, rest[3] if len(rest) > 3 else None)
         return results
 
     def _tell(
@@ -459,6 +464,10 @@ class SqliteStore:
             return [_event(row) for row in self._reader.all(f"events_type_{way}", *bounds, type)]
         return [_event(row) for row in self._reader.all(f"events_{way}", *bounds)]
 
+    async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
+        line = self._numbers.lines.get((ns, process), 0)
+        return [TallyValue(process, *row) for row in self._reader.all("tallies", line, *after, limit)]
+
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         return [BookmarkRow(ns, source, name, state) for name, state in self._reader.all("seen", ns, source, after, limit)]
 
@@ -582,3 +591,28 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except OSError:
         return 0
+
+
+def _tell_tallies(
+    groups: Sequence[Group],
+    results: list[Committed],
+    assigned: Sequence[Assigned | Committed],
+    tallied: list[tuple[int, int | float, int]] | None,
+) -> None:
+    """Adds the new values of what was added up. None: the writer died before it could say."""
+    written = [
+        (group, result) for group, result, each in zip(groups, results, assigned, strict=True) if not isinstance(each, Committed)
+    ]
+    if tallied is None:
+        for group, result in written:
+            if result.ok and group.has("tallies"):
+                result.crossed = None
+        return
+    rows = {result.number: iter(net_tallies(group.tallies)) for group, result in written if group.has("tallies") and result.ok}
+    for owner, value, crossed in tallied:
+        result = written[owner][1]
+        if result.ok:
+            row: TallyRow = next(rows[result.number])
+            result.tallies = [*result.tallies, TallyValue(row.process, row.node, row.name, value)]
+            if crossed:
+                result.crossed = [*(result.crossed or ()), crossed]

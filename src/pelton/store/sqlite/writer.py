@@ -48,6 +48,8 @@ class Writer:
         self.idle, self.drop, self.keep = (statements[f"rendezvous_{name}"] for name in ("idle", "drop", "keep"))
         self.meta = statements["meta_put"]
         self.old_lookups = statements["lookup_old"]
+        self.write_signal = statements["inbox_put"]
+        self.tallied: list[tuple[int, int | float, int]] = []  # group, new value, id of a durable signal
         self.unchanged: list[tuple[int, int, int]] = []  # (operation, group, position) of what the last batch did not change
         self.db = apsw.Connection(path, statementcachesize=256)
         self.db.set_busy_timeout(BUSY)
@@ -73,6 +75,7 @@ class Writer:
         """The loss of each group, "" if it was written. Raises apsw.Error if nothing could be written."""
         lost: list[str] | None = None
         self.unchanged.clear()
+        self.tallied.clear()
         if not entangled and self._together(ops, number):
             lost = [""] * count
         if lost is None:
@@ -111,6 +114,9 @@ class Writer:
                 if op.reported:
                     self._try(place, rows, ops[place][1])
                     continue
+                if op.added:
+                    self._add(place, rows, ops[place][1])
+                    continue
                 before = db.total_changes()
                 db.executemany(self.sql[place], rows)
                 if op.exact and db.total_changes() - before != len(rows):
@@ -129,6 +135,7 @@ class Writer:
         db = self.db
         lost: list[str] = []
         self.unchanged.clear()
+        self.tallied.clear()
         db.execute("BEGIN IMMEDIATE")
         try:
             for owner, ops in enumerate(groups):
@@ -162,6 +169,17 @@ class Writer:
             if db.total_changes() == before:
                 self.unchanged.append((place, owner, position))
 
+    def _add(self, place: int, rows: list[Any], owners: list[int]) -> None:
+        """Adds to numbers, and writes what follows where a mark is crossed: with the change that crosses it, or not at all."""
+        db, statement = self.db, self.sql[place]
+        for row, owner in zip(rows, owners, strict=True):
+            value: Any = db.execute(statement, row[:4]).fetchall()[0][0]
+            mark, before = row[4], value - row[3]  # exact where there is a mark: tokens are whole numbers
+            then = row[5:10] if before < mark <= value else row[10:15] if value < mark <= before else (0,)
+            if mark and then[0]:
+                db.execute(self.write_signal, then)
+            self.tallied.append((owner, value, then[0] if mark else 0))
+
     def _group(self, ops: GroupOps, owner: int) -> None:
         db = self.db
         for number in sorted(ops):
@@ -171,6 +189,8 @@ class Writer:
                     self._check(number, row)
             elif op.reported:
                 self._try(number, ops[number], [owner] * len(ops[number]))
+            elif op.added:
+                self._add(number, ops[number], [owner] * len(ops[number]))
             elif op.lost:
                 for row in ops[number]:
                     before = db.total_changes()
@@ -272,7 +292,7 @@ def serve(pipe: socket.socket, writer: Writer) -> None:
             if ends:
                 return
         else:
-            answer(number, lost, writer.checkpointer.trouble, False, swept, writer.unchanged)
+            answer(number, lost, writer.checkpointer.trouble, False, swept, writer.unchanged, writer.tallied)
 
 
 def main() -> None:

@@ -356,6 +356,11 @@ INSERT INTO result (job, run, n, at, outcome, detail) VALUES (?1, ?2, ?3, ?4, ?5
 -- A bookmark of a source, by name.
 INSERT INTO seen (ns, source, name, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET state = excluded.state;
 
+-- name: tally
+-- Adds to a number of a node, and tells its new value.
+INSERT INTO tally (line, node, name, value) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT DO UPDATE SET value = value + excluded.value RETURNING value;
+
 -- name: seen_gone
 -- A bookmark that its source has removed.
 DELETE FROM seen WHERE ns = ?1 AND source = ?2 AND name = ?3;
