@@ -419,6 +419,7 @@ async def test_what_was_so_at_a_settled_instant_stays_so(kind: str, tmp_path: Pa
 
     async with two(kind, tmp_path, ticket, offset=-5_000) as pair:
         run = await begin(pair.b, "ticket", {"x": 0})
+        await happens(lambda: pair.a.engine.instant() > 1)
         frozen = seat(pair.b).frozen = asyncio.Event()
         late = asyncio.ensure_future(pair.b.engine.signal(SERVER, run, Trigger(name="note", changes={"x": 1})))
         await happens(lambda: pair.b.engine.committer._flight)

@@ -152,7 +152,7 @@ class Nodes:
     # ---- instants
 
     def instant(self) -> int:
-        return self._instant if self.epoch else self._settled()
+        return max(self._instant, 1) if self.epoch else self._settled()  # 0 would stand for now
 
     async def reach(self) -> int:
         """The settled instant, as soon as it is as late as all that this server has decided so far."""
