@@ -369,3 +369,22 @@ def test_a_retry_with_children_takes_back_a_child_that_was_called_in_a_thread() 
     world.report(low, "x")
     assert all_well(world, run) == RunStatus.COMPLETED
     assert len(world.children(run)) == 1
+
+
+def test_a_thread_that_is_taken_back_belongs_to_the_thread_above_the_one_that_has_ended_well() -> None:
+    graph = Graph().call("c", thread="t", to="w", awaits="nothing").work("w")
+    graph.call("t", thread="x", to="y", awaits="nothing").body("t", v="seen").work("y").work("x", "x2")
+    graph.work("x2", input=look(lambda c: c.var("v"), "$v"))
+    world = World(graph.build())
+    run = world.start("p")
+    world.report(run, "x", status=int(StepStatus.FAILED))
+    world.report(run, "y")
+    world.report(run, "w")
+    assert world.status(run).ended
+    world.do(run, Rewind(to="failed"))
+    world.settle()
+    assert world.rows(run).threads[2].parent == 0
+    world.report(run, "x")
+    assert world.opened(run, "x2").input == "seen"
+    world.report(run, "x2")
+    assert world.status(run) == RunStatus.COMPLETED

@@ -215,6 +215,10 @@ class Return:
         """Threads and rows, from the outside in."""
         revived = [revive_thread(self.draft, frame.thread) for frame in self.frames if frame.owner < 0]
         for thread in revived:
+            above = self.survey.lineage.parent_of(thread)
+            if above != thread.parent:  # its parent has ended well, and would have left it behind
+                thread.sees = thread.parent if thread.sees < 0 else thread.sees
+                self.draft.move_thread(thread, above)
             self.draft.edit_thread(max(thread.parent, 0)).children += 1
         for frame in self.frames:
             if frame.owner < 0 and frame.row is not None and frame.row.state == State.SCOPE:
