@@ -67,9 +67,10 @@ SELECT run, n, parts, body FROM step INDEXED BY step_iteration WHERE run = ?1 AN
 AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
 
 -- name: open_iterations_of
--- The open rows of a slot in a range of iterations of one scope: older ones of the same place come first.
-SELECT {open} FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it >= ?3 AND it < ?4 AND scope = ?5 AND n >= 0
-AND (scope <> 0 OR it <> 0) ORDER BY it, n;
+-- The open rows of a slot in a range of iterations of one scope: older ones of the same place come first. The plus keeps the scope
+-- in the order that the index has.
+SELECT {open} FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it >= ?3 AND it < ?4 AND +scope = ?5 AND n >= 0
+AND (scope <> 0 OR it <> 0) ORDER BY it, scope, n;
 
 -- name: open_outside
 -- A slot outside every scope: its rows carry no iteration, so the first that is seen is the one.
