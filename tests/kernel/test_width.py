@@ -35,6 +35,13 @@ def threads(wide: int, graph: Graph) -> Graph:
     return given
 
 
+def started(wide: int, to: str, graph: Graph) -> Graph:
+    """Threads that are started one after another, each at node "x" of the graph, and then node `to`."""
+    given = Graph().scope("start", "call", to, items=look(lambda c: list(range(wide)))).call("call", thread="x", awaits="nothing")
+    given.nodes |= graph.nodes
+    return given
+
+
 def joined(wide: int, graph: Graph, **more: Any) -> Graph:
     """The same with threads that are started one after another, and a join on them."""
     given = (
@@ -123,7 +130,7 @@ CASES: dict[str, Case] = {
         lambda wide: joined(wide, Graph().work("x"), per_thread=(Rule("continue"),)), failure_of_one
     ),
     "the end of one of many threads that an end waits for": Case(
-        lambda wide: joined(wide, Graph().work("x"), rule="first").end("late", threads=True), end_of_one
+        lambda wide: started(wide, "late", Graph().work("x")).end("late", threads=True), end_of_one
     ),
     "a report in a thread of many branches that halts": Case(forked, end_of_one, (Pause(),)),
     "a report in one of many threads that halt": Case(
