@@ -243,6 +243,9 @@ class AllReads:
                 return theirs.head if theirs is not None else None
             case f.HeldKey(name, held_key):
                 return [held for held in world.held_for(rows.key, name, held_key) if key.admits(held)][: f.HELD_PAGE]
+            case f.KeptKey(name, ident):
+                mine = [hold for _, run, hold, _ in world.kept if run == rows.key]
+                return int(any((hold.name, hold.ident) == (name, ident) for hold in mine))
             case f.RecordKey():
                 return rows.record
             case f.FoundKey(name, text):

@@ -125,6 +125,7 @@ class World:
         self.compiler: Callable[[Any], Process] | None = None
         self.keys = 100
         self.held: dict[int, tuple[int, Hold]] = {}  # id → (run or 0, row)
+        self.kept: list[list[Any]] = []  # events that stay: id of the held row, run, event, taken by
         self.holds = 0
         self.sent: list[Sent] = []
         self.tallies: dict[tuple[str, str], dict[str, int | float]] = {}
@@ -266,7 +267,7 @@ class World:
                 chosen.append((hold.posted, number, hold))
         chosen.sort(key=lambda item: item[:2])
         return [
-            f.Held(number, hold.name, hold.key, hold.body, hold.thread, hold.position, posted, hold.report)
+            f.Held(number, hold.name, hold.key, hold.body, hold.thread, hold.position, posted, hold.report, hold.keeps)
             for posted, number, hold in chosen
         ]
 
@@ -491,9 +492,16 @@ class World:
                 case SignalRun(key, signal, later):
                     (self.later if later or self.folding else group).append((key, signal))
                 case Hold():
+                    if effect.keeps:
+                        self.kept.append([self.holds + 1 if effect.taken < 0 else 0, run.key, effect, effect.taken])
+                    if effect.taken >= 0:
+                        continue
                     self.hold(0 if effect.key and not effect.kept else run.key, effect)
-                case Claim(number, _):
+                case Claim(number, n, keeps):
                     assert number in self.held, f"held row {number} is claimed but not there"
+                    assert keeps == self.held[number][1].keeps
+                    for each in self.kept:
+                        each[3] = n if each[0] == number else each[3]
                     del self.held[number]
                 case OpenCorrelation(n, name, key):
                     rows.keys.add((n, name, key))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from tests.store.conftest import Factory
 from tests.store.rows import definition, delivery, event, go, held, lost, put, start
 
+from pelton.kernel.model.reads import KeptKey
 from pelton.store.group import DefinitionWrite, Group
 from pelton.store.port import Store
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, PendingSignalRow, WaitKeyRow
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, KeptRow, PendingSignalRow, WaitKeyRow
 
 
 async def test_an_event_is_unique_by_source_and_id_in_its_namespace(store: Store) -> None:
@@ -256,3 +258,37 @@ async def test_each_value_of_the_handlers_counter_remembers_its_change(store: St
     assert last.row == definition(7, "i2", 1, 400, kind="handler", ns="a")
     await put(store, Group(6, definitions=[DefinitionWrite("a", "handler", "none", 1, None, 500, counts=True)]))
     assert await changes(store, "a", 5) == [(6, 0, 0)]
+
+
+# ---- events that stay
+
+
+def kept(id: int, run: int = 1, name: str = "e", ident: str = "", **fields: Any) -> KeptRow:
+    return KeptRow(id, fields.pop("ns", "a"), run, name, ident, {"id": id}, -1, -1, id, 0, "s", **fields)
+
+
+async def test_an_event_that_stays_is_there_once_by_its_ident_and_tells_who_took_it(store: Store) -> None:
+    rows = [kept(1, ident="i"), kept(2), kept(3), kept(4, name="f", ident="i"), kept(5, run=2, ident="i", taken=7, n=3)]
+    await put(store, Group(1, [start(1), start(2)], kept=rows))
+    head = await store.head(1)
+    assert head is not None
+    keys = [KeptKey("e", "i"), KeptKey("f", "i"), KeptKey("e", "j"), KeptKey("e", "")]
+    assert await store.read(head, keys) == [1, 4, 0, 0]
+    assert await lost(store, Group(2, kept=[kept(9, ident="i")])) == "event of run 1"
+    await put(store, Group(3, kept_taken=[(1, 6, 50)]))
+    assert await store.kept(1) == kept(1, ident="i", taken=50, n=6)
+    assert await store.read(head, keys[:1]) == [1]
+    assert [row.id for row in await store.kept_of(1, 0, 9)] == [1, 2, 3, 4]
+    assert [row.id for row in await store.kept_of(1, 2, 1)] == [3]
+    assert [row.id for row in await store.kept_named("a", "e", None, 0, 9)] == [1, 2, 3, 5]
+    assert [row.id for row in await store.kept_named("a", "e", True, 0, 9)] == [1, 5]
+    assert [row.id for row in await store.kept_named("a", "e", False, 2, 9)] == [3]
+    assert await store.kept_named("b", "e", None, 0, 9) == []
+
+
+async def test_an_event_that_stays_goes_by_itself_and_with_its_run(store: Store) -> None:
+    await put(store, Group(1, [start(1), start(2)], kept=[kept(1, ident="i"), kept(2, ident="j"), kept(3, run=2)]))
+    await put(store, Group(2, kept_gone=[1]))
+    await put(store, Group(3, kept=[kept(4, ident="i")]))
+    await put(store, Group(4, remove_runs=[1]))
+    assert [await store.kept(number) is not None for number in (1, 2, 3, 4)] == [False, False, True, False]

@@ -20,7 +20,7 @@ from pelton.kernel.model.signals import Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step
 from pelton.runtime.caller import Caller
 from pelton.runtime.ids import IdCodec
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, LogRow, ResultRow, TimerRow
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, LogRow, ResultRow, TimerRow
 
 # ---- commands: what an action of a handler, or a caller, wants done. Neutral words only.
 
@@ -490,6 +490,19 @@ class Engine(Protocol):
 
     async def explain(self, caller: Caller, key: int, handler: str) -> HandlerDecision:
         """The handler's decision on a stored event, whether or not the index selected it. Raises "not found"."""
+        ...
+
+    # events of runs that stay when they are taken: see kernel.model.signals.EventArrived.keeps
+    async def kept_of(self, caller: Caller, run: int, after: int = 0, limit: int = 100) -> list[KeptRow]:
+        """Those of a run, taken or not, in the order in which they came; `after`: the id of the last one of the page before."""
+        ...
+
+    async def kept_named(
+        self, caller: Caller, name: str, taken: bool | None = None, after: int = 0, limit: int = 100
+    ) -> list[KeptRow]: ...
+    async def kept(self, caller: Caller, run: int, name: str, ident: str) -> KeptRow | None: ...
+    async def remove_kept(self, caller: Caller, run: int, event: int) -> None:
+        """Raises PeltonError: "not_found", and "conflict" when it has been taken."""
         ...
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]: ...

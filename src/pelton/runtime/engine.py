@@ -15,7 +15,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON, Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import IterationKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
+from pelton.kernel.model.reads import IterationKey, KeptKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
 from pelton.kernel.model.signals import Report, Signal, Start
 from pelton.kernel.model.state import END, Bit, OpenStep, Record, Run, RunStatus, Step
 from pelton.runtime.api import (
@@ -69,6 +69,7 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
+    KeptRow,
     LogRow,
     PendingSignalRow,
     ResultRow,
@@ -706,6 +707,28 @@ class LocalEngine:
                 questions = list(unanswered.questions)
                 answers.update(zip(questions, await self.committer.loader.ask(questions), strict=True))
         raise PeltonError(Code.TOO_LARGE, f"the filter of handler {handler!r} needs too many script calls", "handler")
+
+    async def kept_of(self, caller: Caller, run: int, after: int = 0, limit: int = 100) -> list[KeptRow]:
+        return await self.store.kept_of(run, after, limit) if await self.head(caller, run) is not None else []
+
+    async def kept_named(
+        self, caller: Caller, name: str, taken: bool | None = None, after: int = 0, limit: int = 100
+    ) -> list[KeptRow]:
+        return await self.store.kept_named(caller.namespace, name, taken, after, limit)
+
+    async def kept(self, caller: Caller, run: int, name: str, ident: str) -> KeptRow | None:
+        event = await self._fact(caller, run, KeptKey(name, ident))
+        return await self.store.kept(event) if event else None
+
+    async def remove_kept(self, caller: Caller, run: int, event: int) -> None:
+        row = await self.store.kept(event)
+        if row is None or row.run != run or row.ns != caller.namespace:
+            raise PeltonError(Code.NOT_FOUND, "the run has no such event", "event")
+        if row.taken:
+            raise PeltonError(Code.CONFLICT, "the event has been taken, so its record stays with the run", "event")
+        future, done = completion()
+        self.committer.enqueue(ReleaseRequest(run, event, done, strict=True))
+        await future
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
         return await self.store.held_all(caller.namespace, limit)

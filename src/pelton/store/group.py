@@ -20,6 +20,7 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
+    KeptRow,
     LogRow,
     PendingSignalRow,
     ResultRow,
@@ -172,6 +173,9 @@ class Group:
     stale_timers: list[tuple[int, int, str, int]]  # (run, n, arm, epoch): goes only when it still has that epoch
     held: list[HeldRow]
     release: list[int]  # ids of held rows that go; one that is gone already = the group is lost
+    kept: list[KeptRow]  # one that is there already = the group is lost ("event of run N")
+    kept_taken: list[tuple[int, int, int]]  # (id, step, when)
+    kept_gone: list[int]
     wait_keys: list[WaitKeyRow]
     close_wait_keys: list[tuple[int, int]]  # (run, n)
     run_keys: list[RunKeyRow]

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from pelton.kernel.model.state import OpenStep, Run, Step, Thread
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, PendingSignalRow
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, PendingSignalRow
 
 UNFIT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """The exceptions raised by a group that contains something other than plain data, or a number beyond 64 bits for a column."""
@@ -32,12 +32,20 @@ decode_run = Decoder(Run, ext_hook=_ext).decode
 decode_step = Decoder(Step, ext_hook=_ext).decode
 decode_thread = Decoder(Thread, ext_hook=_ext).decode
 decode_held = Decoder(HeldRow, ext_hook=_ext).decode
+decode_kept = Decoder(KeptRow, ext_hook=_ext).decode
 decode_event = Decoder(EventRow, ext_hook=_ext).decode
 decode_delivery = Decoder(Delivery, ext_hook=_ext).decode
 decode_dead = Decoder(DeadLetter, ext_hook=_ext).decode
 decode_pending_signal = Decoder(PendingSignalRow, ext_hook=_ext).decode
 decode_definition = Decoder(DefinitionRow, ext_hook=_ext).decode
 decode_open = Decoder(OpenStep, ext_hook=_ext).decode
+
+
+def kept_row(body: bytes, taken: int, n: int) -> KeptRow:
+    """What is told of an event after it was written lies beside its body."""
+    row = decode_kept(body)
+    row.taken, row.n = taken, n
+    return row
 
 
 def pack(value: Any) -> bytes:

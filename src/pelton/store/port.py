@@ -24,6 +24,7 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
+    KeptRow,
     LogRow,
     NodeRow,
     PendingSignalRow,
@@ -96,7 +97,7 @@ class Store(Protocol):
     async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         """Answers keys of kernel.model.reads that concern one run (NewestKey, NewestBelowKey, SlotKey, PlaceBelowKey,
         IterationKey, IterationsKey, StepKey, OpenKey, ThreadRowsKey, WaitsKey, StrandedKey, EndedKey, VarKey, VarsKey, ThreadKey,
-        ThreadsKey, ChildrenKey, FragmentKey, FragmentsKey, RecordKey, HeldKey with key ""), skipping the run's void ranges.
+        ThreadsKey, ChildrenKey, FragmentKey, FragmentsKey, RecordKey, HeldKey with key "", KeptKey), skipping the run's void ranges.
         As many rows are read as the answer has."""
         ...
 
@@ -183,6 +184,15 @@ class Store(Protocol):
         ...
 
     async def held_for(self, run: int, limit: int) -> list[HeldRow]: ...
+    async def kept(self, id: int) -> KeptRow | None: ...
+    async def kept_of(self, run: int, after: int, limit: int) -> list[KeptRow]:
+        """The events of a run that stay, with ids above `after`, by id."""
+        ...
+
+    async def kept_named(self, ns: str, name: str, taken: bool | None, after: int, limit: int) -> list[KeptRow]:
+        """Those of all runs of a namespace, by name. `taken` None: taken or not."""
+        ...
+
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]: ...
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
         """Held rows with 0 < expires <= now, soonest first."""

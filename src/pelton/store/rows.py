@@ -35,6 +35,7 @@ class HeldRow(Struct, array_like=True):
     expires: int
     report: JSON
     source: str
+    keeps: bool = False
 
     def held(self) -> Held:
         """As the kernel reads it."""
@@ -47,7 +48,27 @@ class HeldRow(Struct, array_like=True):
             position=self.position,
             posted=self.posted,
             report=self.report,
+            keeps=self.keeps,
         )
+
+
+class KeptRow(Struct, array_like=True):
+    """An event of a run that stays, whether taken or not. Unique by (run, name, ident) where it has an ident. Until it is taken
+    there is a held row with its id; `taken`: when it was, by step `n` (0: by an interrupt)."""
+
+    id: int
+    ns: str
+    run: int
+    name: str
+    ident: str
+    body: JSON
+    thread: int
+    position: int
+    posted: int
+    expires: int
+    source: str
+    taken: int = 0
+    n: int = 0
 
 
 class WaitKeyRow(Struct, array_like=True):

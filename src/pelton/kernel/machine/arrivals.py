@@ -24,6 +24,7 @@ from pelton.kernel.machine.tokens.waits import (
     waiting_at,
 )
 from pelton.kernel.model.process import Arm, Call, OnEvent, Wait
+from pelton.kernel.model.reads import KeptKey
 from pelton.kernel.model.signals import (
     ChildEnded,
     ChildReplied,
@@ -40,8 +41,10 @@ from pelton.kernel.model.transition import Hold
 
 def event(draft: Draft, signal: EventArrived) -> None:
     """Interrupts first, then waits, by thread number; what none of them takes is held."""
+    check_kept(draft, signal)
     if draft.head.status != RunStatus.EXPECTED:
         if not signal.key and interrupt(draft, signal.name, signal.thread, signal.body):
+            keep_taken(draft, signal, 0)
             return
         if given(draft, signal):
             return
@@ -57,19 +60,24 @@ def hold(draft: Draft, signal: EventArrived, row: OpenStep | None = None) -> Non
     if draft.head.held >= MOST_HELD:
         raise Refusal(Code.BUSY, f"{MOST_HELD} events are held for this run already")
     draft.head.held += 1
-    draft.effects.append(
-        Hold(
-            name=signal.name,
-            key=signal.key,
-            body=signal.body,
-            thread=signal.thread,
-            position=signal.position if row is None else row.n,
-            posted=signal.posted or draft.now,
-            expires=0,
-            report=None,
-            source=str(signal.id),
-            kept=row is not None,
-        )
+    held = holding(signal, draft.now)
+    draft.effects.append(held if row is None else held._replace(position=row.n, kept=True))
+
+
+def holding(signal: EventArrived, now: int) -> Hold:
+    """The effect by which an event of the run is held."""
+    return Hold(
+        name=signal.name,
+        key=signal.key,
+        body=signal.body,
+        thread=signal.thread,
+        position=signal.position,
+        posted=signal.posted or now,
+        expires=signal.expires,
+        report=None,
+        source=str(signal.id),
+        ident=signal.ident,
+        keeps=signal.keeps,
     )
 
 
@@ -96,8 +104,25 @@ def taken(draft: Draft, node: Wait, row: OpenStep, signal: EventArrived) -> bool
     for index, arm in enumerate(node.arms):
         if waits_for(row, index, arm, signal):
             take_arm(draft, node, row, index, signal.body)
+            keep_taken(draft, signal, row.n)
             return True
     return False
+
+
+def check_kept(draft: Draft, signal: EventArrived) -> None:
+    """Refuses an event that stays and that the run has already."""
+    if not signal.keeps and not signal.ident:
+        return
+    if signal.key or not signal.keeps:
+        raise Refusal(Code.INVALID, "an event with an ident must stay (keeps), and one that stays must not have a key")
+    if signal.ident and draft.reads.answer(KeptKey(signal.name, signal.ident)):
+        raise Refusal(Code.EXISTS, f"the run has an event {signal.name!r} with the ident {signal.ident!r} already")
+
+
+def keep_taken(draft: Draft, signal: EventArrived, n: int) -> None:
+    """Keeps the record of an event that was taken at once, by step `n` (0 = by an interrupt)."""
+    if signal.keeps:
+        draft.effects.append(holding(signal, draft.now)._replace(taken=n, expires=0))
 
 
 def kept(draft: Draft, signal: EventArrived) -> bool:

@@ -86,6 +86,13 @@ class StrandedKey(Struct, frozen=True, gc=False):
     limit: int
 
 
+class KeptKey(Struct, frozen=True, gc=False):
+    """An event of the run that stays, by name and ident. Answer: its id (int), 0 when there is none."""
+
+    name: str
+    ident: str
+
+
 class StepKey(Struct, frozen=True, gc=False):
     """The step of a number, open or ended. Answer: OpenStep | Step | None."""
 
@@ -269,6 +276,7 @@ class Held(NamedTuple):
     position: int
     posted: int
     report: JSON  # a held Report, as builtins; None for an event
+    keeps: bool = False  # an event that stays when it is taken
 
 
 class Iterations(NamedTuple):

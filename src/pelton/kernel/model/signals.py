@@ -77,7 +77,10 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     """An event for the event arms of a run's waits and threads; it is held when nothing can take it yet.
 
     With a `key` it is for those who wait for the key now: refused when nobody does. `keep`: for a wait whose thread is halted it
-    is held until that resumes; else such a one counts as not waiting."""
+    is held until that resumes; else such a one counts as not waiting.
+
+    `keeps`: it stays when it has been taken, and says by what; without a key only. Such a one is unique in its run by name and
+    `ident` ("" = it is one of any number)."""
 
     id: int
     name: str
@@ -88,6 +91,9 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     posted: int = 0
     keep: bool = False
     n: int = 0  # the step that waits for the key, where that is known
+    ident: str = ""
+    keeps: bool = False
+    expires: int = 0  # gone from then on when nothing has taken it; 0 = with the run
 
 
 class Merge(Signal, frozen=True, kw_only=True):

@@ -76,13 +76,17 @@ class Hold(NamedTuple):
     report: JSON
     source: str
     kept: bool = False
+    ident: str = ""
+    keeps: bool = False  # its record stays when it is taken
+    taken: int = -1  # by which step it is taken already, 0 = by an interrupt; -1 = by none
 
 
 class Claim(NamedTuple):
-    """A held row was taken by step n: it goes, and the record says by whom."""
+    """A held row was taken by step n: it goes. `keeps`: its record stays, and says so."""
 
     id: int
     n: int
+    keeps: bool = False
 
 
 class OpenCorrelation(NamedTuple):

@@ -43,6 +43,7 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
+    KeptRow,
     LogRow,
     PendingSignalRow,
     ResultRow,
@@ -359,6 +360,10 @@ class GroupBuilder:
         """Releases a held row; the group is lost if the row is already gone."""
         self.group.release.append(held)
 
+    def drop_kept(self, event: int) -> None:
+        """Removes an event that stays, and has not been taken."""
+        self.group.kept_gone.append(event)
+
     def record_event(self, row: EventRow, bookmark: BookmarkRow | None) -> None:
         """Records an event; the group is lost if it is already recorded, or if its namespace's handlers have changed."""
         self.group.events.append(row)
@@ -463,9 +468,9 @@ class EffectRows:
             elif kind is Publish:
                 group.deliveries.append(self._delivery(head, effect, now))
             elif kind is Hold:
-                group.held.append(self._held(head, effect))
+                self._hold(group, head, effect, now)
             elif kind is Claim:
-                group.release.append(effect.id)
+                take(group, effect, now)
             elif kind is OpenCorrelation:
                 group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, now))
             elif kind is CloseCorrelations:
@@ -515,6 +520,13 @@ class EffectRows:
             row.parked = f"{chain}. Check the definitions for a loop"
         return row
 
+    def _hold(self, group: Group, head: Run, effect: Hold, now: int) -> None:
+        row = self._held(head, effect)
+        if effect.taken < 0:
+            group.held.append(row)
+        if effect.keeps:
+            group.kept.append(kept_row(row, effect, now))
+
     def _held(self, head: Run, effect: Hold) -> HeldRow:
         return HeldRow(
             id=self._keys(),
@@ -529,7 +541,23 @@ class EffectRows:
             expires=effect.expires,
             report=effect.report,
             source=effect.source,
+            keeps=effect.keeps,
         )
+
+
+def take(group: Group, effect: Claim, now: int) -> None:
+    group.release.append(effect.id)
+    if effect.keeps:
+        group.kept_taken.append((effect.id, effect.n, now))
+
+
+def kept_row(row: HeldRow, effect: Hold, now: int) -> KeptRow:
+    """The record of an event that stays; it has the id of the row by which it is held."""
+    taken = effect.taken >= 0
+    return KeptRow(
+        row.id, row.ns, row.run, row.name, effect.ident, row.body, row.thread, row.position, row.posted, row.expires, row.source,
+        now if taken else 0, effect.taken if taken else 0,
+    )  # fmt: skip
 
 
 def has_freed(head: Run) -> bool:

@@ -377,7 +377,7 @@ def describe(effect: EventEffect, change: Transition, before: Run, notes: list[t
     """The effect that describes a signal's outcome."""
     if change.run is before or unchanged(change, before):
         effect.outcome = "unchanged"
-    elif any(type(given) is Hold for given in change.effects):
+    elif any(type(given) is Hold and given.taken < 0 for given in change.effects):
         effect.outcome = "held"
     else:
         effect.outcome = "signalled"

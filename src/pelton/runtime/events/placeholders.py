@@ -15,10 +15,13 @@ from copy import copy
 from msgspec import to_builtins
 
 from pelton.errors import Code, PeltonError
+from pelton.kernel.machine.arrivals import holding
 from pelton.kernel.machine.reports import MOST_HELD
+from pelton.kernel.model.reads import KeptKey, Missing
 from pelton.kernel.model.signals import EventArrived, Report, Signal
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Announcement, Hold, Refused, SetTimer, Transition
+from pelton.runtime.cache.runs import RunEntry
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
@@ -92,6 +95,7 @@ class NamedSignalRequest(CommitRequest):
             raise Suspend(fetch=lambda: self._look(unit.workspace.store))
         head = entry.head
         if head.status == RunStatus.EXPECTED:
+            self._check_kept(unit, entry)
             unit.put(entry, held_for(head, self._signal, unit.now))
             self.head = entry.head
         else:
@@ -106,6 +110,19 @@ class NamedSignalRequest(CommitRequest):
         builder = unit.finish()
         builder.requests.append(self)
         return builder
+
+    def _check_kept(self, unit: UnitOfWork, entry: RunEntry) -> None:
+        """An event that stays comes once before the start too. Raises Suspend, PeltonError."""
+        signal = self._signal
+        if not isinstance(signal, EventArrived) or not signal.ident:
+            return
+        try:
+            known = unit.reader.of(entry, unit.answers).answer(KeptKey(signal.name, signal.ident))
+        except Missing as missing:
+            raise Suspend(entry=entry, keys=missing.keys) from None
+        if known:
+            detail = f"the run has an event {signal.name!r} with the ident {signal.ident!r} already"
+            raise PeltonError(Code.EXISTS, detail, "ident")
 
     async def _look(self, store: Store) -> None:
         runs = await store.run_keys(self.ns, self._kind, self._process, self._text, True)
@@ -151,18 +168,7 @@ def held_for(head: Run, signal: Signal, now: int) -> Transition:
     mine.held += 1
     mine.updated = now
     if isinstance(signal, EventArrived) and not signal.key:
-        posted = signal.posted or now
-        hold = Hold(
-            name=signal.name,
-            key="",
-            body=signal.body,
-            thread=signal.thread,
-            position=signal.position,
-            posted=posted,
-            expires=0,
-            report=None,
-            source=str(signal.id),
-        )
+        hold = holding(signal, now)
     elif isinstance(signal, Report) and signal.hold and signal.slot:
         body = to_builtins(signal)
         hold = Hold(
@@ -227,17 +233,21 @@ class ExpiryRequest(CommitRequest):
 class ReleaseRequest(CommitRequest):
     """Something held for a run has expired: it is removed, and no longer counted by the run."""
 
-    __slots__ = ("_done", "_held", "_run", "_taken")
+    __slots__ = ("_done", "_held", "_run", "_strict", "_taken")
 
-    def __init__(self, run: int, held: int, done: Callable[[PeltonError | None], None]) -> None:
+    def __init__(self, run: int, held: int, done: Callable[[PeltonError | None], None], *, strict: bool = False) -> None:
+        """`strict`: it fails with "conflict" when the run has taken it."""
         super().__init__()
         self._taken = False  # by the run, at the same moment
+        self._strict = strict
         self._run = run
         self._held = held
         self._done = done
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         if self._taken:
+            if self._strict:
+                raise PeltonError(Code.CONFLICT, "the event has been taken, or is gone")
             return None
         entry = unit.entry(self._run)
         if entry is not None and entry.head is not None:
@@ -247,6 +257,7 @@ class ReleaseRequest(CommitRequest):
             unit.put(entry, Transition(mine))
         builder = unit.finish()
         builder.release(self._held)
+        builder.drop_kept(self._held)
         builder.requests.append(self)
         return builder
 

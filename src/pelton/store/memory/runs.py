@@ -21,6 +21,7 @@ from pelton.kernel.model.reads import (
     IterationKey,
     Iterations,
     IterationsKey,
+    KeptKey,
     LastPlaceKey,
     NewestBelowKey,
     NewestKey,
@@ -79,6 +80,7 @@ class MemoryRuns:
             FragmentsKey: self._fragments,
             RecordKey: lambda run, key: records.record(run.key, 0),
             HeldKey: self._held,
+            KeptKey: lambda run, key: next(tables.kept.under("ident", run.key, key.name, key.ident), 0) if key.ident else 0,
         }
 
     def answer(self, run: Run, key: Any) -> Any:

@@ -33,6 +33,7 @@ from pelton.store.packing import (
     decode_event,
     decode_held,
     decode_pending_signal,
+    kept_row,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
@@ -44,6 +45,7 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
+    KeptRow,
     LogRow,
     NodeRow,
     PendingSignalRow,
@@ -192,6 +194,21 @@ class MemoryStore:
 
     async def held_for(self, run: int, limit: int) -> list[HeldRow]:
         return self._held("run", (run,), limit)
+
+    async def kept(self, id: int) -> KeptRow | None:
+        row = self._tables.kept.get(id)
+        return None if row is None else kept_row(row.body, row.taken, row.n)
+
+    async def kept_of(self, run: int, after: int, limit: int) -> list[KeptRow]:
+        return self._kept("run", (run,), after, limit)
+
+    async def kept_named(self, ns: str, name: str, taken: bool | None, after: int, limit: int) -> list[KeptRow]:
+        return self._kept("name" if taken is None else "taken" if taken else "free", (ns, name), after, limit)
+
+    def _kept(self, index: str, place: tuple[Any, ...], after: int, limit: int) -> list[KeptRow]:
+        kept = self._tables.kept
+        rows = [kept.rows[each] for each in islice(kept.keys(index, (*place, after + 1), (*place, LAST)), limit)]
+        return [kept_row(row.body, row.taken, row.n) for row in rows]
 
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
         return self._held("ns", (ns,), limit)

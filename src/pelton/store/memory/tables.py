@@ -91,6 +91,18 @@ class HeldBody(NamedTuple):
     body: bytes
 
 
+class KeptBody(NamedTuple):
+    """`taken`, `n`: when and by which step, beside what was written at first."""
+
+    ns: str
+    run: int
+    name: str
+    ident: str
+    body: bytes
+    taken: int
+    n: int
+
+
 class NameRow(NamedTuple):
     live: bool
     unique: bool
@@ -215,6 +227,14 @@ class Tables:
             run=lambda key, row: (row.run, row.posted, key) if row.run else None,
             ns=lambda key, row: (row.ns, row.posted, key),
             expires=lambda key, row: (row.expires, key) if row.expires else None,
+        )
+        self.kept: Table[int, KeptBody] = Table(
+            journal,
+            run=lambda key, row: (row.run, key),
+            ident=lambda key, row: (row.run, row.name, row.ident) if row.ident else None,
+            name=lambda key, row: (row.ns, row.name, key),
+            free=lambda key, row: None if row.taken else (row.ns, row.name, key),
+            taken=lambda key, row: (row.ns, row.name, key) if row.taken else None,
         )
         self.names: Table[tuple[str, str, str, str, int], NameRow] = Table(
             journal, ordered=True, run=lambda key, row: (key[4], *key[:4])

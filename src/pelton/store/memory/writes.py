@@ -23,6 +23,7 @@ from pelton.store.memory.tables import (
     DeliveryBody,
     EventBody,
     HeldBody,
+    KeptBody,
     NameRow,
     OpenRow,
     PastRow,
@@ -225,12 +226,28 @@ class Writes:
         for number in group.release:
             if not t.held.drop(number):
                 raise GroupLost(f"held {number}")
+        self._kept(group)
         for run, n in group.close_wait_keys:
             t.waits.drop_under("step", run, n)
         for wait in group.wait_keys:
             place = (wait.ns, wait.name, wait.key, wait.run, wait.n)
             if t.waits.get(place) is None:
                 t.waits.put(place, wait.opened)
+
+    def _kept(self, group: Group) -> None:
+        kept = self.tables.kept
+        for row in group.kept:
+            if kept.get(row.id) is not None or (
+                row.ident and kept.count("ident", (row.run, row.name, row.ident), (row.run, row.name, row.ident, LAST))
+            ):
+                raise GroupLost(f"event of run {row.run}")
+            kept.put(row.id, KeptBody(row.ns, row.run, row.name, row.ident, pack(row), row.taken, row.n))
+        for number, n, at in group.kept_taken:
+            known = kept.get(number)
+            if known is not None:
+                kept.put(number, known._replace(taken=at, n=n))
+        for number in group.kept_gone:
+            kept.drop(number)
 
     def _names(self, group: Group) -> None:
         names = self.tables.names
@@ -389,6 +406,7 @@ def remove_run(t: Tables, run: int) -> None:
         table.drop_under(PRIMARY, run)
     t.waits.drop_under("step", run)
     t.names.drop_under("run", run)
+    t.kept.drop_under("run", run)
     t.pending.drop_under("run", run)
     if run:
         t.held.drop_under("run", run)

@@ -382,6 +382,12 @@ def _rendezvous(out: Encoded, group: Group) -> None:
         out.add("held_new", (held.id, held.ns, held.run, held.name, held.key, held.posted, held.expires, pack(held)))
     for number in group.release:
         out.add("held_release", (number,))
+    for event in group.kept:
+        out.add("kept_new", (event.id, event.ns, event.run, event.name, event.ident, event.taken, event.n, pack(event)))
+    for taken in group.kept_taken:
+        out.add("kept_taken", taken)
+    for number in group.kept_gone:
+        out.add("kept_gone", (number,))
     for run, n in group.close_wait_keys:
         out.add("wait_close", (run, n))
     for wait in group.wait_keys:
@@ -488,6 +494,8 @@ def _places(group: Group) -> set[object]:
     mine.update(group.remove_runs)
     mine.update(("held", row.id) for row in group.held)
     mine.update(("held", number) for number in group.release)
+    mine.update(("held", row.id) for row in group.kept)
+    mine.update(("held", number) for number in (*group.kept_gone, *(taken[0] for taken in group.kept_taken)))
     mine.update(("key", name.run) for name in group.run_keys)
     mine.update(("key", run) for run in (*group.free_run_keys, *group.claim_run_keys))
     mine.update(("timer", timer.run, timer.n) for timer in group.timers)

@@ -261,6 +261,24 @@ ORDER BY posted, id LIMIT ?5;
 SELECT body FROM held INDEXED BY held_key WHERE run = 0 AND ns = ?1 AND name = ?2 AND key = ?3 AND (posted, id) > (?4, ?5)
 ORDER BY posted, id LIMIT ?6;
 
+-- name: kept_ident
+SELECT id FROM kept INDEXED BY kept_ident WHERE run = ?1 AND name = ?2 AND ident = ?3 AND ident <> '';
+
+-- name: kept
+SELECT body, taken, n FROM kept WHERE id = ?1;
+
+-- name: kept_run
+SELECT body, taken, n FROM kept INDEXED BY kept_run WHERE run = ?1 AND id > ?2 ORDER BY id LIMIT ?3;
+
+-- name: kept_name
+SELECT body, taken, n FROM kept INDEXED BY kept_name WHERE ns = ?1 AND name = ?2 AND id > ?3 ORDER BY id LIMIT ?4;
+
+-- name: kept_free
+SELECT body, taken, n FROM kept INDEXED BY kept_free WHERE ns = ?1 AND name = ?2 AND taken = 0 AND id > ?3 ORDER BY id LIMIT ?4;
+
+-- name: kept_taken
+SELECT body, taken, n FROM kept INDEXED BY kept_taken WHERE ns = ?1 AND name = ?2 AND taken <> 0 AND id > ?3 ORDER BY id LIMIT ?4;
+
 -- name: held_all
 SELECT body FROM held INDEXED BY held_ns WHERE ns = ?1 ORDER BY posted, id LIMIT ?2;
 

@@ -23,6 +23,7 @@ from pelton.kernel.model.reads import (
     IterationKey,
     Iterations,
     IterationsKey,
+    KeptKey,
     LastPlaceKey,
     NewestBelowKey,
     NewestKey,
@@ -78,6 +79,7 @@ class RunReader:
             FragmentsKey: lambda run, key: [(n, node, decode_any(value)) for n, node, value in reader.all("fragments", run.key)],
             RecordKey: lambda run, key: records.record(run.key, 0),
             HeldKey: self._held,
+            KeptKey: lambda run, key: reader.value("kept_ident", run.key, key.name, key.ident) or 0,
         }
 
     def answer(self, run: Run, key: Any) -> Any:

@@ -124,6 +124,17 @@ CREATE INDEX held_key ON held (ns, name, key, posted) WHERE run = 0;
 CREATE INDEX held_ns ON held (ns, posted);
 CREATE INDEX held_expires ON held (expires) WHERE expires <> 0;
 
+-- Events of runs that stay when they are taken. The rowid is part of each index, so pages go by it.
+CREATE TABLE kept (
+  id INTEGER PRIMARY KEY, ns TEXT NOT NULL, run INTEGER NOT NULL, name TEXT NOT NULL, ident TEXT NOT NULL,
+  taken INTEGER NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX kept_ident ON kept (run, name, ident) WHERE ident <> '';
+CREATE INDEX kept_run ON kept (run);
+CREATE INDEX kept_name ON kept (ns, name);
+CREATE INDEX kept_free ON kept (ns, name) WHERE taken = 0;
+CREATE INDEX kept_taken ON kept (ns, name) WHERE taken <> 0;
+
 CREATE TABLE run_key (
   ns TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, process TEXT NOT NULL, run INTEGER NOT NULL, live INTEGER NOT NULL,
   uniq INTEGER NOT NULL, PRIMARY KEY (ns, kind, text, process, run)

@@ -28,6 +28,7 @@ from pelton.store.packing import (
     decode_event,
     decode_held,
     decode_pending_signal,
+    kept_row,
     pack,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
@@ -40,6 +41,7 @@ from pelton.store.rows import (
     Delivery,
     EventRow,
     HeldRow,
+    KeptRow,
     LogRow,
     NodeRow,
     PendingSignalRow,
@@ -385,6 +387,18 @@ class SqliteStore:
 
     async def held_for(self, run: int, limit: int) -> list[HeldRow]:
         return self._held("held_for", run, limit)
+
+    async def kept(self, id: int) -> KeptRow | None:
+        return next(iter(self._kept("kept", id)), None)
+
+    async def kept_of(self, run: int, after: int, limit: int) -> list[KeptRow]:
+        return self._kept("kept_run", run, after, limit)
+
+    async def kept_named(self, ns: str, name: str, taken: bool | None, after: int, limit: int) -> list[KeptRow]:
+        return self._kept("kept_name" if taken is None else "kept_taken" if taken else "kept_free", ns, name, after, limit)
+
+    def _kept(self, name: str, *values: Any) -> list[KeptRow]:
+        return [kept_row(*row) for row in self._reader.all(name, *values)]
 
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
         return self._held("held_all", ns, limit)

@@ -229,6 +229,17 @@ INSERT INTO held (id, ns, run, name, key, posted, expires, body) VALUES (?1, ?2,
 -- Taken, by exactly one.
 DELETE FROM held WHERE id = ?1;
 
+-- name: kept_new
+-- An event that stays.
+INSERT INTO kept (id, ns, run, name, ident, taken, n, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8);
+
+-- name: kept_taken
+-- It was taken, by which step and when.
+UPDATE kept SET n = ?2, taken = ?3 WHERE id = ?1;
+
+-- name: kept_gone
+DELETE FROM kept WHERE id = ?1;
+
 -- name: wait_close
 -- A step that waits no more.
 DELETE FROM wait_key WHERE run = ?1 AND n = ?2;
@@ -394,6 +405,9 @@ DELETE FROM wait_key WHERE run = ?1;
 
 -- name: remove_held
 DELETE FROM held WHERE run = ?1 AND run <> 0;
+
+-- name: remove_kept
+DELETE FROM kept WHERE run = ?1;
 
 -- name: remove_key
 DELETE FROM run_key WHERE run = ?1;

@@ -53,7 +53,7 @@ def is_claimed(draft: Draft, held: Held) -> bool:
 
 def claim(draft: Draft, held: Held, n: int, *, counted: bool) -> None:
     """`counted`: it is held for the run, which counts such rows."""
-    draft.effects.append(Claim(held.id, n))
+    draft.effects.append(Claim(held.id, n, held.keeps))
     if counted:
         draft.head.held -= 1
 
