@@ -97,8 +97,8 @@ class Store(Protocol):
     async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         """Answers keys of kernel.model.reads that concern one run (NewestKey, NewestBelowKey, SlotKey, PlaceBelowKey,
         IterationKey, IterationsKey, StepKey, OpenKey, ThreadRowsKey, WaitsKey, StrandedKey, EndedKey, VarKey, VarsKey, ThreadKey,
-        ThreadsKey, ChildrenKey, FragmentKey, FragmentsKey, RecordKey, HeldKey with key "", KeptKey), skipping the run's void ranges.
-        As many rows are read as the answer has."""
+        ThreadsKey, ChildrenKey, FragmentKey, FragmentsKey, RecordKey, KeptKey, HeldKey with key ""), skipping the run's void
+        ranges. As many rows are read as the answer has."""
         ...
 
     async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
