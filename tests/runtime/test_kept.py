@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.kernel.graphs import Graph, on_event
+from tests.patience import happens
 from tests.runtime.harness import Shapes
 from tests.runtime.test_engine import define, engine
 
@@ -88,3 +89,22 @@ async def test_one_that_comes_before_its_run_comes_once_and_is_taken_when_the_ru
         head = await at.head(SERVER, run.key)
         assert head is not None
         assert (head.status, head.held) == (RunStatus.COMPLETED, 0)
+
+
+async def test_one_that_nobody_takes_in_time_expires_and_one_that_was_taken_does_not(tmp_path: Path) -> None:
+    shapes = Shapes()
+    async with engine(tmp_path, shapes) as at:
+        await define(at, shapes, two)
+        run = (await at.start(SERVER, StartCommand(process="two"))).key
+        await at.signal(SERVER, run, stay(1, "taken", expires=at.now() + 1))
+        await at.signal(SERVER, run, stay(2, "not", "later", expires=at.now() + 1))
+
+        async def one_left() -> bool:
+            return len(await at.kept_of(SERVER, run)) == 1
+
+        await happens(one_left)
+        assert [row.ident for row in await at.kept_of(SERVER, run)] == ["taken"]
+        head = await at.head(SERVER, run)
+        assert head is not None
+        assert head.held == 0
+        await at.signal(SERVER, run, stay(3, "not", "later"))

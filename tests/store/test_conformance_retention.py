@@ -11,7 +11,7 @@ from pelton.kernel.model.state import Record, RunStatus
 from pelton.store.group import Group
 from pelton.store.port import Store
 from pelton.store.retention import Kind, Sweep, Swept
-from pelton.store.rows import BookmarkRow, DeadLetter, HeldRow, LogRow, ResultRow, RunKeyRow, TimerRow, WaitKeyRow
+from pelton.store.rows import BookmarkRow, DeadLetter, HeldRow, KeptRow, LogRow, ResultRow, RunKeyRow, TimerRow, WaitKeyRow
 
 NOW = 10_000
 
@@ -66,6 +66,7 @@ async def test_everything_about_a_run_goes_with_it(store: Store) -> None:
         run_keys=[RunKeyRow("a", "key", "p", "text", 7, True)],
         logs=[LogRow(7, 3, 1, "line")],
         held=[HeldRow(50, "a", 7, "n", "", None, -1, -1, 1, 0, None, "")],
+        kept=[KeptRow(50, "a", 7, "n", "i", None, -1, -1, 1, 0, ""), KeptRow(51, "a", 7, "n", "", None, -1, -1, 1, 0, "", 5, 3)],
     )
     await put(store, about)
     over = go(
@@ -83,6 +84,7 @@ async def test_everything_about_a_run_goes_with_it(store: Store) -> None:
     assert await store.run_keys("a", "key", "p", "text", False) == []
     assert await store.logs(7, 3, 9) == []
     assert await store.held_for(7, 9) == []
+    assert await store.kept_of(7, 0, 9) == []
     assert await store.waiting("a", "n", "k", 9) == []
     assert await store.timers(99, 9) == []
     await put(store, Group(3, [start(7)], run_keys=[RunKeyRow("a", "key", "p", "text", 7, True)]))
