@@ -192,8 +192,9 @@ class AllReads:
             case f.LastPlaceKey(thread, n):
                 return max((row.position for row in rows.steps() if row.thread == thread and row.n < n), default=-1)
             case f.StrandedKey(limit):
-                stranded = [n for n, row in rows.open.items() if n < 0 and row.bits & Bit.STRANDED]
-                return [rows.open[n] for n in sorted(stranded, reverse=True)[:limit]]
+                return [row for _, row in sorted(rows.open.items(), reverse=True) if row.n < 0 and row.bits & Bit.STRANDED][
+                    :limit
+                ]
             case f.ThreadRowsKey(no):
                 return [rows.open[n] for n in sorted(rows.open) if rows.open[n].thread == no]
             case f.ChildrenKey(no):
@@ -243,9 +244,8 @@ class AllReads:
                 return theirs.head if theirs is not None else None
             case f.HeldKey(name, held_key):
                 return [held for held in world.held_for(rows.key, name, held_key) if key.admits(held)][: f.HELD_PAGE]
-            case f.KeptKey(name, ident):
-                mine = [hold for _, run, hold, _ in world.kept if run == rows.key]
-                return int(any((hold.name, hold.ident) == (name, ident) for hold in mine))
+            case f.KeptKey():
+                return int(world.has_kept(rows.key, key))
             case f.RecordKey():
                 return rows.record
             case f.FoundKey(name, text):

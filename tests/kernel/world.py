@@ -259,6 +259,9 @@ class World:
         rows = (rows for _, rows in sorted(self.runs.items()) if (name, text) in rows.attributes)
         return [each.record for each in rows if each.record is not None][:2_000]
 
+    def has_kept(self, run: int, key: f.KeptKey) -> bool:
+        return any((owner, event.name, event.ident) == (run, key.name, key.ident) for _, owner, event, _ in self.kept)
+
     def held_for(self, run: int, name: str, key: str) -> list[f.Held]:
         chosen = []
         for number, (owner, hold) in sorted(self.held.items()):

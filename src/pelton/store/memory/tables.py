@@ -221,21 +221,7 @@ class Tables:
         self.waits: Table[tuple[str, str, str, int, int], int] = Table(
             journal, since=lambda key, opened: (*key[:3], opened, *key[3:]), step=lambda key, opened: key[3:]
         )
-        self.held: Table[int, HeldBody] = Table(
-            journal,
-            key=lambda key, row: (row.ns, row.name, row.key, row.posted, key) if not row.run else None,
-            run=lambda key, row: (row.run, row.posted, key) if row.run else None,
-            ns=lambda key, row: (row.ns, row.posted, key),
-            expires=lambda key, row: (row.expires, key) if row.expires else None,
-        )
-        self.kept: Table[int, KeptBody] = Table(
-            journal,
-            run=lambda key, row: (row.run, key),
-            ident=lambda key, row: (row.run, row.name, row.ident) if row.ident else None,
-            name=lambda key, row: (row.ns, row.name, key),
-            free=lambda key, row: None if row.taken else (row.ns, row.name, key),
-            taken=lambda key, row: (row.ns, row.name, key) if row.taken else None,
-        )
+        self._hold(journal)
         self.names: Table[tuple[str, str, str, str, int], NameRow] = Table(
             journal, ordered=True, run=lambda key, row: (key[4], *key[:4])
         )
@@ -261,6 +247,24 @@ class Tables:
         self.tallies: Table[tuple[str, str, str, str], int | float] = Table(journal, ordered=True)
         self.source_uses: Table[tuple[str, str], int] = Table(journal, age=lambda key, at: (at, *key))
         self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True, age=lambda key, row: (key[2],))
+
+    def _hold(self, journal: Journal) -> None:
+        """What is there for steps to take, and what has been taken and stays."""
+        self.held: Table[int, HeldBody] = Table(
+            journal,
+            key=lambda key, row: (row.ns, row.name, row.key, row.posted, key) if not row.run else None,
+            run=lambda key, row: (row.run, row.posted, key) if row.run else None,
+            ns=lambda key, row: (row.ns, row.posted, key),
+            expires=lambda key, row: (row.expires, key) if row.expires else None,
+        )
+        self.kept: Table[int, KeptBody] = Table(
+            journal,
+            run=lambda key, row: (row.run, key),
+            ident=lambda key, row: (row.run, row.name, row.ident) if row.ident else None,
+            name=lambda key, row: (row.ns, row.name, key),
+            free=lambda key, row: None if row.taken else (row.ns, row.name, key),
+            taken=lambda key, row: (row.ns, row.name, key) if row.taken else None,
+        )
 
     def _share(self, journal: Journal) -> None:
         """What servers that share the store agree on."""
