@@ -103,6 +103,10 @@ class Rows:
         numbers = sorted({n for n in self.open if n > 0} | set(self.ended))
         return [row for n in numbers if (row := self.row(n)) is not None]
 
+    def stranded(self, limit: int) -> list[OpenStep]:
+        numbers = [n for n, row in self.open.items() if n < 0 and row.bits & Bit.STRANDED]
+        return [self.open[n] for n in sorted(numbers, reverse=True)[:limit]]
+
     def snapshot(self) -> bytes:
         return encode(
             [
@@ -192,9 +196,7 @@ class AllReads:
             case f.LastPlaceKey(thread, n):
                 return max((row.position for row in rows.steps() if row.thread == thread and row.n < n), default=-1)
             case f.StrandedKey(limit):
-                return [row for _, row in sorted(rows.open.items(), reverse=True) if row.n < 0 and row.bits & Bit.STRANDED][
-                    :limit
-                ]
+                return rows.stranded(limit)
             case f.ThreadRowsKey(no):
                 return [rows.open[n] for n in sorted(rows.open) if rows.open[n].thread == no]
             case f.ChildrenKey(no):
