@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What rooms above the runtime may see of it; only the server puts its parts together.
-FACE = {"api", "caller", "event_feed", "ids", "names", "operations", "rows", "services"}
+FACE = {"api", "caller", "event_feed", "ids", "names", "operations", "people", "rows", "services"}
 FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 
 # What stands directly in a room, in order: each may import those before it, and never one after it.
@@ -118,6 +118,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "timing",
         "work",
         "delivery",
+        "people",
         "retention",
         "engine",
     ),
@@ -140,6 +141,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "runtime.definitions": ("fragments", "handler_sets", "definitions"),
     "runtime.events": ("matching", "fan_out", "correlation", "placeholders", "actions", "ingest"),
     "runtime.work": ("ready_window", "poller", "queue", "replies", "exchange", "runner"),
+    "runtime.people": ("forms", "record", "process", "desk"),
     "runtime.timing": ("due_queue", "timers"),
     "runtime.delivery": ("states", "lanes", "outbox", "sources", "listening"),
     "transport": (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 Name = Annotated[str, Meta(max_length=512)]
 
@@ -201,6 +201,107 @@ class StepPage(Struct):
 
     steps: list[StepView]
     after: int
+
+
+class NoteView(Struct, gc=False):
+    """A note on a task. `at`: epoch milliseconds."""
+
+    by: str
+    at: int
+    text: str
+
+
+class UserTaskView(Struct, omit_defaults=True):
+    """A task for a person. `state`: open, claimed, answered, canceled or expired.
+
+    `process`, `run`, `slot`: who asks. `users`, `groups`: who may answer; with neither, anybody. `form`: JSON Schema of the
+    answer. `data`: what the person needs to see. `saved`: an answer that is not finished. `reminded`: reminders so far.
+    `late`: its due time has passed. `number`, `since`: which value of the task this is, and since when (microseconds);
+    `did`, `by`: what made it, and who did that; `until`: of a past value."""
+
+    id: str
+    state: str
+    title: str
+    process: str
+    run: str
+    slot: str
+    opened: int
+    number: int
+    since: int
+    users: list[str] = []
+    groups: list[str] = []
+    claimed_by: str = ""
+    priority: int = 0
+    due: int = 0
+    late: bool = False
+    reminded: int = 0
+    form: Any = None
+    data: Any = None
+    saved: Any = None
+    answer: Any = None
+    answered_by: str = ""
+    reason: str = ""
+    notes: list[NoteView] = []
+    did: str = ""
+    by: str = ""
+    until: int = 0
+
+
+class UserTaskPage(Struct):
+    """A page of tasks, oldest first. `after`: pass it as the parameter `after` for the next page; "" = this is the last page."""
+
+    tasks: list[UserTaskView]
+    after: str
+
+
+class UserTaskPast(Struct):
+    """The values that a task has had, oldest first. `after`: pass it as the parameter `after` for the next page; 0 = this is the
+    last page."""
+
+    values: list[UserTaskView]
+    after: int
+
+
+class UserTaskActIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What is done with a task: to claim, to release. `user`, `groups`, here and in what else is done with one: for whom, and the
+    groups that they are in; only from callers with an access key, who vouch for them. Callers with a user's token act for that
+    user."""
+
+    user: Name = ""
+    groups: Annotated[list[Name], Meta(max_length=100)] = []
+
+
+class HandOverIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A task handed over: to a user, who has then claimed it, or to groups."""
+
+    to_user: Name = ""
+    to_groups: Annotated[list[Name], Meta(max_length=100)] = []
+    user: Name = ""
+    groups: Annotated[list[Name], Meta(max_length=100)] = []
+
+
+class AnswerIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An answer, or a part of it to be saved. Without `answer`: what was saved is the answer."""
+
+    answer: Any = UNSET
+    user: Name = ""
+    groups: Annotated[list[Name], Meta(max_length=100)] = []
+
+
+class NoteIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A note on a task."""
+
+    text: Annotated[str, Meta(max_length=10_000)] = ""
+    user: Name = ""
+    groups: Annotated[list[Name], Meta(max_length=100)] = []
+
+
+class CancelIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Why a task is canceled."""
+
+    reason: Annotated[str, Meta(max_length=10_000)] = ""
+    user: Name = ""
+    groups: Annotated[list[Name], Meta(max_length=100)] = []
 
 
 class FailureIn(Struct, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ from pelton.api.dead_letters import DeadLetterRoutes
 from pelton.api.events import EventRoutes
 from pelton.api.jobs import JobRoutes
 from pelton.api.runs import RunRoutes
+from pelton.api.user_tasks import UserTaskRoutes
 from pelton.api.work import WorkRoutes
 from pelton.models import HealthOut
 from pelton.runtime.api import Engine
@@ -34,6 +35,7 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         *RunRoutes(engine).routes(),
         *JobRoutes(engine).routes(),
         *WorkRoutes(engine).routes(),
+        *UserTaskRoutes(engine).routes(),
         Route("GET", "/v1/health", "getHealth", "Get the health of the server and of its parts.", get_health,
                   parameters=(), takes=None,
               gives=(HealthOut,), statuses=(503,)),

@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from msgspec import DecodeError, ValidationError, json
+from msgspec import UNSET, DecodeError, ValidationError, json
 
 from pelton.client.errors import RequestRefused, Unreachable
 from pelton.models import (
@@ -30,6 +30,9 @@ from pelton.models import (
     RunDetail,
     RunPage,
     StepPage,
+    UserTaskPage,
+    UserTaskPast,
+    UserTaskView,
     WorkIn,
     WorkOut,
 )
@@ -161,6 +164,29 @@ def job_results_call(job: str, after: str, limit: int) -> ApiCall[JobResultPage]
 def work_call(worker: str, reports: Sequence[ReportIn], claim: ClaimIn | None) -> ApiCall[WorkOut]:
     wait = claim.wait / 1000 if claim is not None else 0.0
     return ApiCall("POST", "/v1/work", json.encode(WorkIn(worker, list(reports), claim)), seconds=wait, gives=WorkOut)
+
+
+def user_tasks_call(state: str, user: str, group: str, process: str, run: str, after: str, limit: int) -> ApiCall[UserTaskPage]:
+    return _get(
+        UserTaskPage, "/v1/user-tasks", state=state, user=user, group=group, process=process, run=run, after=after, limit=limit
+    )
+
+
+def user_task_call(id: str) -> ApiCall[UserTaskView]:
+    return _get(UserTaskView, f"/v1/user-tasks/{segment(id)}")
+
+
+def user_task_past_call(id: str, after: int, limit: int) -> ApiCall[UserTaskPast]:
+    return _get(UserTaskPast, f"/v1/user-tasks/{segment(id)}/past", after=after or None, limit=limit)
+
+
+def user_task_act_call(id: str, word: str, user: str, groups: Sequence[str], **details: Any) -> ApiCall[UserTaskView]:
+    body = {name: value for name, value in details.items() if value is not UNSET}
+    if user:
+        body["user"] = user
+    if groups:
+        body["groups"] = list(groups)
+    return ApiCall("POST", f"/v1/user-tasks/{segment(id)}/{word}", json.encode(body), gives=UserTaskView)
 
 
 def read_answer(call: ApiCall[T], status: int, content_type: str, body: bytes) -> T:

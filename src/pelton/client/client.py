@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from msgspec import UNSET
+
 from pelton.client.calls import (
     STRUCTURED,
     ApiCall,
@@ -34,6 +36,10 @@ from pelton.client.calls import (
     run_call,
     runs_call,
     steps_call,
+    user_task_act_call,
+    user_task_call,
+    user_task_past_call,
+    user_tasks_call,
     work_call,
 )
 from pelton.client.errors import Unreachable
@@ -53,6 +59,9 @@ from pelton.models import (
     RunDetail,
     RunPage,
     StepPage,
+    UserTaskPage,
+    UserTaskPast,
+    UserTaskView,
     WorkOut,
 )
 
@@ -222,6 +231,62 @@ class Client:
         an item's `attempt` in it, a report that is sent again changes nothing."""
         return self._call(work_call(worker, reports, claim))
 
+    def user_tasks(
+        self,
+        *,
+        state: str = "",
+        user: str = "",
+        group: str = "",
+        process: str = "",
+        run: str = "",
+        after: str = "",
+        limit: int = 100,
+    ) -> UserTaskPage:
+        """Tasks for people, oldest first. `state`: open, claimed, answered, canceled or expired. `user`: that this user may
+        answer by name, or has claimed. `group`: that this group may answer. `process`, `run`: asked by these. `after`: that
+        of the page before."""
+        return self._call(user_tasks_call(state, user, group, process, run, after, limit))
+
+    def user_task(self, id: str) -> UserTaskView:
+        """A task. Raises RequestRefused (404) if there is none."""
+        return self._call(user_task_call(id))
+
+    def user_task_past(self, id: str, after: int = 0, limit: int = 1_000) -> UserTaskPast:
+        """The values that a task has had, oldest first: who did what with it, and when. `after`: of the page before."""
+        return self._call(user_task_past_call(id, after, limit))
+
+    def claim_user_task(self, id: str, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """Claims a task: nobody else may answer it then. `user`, `groups`, here and below: for whom, and the groups that they
+        are in; only with an access key. With a user's token, calls are that user's. Raises RequestRefused (403, 409)."""
+        return self._call(user_task_act_call(id, "claim", user, groups))
+
+    def release_user_task(self, id: str, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """Gives up a claim."""
+        return self._call(user_task_act_call(id, "release", user, groups))
+
+    def hand_over_user_task(
+        self, id: str, to_user: str = "", to_groups: Sequence[str] = (), *, user: str = "", groups: Sequence[str] = ()
+    ) -> UserTaskView:
+        """Hands a task over: to a user, who has it claimed then, or to groups."""
+        return self._call(user_task_act_call(id, "hand-over", user, groups, to_user=to_user, to_groups=list(to_groups)))
+
+    def save_user_task(self, id: str, answer: Any, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """Saves an unfinished answer; what is required may still be missing. Raises RequestRefused (400) naming the field."""
+        return self._call(user_task_act_call(id, "save", user, groups, answer=answer))
+
+    def note_user_task(self, id: str, text: str, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """Adds a note."""
+        return self._call(user_task_act_call(id, "note", user, groups, text=text))
+
+    def answer_user_task(self, id: str, answer: Any = UNSET, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """Answers a task; by default with what was saved. The run that asks goes on with the answer. Raises RequestRefused: 400
+        naming the field that is wrong, 403 for a task of others, 409 for one that is over."""
+        return self._call(user_task_act_call(id, "answer", user, groups, answer=answer))
+
+    def cancel_user_task(self, id: str, reason: str = "", *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """Cancels a task; the step that asks fails with kind "cancelled"."""
+        return self._call(user_task_act_call(id, "cancel", user, groups, reason=reason))
+
 
 class AsyncClient:
     """A client for one event loop; calls may overlap. Its methods are those of `Client`, as coroutines."""
@@ -324,3 +389,55 @@ class AsyncClient:
     async def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
         """As `Client.work`."""
         return await self._call(work_call(worker, reports, claim))
+
+    async def user_tasks(
+        self,
+        *,
+        state: str = "",
+        user: str = "",
+        group: str = "",
+        process: str = "",
+        run: str = "",
+        after: str = "",
+        limit: int = 100,
+    ) -> UserTaskPage:
+        """As `Client.user_tasks`."""
+        return await self._call(user_tasks_call(state, user, group, process, run, after, limit))
+
+    async def user_task(self, id: str) -> UserTaskView:
+        """As `Client.user_task`."""
+        return await self._call(user_task_call(id))
+
+    async def user_task_past(self, id: str, after: int = 0, limit: int = 1_000) -> UserTaskPast:
+        """As `Client.user_task_past`."""
+        return await self._call(user_task_past_call(id, after, limit))
+
+    async def claim_user_task(self, id: str, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """As `Client.claim_user_task`."""
+        return await self._call(user_task_act_call(id, "claim", user, groups))
+
+    async def release_user_task(self, id: str, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """As `Client.release_user_task`."""
+        return await self._call(user_task_act_call(id, "release", user, groups))
+
+    async def hand_over_user_task(
+        self, id: str, to_user: str = "", to_groups: Sequence[str] = (), *, user: str = "", groups: Sequence[str] = ()
+    ) -> UserTaskView:
+        """As `Client.hand_over_user_task`."""
+        return await self._call(user_task_act_call(id, "hand-over", user, groups, to_user=to_user, to_groups=list(to_groups)))
+
+    async def save_user_task(self, id: str, answer: Any, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """As `Client.save_user_task`."""
+        return await self._call(user_task_act_call(id, "save", user, groups, answer=answer))
+
+    async def note_user_task(self, id: str, text: str, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """As `Client.note_user_task`."""
+        return await self._call(user_task_act_call(id, "note", user, groups, text=text))
+
+    async def answer_user_task(self, id: str, answer: Any = UNSET, *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """As `Client.answer_user_task`."""
+        return await self._call(user_task_act_call(id, "answer", user, groups, answer=answer))
+
+    async def cancel_user_task(self, id: str, reason: str = "", *, user: str = "", groups: Sequence[str] = ()) -> UserTaskView:
+        """As `Client.cancel_user_task`."""
+        return await self._call(user_task_act_call(id, "cancel", user, groups, reason=reason))

@@ -221,6 +221,33 @@ class Applied(Struct):
     notes: list[tuple[Code, str]] = []
 
 
+# ---- tasks for people
+
+
+class TaskQuery(Struct, kw_only=True, gc=False):
+    """Which tasks: all that is given must hold, "" = any. `user`: whose they are or may become, by name; `after`: only tasks
+    opened later than this one (its run's key)."""
+
+    state: str = ""
+    user: str = ""
+    group: str = ""
+    process: str = ""
+    run: int = 0  # the run that asks
+    after: int = 0
+    limit: int = 100
+
+
+class TaskAct(Struct, kw_only=True, gc=False):
+    """Something done with a task. `do`: claim, release, hand over, save, note, answer or cancel. `details`: what belongs to it:
+    `to_user` or `to_groups` of a hand-over, `answer`, `text` of a note, `reason` of a cancellation. `user`, `groups`: for whom,
+    where the caller has no name of its own."""
+
+    do: str
+    user: str = ""
+    groups: Sequence[str] = ()
+    details: Mapping[str, Any] = {}
+
+
 # ---- what a language gives to the runtime
 
 
@@ -433,6 +460,20 @@ class Engine(Protocol):
 
     async def linked(self, caller: Caller, name: str, text: str) -> list[Record]:
         """Records of the runs that have an attribute, oldest first, at most 2,000."""
+        ...
+
+    # tasks for people
+    async def tasks(self, caller: Caller, query: TaskQuery) -> list[Record]:
+        """Tasks, oldest first; their documents are those of `runtime.people.record`."""
+        ...
+
+    async def task(self, caller: Caller, run: int) -> Record:
+        """Raises "not found" for a run that is no task."""
+        ...
+
+    async def act_on_task(self, caller: Caller, run: int, act: TaskAct) -> Record:
+        """Does it on behalf of the caller's user, and returns the task as it is then. Raises "not found"; "forbidden" when it is
+        for others; "conflict" when it is over; "invalid" and "too large", with the field, for what is wrong with an answer."""
         ...
 
     def watch(self, caller: Caller, run: int) -> Watch:

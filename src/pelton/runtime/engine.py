@@ -31,6 +31,8 @@ from pelton.runtime.api import (
     ReportResult,
     RunView,
     StartCommand,
+    TaskAct,
+    TaskQuery,
     Watch,
     WorkItem,
 )
@@ -53,6 +55,8 @@ from pelton.runtime.events.placeholders import ExpiryRequest, NamedSignalRequest
 from pelton.runtime.ids import IdCodec, KeyClock
 from pelton.runtime.names import EXPECTED, KEY_KIND, queue_of, shown_queue
 from pelton.runtime.nodes import Nodes
+from pelton.runtime.people.desk import Desk
+from pelton.runtime.people.process import BODY, PERSON, PersonLanguage
 from pelton.runtime.retention import Retention
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.timing.timers import Expiry, Timers
@@ -126,6 +130,9 @@ class LocalEngine:
         self.committer = Committer(store, self.codec, self.keys, scripts=scripts, cache_bytes=cache_bytes)
         committer = self.committer
         self.definition_cache = committer.workspace.definitions
+        self.add_language(PersonLanguage())
+        self.definition_cache.add_built_in(PERSON, PERSON, BODY)
+        self.desk = Desk(store, self.codec, self.signal)
         self.ingester = EventIngester(committer)
         self.watches = Watches(self.clock, look=LOOK if store.shared else 0)
         self.nodes = Nodes(store, self.clock, committer, self.keys, committer.workspace.instants, committer.instant, number=node)
@@ -606,6 +613,18 @@ class LocalEngine:
 
     async def linked(self, caller: Caller, name: str, text: str) -> list[Record]:
         return await self.committer.workspace.finder.linked(caller.namespace, name, text)
+
+    # ---- tasks for people
+
+    async def tasks(self, caller: Caller, query: TaskQuery) -> list[Record]:
+        await self.committer.settled()
+        return await self.desk.tasks(caller, query)
+
+    async def task(self, caller: Caller, run: int) -> Record:
+        return await self.desk.task(caller, run)
+
+    async def act_on_task(self, caller: Caller, run: int, act: TaskAct) -> Record:
+        return await self.desk.act(caller, run, act)
 
     def watch(self, caller: Caller, run: int) -> Watch:
         """By the root of a tree, or by any run of it that is in memory. See `watch_run`."""

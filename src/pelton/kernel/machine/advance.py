@@ -40,7 +40,7 @@ from pelton.kernel.machine.draft import (
 )
 from pelton.kernel.machine.legality import check
 from pelton.kernel.machine.nodes import enter
-from pelton.kernel.machine.records import apply_count, settle_record
+from pelton.kernel.machine.records import apply_count, follow_status, settle_record
 from pelton.kernel.machine.reports import report
 from pelton.kernel.machine.rewind.rescue import rescue
 from pelton.kernel.machine.rewind.rewinds import revive, rewind
@@ -196,6 +196,8 @@ def decide(
 
 def finished(draft: Draft) -> Transition:
     drain(draft)
+    if draft.process.records is not None and draft.process.records.follows is not None:
+        follow_status(draft)
     if draft.record_change is not None or draft.created:
         settle_record(draft)
     if draft.variables and draft.process.searchable:

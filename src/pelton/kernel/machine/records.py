@@ -23,7 +23,7 @@ from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.process import Records
 from pelton.kernel.model.reads import RecordKey
 from pelton.kernel.model.signals import Amend, Count, Retire, Trigger
-from pelton.kernel.model.state import Record
+from pelton.kernel.model.state import END, Record, RunStatus
 from pelton.kernel.model.transition import UNSET, RecordChange, SignalRun
 
 COUNTER = "#"  # prefix of the variables that count children
@@ -106,6 +106,22 @@ def start_record(draft: Draft, scene: Scene) -> None:
     write_record(draft, record_rules(draft).begin(scene), scene.moment)
 
 
+def follow_status(draft: Draft) -> None:
+    """Where the run has ended, or goes on after its end, the record says so too, by the language's rules."""
+    before = draft.reads.head()
+    follows = record_rules(draft).follows
+    if follows is None or (draft.head.status < RunStatus.COMPLETED and (before is None or before.status < RunStatus.COMPLETED)):
+        return
+    record = current_record(draft)
+    if record is not None and (before is None or before.status != draft.head.status):
+        moment = draft.moment or Moment(draft.now, draft.reads.stamp)
+        write_record(draft, follows(record.body, draft.head.status, reason_of_end(draft), moment), moment)
+
+
+def reason_of_end(draft: Draft) -> str:
+    return next((step.reason for step in draft.ended.values() if step.slot == END), "")
+
+
 def apply_count(draft: Draft, signal: Count) -> None:
     """Counts children in and out. An ended run keeps counting, since it may be looked at and rewound. A count may pass below
     zero: the message about what a child was may arrive after the one about what it is now."""
@@ -147,6 +163,9 @@ def settle_record(draft: Draft) -> None:
                 after = {each: None for each in before if each[0] in rules.lasting}
             record_change.attributes = [(*each, False) for each in before if each not in after]
             record_change.attributes += [(*each, True) for each in after if each not in before]
+        if rules.announced is not None and new is not None:
+            for kind, data in rules.announced(old.body if old is not None else None, new.body):
+                draft.announce(kind, 0, data)
         if head.parent and rules.counted is not None:
             was = rules.counted(old.body) if old is not None else ""
             now = rules.counted(new.body) if new is not None else ""

@@ -7,7 +7,7 @@ and never opens. A path of tokens ends where a node has no way on ("" as target)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
@@ -135,11 +135,12 @@ class OnEvent(Arm, frozen=True, kw_only=True):
 
 class AtTime(Arm, frozen=True, kw_only=True):
     """`at` yields epoch milliseconds, or None for never; it is evaluated when the wait opens, and again when a variable that it
-    reads is written. `every`: with stays, again after so many milliseconds. Where the wait stops on a halt the remaining time
+    reads is written. `every`: with stays, again after so many milliseconds; what an expression yields each time, 0 or None for no
+    more. Where the wait stops on a halt the remaining time
     counts afterwards; `fixed`: it is a date, which no halt moves."""
 
     at: Expression
-    every: int = 0
+    every: int | Expression = 0
     fixed: bool = False
 
 
@@ -376,6 +377,10 @@ class Records(Struct, frozen=True):
     lasting: frozenset[str] = frozenset()  # attributes that stay when the record goes: the run is found by them for its past
     # (value) → what `attributes` depends on: where these are the same objects before and after a change, they are not asked for.
     basis: Callable[[Any], tuple[Any, ...]] | None = None
+    # (value before, None at first; value) → types and data of the events that a new value is announced by, each type once
+    announced: Callable[[Any, Any], Sequence[tuple[str, Any]]] | None = None
+    # (value, RunStatus, reason, moment) → the value once the run has ended so, or goes on after its end
+    follows: Callable[[Any, int, str, Any], Any] | None = None
 
 
 class Process(Struct, kw_only=True):

@@ -43,6 +43,7 @@ class DefinitionCache:
         self._write = write
         self._languages: dict[str, Language] = {}
         self.views: dict[str, Callable[[EventRow], Any]] = {}  # by language, see runtime.events.matching
+        self._built_in: dict[str, tuple[str, bytes]] = {}  # processes that every namespace has: language and body
         self._processes: OrderedDict[int, Process] = OrderedDict()
         self._bindings: OrderedDict[tuple[str, str, int], Process] = OrderedDict()
         self._generation: dict[str, int] = {}  # by namespace: raised when bindings become doubtful
@@ -65,6 +66,10 @@ class DefinitionCache:
             raise PeltonError(Code.INVALID, f"language {name!r} is not installed; use one of: {known}", "language")
         return language
 
+    def add_built_in(self, name: str, language: str, body: bytes) -> None:
+        """A process that every namespace has, and none can define: one version, numbered 1."""
+        self._built_in[name] = language, body
+
     # ---- rows
 
     async def define(
@@ -83,6 +88,8 @@ class DefinitionCache:
         """Stores a version. Storing the same content again changes nothing. Raises PeltonError "exists" with `must_be_new`,
         "conflict" if the live row is not the one that was `seen`."""
         self.language(language)
+        if kind == "process" and name in self._built_in:
+            raise PeltonError(Code.INVALID, f"{name!r} is a process of the server's own; choose another name", "name", value=name)
         digest = content_hash(language, body)
         for _ in range(TRIES):
             live = await self.find(ns, kind, name, version, exact=True)
@@ -221,7 +228,7 @@ class DefinitionCache:
         if self._store.shared:
             await self.look(ns)
         generation = self._generation.get(ns, 0)
-        row = await self.find(ns, "process", name, version)
+        row = self._own(ns, name, version) or await self.find(ns, "process", name, version)
         if row is None:
             which = f"version {version} of process" if version else "process"
             raise PeltonError(Code.UNKNOWN_PROCESS, f"no {which} {name!r} in namespace {ns!r}; define it first", "process")
@@ -231,6 +238,15 @@ class DefinitionCache:
             while len(self._bindings) > BINDINGS_KEPT:
                 self._bindings.popitem(last=False)
         return process
+
+    def _own(self, ns: str, name: str, version: int) -> DefinitionRow | None:
+        if name not in self._built_in or version > 1:
+            return None
+        language, body = self._built_in[name]
+        digest = content_hash(language, body)
+        return DefinitionRow(
+            id=0, ns=ns, kind="process", language=language, name=name, version=1, body=body, hash=digest, since=0
+        )
 
     async def bind_inline(self, ns: str, language: str, name: str, version: int, body: bytes) -> Process:
         """Binds a definition that is given in full and stored for its runs only. Raises PeltonError "invalid"."""
@@ -343,7 +359,7 @@ class DefinitionCache:
         """The answer to kernel.model.reads.DefinitionKey: a process is bound first; 0 if there is none."""
         if kind == "process":
             try:
-                if at:
+                if at and name not in self._built_in:
                     then = await self.find(ns, kind, name, version, at)
                     return (await self.process(then.id)).definition if then is not None else 0
                 return (await self.bind(ns, name, version)).definition

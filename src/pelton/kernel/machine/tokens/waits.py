@@ -204,9 +204,10 @@ def take_arm(draft: Draft, node: Wait, row: OpenStep, index: int, payload: Any) 
     if arm.body:
         draft.worklist.append(Spawn(arm.body, row.thread, {"INPUT": payload}, row.fragment, row.n))
     if isinstance(arm, AtTime):
-        if arm.every:
+        every = arm.every if isinstance(arm.every, int) else int(evaluate(arm.every, scene) or 0)
+        if every:
             due = time_of(row, str(index))
-            set_time(draft, row, str(index), draft.now + arm.every, after=due.after, fixed=due.fixed)
+            set_time(draft, row, str(index), draft.now + every, after=due.after, fixed=due.fixed)
         row.due = soonest(row)
 
 
