@@ -114,6 +114,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "cache",
         "commit",
         "derived",
+        "await_reply",
         "events",
         "timing",
         "work",

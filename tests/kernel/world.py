@@ -57,6 +57,7 @@ from pelton.kernel.model.transition import (
     Purge,
     RecordChange,
     Refused,
+    Reply,
     SetTimer,
     SignalRun,
     StartRun,
@@ -518,6 +519,8 @@ class World:
                     self.later.append((run.key, Continue()))
                 case Purge():
                     self.purge(rows, effect)
+                case Reply(n, request, body):
+                    self.sent.append(Sent(run.key, n, 0, f"reply:{request}", body))
                 case Tally():
                     self.add_up(effect)
 

@@ -6,7 +6,7 @@ Every call that changes something returns after the commit that contains the cha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -595,4 +595,4 @@ class OutboxHooks(Protocol):
 
 
 class WatchHooks(Protocol):
-    def touched(self, root: int) -> None: ...
+    def touched(self, root: Hashable) -> None: ...

@@ -14,7 +14,7 @@ from pelton.connectors.registry import Connectors
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON, Unanswered
 from pelton.kernel.machine.scene import mix
-from pelton.kernel.model.process import Process
+from pelton.kernel.model.process import REPLY, Process
 from pelton.kernel.model.reads import IterationKey, KeptKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
 from pelton.kernel.model.signals import Report, Signal, Start
 from pelton.kernel.model.state import END, Bit, OpenStep, Record, Run, RunStatus, Step
@@ -36,6 +36,7 @@ from pelton.runtime.api import (
     Watch,
     WorkItem,
 )
+from pelton.runtime.await_reply import Answer, AwaitedReplies
 from pelton.runtime.cache.run_search import Wanted, runs_with
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
@@ -190,6 +191,8 @@ class LocalEngine:
         """Tells the services of one another."""
         committer, listening = self.committer, self.listening
         self.outbox.add_local(LOCAL, listening.deliver_here)
+        self.replies = AwaitedReplies(self.store, self.watches, self.committer.write)
+        self.outbox.add_local(REPLY.rstrip(":"), self.replies.deliver)
         committer.workspace.work, committer.timers, committer.outbox = self.work, self.timers, self.outbox
         committer.watches, committer.pending_signals.jobs, committer.workspace.listens = (
             self.watches,
@@ -574,6 +577,16 @@ class LocalEngine:
             self.timers.clear(run, n, "")
             self.work.gone(run, n)
         self.watches.touched(head.root or run)
+
+    async def expect_reply(self, caller: Caller, request: str, keep: int) -> None:
+        """Asks for an answer that a step of a run will send to "reply:" and this name. `keep`: milliseconds until it expires.
+        Raises PeltonError "exists" while somebody waits under the name."""
+        await self.replies.expect(caller.namespace, request, keep)
+
+    async def await_reply(self, caller: Caller, request: str, timeout: float) -> Answer | None:  # noqa: ASYNC109 - None is an answer
+        """The answer to a request, which is gone then; None if there is none within `timeout` seconds, and it may be asked for
+        again. Raises PeltonError "not found" for one that was read, has expired, or was never made."""
+        return await self.replies.take(caller.namespace, request, timeout)
 
     async def tallies(
         self, caller: Caller, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000

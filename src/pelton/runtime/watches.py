@@ -7,6 +7,7 @@ is durable; a watch lives as long as its caller's connection. Waking costs one d
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from typing import Self
 
 from pelton.errors import Code, PeltonError, Stopping
@@ -20,7 +21,7 @@ class RunWatch:
 
     __slots__ = ("_open", "_touched", "_waiter", "_watches", "root")
 
-    def __init__(self, watches: Watches, root: int) -> None:
+    def __init__(self, watches: Watches, root: Hashable) -> None:
         self.root = root
         self._watches = watches
         self._touched = False
@@ -81,7 +82,7 @@ class Watches:
         self.touches = 0
         self._most = most
         self._count = 0
-        self._by_root: dict[int, set[RunWatch]] = {}
+        self._by_root: dict[Hashable, set[RunWatch]] = {}
 
     async def start(self) -> None:
         self.stopping = False
@@ -93,11 +94,11 @@ class Watches:
             for watch in watches:
                 watch.wake()
 
-    def watch(self, root: int) -> RunWatch:
-        """Watches a tree, by the key of its root run."""
+    def watch(self, root: Hashable) -> RunWatch:
+        """Watches a tree, by the key of its root run; or a request for an answer, by namespace and name."""
         return RunWatch(self, root)
 
-    def touched(self, root: int) -> None:
+    def touched(self, root: Hashable) -> None:
         watches = self._by_root.get(root)
         if watches is not None:
             self.touches += 1

@@ -23,6 +23,7 @@ from pelton.store.rows import (
     KeptRow,
     LogRow,
     PendingSignalRow,
+    ReplyRow,
     ResultRow,
     RunKeyRow,
     TallyRow,
@@ -121,6 +122,15 @@ class ClaimWrite(NamedTuple):
     at: int
 
 
+class ReplyWrite(NamedTuple):
+    """Answers a request, if there is one of that name that has no answer and has not expired at `at`; else nothing changes."""
+
+    ns: str
+    request: str
+    body: bytes
+    at: int
+
+
 class Lookup(NamedTuple):
     """Which runs have an attribute, as a revision: raised by groups that change it, see `Group.lookups`."""
 
@@ -196,6 +206,10 @@ class Group:
     results: list[ResultRow]
     bookmarks: list[BookmarkRow]
     tallies: list[TallyRow]  # added up; a mark that the group's changes together cross is told with it, and so by one group only
+    old_requests: list[int]  # instants: some of what has expired by then goes, before `requests` are made
+    requests: list[ReplyRow]  # one of a name that is there = the group is lost ("request NAME of NS")
+    replies: list[ReplyWrite]
+    replied: list[tuple[str, str]]  # (ns, request) that go; one that is gone already = the group is lost
     remove_runs: list[int]  # everything about these runs goes
 
     def __init__(self, number: int, runs: list[RunWrite] | None = None, **rows: list[Any]) -> None:

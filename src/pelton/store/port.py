@@ -28,6 +28,7 @@ from pelton.store.rows import (
     LogRow,
     NodeRow,
     PendingSignalRow,
+    ReplyRow,
     ResultRow,
     TallyValue,
     TimerRow,
@@ -244,6 +245,7 @@ class Store(Protocol):
         """Bookmarks by name (in UTF-8 order), after that one; "" = from the first."""
         ...
 
+    async def reply(self, ns: str, request: str) -> ReplyRow | None: ...
     async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
         """Numbers of a process's nodes that were changed ever, by (node, name), after that one."""
         ...

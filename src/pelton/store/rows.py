@@ -201,6 +201,15 @@ class PendingSignalRow(Struct, array_like=True, gc=False):
     parked: str = ""  # why it was put aside, "" = live
 
 
+class ReplyRow(Struct, array_like=True, gc=False):
+    """A caller waits for an answer, under a name that it has chosen. `body` b"": there is none yet; else msgpack."""
+
+    ns: str
+    request: str
+    body: bytes
+    expires: int
+
+
 class TallyRow(Struct, array_like=True, gc=False):
     """A change of one of a node's numbers, over all runs of its process. Name: "standing", "passed", or "sum:" and a variable.
 

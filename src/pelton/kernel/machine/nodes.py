@@ -32,6 +32,7 @@ from pelton.kernel.machine.tokens.thread_joins import open_thread_join
 from pelton.kernel.machine.tokens.threads import start_thread
 from pelton.kernel.machine.tokens.waits import open_wait
 from pelton.kernel.model.process import (
+    REPLY,
     Acquired,
     Assign,
     Call,
@@ -51,7 +52,7 @@ from pelton.kernel.model.process import (
 )
 from pelton.kernel.model.reads import CompiledKey, Missing, NewRunKey
 from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
-from pelton.kernel.model.transition import UNSET, Publish, SignalRun, StartRun
+from pelton.kernel.model.transition import UNSET, Publish, Reply, SignalRun, StartRun
 
 FOREVER = (1 << 62) - 1  # a lease that is never lost
 MOST_STARTS = 50  # of one Send in its own commit; the others follow
@@ -356,12 +357,15 @@ def enter_emit(draft: Draft, token: Token, node: Emit, row: OpenStep) -> None:
     scene = Scene(draft, row, row.input, token.thread)
     row.output = body = evaluate(node.body, scene)  # also the output of a step that fails because of its sink
     sink = evaluate(node.sink, scene)
-    if not isinstance(sink, str) or not sink:
+    if not isinstance(sink, str) or not sink or sink == REPLY:
         raise StepFailure(
             Failure("sink", "technical", f"the sink of {node.name!r} is {sink!r}; it must be an address", None, False)
         )
     awaits = node.awaits == "outside" if isinstance(node.awaits, str) else bool(evaluate(node.awaits, scene))
-    draft.effects.append(Publish(row.n, row.attempt, sink, body))
+    if sink.startswith(REPLY):
+        draft.effects.append(Reply(row.n, sink[len(REPLY) :], body))
+    else:
+        draft.effects.append(Publish(row.n, row.attempt, sink, body))
     row_added(draft, row)
     if awaits:
         claim_reports(draft, row)

@@ -228,8 +228,12 @@ class Call(Node, frozen=True, kw_only=True):
     silent: Literal["fail", "wait"] = "fail"  # awaits a reply: the child has ended without one
 
 
+REPLY = "reply:"
+
+
 class Emit(Node, frozen=True, kw_only=True):
-    """`sink` yields an address "scheme:rest"; `body` what is sent, which is also the step's output."""
+    """`sink` yields an address "scheme:rest"; `body` what is sent, which is also the step's output. The address "reply:" and a
+    name is that of a caller who waits for this very answer: it goes there with the commit."""
 
     sink: Expression
     body: Expression

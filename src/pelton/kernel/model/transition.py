@@ -40,6 +40,15 @@ class Publish(NamedTuple):
     body: JSON
 
 
+class Reply(NamedTuple):
+    """Answers a caller who waits under the name `request`, in the namespace of the run. The first answer counts; where nobody
+    waits it is dropped."""
+
+    n: int
+    request: str
+    body: JSON
+
+
 class StartRun(NamedTuple):
     """Starts another run in the same commit group (`later`: in a commit of its own)."""
 
@@ -156,6 +165,7 @@ Effect = (
     SetTimer
     | ClearTimers
     | Publish
+    | Reply
     | StartRun
     | SignalRun
     | Hold

@@ -385,6 +385,8 @@ class Committer:
         if self.watches is not None:
             for root in {delta.run.root or delta.run.key for delta in builder.deltas.values()}:
                 self.watches.touched(root)
+            for reply in group.replies if group.has("replies") else ():
+                self.watches.touched((reply.ns, reply.request))
         if group.has("events") or group.has("event_updates"):
             self.event_feed.recorded()
         for posted in builder.enqueued:

@@ -29,6 +29,7 @@ from pelton.kernel.model.transition import (
     Publish,
     Purge,
     RecordChange,
+    Reply,
     SetTimer,
     Tally,
     Transition,
@@ -37,7 +38,8 @@ from pelton.runtime.cache.correlations import CorrelationPoint, PointName
 from pelton.runtime.cache.runs import RunEntry, purged, same_lease, work_row
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.ids import IdCodec
-from pelton.store.group import Group, HandedOut, RunWrite
+from pelton.store.group import Group, HandedOut, ReplyWrite, RunWrite
+from pelton.store.packing import pack
 from pelton.store.rows import (
     BookmarkRow,
     Delivery,
@@ -479,8 +481,8 @@ class EffectRows:
                 delta.find_by(effect)
             elif kind is Purge:
                 delta.purge(effect)
-            elif kind is Tally:
-                group.tallies.extend(self._tallied(head, effect, now))
+            else:
+                self._shared(group, head, effect, now)
         if has_freed(head):
             builder.free_names(run)
         return announced
@@ -500,6 +502,13 @@ class EffectRows:
             n=effect.n,
             hops=max(head.hops, self.hops) + 1,
         )
+
+    def _shared(self, group: Group, head: Run, effect: Any, now: int) -> None:
+        """What is no run's own."""
+        if type(effect) is Reply:
+            group.replies.append(ReplyWrite(head.ns, effect.request, pack(effect.body), now))
+        elif type(effect) is Tally:
+            group.tallies.extend(self._tallied(head, effect, now))
 
     def _tallied(self, head: Run, effect: Tally, now: int) -> list[TallyRow]:
         place = head.ns, effect.process, effect.node

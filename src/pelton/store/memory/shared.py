@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from pelton.store.group import Group
 from pelton.store.memory.table import LAST, PRIMARY
-from pelton.store.memory.tables import ClaimBody, NodeBody, Tables
+from pelton.store.memory.tables import ClaimBody, NodeBody, ReplyBody, Tables
 from pelton.store.rows import ClaimRow, NodeRow
 
 SHARED = frozenset({
     "fence", "defined", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes",
 })  # fmt: skip
 OUTCOMES = 64  # batches of a server whose outcome is kept
+
+
+REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
+OLD = 50  # requests that have expired, and are removed at a time
 
 
 class GroupLost(Exception):
@@ -103,3 +109,21 @@ def claims(t: Tables, kind: str, limit: int, after: str) -> list[ClaimRow]:
     low = (kind, after + "\0") if after else (kind,)
     keys = (key for key in t.claims.keys(PRIMARY, low, (kind, LAST)) if _holds(t, t.claims.rows[key]))
     return [ClaimRow(*key, *t.claims.rows[key]) for key, _ in zip(keys, range(limit), strict=False)]
+
+
+def reply(t: Tables, group: Group) -> None:
+    """Requests of callers who wait, and their answers."""
+    for at in group.old_requests:
+        for key in list(islice(t.replies.keys("expires", (), (at + 1,)), OLD)):
+            t.replies.drop(key)
+    for row in group.requests:
+        if t.replies.get((row.ns, row.request)) is not None:
+            raise GroupLost(f"request {row.request} of {row.ns}")
+        t.replies.put((row.ns, row.request), ReplyBody(row.body, row.expires))
+    for ns, request, body, at in group.replies:
+        known = t.replies.get((ns, request))
+        if known is not None and not known.body and known.expires > at:
+            t.replies.put((ns, request), ReplyBody(body, known.expires))
+    for ns, request in group.replied:
+        if not t.replies.drop((ns, request)):
+            raise GroupLost(f"request {request} of {ns}")

@@ -49,6 +49,7 @@ from pelton.store.rows import (
     LogRow,
     NodeRow,
     PendingSignalRow,
+    ReplyRow,
     ResultRow,
     TallyValue,
     TimerRow,
@@ -297,6 +298,10 @@ class MemoryStore:
         bookmarks = self._tables.bookmarks
         low = (ns, source, after + "\0") if after else (ns, source)
         return [BookmarkRow(*key, bookmarks.rows[key]) for key in islice(bookmarks.keys(PRIMARY, low, (ns, source, LAST)), limit)]
+
+    async def reply(self, ns: str, request: str) -> ReplyRow | None:
+        row = self._tables.replies.get((ns, request))
+        return None if row is None else ReplyRow(ns, request, row.body, row.expires)
 
     async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
         tallies = self._tables.tallies

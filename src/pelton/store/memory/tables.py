@@ -174,6 +174,11 @@ class ClaimBody(NamedTuple):
     at: int
 
 
+class ReplyBody(NamedTuple):
+    body: bytes
+    expires: int
+
+
 class Tables:
     def __init__(self, journal: Journal) -> None:
         self.runs: Table[int, RunRow] = Table(
@@ -244,6 +249,7 @@ class Tables:
         self.changes: Table[tuple[str, int], tuple[int, int]] = Table(journal, ordered=True)
         self.results: Table[tuple[int, int, int], ResultBody] = Table(journal, ordered=True, at=lambda key, row: (row.at,))
         self.bookmarks: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
+        self.replies: Table[tuple[str, str], ReplyBody] = Table(journal, expires=lambda key, row: (row.expires, *key))
         self.tallies: Table[tuple[str, str, str, str], int | float] = Table(journal, ordered=True)
         self.source_uses: Table[tuple[str, str], int] = Table(journal, age=lambda key, at: (at, *key))
         self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True, age=lambda key, row: (key[2],))

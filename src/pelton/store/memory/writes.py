@@ -14,7 +14,7 @@ from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Committed, DefinitionWrite, Group, LeaseWrite, RunWrite
 from pelton.store.memory import shared
-from pelton.store.memory.shared import SHARED, GroupLost
+from pelton.store.memory.shared import REPLIES, SHARED, GroupLost
 from pelton.store.memory.table import LAST, PRIMARY, Journal
 from pelton.store.memory.tables import (
     AttributeRow,
@@ -71,6 +71,8 @@ class Writes:
             self._rest(group)
             if group.has("tallies"):
                 self._tally(group)
+            if not REPLIES.isdisjoint(group.filled):
+                shared.reply(self.tables, group)
             for run in group.remove_runs:
                 remove_run(self.tables, run)
         except GroupLost as lost:

@@ -126,6 +126,7 @@ OUTCOMES = 64  # batches of a server whose outcome is kept
 SHARED = frozenset({
     "fence", "defined", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes", "unclaimed", "claims",
 })  # fmt: skip
+REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
 USUAL = frozenset({"number", "runs", "handlers", "events", "run_keys", "leases"})
 
 
@@ -153,6 +154,8 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
     if not filled <= USUAL:
         _unusual(out, group, numbers, now)
         _tallies(out, group, numbers)
+        if not REPLIES.isdisjoint(filled):
+            _replies(out, group)
         if not SHARED.isdisjoint(filled):
             _shared(out, group, now)
 
@@ -338,6 +341,17 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
 
 def _stranded(row: OpenStep) -> int | None:
     return 1 if row.bits & Bit.STRANDED else None
+
+
+def _replies(out: Encoded, group: Group) -> None:
+    for at in group.old_requests:
+        out.add("request_old", (at,))
+    for row in group.requests:
+        out.add("request_new", (row.ns, row.request, row.body, row.expires))
+    for reply in group.replies:
+        out.add("reply", reply)
+    for request in group.replied:
+        out.add("request_gone", request)
 
 
 def _tallies(out: Encoded, group: Group, numbers: Numbers) -> None:

@@ -341,6 +341,9 @@ ORDER BY key DESC LIMIT ?4;
 -- name: seen
 SELECT name, state FROM seen WHERE ns = ?1 AND source = ?2 AND name > ?3 ORDER BY name LIMIT ?4;
 
+-- name: reply
+SELECT body, expires FROM reply WHERE ns = ?1 AND request = ?2;
+
 -- name: tallies
 SELECT node, name, value FROM tally WHERE line = ?1 AND (node, name) > (?2, ?3) ORDER BY node, name LIMIT ?4;
 

@@ -219,3 +219,9 @@ CREATE INDEX lookup_touched ON lookup (touched);
 CREATE TABLE tally (
   line INTEGER NOT NULL, node TEXT NOT NULL, name TEXT NOT NULL, value ANY NOT NULL, PRIMARY KEY (line, node, name)
 ) STRICT, WITHOUT ROWID;
+
+-- Callers who wait for an answer from the middle of a run, and the answers that they have not read yet.
+CREATE TABLE reply (
+  ns TEXT NOT NULL, request TEXT NOT NULL, body BLOB NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (ns, request)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reply_expires ON reply (expires);

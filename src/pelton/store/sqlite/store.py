@@ -45,6 +45,7 @@ from pelton.store.rows import (
     LogRow,
     NodeRow,
     PendingSignalRow,
+    ReplyRow,
     ResultRow,
     TallyRow,
     TallyValue,
@@ -477,6 +478,10 @@ class SqliteStore:
         if type:
             return [_event(row) for row in self._reader.all(f"events_type_{way}", *bounds, type)]
         return [_event(row) for row in self._reader.all(f"events_{way}", *bounds)]
+
+    async def reply(self, ns: str, request: str) -> ReplyRow | None:
+        row = self._reader.one("reply", ns, request)
+        return None if row is None else ReplyRow(ns, request, *row)
 
     async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
         line = self._numbers.lines.get((ns, process), 0)

@@ -372,6 +372,22 @@ INSERT INTO seen (ns, source, name, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT D
 INSERT INTO tally (line, node, name, value) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT DO UPDATE SET value = value + excluded.value RETURNING value;
 
+-- name: request_old
+-- Requests that have expired, some at a time.
+DELETE FROM reply WHERE (ns, request) IN (SELECT ns, request FROM reply INDEXED BY reply_expires WHERE expires <= ?1 LIMIT 50);
+
+-- name: request_new
+-- A caller waits for an answer.
+INSERT INTO reply (ns, request, body, expires) VALUES (?1, ?2, ?3, ?4);
+
+-- name: reply
+-- The first answer counts.
+UPDATE reply SET body = ?3 WHERE ns = ?1 AND request = ?2 AND body = x'' AND expires > ?4;
+
+-- name: request_gone
+-- The answer was read, or nobody waits any more.
+DELETE FROM reply WHERE ns = ?1 AND request = ?2;
+
 -- name: seen_gone
 -- A bookmark that its source has removed.
 DELETE FROM seen WHERE ns = ?1 AND source = ?2 AND name = ?3;
