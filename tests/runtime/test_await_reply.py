@@ -73,7 +73,7 @@ async def test_of_two_who_wait_for_one_answer_one_gets_it(tmp_path: Path) -> Non
         both = [waits(at), waits(at)]
         await at.engine.signal(SERVER, run, Report(slot="w"))
         found = await asyncio.gather(*both, return_exceptions=True)
-        assert sorted(type(each).__name__ for each in found) == ["Answer", "PeltonError"]
+        assert sorted(type(each).__name__ for each in found) == ["PeltonError", "ReplyFound"]
 
 
 async def test_a_request_is_one_callers_and_in_one_namespace(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ KEPT = 600_000  # milliseconds that a request is kept at most
 LOOK = 1.0  # seconds between looks
 
 
-class Answer(NamedTuple):
+class ReplyFound(NamedTuple):
     body: JSON
 
 
@@ -60,7 +60,7 @@ class AwaitedReplies:
         if not (await self._write(fill)).ok:
             raise PeltonError(Code.EXISTS, f"a caller already waits for the answer to {request!r}; use another name", "request")
 
-    async def take(self, ns: str, request: str, timeout: float) -> Answer | None:  # noqa: ASYNC109 - None is an answer
+    async def take(self, ns: str, request: str, timeout: float) -> ReplyFound | None:  # noqa: ASYNC109 - None is an answer
         """The answer, which is gone then; None if there is none within `timeout` seconds. Raises PeltonError "not found" for a
         request that was never made, was answered and read, or has expired."""
         end = self._watches.clock.now() + round(timeout * 1000)
@@ -72,7 +72,7 @@ class AwaitedReplies:
                 if row.body:
                     if not await self._remove(ns, request):
                         raise self._gone(request)
-                    return Answer(decode_any(row.body))
+                    return ReplyFound(decode_any(row.body))
                 left = (end - self._watches.clock.now()) / 1000
                 if left <= 0:
                     return None

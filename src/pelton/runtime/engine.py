@@ -36,7 +36,7 @@ from pelton.runtime.api import (
     Watch,
     WorkItem,
 )
-from pelton.runtime.await_reply import Answer, AwaitedReplies
+from pelton.runtime.await_reply import AwaitedReplies, ReplyFound
 from pelton.runtime.cache.run_search import Wanted, runs_with
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
@@ -583,7 +583,7 @@ class LocalEngine:
         Raises PeltonError "exists" while somebody waits under the name."""
         await self.replies.expect(caller.namespace, request, keep)
 
-    async def await_reply(self, caller: Caller, request: str, timeout: float) -> Answer | None:  # noqa: ASYNC109 - None is an answer
+    async def await_reply(self, caller: Caller, request: str, timeout: float) -> ReplyFound | None:  # noqa: ASYNC109 - None is an answer
         """The answer to a request, which is gone then; None if there is none within `timeout` seconds, and it may be asked for
         again. Raises PeltonError "not found" for one that was read, has expired, or was never made."""
         return await self.replies.take(caller.namespace, request, timeout)
