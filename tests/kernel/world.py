@@ -49,6 +49,7 @@ from pelton.kernel.model.transition import (
     ClearTimers,
     CloseCorrelations,
     ContinueLater,
+    GiveReply,
     Hold,
     Need,
     Note,
@@ -57,7 +58,6 @@ from pelton.kernel.model.transition import (
     Purge,
     RecordChange,
     Refused,
-    Reply,
     SetTimer,
     SignalRun,
     StartRun,
@@ -519,7 +519,7 @@ class World:
                     self.later.append((run.key, Continue()))
                 case Purge():
                     self.purge(rows, effect)
-                case Reply(n, request, body):
+                case GiveReply(n, request, body):
                     self.sent.append(Sent(run.key, n, 0, f"reply:{request}", body))
                 case Tally():
                     self.add_up(effect)

@@ -52,7 +52,7 @@ from pelton.kernel.model.process import (
 )
 from pelton.kernel.model.reads import CompiledKey, Missing, NewRunKey
 from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
-from pelton.kernel.model.transition import UNSET, Publish, Reply, SignalRun, StartRun
+from pelton.kernel.model.transition import UNSET, GiveReply, Publish, SignalRun, StartRun
 
 FOREVER = (1 << 62) - 1  # a lease that is never lost
 MOST_STARTS = 50  # of one Send in its own commit; the others follow
@@ -363,7 +363,7 @@ def enter_emit(draft: Draft, token: Token, node: Emit, row: OpenStep) -> None:
         )
     awaits = node.awaits == "outside" if isinstance(node.awaits, str) else bool(evaluate(node.awaits, scene))
     if sink.startswith(REPLY):
-        draft.effects.append(Reply(row.n, sink[len(REPLY) :], body))
+        draft.effects.append(GiveReply(row.n, sink[len(REPLY) :], body))
     else:
         draft.effects.append(Publish(row.n, row.attempt, sink, body))
     row_added(draft, row)

@@ -40,7 +40,7 @@ class Publish(NamedTuple):
     body: JSON
 
 
-class Reply(NamedTuple):
+class GiveReply(NamedTuple):
     """Answers a caller who waits under the name `request`, in the namespace of the run. The first answer counts; where nobody
     waits it is dropped."""
 
@@ -165,7 +165,7 @@ Effect = (
     SetTimer
     | ClearTimers
     | Publish
-    | Reply
+    | GiveReply
     | StartRun
     | SignalRun
     | Hold

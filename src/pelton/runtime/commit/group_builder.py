@@ -23,13 +23,13 @@ from pelton.kernel.model.transition import (
     Claim,
     ClearTimers,
     CloseCorrelations,
+    GiveReply,
     Hold,
     MakeFindable,
     OpenCorrelation,
     Publish,
     Purge,
     RecordChange,
-    Reply,
     SetTimer,
     Tally,
     Transition,
@@ -505,7 +505,7 @@ class EffectRows:
 
     def _shared(self, group: Group, head: Run, effect: Any, now: int) -> None:
         """What is no run's own."""
-        if type(effect) is Reply:
+        if type(effect) is GiveReply:
             group.replies.append(ReplyWrite(head.ns, effect.request, pack(effect.body), now))
         elif type(effect) is Tally:
             group.tallies.extend(self._tallied(head, effect, now))
