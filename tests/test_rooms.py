@@ -121,6 +121,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "delivery",
         "people",
         "retention",
+        "engine_reads",
         "engine",
     ),
     "runtime.cache": ("shared", "wide", "runs", "correlations", "lookups", "reads", "search", "run_search", "pages", "prefetch"),

@@ -12,12 +12,11 @@ from msgspec.structs import replace
 
 from pelton.connectors.registry import Connectors
 from pelton.errors import Code, PeltonError
-from pelton.kernel.expressions.base import JSON, Unanswered
+from pelton.kernel.expressions.base import Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import REPLY, Process
-from pelton.kernel.model.reads import IterationKey, KeptKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
 from pelton.kernel.model.signals import Report, Signal, Start
-from pelton.kernel.model.state import END, Bit, OpenStep, Record, Run, RunStatus, Step
+from pelton.kernel.model.state import Bit, Record, Run, RunStatus
 from pelton.runtime.api import (
     Applied,
     ClaimRequest,
@@ -29,7 +28,6 @@ from pelton.runtime.api import (
     Language,
     Operation,
     ReportResult,
-    RunView,
     StartCommand,
     TaskAct,
     TaskQuery,
@@ -37,7 +35,6 @@ from pelton.runtime.api import (
     WorkItem,
 )
 from pelton.runtime.await_reply import AwaitedReplies, ReplyFound
-from pelton.runtime.cache.run_search import Wanted, runs_with
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
@@ -46,7 +43,7 @@ from pelton.runtime.commit.unit_of_work import LOG_TEXT
 from pelton.runtime.delivery.listening import LOCAL, Listening
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.delivery.sources import Sources
-from pelton.runtime.derived import derived_output
+from pelton.runtime.engine_reads import EngineReads
 from pelton.runtime.events.actions import key_rows
 from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, CorrelationRequest
 from pelton.runtime.events.fan_out import DurableJobs, FanOut, durable_job
@@ -72,13 +69,10 @@ from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
     Delivery,
-    EventRow,
     HeldRow,
-    KeptRow,
     LogRow,
     PendingSignalRow,
     ResultRow,
-    TallyValue,
 )
 
 KEY_TRIES = 4
@@ -103,7 +97,7 @@ def completion() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], N
     return future, done
 
 
-class LocalEngine:
+class LocalEngine(EngineReads):
     """Creates the services on the given store and clock; the store is opened and closed by its owner."""
 
     def __init__(
@@ -254,9 +248,6 @@ class LocalEngine:
         """Other servers have this one's work now."""
         self.outbox.halt()
         self.work.stopping = True
-
-    def now(self) -> int:
-        return self.store.now()
 
     def namespaces(self) -> list[str]:
         return sorted(self.listening.namespaces)
@@ -487,82 +478,6 @@ class LocalEngine:
     async def signal(self, caller: Caller, run: int, signal: Signal) -> Applied:
         return await self.committer.submit(run, signal, ns=caller.namespace)
 
-    async def head(self, caller: Caller, run: int) -> Run | None:
-        head = await self.store.head(run)
-        return head if head is not None and head.ns == caller.namespace else None
-
-    async def runs(
-        self,
-        caller: Caller,
-        *,
-        process: str = "",
-        live: bool | None = None,
-        before: int = 0,
-        since: int = 0,
-        until: int = 0,
-        limit: int = 100,
-        status: int = -1,
-        variables: Sequence[tuple[str, JSON]] = (),
-    ) -> list[Run]:
-        if variables:
-            wanted = Wanted(process, live, before, since, until, status, variables)
-            return await runs_with(self.store, caller.namespace, wanted, limit)
-        return await self.store.runs(
-            caller.namespace,
-            process=process,
-            live=live,
-            before=before,
-            since=since,
-            until=until,
-            limit=limit,
-            status=status,
-        )
-
-    async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
-        return await self.store.run_keys(caller.namespace, kind, process, text, live)
-
-    async def view(self, caller: Caller, run: int) -> RunView | None:
-        head = await self.head(caller, run)
-        if head is None or not head.definition:
-            return None
-        keys: list[Any] = [StepKey(0), VarsKey(0)]
-        if head.ended:
-            keys.append(NewestKey(END))
-        start, variables, *end = await self.store.read(head, keys)
-        process = await self.definition_cache.process(head.definition)
-        return RunView(head, process, start, end[0] if end else None, variables or {})
-
-    async def steps(self, caller: Caller, run: int, after: int = -1, limit: int = 1000) -> list[OpenStep | Step]:
-        head = await self.head(caller, run)
-        return await self.store.steps(head, after, limit) if head is not None else []
-
-    async def open_steps(self, run: Run) -> list[OpenStep]:
-        rows: list[OpenStep] = (await self.store.read(run, [OpenKey()]))[0]
-        return rows
-
-    async def step(self, caller: Caller, run: int, n: int) -> OpenStep | Step | None:
-        found: OpenStep | Step | None = await self._fact(caller, run, StepKey(n))
-        return found
-
-    async def newest(self, caller: Caller, run: int, slot: str, it: int = 0) -> OpenStep | Step | None:
-        found: OpenStep | Step | None = await self._fact(caller, run, IterationKey(slot, it) if it else NewestKey(slot))
-        return found
-
-    async def at_place(self, caller: Caller, run: int, thread: int, position: int) -> OpenStep | Step | None:
-        found: OpenStep | Step | None = await self._fact(caller, run, PlaceKey(thread, position))
-        return found
-
-    async def _fact(self, caller: Caller, run: int, key: Any) -> Any:
-        head = await self.head(caller, run)
-        return (await self.store.read(head, [key]))[0] if head is not None else None
-
-    async def derived(self, caller: Caller, run: int, step: OpenStep | Step) -> Any:
-        head = await self.head(caller, run)
-        if head is None:
-            return None
-        process = await self.definition_cache.process(head.definition)
-        return await derived_output(self.store, self.codec, self.definition_cache.fragments, process, head, step, self.now())
-
     async def remove(self, caller: Caller, run: int) -> None:
         head = await self.head(caller, run)
         if head is None:
@@ -588,13 +503,6 @@ class LocalEngine:
         again. Raises PeltonError "not found" for one that was read, has expired, or was never made."""
         return await self.replies.take(caller.namespace, request, timeout)
 
-    async def tallies(
-        self, caller: Caller, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000
-    ) -> list[TallyValue]:
-        """What is counted at the nodes of a process, over all its runs, by (node, name) after that one: "standing" is how many
-        tokens are there, "passed" how many have come, "sum:x" the sum of the variable x."""
-        return await self.store.tallies(caller.namespace, process, after, limit)
-
     # ---- records
 
     def instant(self) -> int:
@@ -603,26 +511,6 @@ class LocalEngine:
     async def reached(self) -> int:
         await self.committer.settled()
         return await self.nodes.reach()
-
-    async def record(self, caller: Caller, run: int, at: int = 0) -> Record | None:
-        if await self.head(caller, run) is None:
-            return None
-        return await self.store.record(run, at)
-
-    async def past(self, caller: Caller, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
-        if await self.head(caller, run) is None:
-            return []
-        return await self.store.past(run, after, min(limit, 1000))
-
-    async def records(
-        self, caller: Caller, *, process: str = "", at: int = 0, live: bool | None = None, after: int = 0, limit: int = 500
-    ) -> list[Record]:
-        return await self.store.records(caller.namespace, process=process, at=at, live=live, after=after, limit=min(limit, 1000))
-
-    async def candidates(
-        self, caller: Caller, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
-    ) -> list[int] | None:
-        return await self.store.candidates(caller.namespace, process, conjuncts, most)
 
     async def linked(self, caller: Caller, name: str, text: str) -> list[Record]:
         return await self.committer.workspace.finder.linked(caller.namespace, name, text)
@@ -711,17 +599,6 @@ class LocalEngine:
     async def _ingest_announcements(self, events: Sequence[EventIn]) -> list[Exception | None]:
         return [outcome if isinstance(outcome, PeltonError) else None for outcome in await self.ingester.ingest(events)]
 
-    async def event(self, caller: Caller, key: int) -> EventRow | None:
-        return await self.store.event(caller.namespace, key)
-
-    async def event_by_id(self, caller: Caller, source: str, event_id: str) -> EventRow | None:
-        return await self.store.event_by_id(caller.namespace, source, event_id)
-
-    async def events(
-        self, caller: Caller, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100
-    ) -> list[EventRow]:
-        return await self.store.events(caller.namespace, type=type, after=after, before=before, limit=limit)
-
     async def explain(self, caller: Caller, key: int, handler: str) -> HandlerDecision:
         event = await self.store.event(caller.namespace, key)
         if event is None:
@@ -740,18 +617,6 @@ class LocalEngine:
                 answers.update(zip(questions, await self.committer.loader.ask(questions), strict=True))
         raise PeltonError(Code.TOO_LARGE, f"the filter of handler {handler!r} needs too many script calls", "handler")
 
-    async def kept_of(self, caller: Caller, run: int, after: int = 0, limit: int = 100) -> list[KeptRow]:
-        return await self.store.kept_of(run, after, limit) if await self.head(caller, run) is not None else []
-
-    async def kept_named(
-        self, caller: Caller, name: str, taken: bool | None = None, after: int = 0, limit: int = 100
-    ) -> list[KeptRow]:
-        return await self.store.kept_named(caller.namespace, name, taken, after, limit)
-
-    async def kept(self, caller: Caller, run: int, name: str, ident: str) -> KeptRow | None:
-        event = await self._fact(caller, run, KeptKey(name, ident))
-        return await self.store.kept(event) if event else None
-
     async def remove_kept(self, caller: Caller, run: int, event: int) -> None:
         row = await self.store.kept(event)
         if row is None or row.run != run or row.ns != caller.namespace:
@@ -761,9 +626,6 @@ class LocalEngine:
         future, done = completion()
         self.committer.enqueue(ReleaseRequest(run, event, done, strict=True))
         await future
-
-    async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
-        return await self.store.held_all(caller.namespace, limit)
 
     # ---- outside
 
