@@ -26,8 +26,9 @@ def check_run(world: World, rows: Rows, change: Transition) -> None:
     head = rows.run
     ended = RunStatus(head.status).ended
     assert head.open == len(rows.open), f"head counts {head.open} open rows, there are {len(rows.open)}"
-    # What a paused run ends with rests until it is resumed, so it may have nothing open.
-    assert ended == (not rows.open) or head.status == RunStatus.PAUSED, f"{RunStatus(head.status).name}, {len(rows.open)} open"
+    # What a paused run or thread ends with rests until that is resumed, so it may have nothing open.
+    rests = head.status == RunStatus.PAUSED or any(thread.resting is not None for thread in rows.threads.values())
+    assert ended == (not rows.open) or (rests and not rows.open), f"{RunStatus(head.status).name}, {len(rows.open)} open"
     root = rows.threads.get(0)
     resting = root is not None and root.resting is not None
     assert resting == bool(head.flags & RESTING)

@@ -214,3 +214,40 @@ def test_a_report_that_needs_more_reads_than_there_may_be_fails_a_paused_run_on_
     assert root.resting is not None
     assert root.resting.failure is not None
     assert root.resting.failure.name == "too large"
+
+
+# ---- paused threads that nothing waits for
+
+
+@pytest.mark.parametrize("outcome", [int(StepStatus.COMPLETED), FAILED, int(StepStatus.CANCELED)])
+@pytest.mark.parametrize("left", [False, True])
+def test_a_run_does_not_end_before_a_paused_thread_that_nothing_waits_for(outcome: int, left: bool) -> None:
+    """`left`: the thread has been left behind by the one that started it."""
+    graph = Graph().call("s", thread="t", awaits="nothing").work("t")
+    if left:
+        graph = Graph().call("o", thread="s", awaits="nothing").call("s", thread="t", awaits="nothing").work("t")
+    world = World(graph.build())
+    run = world.start("p")
+    (work,) = world.claimable(run)
+    world.do(run, Pause(thread=work.thread))
+    world.report(run, work.n, status=outcome, reason="no paper")
+    assert world.status(run) == RUNNING
+    assert world.rows(run).threads[work.thread].status == ThreadStatus.HALTED
+    world.do(run, Resume(thread=work.thread))
+    assert world.status(run) == COMPLETED
+    assert world.rows(run).threads[work.thread].status == (
+        ThreadStatus.COMPLETED if outcome == StepStatus.COMPLETED else ThreadStatus.FAILED
+    )
+
+
+def test_a_run_whose_paused_thread_has_nothing_left_to_do_is_terminated_like_others() -> None:
+    world = World(Graph().call("s", thread="t", awaits="nothing").work("t").build())
+    run = world.start("p")
+    world.do(run, Pause(thread=1))
+    world.report(run, "t", status=FAILED)
+    world.do(run, Pause())
+    world.do(run, Resume())
+    assert world.status(run) == RUNNING
+    world.do(run, Terminate(reason="no use"))
+    assert world.status(run) == RunStatus.TERMINATED
+    assert world.rows(run).threads[1].status == ThreadStatus.CANCELED

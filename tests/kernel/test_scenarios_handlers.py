@@ -11,7 +11,7 @@ from tests.kernel.world import World
 
 from pelton.kernel.expressions.base import ExpressionError
 from pelton.kernel.model.process import Retry, Rule
-from pelton.kernel.model.signals import Pause, Resume
+from pelton.kernel.model.signals import Pause, Resume, Rewind, SetVars
 from pelton.kernel.model.state import Failure, RunStatus, StepStatus, ThreadStatus
 
 FAILED = int(StepStatus.FAILED)
@@ -306,3 +306,128 @@ def test_a_handler_of_an_expired_step_sees_the_kind() -> None:
     world.tick(1_000)
     assert offered(world, run) == ["caught"]
     assert world.rows(run).threads[1].kind == "timed out"
+
+
+# ---- handlers of failed threads that are run again
+
+
+def gathered(world: World, run: int, *outcomes: str) -> list[int]:
+    """Fails all threads, and then ends their handlers so. The numbers of the handlers' steps."""
+    for row in world.claimable(run):
+        world.report(run, row.n, status=FAILED, failure=POOR)
+    handlers = sorted(world.claimable(run), key=lambda row: row.n)
+    for row, outcome in zip(handlers, outcomes, strict=False):
+        world.now += 1
+        world.report(run, row.n, status=FAILED if outcome == "fails" else int(StepStatus.COMPLETED))
+    return [row.n for row in handlers]
+
+
+def group(count: int = 2, **more: Any) -> World:
+    """So many threads with the work `t`, and a join `j` with `h` as handler of those that fail, before the work `z`."""
+    graph = Graph()
+    for index in range(count):
+        graph.call(f"c{index}", thread="t", awaits="nothing", to=f"c{index + 1}" if index + 1 < count else "j")
+    graph.work("t").work("h", "i").work("i").work("z")
+    more = {"per_thread": TO_H, "threads": look(lambda c: list(range(1, count + 1))), "to": "z", **more}
+    return World(graph.join("j", **more).build())
+
+
+def again(world: World, run: int, n: int) -> None:
+    world.do(run, Rewind(to="step", n=n))
+    row = world.rows(run).open[n]
+    assert world.rows(run).threads[row.thread].status == ThreadStatus.RUNNING
+
+
+def all_well(world: World, run: int) -> list[str]:
+    """Does all work that is offered; what that was."""
+    done: list[str] = []
+    while found := world.claimable(run):
+        done.append(found[0].slot)
+        world.report(run, found[0].n)
+    return done
+
+
+@pytest.mark.parametrize("slot", ["h", "i"])
+def test_a_rerun_in_the_handler_of_a_failed_thread_goes_on_in_that_handler(slot: str) -> None:
+    world = group(1)
+    run = world.start("p")
+    (n,) = gathered(world, run, "well")
+    assert all_well(world, run) == ["i", "z"]
+    join = world.ended(run, "j").n
+    again(world, run, n if slot == "h" else world.ended(run, "i").n)
+    assert offered(world, run) == [slot]
+    assert live(world, run) == [2]
+    assert world.is_open(run, "j")
+    assert all_well(world, run) == (["h", "i", "z"] if slot == "h" else ["i", "z"])
+    assert world.ended(run, "j").n == join
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_rerun_in_a_handler_counts_those_that_had_ended_and_starts_those_anew_that_it_takes_back() -> None:
+    world = group(3)
+    run = world.start("p")
+    numbers = gathered(world, run, "well", "well", "well")
+    all_well(world, run)
+    again(world, run, numbers[1])
+    assert offered(world, run) == ["h", "h", "i"]
+    assert sorted(world.rows(run).threads[no].handled for no in live(world, run)) == [1, 2, 3]
+    assert sorted(all_well(world, run)) == ["h", "h", "i", "i", "i", "z"]
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_rerun_in_a_handler_counts_those_that_had_ended_well() -> None:
+    world = group(2, per_thread=(Rule("body", to="i"),))
+    run = world.start("p")
+    numbers = gathered(world, run, "well", "well")
+    all_well(world, run)
+    again(world, run, numbers[1])
+    assert all_well(world, run) == ["i", "z"]
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_rerun_in_a_handler_tries_those_again_that_failed() -> None:
+    world = group(2, per_thread=(Rule("body", to="i"),))
+    run = world.start("p")
+    numbers = gathered(world, run, "fails")
+    assert world.status(run) == RunStatus.FAILED
+    again(world, run, numbers[1])
+    assert all_well(world, run) == ["i", "i", "z"]
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_rerun_in_a_handler_that_failed_does_not_try_its_thread_again() -> None:
+    world = group()
+    run = world.start("p")
+    numbers = gathered(world, run, "fails")
+    assert world.status(run) == RunStatus.FAILED
+    again(world, run, numbers[0])
+    assert 1 not in live(world, run)
+    all_well(world, run)
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_rerun_in_a_handler_that_lost_lets_the_join_decide_again() -> None:
+    world = group(rule="any")
+    run = world.start("p")
+    first, second = sorted(world.claimable(run), key=lambda row: row.n)
+    world.report(run, first.n, status=FAILED, failure=POOR)
+    world.now += 1
+    world.report(run, second.n)
+    assert offered(world, run) == ["z"]
+    world.report(run, "z")
+    lost = world.ended(run, "h").n
+    world.do(run, Rewind(to="step", n=lost))
+    assert offered(world, run) == ["z"]
+    assert world.ended(run, "h").n == lost
+    world.report(run, "z")
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_rerun_in_a_handler_whose_join_can_no_longer_tell_its_threads_fails_the_join() -> None:
+    world = group(1, threads=look(lambda c: [1] if c.var("x") is None else broken(c)))
+    run = world.start("p")
+    (n,) = gathered(world, run, "well")
+    world.do(run, SetVars(changes={"x": 1}))
+    all_well(world, run)
+    world.do(run, Rewind(to="step", n=n))
+    assert (world.status(run), live(world, run)) == (RunStatus.FAILED, [])

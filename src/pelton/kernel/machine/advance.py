@@ -83,7 +83,7 @@ from pelton.kernel.model.signals import (
     Trigger,
     Upgrade,
 )
-from pelton.kernel.model.state import Failure, RunStatus, StepStatus
+from pelton.kernel.model.state import THREADED, Failure, RunStatus, StepStatus
 from pelton.kernel.model.transition import Need, Note, Refused, Transition
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
@@ -258,7 +258,8 @@ def refuse(reads: RunReads, signal: AnySignal, code: Code, detail: str, trace: l
 
 
 def drain(draft: Draft) -> None:
-    """Works off the worklist, then ends the run when its last token is gone; a paused one stays until it is resumed."""
+    """Works off the worklist, then ends the run when its last token is gone and no thread lives; a paused one stays until it is
+    resumed."""
     looks = 0
     written = 0
     while True:
@@ -271,8 +272,14 @@ def drain(draft: Draft) -> None:
         if not draft.worklist:
             break
     head = draft.head
-    if head.open == 0 and head.status == RunStatus.RUNNING:
+    if head.open == 0 and head.status == RunStatus.RUNNING and not has_children(draft):
         complete(draft)
+
+
+def has_children(draft: Draft) -> bool:
+    """Whether threads of a run without a token live: those that an operator has paused, and what halts for them."""
+    root = draft.thread(0) if draft.head.flags & THREADED else None
+    return root is not None and root.children > 0
 
 
 def run_worklist(draft: Draft) -> None:

@@ -205,6 +205,8 @@ class Survey:
             if thread is not None and thread.owner == step.n:
                 return self.thread_frame(frame, thread, step)
             return ()
+        if step.state == State.JOIN and step.n in self.path:  # around the handler of a thread that it waits for
+            return [each for thread in self.lineage.of_scope(step) for each in self.thread_frame(frame, thread, step)]
         if step.state != State.SCOPE:
             return ()
         node = scope_body(self.draft, step)

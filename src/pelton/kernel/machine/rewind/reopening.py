@@ -143,8 +143,8 @@ def new_attempt(draft: Draft, step: Step, *, gone_on: bool = False) -> None:
     draft.worklist.append(to_join(token, step)._replace(attempt=step.attempt + 1, previous=step.n, first=step.first))
 
 
-def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
-    """Enters the named step again, under its own number."""
+def reenter(draft: Draft, target: Step, signal: Rewind) -> Token:
+    """Enters the named step again, under its own number, with the token that is returned."""
     draft.reopened.add(target.n)
     draft.grow(target.scope)
     draft.reuse = target.n
@@ -154,7 +154,9 @@ def reenter(draft: Draft, target: Step, signal: Rewind) -> None:
     # Where the token of an attempt before it has moved on, that of this one ends with it, as it did.
     previous = target.previous if target.bits & Bit.GONE_ON else 0
     token = token_at(target, target.slot)._replace(attempt=attempt, previous=previous, position=target.position)
-    draft.worklist.append(to_join(token, target))
+    token = to_join(token, target)
+    draft.worklist.append(token)
+    return token
 
 
 def to_join(token: Token, step: Step) -> Token:

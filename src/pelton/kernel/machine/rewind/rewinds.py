@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from copy import copy
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import UNMARKED, Draft, Refusal, ScopeEmptied, Token, token_at
+from pelton.kernel.expressions.base import Expression
+from pelton.kernel.machine.draft import UNMARKED, Draft, Refusal, ScopeEmptied, StepFailed, StepFailure, Token, token_at
 from pelton.kernel.machine.many import for_each
 from pelton.kernel.machine.rewind.frames import Frame, Survey
 from pelton.kernel.machine.rewind.reopening import (
@@ -44,6 +45,7 @@ from pelton.kernel.machine.tokens.failures import defer_failure
 from pelton.kernel.machine.tokens.flow import count_join, finish, leave, open_branches, wait_to_leave
 from pelton.kernel.machine.tokens.handlers import start_handler
 from pelton.kernel.machine.tokens.lifecycle import enter_root, failure_of, set_deadline
+from pelton.kernel.machine.tokens.thread_joins import open_thread_join
 from pelton.kernel.model.process import Choice, Fork, Join, Node
 from pelton.kernel.model.reads import LastPlaceKey
 from pelton.kernel.model.signals import ChildReopened, Rewind
@@ -92,8 +94,11 @@ def rerun(draft: Draft, signal: Rewind) -> None:
     if draft.process.positions:
         count_on(draft, [0, *again.threads], signal.n + 1)
     again.open_again()
-    reenter(draft, target, signal)
+    token = reenter(draft, target, signal)
     again.resume_tokens()
+    if token not in draft.worklist:  # what it is in goes, as a join has no use for it
+        draft.reuse, draft.given = 0, None
+        draft.reopened.discard(target.n)
     keep_put_off(draft, put_off, signal.n)
 
 
@@ -326,10 +331,23 @@ class Return:
         def count(n: int) -> None:
             row = self.draft.open_rows[n]
             node = self.draft.node_of(row)
-            if row.state == State.JOIN and not row.left and isinstance(node, Join):
+            if row.state != State.JOIN or row.left or not isinstance(node, Join):
+                return
+            if node.threads is None:
                 count_join(self.draft, node, row)
+            else:
+                self.count_threads(node, node.threads, row)
 
         for_each([n for n, row in self.draft.open_rows.items() if row.state == State.JOIN], count)
+
+    def count_threads(self, node: Join, threads: Expression, row: OpenStep) -> None:
+        """A join around the target, which is in a handler of it, waits for its threads anew."""
+        draft = self.draft
+        handlers = self.survey.lineage.handlers_for(row.n, self.threads)
+        try:
+            open_thread_join(draft, node, row, evaluate(threads, Scene(draft, row, row.input, row.thread)), handlers)
+        except StepFailure as error:
+            draft.worklist.append(StepFailed(row.n, error.failure, int(StepStatus.FAILED_FOR_GOOD)))
 
     def find_empty(self) -> None:
         """Owners without a token: scopes go on to their next iteration; threads end, and calls of threads that have ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pelton.kernel.machine.draft import Draft
 from pelton.kernel.machine.legality import change_thread
 from pelton.kernel.machine.many import for_each
@@ -34,18 +36,24 @@ class Lineage:
         self._by_parent: dict[int, list[Thread]] | None = None
         self._by_owner: dict[int, list[Thread]] = {}
         self._handlers: dict[int, Thread] = {}  # by the number of the failed step
+        self._handled: set[int] = set()  # threads that failed, and that a join around the target has handlers for
         self._judged: bool | None = None
 
     def read(self) -> dict[int, list[Thread]]:
         if self._by_parent is None:
             self._by_parent = {}
+            around = for_each(sorted(self.path), self.draft.thread)
+            joins = {thread.owner for thread in around if thread is not None and thread.handles == "child"}
             for thread in self.draft.all_threads():
                 if not thread.no or self.is_taken_back(thread):
                     continue
                 if thread.handles == "failure":
                     self._handlers[thread.handled] = thread
                 elif thread.handles == "child":
-                    continue  # the thread that it works for has another try itself
+                    if thread.owner in joins:
+                        self._handled.add(thread.handled)
+                        self._by_owner.setdefault(thread.owner, []).append(thread)
+                    continue  # elsewhere the thread that it works for has another try itself
                 elif thread.owner:
                     self._by_owner.setdefault(thread.owner, []).append(thread)
                 else:
@@ -73,10 +81,26 @@ class Lineage:
 
     def may_go_on(self, thread: Thread) -> bool:
         """Handlers of a thread in which a step is run again do not: they would halt what is asked for. Nor do threads whose
-        failure was forgiven or handled, by a join that stands."""
+        failure was forgiven or handled, by a join that stands, or around the target."""
+        if thread.no in self._handled:
+            return False
         if thread.dealt and thread.status == ThreadStatus.FAILED and not thread.owner and not self.judged_by_failed():
             return False
         return not (thread.handles and self.target is not None and thread.parent in (0, *self.path))
+
+    def handlers_for(self, n: int, living: Mapping[int, object]) -> dict[int, Thread]:
+        """The handlers that join `n` has for threads that failed, by the numbers of those: what goes on (`living`), and what
+        has ended well."""
+        voids = self.draft.head.voids
+        found: dict[int, Thread] = {}
+        for thread in self.draft.all_threads():
+            if thread.handles != "child" or thread.owner != n or self.is_taken_back(thread):
+                continue
+            if any(low <= thread.born < high for low, high in voids):
+                continue  # taken back before
+            if thread.no in living or thread.status == ThreadStatus.COMPLETED:
+                found[thread.handled] = thread
+        return found
 
     def handler_of(self, step: Step) -> Thread | None:
         """The thread that handles, or handled, the failure of a step."""

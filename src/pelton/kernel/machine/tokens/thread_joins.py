@@ -14,6 +14,7 @@ else it has *failed*. What becomes of the join, by its rule:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pelton.kernel.machine.draft import Draft, FailureEscaped, StepFailed, StepFailure, ThreadEnded
@@ -29,8 +30,9 @@ from pelton.kernel.model.state import Bit, Failure, OpenStep, State, StepStatus,
 MOST_JOINS = 8  # that a thread remembers before it looks which of them still wait
 
 
-def open_thread_join(draft: Draft, node: Join, row: OpenStep, numbers: Any) -> None:
-    """Opens a join whose row is on the draft: threads that have ended are looked at, the others are to report to it."""
+def open_thread_join(draft: Draft, node: Join, row: OpenStep, numbers: Any, handlers: Mapping[int, Thread] | None = None) -> None:
+    """Opens a join whose row is on the draft: threads that have ended are looked at, the others are to report to it. `handlers`:
+    those that it has already, by the number of the thread that had failed."""
     waits = row.waits = checked(numbers, row)
     threads = for_each(waits, draft.thread)
     row.left, row.pending = needed(node, len(waits), 0), len(waits)
@@ -45,8 +47,15 @@ def open_thread_join(draft: Draft, node: Join, row: OpenStep, numbers: Any) -> N
             mine = own(draft, thread)
             mine.joins = (*live_joins(draft, mine.joins), row.n)
     for _, position, thread in sorted(ended, key=lambda each: each[:2]):
-        if row.left:
+        if not row.left:
+            continue
+        handler = handlers.get(waits[position]) if handlers else None
+        if handler is None or thread is None or thread.status == ThreadStatus.COMPLETED:
             judge(draft, node, row, waits[position], thread)
+        elif handler.status < ThreadStatus.COMPLETED:
+            row.bits |= Bit.HANDLERS
+        else:
+            judge_handler(draft, node, row, handler)
 
 
 def checked(numbers: Any, row: OpenStep) -> list[int]:
