@@ -431,3 +431,30 @@ def test_a_rerun_in_a_handler_whose_join_can_no_longer_tell_its_threads_fails_th
     all_well(world, run)
     world.do(run, Rewind(to="step", n=n))
     assert (world.status(run), live(world, run)) == (RunStatus.FAILED, [])
+
+
+@pytest.mark.parametrize("kind", ["failure", "interrupt"])
+@pytest.mark.parametrize("awaits", ["end", "nothing"])
+@pytest.mark.parametrize("target", ["h", "i", "beside"])
+def test_a_rerun_in_a_handler_of_a_thread_that_has_ended_well_goes_on_in_both(kind: str, awaits: Any, target: str) -> None:
+    """`beside`: what is run again is outside, and takes the second step of the handler back."""
+    graph = Graph().fork("f", "c", "v").call("c", thread="t", awaits=awaits).work("v", "w").work("w")
+    graph.work("t", on_failure=TO_H).work("h", "i").work("i").body("t", interrupts=(("ring", "h"),))
+    world = World(graph.build())
+    run = world.start("p")
+    if kind == "failure":
+        world.report(run, "t", status=FAILED)
+    else:
+        world.post(run, "ring")
+        world.report(run, "t")
+    world.report(run, "v")
+    world.report(run, "h")
+    assert sorted(all_well(world, run)) == ["i", "w"]
+    assert world.status(run) == RunStatus.COMPLETED
+    world.now += 1
+    world.do(run, Rewind(to="step", n=world.ended(run, "w" if target == "beside" else target).n))
+    assert live(world, run) == [1, 2]
+    assert world.is_open(run, "c") == (awaits == "end")
+    done = sorted(all_well(world, run))
+    assert done == {"h": ["h", "i", "w"], "i": ["i"], "beside": ["i", "w"]}[target]
+    assert world.status(run) == RunStatus.COMPLETED

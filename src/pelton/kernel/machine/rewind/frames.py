@@ -16,7 +16,7 @@ from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal
 from pelton.kernel.machine.many import for_each
 from pelton.kernel.machine.nearest import started_by
-from pelton.kernel.machine.rewind.threads import Lineage, restorable
+from pelton.kernel.machine.rewind.threads import HALTS, Lineage, restorable
 from pelton.kernel.machine.rewind.ways import (
     body_slots,
     dropped_nodes,
@@ -44,6 +44,7 @@ class Frame:
         "dropped",
         "entry",
         "fragment",
+        "handles",
         "it",
         "live",
         "lost",
@@ -64,6 +65,7 @@ class Frame:
         self.row = row
         self.fragment = 0  # what `entry` is named in
         self.closed = closed
+        self.handles = False  # something for the thread of the frame above, which is not over without it
         self.lost = False
         self.live = False
         self.steps: dict[str, Step] = {}
@@ -123,7 +125,7 @@ class Survey:
             self.frames += level
             level = self.next_level(level)
         for frame in reversed(self.frames):
-            if frame.lost and frame.closed and frame.above is not None and frame.row is not None:
+            if frame.lost and frame.closed and frame.above is not None and (frame.row is not None or frame.handles):
                 frame.above.lost = True
         for frame in self.frames:
             frame.live = frame.above is None or (frame.above.live and (not frame.closed or frame.lost) and self.is_there(frame))
@@ -228,6 +230,7 @@ class Survey:
         if not goes_on and not self.may_have_lost(thread.ended):
             return []
         inner = Frame(-thread.no, 0, thread.no, thread.body, frame, row, not goes_on)
+        inner.handles = thread.handles in HALTS
         starter = self.draft.step(started_by(thread)) if is_dynamic(self.draft) else row
         inner.fragment = starter.fragment if starter is not None else 0
         return [inner]

@@ -61,7 +61,9 @@ class Lineage:
         return self._by_parent
 
     def parent_of(self, thread: Thread) -> int:
-        """The nearest thread above one that has not ended well: 0 = the root."""
+        """The nearest thread above one that has not ended well: 0 = the root. Handlers belong to their own, ended or not."""
+        if thread.handles in HALTS:
+            return max(thread.parent, 0)
         above = self.draft.thread(thread.parent) if thread.parent > 0 else None
         while above is not None and above.status == ThreadStatus.COMPLETED:
             above = self.draft.thread(above.parent) if above.parent > 0 else None
