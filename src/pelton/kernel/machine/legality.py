@@ -112,7 +112,7 @@ def reason(code: Code, status: RunStatus) -> str:
 # ---- statuses of a run
 
 OUTCOMES: Mapping[RunStatus, str] = {
-    RunStatus.COMPLETED: "the last token is gone, or a node ends the run",
+    RunStatus.COMPLETED: "the last token is gone and no thread lives, or a node ends the run",
     RunStatus.FAILED: "a failure reaches the run",
     RunStatus.TIMED_OUT: "a time limit is exceeded",
     RunStatus.TERMINATED: "Terminate, Retire, or a cancelled step reaches the run",
