@@ -7,7 +7,7 @@ from tests.kernel.graphs import Graph, look, on_event, out, outside
 from tests.kernel.test_scenarios_flow import FAILED, family, fork, loop
 from tests.kernel.world import World
 
-from pelton.kernel.model.process import Process, Retry, Rule
+from pelton.kernel.model.process import Fragment, Process, Retry, Rule
 from pelton.kernel.model.signals import Pause, Resume, Rewind, Skip, Start, Terminate, Upgrade
 from pelton.kernel.model.state import Bit, RunStatus, StepStatus
 
@@ -344,3 +344,25 @@ def test_what_stood_in_a_thread_is_retried_there() -> None:
     assert [row.slot for _, row in sorted(world.rows(run).open.items())] == ["c", "t"]
     world.report(run, "t")
     assert world.status(run) == RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_fork_cannot_be_skipped_since_what_its_join_waits_for_would_never_come(dynamic: bool) -> None:
+    graph = Graph().work("s", "f")
+    if dynamic:
+        graph = Graph(fragment=lambda name, value: Fragment({}, ("j",))).work("s", "f").fork("f", dynamic=[])
+    else:
+        graph.fork("f", "x", "j").work("x")
+    world = World(graph.join("j", *(() if dynamic else ("x",)), to="end").work("end").build())
+    run = world.start("p")
+    assert world.refuse(run, Skip(slot="f")).code == "invalid"
+    world.report(run, "s")
+    if not dynamic:
+        world.report(run, "x")
+    assert world.is_open(run, "end")
+
+
+def test_a_step_that_is_not_to_be_skipped_is_not() -> None:
+    world = World(Graph().work("a", "b").work("b", skippable=False).build())
+    run = world.start("p")
+    assert world.refuse(run, Skip(slot="b")).code == "invalid"

@@ -177,6 +177,16 @@ async def test_skip_in_all_encodings(api: Api, form: str) -> None:
     assert (skipped["status"], skipped["outputData"], skipped["inputData"]) == ("SKIPPED", {"o": "x"}, {"i": "1"})
 
 
+async def test_a_fork_cannot_be_skipped(api: Api) -> None:
+    fork = step("FORK_JOIN", "f", forkTasks=[[simple("x")]])
+    run = await api.run([simple("a"), fork, step("JOIN", "j", joinOn=["x"])])
+    answer = await api.refused("PUT", f"/workflow/{run}/skiptask/f", {})
+    assert (answer.status, "skip the steps in them" in answer.json["message"]) == (400, True)
+    await api.update(await api.one("a"))
+    await api.update(await api.one("x"))
+    assert (await api.ended(run))["status"] == "COMPLETED"
+
+
 @pytest.mark.parametrize("text", ["{'a': " * 300, "__import__('os')", "[]", "1", "(" * 5000, "{'taskInput': 1}"])
 async def test_a_literal_that_is_none_is_refused(api: Api, text: str) -> None:
     run = await api.run([simple("a"), simple("b")])

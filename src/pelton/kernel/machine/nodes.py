@@ -85,7 +85,7 @@ def enter(draft: Draft, token: Token) -> None:
         row.fragment = fragment
     if token.previous and draft.head.era and has_gone_on(draft, token):
         row.bits |= Bit.GONE_ON
-    if draft.head.flags & SKIPS and node.skippable and skip(draft, node, row):
+    if draft.head.flags & SKIPS and node.skippable and type(node) is not Fork and skip(draft, node, row):
         return
     try:
         if draft.given is not None:

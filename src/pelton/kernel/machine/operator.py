@@ -13,6 +13,7 @@ from pelton.kernel.machine.tokens.halts import halt, lift_halt
 from pelton.kernel.machine.tokens.lifecycle import end_rested, end_run
 from pelton.kernel.machine.tokens.thread_ends import break_thread
 from pelton.kernel.machine.tokens.threads import OPERATOR
+from pelton.kernel.model.process import Fork
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import (
     BY_PARENT,
@@ -75,6 +76,11 @@ def terminate(draft: Draft, signal: Terminate) -> None:
 def skip(draft: Draft, signal: Skip) -> None:
     if signal.slot not in draft.process.nodes:
         raise Refusal(Code.NO_STEP, f"process {draft.process.name!r} has no step {signal.slot!r}")
+    node = draft.process.nodes[signal.slot]
+    if isinstance(node, Fork):
+        raise Refusal(Code.INVALID, f"step {signal.slot!r} starts branches that are waited for; skip the steps in them instead")
+    if not node.skippable:
+        raise Refusal(Code.INVALID, f"step {signal.slot!r} cannot be skipped")
     if draft.newest(signal.slot) is not None:
         raise Refusal(Code.STEP_ENDED, f"step {signal.slot!r} has already started; only a step that has not can be skipped")
     draft.head.flags |= SKIPS
