@@ -159,3 +159,21 @@ async def test_nothing_goes_unless_it_is_asked_for() -> None:
         await end(engine, run)
         await pass_time(engine, time, 3_000 * DAY)
         assert await engine.view(SERVER, run) is not None
+
+
+async def test_a_kind_of_which_ever_more_comes_does_not_keep_the_others_waiting() -> None:
+    class Endless(MemoryStore):
+        left = 50
+
+        async def sweep(self, sweep: Sweep) -> Swept:
+            if sweep.kind == "events" and self.left:
+                self.left -= 1
+                return Swept(1, True)
+            order.append(sweep.kind)
+            return await super().sweep(sweep)
+
+    order: list[str] = []
+    time = VirtualClock()
+    async with keeping(Endless(clock=time), events=Keep(None, 1), runs=Keep(None, 1)) as (_, clock):
+        await clock.advance(1_500)
+        assert order.index("runs") < order.index("events")

@@ -80,15 +80,18 @@ class Retention:
             await sleep(self._clock, pause)
 
     async def look(self) -> None:
-        """Removes everything that is due now. Raises StoreFailed."""
-        for kind, keep in self.keep.items():
-            if keep.forever:
-                continue
-            while True:
-                swept = await self._store.sweep(self._sweep(kind, keep))
+        """Removes everything that is due now, a step of each kind in turn: one of which ever more comes does not keep the others
+        waiting. Raises StoreFailed."""
+        kinds = [kind for kind, keep in self.keep.items() if not keep.forever]
+        while kinds:
+            left: list[Kind] = []
+            for kind in kinds:
+                swept = await self._store.sweep(self._sweep(kind, self.keep[kind]))
                 self._count(kind, swept)
-                if not swept.more:
-                    break
+                if swept.more:
+                    left.append(kind)
+            kinds = left
+            if kinds:
                 await self._rest()
 
     async def _rest(self) -> None:
