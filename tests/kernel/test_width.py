@@ -202,7 +202,6 @@ def test_pause_and_resume_cost_as_much_as_the_run_is_wide(name: str) -> None:
         assert widest.rounds <= min(narrow.rounds, MOST_ROUNDS), costs
 
 
-@pytest.mark.skipif(not on("a variable that many waits read"), reason="known")
 def test_setting_a_variable_that_many_waits_read_takes_few_rounds() -> None:
     rounds = []
     for wide in WIDTHS:
@@ -212,7 +211,6 @@ def test_setting_a_variable_that_many_waits_read_takes_few_rounds() -> None:
     assert max(rounds) <= MOST_ROUNDS, rounds
 
 
-@pytest.mark.skipif(not on("a fragment that is compiled once"), reason="known")
 def test_the_branches_of_a_dynamic_fork_are_compiled_once() -> None:
     compiled: list[str] = []
     graph = dynamic(100)

@@ -177,3 +177,18 @@ async def test_a_kind_of_which_ever_more_comes_does_not_keep_the_others_waiting(
     async with keeping(Endless(clock=time), events=Keep(None, 1), runs=Keep(None, 1)) as (_, clock):
         await clock.advance(1_500)
         assert order.index("runs") < order.index("events")
+
+
+async def test_bookmarks_are_looked_at_at_the_start_and_then_rarely() -> None:
+    class Told(MemoryStore):
+        async def sweep(self, sweep: Sweep) -> Swept:
+            told.append(sweep.kind)
+            return await super().sweep(sweep)
+
+    told: list[str] = []
+    time = VirtualClock()
+    async with keeping(Told(clock=time), bookmarks=Keep(90 * DAY), runs=Keep(None, 1)) as (engine, clock):
+        await clock.advance(5_500)
+        assert (told.count("bookmarks"), told.count("runs") > 3) == (1, True)
+        await pass_time(engine, clock, 3_600_000)
+        assert told.count("bookmarks") == 2

@@ -212,3 +212,13 @@ async def test_sweeps_and_commits_in_any_order_leave_the_count_right(store: Stor
         await store.sweep(sweep("events", rows=5))
         assert len(await store.events("a")) == min(key, 5)
     assert (await store.sweep(sweep("ids", rows=10))).kept in (-1, 10)
+
+
+async def test_runs_that_go_on_again_or_are_removed_are_not_counted(store: Store) -> None:
+    for key in range(1, 6):
+        await finish(store, key, 100 + key)
+    assert (await store.sweep(sweep("runs", rows=5))).removed == 0
+    await put(store, Group(1, [go(1, 2, status=RunStatus.RUNNING, era=1)]), Group(2, remove_runs=[2]))
+    await finish(store, 6, 200)
+    assert (await store.sweep(sweep("runs", rows=4))).removed == 0
+    assert await keys(store) == [1, 3, 4, 5, 6]

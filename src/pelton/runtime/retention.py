@@ -1,4 +1,5 @@
-"""Keeps finished data for as long as it is wanted: once a second each kind is looked at, and what is too old or too much goes.
+"""Keeps finished data for as long as it is wanted: once a second each kind is looked at (bookmarks: once an hour), and what is
+too old or too much goes.
 
 It goes in small steps, each a write of its own, for which the store allows itself a few milliseconds; between two steps there is
 a rest, in which commits go on. What is still going on is never removed.
@@ -22,6 +23,7 @@ PAUSE = 10_000  # after the store has failed
 STEP = 2_000  # rows of one step, if the store's time allows
 REST = 5  # milliseconds between two steps
 GRACE = 10_000  # milliseconds
+BOOKMARKS = 3_600_000  # milliseconds between two looks at the bookmarks: a look goes through them, and notes the sources in use
 BRIEF: frozenset[Kind] = frozenset({"events", "runs"})  # kinds that have this grace
 
 
@@ -50,6 +52,7 @@ class Retention:
         self._removed: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._kept: dict[str, int] = {}
         self._trouble = ""
+        self._next_bookmarks = 0  # when they are looked at again
         self._tasks = OwnedTasks("retention")
 
     async def start(self) -> None:
@@ -82,7 +85,7 @@ class Retention:
     async def look(self) -> None:
         """Removes everything that is due now, a step of each kind in turn: one of which ever more comes does not keep the others
         waiting. Raises StoreFailed."""
-        kinds = [kind for kind, keep in self.keep.items() if not keep.forever]
+        kinds = [kind for kind, keep in self.keep.items() if not keep.forever and (kind != "bookmarks" or self._bookmarks_due())]
         while kinds:
             left: list[Kind] = []
             for kind in kinds:
@@ -92,10 +95,14 @@ class Retention:
                     left.append(kind)
             kinds = left
             if kinds:
-                await self._rest()
+                await sleep(self._clock, REST)
 
-    async def _rest(self) -> None:
-        await sleep(self._clock, REST)
+    def _bookmarks_due(self) -> bool:
+        now = self._clock.now()
+        if now < self._next_bookmarks:
+            return False
+        self._next_bookmarks = now + BOOKMARKS
+        return True
 
     def _sweep(self, kind: Kind, keep: Keep) -> Sweep:
         now, age, rows = self._clock.now(), keep.age, -1 if keep.rows is None else keep.rows

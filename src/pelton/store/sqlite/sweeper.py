@@ -1,7 +1,8 @@
 """The removal of old data, in the writer process: one small transaction at a time, between commits.
 
 What is oldest is found by an index, never by a scan. How many rows of a kind there are is counted once, and then kept up by what
-the writer itself writes and removes; rollbacks and repeats make no difference, since only what was committed is added.
+the writer itself writes; rollbacks and repeats make no difference, since only what was committed is added. After a write that may
+have made fewer of them in another way than a sweep, they are counted anew.
 
 A finished run goes with everything that is about it. A run that another one has started stays as long as its outermost run does:
 it is put behind, and looked at again when that one would go.
@@ -35,6 +36,7 @@ ADDS = {
 }
 ENDS = {NUMBER["run_new"]: 6, NUMBER["run_turn"]: 5, NUMBER["run_named"]: 7}  # position of the time of the end in the row
 REMOVED = {NUMBER["dead_gone"]: "dead_letters", NUMBER["remove_run"]: "runs"}
+RUN_AGAIN = NUMBER["run_turn"]  # with no time of an end: perhaps of a run that had ended and goes on
 
 _decode = Decoder(ext_hook=lambda code, data: None).decode
 
@@ -55,16 +57,16 @@ class Sweeper:
         if not counts:
             return
         for op, (rows, owners) in ops.items():
-            kind, sign, place = ADDS.get(op), 1, ENDS.get(op)
-            if place is not None:
-                kind = "runs"
-            elif kind is None:
-                kind, sign = REMOVED.get(op), -1
-            if kind is None or kind not in counts:
-                continue
-            for row, owner in zip(rows, owners, strict=True):
-                if not lost[owner] and (place is None or row[place]):
-                    counts[kind] += sign
+            place = ENDS.get(op)
+            kind = "runs" if place is not None else ADDS.get(op)
+            if kind in counts:
+                for row, owner in zip(rows, owners, strict=True):
+                    if not lost[owner] and (place is None or row[place]):
+                        counts[kind] += 1
+        for op in REMOVED.keys() & ops.keys():
+            counts.pop(REMOVED[op], None)
+        if RUN_AGAIN in ops and not all(row[ENDS[RUN_AGAIN]] for row in ops[RUN_AGAIN][0]):
+            counts.pop("runs", None)
 
     def _count(self, kind: str) -> int:
         if kind not in self._counts:
@@ -88,9 +90,7 @@ class Sweeper:
             self._counts.pop("ids", None)
             raise
         if sweep.kind in self._counts:
-            self._counts[sweep.kind] = max(0, self._counts[sweep.kind] - swept.removed)
-            if not swept.more and sweep.kind == "runs":
-                del self._counts["runs"]  # a rewind takes a run out of the ended ones: counted anew once in a while
+            self._counts[sweep.kind] -= swept.removed
         self._give_back()
         return swept._replace(kept=self._counts.get(sweep.kind, -1))
 
