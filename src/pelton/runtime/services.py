@@ -20,6 +20,8 @@ from pelton.store.group import Committed, Group
 
 NEVER = 2**63 - 1  # a time that does not come, as a lease without an end is stored
 MAX_DELAY = 86_400_000  # milliseconds that the loop is asked to wait at most: a far alarm is set again from nearer by
+LOOK = 1_000  # milliseconds between looks at whether the clock was set or the machine has slept
+SHIFT = 100  # milliseconds by which the clock and the loop may part before alarms are set again
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -36,14 +38,72 @@ class Clock(Protocol):
 
 
 class LoopClock:
-    """The clock of production: the store's time, the loop's alarms."""
+    """The clock of production: the store's time, the loop's alarms.
+
+    The loop knows nothing of a clock that is set or of a machine that sleeps. So while an alarm is further away than `LOOK`, the
+    two are compared that often, and all such alarms are set again once they have parted."""
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.now = now
+        self._far: set[LoopAlarm] = set()
+        self._apart = 0.0  # milliseconds from the loop's time to the clock's
+        self._looking = False
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
-        delay = min(max(when - self.now(), 0), MAX_DELAY)
-        return asyncio.get_running_loop().call_later(delay / 1000, callback)
+        alarm = LoopAlarm(self._far, when, callback)
+        self._set(alarm)
+        return alarm
+
+    def _set(self, alarm: LoopAlarm) -> None:
+        loop = asyncio.get_running_loop()
+        now = self.now()
+        delay = min(max(alarm.when - now, 0), MAX_DELAY)
+        alarm.handle = loop.call_later(delay / 1000, alarm.ring)
+        if delay > LOOK:
+            self._far.add(alarm)
+            if not self._looking:
+                self._looking = True
+                self._apart = now - loop.time() * 1000
+                loop.call_later(LOOK / 1000, self._look)
+
+    def _look(self) -> None:
+        self._looking = bool(self._far)
+        if not self._far:
+            return
+        loop = asyncio.get_running_loop()
+        apart = self.now() - loop.time() * 1000
+        if abs(apart - self._apart) > SHIFT:
+            self._apart = apart
+            alarms = list(self._far)
+            self._far.clear()
+            for alarm in alarms:
+                alarm.stop()
+                self._set(alarm)
+        loop.call_later(LOOK / 1000, self._look)
+
+
+class LoopAlarm:
+    """`far`: the alarms that are set again when the clock has been set; this one leaves them when it rings or is cancelled."""
+
+    __slots__ = ("_callback", "_far", "handle", "when")
+
+    def __init__(self, far: set[LoopAlarm], when: int, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.handle: asyncio.TimerHandle | None = None
+        self._callback = callback
+        self._far = far
+
+    def ring(self) -> None:
+        self._far.discard(self)
+        self._callback()
+
+    def stop(self) -> None:
+        if self.handle is not None:
+            self.handle.cancel()
+
+    def cancel(self) -> None:
+        self._far.discard(self)
+        self.stop()
 
 
 class CommitPort(Protocol):

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
+from pelton.store.clock import SteadyClock
 from pelton.store.group import Committed, Group, Lookup
 from pelton.store.memory import shared
 from pelton.store.memory.records import MemoryRecords
@@ -66,8 +66,7 @@ class MemoryStore:
     def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
         self.counts = RowCounts()
         self.shared = False  # the object has one server
-        self._clock = clock or _system_clock()
-        self._last = 0
+        self._clock = SteadyClock.of(clock) if clock is not None else SteadyClock()
         self._secret = os.urandom(32)
         self._writes = Writes()
         self._tables = self._writes.tables
@@ -93,8 +92,7 @@ class MemoryStore:
         return ""
 
     def now(self) -> int:
-        self._last = max(self._last, self._clock())
-        return self._last
+        return self._clock()
 
     @property
     def secret(self) -> bytes:
@@ -368,7 +366,8 @@ class MemoryStore:
         return self._tables.lookups.get(lookup) or 0
 
     async def health(self) -> dict[str, Any]:
-        return {"store": "memory", "runs": len(self._tables.runs.rows), "events": len(self._tables.events.rows)}
+        rows = self._tables
+        return {"store": "memory", "runs": len(rows.runs.rows), "events": len(rows.events.rows), "clock": self._clock.state()}
 
 
 def from_url(rest: str, durability: Durability) -> MemoryStore:
@@ -376,11 +375,6 @@ def from_url(rest: str, durability: Durability) -> MemoryStore:
     if rest:
         raise ValueError("a memory store has no name: use memory:")
     return MemoryStore()
-
-
-def _system_clock() -> Callable[[], int]:
-    ahead = time.time_ns() - time.monotonic_ns()
-    return lambda: (time.monotonic_ns() + ahead) // 1_000_000
 
 
 def _dead(number: int, row: DeadBody) -> DeadLetter:

@@ -9,7 +9,6 @@ lost (but not those before a process is killed).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import apsw
 from msgspec import msgpack
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
+from pelton.store.clock import SteadyClock
 from pelton.store.group import Committed, Group, Lookup
 from pelton.store.packing import (
     UNFIT,
@@ -71,7 +71,7 @@ IN_FLIGHT = 64  # batches under way; a further commit waits
 
 
 class SqliteStore:
-    """`clock`: epoch milliseconds, for tests; by default the wall clock at opening, continued by the monotonic clock.
+    """`clock`: epoch milliseconds, for tests; by default the machine's. See `clock.SteadyClock` for what the store makes of it.
 
     `wait`: how many seconds to wait for the writer of a killed server.
     """
@@ -90,8 +90,7 @@ class SqliteStore:
         self.durability = durability
         self.counts = RowCounts()
         self.shared = False  # the file has one server
-        self._clock = clock or _system_clock()
-        self._last = 0
+        self._clock = SteadyClock.of(clock) if clock is not None else SteadyClock()
         self._wait = wait
         self._locks = Locks(self.path)
         self._link = self._new_link()
@@ -150,7 +149,8 @@ class SqliteStore:
         self._runs = RunReader(self._reader, numbers.lines, self._records)
         meta = dict(self._reader.all("meta"))
         self._secret = meta["secret"]
-        self._last = self._clock_saved = max(self._last, meta.get("clock", 0))
+        self._clock_saved = meta.get("clock", 0)
+        self._clock.resume(self._clock_saved)
         highest = self._reader.one("highest")
         numbers.delivery = max(highest[0], meta.get("delivery", 0))
         numbers.dead = max(highest[1], meta.get("dead", 0))
@@ -183,8 +183,7 @@ class SqliteStore:
         return self._link.failure
 
     def now(self) -> int:
-        self._last = max(self._last, self._clock())
-        return self._last
+        return self._clock()
 
     @property
     def secret(self) -> bytes:
@@ -566,6 +565,7 @@ class SqliteStore:
             "wal_bytes": _size(f"{self.path}-wal"),
             "failure": self._link.failure,
             "trouble": self._trouble,
+            "clock": self._clock.state(),
             "writer_pid": self._link.pid,
             "writer_restarts": self._link.restarts,
             "writer": self._link.settings,
@@ -578,11 +578,6 @@ def from_url(directory: str, durability: Durability) -> SqliteStore:
         raise ValueError("it names no directory: use sqlite:DIR")
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(Path(directory) / FILE, durability)
-
-
-def _system_clock() -> Callable[[], int]:
-    ahead = time.time_ns() - time.monotonic_ns()
-    return lambda: (time.monotonic_ns() + ahead) // 1_000_000
 
 
 def _dead(row: Any) -> DeadLetter:
