@@ -192,3 +192,19 @@ async def test_bookmarks_are_looked_at_at_the_start_and_then_rarely() -> None:
         assert (told.count("bookmarks"), told.count("runs") > 3) == (1, True)
         await pass_time(engine, clock, 3_600_000)
         assert told.count("bookmarks") == 2
+
+
+async def test_a_kind_that_was_done_is_looked_at_again_while_another_lags_behind() -> None:
+    class Lagging(MemoryStore):
+        async def sweep(self, sweep: Sweep) -> Swept:
+            swept = await super().sweep(sweep)
+            return swept._replace(more=True) if sweep.kind == "runs" else swept
+
+    time = VirtualClock()
+    store = Lagging(clock=time)
+    async with keeping(store, events=Keep(None, 1), runs=Keep(None, 1)) as (engine, clock):
+        await clock.advance(1_500)
+        for each in range(5):
+            await post(engine, f"e{each}")
+        await clock.advance(1_500)
+        assert len(await store.events("default", limit=10)) == 1

@@ -14,9 +14,10 @@ from pelton.kernel.model.state import THREADED, Bit, OpenStep, Run, State, Threa
 from pelton.store.group import Group
 from pelton.store.packing import pack
 from pelton.store.port import RowCounts, StoreFailed
+from pelton.store.retention import Sweep
 from pelton.store.rows import TimerRow
-from pelton.store.sqlite import writer
-from pelton.store.sqlite.ops import OPS
+from pelton.store.sqlite import sweeper, writer
+from pelton.store.sqlite.ops import NUMBER, OPS
 from pelton.store.sqlite.reader import Reader
 from pelton.store.sqlite.rows import OPEN_COLUMNS, open_body
 from pelton.store.sqlite.runs import RunReader
@@ -251,3 +252,32 @@ def test_rows_from_before_threads_had_indexes_are_found_by_them() -> None:
     assert [thread.no for thread in read.answer(wide, ChildrenKey(0))] == [1]
     for run in (wide, plain):  # they may all have parked for fuel: whoever continues the run finds out
         assert [row.bits & Bit.STRANDED > 0 for row in read.answer(run, StrandedKey(9))] == [True]
+
+
+def test_the_tables_of_a_run_are_looked_into_in_the_order_in_which_they_are_gone_through() -> None:
+    """`rows_of_runs` says for each of the removals whether it has anything to do."""
+    removals = sweeper.removals(load("writes.sql"))
+    looked = re.findall(r"FROM (\w+) WHERE", load("sweeps.sql")["rows_of_runs"])
+    assert looked == [re.findall(r"FROM (\w+) WHERE", statement)[0] for statement in removals]
+
+
+@pytest.mark.parametrize(("again", "recounts"), [(1, False), (3, True)])
+def test_runs_are_counted_anew_only_if_those_that_may_have_gone_on_make_a_difference(again: int, recounts: bool) -> None:
+    db = database(True)
+    for key in (1, 2):
+        values = (key, pack([0] * (sweeper.ROOT + 1)))
+        db.execute("INSERT INTO run (key, line, live, rev, created, head, ended) VALUES (?, 1, 0, 1, 0, ?, 5)", values)
+    statements: list[str] = []
+    sweeping = sweeper.Sweeper(db, sweeper.removals(load("writes.sql")))
+    sweeping.sweep(Sweep("runs", 9, 0, 0, 2, 1))
+    turn = [0] * (sweeper.ENDS[sweeper.RUN_AGAIN] + 1)
+    sweeping.written({NUMBER["run_new"]: ([(0, 0, 0, 0, 0, 0, 7)] * 3, [0] * 3)}, [""])
+    sweeping.written({sweeper.RUN_AGAIN: ([tuple(turn)] * again, [0] * again)}, [""])
+
+    def trace(_: apsw.Cursor, sql: str, __: object) -> bool:
+        statements.append(sql)
+        return True
+
+    db.exec_trace = trace
+    sweeping.sweep(Sweep("runs", 9, 0, 0, 2, 1))
+    assert any("count(*)" in sql for sql in statements) is recounts

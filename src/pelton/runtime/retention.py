@@ -52,7 +52,7 @@ class Retention:
         self._removed: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._kept: dict[str, int] = {}
         self._trouble = ""
-        self._next_bookmarks = 0  # when they are looked at again
+        self._next: dict[Kind, int] = dict.fromkeys(KINDS, 0)  # when each is looked at again
         self._tasks = OwnedTasks("retention")
 
     async def start(self) -> None:
@@ -83,26 +83,26 @@ class Retention:
             await sleep(self._clock, pause)
 
     async def look(self) -> None:
-        """Removes everything that is due now, a step of each kind in turn: one of which ever more comes does not keep the others
-        waiting. Raises StoreFailed."""
-        kinds = [kind for kind, keep in self.keep.items() if not keep.forever and (kind != "bookmarks" or self._bookmarks_due())]
-        while kinds:
-            left: list[Kind] = []
-            for kind in kinds:
+        """Removes everything that is due now, a step of each kind in turn. While one lags behind, the others are looked at as
+        often as ever. Raises StoreFailed."""
+        for kind in KINDS:
+            if kind != "bookmarks":
+                self._next[kind] = 0
+        while due := self._due():
+            behind = False
+            for kind in due:
                 swept = await self._store.sweep(self._sweep(kind, self.keep[kind]))
                 self._count(kind, swept)
-                if swept.more:
-                    left.append(kind)
-            kinds = left
-            if kinds:
-                await sleep(self._clock, REST)
+                behind |= swept.more
+                pause = 0 if swept.more else BOOKMARKS if kind == "bookmarks" else INTERVAL
+                self._next[kind] = self._clock.now() + pause
+            if not behind:
+                return
+            await sleep(self._clock, REST)
 
-    def _bookmarks_due(self) -> bool:
+    def _due(self) -> list[Kind]:
         now = self._clock.now()
-        if now < self._next_bookmarks:
-            return False
-        self._next_bookmarks = now + BOOKMARKS
-        return True
+        return [kind for kind, keep in self.keep.items() if not keep.forever and self._next[kind] <= now]
 
     def _sweep(self, kind: Kind, keep: Keep) -> Sweep:
         now, age, rows = self._clock.now(), keep.age, -1 if keep.rows is None else keep.rows

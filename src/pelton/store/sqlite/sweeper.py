@@ -2,7 +2,7 @@
 
 What is oldest is found by an index, never by a scan. How many rows of a kind there are is counted once, and then kept up by what
 the writer itself writes; rollbacks and repeats make no difference, since only what was committed is added. After a write that may
-have made fewer of them in another way than a sweep, they are counted anew.
+have made fewer of them in another way than a sweep, they are counted anew, if it matters.
 
 A finished run goes with everything that is about it. A run that another one has started stays as long as its outermost run does:
 it is put behind, and looked at again when that one would go.
@@ -10,7 +10,8 @@ it is put behind, and looked at again when that one would go.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import apsw
@@ -18,10 +19,10 @@ from msgspec.msgpack import Decoder
 
 from pelton.store.retention import Sweep, Swept
 from pelton.store.sqlite.ops import NUMBER, OPS, REMOVALS, BatchOps
+from pelton.store.sqlite.pace import Pace
 from pelton.store.sqlite.sql import load
 
-CHUNK = 100  # rows between looks at the clock
-BUDGET = 0.008  # seconds of one sweep, so that no commit waits noticeably for it
+SLICE = 100  # rows between looks at the clock
 ROOT = 13  # position in a packed head of the key of its outermost run
 HASH, STATE = 10, 2  # in a packed event, and in its outcome
 DEAD_AT = 9  # in a packed dead letter
@@ -39,15 +40,19 @@ REMOVED = {NUMBER["dead_gone"]: "dead_letters", NUMBER["remove_run"]: "runs"}
 RUN_AGAIN = NUMBER["run_turn"]  # with no time of an end: perhaps of a run that had ended and goes on
 
 _decode = Decoder(ext_hook=lambda code, data: None).decode
+_first: Callable[[Any], int] = itemgetter(0)
+_second: Callable[[Any], int] = itemgetter(1)
 
 
 class Sweeper:
-    def __init__(self, db: apsw.Connection, removals: list[str]) -> None:
-        """`removals`: the statements that remove everything about one run."""
+    def __init__(self, db: apsw.Connection, removals: list[str], pace: Pace | None = None) -> None:
+        """`removals`: the statements that remove everything about one run, in the order of the columns of `rows_of_runs`."""
         self._db = db
+        self._pace = pace or Pace()
         self._sql = load("sweeps.sql")
         self._removals = removals
         self._counts: dict[str, int] = {}  # of the kinds that have been counted
+        self._unsure = 0  # finished runs that may have gone on again since they were counted
 
     # ---- counting
 
@@ -65,12 +70,14 @@ class Sweeper:
                         counts[kind] += 1
         for op in REMOVED.keys() & ops.keys():
             counts.pop(REMOVED[op], None)
-        if RUN_AGAIN in ops and not all(row[ENDS[RUN_AGAIN]] for row in ops[RUN_AGAIN][0]):
-            counts.pop("runs", None)
+        if RUN_AGAIN in ops:
+            self._unsure += sum(not row[ENDS[RUN_AGAIN]] for row in ops[RUN_AGAIN][0])
 
     def _count(self, kind: str) -> int:
         if kind not in self._counts:
             self._counts[kind] = self._value(f"count_{kind}")
+            if kind == "runs":
+                self._unsure = 0
         return self._counts[kind]
 
     # ---- sweeping
@@ -78,7 +85,8 @@ class Sweeper:
     def sweep(self, sweep: Sweep) -> Swept:
         """One step, in a transaction. Raises apsw.Error; then nothing has changed."""
         db = self._db
-        excess = max(0, self._count(sweep.kind) - sweep.rows) if sweep.rows >= 0 and sweep.kind != "bookmarks" else 0
+        excess = self._excess(sweep) if sweep.rows >= 0 and sweep.kind != "bookmarks" else 0
+        self._pace.begin()
         db.execute("BEGIN IMMEDIATE")
         try:
             swept: Swept = getattr(self, "_" + sweep.kind)(sweep, excess)
@@ -92,16 +100,47 @@ class Sweeper:
         if sweep.kind in self._counts:
             self._counts[sweep.kind] -= swept.removed
         self._give_back()
+        self._pace.end(sweep.kind, swept.more)
         return swept._replace(kept=self._counts.get(sweep.kind, -1))
 
+    def _excess(self, sweep: Sweep) -> int:
+        """How many rows there are too many. Where that is not sure they are counted anew, unless there are enough anyway."""
+        excess = self._count(sweep.kind) - sweep.rows
+        if sweep.kind == "runs" and self._unsure and excess > 0:
+            if excess - self._unsure < sweep.limit:
+                del self._counts["runs"]
+                excess = self._count("runs") - sweep.rows
+            else:
+                excess -= self._unsure
+        return max(0, excess)
+
+    def _slices(
+        self,
+        sweep: Sweep,
+        excess: int,
+        age: Callable[[Any], int],
+        drop: Callable[[list[Any]], int],
+        before: int,
+    ) -> Swept:
+        """Takes the oldest rows a slice at a time, for as long as this step may last. `age`: of a row, to be compared with
+        `before`; `drop`: removes rows, and says how many."""
+        looked = removed = 0
+        while looked < sweep.limit:
+            asked = min(SLICE, sweep.limit - looked)
+            rows = self._all(f"oldest_{sweep.kind}", asked)
+            count = gone([age(row) for row in rows], before, excess - looked)
+            if count:
+                looked += count
+                removed += drop(rows[:count])
+            if count < asked:
+                return Swept(removed, False)
+            if self._pace.over():
+                break
+        return Swept(removed, True)
+
     def _events(self, sweep: Sweep, excess: int) -> Swept:
-        began = time.monotonic()
-        keys = [key for (key,) in self._all("oldest_events", sweep.limit)]
-        count = gone(keys, sweep.below, excess)
-        done = 0
-        while done < count and (not done or time.monotonic() - began < BUDGET):
-            done = min(done + CHUNK, count)
-            last = keys[done - 1]
+        def drop(rows: list[Any]) -> int:
+            last = rows[-1][0]
             if sweep.remember:
                 known = [
                     (ident, key, bytes(_decode(body)[HASH]), str(_decode(outcome)[STATE]))
@@ -111,31 +150,33 @@ class Sweeper:
                 if "ids" in self._counts:
                     self._counts["ids"] += len(known)
             self._run("drop_events", last)
-        return Swept(done, done < count or count == sweep.limit)
+            return len(rows)
+
+        return self._slices(sweep, excess, _first, drop, sweep.below)
 
     def _ids(self, sweep: Sweep, excess: int) -> Swept:
-        keys = [key for (key,) in self._all("oldest_ids", sweep.limit)]
-        count = gone(keys, sweep.below, excess)
-        if count:
-            self._run("drop_ids", keys[count - 1])
-        return Swept(count, count == sweep.limit)
+        return self._slices(sweep, excess, _first, self._dropping("drop_ids"), sweep.below)
 
     def _runs(self, sweep: Sweep, excess: int) -> Swept:
-        began = time.monotonic()
-        rows = self._all("oldest_runs", sweep.limit)
-        count = gone([ended for ended, _, _ in rows], sweep.before, excess)
         removed: list[int] = []
-        looked = 0
-        while looked < count:
-            part = rows[looked : min(looked + CHUNK, count)]
-            looked += len(part)
-            keys = [key for ended, key, head in part if not self._kept_for_root(key, ended, _decode(head)[ROOT], sweep)]
-            for statement in self._removals:
-                self._db.executemany(statement, [(key,) for key in keys])
-            removed += keys
-            if time.monotonic() - began > BUDGET:
-                break
-        return Swept(len(removed), looked < count or count == sweep.limit, tuple(removed))
+
+        def drop(rows: list[Any]) -> int:
+            keys = sorted(key for ended, key, head in rows if not self._kept_for_root(key, ended, _decode(head)[ROOT], sweep))
+            if keys:
+                self._remove_runs(keys)
+                removed.extend(keys)
+            return len(keys)
+
+        return self._slices(sweep, excess, _first, drop, sweep.before)._replace(runs=tuple(removed))
+
+    def _remove_runs(self, keys: list[int]) -> None:
+        """In the order of their keys, table by table; most have rows in few tables only, and the others are not looked into run
+        by run."""
+        present = self._all("rows_of_runs", keys[0], keys[-1])[0]
+        rows = [(key,) for key in keys]
+        for statement, there in zip(self._removals, present, strict=True):
+            if there:
+                self._db.executemany(statement, rows)
 
     def _kept_for_root(self, key: int, ended: int, root: int, sweep: Sweep) -> bool:
         if root in (0, key):
@@ -151,30 +192,36 @@ class Sweeper:
         return True
 
     def _dead_letters(self, sweep: Sweep, excess: int) -> Swept:
-        rows = self._all("oldest_dead_letters", sweep.limit)
-        count = gone([_decode(body)[DEAD_AT] for _, body in rows], sweep.before, excess)
-        if count:
-            self._run("drop_dead_letters", rows[count - 1][0])
-        return Swept(count, count == sweep.limit)
+        def died(row: Any) -> int:
+            at: int = _decode(row[1])[DEAD_AT]
+            return at
+
+        return self._slices(sweep, excess, died, self._dropping("drop_dead_letters"), sweep.before)
 
     def _results(self, sweep: Sweep, excess: int) -> Swept:
-        rows = self._all("oldest_results", sweep.limit)
-        count = gone([at for at, *_ in rows], sweep.before, excess)
-        self._db.executemany(self._sql["drop_results"], [row[1:] for row in rows[:count]])
-        return Swept(count, count == sweep.limit)
+        def drop(rows: list[Any]) -> int:
+            self._db.executemany(self._sql["drop_results"], [row[1:] for row in rows])
+            return len(rows)
+
+        return self._slices(sweep, excess, _first, drop, sweep.before)
 
     def _logs(self, sweep: Sweep, excess: int) -> Swept:
-        rows = self._all("oldest_logs", sweep.limit)
-        count = gone([at for _, at in rows], sweep.before, excess)
-        if count:
-            self._run("drop_logs", rows[count - 1][0])
-        return Swept(count, count == sweep.limit)
+        return self._slices(sweep, excess, _second, self._dropping("drop_logs"), sweep.before)
+
+    def _dropping(self, name: str) -> Callable[[list[Any]], int]:
+        """Removes rows up to the key of the last one."""
+
+        def drop(rows: list[Any]) -> int:
+            self._run(name, rows[-1][0])
+            return len(rows)
+
+        return drop
 
     def _bookmarks(self, sweep: Sweep, _: int) -> Swept:
         self._db.executemany(self._sql["use_source"], [(*pair, sweep.now) for pair in sweep.used])
         self._run("find_sources", sweep.now)
         removed = 0
-        for ns, source in self._all("idle_sources", sweep.before, CHUNK):
+        for ns, source in self._all("idle_sources", sweep.before, SLICE):
             left = sweep.limit - removed
             before = self._db.total_changes()
             self._run("drop_bookmarks", ns, source, left)
@@ -208,7 +255,7 @@ class Sweeper:
 
 def gone(ages: list[int], before: int, excess: int) -> int:
     """How many of the oldest rows go: those from before that time or key, and as many as there are too many."""
-    count = min(excess, len(ages))
+    count = max(0, min(excess, len(ages)))
     while count < len(ages) and ages[count] < before:
         count += 1
     return count

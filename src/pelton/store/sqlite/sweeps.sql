@@ -39,6 +39,27 @@ DELETE FROM known_event WHERE key <= ?1;
 -- name: oldest_runs
 SELECT ended, key, head FROM run INDEXED BY run_ended WHERE ended <> 0 ORDER BY ended, key LIMIT ?1;
 
+-- name: rows_of_runs
+-- Which tables have any rows of the runs from one key to another, in the order in which the tables are gone through (`REMOVALS`).
+SELECT
+  EXISTS (SELECT 1 FROM run WHERE key BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM open WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM step WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM blob WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM thread WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM var WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM fragment WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM timer WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM wait_key WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM held WHERE run BETWEEN ?1 AND ?2 AND run <> 0),
+  EXISTS (SELECT 1 FROM kept WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM run_key WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM inbox WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM log WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM record WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM past WHERE run BETWEEN ?1 AND ?2),
+  EXISTS (SELECT 1 FROM attr WHERE run BETWEEN ?1 AND ?2);
+
 -- name: root_of
 -- The outermost run of one that has ended: whether it still goes on, and when it ended.
 SELECT live, ended FROM run WHERE key = ?1;
