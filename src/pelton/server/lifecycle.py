@@ -120,7 +120,10 @@ class Server:
                 found = dict(await self._parts.engine.health())
         except TimeoutError:
             return {"healthy": False, "details": {**details, "detail": f"no response within {HEALTH_SECONDS:g} seconds"}}
-        healthy = bool(found.pop("healthy", True)) and not found.get("store", {}).get("failure")
+        except Exception as error:
+            _log.error("the server's health could not be determined", exc_info=error)
+            return {"healthy": False, "details": {**details, "detail": f"{type(error).__name__}; the log has the details"}}
+        healthy = bool(found.pop("healthy", True)) and not found.get("store", {}).get("unhealthy")
         found["connectors"] = {
             address: {"healthy": each.healthy, "detail": each.detail, "since": each.since}
             for address, each in self._connectors.health().items()
@@ -160,6 +163,7 @@ async def _end(part: str, ending: Awaitable[None], deadline: float) -> None:
 def serve_forever(config: Config) -> None:
     """Runs until SIGTERM or SIGINT. Raises StartFailed, and ServerLost if it could not continue."""
     logs.configure(config)
+    os.umask(0o077)  # what this process and its children create is read by nobody else
     with contextlib.suppress(KeyboardInterrupt):
         if sys.platform == "win32":
             asyncio.run(_serve(config))

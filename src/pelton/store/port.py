@@ -298,7 +298,8 @@ class Store(Protocol):
         ...
 
     async def health(self) -> dict[str, Any]:
-        """Sizes and settings for people: file size, WAL size, durability, schema version."""
+        """Sizes and settings for people: file size, WAL size, durability, schema version. `unhealthy`: why nothing can be
+        committed now, or what is read may be wrong; absent or "" if all is well."""
         ...
 
 

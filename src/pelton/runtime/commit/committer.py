@@ -300,16 +300,13 @@ class Committer:
 
     async def _commit(self, batch: Batch, groups: list[Group]) -> None:
         results: list[Committed] | None = None
-        reason = ""
         try:
             results = await self.workspace.store.commit(groups)
         except StoreFailed as error:
-            reason = str(error)
-            log.error("the store could not write", reason=reason, groups=len(groups))
+            log.error("the store could not write", reason=str(error), groups=len(groups))
             if self.nodes is not None:
                 results = await found_out(self.workspace.store, self.nodes, batch.number, groups)
         except Exception as error:  # a store must not take the committer down
-            reason = f"{type(error).__name__}: {error}"
             log.error("a commit failed", exc_info=error)
         if results is not None and self.nodes is not None and results[-1].lost.startswith("node "):
             self._fence()
@@ -322,7 +319,7 @@ class Committer:
         for index, builder in enumerate(batch.groups.values()):
             if results is None:
                 self._undone(builder)
-                self._unavailable(builder, reason)
+                self._unavailable(builder)
             elif results[index].ok:
                 self._unpin(builder)
                 self._committed(builder, results[index])
@@ -476,10 +473,13 @@ class Committer:
         self._pending.appendleft(request)
         self._wake()
 
-    def _unavailable(self, builder: GroupBuilder, reason: str) -> None:
+    def _unavailable(self, builder: GroupBuilder) -> None:
+        """Callers are not told the reason, which names files of this machine: it is in the log and in the server's health."""
         for member in builder.requests:
             request: CommitRequest = member  # type: ignore[assignment]
-            self._give_up(request, PeltonError(Code.UNAVAILABLE, f"the store could not write: {reason}"))
+            self._give_up(
+                request, PeltonError(Code.UNAVAILABLE, "nothing can be written at the moment; the server's log has the reason")
+            )
 
     def wait(self, request: CommitRequest, delay: float) -> None:
         """Performs the request again after `delay` seconds."""

@@ -625,7 +625,7 @@ class WorkQueue:
         except Exception as error:
             log.warning("queue not read", queue=queue.name, error=say(error))
             for poller in list(queue.pollers.values()):
-                poller.fail(say(error))
+                poller.fail("the queue could not be read; the server's log has the reason")
         finally:
             queue.loading = None
             if len(queue.window) > queue.window.most:

@@ -33,6 +33,7 @@ class Sent(NamedTuple):
     body: bytes
     size: int  # how many groups
     answer: asyncio.Future[list[Any]]
+    at: float  # by the loop's time
 
 
 class WriterLink:
@@ -63,6 +64,19 @@ class WriterLink:
     def pid(self) -> int:
         return self._pipe.pid
 
+    @property
+    def waiting(self) -> float:
+        """How many seconds the oldest batch has been under way; 0 = there is none."""
+        for sent in self._under_way.values():
+            return asyncio.get_running_loop().time() - sent.at
+        return 0.0
+
+    async def give_up(self, reason: str) -> None:
+        """Nothing more is written, and what is under way has failed. The caller knows why."""
+        if not self.failure:
+            self._give_up(reason)
+            await self._pipe.end()
+
     async def start(self, number: int) -> None:
         """`number`: of the last batch in the file. The writer's lock must have been taken. Raises StoreFailed."""
         self._number = self._reached = number
@@ -78,8 +92,9 @@ class WriterLink:
             raise StoreFailed("the store is not open")
         body = self._pipe.encode(self._number + 1, entangled, now, count, ops)
         self._number += 1
-        answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._under_way[self._number] = Sent(body, count, answer)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
+        self._under_way[self._number] = Sent(body, count, answer, loop.time())
         if self._recovery is None:
             self._pass_on(self._number)
         return answer
@@ -111,6 +126,8 @@ class WriterLink:
         if len(answer) > 3 and answer[3]:
             self._fatal = answer[2]
         self._settle(number, answer)
+        if self._fatal:
+            self._broken(pipe)  # the writer ends now: nobody else may come to notice
 
     def _settle(self, number: int, answer: list[Any]) -> None:
         self._reached, self._deaths = number, 0

@@ -6,10 +6,12 @@ Every statement is run to completion before anything else, so no read transactio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import apsw
+import structlog
 
 from pelton.kernel.model.state import OpenStep, Step
 from pelton.store.packing import decode_any, decode_step
@@ -19,23 +21,49 @@ from pelton.store.sqlite.sql import load
 
 TOP = (1 << 63) - 1
 
+log = structlog.get_logger("pelton.store")
+
+
+DAMAGED = (apsw.CorruptError, apsw.NotADBError, apsw.IOError)
+
 
 class Reader:
+    """`damage`: what a read has found wrong with the file, "" if nothing."""
+
     def __init__(self, db: apsw.Connection, counts: RowCounts) -> None:
         self.db = db
         self.counts = counts
+        self.damage = ""
         self.sql = {name: text.replace("{open}", OPEN_COLUMNS) for name, text in load("reads.sql").items()}
 
     def all(self, name: str, *values: Any) -> list[Any]:
-        rows: list[Any] = self.db.execute(self.sql[name], values).fetchall()
+        try:
+            rows: list[Any] = self.db.execute(self.sql[name], values).fetchall()
+        except DAMAGED as error:
+            self._damaged(error)
+            raise
         self.counts.rows_read += len(rows)
         return rows
 
     def one(self, name: str, *values: Any) -> Any:
         """The first row, or None."""
-        rows = self.db.execute(self.sql[name], values).fetchall()
-        self.counts.rows_read += len(rows)
+        rows = self.all(name, *values)
         return rows[0] if rows else None
+
+    @contextmanager
+    def cursors(self, statement: str, lines: Sequence[int], *bounds: Any) -> Iterator[list[Any]]:
+        """A cursor over the rows of each line, to be merged while they are read. All are closed at the end."""
+        with ExitStack() as stack:
+            try:
+                yield [stack.enter_context(closing(self.db.execute(self.sql[statement], (line, *bounds)))) for line in lines]
+            except DAMAGED as error:
+                self._damaged(error)
+                raise
+
+    def _damaged(self, error: Exception) -> None:
+        if not self.damage:
+            log.critical("a read found the file damaged", error=f"{type(error).__name__}: {error}")
+        self.damage = f"{type(error).__name__}: {error}"
 
     def value(self, name: str, *values: Any) -> Any:
         """The first column of the first row, or None."""

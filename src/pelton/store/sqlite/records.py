@@ -52,13 +52,9 @@ class RecordReads:
         lines = self._of(ns, process)
         if len(lines) > MERGED_LINES:
             return [_record(row) for row in read.all("records_all_at" if at else "records_all", ns, *bounds)]
-        statement = read.sql["records_at" if at else "records_live" if live else "records_line"]
-        cursors = [read.db.execute(statement, (line, *bounds)) for line in lines]
-        try:
+        statement = "records_at" if at else "records_live" if live else "records_line"
+        with read.cursors(statement, lines, *bounds) as cursors:
             rows = list(islice(merge(*cursors, key=_run), limit))
-        finally:
-            for cursor in cursors:
-                cursor.close(True)
         read.counts.rows_read += len(rows)
         return [_record(row) for row in rows]
 

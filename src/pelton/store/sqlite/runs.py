@@ -294,13 +294,9 @@ class RunReader:
         if running and live is not False:
             live, bounds = True, (*bounds[:3], 1, *bounds[4:])
         listed = status >= 0 and not running and not completed
-        statement = read.sql["run_status" if listed else "run_live" if live else "run_line"]
-        cursors = [read.db.execute(statement, (line, *bounds)) for line in lines]
-        try:
+        statement = "run_status" if listed else "run_live" if live else "run_line"
+        with read.cursors(statement, lines, *bounds) as cursors:
             rows = list(islice(merge(*cursors, key=_key, reverse=True), limit))
-        finally:
-            for cursor in cursors:
-                cursor.close(True)
         read.counts.rows_read += len(rows)
         return [decode_run(head) for _, head in rows]
 

@@ -9,11 +9,13 @@ lost (but not those before a process is killed).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
+import structlog
 from msgspec import msgpack
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
@@ -58,7 +60,8 @@ from pelton.store.sqlite.encode import LEASE_IF, TALLY, Assigned, Encoded, Numbe
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import SWEEP
-from pelton.store.sqlite.reader import TOP, Reader
+from pelton.store.sqlite.place import Place, secure
+from pelton.store.sqlite.reader import DAMAGED, TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import event_ident
 from pelton.store.sqlite.runs import RunReader
@@ -68,6 +71,10 @@ CLOCK_AHEAD = 250  # milliseconds that the saved clock runs ahead of: saved no m
 NUMBERS_AHEAD = 1000  # numbers reserved at a time
 FILE = "pelton.db"  # in the directory of a store that is given as a URL
 IN_FLIGHT = 64  # batches under way; a further commit waits
+LOOK = 1.0  # seconds between looks at the files, and at whether writing works again
+STALLED = 5.0  # seconds under way after which a commit makes the server unhealthy
+
+log = structlog.get_logger("pelton.store")
 
 
 class SqliteStore:
@@ -101,6 +108,9 @@ class SqliteStore:
         self._secret = b""
         self._schema = 0
         self._trouble = ""
+        self._unwritten = ""  # why the last commit failed; "" if it did not
+        self._place = Place(self.path)
+        self._looking: asyncio.Task[None] | None = None
         self._db: apsw.Connection | None = None
 
     # ---- life
@@ -112,12 +122,17 @@ class SqliteStore:
         try:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
             await self._locks.take(self._wait)
+            if secure(self.path):
+                log.warning("the data could be read by other users of this machine; now it cannot", path=self.path)
         except OSError as error:
             raise StoreFailed(f"cannot open {self.path}: {error.strerror}; check the path and its permissions") from error
         try:
             self._prepare()
             self._link = self._new_link()
             await self._link.start(self._written()[0])
+            self._place = Place(self.path)
+            self._place.lost()
+            self._looking = asyncio.get_running_loop().create_task(self._look(), name="looks at the store's files")
         except BaseException as error:
             await self._shut()
             if isinstance(error, apsw.Error):
@@ -171,11 +186,42 @@ class SqliteStore:
         await self._shut()
 
     async def _shut(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+            self._looking = None
         await self._link.close()
         if self._db is not None:
             self._db.close()
             self._db = None
         self._locks.release()
+
+    async def _look(self) -> None:
+        """Files that are gone end the store, as a failed sync does. While writing fails it is tried again, so that health is
+        right also when nobody else tries."""
+        while not self._link.failure:
+            if reason := self._place.lost():
+                await self._link.give_up(reason)
+            elif self._unwritten and not self._link.waiting:
+                with contextlib.suppress(StoreFailed):
+                    await self._try()
+            await asyncio.sleep(LOOK)
+
+    async def _try(self) -> None:
+        """A commit that changes nothing but the saved clock."""
+        batch = Encoded()
+        batch.add("meta_put", ("clock", self.now()))
+        self._answered(await self._link.send(False, self.now(), 1, batch.ops()))
+
+    def _answered(self, answer: list[Any]) -> Any:
+        """The lost groups of a batch. Raises StoreFailed if it was not written."""
+        _, lost, trouble, *_ = answer
+        if lost is None:
+            self._unwritten = trouble
+            raise StoreFailed(f"{self.path} could not be written: {trouble}")
+        self._unwritten = ""
+        self._trouble = trouble
+        return lost
 
     async def lost(self) -> str:
         """Returns, with the reason, when nothing more can be written until the store is opened again."""
@@ -221,10 +267,8 @@ class SqliteStore:
             answer = self._link.send(entangled(groups), now, batch.groups + 1, batch.ops())
         except UNFIT:
             return await self._commit_fit(groups, batch, assigned)
-        _, lost, trouble, *rest = await answer
-        if lost is None:
-            raise StoreFailed(f"{self.path} could not be written: {trouble}")
-        self._trouble = trouble
+        given = await answer
+        lost, rest = self._answered(given), given[3:]
         self.counts.commits += 1
         self.counts.rows_written += written
         results: list[Committed] = []
@@ -289,9 +333,9 @@ class SqliteStore:
     async def sweep(self, sweep: Sweep) -> Swept:
         if self._link.failure:
             raise StoreFailed(self._link.failure)
-        _, lost, trouble, *rest = await self._link.send(False, sweep.now, 1, {SWEEP: ([(pack(sweep),)], [0])})
-        if lost is None:
-            raise StoreFailed(f"{self.path} could not be written: {trouble}")
+        given = await self._link.send(False, sweep.now, 1, {SWEEP: ([(pack(sweep),)], [0])})
+        self._answered(given)
+        rest = given[3:]
         if len(rest) < 2:  # the writer died after it had done it, before it could tell
             return Swept(0, True)
         removed, more, runs, kept = rest[1]
@@ -552,15 +596,37 @@ class SqliteStore:
         """Bytes of the file that are free to be used again."""
         if self._db is None:
             return 0
-        return int(self._db.pragma("freelist_count")) * int(self._db.pragma("page_size"))
+        try:
+            return int(self._db.pragma("freelist_count")) * int(self._db.pragma("page_size"))
+        except DAMAGED as error:
+            self._reader.damage = str(error)
+            return 0
+
+    def _unhealthy(self) -> str:
+        """Why nothing can be committed now, or not be relied on; "" if all is well."""
+        if self._link.failure:
+            return self._link.failure
+        if self._db is None:
+            return "the store is not open"
+        if self._reader.damage:
+            return (
+                f"a read found the file damaged: {self._reader.damage}; stop the server, and verify the file with `pelton check`"
+            )
+        if self._unwritten:
+            return f"the last commit failed: {self._unwritten}"
+        if self._link.waiting > STALLED:
+            return f"a commit has been under way for {self._link.waiting:.0f} seconds"
+        return ""
 
     async def health(self) -> dict[str, Any]:
+        free = self._free()
         return {
             "store": "sqlite",
+            "unhealthy": self._unhealthy(),
             "path": self.path,
             "durability": self.durability,
             "schema": self._schema,
-            "free_bytes": self._free(),
+            "free_bytes": free,
             "file_bytes": _size(self.path),
             "wal_bytes": _size(f"{self.path}-wal"),
             "failure": self._link.failure,

@@ -6,7 +6,7 @@ lost, the transaction is rolled back and repeated group by group under savepoint
 
 It ends when its parent does (end of file on the pipe), after it has finished what it was writing. It holds the lock file's
 descriptor as long as it is alive, so that a new server waits for it. After a failed sync nothing that it writes would be
-reliable, so it reports the failure and ends.
+reliable, and nothing that it writes to a file that was deleted or moved away is found again: it reports that and ends.
 
 Started as `python -m pelton.store.sqlite.writer PIPE LOCK PATH DURABILITY`; imports only what it needs.
 """
@@ -27,6 +27,7 @@ from msgspec.msgpack import encode as pack
 from pelton.store.retention import Sweep, Swept
 from pelton.store.sqlite.checkpoint import Checkpointer
 from pelton.store.sqlite.ops import LOOKUPS, NUMBER, OPS, RAISES, SWEEP, BatchOps, GroupOps, Row
+from pelton.store.sqlite.place import Place
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.sweeper import Sweeper, removals
 
@@ -56,6 +57,8 @@ class Writer:
         synchronous = "FULL" if durability == "full" else "NORMAL"
         for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 0", "cache_size = -65536"):
             self.db.execute(f"PRAGMA {pragma}")
+        self.place = Place(path)
+        self.place.lost()
         self.sweeper = Sweeper(self.db, removals(statements))
         self.checkpointer = Checkpointer(path, BUSY)
         self.db.set_wal_hook(self._committed)
@@ -292,6 +295,9 @@ def serve(pipe: socket.socket, writer: Writer) -> None:
             if ends:
                 return
         else:
+            if gone := writer.place.lost():
+                answer(number, None, gone, True)
+                return
             answer(number, lost, writer.checkpointer.trouble, False, swept, writer.unchanged, writer.tallied)
 
 

@@ -1,0 +1,76 @@
+"""/health is 200 only while the server can commit, and a server whose files are gone ends."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.patience import eventually
+from tests.server.running import WORKING, fresh
+from tests.server.test_running_server import define
+
+from pelton.client import Client, RequestRefused
+from pelton.models import ClaimIn
+from pelton.store.sqlite import store as module
+from pelton.store.sqlite.store import SqliteStore
+from pelton.testing import running_server
+
+
+async def test_a_full_disk_makes_health_503_and_no_work_is_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK", 3_600.0)  # only callers try to write
+    store = SqliteStore(tmp_path / "pelton.db")
+    async with running_server(store=store) as server:
+        await define(server.client, WORKING)
+        await server.client.request("POST", "/api/workflow/working", {"number": 1}, content_type="application/json")
+        send, full = store._link.send, True
+
+        def answer(*batch: Any) -> asyncio.Future[list[Any]]:
+            if not full:
+                return send(*batch)
+            future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+            future.set_result([0, None, "FullError: database or disk is full", False])
+            return future
+
+        monkeypatch.setattr(store._link, "send", answer)
+        with pytest.raises(RequestRefused, match="could not") as refused:
+            await server.client.request(
+                "POST", "/v1/work", {"worker": "w", "claim": {"queues": ["step_one"], "count": 1, "wait": 0}}
+            )
+        assert refused.value.status == 503
+        with pytest.raises(RequestRefused) as unhealthy:
+            await server.client.request("GET", "/health")
+        assert unhealthy.value.status == 503
+        found = (await server.store.health())["unhealthy"]
+        assert found == "the last commit failed: FullError: database or disk is full"
+        for method, path, body in (
+            ("POST", "/v1/events", {"specversion": "1.0", "id": "1", "source": "s", "type": "t"}),
+            ("POST", "/api/workflow/working", {}),
+            ("POST", "/api/metadata/taskdefs", [{"name": "t"}]),
+            ("GET", "/api/tasks/poll/batch/step_one", None),
+            ("GET", "/api/workflow/nothing", None),
+        ):
+            with pytest.raises(RequestRefused) as told:
+                await server.client.request(method, path, body, content_type="application/json")
+            text = str(told.value.problem)
+            assert str(tmp_path) not in text
+            assert "pelton.db" not in text
+            assert socket.gethostname() not in text
+            assert "disk" not in text
+        full = False
+        (item,) = (await server.client.work("me", claim=ClaimIn(["step_one"], 1, 30_000))).items
+        assert item.input["number"] == 1
+        assert (await server.client.health()).healthy
+
+
+def test_a_server_whose_data_is_gone_ends_and_says_why(tmp_path: Path) -> None:
+    process = fresh(tmp_path / "data")
+    with Client(process.address) as client:
+        assert client.health().healthy
+        shutil.rmtree(tmp_path / "data")
+        eventually(lambda: process._process.poll() is not None, "it ends")
+    assert process.stop() == 1
+    assert any("deleted or moved away" in line for line in process.log)
