@@ -1,4 +1,4 @@
-"""`pelton backup` and `pelton check`, on the data of a running server and of one that was killed."""
+"""`pelton backup`, `pelton restore` and `pelton check`, on the data of a running server and of one that was killed."""
 
 from __future__ import annotations
 
@@ -67,8 +67,11 @@ def test_a_backup_of_a_running_server_is_sound_and_a_server_goes_on_from_it(
         found = json.loads(looked.stdout)
         assert found["sound"]
         assert found["rows"]["run"] >= 24
-    (tmp_path / "again").mkdir()
-    shutil.copy(tmp_path / "copy.db", tmp_path / "again" / FILE)
+    refused = run("restore", tmp_path / "copy.db", "--data", data)
+    assert refused.returncode == 1
+    assert "stop that server first" in refused.stderr
+    put_back = run("restore", tmp_path / "copy.db", "--data", tmp_path / "again")
+    assert put_back.returncode == 0, put_back.stderr
     other = ServerProcess(tmp_path / "again")
     other.wait_ready()
     try:
@@ -79,6 +82,16 @@ def test_a_backup_of_a_running_server_is_sound_and_a_server_goes_on_from_it(
             assert second.post_event("some.thing", id="e11", source="test", data={"number": 11}).outcome == "duplicate"
     finally:
         assert other.stop() == 0
+
+
+def test_a_killed_server_goes_back_to_a_backup_and_what_it_had_is_kept(killed: Path, tmp_path: Path) -> None:
+    shutil.copytree(killed, tmp_path / "data")
+    assert run("backup", tmp_path / "copy.db", "--data", killed).returncode == 0
+    put_back = run("restore", tmp_path / "copy.db", "--data", tmp_path / "data")
+    assert put_back.returncode == 0, put_back.stderr
+    assert "pelton.db.before-restore: what was there before" in put_back.stdout
+    assert run("check", "--data", tmp_path / "data").returncode == 0
+    assert run("check", tmp_path / "data" / f"{FILE}.before-restore").returncode == 0
 
 
 def test_data_of_a_killed_server_is_checked_and_copied_as_it_is(killed: Path, tmp_path: Path) -> None:

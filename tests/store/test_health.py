@@ -17,7 +17,7 @@ from tests.store.rows import done, put, start
 from pelton.store.group import Group
 from pelton.store.port import StoreFailed
 from pelton.store.sqlite import store as module
-from pelton.store.sqlite.place import Place
+from pelton.store.sqlite.files import StoreFiles
 from pelton.store.sqlite.store import SqliteStore
 
 FULL = "FullError: database or disk is full"
@@ -96,10 +96,10 @@ async def test_a_lost_file_is_noticed_when_nothing_is_written(tmp_path: Path, mo
 def test_a_directory_that_is_gone_is_as_bad(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "pelton.db").touch()
-    place = Place(str(tmp_path / "data" / "pelton.db"))
-    assert place.lost() == ""
+    files = StoreFiles(str(tmp_path / "data" / "pelton.db"))
+    assert files.lost() == ""
     (tmp_path / "data").rename(tmp_path / "old")
-    assert "deleted or moved away" in place.lost()
+    assert "deleted or moved away" in files.lost()
 
 
 async def test_a_full_disk_is_unhealthy_until_a_commit_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

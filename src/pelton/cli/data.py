@@ -1,7 +1,9 @@
-"""`pelton backup` and `pelton check`: a copy of a server's data, and whether data is sound. Both read the file itself."""
+"""`pelton backup`, `pelton restore` and `pelton check`: a copy of a server's data, the way back to it, and whether data is sound.
+They work on the file itself."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -34,8 +36,7 @@ def store_file(data: Path | None) -> Path:
 def backup(file: Path, data: Path | None) -> None:
     """Copy a server's data to FILE, which must not exist.
 
-    The server may be running: the copy is of one moment, and nothing waits for it. To go back to it, put it as pelton.db into an
-    empty directory, and start a server with that as its --data.
+    The server may be running: the copy is of one moment, and nothing waits for it. `pelton restore` goes back to it.
     """
     from pelton.store.sqlite.backup import back_up  # noqa: PLC0415
 
@@ -45,6 +46,27 @@ def backup(file: Path, data: Path | None) -> None:
     except StoreFailed as error:
         fail(str(error), FAILED)
     click.echo(f"{file}: {size} bytes, a copy of {source}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@DATA
+def restore(file: Path, data: Path | None) -> None:
+    """Put the backup FILE in the place of a server's data.
+
+    The server must not be running. The backup is copied and verified first. What was there is kept beside it, as
+    pelton.db.before-restore.
+    """
+    from pelton.store.sqlite.restore import restore as put_back  # noqa: PLC0415
+
+    target = store_file(data)
+    try:
+        done = asyncio.run(put_back(file, target))
+    except StoreFailed as error:
+        fail(str(error), FAILED)
+    click.echo(f"{target}: {done.bytes} bytes, from {file}")
+    if done.kept is not None:
+        click.echo(f"{done.kept}: what was there before; delete it when it is no longer needed")
 
 
 @click.command()

@@ -11,7 +11,7 @@ import click
 
 from pelton import __version__
 from pelton.cli.apply import apply
-from pelton.cli.data import backup, check
+from pelton.cli.data import backup, check, restore
 from pelton.cli.demo import demo
 from pelton.cli.look import dead_letters, events, explain
 from pelton.cli.options import settings
@@ -59,5 +59,5 @@ def serve(file: Path | None, print_config: bool, **given: Any) -> None:
     sys.stderr.flush()
 
 
-for _command in (demo, apply, events, explain, dead_letters, backup, check):
+for _command in (demo, apply, events, explain, dead_letters, backup, restore, check):
     main.add_command(_command)

@@ -13,6 +13,7 @@ from pathlib import Path
 import apsw
 
 from pelton.store.port import StoreFailed
+from pelton.store.sqlite import lives
 from pelton.store.sqlite.schema import APPLICATION
 
 BUSY = 30_000  # milliseconds
@@ -54,10 +55,11 @@ def back_up(path: Path, target: Path) -> int:
         if not db.pragma("auto_vacuum"):  # of the copy; in the file itself this changes nothing
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("VACUUM INTO ?", (str(part),))
-        _sync(part)
+        _settle(part)
+        sync(part)
         os.link(part, target)  # unlike a rename it fails if the target has been made meanwhile
         part.unlink()
-        _sync(target.absolute().parent)
+        sync(target.absolute().parent)
         return target.stat().st_size
     except FileExistsError as error:
         raise StoreFailed(f"{target} exists: choose another name, or move it away first") from error
@@ -69,7 +71,18 @@ def back_up(path: Path, target: Path) -> int:
         db.close()
 
 
-def _sync(path: Path) -> None:
+def _settle(part: Path) -> None:
+    """The copy is of no server's life, so that a log beside the place where it is put one day is not taken for its own."""
+    copy = apsw.Connection(str(part))
+    try:
+        copy.execute("PRAGMA journal_mode = MEMORY").fetchall()  # it has no name yet: what is left of it is thrown away
+        lives.forget(copy)
+    finally:
+        copy.close()
+
+
+def sync(path: Path) -> None:
+    """Has the file or directory on the disk when it returns."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

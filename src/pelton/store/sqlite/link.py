@@ -59,6 +59,7 @@ class WriterLink:
         self._closing = False
         self._reached = 0  # the last batch that was answered
         self._deaths = 0  # since then
+        self._life = ""
 
     @property
     def pid(self) -> int:
@@ -77,11 +78,13 @@ class WriterLink:
             self._give_up(reason)
             await self._pipe.end()
 
-    async def start(self, number: int) -> None:
-        """`number`: of the last batch in the file. The writer's lock must have been taken. Raises StoreFailed."""
+    async def start(self, number: int, life: str) -> None:
+        """`number`: of the last batch in the file. `life`: the one that has begun. The writer's lock must have been taken. Raises
+        StoreFailed."""
         self._number = self._reached = number
+        self._life = life
         self.settings = await self._pipe.start(self._path, self._durability, self._locks.writer)
-        self._locks.hand_over(self._pipe.pid)
+        self._locks.hand_over(self._pipe.pid, life)
 
     def send(self, entangled: bool, now: int, count: int, ops: BatchOps) -> asyncio.Future[list[Any]]:
         """`count`: number of groups. Returns a future of [number, lost texts or None, error, ...]. Raises StoreFailed if the
@@ -175,7 +178,7 @@ class WriterLink:
         await self._locks.take_writer(self._wait)
         pipe = self._pipe = WriterPipe()
         self.settings = await pipe.start(self._path, self._durability, self._locks.writer)
-        self._locks.hand_over(pipe.pid)
+        self._locks.hand_over(pipe.pid, self._life)
         self.restarts += 1
         reached, losses = self._look()
         for number in sorted(number for number in self._under_way if number <= reached):

@@ -1,7 +1,8 @@
 """Two lock files beside the database, so that only one server at a time uses it.
 
 `<file>.lock` is held by the server itself and released as soon as it ends. `<file>.writer` is held by its writer process, which
-may still be writing a last batch after the server was killed; a new server waits for that before it reads.
+may still be writing a last batch after the server was killed; a new server waits for that before it reads. It also says which
+life of the file was the last (see `lives`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Locks:
                     f"{self._path} is open in another server (process {_said(self._server)}): "
                     "stop that server first, or use a different path for this one"
                 )
-            _say(self._server, os.getpid())
+            _say(self._server, str(os.getpid()))
             await self.take_writer(wait)
         except BaseException:
             self.release()
@@ -50,9 +51,14 @@ class Locks:
                 )
             await asyncio.sleep(PAUSE)
 
-    def hand_over(self, pid: int) -> None:
+    def last_life(self) -> str:
+        """The last life of the file that a writer was started for; "" if none is known."""
+        _, _, life = _words(self.writer).partition(" ")
+        return life
+
+    def hand_over(self, pid: int, life: str) -> None:
         """Called when the writer process has the descriptor, and with it the lock."""
-        _say(self.writer, pid)
+        _say(self.writer, f"{pid} {life}".rstrip())
         os.close(self.writer)
         self.writer = -1
 
@@ -75,10 +81,14 @@ def _try(descriptor: int) -> bool:
     return True
 
 
-def _say(descriptor: int, pid: int) -> None:
+def _say(descriptor: int, words: str) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(pid).encode(), 0)
+    os.pwrite(descriptor, words.encode(), 0)
+
+
+def _words(descriptor: int) -> str:
+    return os.pread(descriptor, 60, 0).decode("ascii", "replace")
 
 
 def _said(descriptor: int) -> str:
-    return os.pread(descriptor, 20, 0).decode("ascii", "replace") or "unknown"
+    return _words(descriptor).partition(" ")[0] or "unknown"

@@ -56,11 +56,12 @@ from pelton.store.rows import (
     forgotten_event,
     net_tallies,
 )
+from pelton.store.sqlite import lives
 from pelton.store.sqlite.encode import LEASE_IF, TALLY, Assigned, Encoded, Numbers, entangled
+from pelton.store.sqlite.files import StoreFiles, secure
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import SWEEP
-from pelton.store.sqlite.place import Place, secure
 from pelton.store.sqlite.reader import DAMAGED, TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import event_ident
@@ -109,7 +110,7 @@ class SqliteStore:
         self._schema = 0
         self._trouble = ""
         self._unwritten = ""  # why the last commit failed; "" if it did not
-        self._place = Place(self.path)
+        self._files = StoreFiles(self.path)
         self._looking: asyncio.Task[None] | None = None
         self._db: apsw.Connection | None = None
 
@@ -121,17 +122,19 @@ class SqliteStore:
             raise StoreFailed(f"{self.path} is already open in this store")
         try:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            lives.check_emptied(self.path)
             await self._locks.take(self._wait)
             if secure(self.path):
                 log.warning("the data could be read by other users of this machine; now it cannot", path=self.path)
         except OSError as error:
+            self._locks.release()
             raise StoreFailed(f"cannot open {self.path}: {error.strerror}; check the path and its permissions") from error
         try:
-            self._prepare()
+            life = self._prepare()
             self._link = self._new_link()
-            await self._link.start(self._written()[0])
-            self._place = Place(self.path)
-            self._place.lost()
+            await self._link.start(self._written()[0], life)
+            self._files = StoreFiles(self.path)
+            self._files.lost()
             self._looking = asyncio.get_running_loop().create_task(self._look(), name="looks at the store's files")
         except BaseException as error:
             await self._shut()
@@ -148,14 +151,22 @@ class SqliteStore:
         losses = (msgpack.decode(value) for name, value in meta.items() if name.startswith("lost "))
         return meta.get("batch", 0), dict(losses)
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> str:
+        """Opens the file, and returns its new life."""
+        doubtful = lives.has_foreign_log(self.path, self._locks.last_life())
         db = self._db = apsw.Connection(self.path, statementcachesize=256)
         db.set_busy_timeout(10_000)
+        if doubtful:
+            log.warning(
+                "the file is not known to be the one that the log beside it was written for; it is verified", path=self.path
+            )
+            lives.check_sound(db, self.path)
         if not db.pragma("page_count"):  # a new file can give back what it no longer needs
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA cache_size = -32768")
         self._schema = migrate(db, self.path)
+        life = lives.begin(db)
         db.execute("PRAGMA query_only = ON")
         self._reader = Reader(db, self.counts)
         numbers = self._numbers = Numbers()
@@ -170,6 +181,7 @@ class SqliteStore:
         numbers.delivery = max(highest[0], meta.get("delivery", 0))
         numbers.dead = max(highest[1], meta.get("dead", 0))
         self._numbers_saved = [numbers.delivery, numbers.dead]
+        return life
 
     async def close(self) -> None:
         if self._db is None:
@@ -200,7 +212,7 @@ class SqliteStore:
         """Files that are gone end the store, as a failed sync does. While writing fails it is tried again, so that health is
         right also when nobody else tries."""
         while not self._link.failure:
-            if reason := self._place.lost():
+            if reason := self._files.lost():
                 await self._link.give_up(reason)
             elif self._unwritten and not self._link.waiting:
                 with contextlib.suppress(StoreFailed):

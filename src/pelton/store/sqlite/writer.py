@@ -26,8 +26,8 @@ from msgspec.msgpack import encode as pack
 
 from pelton.store.retention import Sweep, Swept
 from pelton.store.sqlite.checkpoint import Checkpointer
+from pelton.store.sqlite.files import StoreFiles
 from pelton.store.sqlite.ops import LOOKUPS, NUMBER, OPS, RAISES, SWEEP, BatchOps, GroupOps, Row
-from pelton.store.sqlite.place import Place
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.sweeper import Sweeper, removals
 
@@ -57,8 +57,8 @@ class Writer:
         synchronous = "FULL" if durability == "full" else "NORMAL"
         for pragma in ("journal_mode = WAL", f"synchronous = {synchronous}", "wal_autocheckpoint = 0", "cache_size = -65536"):
             self.db.execute(f"PRAGMA {pragma}")
-        self.place = Place(path)
-        self.place.lost()
+        self.files = StoreFiles(path)
+        self.files.lost()
         self.sweeper = Sweeper(self.db, removals(statements))
         self.checkpointer = Checkpointer(path, BUSY)
         self.db.set_wal_hook(self._committed)
@@ -295,7 +295,7 @@ def serve(pipe: socket.socket, writer: Writer) -> None:
             if ends:
                 return
         else:
-            if gone := writer.place.lost():
+            if gone := writer.files.lost():
                 answer(number, None, gone, True)
                 return
             answer(number, lost, writer.checkpointer.trouble, False, swept, writer.unchanged, writer.tallied)

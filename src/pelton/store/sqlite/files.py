@@ -15,7 +15,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWNER_ONLY = 0o600
 
 
-class Place:
+class StoreFiles:
     """The files at `path`. Each is known from the first look that finds it."""
 
     def __init__(self, path: str) -> None:
