@@ -1,7 +1,7 @@
 """Two engines on one store object, as two servers on one database: each with a cache, a clock and a number of its own.
 
 What only a database of many clients can show is not here, and is to be tried where there is one: that a commit's notification
-wakes the other server (LISTEN and NOTIFY); that a second try reads its run for update on a connection of its own; that timers and
+wakes the other server (LISTEN and NOTIFY); that a lock goes with the session of a server that has died; that timers and
 claims pass over rows which another server has locked (SKIP LOCKED); that a connection lost in the middle of a commit is told from
 one lost before; and that a lane's numbers come from the lane's row while two transactions are open.
 """

@@ -8,7 +8,7 @@ Reads see only what is committed. `now` is the store's clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from msgspec import Struct
 from pelton.kernel.model.state import OpenStep, Record, Run, Step
 from pelton.store.group import Committed, Group, Lookup
 from pelton.store.retention import Sweep, Swept
+from pelton.store.row_locks import Owner, RowName
 from pelton.store.rows import (
     BookmarkRow,
     ClaimRow,
@@ -87,6 +88,15 @@ class Store(Protocol):
         effect in the order in which they were started. Raises StoreFailed if nothing at all could be written."""
         ...
 
+    async def lock(self, owner: Owner, rows: Collection[RowName], wait: float) -> bool:
+        """For the second try of a group that was lost, where the store is shared. What is read after this can be changed by no
+        other server until `unlock`: groups of others that change one of the rows are lost, and what they had begun to write
+        before is written. All of the rows, or none: False if that takes longer than `wait` seconds, or if the owner's epoch has
+        ended. Who wants a row that another server has waits in line. Rows that are not there can be locked, too. They are free
+        when the owner's epoch ends."""
+        ...
+
+    async def unlock(self, owner: Owner, rows: Collection[RowName]) -> None: ...
     async def sweep(self, sweep: Sweep) -> Swept:
         """Removes the oldest rows of one kind beyond a limit, in a write of its own that no commit waits for noticeably. Of runs
         only those that have ended, each with everything about it; one that another run has started stays as long as its outermost

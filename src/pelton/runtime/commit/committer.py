@@ -12,7 +12,8 @@ Invariants:
   performed again; no other run waits for it. A run is read from the store only while no unacknowledged batch holds it, and is
   not changed while it is being read.
 * When a group is lost, its runs are dropped from memory, what was built on it is rebuilt, and its requests are performed again
-  from the state in the store: immediately the first time, then with growing delays, `TRIES` times in all.
+  from the state in the store: immediately the first time, then with growing delays, `TRIES` times in all. Where other servers
+  write too, its rows are locked first (`second_tries`).
 * A request that raises an unexpected error is logged and set aside on its own.
 * Everything is bounded: waiting requests (`queue`), requests and rows of a batch, batches in flight, rounds and keys of reads.
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -38,7 +39,7 @@ from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep
 from pelton.runtime.api import Applied, OutboxHooks, TimerHooks, WatchHooks
 from pelton.runtime.cache.reads import of_run
-from pelton.runtime.cache.runs import work_row
+from pelton.runtime.cache.runs import RunEntry, work_row
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.batch import BATCH_JOBS, Batch
 from pelton.runtime.commit.confirm import NodeHooks, confirmed, fenced, forget_reads, forget_untaken, found_out
@@ -46,6 +47,7 @@ from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBui
 from pelton.runtime.commit.loader import ReadLoader, Scripts
 from pelton.runtime.commit.pending_signals import PendingSignals
 from pelton.runtime.commit.requests import CommitRequest, SignalRequest, WriteRequest
+from pelton.runtime.commit.second_tries import CONTENDED, SecondTries, rows_of
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.commit.workspace import Workspace
@@ -53,6 +55,7 @@ from pelton.runtime.event_feed import EventFeed
 from pelton.runtime.ids import IdCodec
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store, StoreFailed
+from pelton.store.row_locks import RowName
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -62,7 +65,6 @@ ROUNDS = 200  # a run of many threads with nothing of it in memory has been seen
 KEYS = 10_000
 SPARE = 100  # further rounds in which a signal that has used up its own may be brought to an end, and again if that fails
 TRIES = 8
-PATIENT = 4  # times as many tries where other servers write too
 WAIT = 0.01  # seconds before the third try, doubled for each further one
 WAIT_MOST = 2.0
 CACHE_BYTES = 256 << 20
@@ -88,15 +90,16 @@ class Committer:
         self.workspace = Workspace(store, codec, keys, self.write, self.settled, cache_bytes)
         self.loader = ReadLoader(self.workspace, self.release, scripts)
         self.pending_signals = PendingSignals(self.workspace, self)
+        self.second_tries = SecondTries(self.workspace, self.loader.begin_run, self.release, self.spawn, self._perform_again)
         self.timers: TimerHooks | None = None
         self.outbox: OutboxHooks | None = None
         self.watches: WatchHooks | None = None
         self.nodes: NodeHooks | None = None  # where other servers write to the store too
         self.fenced = ""  # why nothing more is written: another server has declared this one dead
         self.event_feed = EventFeed()
-        self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0}
+        self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0, "most_tries": 0}
         self._queue = queue
-        self._tries = tries * (PATIENT if store.shared else 1)  # each loss to another server is that one's gain
+        self._tries = tries
         self._unit = UnitOfWork(self.workspace)
         self._pending: deque[CommitRequest] = deque()
         self._later: list[CommitRequest] = []  # for the next batch: their group is full
@@ -234,14 +237,19 @@ class Committer:
         to be confirmed."""
         if self.workspace.shared:
             if confirmed(unit, request) is None:
-                request.settled()
+                self._settle(request)
             return
         run = getattr(request, "run", 0)
         entry = self.workspace.cache.peek(run) if run else None
         if entry is not None and entry.pins and entry.group is not None:
             entry.group.requests.append(request)
         else:
-            request.settled()
+            self._settle(request)
+
+    def _settle(self, request: CommitRequest) -> None:
+        request.settled()
+        if request.locked is not None:
+            self.second_tries.done(request)
 
     def _poisoned(self, request: CommitRequest, error: Exception) -> None:
         self.stats["poisoned"] += 1
@@ -256,6 +264,8 @@ class Committer:
     def _give_up(self, request: CommitRequest, error: PeltonError) -> None:
         """Fails the request; `pending_signals` decides what happens to its durable signal."""
         request.failed(error)
+        if request.locked is not None:
+            self.second_tries.done(request)
         if isinstance(request, SignalRequest) and request.pending:
             self.pending_signals.given_up(request, error)
 
@@ -392,7 +402,7 @@ class Committer:
             self.pending_signals.crossed(group.tallies, result.crossed)
         for request in builder.requests:
             request.committed = result  # type: ignore[attr-defined]
-            request.settled()
+            self._settle(request)  # type: ignore[arg-type]
 
     def _tell_services(self, builder: GroupBuilder) -> None:
         work, timers = self.workspace.work, self.timers
@@ -436,6 +446,8 @@ class Committer:
         self._unpin(builder)
 
     def _lost(self, builder: GroupBuilder, result: Committed) -> None:
+        contended = self.nodes is not None and result.lost.partition(" ")[0] in CONTENDED
+        again: list[CommitRequest] = []  # under a lock
         for member in reversed(builder.requests):  # they go before all that came after them
             request: CommitRequest = member  # type: ignore[assignment]
             if isinstance(request, WriteRequest):
@@ -446,6 +458,7 @@ class Committer:
                 self._give_up(request, PeltonError(Code.UNAVAILABLE, self.fenced))
                 continue
             request.tries += 1
+            self.stats["most_tries"] = max(self.stats["most_tries"], request.tries)
             if request.tries >= self._tries:
                 what = f"contention on {result.lost}: gave up after {request.tries} attempts; retry the request"
                 self._give_up(request, PeltonError(Code.BUSY, what))
@@ -457,10 +470,33 @@ class Committer:
                 self.spawn(self._look(request, self.workspace.definitions.look(ns)))
             elif what == "handlers" and self.workspace.shared and not getattr(request, "outdated", False):
                 self.spawn(self._look(request, self.workspace.definitions.handlers.refresh(ns)))
-            elif request.tries < 2:
-                self._pending.appendleft(request)
+            elif contended:
+                again.append(request)
             else:
-                self.wait(request, min(WAIT_MOST, WAIT * 2 ** (request.tries - 2)) * random.uniform(0.5, 1.0))
+                self._try_again(request)
+        if again:
+            again.reverse()
+            self._lock(rows_of(builder), again)
+
+    def _try_again(self, request: CommitRequest) -> None:
+        if request.tries < 2:
+            self._pending.appendleft(request)
+        else:
+            self.wait(request, min(WAIT_MOST, WAIT * 2 ** (request.tries - 2)) * random.uniform(0.5, 1.0))
+
+    def _lock(self, rows: set[RowName], requests: Sequence[CommitRequest]) -> None:
+        """Performs them again when nobody else can change the rows."""
+        assert self.nodes is not None
+        if self.second_tries.begin(self.nodes.fence, rows, requests):
+            self._away += len(requests)
+        else:
+            for request in reversed(requests):
+                self._try_again(request)
+
+    def _perform_again(self, requests: Sequence[CommitRequest]) -> None:
+        self._away -= len(requests)
+        self._pending.extendleft(reversed(requests))
+        self._wake()
 
     async def _look(self, request: CommitRequest, look: Coroutine[Any, Any, object]) -> None:
         """Performs the request again when what it rests on was read again."""
@@ -497,6 +533,9 @@ class Committer:
     def _suspend(self, request: CommitRequest, suspend: Suspend) -> None:
         self.stats["suspended"] += 1
         if suspend.wait is not None:
+            if request.locked is not None and isinstance(suspend.wait, RunEntry) and self.second_tries.is_awaited(suspend.wait):
+                self._lock({suspend.wait.key}, [request])
+                return
             self._away += 1
             suspend.wait.waiting.append(request)
             if not suspend.wait.busy and not suspend.wait.pins:  # nothing else will wake it

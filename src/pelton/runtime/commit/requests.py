@@ -32,6 +32,7 @@ from pelton.runtime.cache.reads import Answers
 from pelton.runtime.commit.confirm import rest_on_lease, step_of
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GroupBuilder
+from pelton.runtime.commit.second_tries import LockedRows
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import LOG_TEXT, UnitOfWork, not_started, unchanged
 from pelton.runtime.commit.workspace import Workspace
@@ -43,7 +44,7 @@ NONE_TAKEN: Any = frozenset()
 
 
 class CommitRequest:
-    __slots__ = ("absent", "answers", "asked", "committed", "nameless", "rounds", "tries")
+    __slots__ = ("absent", "answers", "asked", "committed", "locked", "nameless", "rounds", "tries")
 
     hops = 0  # signals and events that led to this one
 
@@ -53,6 +54,7 @@ class CommitRequest:
         self.asked = 0  # when it first asked for a script's answer: the time is part of the question, so it stays this
         self.rounds: dict[int, int] = {}  # of reads, by run, for this try
         self.tries = 0  # groups that were lost
+        self.locked: LockedRows | None = None  # rows that are locked for this try
         self.nameless: set[int] = NONE_TAKEN
         self.committed: Committed | None = None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
@@ -37,6 +37,7 @@ from pelton.store.packing import (
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
+from pelton.store.row_locks import Owner, RowLocks, RowName
 from pelton.store.rows import (
     BookmarkRow,
     ClaimRow,
@@ -72,6 +73,7 @@ class MemoryStore:
         self._tables = self._writes.tables
         self._records = MemoryRecords(self._tables, self.counts)
         self._runs = MemoryRuns(self._tables, self._records, self.counts)
+        self._row_locks = RowLocks()
         self._open = False
         self._failure = asyncio.Event()  # never set: memory does not fail
 
@@ -104,11 +106,25 @@ class MemoryStore:
         """Raises StoreFailed if it is not open."""
         if not self._open:
             raise StoreFailed("the store is closed")
-        outcomes = [self._writes.apply(group) for group in groups]
+        outcomes = [self._apply(group) for group in groups]
         self.counts.commits += 1 if groups else 0
         self.counts.rows_written = self._writes.rows_written
         await asyncio.sleep(0)
         return outcomes
+
+    def _apply(self, group: Group) -> Committed:
+        if self._row_locks and (barred := self._row_locks.bars(group)):
+            return Committed(group.number, False, barred)
+        done = self._writes.apply(group)
+        if done.ok:
+            self._row_locks.end_replaced(group)
+        return done
+
+    async def lock(self, owner: Owner, rows: Collection[RowName], wait: float) -> bool:
+        return await self._row_locks.take(owner, rows, wait)
+
+    async def unlock(self, owner: Owner, rows: Collection[RowName]) -> None:
+        self._row_locks.give(owner, rows)
 
     async def sweep(self, sweep: Sweep) -> Swept:
         """Raises StoreFailed if it is not open."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from pelton.store.packing import (
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
+from pelton.store.row_locks import Owner, RowLocks, RowName
 from pelton.store.rows import (
     BookmarkRow,
     ClaimRow,
@@ -103,6 +104,7 @@ class SqliteStore:
         self._locks = Locks(self.path)
         self._link = self._new_link()
         self._numbers = Numbers()
+        self._row_locks = RowLocks()
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._clock_saved = 0
         self._numbers_saved = [0, 0]  # deliveries, dead letters
@@ -267,6 +269,9 @@ class SqliteStore:
         batch = Encoded()
         assigned: list[Assigned | Committed] = []  # by group: what it was given, or what is wrong with it
         for group in groups:
+            if self._row_locks and (barred := self._row_locks.bars(group)):
+                assigned.append(Committed(group.number, False, barred))
+                continue
             try:
                 assigned.append(batch.take(group, self._numbers, now))
             except UNFIT as error:
@@ -290,6 +295,8 @@ class SqliteStore:
                 results.append(each)
                 continue
             results.append(self._outcome(group.number, each, lost[place]))
+            if results[-1].ok:
+                self._row_locks.end_replaced(group)
             place += 1
         if batch.asks:
             self._tell(groups, results, assigned, rest[2] if len(rest) > 2 else None)
@@ -341,6 +348,21 @@ class SqliteStore:
         if fit:
             results.update((done.number, done) for done in await self._commit(fit))
         return [results[group.number] for group in groups]
+
+    async def lock(self, owner: Owner, rows: Collection[RowName], wait: float) -> bool:
+        """One server has the file, and needs this never; but several engines of one process may share the store."""
+        locked = False
+        if await self._row_locks.take(owner, rows, wait):
+            try:
+                await self.commit([Group(0)])  # what was sent before the rows were locked is written then
+                locked = True
+            finally:
+                if not locked:
+                    self._row_locks.give(owner, rows)
+        return locked
+
+    async def unlock(self, owner: Owner, rows: Collection[RowName]) -> None:
+        self._row_locks.give(owner, rows)
 
     async def sweep(self, sweep: Sweep) -> Swept:
         if self._link.failure:
