@@ -40,6 +40,7 @@ from pelton.kernel.model.process import (
     Records,
     Scope,
     Send,
+    Take,
     ThreadArm,
     Wait,
     Work,
@@ -112,8 +113,10 @@ def outside(to: str = "", *, stays: bool = False, body: str = "", checks: Iterab
     return Outside(to=to, stays=stays, body=body, checks=tuple(map(expression, checks)), assigns=sets(assigns))
 
 
-def on_event(name: str, to: str = "", *, key: Any = None, stays: bool = False, body: str = "", **assigns: Any) -> OnEvent:
-    return OnEvent(event=name, key=maybe(key), to=to, stays=stays, body=body, assigns=sets(assigns))
+def on_event(
+    name: str, to: str = "", *, key: Any = None, stays: bool = False, body: str = "", offers: Any = None, **assigns: Any
+) -> OnEvent:
+    return OnEvent(event=name, key=maybe(key), offers=maybe(offers), to=to, stays=stays, body=body, assigns=sets(assigns))
 
 
 def after(ms: int, to: str = "", *, every: int = 0, stays: bool = False, body: str = "", **assigns: Any) -> AtTime:
@@ -196,6 +199,11 @@ class Graph:
         self.nodes[node.name] = node
         self.entry = self.entry or node.name
         return self
+
+    def take(self, name: str, event: str, key: Any, to: To = "", *, body: Any = None, nobody: str = "", **more: Any) -> Graph:
+        """`nobody`: where to go with empty="edge"."""
+        node = Take(name=name, event=event, key=expression(key), body=maybe(body), next=edges(to), to=nobody, **more)
+        return self.add(node)
 
     def work(self, name: str, to: To = "", *, queue: Any = "", input: Any = None, **more: Any) -> Graph:
         kept = queue or name

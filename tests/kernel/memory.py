@@ -172,6 +172,8 @@ class AllReads:
         return self.world.run_script(question)
 
     def answer(self, key: Any) -> Any:
+        if isinstance(key, f.RoomKey | f.WaiterKey | f.TakerKey):
+            return True if isinstance(key, f.RoomKey) else None  # nobody is in a queue here
         return self.watch(self.lookup(key))
 
     def lookup(self, key: Any) -> Any:  # noqa: C901 - a table: one line a kind of key

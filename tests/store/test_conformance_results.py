@@ -35,6 +35,8 @@ async def test_who_waits_longest_comes_first(store: Store) -> None:
     late, early = WaitKeyRow("a", "n", "k", 1, 9, 200), WaitKeyRow("a", "n", "k", 2, 1, 100)
     await put(store, Group(1, wait_keys=[late, early]))
     assert await store.waiting("a", "n", "k", 9) == [early, late]
+    assert await store.waiting("a", "n", "k", 9, True) == [late, early]
+    assert await store.waiting("a", "n", "k", 1, True) == [late]
 
 
 async def test_the_size_of_what_is_held(store: Store) -> None:

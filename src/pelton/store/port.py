@@ -181,8 +181,8 @@ class Store(Protocol):
         """The revision of the rendezvous row; 0 if there is none."""
         ...
 
-    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]:
-        """Waits, longest first."""
+    async def waiting(self, ns: str, name: str, key: str, limit: int, last: bool = False) -> list[WaitKeyRow]:
+        """Waits, longest first; with `last` shortest first. As many rows are read as the answer has."""
         ...
 
     async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]: ...

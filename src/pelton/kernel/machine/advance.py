@@ -46,6 +46,7 @@ from pelton.kernel.machine.rewind.rescue import rescue
 from pelton.kernel.machine.rewind.rewinds import revive, rewind
 from pelton.kernel.machine.searching import settle_search
 from pelton.kernel.machine.tallies import settle_tallies
+from pelton.kernel.machine.tokens import queues
 from pelton.kernel.machine.tokens.branches import drop_losers
 from pelton.kernel.machine.tokens.failures import drop_row, escape, fail, fail_leaving, spawn
 from pelton.kernel.machine.tokens.halts import settle_halt
@@ -68,6 +69,7 @@ from pelton.kernel.model.signals import (
     Count,
     EventArrived,
     Merge,
+    Offered,
     Pause,
     Report,
     Rescue,
@@ -89,6 +91,7 @@ from pelton.kernel.model.transition import Need, Note, Refused, Transition
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     Report: report,
     EventArrived: arrivals.event,
+    Offered: queues.offered,
     Trigger: arrivals.fire_trigger,
     Merge: arrivals.merge,
     Amend: operator.amend,

@@ -26,6 +26,7 @@ from pelton.kernel.machine.tokens.flow import (
     retire_token,
 )
 from pelton.kernel.machine.tokens.lifecycle import find_definition, finish_run, meta_from, run_output
+from pelton.kernel.machine.tokens.queues import put_off, take_or_rest
 from pelton.kernel.machine.tokens.scopes import open_scope
 from pelton.kernel.machine.tokens.stops import failure_of_children
 from pelton.kernel.machine.tokens.thread_joins import open_thread_join
@@ -47,6 +48,7 @@ from pelton.kernel.model.process import (
     RunSignal,
     Scope,
     Send,
+    Take,
     Wait,
     Work,
 )
@@ -69,6 +71,8 @@ def enter(draft: Draft, token: Token) -> None:
     draft.fuel -= node.fuel
     if type(node) is Fork and token.branch:
         branch_out(draft, node, *branches_of(draft, node, token), token)
+        return
+    if type(node) is Take and put_off(draft, token, node):
         return
     if not node.trace and type(node) in SILENT:
         try:
@@ -417,6 +421,13 @@ def enter_send(draft: Draft, token: Token, node: Send, row: OpenStep) -> None:
     finish(draft, row_added(draft, row), results or None)
 
 
+def enter_take(draft: Draft, token: Token, node: Take, row: OpenStep) -> None:
+    scene = Scene(draft, row, row.input, token.thread)
+    key = str(evaluate(node.key, scene))
+    body = evaluate(node.body, scene) if node.body is not None else None
+    take_or_rest(draft, node, row_added(draft, row), key, body)
+
+
 def enter_raise(draft: Draft, token: Token, node: Raise, row: OpenStep) -> None:
     failure = evaluate(node.failure, Scene(draft, row, row.input, token.thread))
     raise StepFailure(failure if isinstance(failure, Failure) else convert(failure, Failure))
@@ -472,7 +483,7 @@ def silent_end(draft: Draft, token: Token, node: End) -> None:
     retire_token(draft, token.scope)
 
 
-STANDING = frozenset({Wait, Call, Emit, Scope, Join})  # kinds whose steps stay open, and are no work
+STANDING = frozenset({Wait, Take, Call, Emit, Scope, Join})  # kinds whose steps stay open, and are no work
 STATES: dict[type, State] = {
     Work: State.WORK,
     Wait: State.WAIT,
@@ -483,6 +494,7 @@ STATES: dict[type, State] = {
     Call: State.CALL,
     Emit: State.EMIT,
     Send: State.WAIT,
+    Take: State.WAIT,
     Assign: State.WAIT,
     Raise: State.WAIT,
     End: State.WAIT,
@@ -497,6 +509,7 @@ ENTER: dict[type, Callable[[Draft, Token, Any, OpenStep], None]] = {
     Call: enter_call,
     Emit: enter_emit,
     Send: enter_send,
+    Take: enter_take,
     Assign: enter_assign,
     Raise: enter_raise,
     End: enter_end,

@@ -59,8 +59,8 @@ class Limit(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """Work has all four. Wait, Call, Emit, Scope and Join have `attempt`, from the opening of the attempt, and `total`; the other
-    kinds do not stand, and have none.
+    """Work has all four. Wait, Take, Call, Emit, Scope and Join have `attempt`, from the opening of the attempt, and `total`; the
+    other kinds do not stand, and have none.
 
     A limit goes on while the thread is halted and is enforced then, unless `on_halt` is "stop": then its clock stops, and goes on
     with the remaining time. The limit of a wait that is halted loses to an event that is there already."""
@@ -127,10 +127,14 @@ class Outside(Arm, frozen=True, kw_only=True):
 
 
 class OnEvent(Arm, frozen=True, kw_only=True):
-    """`key` None: events posted to this run. With a key: events of that name and key in the namespace (a rendezvous)."""
+    """`key` None: events posted to this run. With a key: events of that name and key in the namespace (a rendezvous).
+
+    `offers`, with a key: the wait is a place in a queue, from which `Take` steps of other runs take it; what it yields then, of
+    this run, is theirs. One whose `offers` fails is passed over."""
 
     event: str
     key: Expression | None = None
+    offers: Expression | None = None
 
 
 class AtTime(Arm, frozen=True, kw_only=True):
@@ -275,6 +279,21 @@ class Send(Node, frozen=True, kw_only=True):
     What cannot be started is reported in the step's output, and stops nothing else."""
 
     what: Expression
+
+
+class Take(Node, frozen=True, kw_only=True):
+    """Takes a place in the queue (`event`, what `key` yields): that of the wait in any run of the namespace that has waited
+    longest, or with `last` shortest. It goes on with what `body` yields as the event's body, in the same commit; halted ones are
+    passed over. The output: the taken run's id, the number of its step, and what it offers as `data`.
+
+    `empty`: what happens when nobody waits. "edge": on to `to`. "wait": until somebody comes."""
+
+    event: str
+    key: Expression
+    last: bool = False
+    body: Expression | None = None
+    empty: Literal["fail", "edge", "wait"] = "fail"
+    to: str = ""
 
 
 class Raise(Node, frozen=True, kw_only=True):
@@ -494,6 +513,8 @@ def targets(node: Node) -> list[str]:
         found.append(node.body)
     elif isinstance(node, Call):
         found.append(node.thread)
+    elif isinstance(node, Take):
+        found.append(node.to)
     elif isinstance(node, Wait):
         for arm in node.arms:
             found += [arm.to, arm.body]
@@ -513,6 +534,8 @@ def following(node: Node) -> list[str]:
         found += [*node.cases.values(), node.default]
     elif isinstance(node, Fork):
         found += node.branches
+    elif isinstance(node, Take):
+        found.append(node.to)
     elif isinstance(node, Wait):
         found += [arm.to for arm in node.arms]
     return [name for name in found if name]

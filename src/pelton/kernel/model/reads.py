@@ -236,6 +236,39 @@ class FoundKey(Struct, frozen=True, gc=False):
     text: str
 
 
+class WaiterKey(Struct, frozen=True, gc=False):
+    """The place in the queue (name, key) that is to be taken next: of the wait that has lasted longest, or with `last` shortest.
+    `but`: (run, step) of those that are taken already. Halted ones are passed over, up to a limit. Answer: Waiter | None."""
+
+    name: str
+    key: str
+    last: bool = False
+    but: tuple[tuple[int, int], ...] = ()
+
+
+class TakerKey(Struct, frozen=True, gc=False):
+    """The step that has waited longest for somebody to come into the queue (name, key), (run, step) `but` apart. Answer: its run
+    and number, or None."""
+
+    name: str
+    key: str
+    but: tuple[int, int] = (0, 0)
+
+
+class RoomKey(Struct, frozen=True, gc=False):
+    """Whether the commit has room for one more run that is taken from a queue, after `taken` in this transition. Answer: bool."""
+
+    taken: int
+
+
+class Waiter(NamedTuple):
+    """A place in a queue. `data`: what it offers to who takes it."""
+
+    run: int
+    n: int
+    data: JSON
+
+
 PLACE_BITS = 31  # of a position; the thread is above them
 
 

@@ -96,6 +96,16 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     expires: int = 0  # gone from then on when nothing has taken it; 0 = with the run
 
 
+class Offered(Signal, frozen=True, kw_only=True):
+    """Somebody has come into the queue (`name`, `key`) that step `n` waits to take from. If that has changed its mind, the next
+    one is told."""
+
+    n: int
+    name: str
+    key: str
+    strict: bool = False
+
+
 class Merge(Signal, frozen=True, kw_only=True):
     """Data merged into the variables wherever the run is; a wait with a merge arm may leave because of it. `must_leave`: it is
     refused, and nothing merged, when none does."""
@@ -243,6 +253,7 @@ AnySignal = (
     Start
     | Report
     | EventArrived
+    | Offered
     | Trigger
     | Merge
     | Amend

@@ -64,11 +64,13 @@ class StartRun(NamedTuple):
 
 
 class SignalRun(NamedTuple):
-    """A signal to another run: in the same group, or durable and in the next commit when `later`."""
+    """A signal to another run: in the same group where that has room, or durable and in the next commit when `later`.
+    `together`: in the same group in any case, since it is what the sender has decided on."""
 
     key: int
     signal: Signal
     later: bool = False
+    together: bool = False
 
 
 class Hold(NamedTuple):
@@ -99,11 +101,12 @@ class Claim(NamedTuple):
 
 
 class OpenCorrelation(NamedTuple):
-    """Step n waits for (name, key) in the namespace."""
+    """Step n waits for (name, key) in the namespace. `since`: from when on it has its place in line, 0 = from now."""
 
     n: int
     name: str
     key: str
+    since: int = 0
 
 
 class CloseCorrelations(NamedTuple):

@@ -56,7 +56,12 @@ class CorrelationPoint(Shared):
         self.size = 0
 
     def open(self, row: WaitKeyRow) -> None:
-        """Held rows beyond the first so many stay in the store."""
+        """Waits beyond the first so many stay in the store."""
+        last = next(reversed(self.waits.values()), None)
+        if last is not None and in_line(row) < in_line(last):  # it has its place from before
+            self.waits[row.run, row.n] = row
+            self.waits = {(each.run, each.n): each for each in sorted(self.waits.values(), key=in_line)}
+            return
         self.more_waits = self.more_waits or len(self.waits) >= WAITERS
         if not self.more_waits:
             self.waits[row.run, row.n] = row
@@ -82,6 +87,10 @@ class CorrelationPoint(Shared):
     def dry(self) -> bool:
         """Whether nothing of a kind is left here, but more of it is in the store."""
         return (self.more_waits and not self.waits) or (self.more_held and not self.held)
+
+
+def in_line(row: WaitKeyRow) -> tuple[int, int, int]:
+    return row.opened, row.run, row.n
 
 
 class CorrelationCache:

@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from pelton.kernel.model.process import Call, Emit, Join, Node, Process, Scope, Wait, Work, targets
+from pelton.kernel.model.process import Call, Emit, Join, Node, Process, Scope, Take, Wait, Work, targets
 
-STOPS = (Work, Wait, Call, Emit)
+STOPS = (Work, Wait, Take, Call, Emit)
 MOST_SLOTS = 64
 MOST_NODES = 256
 MOST_PROCESSES = 1_000

@@ -24,13 +24,16 @@ from pelton.kernel.model.reads import (
     NewestKey,
     NewRunKey,
     ProcessKey,
+    RoomKey,
     RunKey,
     ServedKey,
     SlotKey,
     Spent,
     StepKey,
+    TakerKey,
     ThreadKey,
     VarKey,
+    WaiterKey,
 )
 from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
 from pelton.runtime.cache.lookups import SearchResult
@@ -38,6 +41,7 @@ from pelton.runtime.cache.runs import RunEntry, unknown
 
 OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey, CompiledKey)
 """Keys whose answers depend on no run."""
+QUEUES = (WaiterKey, TakerKey, RoomKey)
 
 
 def of_run(key: Any) -> bool:
@@ -83,7 +87,9 @@ def _by_name(key: Any) -> bool:
 class CachedReads:
     """One instance serves all calls, one after another: see `of`."""
 
-    __slots__ = ("_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_stamp", "reads", "spent", "stamped")
+    __slots__ = (
+        "_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_queues", "_stamp", "reads", "spent", "stamped",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,10 +99,12 @@ class CachedReads:
         held: Callable[[HeldKey], list[Held]],
         stamp: Callable[[], int],
         found: Callable[[SearchResult], list[Record] | None] = lambda found: list(found.records),
+        queues: Callable[[WaiterKey | TakerKey | RoomKey], Any] = lambda key: None,
     ) -> None:
         """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `held(key)` what is
         held under a name and key; both may raise Missing. `stamp()` makes the instant of a request. `found(answer)` is
-        what a search has found, None if that no longer holds."""
+        what a search has found, None if that no longer holds. `queues(key)` looks into the queues of the namespace."""
+        self._queues = queues
         self._found = found
         self._codec = codec
         self._keys = keys
@@ -220,6 +228,8 @@ class CachedReads:
             return found
         if kind is FoundKey:
             return self._search(key)
+        if kind in QUEUES:
+            return self._queues(key)
         if kind is HeldKey:
             if key.key:
                 return self._held(key)

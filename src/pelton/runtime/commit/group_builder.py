@@ -474,7 +474,7 @@ class EffectRows:
             elif kind is Claim:
                 take(group, effect, now)
             elif kind is OpenCorrelation:
-                group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, now))
+                group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, effect.since or now))
             elif kind is CloseCorrelations:
                 close_wait_keys(group, run, effect.n)
             elif kind is MakeFindable:

@@ -40,6 +40,7 @@ from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unknown
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
+from pelton.runtime.commit import queues
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder, goes_on
 from pelton.runtime.commit.rests import Rests
@@ -111,8 +112,9 @@ class UnitOfWork:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.reader = CachedReads(
-            workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next, self.still_found
-        )
+            workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next, self.still_found,
+            lambda key: queues.answer(self, key),
+        )  # fmt: skip
         self.changes: list[Change] = []
         self.undo: Undo = []
         self.deferred: list[PendingSignalRow] = []
@@ -207,10 +209,16 @@ class UnitOfWork:
         self.points[name] = point
         return point
 
+    @property
+    def namespace(self) -> str:
+        """That of the run being advanced."""
+        head = self.reader.entry.head
+        found: str = head.ns if head is not None else self._signal.ns
+        return found
+
     def _held(self, key: HeldKey) -> list[Held]:
         """What is held for the run being advanced. Raises Missing, so that everything missing is read in one go."""
-        entry = self.reader.entry
-        name = (entry.head.ns if entry.head is not None else self._signal.ns, key.name, key.key)
+        name = (self.namespace, key.name, key.key)
         if self.workspace.correlations.get(name) is None:
             raise Missing(key)
         point = self.point(name)
@@ -275,13 +283,16 @@ class UnitOfWork:
 
     def waiters(self, point: CorrelationPoint) -> list[tuple[int, int]]:
         """(run, n) of the steps that may be waiting there, longest first, including those of this unit."""
-        found = dict.fromkeys(point.waits)
+        return list(dict.fromkeys([*point.waits, *self.opened_at(point)]))
+
+    def opened_at(self, point: CorrelationPoint) -> list[tuple[int, int]]:
+        """(run, n) of the waits that this unit has opened there."""
+        found: list[tuple[int, int]] = []
         for change in self.changes:
             if change.transition.run.ns == point.name[0]:
-                for effect in change.transition.effects:
-                    if type(effect) is OpenCorrelation and (effect.name, effect.key) == point.name[1:]:
-                        found[change.entry.key, effect.n] = None
-        return list(found)
+                opened = (effect for effect in change.transition.effects if type(effect) is OpenCorrelation)
+                found += [(change.entry.key, each.n) for each in opened if (each.name, each.key) == point.name[1:]]
+        return found
 
     def _usable(self, entry: Shared) -> None:
         if entry.busy or entry.stale or entry.waiting:
@@ -343,7 +354,7 @@ class UnitOfWork:
                 sender, effect = todo.popleft()
                 full = len(self.changes) >= GROUP_RUNS or self.rows >= GROUP_ROWS
                 # What a child is counted as is in one commit with what it is, or a parent would pass before its time.
-                if full and (type(effect) is StartRun or type(effect.signal) is not Count):  # type: ignore[union-attr]
+                if full and (type(effect) is StartRun or not is_one_with(effect)):  # type: ignore[arg-type]
                     self._defer_effect(sender, effect)
                 elif type(effect) is StartRun:
                     self._start_child(sender, effect, todo)
@@ -353,7 +364,7 @@ class UnitOfWork:
 
     def _step(self, entry: RunEntry, signal: Any, process: Process | None, flags: int = 0) -> Transition | Refused:
         if process is None:
-            process = entry.process or self._process_of(entry)
+            process = entry.process or self.process_of(entry)
         self._signal = signal
         answer = advance(process, self.reader.of(entry, self.answers), signal, self.now)
         kind = type(answer)
@@ -393,7 +404,7 @@ class UnitOfWork:
             self._note(change)
         return change
 
-    def _process_of(self, entry: RunEntry) -> Process:
+    def process_of(self, entry: RunEntry) -> Process:
         if entry.head is None:
             raise Suspend(loads=(entry.key,))
         process = entry.process = self.process(entry.head.definition) if entry.head.definition else PLACEHOLDER
@@ -576,12 +587,17 @@ class UnitOfWork:
                 if kind is OpenCorrelation:
                     at = self.points.get((run.ns, effect.name, effect.key))  # type: ignore[arg-type,union-attr]
                     if at is not None:
-                        at.open(WaitKeyRow(*at.name, run.key, effect.n, self.now))  # type: ignore[union-attr]
+                        at.open(WaitKeyRow(*at.name, run.key, effect.n, effect.since or self.now))  # type: ignore[union-attr]
                 elif kind is CloseCorrelations:
                     for point in self.points.values():
                         point.close(run.key, effect.n)  # type: ignore[union-attr]
                 elif kind is Claim and any(point.release(effect.id) for point in self.points.values()):  # type: ignore[union-attr]
                     correlations.used(run.ns, -1, 0)
+
+
+def is_one_with(effect: SignalRun) -> bool:
+    """Whether a signal may not come in a later commit than what sent it."""
+    return effect.together or type(effect.signal) is Count
 
 
 def not_started(detail: str) -> str:

@@ -200,9 +200,11 @@ class MemoryStore:
     async def rendezvous(self, ns: str, name: str, key: str) -> int:
         return self._tables.rendezvous.get((ns, name, key)) or 0
 
-    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]:
+    async def waiting(self, ns: str, name: str, key: str, limit: int, last: bool = False) -> list[WaitKeyRow]:
         waits = self._tables.waits
-        return [WaitKeyRow(*place, waits.rows[place]) for place in islice(waits.under("since", ns, name, key), limit)]
+        bounds = (ns, name, key), (ns, name, key, LAST)
+        line = waits.back("since", *bounds) if last else waits.keys("since", *bounds)
+        return [WaitKeyRow(*place, waits.rows[place]) for place in islice(line, limit)]
 
     async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]:
         return self._held("key", (ns, name, key), limit)

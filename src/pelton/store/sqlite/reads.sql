@@ -235,6 +235,10 @@ SELECT rev FROM rendezvous WHERE ns = ?1 AND name = ?2 AND key = ?3;
 SELECT ns, name, key, run, n, opened FROM wait_key INDEXED BY wait_key_since WHERE ns = ?1 AND name = ?2 AND key = ?3
 ORDER BY opened, run, n LIMIT ?4;
 
+-- name: waiting_last
+SELECT ns, name, key, run, n, opened FROM wait_key INDEXED BY wait_key_since WHERE ns = ?1 AND name = ?2 AND key = ?3
+ORDER BY opened DESC, run DESC, n DESC LIMIT ?4;
+
 -- name: held
 SELECT body FROM held INDEXED BY held_key WHERE run = 0 AND ns = ?1 AND name = ?2 AND key = ?3 ORDER BY posted, id LIMIT ?4;
 

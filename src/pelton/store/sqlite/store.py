@@ -457,8 +457,8 @@ class SqliteStore:
     async def rendezvous(self, ns: str, name: str, key: str) -> int:
         return self._reader.value("rendezvous", ns, name, key) or 0
 
-    async def waiting(self, ns: str, name: str, key: str, limit: int) -> list[WaitKeyRow]:
-        return [WaitKeyRow(*row) for row in self._reader.all("waiting", ns, name, key, limit)]
+    async def waiting(self, ns: str, name: str, key: str, limit: int, last: bool = False) -> list[WaitKeyRow]:
+        return [WaitKeyRow(*row) for row in self._reader.all("waiting_last" if last else "waiting", ns, name, key, limit)]
 
     async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]:
         return self._held("held", ns, name, key, limit)

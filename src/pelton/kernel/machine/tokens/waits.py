@@ -22,8 +22,9 @@ from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import assign, finish, holds
 from pelton.kernel.machine.tokens.held import claim, events_for
 from pelton.kernel.machine.tokens.limits import restart
+from pelton.kernel.machine.tokens.queues import take_again, tell_taker
 from pelton.kernel.machine.tokens.times import AGAIN, clock, drop_time, move_times, set_time, time_of
-from pelton.kernel.model.process import AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Wait, variables_of
+from pelton.kernel.model.process import AtTime, OnCondition, OnEvent, OnMerge, OnTrigger, Take, Wait, variables_of
 from pelton.kernel.model.reads import Missing
 from pelton.kernel.model.state import FRAGMENTED, Bit, OpenStep, State, StepStatus
 from pelton.kernel.model.transition import CloseCorrelations, OpenCorrelation
@@ -89,16 +90,19 @@ def look_at(draft: Draft, node: Wait, row: OpenStep, index: int, arm: OnConditio
 
 def claim_events(draft: Draft, node: Wait, row: OpenStep, index: int, arm: OnEvent, scene: Scene) -> bool:
     """Takes events that arrived earlier: one, or as many as there are for an arm that stays. True when the wait has left."""
+    key = ""
     if arm.key is not None:
         key = str(evaluate(arm.key, scene))
         row.bits |= Bit.KEYED
         row.waits = {**(row.waits or {}), str(index): key}
-        draft.effects.append(OpenCorrelation(row.n, arm.event, key))
+        draft.effects.append(OpenCorrelation(row.n, arm.event, key, row.started if arm.offers is not None else 0))
     for held, counted in events_for(draft, row, index, arm):
         claim(draft, held, row.n, counted=counted)
         take_arm(draft, node, row, index, held.body)
         if not arm.stays:
             return True
+    if arm.key is not None and arm.offers is not None:
+        tell_taker(draft, arm.event, key)
     return False
 
 
@@ -116,6 +120,10 @@ def arm_again(draft: Draft, row: OpenStep) -> None:
     if row.bits & Bit.AGAIN:
         if not time_of(row, AGAIN).at:
             draft.worklist.append(Again(row.n))
+    elif isinstance(node, Take):
+        take_again(draft, node, row)
+        if row.n not in draft.open_rows:
+            return
     elif isinstance(node, Wait):
         row = draft.edit(row)
         if row.bits & Bit.KEYED:
