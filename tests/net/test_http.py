@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import ipaddress
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -325,8 +326,32 @@ FORBIDDEN = [
     "192.0.2.1", "198.18.0.1", "[::1]", "[::]", "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]", "[ff02::1]",
     "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:a9fe:a9fe]", "[64:ff9b::7f00:1]", "[64:ff9b::a00:1]", "[2002:7f00:1::]",
     "[2002:a00:1::1]", "[2001:0:0:0:0:0:80ff:fffe]", "[::127.0.0.1]", "[2001:db8::1]",
+    "192.0.0.192", "192.0.0.8", "168.63.129.16", "100.100.100.200", "192.88.99.1", "203.0.113.7", "[fd00:ec2::23]",
+    "[fd20:ce::254]",
+    "[2002:a83f:8110::1]", "[64:ff9b::a83f:8110]", "[::ffff:192.0.0.192]", "[2001:2::1]", "[2001:20::1]", "[3fff::1]",
+    "[::ffff:0:a9fe:a9fe]", "[2606:4700::5efe:a9fe:a9fe]", "[2606:4700::200:5efe:a00:1]",
     "[fec0::1]", "[64:ff9b:1::a00:1]", "[4000::1]", "\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021",
 ]  # fmt: skip
+
+
+METADATA = [  # of clouds, inside ranges that are otherwise public, private, or special in some versions of Python only
+    "192.0.0.192", "168.63.129.16", "100.100.100.200", "169.254.170.2", "169.254.42.42", "fd00:ec2::254", "fd00:ec2::23",
+    "fd20:ce::254", "fd00:42::42", "fd00:c1::a9fe:a9fe", "fe80::a9fe:a9fe",
+]  # fmt: skip
+
+
+def embedded(address: str) -> list[str]:
+    """The ways to write an IPv4 address as one of IPv6 that something on the way may take apart again."""
+    number = int(ipaddress.IPv4Address(address))
+    flipped = number ^ 0xFFFF_FFFF
+    values = [
+        0xFFFF << 32 | number,
+        0x0064_FF9B << 96 | number,
+        0x2002 << 112 | number << 80 | 1,
+        0x2001 << 112 | 0x0808_0808 << 64 | flipped,
+        0x2606_4700 << 96 | 0x5EFE << 32 | number,
+    ]
+    return [str(ipaddress.IPv6Address(value)) for value in values]
 
 
 class TestAddresses:
@@ -353,6 +378,28 @@ class TestAddresses:
     def test_public_addresses(self, address: str) -> None:
         assert AddressRules().refuses("x", 80, address) is None
 
+    @pytest.mark.parametrize("address", METADATA)
+    def test_a_clouds_metadata_is_opened_by_name_only(self, address: str) -> None:
+        ways = [address, *(embedded(address) if "." in address else ())]
+        for way in ways:
+            assert AddressRules().refuses("x", 80, way) is not None
+            assert AddressRules(allow_private=True).refuses("x", 80, way) is not None
+            assert AddressRules(["10.0.0.0/8"], allow_private=True).refuses("x", 80, way) is not None
+        assert AddressRules([address]).refuses("x", 80, address) is None
+
+    def test_what_is_special_does_not_depend_on_the_standard_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rules, opened = AddressRules(), AddressRules(allow_private=True)
+        kinds = ("is_global", "is_private", "is_reserved", "is_link_local", "is_loopback", "is_multicast", "is_unspecified")
+        for version in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+            for kind in kinds:
+                for wrong in (True, False):
+                    monkeypatch.setattr(version, kind, wrong)
+                    assert rules.refuses("x", 80, "1.1.1.1") is None
+                    assert rules.refuses("x", 80, "2606:4700::1") is None
+                    for address in ("127.0.0.1", "10.0.0.1", "192.0.0.8", "::1", "fc00::1", "2001:db8::1", "fec0::1"):
+                        assert rules.refuses("x", 80, address) is not None
+                    assert opened.refuses("x", 80, "10.0.0.1") is None
+
     async def test_private_ones_may_be_opened(self, web: str) -> None:
         rules = AddressRules(allow_private=True)
         for address in ("127.0.0.1", "::1", "10.1.2.3", "100.64.0.1", "192.168.0.1", "fc00::1", "::ffff:10.0.0.1"):
@@ -360,7 +407,7 @@ class TestAddresses:
         for address in (
             "169.254.169.254",
             "fe80::1",
-            "fd00:ec2::254",
+            *METADATA,
             "224.0.0.1",
             "0.0.0.0",
             "::ffff:169.254.169.254",

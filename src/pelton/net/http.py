@@ -50,10 +50,32 @@ _OURS = frozenset(  # what belongs to the connection, or is computed here
 _REFUSED_METHODS = frozenset({"CONNECT", "TRACE"})
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?", re.ASCII)
 _IPV6 = re.compile(r"[0-9a-f:.]+", re.ASCII | re.IGNORECASE)
-_UNICAST = ipaddress.IPv6Network("2000::/3")  # all of IPv6 that is given out; the rest is special, known to the library or not
-_SHARED = ipaddress.IPv4Network("100.64.0.0/10")  # inner networks of providers and of overlays
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_METADATA = frozenset({ipaddress.ip_address("fd00:ec2::254")})  # a cloud's credentials inside an otherwise private range
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})  # the third of four words of an address that has an IPv4 address as the last
+
+
+def _networks(*texts: str) -> tuple[Network, ...]:
+    return tuple(map(ipaddress.ip_network, texts))
+
+
+# What is special is listed here: what the standard library calls global differs from one version of Python to the next.
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all of IPv6 that is given out; the rest is special, listed here or not
+_LOOPBACK = _networks("127.0.0.0/8", "::1/128")
+_PRIVATE = _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "fc00::/7")
+_NEVER: tuple[tuple[str, tuple[Network, ...]], ...] = (
+    # Where clouds serve credentials or talk to their machines, inside ranges that are otherwise public or private.
+    ("a cloud's metadata", _networks(
+        "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42",
+        "fd00:c1::a9fe:a9fe",
+    )),
+    ("a link-local", _networks("169.254.0.0/16", "fe80::/10")),
+    ("a multicast", _networks("224.0.0.0/4", "ff00::/8")),
+    ("an unspecified", _networks("0.0.0.0", "::")),  # noqa: S104 - refused, not bound
+    ("a reserved", _networks(
+        "0.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
+        "2001::/23", "2001:db8::/32", "3fff::/20",
+    )),
+)  # fmt: skip
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -107,19 +129,18 @@ class AddressRules:
         return next((kind for kind in map(self._kind, candidates) if kind is not None), None)
 
     def _kind(self, address: Address) -> str | None:
-        if address.is_link_local or address in _METADATA:
-            return "a link-local"
-        if address.is_multicast:
-            return "a multicast"
-        if address.is_unspecified:
-            return "an unspecified"
-        if address.is_loopback:
+        for kind, networks in _NEVER:
+            if _among(address, networks):
+                return kind
+        if _among(address, _LOOPBACK):
             return None if self.allow_private else "a loopback"
-        if address.is_global and (address.version == 4 or address in _UNICAST):
-            return None
-        if _inside(address, _SHARED) or (address.is_private and not address.is_reserved):
+        if _among(address, _PRIVATE):
             return None if self.allow_private else "a private"
-        return "a reserved"
+        return None if address.version == 4 or address in _UNICAST else "a reserved"
+
+
+def _among(address: Address, networks: Iterable[Network]) -> bool:
+    return any(_inside(address, network) for network in networks)
 
 
 def _inside(address: Address, network: Network) -> bool:
@@ -134,12 +155,18 @@ def _meanings(address: Address) -> Iterable[Address]:
             return
         inner: list[Address | None] = [address.sixtofour, *(address.teredo or ())]
         if address in _NAT64:
-            inner = [ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)]
+            inner = [_last_word(address)]
         else:
+            if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:
+                inner.append(_last_word(address))
             yield address
         yield from (found for found in inner if found is not None)
     else:
         yield address
+
+
+def _last_word(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
 async def _look_up(host: str, port: int) -> list[str]:
