@@ -128,7 +128,7 @@ def test_pages_go_both_ways(wire: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "field"),
     [
-        ("/v1/events?limit=0", 400, ""),
+        ("/v1/events?limit=0", 400, "limit"),
         ("/v1/events?limit=x", 400, "limit"),
         ("/v1/events?after=nonsense", 400, "after"),
         ("/v1/events?state=odd", 400, "state"),

@@ -16,6 +16,7 @@ from pelton.errors import Category, PeltonError
 from pelton.transport import documents
 from pelton.transport.http.asgi import Handler, Request, Response, Router, Send
 from pelton.transport.http.errors import WebError
+from pelton.transport.http.query import MOST
 
 MSGPACK = "application/msgpack"
 MSGPACK_TYPES = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
@@ -34,7 +35,7 @@ class Parameter(NamedTuple):
     kind: str = "string"
     default: int = 0
     low: int = 0
-    high: int = 2**63 - 1
+    high: int = MOST
 
     def number(self, request: Request) -> int:
         """The value, or the default. Raises WebError unless it is a whole number within bounds."""

@@ -28,7 +28,7 @@ class JobRoutes:
         ]  # fmt: skip
 
     async def results(self, request: Request) -> Response:
-        written = request.path["number"]
+        written, limit = request.path["number"], LIMIT.number(request)
         number = _whole(written)
         found = await self._engine.results(request.caller, number, FIRST, 1) if number else []
         if not found or found[0].run:
@@ -39,7 +39,6 @@ class JobRoutes:
                 value=written,
                 remedy="an event's effects have the numbers of its jobs",
             )
-        limit = LIMIT.number(request)
         rows = await self._engine.results(request.caller, number, self._place(request.query.text("after")), limit)
         return answer(
             JobResultPage(
@@ -73,4 +72,4 @@ class JobRoutes:
 
 def _whole(text: str) -> int:
     """The number, or 0 if the text is not a possible key."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63 else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**62 else 0

@@ -102,9 +102,8 @@ class UserTaskRoutes:
 
     async def past(self, request: Request) -> Response:
         key = self._key(request.path["id"])
-        limit = LIMIT.number(request)
+        limit, after = LIMIT.number(request), SINCE.number(request)
         current = await self._engine.task(request.caller, key)
-        after = SINCE.number(request)
         rows = await self._engine.past(request.caller, key, after, limit)
         views = [self.view(record, until) for record, until in rows]
         if len(rows) == limit:

@@ -8,6 +8,7 @@ from pelton.errors import FieldProblem
 from pelton.transport.http.errors import WebError
 
 MAX_PARAMETERS = 1000
+MOST = 2**62  # of a number that has no closer bound: what is reckoned with it stays within 64 bits
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
@@ -42,7 +43,7 @@ class Query:
     def items(self) -> list[tuple[str, str]]:
         return [(name, value) for name, values in self._values.items() for value in values]
 
-    def integer(self, name: str, default: int, low: int = 0, high: int = 2**63 - 1) -> int:
+    def integer(self, name: str, default: int, low: int = 0, high: int = MOST) -> int:
         """Raises WebError 400 if it is not a whole number, or outside [low, high]."""
         text = self.text(name)
         if not text:
@@ -58,7 +59,11 @@ class Query:
                 problems=[FieldProblem(name, "must be a whole number", text[:100])],
             ) from None
         if not low <= number <= high:
-            raise WebError(400, f"query parameter {name!r} is {number}; it must be between {low} and {high}")
+            raise WebError(
+                400,
+                f"query parameter {name!r} is {number}; it must be between {low} and {high}",
+                problems=[FieldProblem(name, f"must be between {low} and {high}", text)],
+            )
         return number
 
     def boolean(self, name: str, default: bool) -> bool:
