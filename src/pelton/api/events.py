@@ -14,10 +14,11 @@ from pelton.api.ids import event_place
 from pelton.api.problems import bad
 from pelton.errors import Code, PeltonError
 from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
-from pelton.runtime.api import Engine, EventEffect, EventIn, HandlerDecision, Ingested
+from pelton.runtime.api import USER_ID, Engine, EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.caller import Caller
 from pelton.runtime.event_feed import EventFeed
 from pelton.runtime.rows import EventRow
+from pelton.transport.event_users import attribute
 from pelton.transport.http.asgi import Request, Response
 from pelton.transport.http.errors import WebError
 
@@ -68,8 +69,9 @@ class EventRoutes:
         events, batch = from_request(headers, await request.body())
         if not events:
             return answer(AcceptedBatch([]))
-        for event in events:
+        for place, event in enumerate(events):
             event.id = event.id or uuid4().hex  # so that the response can include it
+            attribute(event, request.caller, f"[{place}]." if batch else "ce-" if f"ce-{USER_ID}" in headers else "")
         posted = await self._engine.ingest(request.caller, events)
         results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
         if batch:

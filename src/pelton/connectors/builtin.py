@@ -8,7 +8,7 @@ from pelton.connectors.connection import Connection, ConnectorKind
 from pelton.connectors.port import Connector
 from pelton.net.lazy import LazyHttpPort
 
-SETTLE = "settle"  # option of the one connection of `files`; the others are directories by prefix
+SETTLE, USER = "settle", "user"  # options of the one connection of `files`; the others are directories by prefix
 
 
 def _sqs(connection: Connection, http: LazyHttpPort) -> Connector:
@@ -52,8 +52,8 @@ def _webhook(connection: Connection, http: LazyHttpPort) -> Connector:
 def _files(connection: Connection, http: LazyHttpPort) -> Connector:
     from pelton.connectors.files.connector import FilesConnector  # noqa: PLC0415 - for those who watch directories
 
-    folders = {prefix: folder for prefix, folder in connection.options.items() if prefix != SETTLE}
-    return FilesConnector(folders, int(connection.options[SETTLE]))
+    folders = {prefix: folder for prefix, folder in connection.options.items() if prefix not in (SETTLE, USER)}
+    return FilesConnector(folders, int(connection.options[SETTLE]), user=connection.options.get(USER, ""))
 
 
 SQS = ConnectorKind(

@@ -30,12 +30,14 @@ class Outgoing(NamedTuple):
 
 
 class SourceEvent(Struct, frozen=True, gc=False):
-    """The event of a message whose source makes events itself, as a watched directory does. `time`: epoch milliseconds."""
+    """The event of a message whose source makes events itself, as a watched directory does. `time`: epoch milliseconds. `user`:
+    whose event it is, "" = nobody's."""
 
     type: str
     subject: str = ""
     time: int = 0
     body: JSON = None
+    user: str = ""
 
 
 class Incoming(NamedTuple):

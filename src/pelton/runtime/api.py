@@ -120,6 +120,7 @@ class HandlerAction(Protocol):
 # ---- events
 
 
+USER_ID = "userid"  # attribute of an event: the user whose call caused it
 SYSTEM_ID = "messageid"  # attribute of an event that we sent ourselves: the id that the queue gave to the message it came in
 
 

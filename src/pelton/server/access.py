@@ -13,6 +13,8 @@ from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from pelton.errors import Code
 from pelton.runtime.caller import Caller
 from pelton.server.config import Config, is_loopback, split_user
@@ -20,6 +22,7 @@ from pelton.transport.http.asgi import Scope
 from pelton.transport.http.errors import STATUS
 
 ANYBODY = Caller()  # who calls without a name
+UNCHECKED = Caller(forwards=True)  # who calls a server without keys: nobody's name is known there, so none can be taken
 
 
 class Denied(NamedTuple):
@@ -44,6 +47,7 @@ class Access:
         callers.update((token, Caller(user=user)) for user, token in map(split_user, config.users))
         for namespace, key in map(split_user, config.namespace_keys):
             callers[key] = Caller(namespace, callers.get(key, ANYBODY).user)
+        callers.update((key, replace(callers.get(key, ANYBODY), forwards=True)) for key in config.forwarders)
         self._digests = {sha256(key.encode()).digest(): caller for key, caller in callers.items()}
         self._guards = not self._digests and config.loopback
         self.users = frozenset(user for user, _ in map(split_user, config.users))
@@ -62,7 +66,7 @@ class Access:
         if self._digests:
             return self._by_key(scope["headers"])
         refused = self._foreign(scope["headers"]) if self._guards else None
-        return refused if refused is not None else ANYBODY
+        return refused if refused is not None else UNCHECKED
 
     def denied(self, scope: Scope) -> Denied | None:
         """Why the request is refused; None if it is allowed."""

@@ -161,7 +161,7 @@ class App:
         if isinstance(admitted, Denied):
             self.counts.refused += 1
             return self._refused(path, admitted)
-        set_caller(scope, Caller(admitted.namespace, admitted.user, request_id))
+        set_caller(scope, Caller(admitted.namespace, admitted.user, request_id, admitted.forwards))
         if self.counts.under_way > self._max_requests:
             self.counts.refused += 1
             busy = Denied(Code.BUSY, "busy", f"{self._max_requests} requests are already in progress", "retry in a moment")

@@ -11,6 +11,7 @@ from uuid import uuid4
 import structlog
 from msgspec import Struct
 
+from pelton.connectors.files import TYPES
 from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
 from pelton.languages.plugin import Host, install, plugins
@@ -142,7 +143,10 @@ async def start(config: Config, given: Given, connectors: Connectors, http: Lazy
             schemes=frozenset(connectors.schemes),
             max_body=config.max_body,
             valid_key=access.valid if access.mode == "keys" else None,
-            users=Users(access.users | set(config.service_users) if config.service_users else None),
+            users=Users(
+                access.users | set(config.service_users) if config.service_users else None,
+                TYPES if config.watch and not config.file_user else (),
+            ),
         )
         for each in plugins(given.languages):
             offer = install(each, host, engine.add_local)

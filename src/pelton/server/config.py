@@ -87,6 +87,14 @@ OPTIONS: tuple[Option, ...] = (
         high=600_000,
     ),
     Option(
+        "watch_user",
+        "text",
+        "",
+        "The user of the events of watched files, for handlers that take theirs from the event. Default: the service user, "
+        "if there is exactly one.",
+        "USER",
+    ),
+    Option(
         "durability",
         "choice",
         "full",
@@ -148,6 +156,16 @@ OPTIONS: tuple[Option, ...] = (
         "NAMESPACE=KEY",
         secret=True,
         flag="--namespace-key",
+    ),
+    Option(
+        "forwarders",
+        "list",
+        (),
+        "An access key or user's token that may post events of others: its callers may set the attribute userid, by which "
+        "handlers know whose call caused the event. Without access control every caller may. May be repeated.",
+        "KEY",
+        secret=True,
+        flag="--forwarder",
     ),
     Option(
         "allow_outgoing",
@@ -220,6 +238,7 @@ class Config(Struct, frozen=True, kw_only=True):
     store: str = ""
     watch: tuple[str, ...] = ()
     watch_settle: int = 500
+    watch_user: str = ""
     durability: Literal["full", "relaxed"] = "full"
     sqs_endpoint: str = ""
     sqs_region: str = ""
@@ -228,6 +247,7 @@ class Config(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...] = ()
     service_users: tuple[str, ...] = ()
     namespace_keys: tuple[str, ...] = ()
+    forwarders: tuple[str, ...] = ()
     allow_outgoing: tuple[str, ...] = ()
     allow_anonymous: bool = False
     max_body: int = 4 * MEGABYTE
@@ -251,6 +271,11 @@ class Config(Struct, frozen=True, kw_only=True):
         """The directory that the store writes to, if it has one."""
         url = self.store_url
         return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
+
+    @property
+    def file_user(self) -> str:
+        """The user of the events of watched files, "" = none."""
+        return self.watch_user or (self.service_users[0] if len(self.service_users) == 1 else "")
 
     @property
     def loopback(self) -> bool:
@@ -291,6 +316,7 @@ def check(config: Config) -> None:
         and not config.api_keys
         and not config.users
         and not config.namespace_keys
+        and not config.forwarders
         and not config.allow_anonymous
     ):
         raise ConfigError(
@@ -302,7 +328,13 @@ def check(config: Config) -> None:
         if not _is_secret(key):
             raise ConfigError("--api-key: a key must be at least 16 printable ASCII characters without spaces; use a longer one")
     _check_users(config)
+    _check_watch_user(config)
     _check_namespaces(config)
+    for key in config.forwarders:
+        if not _is_secret(key):
+            raise ConfigError(
+                "--forwarder: a key must be at least 16 printable ASCII characters without spaces; use a longer one"
+            )
     if config.sqs_endpoint:
         parts = urlsplit(config.sqs_endpoint)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -453,6 +485,17 @@ def _check_users(config: Config) -> None:
             raise ConfigError(
                 f"--service-user {user[:50]!r}: a user name may not contain spaces or =, and has at most 1024 characters"
             )
+
+
+def _check_watch_user(config: Config) -> None:
+    user = config.watch_user
+    if not user:
+        return
+    if not _is_user(user):
+        raise ConfigError(f"--watch-user {user[:50]!r}: a user name may not contain spaces or =, and has at most 1024 characters")
+    known = {name for name, _ in map(split_user, config.users)} | set(config.service_users)
+    if config.service_users and user not in known:
+        raise ConfigError(f"--watch-user {user[:50]}: no such user is configured; add --service-user {user[:50]}")
 
 
 def _check_namespaces(config: Config) -> None:

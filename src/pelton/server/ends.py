@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from pelton.connectors import connection as connections
-from pelton.connectors.builtin import SETTLE
+from pelton.connectors.builtin import SETTLE, USER
 from pelton.connectors.connection import Connection, ConnectionRefused, ConnectorKind
 from pelton.connectors.lazy import LazyConnector
 from pelton.connectors.registry import Connectors
@@ -88,5 +88,7 @@ def _unnamed(config: Config, kinds: Mapping[str, ConnectorKind]) -> list[Connect
     if config.sqs_endpoint or config.sqs_region:
         found["sqs"] = Connection(scheme="sqs", location=config.sqs_region, options={"endpoint": config.sqs_endpoint})
     if config.watch:
-        found["files"] = Connection(scheme="files", options={SETTLE: str(config.watch_settle), **watched(config)})
+        found["files"] = Connection(
+            scheme="files", options={SETTLE: str(config.watch_settle), USER: config.file_user, **watched(config)}
+        )
     return [each for scheme, each in found.items() if scheme in kinds]

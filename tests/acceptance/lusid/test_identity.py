@@ -23,13 +23,13 @@ from tests.acceptance.lusid.world import (
 )
 from tests.acceptance.official import unique
 
-ANN, BOB = "token-of-ann-000001", "token-of-bob-000002"
+ANN, BOB, GATEWAY = "token-of-ann-000001", "token-of-bob-000002", "key-of-the-gateway-3"
 MANUAL = "/notification/api/manualevent"
 
 
 @pytest.fixture(scope="module")
 def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    users = ("--user", f"ann={ANN}", "--user", f"bob={BOB}", "--service-user", "robot")
+    users = ("--user", f"ann={ANN}", "--user", f"bob={BOB}", "--service-user", "robot", "--forwarder", GATEWAY)
     with serving(tmp_path_factory.mktemp("users"), *users, token=ANN) as made:
         yield made
 
@@ -37,6 +37,14 @@ def ann(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def bob(ann: World) -> Iterator[World]:
     made = World(ann.server, ann.folder, BOB)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def gateway(ann: World) -> Iterator[World]:
+    """Says whose events are."""
+    made = World(ann.server, ann.folder, GATEWAY)
     yield made
     made.close()
 
@@ -58,7 +66,7 @@ def test_without_a_token_nothing_is_answered(ann: World) -> None:
                 assert "retry-after" not in answer.headers
 
 
-def test_everything_that_a_handler_does_is_done_by_its_user(ann: World, bob: World) -> None:
+def test_everything_that_a_handler_does_is_done_by_its_user(ann: World, bob: World, gateway: World) -> None:
     kind = letters()
     child = ann.definition()
     config = {"taskDefinitionId": child, "childTaskFields": {"path": {"mapFrom": "path"}}}
@@ -80,7 +88,7 @@ def test_everything_that_a_handler_does_is_done_by_its_user(ann: World, bob: Wor
     children = ann.wait(lambda: ann.get(task)["childTasks"], "the child is made")
     assert ann.get(children[0])["version"]["userIdCreated"] == "robot"
     assert ann.ask("GET", f"/workflow/api/actionlogs/{ann.get(task)['actionLogIdSubmitted']}")["runAsUserId"] == "robot"
-    ann.post(f"{kind}x", {}, userid="bob")
+    gateway.post(f"{kind}x", {}, userid="bob")
     now = ann.get(task)["version"]
     assert (now["userIdCreated"], now["userIdModified"], now["asAtVersionNumber"]) == ("robot", "bob", 2)
     history = ann.ask("GET", f"{TASKS}/{task['id']}/history")["values"]
@@ -89,13 +97,13 @@ def test_everything_that_a_handler_does_is_done_by_its_user(ann: World, bob: Wor
 
 @pytest.mark.parametrize(
     ("attributes", "said"),
-    [({}, "None"), ({"userid": "mallory"}, "'mallory'"), ({"userid": ""}, "''"), ({"userid": 7}, "7")],
+    [({}, "no user"), ({"userid": "mallory"}, "'mallory'"), ({"userid": ""}, "no user")],
 )
-def test_a_user_who_is_not_known_fails_the_handler(ann: World, attributes: Any, said: str) -> None:
+def test_a_user_who_is_not_known_fails_the_handler(ann: World, gateway: World, attributes: Any, said: str) -> None:
     definition, kind = ann.definition(), letters()
     name = ann.handler(definition, kind, creates(), runAsUserId={"mapFrom": "header.userId"})
     good = ann.handler(definition, kind, creates({"path": "fine"}))
-    posted = ann.post(kind, {}, **attributes)
+    posted = gateway.post(kind, {}, **attributes)
     decision = decision_of(posted, name)
     assert decision["verdict"] == "failed"
     assert "runAsUserId" in decision["detail"]

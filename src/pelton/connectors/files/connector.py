@@ -48,7 +48,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FilesConnector:
-    """`folders`: directory by address, as `/prefix`. `settle`: milliseconds."""
+    """`folders`: directory by address, as `/prefix`. `settle`: milliseconds. `user`: of the events, "" = none."""
 
     scheme: str = "files"
     makes_events: bool = True
@@ -60,8 +60,11 @@ class FilesConnector:
         clock: Callable[[], int] = epoch_milliseconds,
         most_files: int = MOST_FILES,
         most_folders: int = MOST_FOLDERS,
+        *,
+        user: str = "",
     ) -> None:
         self._folders = dict(folders)
+        self._user = user
         self._bounds = most_files, most_folders
         self._settle = settle / 1000
         self._clock = clock
@@ -78,7 +81,9 @@ class FilesConnector:
     def subscribe(self, address: str) -> FileSubscription | NoSubscription:
         if (reason := self.check(address)) is not None:
             return NoSubscription(reason)
-        return FileSubscription(address, self._folders[address], self._settle, self._clock, self._health, *self._bounds)
+        return FileSubscription(
+            address, self._folders[address], self._settle, self._clock, self._health, *self._bounds, user=self._user
+        )
 
     def health(self) -> Mapping[str, Health]:
         return self._health.view()
@@ -106,8 +111,11 @@ class FileSubscription:
         health: HealthBook,
         most_files: int = MOST_FILES,
         most_folders: int = MOST_FOLDERS,
+        *,
+        user: str = "",
     ) -> None:
         self._address = address
+        self._user = user
         self._folder = folder
         self._settle = settle
         self._clock = clock
@@ -315,7 +323,7 @@ class FileSubscription:
             self._bookmarks.pop(name, None)
         else:
             self._bookmarks[name] = state
-        event = SourceEvent(kind, path if len(path) <= SUBJECT else "", self._clock(), body)
+        event = SourceEvent(kind, path if len(path) <= SUBJECT else "", self._clock(), body, self._user)
         return Incoming(ident, b"", {}, (name, before), 1, event, (name, state))
 
     def _event(self, path: str, before: bytes | None, look: Look | None) -> tuple[str, str, FileBookmark]:

@@ -32,7 +32,7 @@ from pelton.connectors.port import (
     Temporary,
 )
 from pelton.errors import Code, PeltonError
-from pelton.runtime.api import SYSTEM_ID, EventIn
+from pelton.runtime.api import SYSTEM_ID, USER_ID, EventIn
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow, DeadLetter
@@ -401,7 +401,7 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
         return [
             EventIn(
                 source=address, type=made.type, ns=ns, id=message.id, subject=made.subject, time=made.time, body=made.body,
-                bookmark=message.bookmark,
+                attributes={USER_ID: made.user} if made.user else {}, bookmark=message.bookmark,
             )
             for ns in namespaces
         ]  # fmt: skip
@@ -425,6 +425,7 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
 EVENT_TYPE = "event-type"
 EVENT_SUBJECT = "event-subject"
 EVENT_TIME = "event-time"  # epoch milliseconds
+EVENT_USER = "event-user"
 
 
 def dead_letter(ns: str, address: str, message: Incoming, reason: str, tries: int, now: int) -> DeadLetter:
@@ -432,6 +433,8 @@ def dead_letter(ns: str, address: str, message: Incoming, reason: str, tries: in
     if (event := message.event) is not None:
         body = json.encode(event.body)
         headers |= {EVENT_TYPE: event.type, EVENT_SUBJECT: event.subject, EVENT_TIME: str(event.time)}
+        if event.user:
+            headers[EVENT_USER] = event.user
     return DeadLetter(
         number=0,
         ns=ns,
@@ -452,6 +455,10 @@ def restored(letter: DeadLetter, makes_events: bool) -> Incoming:
     if not makes_events or EVENT_TYPE not in headers:
         return Incoming(letter.id, letter.body, headers, None, letter.tries + 1)
     event = SourceEvent(
-        headers[EVENT_TYPE], headers.get(EVENT_SUBJECT, ""), int(headers.get(EVENT_TIME, "0")), json.decode(letter.body)
+        headers[EVENT_TYPE],
+        headers.get(EVENT_SUBJECT, ""),
+        int(headers.get(EVENT_TIME, "0")),
+        json.decode(letter.body),
+        headers.get(EVENT_USER, ""),
     )
     return Incoming(letter.id, b"", {}, None, letter.tries + 1, event)

@@ -26,8 +26,14 @@ from pelton.languages.lusid.schedules.schedule import DEPENDENT, dependent_field
 from pelton.languages.lusid.times import parse_moment
 from pelton.runtime.api import ActionContext, Command, MatchCommand, PlanProblem, StartCommand
 from pelton.runtime.caller import Users
+from pelton.transport.validation import describe
 
 OWN = "pelton"  # source of the events that this server raises itself
+
+NOBODY = (
+    "the event has no user, and runAsUserId takes it from there (header.userId): "
+    "post the event with a user's token, or name a user with runAsUserId.setTo"
+)
 
 Read = Callable[[JSON], JSON]
 
@@ -97,13 +103,13 @@ class _Work:
     def plan(self, context: ActionContext, users: Users) -> Sequence[Command]:
         event = context.payload
         user = self._run_as(event)
-        if not isinstance(user, str) or not user:
-            return [
-                PlanProblem(detail=f"runAsUserId comes to {user!r} for this event; it must be a user's id", field="runAsUserId")
-            ]
+        if user is None or user == "":
+            return [PlanProblem(detail=NOBODY, field="runAsUserId")]
+        if not isinstance(user, str):
+            return [PlanProblem(detail=f"runAsUserId comes to {describe(user)}, which is no user's id", field="runAsUserId")]
         if not users.knows(user):
             return [
-                PlanProblem(detail=f"runAsUserId comes to {user[:200]!r}, which is no user of this server", field="runAsUserId")
+                PlanProblem(detail=f"runAsUserId comes to {describe(user)}, which is no user of this server", field="runAsUserId")
             ]
         fields = {name: value for name, read in self._fields.items() if (value := read(event)) is not None}
         if self._pattern is not None:

@@ -77,6 +77,19 @@ def _run_as(problems: Checks, given: EventHandlerMapping, scheduled: bool, users
         problems.add("runAsUserId.setTo", message, given.set_to)
 
 
+def check_named(given: UpdateEventHandler, users: Users) -> None:
+    """A handler cannot act as the user of events that this server raises without one. Raises LusidError."""
+    event = given.event_matching_pattern
+    if given.run_as_user_id.map_from and event is not UNSET and event.event_type in users.nameless:
+        problems = Checks()
+        message = (
+            f"is {USER_PATH}, and the events {event.event_type} of the files that this server watches have no user; "
+            "start it with --watch-user USER, or name a user with setTo"
+        )
+        problems.add("runAsUserId.mapFrom", message, given.run_as_user_id.map_from)
+        problems.raise_any()
+
+
 def _exactly_one(problems: Checks, given: EventHandlerMapping, path: str) -> bool:
     if bool(given.map_from) == bool(given.set_to):
         both = "both are there" if given.map_from else "neither is there"

@@ -11,7 +11,7 @@ from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import DEFINITIONS, HANDLERS, Entity
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.forms import CreateEventHandler, UpdateEventHandler
-from pelton.languages.lusid.handlers.checks import check_against, check_handler
+from pelton.languages.lusid.handlers.checks import check_against, check_handler, check_named
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import Entities, deleted, path_name
 from pelton.languages.lusid.http.event_types import EventTypes
@@ -19,7 +19,7 @@ from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import HANDLER_MEMBERS
 from pelton.languages.lusid.schedules import schedule, scheduling
 from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_moment
-from pelton.runtime.caller import Caller, server_in
+from pelton.runtime.caller import NAMESPACE, Caller, server_in
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
 BASE = "/api/eventhandlers"
@@ -100,6 +100,8 @@ class HandlerRoutes:
     async def _check(self, caller: Caller, given: UpdateEventHandler) -> int:
         """The row of the task definition that the handler is tied to, 0 = always the latest. Raises LusidError."""
         check_handler(given, self.context.users)
+        if caller.namespace == NAMESPACE:
+            check_named(given, self.context.users)
         name = given.task_definition_id.name
         at = tied_to(given, self.context.engine.now())
         definition = await self._definitions.find(caller, name, at)

@@ -14,7 +14,7 @@ from pelton.languages.lusid.http.api_context import LusidContext
 from pelton.languages.lusid.http.entities import deleted
 from pelton.languages.lusid.http.event_types import BUILT_IN, EventTypes, entry
 from pelton.languages.lusid.times import print_milliseconds
-from pelton.runtime.api import EventIn
+from pelton.runtime.api import USER_ID, EventIn
 from pelton.runtime.rows import EventRow
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response, Router, json_response
@@ -25,7 +25,7 @@ TYPES = "/api/eventtypes"
 ONE = TYPES + "/{eventType}"
 
 # Attributes of an event that are shown in its header, and how they are called there.
-_HEADER = (("requestid", "requestId"), ("userid", "userId"), ("action", "action"), ("entitytype", "entityType"), ("href", "href"))
+_HEADER = (("requestid", "requestId"), (USER_ID, "userId"), ("action", "action"), ("entitytype", "entityType"), ("href", "href"))
 
 
 def payload(event: EventRow) -> JSON:
@@ -64,7 +64,7 @@ class NotificationRoutes:
             id=caller.request,
             time=now,
             body=body,
-            attributes={"userid": caller.user, "requestid": caller.request, "action": "Create", "entitytype": MANUAL},
+            attributes={USER_ID: caller.user, "requestid": caller.request, "action": "Create", "entitytype": MANUAL},
         )
         await self.context.engine.ingest(caller, [event])
         header = {
