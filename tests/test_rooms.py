@@ -151,6 +151,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "runtime.delivery": ("states", "lanes", "outbox", "sources", "listening"),
     "transport": (
         "caller",
+        "event_users",
         "zones",
         "validation",
         "documents",

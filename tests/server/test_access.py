@@ -89,6 +89,16 @@ def test_a_key_says_in_which_namespace() -> None:
     assert isinstance(only.admit(scope()), Denied)
 
 
+def test_some_keys_may_say_whose_an_event_is() -> None:
+    ann, gateway = "token-of-ann-000001", "key-of-the-gateway1"
+    access = Access(Config(users=(f"ann={ann}",), namespace_keys=(f"acme={gateway}",), forwarders=(gateway, ann)))
+    assert access.admit(scope(authorization=f"Bearer {gateway}")) == Caller("acme", forwards=True)
+    assert access.admit(scope(authorization=f"Bearer {ann}")) == Caller(user="ann", forwards=True)
+    only = Access(Config(forwarders=(gateway,)))
+    assert only.admit(scope(authorization=f"Bearer {gateway}")) == Caller(forwards=True)
+    assert isinstance(only.admit(scope()), Denied)
+
+
 def test_without_access_control_any_token_passes_and_names_nobody() -> None:
-    assert Access(Config()).admit(scope(host="127.0.0.1", authorization="Bearer whatever")) == Caller()
-    assert Access(Config(host="0.0.0.0", allow_anonymous=True)).admit(scope()) == Caller()
+    assert Access(Config()).admit(scope(host="127.0.0.1", authorization="Bearer whatever")) == Caller(forwards=True)
+    assert Access(Config(host="0.0.0.0", allow_anonymous=True)).admit(scope()) == Caller(forwards=True)
