@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pelton.client import AsyncClient, Client, ClientError, Fail, Item, Later, RequestRefused, Unreachable, Worker
+    from pelton.client import AsyncClient, Client, ClientError, Fail, Item, Later, RequestRefused, Stop, Unreachable, Worker
 
 __version__ = "0.1.0.dev0"
 
@@ -21,6 +21,7 @@ __all__ = [
     "Item",
     "Later",
     "RequestRefused",
+    "Stop",
     "Unreachable",
     "Worker",
     "__version__",

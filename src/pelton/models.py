@@ -175,7 +175,8 @@ class RunDetail(Struct, omit_defaults=True):
 
 
 class StepView(Struct, omit_defaults=True):
-    """A step. `status`: OPEN (`waits_for` says what it is waiting for), or how it ended."""
+    """A step. `status`: OPEN (`waits_for` says what it is waiting for), or how it ended. `version`: of the worker, as it said
+    itself. `checkpoints`: how many its attempts have put."""
 
     id: str
     n: int
@@ -194,6 +195,35 @@ class StepView(Struct, omit_defaults=True):
     reason: str = ""
     child: str = ""
     failure: FailureView | None = None
+    version: str = ""
+    checkpoints: int = 0
+
+
+class AttemptView(Struct, omit_defaults=True):
+    """An attempt of a step. `step`: the number of the step that it is an attempt of; where a definition makes each attempt a step
+    of its own, those before it are other steps. `outcome`: pending (it begins at `due`), scheduled, running, done, failed, timed
+    out, lost (no sign of life from its worker in time) or cancelled. `scheduled`: when it was made. `version`: of the worker,
+    as it said itself. Content of a failure of more than 4,096 bytes is left out. Times are epoch milliseconds."""
+
+    step: int
+    number: int
+    outcome: str
+    scheduled: int
+    due: int = 0
+    started: int = 0
+    ended: int = 0
+    worker: str = ""
+    version: str = ""
+    polls: int = 0
+    reason: str = ""
+    failure: FailureView | None = None
+    log: str = ""
+
+
+class AttemptPage(Struct):
+    """The newest 100 attempts of a step, oldest first; the last one is the present one."""
+
+    attempts: list[AttemptView]
 
 
 class StepPage(Struct):
@@ -316,7 +346,8 @@ class FailureIn(Struct, forbid_unknown_fields=True):
 
 class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
     """The outcome of a work item. `status`: COMPLETED, FAILED, FAILED_FOR_GOOD, or WORKING (a heartbeat; with `again_after`
-    the item is returned, and offered again after that many milliseconds).
+    the item is returned, and offered again after that many milliseconds). `log`: what the worker logged in this attempt, which
+    keeps the last 10,000 characters; a heartbeat has none.
 
     Repeating a report whose response was lost changes nothing, and returns the same response, with the items that were in it.
     """
@@ -328,6 +359,7 @@ class ReportIn(Struct, forbid_unknown_fields=True, gc=False):
     reason: Annotated[str, Meta(max_length=10_000)] = ""
     failure: FailureIn | None = None
     again_after: Annotated[int, Meta(ge=0, le=31_536_000_000)] = 0
+    log: Annotated[str, Meta(max_length=10_000)] = ""
 
 
 class ClaimIn(Struct, forbid_unknown_fields=True):
@@ -339,11 +371,12 @@ class ClaimIn(Struct, forbid_unknown_fields=True):
 
 
 class WorkIn(Struct, forbid_unknown_fields=True):
-    """Reports of finished work and a request for more, in one commit."""
+    """Reports of finished work and a request for more, in one commit. `version`: of the worker; attempts show it."""
 
     worker: Name = ""
     reports: Annotated[list[ReportIn], Meta(max_length=1_000)] = []
     claim: ClaimIn | None = None
+    version: Annotated[str, Meta(max_length=200)] = ""
 
 
 class ReportOut(Struct, omit_defaults=True, gc=False):
@@ -356,7 +389,8 @@ class ReportOut(Struct, omit_defaults=True, gc=False):
 
 class ItemOut(Struct, omit_defaults=True, gc=False):
     """A work item. `lease`: milliseconds without a heartbeat (a WORKING report) after which the item is offered to others; 0 =
-    never. `previous`: the output last reported for this attempt."""
+    never. `previous`: the output last reported for this attempt. `checkpoints`: how many earlier attempts, or earlier hand-outs,
+    have put."""
 
     id: str
     queue: str
@@ -368,6 +402,36 @@ class ItemOut(Struct, omit_defaults=True, gc=False):
     previous: Any = None
     polls: int = 0
     lease: int = 0
+    checkpoints: int = 0
+
+
+class CheckpointIn(Struct, forbid_unknown_fields=True):
+    """What the attempt `attempt` of an item has done, so that no later one need do it again. `worker`: if given, it must be who
+    has the item. `log`: at most 10,000 characters."""
+
+    attempt: Annotated[int, Meta(ge=0)]
+    value: Any = None
+    log: Annotated[str, Meta(max_length=10_000)] = ""
+    worker: Name = ""
+
+
+class CheckpointOut(Struct, omit_defaults=True):
+    """`go_on` false: the item is no longer this attempt's, or this worker's; nothing was stored, and the worker has to stop.
+    `reason` says why."""
+
+    go_on: bool
+    number: int = -1
+    reason: str = ""
+
+
+class CheckpointView(Struct, omit_defaults=True):
+    """A checkpoint. `attempt`: which one put it; `at`: epoch milliseconds."""
+
+    number: int
+    attempt: int
+    at: int
+    value: Any = None
+    log: str = ""
 
 
 class WorkOut(Struct):

@@ -36,6 +36,7 @@ from pelton.kernel.model.signals import (
     Merge,
     Offered,
     Pause,
+    PutCheckpoint,
     Report,
     Rescue,
     Resume,
@@ -62,6 +63,7 @@ DEADLINE = 60_000
 FINDS_NOTHING: dict[tuple[type[Signal], RunStatus], Code] = {
     (Trigger, PAUSED): Code.GUARD,  # the waits of a paused run take nothing
     (Resume, RUNNING): Code.NOT_PAUSED,
+    **{(PutCheckpoint, status): Code.STEP_ENDED for status in (RUNNING, PAUSED)},  # nobody has the work
     (ChildReopened, COMPLETED): Code.NOT_ENDED,  # the call ended well, and its token has gone on
     **{(Rescue, status): Code.NOTHING_TO_RETRY for status in RunStatus if status not in (RunStatus.FAILED, RunStatus.TIMED_OUT)},
 }
@@ -106,12 +108,13 @@ def to_status(world: World, run: int, status: RunStatus) -> None:
 
 def signals(world: World, run: int) -> dict[type[Signal], Signal]:
     """One of each, which does something wherever anything of its kind can."""
-    wait, call = (world.newest(run, slot) for slot in ("w", "c"))
+    wait, call, work = (world.newest(run, slot) for slot in ("w", "c", "a"))
     n, epoch = (wait.n, wait.k) if wait is not None else (2, 0)
     caller, child = (call.n, call.child) if isinstance(call, OpenStep | Step) else (3, 1)
     found = [
         Start(key=run, ns=NS, definition=world.find("p")),
         Report(slot="a"),
+        PutCheckpoint(n=work.n if work is not None else 3, attempt=0),
         EventArrived(id=1, name="e"),
         Offered(n=n, name="line", key="k", strict=True),
         Trigger(name="t"),

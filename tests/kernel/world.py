@@ -41,7 +41,7 @@ from pelton.kernel.model.signals import (
     TimerFired,
     Trigger,
 )
-from pelton.kernel.model.state import END, OpenStep, Record, Run, RunStatus, StartMeta, State, Step
+from pelton.kernel.model.state import END, OpenStep, Record, Run, RunStatus, StartMeta, State, Step, StepAttempt, StepCheckpoint
 from pelton.kernel.model.transition import (
     UNSET,
     Announcement,
@@ -51,6 +51,8 @@ from pelton.kernel.model.transition import (
     ContinueLater,
     GiveReply,
     Hold,
+    KeepAttempt,
+    KeepCheckpoint,
     Need,
     Note,
     OpenCorrelation,
@@ -128,6 +130,8 @@ class World:
         self.held: dict[int, tuple[int, Hold]] = {}  # id → (run or 0, row)
         self.kept: list[list[Any]] = []  # events that stay: id of the held row, run, event, taken by
         self.holds = 0
+        self.attempts: dict[tuple[int, int, int], StepAttempt] = {}
+        self.checkpoints: dict[tuple[int, int, int], StepCheckpoint] = {}
         self.sent: list[Sent] = []
         self.tallies: dict[tuple[str, str], dict[str, int | float]] = {}
         self.notes: list[tuple[int, Note]] = []
@@ -521,6 +525,11 @@ class World:
                     self.purge(rows, effect)
                 case GiveReply(n, request, body):
                     self.sent.append(Sent(run.key, n, 0, f"reply:{request}", body))
+                case KeepAttempt(attempt, forget):
+                    self.attempts[attempt.run, attempt.n, attempt.number] = attempt
+                    self.attempts.pop((run.key, attempt.n, forget), None)
+                case KeepCheckpoint(kept):
+                    self.checkpoints[kept.run, kept.n, kept.number] = kept
                 case Tally():
                     self.add_up(effect)
 
@@ -573,6 +582,9 @@ class World:
                 rows.unindex(step)
                 del rows.ended[n]
                 rows.fragments.pop(n, None)
+                for table in (self.attempts, self.checkpoints):
+                    for key in [key for key in table if key[:2] == (rows.key, n)]:
+                        del table[key]
 
     # ---- driving
 

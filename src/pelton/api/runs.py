@@ -9,11 +9,23 @@ from msgspec import DecodeError, json
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
 from pelton.api.problems import bad
+from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.machine.tokens.lifecycle import failure_of, meta_from
-from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, State, Step, StepStatus
-from pelton.models import FailureView, RunDetail, RunHead, RunPage, StepPage, StepView
-from pelton.runtime.api import Engine
+from pelton.kernel.model.state import (
+    END,
+    Bit,
+    OpenStep,
+    Run,
+    RunStatus,
+    State,
+    Step,
+    StepAttempt,
+    StepStatus,
+    worker_of,
+)
+from pelton.models import AttemptPage, AttemptView, FailureView, RunDetail, RunHead, RunPage, StepPage, StepView
+from pelton.runtime.api import Engine, outcome_of
 from pelton.runtime.names import shown_queue
 from pelton.transport.http.asgi import Request, Response
 
@@ -28,6 +40,7 @@ VARIABLE = Parameter(
 BEFORE = Parameter("before", "Only runs older than this one: `before` of the previous page")
 LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
 ID = Parameter("id", "The run's id")
+STEP = Parameter("n", "The step's number")
 AFTER = Parameter("after", "Only steps with higher numbers", "integer", -1, low=-1)
 KNOWN_DEFINITIONS = 2_000  # names cached
 
@@ -66,6 +79,9 @@ class RunRoutes:
                   self.get, parameters=(ID,), takes=None, gives=(RunDetail,), statuses=(404,)),
             Route("GET", "/v1/runs/{id}/steps", "listSteps", "List a run's steps by number, both open and ended.", self.steps,
                   parameters=(ID, AFTER, LIMIT), takes=None, gives=(StepPage,), statuses=(404,)),
+            Route("GET", "/v1/runs/{id}/steps/{n}/attempts", "listAttempts", "List the attempts of a step of work: when each "
+                  "began and ended, who worked on it, and what came of it.", self.attempts,
+                  parameters=(ID, STEP), takes=None, gives=(AttemptPage,), statuses=(404,)),
         ]  # fmt: skip
 
     async def list(self, request: Request) -> Response:
@@ -147,8 +163,21 @@ class RunRoutes:
         views = [self.step(row) for row in rows if row.n > 0 and row.slot != END]
         return answer(StepPage(views, rows[-1].n if len(rows) == limit else -1))
 
+    async def attempts(self, request: Request) -> Response:
+        text, number = request.path["id"], request.path["n"]
+        key = run_key(self._engine, text)
+        n = int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else 0
+        if await self._engine.head(request.caller, key) is None:
+            raise no_run(text)
+        if not n or await self._engine.step(request.caller, key, n) is None:
+            raise PeltonError(Code.UNKNOWN_STEP, "the run has no step of this number", "n", number)
+        now = self._engine.now()
+        found = await self._engine.attempts(request.caller, key, n)
+        return answer(AttemptPage([attempt_view(attempt, now) for attempt in found]))
+
     def step(self, row: OpenStep | Step) -> StepView:
         codec = self._engine.codec
+        worker, version = worker_of(row.worker)
         view = StepView(
             id=codec.step_id(row.run, row.n),
             n=row.n,
@@ -158,7 +187,9 @@ class RunRoutes:
             started=row.started,
             attempt=row.attempt,
             iteration=row.it,
-            worker=row.worker,
+            worker=worker,
+            version=version,
+            checkpoints=row.tries.checkpoints if row.tries is not None else 0,
             input=row.input,
             output=row.output,
             reason=row.reason,
@@ -182,3 +213,23 @@ def failure_view(step: Step | None) -> FailureView | None:
     failure = failure_of(step)
     handled = bool(step.bits & Bit.HANDLED) or step.status == StepStatus.COMPLETED_WITH_ERRORS
     return FailureView(failure.name, failure.kind, failure.content, handled)
+
+
+def attempt_view(attempt: StepAttempt, now: int) -> AttemptView:
+    worker, version = worker_of(attempt.worker)
+    failure = FailureView(attempt.failure, attempt.kind, attempt.content) if attempt.failure else None
+    return AttemptView(
+        step=attempt.n,
+        number=attempt.number,
+        outcome=outcome_of(attempt, now),
+        scheduled=attempt.scheduled,
+        due=attempt.due,
+        started=attempt.started,
+        ended=attempt.ended,
+        worker=worker,
+        version=version,
+        polls=attempt.polls,
+        reason=attempt.message,
+        failure=failure,
+        log=attempt.log,
+    )

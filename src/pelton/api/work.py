@@ -1,4 +1,4 @@
-"""/v1/work: workers report finished work and request more in one exchange of up to 1,000 items.
+"""/v1/work: workers report finished work and request more in one exchange of up to 1,000 items, and put checkpoints.
 
 An item is identified by its step's id. A report may be repeated if its response was lost: it changes nothing, and gets the same
 response as the first time, with the items that were in it.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pelton.api.calls import Route, answer, decoded, is_msgpack
+from pelton.api.calls import Parameter, Route, answer, decoded, is_msgpack
 from pelton.api.problems import bad
-from pelton.errors import PeltonError
-from pelton.kernel.model.signals import Report
-from pelton.kernel.model.state import Failure, StepStatus
-from pelton.models import ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
+from pelton.errors import Code, PeltonError
+from pelton.kernel.model.signals import PutCheckpoint, Report
+from pelton.kernel.model.state import Failure, StepStatus, worker_text
+from pelton.models import CheckpointIn, CheckpointOut, CheckpointView, ItemOut, ReportIn, ReportOut, WorkIn, WorkOut
 from pelton.runtime.api import ClaimRequest, Engine, ReportResult, WorkItem
 from pelton.runtime.caller import Caller
 from pelton.runtime.names import shown_queue
@@ -25,6 +25,8 @@ _STATUS: dict[str, int | None] = {
     "FAILED_FOR_GOOD": StepStatus.FAILED_FOR_GOOD,
     "WORKING": None,
 }
+ITEM = Parameter("id", "The item's id")
+NUMBER = Parameter("number", "The checkpoint's number; the first one is 0")
 _KINDS = frozenset({"technical", "business", "cancelled", "timed out"})
 
 
@@ -38,15 +40,46 @@ class WorkRoutes:
                   "msgpack in both directions with Content-Type application/msgpack.", self.exchange,
                   parameters=(), takes=WorkIn, gives=(WorkOut,),
                   statuses=(400, 413, 503)),
+            Route("PUT", "/v1/work/{id}/checkpoints/{number}", "putCheckpoint", "Store what the present attempt of a work item "
+                  "has done, so that no later attempt need do it again; its lease and its time limit begin anew. Numbers count "
+                  "from 0, over all attempts.", self.put_checkpoint,
+                  parameters=(ITEM, NUMBER), takes=CheckpointIn, gives=(CheckpointOut,), statuses=(400, 409, 413, 503)),
+            Route("GET", "/v1/work/{id}/checkpoints/{number}", "getCheckpoint", "Get what an attempt of a work item stored.",
+                  self.checkpoint, parameters=(ITEM, NUMBER), takes=None, gives=(CheckpointView,), statuses=(404,)),
         ]  # fmt: skip
+
+    async def put_checkpoint(self, request: Request) -> Response:
+        asked = await decoded(request, CheckpointIn)
+        run, n, number = self._place(request)
+        signal = PutCheckpoint(n=n, attempt=asked.attempt, value=asked.value, number=number, log=asked.log, worker=asked.worker)
+        put = await self._engine.put_checkpoint(request.caller, run, signal)
+        return answer(CheckpointOut(put.go_on, put.number, put.reason), packed=is_msgpack(request))
+
+    async def checkpoint(self, request: Request) -> Response:
+        run, n, number = self._place(request)
+        found = await self._engine.checkpoint(request.caller, run, n, number)
+        if found is None:
+            raise PeltonError(Code.NOT_FOUND, "the item has no checkpoint of this number", "number")
+        return answer(CheckpointView(found.number, found.attempt, found.at, found.value, found.log))
+
+    def _place(self, request: Request) -> tuple[int, int, int]:
+        """Run, step and number of a checkpoint. Raises PeltonError."""
+        found = self._engine.codec.parse_step_id(request.path["id"])
+        if found is None:
+            raise PeltonError(Code.NO_STEP, "no such work item", "id", request.path["id"])
+        text = request.path["number"]
+        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+            raise bad("number", "must be a whole number, from 0 on", value=text)
+        return *found, int(text)
 
     async def exchange(self, request: Request) -> Response:
         asked = await decoded(request, WorkIn)
+        worker = worker_text(asked.worker, asked.version)
         known: list[tuple[int, Report]] = []
         places: list[int] = []
         results = [ReportOut(False, "no step", "no such step") for _ in asked.reports]
         for place, each in enumerate(asked.reports):
-            report = self._report(each, asked.worker, place)
+            report = self._report(each, worker, place)
             found = self._engine.codec.parse_step_id(each.id)
             if found is None:
                 continue
@@ -56,7 +89,7 @@ class WorkRoutes:
                 known.append((found[0], replace(report, n=found[1])))
                 places.append(place)
         claim = asked.claim and ClaimRequest(
-            queues=asked.claim.queues, count=asked.claim.count, wait=asked.claim.wait, worker=asked.worker
+            queues=asked.claim.queues, count=asked.claim.count, wait=asked.claim.wait, worker=worker
         )
         items: list[WorkItem] = []
         if known or claim:
@@ -81,6 +114,8 @@ class WorkRoutes:
     def _report(self, given: ReportIn, worker: str, place: int) -> Report:
         if given.status not in _STATUS:
             raise bad(f"reports[{place}].status", f"must be one of {', '.join(_STATUS)}", "see /openapi.json", given.status)
+        if given.log and given.status == "WORKING" and not given.again_after:
+            raise bad(f"reports[{place}].log", "a heartbeat carries no log", "send it with the report that ends the attempt")
         failure = None
         if given.failure is not None:
             if given.failure.kind not in _KINDS:
@@ -98,6 +133,7 @@ class WorkRoutes:
             failure=failure,
             worker=worker,
             again_after=given.again_after,
+            log=given.log,
         )
 
     def _item(self, item: WorkItem) -> ItemOut:
@@ -114,6 +150,7 @@ class WorkRoutes:
             previous=step.output,
             polls=step.polls,
             lease=step.idle,
+            checkpoints=step.tries.checkpoints if step.tries is not None else 0,
         )
 
 

@@ -5,6 +5,6 @@ Used by programs, by the command line and by tests. Imports `pelton.models` only
 
 from pelton.client.client import AsyncClient, Client
 from pelton.client.errors import ClientError, RequestRefused, Unreachable
-from pelton.client.worker import Fail, Item, Later, Worker
+from pelton.client.worker import Fail, Item, Later, Stop, Worker
 
-__all__ = ["AsyncClient", "Client", "ClientError", "Fail", "Item", "Later", "RequestRefused", "Unreachable", "Worker"]
+__all__ = ["AsyncClient", "Client", "ClientError", "Fail", "Item", "Later", "RequestRefused", "Stop", "Unreachable", "Worker"]

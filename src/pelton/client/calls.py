@@ -17,6 +17,10 @@ from pelton.client.errors import RequestRefused, Unreachable
 from pelton.models import (
     Accepted,
     AcceptedBatch,
+    AttemptPage,
+    CheckpointIn,
+    CheckpointOut,
+    CheckpointView,
     ClaimIn,
     DeadLetterPage,
     DecisionView,
@@ -155,6 +159,19 @@ def run_call(id: str) -> ApiCall[RunDetail]:
 
 def steps_call(id: str, after: int, limit: int) -> ApiCall[StepPage]:
     return _get(StepPage, f"/v1/runs/{segment(id)}/steps", after=after if after >= 0 else None, limit=limit)
+
+
+def attempts_call(id: str, n: int) -> ApiCall[AttemptPage]:
+    return _get(AttemptPage, f"/v1/runs/{segment(id)}/steps/{n}/attempts")
+
+
+def checkpoint_call(id: str, number: int) -> ApiCall[CheckpointView]:
+    return _get(CheckpointView, f"/v1/work/{segment(id)}/checkpoints/{number}")
+
+
+def put_checkpoint_call(id: str, number: int, checkpoint: CheckpointIn) -> ApiCall[CheckpointOut]:
+    """Repeatable: the same attempt may put the same checkpoint again."""
+    return ApiCall("PUT", f"/v1/work/{segment(id)}/checkpoints/{number}", json.encode(checkpoint), gives=CheckpointOut)
 
 
 def job_results_call(job: str, after: str, limit: int) -> ApiCall[JobResultPage]:

@@ -20,6 +20,8 @@ from msgspec import UNSET
 from pelton.client.calls import (
     STRUCTURED,
     ApiCall,
+    attempts_call,
+    checkpoint_call,
     dead_letters_call,
     decision_call,
     event_call,
@@ -31,6 +33,7 @@ from pelton.client.calls import (
     job_results_call,
     one_event_call,
     plain_call,
+    put_checkpoint_call,
     read_answer,
     redeliver_call,
     run_call,
@@ -46,6 +49,10 @@ from pelton.client.errors import Unreachable
 from pelton.client.http import Http
 from pelton.models import (
     Accepted,
+    AttemptPage,
+    CheckpointIn,
+    CheckpointOut,
+    CheckpointView,
     ClaimIn,
     DeadLetterPage,
     DecisionView,
@@ -222,9 +229,22 @@ class Client:
         """A page of a run's steps, open and ended, by number; only those with numbers above `after`."""
         return self._call(steps_call(id, after, limit))
 
+    def attempts(self, id: str, n: int) -> AttemptPage:
+        """The attempts of a run's step, by the step's number: the newest 100, oldest first."""
+        return self._call(attempts_call(id, n))
+
     def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
         """The results so far of a signal to many runs. `job`: its number, from the event's effect."""
         return self._call(job_results_call(job, after, limit))
+
+    def checkpoint(self, item: str, number: int) -> CheckpointView:
+        """What an attempt of a work item stored, by the checkpoint's number."""
+        return self._call(checkpoint_call(item, number))
+
+    def put_checkpoint(self, item: str, number: int, checkpoint: CheckpointIn) -> CheckpointOut:
+        """Stores what the attempt has done, unless the answer says to stop; see `Item.checkpoint`, which does it for a `Worker`.
+        Numbers count from 0 over all attempts. The same attempt may put the same checkpoint again."""
+        return self._call(put_checkpoint_call(item, number, checkpoint))
 
     def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
         """Reports finished work and asks for more, in one commit; see `Worker`, which does it well. At most 1,000 reports; with
@@ -382,9 +402,21 @@ class AsyncClient:
         """As `Client.steps`."""
         return await self._call(steps_call(id, after, limit))
 
+    async def attempts(self, id: str, n: int) -> AttemptPage:
+        """As `Client.attempts`."""
+        return await self._call(attempts_call(id, n))
+
     async def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
         """As `Client.job_results`."""
         return await self._call(job_results_call(job, after, limit))
+
+    async def checkpoint(self, item: str, number: int) -> CheckpointView:
+        """As `Client.checkpoint`."""
+        return await self._call(checkpoint_call(item, number))
+
+    async def put_checkpoint(self, item: str, number: int, checkpoint: CheckpointIn) -> CheckpointOut:
+        """As `Client.put_checkpoint`."""
+        return await self._call(put_checkpoint_call(item, number, checkpoint))
 
     async def work(self, worker: str = "", reports: Sequence[ReportIn] = (), claim: ClaimIn | None = None) -> WorkOut:
         """As `Client.work`."""

@@ -1,8 +1,8 @@
 """A worker: takes work items from its queues, runs a function for each, and reports the outcomes.
 
 Invariants:
-* Every item taken is reported, even if its function fails or its output cannot be sent. A report is repeated until the
-  server has responded to it; since it includes the item's attempt, a repeat changes nothing.
+* Every item taken is reported, even if its function fails or its output cannot be sent, unless it was taken away (`Stop`). A
+  report is repeated until the server has responded to it; since it includes the item's attempt, a repeat changes nothing.
 * At most `concurrency` items are in progress, including those that an open long poll may still return.
 
 Traffic: reports are sent together, as many as have accumulated during the last exchange, and the response brings new
@@ -18,27 +18,32 @@ import random
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload
 
 import structlog
 from msgspec import DecodeError, Raw, Struct, msgpack
 
-from pelton.client.calls import refusal
+from pelton.client.calls import ApiCall, checkpoint_call, put_checkpoint_call, read_answer, refusal
 from pelton.client.errors import RequestRefused, Unreachable
 from pelton.client.http import Http
 from pelton.errors import RETRYABLE
+from pelton.models import CheckpointIn
 
 PATH = "/v1/work"
 MSGPACK = "application/msgpack"
 MAX_BATCH = 1_000  # reports of one exchange
+MAX_LOG = 10_000  # characters
 MAX_PAUSE = 5.0  # seconds between tries while the server cannot be reached
+
+T = TypeVar("T")
 
 _log = structlog.get_logger("pelton.worker")
 
 
-class Item(Struct):
+class Item(Struct, dict=True):
     """A work item. `previous`: what an earlier hand-out of this attempt reported. `lease`: milliseconds without a sign of life
-    after which the server gives it to somebody else, 0 = never; the worker gives that sign by itself."""
+    after which the server gives it to somebody else, 0 = never; the worker gives that sign by itself. `checkpoints`: how
+    many earlier attempts, and earlier hand-outs, have put."""
 
     id: str
     queue: str
@@ -50,6 +55,33 @@ class Item(Struct):
     previous: Any = None
     polls: int = 0
     lease: int = 0
+    checkpoints: int = 0
+
+    @overload
+    async def checkpoint(self, function: Callable[[], Awaitable[T]]) -> T: ...
+    @overload
+    async def checkpoint(self, function: Callable[[], T]) -> T: ...
+    async def checkpoint(self, function: Callable[[], Any]) -> Any:
+        """Runs the function and stores what it returns, which must be JSON, before it goes on; where an earlier attempt has done
+        that, returns what was stored and does not run it. So a function is the same for every attempt, and a part of the work is
+        done once that its attempts have got past.
+
+        The item's checkpoints count from 0 in the order of these calls. Raises Stop when the item is no longer this worker's: let
+        it pass."""
+        steps: Checkpoints | None = self.__dict__.get("steps")
+        if steps is None:
+            raise RuntimeError("only an item that a Worker has taken has checkpoints")
+        return await steps.next(function)
+
+    def log(self, text: str) -> None:
+        """Adds a line to the log of this attempt, which is sent with its outcome; it keeps the last 10,000 characters."""
+        before = self.__dict__.get("lines", "")
+        self.__dict__["lines"] = (f"{before}\n{text}" if before else text)[-MAX_LOG:]
+
+    @property
+    def logged(self) -> str:
+        found: str = self.__dict__.get("lines", "")
+        return found
 
 
 class Fail(Exception):
@@ -66,6 +98,11 @@ class Fail(Exception):
         self.kind = kind
 
 
+class Stop(Exception):
+    """The item is no longer this worker's: its attempt has timed out, or its run has ended. Nothing that the function does counts
+    any more, and nothing is reported."""
+
+
 class Later(Exception):
     """Raise this to return the item: it is offered again after that many seconds, with `output` as its `previous`."""
 
@@ -73,6 +110,40 @@ class Later(Exception):
         super().__init__(f"again in {seconds:g} s")
         self.milliseconds = max(1, round(seconds * 1000))
         self.output = output
+
+
+class _Link(Protocol):
+    """The way of an item to its server."""
+
+    async def send(self, call: ApiCall[T]) -> T: ...
+
+
+class Checkpoints:
+    """The checkpoints of one item in one attempt: those that are there, and those that it adds."""
+
+    def __init__(self, item: Item, worker: str, link: _Link) -> None:
+        self._item = item
+        self._worker = worker
+        self._link = link
+        self._next = 0
+        self._stored = item.checkpoints
+        self._one_at_a_time = asyncio.Lock()
+
+    async def next(self, function: Callable[[], Any]) -> Any:
+        item = self._item
+        async with self._one_at_a_time:
+            number = self._next
+            if number < self._stored:
+                value = (await self._link.send(checkpoint_call(item.id, number))).value
+                self._next += 1
+                return value
+            result = function()
+            value = await result if inspect.isawaitable(result) else result
+            put = await self._link.send(put_checkpoint_call(item.id, number, CheckpointIn(item.attempt, value, "", self._worker)))
+            if not put.go_on:
+                raise Stop(put.reason)
+            self._next += 1
+            return value
 
 
 Function = Callable[[Item], Any | Awaitable[Any]]
@@ -95,6 +166,7 @@ class _Report(Struct, omit_defaults=True):
     reason: str = ""
     failure: _Failure | None = None
     again_after: int = 0
+    log: str = ""
 
 
 class _Claim(Struct):
@@ -103,10 +175,11 @@ class _Claim(Struct):
     wait: int
 
 
-class _Exchange(Struct):
+class _Exchange(Struct, omit_defaults=True):
     worker: str
     reports: list[_Report]
     claim: _Claim | None
+    version: str = ""
 
 
 class _Result(Struct):
@@ -128,6 +201,7 @@ class Counts(Struct):
     refused: int = 0
     exchanges: int = 0
     lost_connections: int = 0
+    stopped: int = 0  # items that were no longer this worker's when they put a checkpoint
 
 
 class Worker:
@@ -142,6 +216,7 @@ class Worker:
         concurrency: int = 64,
         key: str = "",
         name: str = "",
+        version: str = "",
         wait: int = 2_000,
         grace: float = 30.0,
     ) -> None:
@@ -153,6 +228,7 @@ class Worker:
             raise ValueError(f"wait is {wait}: it must be between 1 and 60000 milliseconds")
         self.counts = Counts()
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self.version = version
         self._functions = dict(functions)
         self._concurrency = concurrency
         self._wait = wait
@@ -238,14 +314,14 @@ class Worker:
 
     async def _exchange(self, reports: list[_Report], claim: _Claim | None) -> _Answer:
         """Retries until there is a response; a stopping worker with nothing to report gives up immediately."""
-        body = self._encoder.encode(_Exchange(self.name, reports, claim))
+        body = self._encoder.encode(_Exchange(self.name, reports, claim, self.version))
         pause = 0.05
         while True:
             if self._stopping and claim is not None:
                 if not reports:
                     return _Answer([], [])
                 claim = None
-                body = self._encoder.encode(_Exchange(self.name, reports, None))
+                body = self._encoder.encode(_Exchange(self.name, reports, None, self.version))
             try:
                 self.counts.exchanges += 1
                 wait = claim.wait / 1000 if claim else 0.0
@@ -270,6 +346,7 @@ class Worker:
         self._in_hand += len(items)
         self.counts.taken += len(items)
         for item in items:
+            item.__dict__["steps"] = Checkpoints(item, self.name, self)
             try:
                 result = self._functions[item.queue](item)
             except Exception as error:
@@ -304,33 +381,57 @@ class Worker:
             await asyncio.sleep(item.lease / 3000)
             self._add(_Report(item.id, item.attempt, "WORKING"))
 
+    async def send(self, call: ApiCall[T]) -> T:
+        """A request about an item; repeated until there is an answer. Raises RequestRefused."""
+        pause = 0.05
+        while True:
+            try:
+                answer = await self._http.request(call.method, call.path, call.body, call.content_type, 30.0)
+                return read_answer(call, answer.status, answer.content_type, answer.body)
+            except RequestRefused as error:
+                if not error.retryable:
+                    raise
+                why: Exception = error
+            except Unreachable as error:
+                self.counts.lost_connections += 1
+                why = error
+            _log.warning("no answer from the server", error=str(why), again_in=round(pause, 2))
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))
+            pause = min(pause * 2, MAX_PAUSE)
+
     def _ended(self, item: Item, output: Any) -> None:
         try:
             raw = Raw(self._encoder.encode(output))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             self._add(_Report(item.id, item.attempt, "FAILED_FOR_GOOD", reason=f"the output cannot be sent: {error}"))
             return
-        self._add(_Report(item.id, item.attempt, output=raw))
+        self._add(_Report(item.id, item.attempt, output=raw, log=item.logged))
 
     def _failed(self, item: Item, error: Exception) -> None:
         nothing = Raw(b"\xc0")
+        if isinstance(error, Stop):
+            _log.warning("work taken away", id=item.id, queue=item.queue, reason=str(error))
+            self.counts.stopped += 1
+            self._in_hand -= 1
+            self._wake.set()
+            return
         try:
             if isinstance(error, Later):
                 raw = Raw(self._encoder.encode(error.output))
-                self._add(_Report(item.id, item.attempt, "WORKING", output=raw, again_after=error.milliseconds))
+                self._add(_Report(item.id, item.attempt, "WORKING", output=raw, again_after=error.milliseconds, log=item.logged))
                 return
             if isinstance(error, Fail):
                 raw = Raw(self._encoder.encode(error.content))
                 failure = _Failure(error.name, error.kind, error.message[:10_000], raw, error.retriable)
                 status = "FAILED" if error.retriable else "FAILED_FOR_GOOD"
-                self._add(_Report(item.id, item.attempt, status, reason=error.message[:10_000], failure=failure))
+                self._add(_Report(item.id, item.attempt, status, reason=error.message[:10_000], failure=failure, log=item.logged))
                 return
         except (TypeError, ValueError, OverflowError, RecursionError) as unsent:
             error = unsent
         text = f"{type(error).__name__}: {error}"[:10_000]
         _log.warning("work failed", id=item.id, queue=item.queue, exc_info=error)
         failure = _Failure(type(error).__name__[:500], "technical", text, nothing, True)
-        self._add(_Report(item.id, item.attempt, "FAILED", reason=text, failure=failure))
+        self._add(_Report(item.id, item.attempt, "FAILED", reason=text, failure=failure, log=item.logged))
 
     def _add(self, report: _Report) -> None:
         self._reports.append(report)

@@ -16,8 +16,8 @@ from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec
-from pelton.kernel.model.signals import Report, Signal, Trigger
-from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step
+from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Trigger
+from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, StepAttempt, StepCheckpoint, StepStatus
 from pelton.runtime.caller import Caller
 from pelton.runtime.ids import IdCodec
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, LogRow, ResultRow, TimerRow
@@ -190,7 +190,30 @@ class ClaimRequest(Struct, kw_only=True):
     queues: Sequence[str] = ()
     count: int = 1
     wait: int = 0  # milliseconds, at most 60,000; answered as soon as one is there
-    worker: str = ""
+    worker: str = ""  # its name; with its version, see kernel.model.state.worker_text
+
+
+class CheckpointPut(Struct):
+    """The answer to a checkpoint. `go_on` False: the work is no longer the sender's, nothing was stored, and it has to stop.
+    `number`: the one that the checkpoint has got; -1 = none."""
+
+    go_on: bool
+    number: int = -1
+    reason: str = ""
+
+
+def outcome_of(attempt: StepAttempt, now: int) -> str:
+    """pending (it begins later), scheduled, running, done, failed, timed out, lost or cancelled."""
+    if not attempt.ended:
+        return "running" if attempt.started else "pending" if attempt.due > now else "scheduled"
+    status = StepStatus(attempt.status)
+    if status is StepStatus.COMPLETED_WITH_ERRORS or attempt.failure:  # whatever its definition made of that
+        status = StepStatus.TIMED_OUT if attempt.kind == "timed out" else max(status, StepStatus.FAILED)
+    if status is StepStatus.TIMED_OUT:
+        return "lost" if attempt.lost else "timed out"
+    if status is StepStatus.CANCELED:
+        return "cancelled"
+    return "done" if status.successful else "failed"
 
 
 class ReportResult(Struct):
@@ -504,6 +527,20 @@ class Engine(Protocol):
 
     async def extend(self, caller: Caller, run: int, n: int) -> None:
         """Renews a lease (a heartbeat); changes no revision."""
+        ...
+
+    async def attempts(self, caller: Caller, run: int, n: int) -> list[StepAttempt]:
+        """The attempts of a step of work, oldest first: the newest 100, the present one among them. An attempt that is a step of
+        its own follows those of the step before it; each says which step it is of. Empty for what is no work."""
+        ...
+
+    async def put_checkpoint(self, caller: Caller, run: int, signal: PutCheckpoint) -> CheckpointPut:
+        """Stores what the current attempt of a step has done, and begins its lease and its limit anew. One with a number may be
+        repeated by the same attempt with the same value. Raises PeltonError: "conflict", "too large", "invalid"."""
+        ...
+
+    async def checkpoint(self, caller: Caller, run: int, n: int, number: int) -> StepCheckpoint | None:
+        """Of a step, and of attempts before it that are steps of their own."""
         ...
 
     async def log(self, caller: Caller, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None: ...

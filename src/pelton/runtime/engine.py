@@ -15,10 +15,11 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import REPLY, Process
-from pelton.kernel.model.signals import Report, Signal, Start
-from pelton.kernel.model.state import Bit, Record, Run, RunStatus
+from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Start
+from pelton.kernel.model.state import Bit, Record, Run, RunStatus, worker_of
 from pelton.runtime.api import (
     Applied,
+    CheckpointPut,
     ClaimRequest,
     CorrelateCommand,
     Correlated,
@@ -59,6 +60,7 @@ from pelton.runtime.retention import Retention
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
+from pelton.runtime.work.attempts import put_checkpoint
 from pelton.runtime.work.exchange import Exchange
 from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.runner import Operations
@@ -562,6 +564,12 @@ class LocalEngine(EngineReads):
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         await self.work.extend(run, n, row)
 
+    async def put_checkpoint(self, caller: Caller, run: int, signal: PutCheckpoint) -> CheckpointPut:
+        async def send(run: int, signal: PutCheckpoint) -> None:
+            await self.signal(caller, run, signal)
+
+        return await put_checkpoint(self.store, send, run, signal)
+
     async def log(self, caller: Caller, run: int, n: int, texts: Sequence[tuple[int, str]]) -> None:
         if await self.head(caller, run) is None:
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
@@ -572,7 +580,7 @@ class LocalEngine(EngineReads):
         return await self.store.logs(run, n, 1000) if await self.head(caller, run) is not None else []
 
     def polled(self, caller: Caller) -> list[tuple[str, str, int]]:
-        found = [(shown_queue(queue), queue, worker, at) for queue, worker, at in self.work.polled()]
+        found = [(shown_queue(queue), queue, worker_of(worker)[0], at) for queue, worker, at in self.work.polled()]
         return [(name, worker, at) for name, queue, worker, at in found if queue_of(caller.namespace, name) == queue]
 
     async def queue_sizes(self, caller: Caller, *, handed_out: bool = True) -> dict[str, int]:

@@ -10,13 +10,14 @@ from typing import Any
 
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.reads import IterationKey, KeptKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
-from pelton.kernel.model.state import END, OpenStep, Record, Run, Step
+from pelton.kernel.model.state import END, OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.runtime.api import RunView
 from pelton.runtime.cache.run_search import Wanted, runs_with
 from pelton.runtime.caller import Caller
 from pelton.runtime.definitions.definitions import DefinitionCache
 from pelton.runtime.derived import derived_output
 from pelton.runtime.ids import IdCodec
+from pelton.runtime.work.attempts import attempts_of, checkpoint_of
 from pelton.store.port import Store
 from pelton.store.rows import EventRow, HeldRow, KeptRow, TallyValue
 
@@ -95,6 +96,14 @@ class EngineReads:
     async def at_place(self, caller: Caller, run: int, thread: int, position: int) -> OpenStep | Step | None:
         found: OpenStep | Step | None = await self._fact(caller, run, PlaceKey(thread, position))
         return found
+
+    async def attempts(self, caller: Caller, run: int, n: int) -> list[StepAttempt]:
+        head = await self.head(caller, run)
+        return await attempts_of(self.store, head, n) if head is not None else []
+
+    async def checkpoint(self, caller: Caller, run: int, n: int, number: int) -> StepCheckpoint | None:
+        head = await self.head(caller, run)
+        return await checkpoint_of(self.store, head, n, number) if head is not None else None
 
     async def _fact(self, caller: Caller, run: int, key: Any) -> Any:
         head = await self.head(caller, run)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.model.state import OpenStep, Record, Run, Step, Thread
+from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint, Thread
 from pelton.store.rows import (
     BookmarkRow,
     DeadLetter,
@@ -51,7 +51,8 @@ class RunWrite(Struct, gc=False):
     threads: Sequence[Thread] = ()
     variables: Sequence[tuple[int, str, Any]] = ()  # value UNSET (kernel.transition) removes
     fragments: Sequence[tuple[int, str, JSON, int]] = ()  # number of the fork's step, its node, value, fragment it is part of
-    purges: Sequence[tuple[int, int, int, int]] = ()  # (low, high, scope, it) of kernel.transition.Purge
+    # (low, high, scope, it) of kernel.transition.Purge: with the steps go their attempts, checkpoints and fragments
+    purges: Sequence[tuple[int, int, int, int]] = ()
     process: str = ""  # with a new run, and with a placeholder that becomes one: name of its process, for listing
     # The run's document (a placeholder has none): its new current value; the values that this supersedes, oldest first, each with
     # the microsecond that it was good until (one that was made and superseded in here is among them); whether there is none any
@@ -186,6 +187,9 @@ class Group:
     kept: list[KeptRow]  # one that is there already = the group is lost ("event of run N")
     kept_taken: list[tuple[int, int, int]]  # (id, step, when)
     kept_gone: list[int]
+    attempts: list[StepAttempt]  # one that is there is replaced
+    attempts_gone: list[tuple[int, int, int]]  # (run, n, number)
+    checkpoints: list[StepCheckpoint]  # one that is there is replaced
     wait_keys: list[WaitKeyRow]
     close_wait_keys: list[tuple[int, int]]  # (run, n)
     run_keys: list[RunKeyRow]

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
 
-from pelton.kernel.model.state import OpenStep, Run, Step, Thread
+from pelton.kernel.model.state import OpenStep, Run, Step, StepAttempt, StepCheckpoint, Thread
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, PendingSignalRow
 
 UNFIT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
@@ -31,6 +31,8 @@ decode_any = Decoder(ext_hook=_ext).decode
 decode_run = Decoder(Run, ext_hook=_ext).decode
 decode_step = Decoder(Step, ext_hook=_ext).decode
 decode_thread = Decoder(Thread, ext_hook=_ext).decode
+decode_attempt = Decoder(StepAttempt, ext_hook=_ext).decode
+decode_checkpoint = Decoder(StepCheckpoint, ext_hook=_ext).decode
 decode_held = Decoder(HeldRow, ext_hook=_ext).decode
 decode_kept = Decoder(KeptRow, ext_hook=_ext).decode
 decode_event = Decoder(EventRow, ext_hook=_ext).decode

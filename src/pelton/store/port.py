@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from pelton.kernel.model.state import OpenStep, Record, Run, Step
+from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.store.group import Committed, Group, Lookup
 from pelton.store.retention import Sweep, Swept
 from pelton.store.row_locks import Owner, RowName
@@ -137,6 +137,15 @@ class Store(Protocol):
         ...
 
     async def logs(self, run: int, n: int, limit: int) -> list[LogRow]: ...
+    async def attempts(self, run: int, n: int, after: int, limit: int) -> list[StepAttempt]:
+        """The attempts of a step that have rows of their own, with numbers above `after`, ascending."""
+        ...
+
+    async def checkpoint(self, run: int, n: int, number: int) -> StepCheckpoint | None: ...
+    async def checkpoints(self, run: int, n: int, after: int, limit: int) -> list[StepCheckpoint]:
+        """With numbers above `after`, ascending; those that a rewind has left behind are among them."""
+        ...
+
     # ---- records: the documents of runs, as they are and as they were. Instants are microseconds.
     async def record(self, run: int, at: int = 0) -> Record | None:
         """The current record (`at` 0), or the one valid at that instant: since <= at < until."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from pelton.errors import Code
 from pelton.kernel.machine import arrivals, operator, timers
+from pelton.kernel.machine.checkpoints import checkpoint
 from pelton.kernel.machine.draft import (
     FUEL,
     Again,
@@ -71,6 +72,7 @@ from pelton.kernel.model.signals import (
     Merge,
     Offered,
     Pause,
+    PutCheckpoint,
     Report,
     Rescue,
     Resume,
@@ -90,6 +92,7 @@ from pelton.kernel.model.transition import Need, Note, Refused, Transition
 
 HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     Report: report,
+    PutCheckpoint: checkpoint,
     EventArrived: arrivals.event,
     Offered: queues.offered,
     Trigger: arrivals.fire_trigger,

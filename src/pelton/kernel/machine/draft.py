@@ -28,6 +28,7 @@ from pelton.kernel.model.state import (
     StepStatus,
     Thread,
     ThreadStatus,
+    Tries,
 )
 from pelton.kernel.model.transition import (
     UNSET,
@@ -48,6 +49,7 @@ WORKING = (State.WORK, State.CALL, State.EMIT)  # what someone else is busy with
 # THREADED = 1, in model/state.py: has rows in `thread`
 SKIPS = 2  # an operator asked to skip a slot
 UNMARKED = 4  # has nodes that its process lacks, and was started by an earlier version of Pelton: its rows do not say which
+# TRIED = 1 << 11, in model/state.py: has attempts or checkpoints that have rows of their own
 # FRAGMENTED = 1 << 10, in model/state.py: has nodes that its process lacks; its rows say which
 DEADLINE = 8  # the run itself has a timer
 RESTING = 16  # it is paused, and ends when it is resumed: see Thread.resting of thread 0
@@ -79,6 +81,7 @@ class Token(NamedTuple):
     fragment: int = 0
     origin: int = 0  # join, and fork whose fuel ran out: the fork that opens it (see `flow.branch_out`)
     position: int = -1  # of another attempt: the place of the one before; -1 = the next place of the thread
+    tries: Tries | None = None  # of another attempt: the checkpoints of the one before
 
 
 def token_at(row: OpenStep | Step | Token, node: str) -> Token:
@@ -569,6 +572,8 @@ class Draft(ManyRows):
         )
         if row.position >= 0:
             step.position = row.position
+        if row.tries is not None:
+            step.tries = row.tries
         return step
 
     def record(self, step: Step) -> Step:
@@ -610,6 +615,7 @@ class Draft(ManyRows):
                 fork=token.fork,
                 fragment=token.fragment,
                 position=token.position,
+                tries=token.tries,
             )
         )
 

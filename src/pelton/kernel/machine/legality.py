@@ -25,6 +25,7 @@ from pelton.kernel.model.signals import (
     Merge,
     Offered,
     Pause,
+    PutCheckpoint,
     Report,
     Rescue,
     Resume,
@@ -60,6 +61,7 @@ ONCE_IT_HAS_STARTED = Legality(Code.NOT_FOUND, None, None)
 SIGNALS: Mapping[type[Signal], Legality] = {
     Start: Legality(None, Code.EXISTS, Code.EXISTS),
     Report: Legality(Code.NO_STEP, None, Code.ENDED),
+    PutCheckpoint: WHILE_IT_GOES_ON,
     EventArrived: Legality(None, None, Code.ENDED),
     Offered: ONCE_IT_HAS_STARTED,
     Trigger: WHILE_IT_GOES_ON,

@@ -10,6 +10,7 @@ from pelton.errors import Code
 from pelton.kernel.machine.draft import UNMARKED, Draft, Refusal, StepFailed
 from pelton.kernel.machine.legality import REPORTABLE
 from pelton.kernel.machine.scene import Scene, evaluate
+from pelton.kernel.machine.tokens.attempts import add_log
 from pelton.kernel.machine.tokens.flow import assign, finish
 from pelton.kernel.machine.tokens.held import claim, held_for
 from pelton.kernel.machine.tokens.waits import take_arm
@@ -80,10 +81,12 @@ def apply(draft: Draft, row: OpenStep, signal: Report) -> None:
         )
     row = draft.edit(row)
     row.updated = draft.now
-    if signal.worker:
+    if signal.worker and not row.worker.startswith(signal.worker + "\n"):  # the same one, with its version
         row.worker = signal.worker
     if not row.started:
         row.started = draft.now
+    if signal.log:
+        add_log(row, signal.log)
     output = row.output if signal.keep_output else shape_output(draft.node_of(row), row, signal.output)
     if signal.status is None:
         keep_progress(draft, row, signal, output)

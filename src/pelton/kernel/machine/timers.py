@@ -5,6 +5,8 @@ A firing names the epoch of its timer, and one that the step no longer waits for
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pelton.errors import Code
 from pelton.kernel.machine.draft import DEADLINE, Again, BranchesLost, Draft, Refusal, StepFailed, StepFailure
 from pelton.kernel.machine.tokens.failures import may_retry
@@ -17,7 +19,7 @@ from pelton.kernel.machine.tokens.times import AGAIN, LEASE, clock_stands, spend
 from pelton.kernel.machine.tokens.waits import broken, take_arm
 from pelton.kernel.model.process import AtTime, Call, Join, Limit, Node, Wait
 from pelton.kernel.model.signals import Terminate, TimerFired
-from pelton.kernel.model.state import Bit, DueTime, Failure, OpenStep, RunStatus, State, StepStatus
+from pelton.kernel.model.state import NO_TRIES, Bit, DueTime, Failure, OpenStep, RunStatus, State, StepStatus
 from pelton.kernel.model.transition import SignalRun
 
 
@@ -120,6 +122,8 @@ def exceed(draft: Draft, row: OpenStep, node: Node, arm: str) -> None:
     if limit.action != "announce" and loses(draft, row, node):
         raise Refusal(Code.BUSY, "the event that the wait takes when its thread resumes was there before its limit")
     row = draft.edit(row)
+    if arm == "idle" and limit.action != "announce":
+        row.tries = replace(row.tries or NO_TRIES, lost=True)
     if limit.action == "announce":
         draft.announce("step.late", row.n, {"slot": row.slot, "reason": message})
         if due.at:

@@ -71,6 +71,22 @@ class Report(Signal, frozen=True, kw_only=True):
     again_after: int = 0  # with status None: offer the work again after so many milliseconds
     hold: int = 0
     source: str = ""  # id of the event that caused this, for the record
+    log: str = ""  # what the worker logged in this attempt; with progress it is added to what it reported before
+
+
+class PutCheckpoint(Signal, frozen=True, kw_only=True):
+    """The worker of a step puts a checkpoint, which stays when its attempt fails; its lease and the limit of its attempt begin
+    anew. Refused as "step ended" unless the attempt is the current one, and handed out (to `worker`, where that is given): the
+    sender has to stop.
+
+    `number`: the one that it must get, -1 = the next. One that there is already is refused as "exists"."""
+
+    n: int
+    attempt: int
+    value: JSON = None
+    number: int = -1
+    log: str = ""
+    worker: str = ""
 
 
 class EventArrived(Signal, frozen=True, kw_only=True):
@@ -252,6 +268,7 @@ class RunNow(Signal, tag="HurryUp", frozen=True, kw_only=True):
 AnySignal = (
     Start
     | Report
+    | PutCheckpoint
     | EventArrived
     | Offered
     | Trigger

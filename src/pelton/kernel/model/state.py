@@ -142,6 +142,62 @@ class DueTime(Struct, array_like=True, frozen=True, gc=False):
     fixed: bool = False
 
 
+TRIED = 1 << 11  # bit of Run.flags: its steps have rows in `attempt` or `checkpoint`
+
+
+class Tries(Struct, array_like=True, frozen=True, gc=False):
+    """What a step remembers once it was tried again in place, or has checkpoints or a log; most have none of that, and no value.
+
+    `since`: when its present attempt was made; 0 = when the step opened. `checkpoints`: how many it has, under the number of the
+    step `base` (0 = its own): an attempt that is a step of its own goes on with those of the one before. `limit`: the limit of an
+    attempt as it was decided; the row's own grows with checkpoints. `log`: what the present attempt logged. `lost`: nobody has
+    heard of its worker."""
+
+    since: int = 0
+    checkpoints: int = 0
+    base: int = 0
+    limit: int = 0
+    log: str = ""
+    lost: bool = False
+
+
+NO_TRIES = Tries()
+
+
+class StepAttempt(Struct, array_like=True, gc=False):
+    """One attempt of a step of work. Only one that another attempt in the same step has followed is stored: the last one is
+    derived from the row of the step itself. `status` 0: it has not ended."""
+
+    run: int
+    n: int
+    number: int
+    scheduled: int = 0  # when it was made
+    due: int = 0  # not to be handed out before
+    started: int = 0
+    ended: int = 0
+    status: int = 0  # StepStatus
+    lost: bool = False  # it timed out, since nobody has heard of its worker
+    worker: str = ""  # as in OpenStep
+    polls: int = 0
+    failure: str = ""  # name
+    kind: str = ""
+    message: str = ""
+    content: JSON = None
+    log: str = ""
+
+
+class StepCheckpoint(Struct, array_like=True, gc=False):
+    """What an attempt had done when it put this, and need not do again. Numbers of a step count from 0 over all its attempts."""
+
+    run: int
+    n: int
+    number: int
+    attempt: int
+    at: int
+    value: JSON
+    log: str = ""
+
+
 class OpenStep(Struct, array_like=True, gc=False):
     """One token. `n` > 0 is a step; `n` < 0 is a parked token. `flow.fresh` and `Draft.park` make it, by position for speed."""
 
@@ -174,7 +230,7 @@ class OpenStep(Struct, array_like=True, gc=False):
     idle: int = 0  # milliseconds without a sign of life after which the lease is lost; 0 = never
     limit: int = 0  # milliseconds from the hand-out after which the attempt is timed out; 0 = never
     lease: int = 0  # 0 = not handed out; else when the lease is lost (max int when never)
-    worker: str = ""
+    worker: str = ""  # its name; if it has said its version, that on a second line (see `worker_of`)
     polls: int = 0
     started: int = 0  # first hand-out of this attempt, or opening of what starts at once
     waits: JSON = None  # wait: state of the arms; scope: items count; anything the node kind needs to remember
@@ -186,6 +242,7 @@ class OpenStep(Struct, array_like=True, gc=False):
     pending: int = 0  # join on threads: threads whose outcome is still open
     times: dict[str, DueTime] | None = None  # by arm, as in TimerFired; the idle time and the limit of a lease are columns
     position: int = -1  # its place in its thread, where the process counts them: an attempt that follows has the same
+    tries: Tries | None = None
 
 
 class Step(Struct, array_like=True, gc=False):
@@ -219,6 +276,7 @@ class Step(Struct, array_like=True, gc=False):
     kind: str = ""  # and its kind; "" in rows from before it was kept
     content: JSON = None  # and its content
     position: int = -1  # as in OpenStep
+    tries: Tries | None = None
 
 
 class Halt(IntEnum):
@@ -329,3 +387,14 @@ class StartMeta(Struct, frozen=True, omit_defaults=True, gc=False):
     routes: dict[str, str] = {}  # queue name → route (a list of domains): where work of this run is offered
     parent: str | None = None
     extra: dict[str, Any] = {}  # the language's own
+
+
+def worker_text(name: str, version: str) -> str:
+    """A worker as rows have it."""
+    return f"{name}\n{version}" if version else name
+
+
+def worker_of(text: str) -> tuple[str, str]:
+    """A worker's name, and its version; "" = it has said none."""
+    name, _, version = text.partition("\n")
+    return name, version

@@ -10,7 +10,7 @@ from pelton.errors import Code
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.process import Acquired
 from pelton.kernel.model.signals import Signal, Start, Trigger
-from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, Thread
+from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, StepAttempt, StepCheckpoint, Thread
 
 # ---- effects
 
@@ -149,6 +149,18 @@ class MakeFindable(NamedTuple):
     added: bool
 
 
+class KeepAttempt(NamedTuple):
+    """An attempt of a step has ended, and another one follows in the same step. `forget`: the number of an old one that goes, -1
+    = none."""
+
+    attempt: StepAttempt
+    forget: int = -1
+
+
+class KeepCheckpoint(NamedTuple):
+    checkpoint: StepCheckpoint
+
+
 class Tally(NamedTuple):
     """How the tokens that stand at a counted node of the process have changed: `by` (0: as many left as entered). `passed`: how
     many entered for the first time; `sums`: variable, and what they add to its sum. `at`: the mark, 0 = none. `reached` is sent
@@ -180,6 +192,8 @@ Effect = (
     | ContinueLater
     | Purge
     | MakeFindable
+    | KeepAttempt
+    | KeepCheckpoint
     | Tally
 )
 

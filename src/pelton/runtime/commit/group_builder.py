@@ -17,7 +17,7 @@ from msgspec import json
 
 from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.signals import Start
-from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus, Step, Thread
+from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus, Step, StepAttempt, StepCheckpoint, Thread
 from pelton.kernel.model.transition import (
     Announcement,
     Claim,
@@ -25,6 +25,8 @@ from pelton.kernel.model.transition import (
     CloseCorrelations,
     GiveReply,
     Hold,
+    KeepAttempt,
+    KeepCheckpoint,
     MakeFindable,
     OpenCorrelation,
     Publish,
@@ -207,13 +209,15 @@ class RunDelta:
         if found.pop((effect.name, effect.text), effect.added) is effect.added:
             found[effect.name, effect.text] = effect.added
 
-    def purge(self, purge: Purge) -> None:
+    def purge(self, purge: Purge) -> set[int]:
+        """Returns the numbers of the steps that go before they were ever written."""
         self.purges = [*(self.purges or ()), (purge.low, purge.high, purge.scope, purge.it)]
         gone = {n for n, step in self.ended.items() if purged(step, purge)}
         for n in gone:
             del self.ended[n]
         if self.fragments is not None:
             self.fragments = [made for made in self.fragments if made[0] not in gone]
+        return gone
 
     def written(self) -> RunWrite:
         write = RunWrite(self.run, self.expected, process=self.process)
@@ -480,9 +484,9 @@ class EffectRows:
             elif kind is MakeFindable:
                 delta.find_by(effect)
             elif kind is Purge:
-                delta.purge(effect)
+                forget_steps(group, run, delta.purge(effect))
             else:
-                self._shared(group, head, effect, now)
+                self._rest(group, head, effect, now)
         if has_freed(head):
             builder.free_names(run)
         return announced
@@ -503,12 +507,18 @@ class EffectRows:
             hops=max(head.hops, self.hops) + 1,
         )
 
-    def _shared(self, group: Group, head: Run, effect: Any, now: int) -> None:
-        """What is no run's own."""
+    def _rest(self, group: Group, head: Run, effect: Any, now: int) -> None:
+        """What is rare."""
         if type(effect) is GiveReply:
             group.replies.append(ReplyWrite(head.ns, effect.request, pack(effect.body), now))
         elif type(effect) is Tally:
             group.tallies.extend(self._tallied(head, effect, now))
+        elif type(effect) is KeepAttempt:
+            group.attempts.append(effect.attempt)
+            if effect.forget >= 0:
+                group.attempts_gone.append((head.key, effect.attempt.n, effect.forget))
+        elif type(effect) is KeepCheckpoint:
+            group.checkpoints.append(effect.checkpoint)
 
     def _tallied(self, head: Run, effect: Tally, now: int) -> list[TallyRow]:
         place = head.ns, effect.process, effect.node
@@ -552,6 +562,14 @@ class EffectRows:
             source=effect.source,
             keeps=effect.keeps,
         )
+
+
+def forget_steps(group: Group, run: int, gone: set[int]) -> None:
+    """What the group was to write about steps that are not written."""
+    for name in ("attempts", "checkpoints") if gone else ():
+        if group.has(name):
+            rows: list[StepAttempt | StepCheckpoint] = getattr(group, name)
+            setattr(group, name, [row for row in rows if row.run != run or row.n not in gone])
 
 
 def take(group: Group, effect: Claim, now: int) -> None:

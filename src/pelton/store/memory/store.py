@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
-from pelton.kernel.model.state import OpenStep, Record, Run, Step
+from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.store.clock import SteadyClock
 from pelton.store.group import Committed, Group, Lookup
 from pelton.store.memory import shared
@@ -27,6 +27,8 @@ from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody
 from pelton.store.memory.writes import Writes
 from pelton.store.packing import (
     decode_any,
+    decode_attempt,
+    decode_checkpoint,
     decode_dead,
     decode_definition,
     decode_delivery,
@@ -162,6 +164,19 @@ class MemoryStore:
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         return self._runs.run_keys(ns, kind, process, text, live)
+
+    async def attempts(self, run: int, n: int, after: int, limit: int) -> list[StepAttempt]:
+        rows = self._tables.attempts
+        return [decode_attempt(rows.rows[key]) for key in islice(rows.keys(PRIMARY, (run, n, after + 1), (run, n, LAST)), limit)]
+
+    async def checkpoint(self, run: int, n: int, number: int) -> StepCheckpoint | None:
+        body = self._tables.checkpoints.get((run, n, number))
+        return decode_checkpoint(body) if body is not None else None
+
+    async def checkpoints(self, run: int, n: int, after: int, limit: int) -> list[StepCheckpoint]:
+        rows = self._tables.checkpoints
+        keys = rows.keys(PRIMARY, (run, n, after + 1), (run, n, LAST))
+        return [decode_checkpoint(rows.rows[key]) for key in islice(keys, limit)]
 
     async def logs(self, run: int, n: int, limit: int) -> list[LogRow]:
         logs = self._tables.logs

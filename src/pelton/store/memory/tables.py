@@ -209,6 +209,8 @@ class Tables:
         self.threads: Table[tuple[int, int], ThreadRow] = Table(journal, ordered=True, above=_below)
         self.variables: Table[tuple[int, int, str], bytes] = Table(journal, ordered=True)
         self.fragments: Table[tuple[int, int, str], bytes] = Table(journal, ordered=True)
+        self.attempts: Table[tuple[int, int, int], bytes] = Table(journal, ordered=True)
+        self.checkpoints: Table[tuple[int, int, int], bytes] = Table(journal, ordered=True)
         self.records: Table[int, RecordRow] = Table(
             journal,
             process=lambda key, row: (row.ns, row.process, key) if row.listed else None,

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterable
 
 from pelton.kernel.model.reads import place_number
-from pelton.kernel.model.state import FRAGMENTED, OpenStep, RunStatus
+from pelton.kernel.model.state import FRAGMENTED, TRIED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import Committed, DefinitionWrite, Group, LeaseWrite, RunWrite
 from pelton.store.memory import shared
@@ -125,10 +125,11 @@ class Writes:
                 step_row = t.steps.rows[place]
                 if not scope or (step_row.scope == scope and step_row.it < it):
                     t.steps.drop(place)
-                    for made in (
-                        list(t.fragments.keys(PRIMARY, place, (key, place[1] + 1))) if write.run.flags & FRAGMENTED else ()
-                    ):
-                        t.fragments.drop(made)
+                    if write.run.flags & FRAGMENTED:
+                        t.fragments.drop_under(PRIMARY, *place)
+                    if write.run.flags & TRIED:
+                        t.attempts.drop_under(PRIMARY, *place)
+                        t.checkpoints.drop_under(PRIMARY, *place)
 
     def _steps(self, write: RunWrite) -> None:
         t, key = self.tables, write.run.key
@@ -229,12 +230,22 @@ class Writes:
             if not t.held.drop(number):
                 raise GroupLost(f"held {number}")
         self._kept(group)
+        self._tries(group)
         for run, n in group.close_wait_keys:
             t.waits.drop_under("step", run, n)
         for wait in group.wait_keys:
             place = (wait.ns, wait.name, wait.key, wait.run, wait.n)
             if t.waits.get(place) is None:
                 t.waits.put(place, wait.opened)
+
+    def _tries(self, group: Group) -> None:
+        t = self.tables
+        for attempt in group.attempts:
+            t.attempts.put((attempt.run, attempt.n, attempt.number), pack(attempt))
+        for numbered in group.attempts_gone:
+            t.attempts.drop(numbered)
+        for checkpoint in group.checkpoints:
+            t.checkpoints.put((checkpoint.run, checkpoint.n, checkpoint.number), pack(checkpoint))
 
     def _kept(self, group: Group) -> None:
         kept = self.tables.kept
@@ -404,7 +415,19 @@ def remove_run(t: Tables, run: int) -> None:
     """Removes everything about a run."""
     t.runs.drop(run)
     t.records.drop(run)
-    for table in (t.open, t.steps, t.threads, t.variables, t.fragments, t.timers, t.logs, t.past, t.attributes):
+    for table in (
+        t.open,
+        t.steps,
+        t.threads,
+        t.variables,
+        t.fragments,
+        t.attempts,
+        t.checkpoints,
+        t.timers,
+        t.logs,
+        t.past,
+        t.attributes,
+    ):
         table.drop_under(PRIMARY, run)
     t.waits.drop_under("step", run)
     t.names.drop_under("run", run)

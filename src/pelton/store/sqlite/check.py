@@ -35,7 +35,21 @@ TABLES = (
     "run", "open", "step", "thread", "var", "record", "past", "event", "known_event", "timer", "held", "wait_key", "run_key",
     "inbox", "delivery", "dead", "definition", "result", "log", "seen",
 )  # fmt: skip
-OF_RUNS = ("open", "step", "blob", "thread", "var", "fragment", "record", "past", "attr", "wait_key", "run_key")
+OF_RUNS = (
+    "open",
+    "step",
+    "blob",
+    "thread",
+    "var",
+    "fragment",
+    "attempt",
+    "checkpoint",
+    "record",
+    "past",
+    "attr",
+    "wait_key",
+    "run_key",
+)
 BODIES = {
     "event": ("key", decode_event),
     "held": ("id", decode_held),

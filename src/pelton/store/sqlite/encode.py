@@ -14,7 +14,7 @@ from typing import Any
 from msgspec.msgpack import Encoder
 
 from pelton.kernel.model.reads import place_number
-from pelton.kernel.model.state import FRAGMENTED, THREADED, Bit, OpenStep, RunStatus
+from pelton.kernel.model.state import FRAGMENTED, THREADED, TRIED, Bit, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
 from pelton.store.packing import UNFIT, pack
@@ -127,6 +127,7 @@ SHARED = frozenset({
     "fence", "defined", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes", "unclaimed", "claims",
 })  # fmt: skip
 REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
+TRIES = frozenset({"attempts", "attempts_gone", "checkpoints"})
 USUAL = frozenset({"number", "runs", "handlers", "events", "run_keys", "leases"})
 
 
@@ -199,6 +200,8 @@ def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
         else:
             out.add("rendezvous_new", (ns, name, text, now))
     _rendezvous(out, group)
+    if not TRIES.isdisjoint(group.filled):
+        _tries(out, group)
     for key, decisions, effects, state in group.event_updates:
         out.add("event_outcome", (key, pack((decisions, effects, state))))
     for row in group.pending_signals:
@@ -261,17 +264,17 @@ def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
 
 
 def _purges(out: Encoded, write: RunWrite) -> None:
-    key = write.run.key
+    key, flags = write.run.key, write.run.flags
+    tables = (["fragment"] if flags & FRAGMENTED else []) + (["attempt", "checkpoint"] if flags & TRIED else [])
     for low, high, scope, it in write.purges:
-        made = write.run.flags & FRAGMENTED
         if scope:
             out.add("purge_scope", (key, low, high, scope, it))
-            if made:
-                out.add("purge_fragment_scope", (key, low, high, scope, it))
+            for table in tables:
+                out.add(f"purge_{table}_scope", (key, low, high, scope, it))
         else:
             out.add("purge", (key, low, high))
-            if made:
-                out.add("purge_fragment", (key, low, high))
+            for table in tables:
+                out.add(f"purge_{table}", (key, low, high))
 
 
 def _record(out: Encoded, write: RunWrite) -> None:
@@ -411,6 +414,15 @@ def _rendezvous(out: Encoded, group: Group) -> None:
     for run in group.claim_run_keys:
         out.add("key_again", (run,))
         out.add("check_keys", (run, 0))
+
+
+def _tries(out: Encoded, group: Group) -> None:
+    for attempt in group.attempts:
+        out.add("attempt_put", (attempt.run, attempt.n, attempt.number, pack(attempt)))
+    for place in group.attempts_gone:
+        out.add("attempt_gone", place)
+    for checkpoint in group.checkpoints:
+        out.add("checkpoint_put", (checkpoint.run, checkpoint.n, checkpoint.number, pack(checkpoint)))
 
 
 def _event(out: Encoded, event: EventRow) -> None:

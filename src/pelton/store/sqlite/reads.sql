@@ -173,6 +173,15 @@ ORDER BY run DESC LIMIT 1000;
 -- name: logs
 SELECT run, n, at, text FROM log WHERE run = ?1 AND n = ?2 ORDER BY id LIMIT ?3;
 
+-- name: attempts
+SELECT body FROM attempt WHERE run = ?1 AND n = ?2 AND number > ?3 ORDER BY number LIMIT ?4;
+
+-- name: checkpoint
+SELECT body FROM checkpoint WHERE run = ?1 AND n = ?2 AND number = ?3;
+
+-- name: checkpoints
+SELECT body FROM checkpoint WHERE run = ?1 AND n = ?2 AND number > ?3 ORDER BY number LIMIT ?4;
+
 -- name: record
 SELECT run, since, number, live, body FROM record WHERE run = ?1 AND body IS NOT NULL;
 

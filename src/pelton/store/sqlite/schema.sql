@@ -76,6 +76,15 @@ CREATE TABLE fragment (
   PRIMARY KEY (run, n, node)
 ) STRICT, WITHOUT ROWID;
 
+-- Attempts of a step that another one has followed in the same step. `checkpoint`: what an attempt need not do again.
+CREATE TABLE attempt (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (run, n, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE checkpoint (
+  run INTEGER NOT NULL, n INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (run, n, number)
+) STRICT;
+
 -- A run's document. When it goes its row stays, without a body: a list of what there was at an instant goes by these rows.
 -- `born`: since when the run's first value was good; a list as of an earlier instant passes the row by.
 CREATE TABLE record (

@@ -18,12 +18,14 @@ import apsw
 import structlog
 from msgspec import msgpack
 
-from pelton.kernel.model.state import OpenStep, Record, Run, Step
+from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.store.clock import SteadyClock
 from pelton.store.group import Committed, Group, Lookup
 from pelton.store.packing import (
     UNFIT,
     decode_any,
+    decode_attempt,
+    decode_checkpoint,
     decode_dead,
     decode_definition,
     decode_delivery,
@@ -420,6 +422,16 @@ class SqliteStore:
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         return self._runs.run_keys(ns, kind, process, text, live)
+
+    async def attempts(self, run: int, n: int, after: int, limit: int) -> list[StepAttempt]:
+        return [decode_attempt(body) for (body,) in self._reader.all("attempts", run, n, after, limit)]
+
+    async def checkpoint(self, run: int, n: int, number: int) -> StepCheckpoint | None:
+        body = self._reader.value("checkpoint", run, n, number)
+        return decode_checkpoint(body) if body is not None else None
+
+    async def checkpoints(self, run: int, n: int, after: int, limit: int) -> list[StepCheckpoint]:
+        return [decode_checkpoint(body) for (body,) in self._reader.all("checkpoints", run, n, after, limit)]
 
     async def logs(self, run: int, n: int, limit: int) -> list[LogRow]:
         return [LogRow(*row) for row in self._reader.all("logs", run, n, limit)]

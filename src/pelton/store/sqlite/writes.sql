@@ -187,6 +187,38 @@ DELETE FROM attr WHERE run = ?1 AND name = ?2 AND value = ?3;
 -- What a run is found by.
 INSERT INTO attr (run, name, value, line) SELECT key, ?2, ?3, line FROM run WHERE key = ?1 ON CONFLICT DO NOTHING;
 
+-- name: attempt_put
+-- An attempt that has ended. A rewind may have left one of its number.
+INSERT INTO attempt (run, n, number, body) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (run, n, number) DO UPDATE SET body = excluded.body;
+
+-- name: attempt_gone
+-- An old one, when there are many.
+DELETE FROM attempt WHERE run = ?1 AND n = ?2 AND number = ?3;
+
+-- name: checkpoint_put
+-- What an attempt has done.
+INSERT INTO checkpoint (run, n, number, body) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (run, n, number) DO UPDATE SET body = excluded.body;
+
+-- name: purge_attempt
+-- Attempts of the steps of a range.
+DELETE FROM attempt WHERE run = ?1 AND n >= ?2 AND n < ?3;
+
+-- name: purge_attempt_scope
+-- The same for a scope's early iterations, before their steps go.
+DELETE FROM attempt WHERE run = ?1 AND n >= ?2 AND n < ?3
+AND EXISTS (SELECT 1 FROM step WHERE step.run = ?1 AND step.n = attempt.n AND scope = ?4 AND it < ?5);
+
+-- name: purge_checkpoint
+-- Checkpoints of the steps of a range.
+DELETE FROM checkpoint WHERE run = ?1 AND n >= ?2 AND n < ?3;
+
+-- name: purge_checkpoint_scope
+-- The same for a scope's early iterations, before their steps go.
+DELETE FROM checkpoint WHERE run = ?1 AND n >= ?2 AND n < ?3
+AND EXISTS (SELECT 1 FROM step WHERE step.run = ?1 AND step.n = checkpoint.n AND scope = ?4 AND it < ?5);
+
 -- name: purge_fragment
 -- What forks of a range made.
 DELETE FROM fragment WHERE run = ?1 AND n >= ?2 AND n < ?3;
@@ -412,6 +444,12 @@ DELETE FROM var WHERE run = ?1;
 
 -- name: remove_fragment
 DELETE FROM fragment WHERE run = ?1;
+
+-- name: remove_attempt
+DELETE FROM attempt WHERE run = ?1;
+
+-- name: remove_checkpoint
+DELETE FROM checkpoint WHERE run = ?1;
 
 -- name: remove_timer
 DELETE FROM timer WHERE run = ?1;

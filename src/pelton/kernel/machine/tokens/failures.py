@@ -16,6 +16,7 @@ from pelton.kernel.machine.draft import (
 from pelton.kernel.machine.legality import FINAL
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.machine.tokens import limits
+from pelton.kernel.machine.tokens.attempts import carried, keep_attempt
 from pelton.kernel.machine.tokens.flow import cancel, finish, leave, retire_token, settle
 from pelton.kernel.machine.tokens.handlers import start_handler
 from pelton.kernel.machine.tokens.lifecycle import break_run, break_run_by, failure_of
@@ -80,10 +81,13 @@ def retry(draft: Draft, node: Node, row: OpenStep, item: StepFailed) -> None:
                 fragment=row.k if row.bits & Bit.DYNAMIC else row.fragment,
                 origin=row.k if row.state == State.JOIN else 0,
                 position=row.position,
+                tries=carried(row),
             )
         )
         return
     row = draft.edit(row)
+    if row.state == State.WORK:
+        keep_attempt(draft, row, item)
     row.attempt += 1
     row.updated, row.due = draft.now, due
     row.lease, row.worker, row.started = 0, "", 0

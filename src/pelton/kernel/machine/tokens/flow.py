@@ -58,6 +58,8 @@ def fresh(draft: Draft, token: Token, node: Node, state: State) -> OpenStep:
         row.fragment = token.fragment
     if draft.process.positions:
         row.position = draft.place(token)
+    if token.tries is not None:
+        row.tries = token.tries
     return row
 
 

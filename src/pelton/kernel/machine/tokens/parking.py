@@ -132,5 +132,6 @@ def move_on(draft: Draft, row: OpenStep, step: OpenStep | Step | None) -> None:
         fragment=row.fragment,
         origin=row.child,
         position=row.position,
+        tries=row.tries,
     )
     draft.worklist.append(token)

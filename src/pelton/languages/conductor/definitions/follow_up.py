@@ -13,7 +13,7 @@ import msgspec
 from pelton.kernel.expressions.base import JSON, BoundValue
 from pelton.kernel.model.process import FollowUp
 from pelton.kernel.model.reads import EndedKey
-from pelton.kernel.model.state import END, Bit, RunStatus, Step, StepStatus
+from pelton.kernel.model.state import END, Bit, RunStatus, Step, StepStatus, worker_of
 from pelton.languages.conductor import status_names
 from pelton.languages.conductor.definitions.annotations import NodeAnnotations, ProcessAnnotations
 from pelton.languages.conductor.expressions.references import with_defaults
@@ -175,7 +175,7 @@ def _task(context: Any, step: Step, budget: _Budget) -> dict[str, JSON]:
     if step.reason:
         found["reasonForIncompletion"] = status_names.reason(context.codec, step)
     if step.worker:
-        found["workerId"] = step.worker
+        found["workerId"] = worker_of(step.worker)[0]
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pelton.kernel.expressions.base import JSON, Bound, Read
 from pelton.kernel.machine.tokens.outputs import number_of, output_of, part_of
-from pelton.kernel.model.state import OpenStep, RunStatus, State, Step
+from pelton.kernel.model.state import OpenStep, RunStatus, State, Step, worker_of
 from pelton.languages.conductor import status_names
 from pelton.languages.conductor.expressions import loops
 
@@ -197,7 +197,7 @@ MEMBERS: dict[str, TaskGet] = {
     "taskId": lambda context, step, slot, kind: context.codec.step_id(context.run.key, step.n),
     "reasonForIncompletion": lambda context, step, slot, kind: status_names.reason(context.codec, step) or None,
     "callbackAfterSeconds": lambda context, step, slot, kind: status_names.callback_after(step, context.now),
-    "workerId": lambda context, step, slot, kind: step.worker or None,
+    "workerId": lambda context, step, slot, kind: worker_of(step.worker)[0] or None,
     "iteration": lambda context, step, slot, kind: status_names.iteration(step),
     "subWorkflowId": lambda context, step, slot, kind: (
         context.codec.run_id(step.child) if step.state == State.CALL and step.child > 0 else None

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from pelton.kernel.model.process import Choice, Node, Process
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import BY_PARENT
-from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step
+from pelton.kernel.model.state import END, Bit, OpenStep, Run, RunStatus, StartMeta, State, Step, worker_of
 from pelton.languages.conductor import status_names
 from pelton.languages.conductor.definitions.annotations import NodeAnnotations, ProcessAnnotations
 from pelton.languages.conductor.expressions import loops
@@ -196,7 +196,7 @@ def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) ->
         task_id=context.codec.step_id(run.key, step.n),
         reason_for_incompletion=status_names.reason(context.codec, step) or UNSET,
         callback_after_seconds=status_names.callback_after(step, context.now),
-        worker_id=step.worker or UNSET,
+        worker_id=worker_of(step.worker)[0] or UNSET,
         output_data=_output(context, step, child, output, annotations),
         workflow_task=annotations.text if annotations is not None else _NO_TASK,
         domain=domain if found else UNSET,
