@@ -68,10 +68,9 @@ async def test_a_group_that_is_lost_writes_none(store: Store) -> None:
 
 async def test_they_go_with_the_steps_that_are_purged(store: Store) -> None:
     ended = [done(1, 2, scope=1, it=1), done(1, 3, scope=1, it=2), done(1, 4, scope=9, it=1), done(1, 6)]
-    own = [(n, kind) for n in (2, 3, 4, 6) for kind in (attempt, checkpoint)]
-    rows = {
-        "attempts": [kind(1, n, 0) for n, kind in own if kind is attempt],
-        "checkpoints": [kind(1, n, 0) for n, kind in own if kind is checkpoint],
+    rows: dict[str, list[Any]] = {
+        "attempts": [attempt(1, n, 0) for n in (2, 3, 4, 6)],
+        "checkpoints": [checkpoint(1, n, 0) for n in (2, 3, 4, 6)],
     }
     await put(store, Group(1, [start(1, ended=ended)], **rows))
     await put(store, Group(2, [go(1, 1, purges=[(1, 5, 1, 2)], flags=TRIED)]))
