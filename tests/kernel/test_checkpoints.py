@@ -142,6 +142,21 @@ def test_a_halt_that_stops_the_clock_stops_it_after_a_checkpoint_too() -> None:
     assert row.started + row.limit == world.now + 100
 
 
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_the_attempt_after_a_halt_has_the_limit_as_it_was_decided(checkpoint: bool) -> None:
+    world, run = world_of(limits=Limits(attempt=Limit(100, "retry")), on_halt="stop")
+    world.do(run, Pause())
+    world.now += 1_000
+    world.do(run, Resume())
+    if checkpoint:
+        world.tick(10)
+        put(world, run)
+        row = world.opened(run, "x")
+        assert row.started + row.limit == world.now + 100
+    world.report(run, "x", status=StepStatus.FAILED)
+    assert world.claim(run, "x").limit == 100
+
+
 def test_an_attempt_that_is_a_step_of_its_own_goes_on_with_those_of_the_one_before() -> None:
     world, run = world_of(fresh=True)
     first = world.opened(run, "x").n

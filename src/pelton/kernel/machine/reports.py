@@ -17,7 +17,7 @@ from pelton.kernel.machine.tokens.waits import take_arm
 from pelton.kernel.model.process import Call, Node, Outside, Wait, Work
 from pelton.kernel.model.reads import IterationKey
 from pelton.kernel.model.signals import Report
-from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, State, Step, StepStatus
+from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, State, Step, StepStatus, worker_of
 from pelton.kernel.model.transition import Hold
 
 MOST_HELD = 1_000  # reports and events waiting for steps of one run
@@ -81,7 +81,9 @@ def apply(draft: Draft, row: OpenStep, signal: Report) -> None:
         )
     row = draft.edit(row)
     row.updated = draft.now
-    if signal.worker and not row.worker.startswith(signal.worker + "\n"):  # the same one, with its version
+    if (
+        signal.worker and signal.worker != row.worker and signal.worker != worker_of(row.worker)[0]
+    ):  # not the same, with its version
         row.worker = signal.worker
     if not row.started:
         row.started = draft.now

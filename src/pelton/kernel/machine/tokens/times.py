@@ -7,9 +7,11 @@ another version of the process or a lost timer changes none of it.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pelton.kernel.machine.draft import Draft
 from pelton.kernel.model.process import Node
-from pelton.kernel.model.state import Bit, DueTime, OpenStep
+from pelton.kernel.model.state import NO_TRIES, Bit, DueTime, OpenStep
 from pelton.kernel.model.transition import ClearTimers, SetTimer
 
 AGAIN = "again"  # when a delayed attempt in the same step begins
@@ -87,6 +89,8 @@ def move_times(draft: Draft, row: OpenStep, node: Node) -> OpenStep:
         if since < row.lease < ENDLESS:
             row.lease += late
         if row.limit:
+            tries = row.tries or NO_TRIES
+            row.tries = replace(tries, limit=tries.limit or row.limit)  # the next attempt has it as it was decided
             row.limit += late
         row.times = {**(row.times or {}), LEASE: DueTime(0, row.polls)}
     return row
