@@ -416,10 +416,10 @@ class CheckpointIn(Struct, forbid_unknown_fields=True):
 
 
 class CheckpointOut(Struct, omit_defaults=True):
-    """`go_on` false: the item is no longer this attempt's, or this worker's; nothing was stored, and the worker has to stop.
+    """`accepted` false: the item is no longer this attempt's, or this worker's; nothing was stored, and the worker has to stop.
     `reason` says why."""
 
-    go_on: bool
+    accepted: bool
     number: int = -1
     reason: str = ""
 

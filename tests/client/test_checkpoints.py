@@ -107,8 +107,8 @@ def test_the_routes_say_what_is_wrong(client: Client) -> None:
     defined(client, "wrong")
     run = begun(client, "wrong")
     item = str(taken(client, "wrong", "w", "2")["id"])
-    assert client.put_checkpoint(item, 0, CheckpointIn(0, {"a": 1}, "log", "w")).go_on
-    assert client.put_checkpoint(item, 0, CheckpointIn(0, {"a": 1}, "log", "w")).go_on  # the answer was lost
+    assert client.put_checkpoint(item, 0, CheckpointIn(0, {"a": 1}, "log", "w")).accepted
+    assert client.put_checkpoint(item, 0, CheckpointIn(0, {"a": 1}, "log", "w")).accepted  # the answer was lost
     found = client.checkpoint(item, 0)
     assert (found.number, found.attempt, found.value, found.log) == (0, 0, {"a": 1}, "log")
     for number, body, status in (
@@ -120,7 +120,7 @@ def test_the_routes_say_what_is_wrong(client: Client) -> None:
             client.put_checkpoint(item, number, body)
         assert caught.value.status == status, body
     stop = client.put_checkpoint(item, 1, CheckpointIn(0, None, "", "another"))
-    assert (stop.go_on, stop.number) == (False, -1)
+    assert (stop.accepted, stop.number) == (False, -1)
     assert "another worker" in stop.reason
     for path, status in (
         (f"/v1/work/{item}/checkpoints/1", 404),
@@ -245,11 +245,11 @@ def test_a_worker_goes_on_past_a_server_that_is_killed_between_two_checkpoints(h
         defined(client, "killed")
         run = begun(client, "killed")
         item = str(taken(client, "killed", "me")["id"])
-        assert client.put_checkpoint(item, 0, CheckpointIn(0, "one", worker="me")).go_on
+        assert client.put_checkpoint(item, 0, CheckpointIn(0, "one", worker="me")).accepted
     house.again()
     with Client(house.server.address) as client:
         assert client.checkpoint(item, 0).value == "one"
-        assert client.put_checkpoint(item, 1, CheckpointIn(0, "two", worker="me")).go_on
+        assert client.put_checkpoint(item, 1, CheckpointIn(0, "two", worker="me")).accepted
         client.work("me", [ReportIn(item, "COMPLETED", 0, output="out")])
     assert house.detail(run).run.status == "COMPLETED"
     assert house.step(run).checkpoints == 2

@@ -53,7 +53,7 @@ class WorkRoutes:
         run, n, number = self._place(request)
         signal = PutCheckpoint(n=n, attempt=asked.attempt, value=asked.value, number=number, log=asked.log, worker=asked.worker)
         put = await self._engine.put_checkpoint(request.caller, run, signal)
-        return answer(CheckpointOut(put.go_on, put.number, put.reason), packed=is_msgpack(request))
+        return answer(CheckpointOut(put.accepted, put.number, put.reason), packed=is_msgpack(request))
 
     async def checkpoint(self, request: Request) -> Response:
         run, n, number = self._place(request)

@@ -140,7 +140,7 @@ class Checkpoints:
             result = function()
             value = await result if inspect.isawaitable(result) else result
             put = await self._link.send(put_checkpoint_call(item.id, number, CheckpointIn(item.attempt, value, "", self._worker)))
-            if not put.go_on:
+            if not put.accepted:
                 raise Stop(put.reason)
             self._next += 1
             return value

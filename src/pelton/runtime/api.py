@@ -194,10 +194,10 @@ class ClaimRequest(Struct, kw_only=True):
 
 
 class CheckpointPut(Struct):
-    """The answer to a checkpoint. `go_on` False: the work is no longer the sender's, nothing was stored, and it has to stop.
+    """The answer to a checkpoint. `accepted` False: the work is no longer the sender's, nothing was stored, and it has to stop.
     `number`: the one that the checkpoint has got; -1 = none."""
 
-    go_on: bool
+    accepted: bool
     number: int = -1
     reason: str = ""
 

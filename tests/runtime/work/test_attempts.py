@@ -134,21 +134,21 @@ async def test_the_checkpoint_of_an_attempt_that_is_over_is_told_to_stop(kind: s
     async with two(kind, tmp_path, tried()) as pair:
         run = await begun(pair)
         old = await taken(pair.a, "old")
-        assert (await put(pair.a, old, 0)).go_on
+        assert (await put(pair.a, old, 0)).accepted
         await failed(pair.b, old)
-        assert not (await put(pair.a, old, "not to be")).go_on  # nobody has it
+        assert not (await put(pair.a, old, "not to be")).accepted  # nobody has it
         new = await taken(pair.b, "new")
         answer = await put(pair.a, old, "not to be")
-        assert (answer.go_on, answer.number) == (False, -1)
+        assert (answer.accepted, answer.number) == (False, -1)
         assert "attempt 0" in answer.reason
-        assert (await put(pair.a, new, 1)).go_on
-        assert not (await put(pair.b, new, 2, worker="old")).go_on
+        assert (await put(pair.a, new, 1)).accepted
+        assert not (await put(pair.b, new, 2, worker="old")).accepted
         assert [point.value for point in await pair.store.checkpoints(run, 1, -1, 9)] == [0, 1]
         await pair.a.engine.report(SERVER, [(run, Report(n=1, output=1))])
-        assert not (await put(pair.b, new, 3)).go_on
-        assert not (await put(pair.b, WorkItem(old.step, old.run, old.process, old.start), 3)).go_on
+        assert not (await put(pair.b, new, 3)).accepted
+        assert not (await put(pair.b, WorkItem(old.step, old.run, old.process, old.start), 3)).accepted
         other = PutCheckpoint(n=1, attempt=1)
-        assert not (await pair.a.engine.put_checkpoint(OTHER, run, other)).go_on
+        assert not (await pair.a.engine.put_checkpoint(OTHER, run, other)).accepted
 
 
 @case
@@ -157,7 +157,7 @@ async def test_a_checkpoint_goes_on_where_the_lease_that_is_remembered_is_old(ki
     async with two(kind, tmp_path, tried()) as pair:
         await begun(pair)
         item = await taken(pair.b)
-        assert (await put(pair.a, item, 1)).go_on
+        assert (await put(pair.a, item, 1)).accepted
 
 
 @case
