@@ -74,6 +74,7 @@ async def decoded(request: Request, kind: type[T]) -> T:
         decoder = _decoders[kind, packed] = msgpack.Decoder(kind) if packed else json.Decoder(kind)
     try:
         if not packed:
+            body = documents.without_mark(body)
             documents.check_depth(body)
             if documents.has_long_number(body):
                 documents.parse(body)  # raises if one does not fit

@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from pelton.api.calls import media_type
 from pelton.api.problems import bad
 from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.runtime.api import EventIn
+from pelton.runtime.names import disallowed
 from pelton.runtime.rows import EventRow
 from pelton.transport.documents import parse
 from pelton.transport.http.errors import WebError
@@ -33,6 +35,8 @@ HOPS = "peltonhops"  # attribute: number of events and runs that led to this one
 MOST_HOPS = 1_000  # far above the limit that applies
 OWN = "pelton"  # the source of events that the server itself raises
 
+_ESCAPED = re.compile(r"\\(.)")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # what data of an unknown type does not have if it is a text
 _ATTRIBUTE = re.compile(r"[a-z0-9]{1,40}")
 _JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
 _KNOWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "data", "data_base64"})
@@ -77,9 +81,11 @@ def _structured(found: Any, where: str, strict: bool = True) -> EventIn:
     attributes = {}
     if not found.keys() <= _KNOWN:
         attributes = {name: value for name, value in found.items() if name not in _KNOWN and value is not None}
-    body = found.get("data")
+    body, encoded = found.get("data"), False
     if found.get("data_base64") is not None:
-        body = _base64(found["data_base64"], f"{where}data_base64")
+        data = _base64(found["data_base64"], f"{where}data_base64")
+        kind = found.get("datacontenttype")
+        body, encoded = _content(media_type(kind) if isinstance(kind, str) else "", data, f"{where}data_base64")
     event = EventIn(
         id=_text(found, "id", where, needed=strict),
         source=_text(found, "source", where),
@@ -89,37 +95,19 @@ def _structured(found: Any, where: str, strict: bool = True) -> EventIn:
         body=body,
         attributes=_attributes(attributes, where),
     )
-    if found.get("data_base64") is not None:
+    if encoded:
         event.attributes[ENCODED] = True
     return _ours(event, where)
 
 
 def _binary(headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
-    found: dict[str, Any] = {}
-    for name, value in headers.items():
-        if name.startswith("ce-"):
-            try:
-                found[name[3:]] = unquote(value, errors="strict")
-            except UnicodeDecodeError:
-                raise bad(
-                    name, "the header is not percent-encoded UTF-8", "encode it as the CloudEvents HTTP binding requires", value
-                ) from None
+    found = {name[3:]: _header(name, value) for name, value in headers.items() if name.startswith("ce-")}
     if found.pop("specversion", None) != "1.0":
         raise bad("ce-specversion", "only CloudEvents 1.0 is supported", "send the header ce-specversion: 1.0")
     attributes = {name: value for name, value in found.items() if name not in _KNOWN}
     if content := headers.get("content-type"):
         attributes["datacontenttype"] = content
-    data: Any = None
-    encoded = False
-    if _JSON_TYPE.fullmatch(kind):
-        data = parse(body) if body else None
-    elif body:
-        try:
-            if not kind.startswith("text/"):
-                raise ValueError
-            data = body.decode()
-        except ValueError:
-            data, encoded = base64.b64encode(body).decode(), True
+    data, encoded = _content(kind, body, "")
     event = EventIn(
         id=_text(found, "id", "ce-"),
         source=_text(found, "source", "ce-"),
@@ -132,6 +120,41 @@ def _binary(headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
     if encoded:
         event.attributes[ENCODED] = True
     return _ours(event, "ce-")
+
+
+def _header(name: str, value: str) -> str:
+    """A header's value as 3.1.3.2 of the HTTP binding decodes it."""
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = _ESCAPED.sub(r"\1", value[1:-1])
+    try:
+        return unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        raise bad(
+            name, "the header is not percent-encoded UTF-8", "encode it as the CloudEvents HTTP binding requires", value
+        ) from None
+
+
+def _content(kind: str, data: bytes, field: str) -> tuple[Any, bool]:
+    """The data of an event, and whether it had to be encoded as base64, in every mode alike. `kind`: its media type; of data
+    without one it is found out. Raises PeltonError for JSON that is none, naming `field`."""
+    if not data:
+        return None, False
+    if _JSON_TYPE.fullmatch(kind):
+        try:
+            return parse(data), False
+        except PeltonError as error:
+            if field:
+                error.field = field
+            raise
+    if not kind:
+        with suppress(PeltonError):
+            return parse(data), False
+    if not kind or kind.startswith("text/"):
+        with suppress(UnicodeDecodeError):
+            text = data.decode()
+            if kind or not _NO_TEXT.search(text):
+                return text, False
+    return base64.b64encode(data).decode(), True
 
 
 def _ours(event: EventIn, where: str) -> EventIn:
@@ -154,8 +177,11 @@ def _text(found: Mapping[str, Any], name: str, where: str, needed: bool = True) 
         return ""
     if not isinstance(value, str):
         raise bad(f"{where}{name}", f"{name} must be a string", "put it in quotes", value)
-    if len(value) > MAX_TEXT or not value.isprintable():
-        raise bad(f"{where}{name}", f"{name} must be at most {MAX_TEXT} printable characters", "shorten it", value)
+    if len(value) > MAX_TEXT:
+        raise bad(f"{where}{name}", f"{name} has {len(value)} characters; the limit is {MAX_TEXT}", "shorten it", value)
+    if (wrong := disallowed(value)) is not None:
+        message = f"{name} has the character U+{ord(value[wrong]):04X} at {wrong}, which CloudEvents does not allow in texts"
+        raise bad(f"{where}{name}", message, "take it out", value)
     return value
 
 
@@ -183,14 +209,13 @@ def _attributes(found: dict[str, Any], where: str) -> dict[str, Any]:
     return found
 
 
-def _base64(value: Any, where: str) -> str:
+def _base64(value: Any, where: str) -> bytes:
     try:
         if not isinstance(value, str):
             raise TypeError
-        base64.b64decode(value, validate=True)
+        return base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):
         raise bad(where, "is not valid base64", "encode the bytes with the standard alphabet and padding", value) from None
-    return value
 
 
 def _time(value: Any, where: str) -> int:

@@ -61,11 +61,7 @@ class EventRoutes:
         ]  # fmt: skip
 
     async def post(self, request: Request) -> Response:
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in request.scope["headers"]
-            if name == b"content-type" or name[:3] == b"ce-"
-        }
+        headers = event_headers(request)
         events, batch = from_request(headers, await request.body())
         if not events:
             return answer(AcceptedBatch([]))
@@ -247,6 +243,23 @@ class EventRoutes:
                 ]
             )
         )
+
+
+def event_headers(request: Request) -> dict[str, str]:
+    """The content type, and the headers of a CloudEvent in binary mode. Raises PeltonError for one that is not UTF-8."""
+    found = {}
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            found["content-type"] = value.decode("latin-1")
+        elif name[:3] == b"ce-":
+            try:
+                found[name.decode("latin-1")] = value.decode()
+            except UnicodeDecodeError:
+                shown = value.decode("latin-1")
+                raise bad(
+                    name.decode("latin-1"), "the header is not UTF-8", "percent-encode what is not printable ASCII", shown
+                ) from None
+    return found
 
 
 def decision_view(decision: Any) -> DecisionView:

@@ -1,6 +1,8 @@
-"""Names as stored: queues by namespace, and the kind of name used for idempotency keys."""
+"""Names: queues by namespace as stored, the kind of name used for idempotency keys, and what the texts of events may contain."""
 
 from __future__ import annotations
+
+import re
 
 from pelton.runtime.caller import NAMESPACE
 
@@ -21,3 +23,17 @@ def queue_of(ns: str, queue: str) -> str:
 def shown_queue(queue: str) -> str:
     """The queue's name as shown to callers in its namespace."""
     return queue.partition(SEPARATOR)[2] or queue
+
+
+# As CloudEvents has it: control characters, surrogates, and the code points that are never characters.
+_DISALLOWED = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr((plane << 16) + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+
+
+def disallowed(text: str) -> int | None:
+    """The place of the first character that an event's id, source, type and subject may not have; None if all are allowed."""
+    found = _DISALLOWED.search(text)
+    return None if found is None else found.start()

@@ -67,6 +67,7 @@ class Decoder:
 
     def decode(self, data: bytes, form: type[T]) -> T:
         """Decodes JSON text into a struct. Raises PeltonError "invalid"."""
+        data = documents.without_mark(data)
         if self._typed_first:
             documents.check_depth(data)
             if not documents.has_long_number(data):

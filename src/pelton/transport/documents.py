@@ -18,6 +18,7 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _OTHERS = bytes(set(range(256)) - set(b'[]{}"'))
+_MARK = b"\xef\xbb\xbf"  # the byte-order mark that some editors and systems put in front of UTF-8
 _decode = msgspec.json.Decoder().decode
 
 
@@ -63,6 +64,7 @@ def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
 
 def parse(data: bytes) -> Any:
     """Parses JSON. Raises PeltonError "invalid" if it is malformed or exceeds a bound."""
+    data = without_mark(data)
     check_depth(data)
     try:
         value = _decode(data)
@@ -71,6 +73,11 @@ def parse(data: bytes) -> Any:
     if has_long_number(data):
         check_numbers(value)
     return value
+
+
+def without_mark(data: bytes) -> bytes:
+    """The text behind a byte-order mark, which JSON may have and need not."""
+    return data[len(_MARK) :] if data[:3] == _MARK else data
 
 
 def has_long_number(data: bytes) -> bool:

@@ -33,6 +33,7 @@ from pelton.connectors.port import (
 )
 from pelton.errors import Code, PeltonError
 from pelton.runtime.api import SYSTEM_ID, USER_ID, EventIn
+from pelton.runtime.names import disallowed
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow, DeadLetter
@@ -398,9 +399,10 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
 
     Raises Permanent if the message is not JSON."""
     if (made := message.event) is not None:
+        subject = made.subject if disallowed(made.subject) is None else ""  # as when it is too long
         return [
             EventIn(
-                source=address, type=made.type, ns=ns, id=message.id, subject=made.subject, time=made.time, body=made.body,
+                source=address, type=made.type, ns=ns, id=message.id, subject=subject, time=made.time, body=made.body,
                 attributes={USER_ID: made.user} if made.user else {}, bookmark=message.bookmark,
             )
             for ns in namespaces
