@@ -12,7 +12,7 @@ from pelton.kernel.model.signals import AnySignal, RunNow, Terminate
 STORED = {
     "Start": "strict key ns definition input meta parent parent_n root hops trigger origin",
     "Report": "strict n slot it attempt status output keep_output reason failure worker again_after hold source",
-    "EventArrived": "strict id name body key thread position posted keep n ident keeps expires",
+    "EventArrived": "strict id name body key thread position posted keep n ident keeps expires sticky",
     "Offered": "strict n name key",
     "Trigger": "strict name changes actor request origin reply",
     "Merge": "strict changes must_leave",

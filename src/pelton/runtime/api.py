@@ -20,7 +20,19 @@ from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, StepAttempt, StepCheckpoint, StepStatus
 from pelton.runtime.caller import Caller
 from pelton.runtime.ids import IdCodec
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, LogRow, ResultRow, TimerRow
+from pelton.store.rows import (
+    CopyRow,
+    DeadLetter,
+    DefinitionRow,
+    Delivery,
+    EventRow,
+    HeldRow,
+    KeptRow,
+    LogRow,
+    ResultRow,
+    StickyRow,
+    TimerRow,
+)
 
 # ---- commands: what an action of a handler, or a caller, wants done. Neutral words only.
 
@@ -65,6 +77,10 @@ class CorrelateCommand(Struct, kw_only=True):
 
     mode "one": for the oldest wait; "all": for every current wait. `thread`, `position` (step number): only for a wait there,
     -1 = any. If no wait takes it, it is held for `hold` milliseconds and given to the first matching wait that opens.
+
+    "sticky": for every current wait, and it stays for later ones, of which each gets a copy: until it is removed, or with `ttl`
+    for so many milliseconds; with `once` only until the first waits have got it. While it stays, another one is refused
+    ("exists").
     """
 
     name: str
@@ -73,18 +89,24 @@ class CorrelateCommand(Struct, kw_only=True):
     thread: int = -1
     position: int = -1
     hold: int = 0
-    mode: Literal["one", "all"] = "one"
+    mode: Literal["one", "all", "sticky"] = "one"
     hops: int = 0
+    ttl: int = 0
+    once: bool = False
 
 
 class Correlated(Struct):
     """The outcome of a keyed event. `taken`: the steps that took it, as (run, n). `later`: how many more receive it in separate
-    commits, through a job if there are very many. `held`: number of the held row, 0 = not held."""
+    commits, through a job if there are very many. `held`: number of the held row, 0 = not held. `sticky`: the id of an event that
+    stays, or would have; `copies`: those of `taken`, with their ids."""
 
     taken: list[tuple[int, int]]
     later: int = 0
     held: int = 0
     job: int = 0
+    sticky: int = 0
+    exists: int = 0  # the id of the sticky event that is there already: nothing was done
+    copies: list[CopyRow] = []
 
 
 class PlanProblem(Struct, kw_only=True):
@@ -582,6 +604,21 @@ class Engine(Protocol):
     async def kept(self, caller: Caller, run: int, name: str, ident: str) -> KeptRow | None: ...
     async def remove_kept(self, caller: Caller, run: int, event: int) -> None:
         """Raises PeltonError: "not_found", and "conflict" when it has been taken."""
+        ...
+
+    async def sticky(self, caller: Caller, name: str, key: str) -> StickyRow | None: ...
+    async def sticky_named(
+        self, caller: Caller, name: str, got: bool | None = None, after: str = "", limit: int = 100
+    ) -> list[StickyRow]:
+        """The sticky events of a name with keys after that one, by key. `got` None: whether or not anybody has got a copy."""
+        ...
+
+    async def copies(self, caller: Caller, name: str, key: str, after: int = 0, limit: int = 100) -> list[CopyRow]:
+        """Who has got copies of a sticky event, by the copies' ids."""
+        ...
+
+    async def remove_sticky(self, caller: Caller, name: str, key: str) -> bool:
+        """False if there was none."""
         ...
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]: ...

@@ -36,6 +36,7 @@ from pelton.runtime.api import (
     WorkItem,
 )
 from pelton.runtime.await_reply import AwaitedReplies, ReplyFound
+from pelton.runtime.cache.correlations import PointName
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
@@ -46,7 +47,7 @@ from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.delivery.sources import Sources
 from pelton.runtime.engine_reads import EngineReads
 from pelton.runtime.events.actions import key_rows
-from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, CorrelationRequest
+from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, CorrelationRequest, RemoveSticky
 from pelton.runtime.events.fan_out import DurableJobs, FanOut, durable_job
 from pelton.runtime.events.ingest import EventIngester
 from pelton.runtime.events.matching import EventContext, explain
@@ -75,6 +76,7 @@ from pelton.store.rows import (
     LogRow,
     PendingSignalRow,
     ResultRow,
+    StickyRow,
 )
 
 KEY_TRIES = 4
@@ -139,7 +141,7 @@ class LocalEngine(EngineReads):
         placeholders = {EXPECTED: lambda row: self._end_placeholder(row.run)}
         mine = self.nodes.is_mine if store.shared else None
         self.timers = Timers(store, committer, self.clock, special=placeholders, mine=mine)
-        self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held)
+        self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held, unstick=self._unstick)
         claims = self.nodes if store.shared else None
         self.outbox = Outbox(store, committer, self.clock, self.connectors, claims=claims)
         self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
@@ -475,6 +477,25 @@ class LocalEngine(EngineReads):
                 future.set_result(job.correlated)
 
         self.committer.enqueue(CorrelationRequest(caller.namespace, command, self.keys(), done))
+        return await future
+
+    async def remove_sticky(self, caller: Caller, name: str, key: str) -> bool:
+        return await self._remove_sticky((caller.namespace, name, key))
+
+    async def _unstick(self, row: StickyRow) -> bool:
+        return await self._remove_sticky((row.ns, row.name, row.key), row.id)
+
+    async def _remove_sticky(self, name: PointName, event: int = 0) -> bool:
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: bool | PeltonError) -> None:
+            if not future.done():
+                if isinstance(outcome, PeltonError):
+                    future.set_exception(outcome)
+                else:
+                    future.set_result(outcome)
+
+        self.committer.enqueue(RemoveSticky(name, done, event))
         return await future
 
     async def signal(self, caller: Caller, run: int, signal: Signal) -> Applied:

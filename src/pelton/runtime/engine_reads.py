@@ -19,7 +19,7 @@ from pelton.runtime.derived import derived_output
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.work.attempts import attempts_of, checkpoint_of
 from pelton.store.port import Store
-from pelton.store.rows import EventRow, HeldRow, KeptRow, TallyValue
+from pelton.store.rows import CopyRow, EventRow, HeldRow, KeptRow, StickyRow, TallyValue
 
 
 class EngineReads:
@@ -169,6 +169,19 @@ class EngineReads:
     async def kept(self, caller: Caller, run: int, name: str, ident: str) -> KeptRow | None:
         event = await self._fact(caller, run, KeptKey(name, ident))
         return await self.store.kept(event) if event else None
+
+    async def sticky(self, caller: Caller, name: str, key: str) -> StickyRow | None:
+        row = await self.store.sticky(caller.namespace, name, key)
+        return None if row is None or 0 < row.expires <= self.now() else row
+
+    async def sticky_named(
+        self, caller: Caller, name: str, got: bool | None = None, after: str = "", limit: int = 100
+    ) -> list[StickyRow]:
+        return await self.store.sticky_named(caller.namespace, name, got, after, min(limit, 1000))
+
+    async def copies(self, caller: Caller, name: str, key: str, after: int = 0, limit: int = 100) -> list[CopyRow]:
+        row = await self.sticky(caller, name, key)
+        return await self.store.copies(row.id, after, min(limit, 1000)) if row is not None else []
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
         return await self.store.held_all(caller.namespace, limit)

@@ -15,6 +15,7 @@ from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint, Thread
 from pelton.store.rows import (
     BookmarkRow,
+    CopyRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -26,6 +27,7 @@ from pelton.store.rows import (
     ReplyRow,
     ResultRow,
     RunKeyRow,
+    StickyRow,
     TallyRow,
     TallyValue,
     TimerRow,
@@ -190,6 +192,9 @@ class Group:
     attempts: list[StepAttempt]  # one that is there is replaced
     attempts_gone: list[tuple[int, int, int]]  # (run, n, number)
     checkpoints: list[StepCheckpoint]  # one that is there is replaced
+    sticky_gone: list[int]  # with their copies, before `sticky`
+    sticky: list[StickyRow]  # one that is there already under the name and key = the group is lost ("sticky event NAME KEY")
+    copies: list[CopyRow]  # of what is gone they count for nothing; once there are MOST_COPIES, further ones are only counted
     wait_keys: list[WaitKeyRow]
     close_wait_keys: list[tuple[int, int]]  # (run, n)
     run_keys: list[RunKeyRow]

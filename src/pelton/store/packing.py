@@ -11,7 +11,17 @@ import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from pelton.kernel.model.state import OpenStep, Run, Step, StepAttempt, StepCheckpoint, Thread
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, PendingSignalRow
+from pelton.store.rows import (
+    CopyRow,
+    DeadLetter,
+    DefinitionRow,
+    Delivery,
+    EventRow,
+    HeldRow,
+    KeptRow,
+    PendingSignalRow,
+    StickyRow,
+)
 
 UNFIT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 """The exceptions raised by a group that contains something other than plain data, or a number beyond 64 bits for a column."""
@@ -35,6 +45,8 @@ decode_attempt = Decoder(StepAttempt, ext_hook=_ext).decode
 decode_checkpoint = Decoder(StepCheckpoint, ext_hook=_ext).decode
 decode_held = Decoder(HeldRow, ext_hook=_ext).decode
 decode_kept = Decoder(KeptRow, ext_hook=_ext).decode
+decode_sticky = Decoder(StickyRow, ext_hook=_ext).decode
+decode_copy = Decoder(CopyRow, ext_hook=_ext).decode
 decode_event = Decoder(EventRow, ext_hook=_ext).decode
 decode_delivery = Decoder(Delivery, ext_hook=_ext).decode
 decode_dead = Decoder(DeadLetter, ext_hook=_ext).decode
@@ -47,6 +59,12 @@ def kept_row(body: bytes, taken: int, n: int) -> KeptRow:
     """What is told of an event after it was written lies beside its body."""
     row = decode_kept(body)
     row.taken, row.n = taken, n
+    return row
+
+
+def sticky_row(body: bytes, got: int) -> StickyRow:
+    row = decode_sticky(body)
+    row.got = got
     return row
 
 

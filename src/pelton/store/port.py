@@ -20,6 +20,7 @@ from pelton.store.row_locks import Owner, RowName
 from pelton.store.rows import (
     BookmarkRow,
     ClaimRow,
+    CopyRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -31,6 +32,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ReplyRow,
     ResultRow,
+    StickyRow,
     TallyValue,
     TimerRow,
     WaitKeyRow,
@@ -211,6 +213,23 @@ class Store(Protocol):
 
     async def kept_named(self, ns: str, name: str, taken: bool | None, after: int, limit: int) -> list[KeptRow]:
         """Those of all runs of a namespace, by name. `taken` None: taken or not."""
+        ...
+
+    async def sticky(self, ns: str, name: str, key: str) -> StickyRow | None: ...
+    async def sticky_named(self, ns: str, name: str, got: bool | None, after: str, limit: int) -> list[StickyRow]:
+        """Those of a name with keys after that one, by key. `got` None: whether or not there are copies."""
+        ...
+
+    async def sticky_size(self, ns: str) -> tuple[int, int]:
+        """Number and bytes of the sticky events of a namespace."""
+        ...
+
+    async def sticky_expired(self, now: int, limit: int) -> list[StickyRow]:
+        """Those with 0 < expires <= now, soonest first."""
+        ...
+
+    async def copies(self, sticky: int, after: int, limit: int) -> list[CopyRow]:
+        """The copies of a sticky event with ids above `after`, by id; about the first MOST_COPIES of them."""
         ...
 
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]: ...

@@ -71,6 +71,41 @@ class KeptRow(Struct, array_like=True):
     n: int = 0
 
 
+MOST_COPIES = 10_000  # listed of one sticky event
+
+
+class StickyRow(Struct, array_like=True):
+    """A keyed event that stays: each wait for (name, key), now or later, gets a copy, until it expires or is removed. There is
+    one at a time. `once`: the first wait that gets it makes it go, with the others that wait at the moment of the post."""
+
+    id: int
+    ns: str
+    name: str
+    key: str
+    body: JSON
+    posted: int
+    expires: int  # 0 = never
+    source: str
+    once: bool = False
+    got: int = 0  # how many copies were given; as the store has it
+
+    def held(self) -> Held:
+        """As the kernel sees it."""
+        return Held(self.id, self.name, self.key, self.body, -1, -1, self.posted, None, sticky=True, once=self.once)
+
+
+class CopyRow(Struct, array_like=True, gc=False):
+    """A copy of a sticky event, with an id of its own: which step has got it."""
+
+    sticky: int
+    id: int
+    run: int
+    n: int
+    thread: int
+    position: int  # -1 where positions are not counted
+    at: int
+
+
 class WaitKeyRow(Struct, array_like=True):
     ns: str
     name: str

@@ -13,7 +13,7 @@ from pelton.kernel.machine.records import moment_of
 from pelton.kernel.machine.reports import MOST_HELD, shape_output
 from pelton.kernel.machine.tokens.flow import finish
 from pelton.kernel.machine.tokens.handlers import interrupt
-from pelton.kernel.machine.tokens.held import addressed_to
+from pelton.kernel.machine.tokens.held import addressed_to, has_copy, take_copy
 from pelton.kernel.machine.tokens.parking import unpark
 from pelton.kernel.machine.tokens.waits import (
     open_waits,
@@ -103,6 +103,11 @@ def given(draft: Draft, signal: EventArrived) -> bool:
 def taken(draft: Draft, node: Wait, row: OpenStep, signal: EventArrived) -> bool:
     for index, arm in enumerate(node.arms):
         if waits_for(row, index, arm, signal):
+            if signal.sticky:
+                if has_copy(row, signal, signal.sticky):
+                    return True
+                row = draft.edit(row)
+                take_copy(draft, row, signal, signal.sticky)
             take_arm(draft, node, row, index, signal.body)
             keep_taken(draft, signal, row.n)
             return True
@@ -134,7 +139,12 @@ def kept(draft: Draft, signal: EventArrived) -> bool:
             continue
         pair = waiting_at(draft, row)
         if pair is not None and any(waits_for(row, index, arm, signal) for index, arm in enumerate(pair[0].arms)):
-            draft.edit(row).bits |= Bit.COPIED
+            if signal.sticky and has_copy(pair[1], signal, signal.sticky):
+                return True
+            mine = draft.edit(row)
+            mine.bits |= Bit.COPIED
+            if signal.sticky:
+                take_copy(draft, mine, signal, signal.sticky)
             hold(draft, signal, row)
             return True
     return False

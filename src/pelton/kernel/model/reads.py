@@ -310,6 +310,8 @@ class Held(NamedTuple):
     posted: int
     report: JSON  # a held Report, as builtins; None for an event
     keeps: bool = False  # an event that stays when it is taken
+    sticky: bool = False  # each wait gets a copy of it
+    once: bool = False  # but only the first that gets one
 
 
 class Iterations(NamedTuple):

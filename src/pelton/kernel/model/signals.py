@@ -110,6 +110,7 @@ class EventArrived(Signal, frozen=True, kw_only=True):
     ident: str = ""
     keeps: bool = False
     expires: int = 0  # gone from then on when nothing has taken it; 0 = with the run
+    sticky: int = 0  # with a key: the id of the sticky event that this is a copy of; a wait gets it once
 
 
 class Offered(Signal, frozen=True, kw_only=True):

@@ -100,6 +100,15 @@ class Claim(NamedTuple):
     keeps: bool = False
 
 
+class TakeCopy(NamedTuple):
+    """Step n has got its copy of a sticky event (`id`)."""
+
+    id: int
+    n: int
+    thread: int
+    position: int
+
+
 class OpenCorrelation(NamedTuple):
     """Step n waits for (name, key) in the namespace. `since`: from when on it has its place in line, 0 = from now."""
 
@@ -185,6 +194,7 @@ Effect = (
     | SignalRun
     | Hold
     | Claim
+    | TakeCopy
     | OpenCorrelation
     | CloseCorrelations
     | Note

@@ -18,13 +18,14 @@ from collections import OrderedDict
 from pelton.errors import Code, PeltonError
 from pelton.runtime.cache.shared import Shared
 from pelton.store.port import Store
-from pelton.store.rows import HeldRow, WaitKeyRow
+from pelton.store.rows import HeldRow, StickyRow, WaitKeyRow
 
 WAITERS = 200  # more than these are served by a durable job
 HELD = 100  # the oldest of what is held: more than any one wait can look at
 KEPT = 4_096
 KEY_COUNT, KEY_BYTES = 1_000, 16 << 20  # held under one key
 NS_COUNT, NS_BYTES = 100_000, 256 << 20  # held under all keys of a namespace
+STICKY_COUNT, STICKY_BYTES = 100_000, 256 << 20  # sticky events of a namespace
 USAGE_AGE = 5_000  # milliseconds that a namespace's figures are used before the store is asked again
 
 PointName = tuple[str, str, str]
@@ -42,7 +43,7 @@ class Usage:
 
 
 class CorrelationPoint(Shared):
-    __slots__ = ("count", "held", "more_held", "more_waits", "name", "revision", "size", "waits")
+    __slots__ = ("count", "held", "more_held", "more_waits", "name", "revision", "size", "sticky", "waits")
 
     def __init__(self, name: PointName) -> None:
         super().__init__(busy=True)  # it is read at once
@@ -52,6 +53,7 @@ class CorrelationPoint(Shared):
         self.more_waits = False  # the store has more than these
         self.held: dict[int, HeldRow] = {}  # oldest first
         self.more_held = False
+        self.sticky: StickyRow | None = None  # it stays for whoever waits
         self.count = 0  # rows held, those in the store only included
         self.size = 0
 
@@ -98,6 +100,7 @@ class CorrelationCache:
         self._store = store
         self._known: OrderedDict[PointName, CorrelationPoint] = OrderedDict()
         self._usage: dict[str, Usage] = {}
+        self._sticky: dict[str, Usage] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -126,6 +129,7 @@ class CorrelationCache:
                 point.more_waits, point.more_held = len(waits) > WAITERS, len(held) > HELD
                 point.waits = {(row.run, row.n): row for row in waits}
                 point.held = {row.id: row for row in held}
+                point.sticky = await store.sticky(*name)
                 point.count, point.size = await store.held_size(*name) if held else (0, 0)
             usage = self._usage.get(name[0])
             if usage is None or store.now() - usage.at > USAGE_AGE:
@@ -158,6 +162,28 @@ class CorrelationCache:
         if usage is not None and (usage.count + pending >= NS_COUNT or usage.size + size > NS_BYTES):
             what = f"namespace {ns!r} holds {usage.count + pending} events ({usage.size} bytes) that no step has taken"
             raise PeltonError(Code.BUSY, f"{what}; at most {NS_COUNT} and {NS_BYTES} bytes may be held", "key")
+
+    def knows_sticky(self, ns: str) -> bool:
+        """Whether it is known how many sticky events there are; else `count_sticky` has to be called."""
+        usage = self._sticky.get(ns)
+        return usage is not None and self._store.now() - usage.at <= USAGE_AGE
+
+    async def count_sticky(self, ns: str) -> None:
+        self._sticky[ns] = Usage(*await self._store.sticky_size(ns), self._store.now())
+
+    def check_sticky(self, ns: str, pending: int, size: int) -> None:
+        """Checks that one more sticky event may stay, besides `pending` of the same unit of work. Raises PeltonError "busy"."""
+        usage = self._sticky[ns]
+        if usage.count + pending >= STICKY_COUNT or usage.size + size > STICKY_BYTES:
+            what = f"namespace {ns!r} has {usage.count + pending} sticky events ({usage.size} bytes)"
+            limit = f"at most {STICKY_COUNT} and {STICKY_BYTES} bytes may stay; remove some, or give them a time to live"
+            raise PeltonError(Code.BUSY, f"{what}; {limit}", "key")
+
+    def stays(self, ns: str, count: int, size: int) -> None:
+        usage = self._sticky.get(ns)
+        if usage is not None:
+            usage.count += count
+            usage.size += size
 
     def used(self, ns: str, count: int, size: int) -> None:
         usage = self._usage.get(ns)

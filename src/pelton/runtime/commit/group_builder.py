@@ -33,6 +33,7 @@ from pelton.kernel.model.transition import (
     Purge,
     RecordChange,
     SetTimer,
+    TakeCopy,
     Tally,
     Transition,
 )
@@ -44,6 +45,7 @@ from pelton.store.group import Group, HandedOut, ReplyWrite, RunWrite
 from pelton.store.packing import pack
 from pelton.store.rows import (
     BookmarkRow,
+    CopyRow,
     Delivery,
     EventRow,
     HeldRow,
@@ -52,6 +54,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ResultRow,
     RunKeyRow,
+    StickyRow,
     TallyRow,
     TimerRow,
     WaitKeyRow,
@@ -366,6 +369,13 @@ class GroupBuilder:
         """Releases a held row; the group is lost if the row is already gone."""
         self.group.release.append(held)
 
+    def stick(self, row: StickyRow) -> None:
+        """Adds a sticky event; the group is lost if there is one under its name and key."""
+        self.group.sticky.append(row)
+
+    def drop_sticky(self, event: int) -> None:
+        self.group.sticky_gone.append(event)
+
     def drop_kept(self, event: int) -> None:
         """Removes an event that stays, and has not been taken."""
         self.group.kept_gone.append(event)
@@ -477,6 +487,9 @@ class EffectRows:
                 self._hold(group, head, effect, now)
             elif kind is Claim:
                 take(group, effect, now)
+            elif kind is TakeCopy:
+                place = effect.n, effect.thread, effect.position
+                group.copies.append(CopyRow(effect.id, self._keys(), run, *place, now))
             elif kind is OpenCorrelation:
                 group.wait_keys.append(WaitKeyRow(head.ns, effect.name, effect.key, run, effect.n, effect.since or now))
             elif kind is CloseCorrelations:

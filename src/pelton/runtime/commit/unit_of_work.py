@@ -32,6 +32,7 @@ from pelton.kernel.model.transition import (
     Refused,
     SignalRun,
     StartRun,
+    TakeCopy,
     Transition,
 )
 from pelton.runtime.cache.correlations import KEY_COUNT, CorrelationPoint, PointName
@@ -48,7 +49,7 @@ from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import EXPECTED, SEPARATOR, queue_of
 from pelton.store.group import Lookup
-from pelton.store.rows import HeldRow, LogRow, PendingSignalRow, WaitKeyRow
+from pelton.store.rows import HeldRow, LogRow, PendingSignalRow, StickyRow, WaitKeyRow
 
 CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
 
@@ -83,6 +84,8 @@ class Mark(NamedTuple):
     deferred: int
     made: int
     held: int
+    sticky: int
+    sticky_gone: int
 
 
 class UnitOfWork:
@@ -105,6 +108,8 @@ class UnitOfWork:
         "request",
         "rests",
         "rows",
+        "sticky",
+        "sticky_gone",
         "undo",
         "workspace",
     )  # fmt: skip
@@ -121,6 +126,8 @@ class UnitOfWork:
         self.made: dict[int, RunEntry] = {}  # runs that begin here
         self.points: dict[PointName, CorrelationPoint] = {}  # where something is opened, taken or held
         self.held: list[tuple[CorrelationPoint, HeldRow, int]] = []  # with their sizes
+        self.sticky: list[tuple[CorrelationPoint, StickyRow, int]] = []  # likewise
+        self.sticky_gone: list[tuple[CorrelationPoint, int]] = []
         self.notes: list[tuple[Code, str]] = []
         self.logs: list[LogRow] = []
         self.rests = Rests()
@@ -140,6 +147,8 @@ class UnitOfWork:
         if self.points:
             self.points.clear()
             self.held.clear()
+            self.sticky.clear()
+            self.sticky_gone.clear()
         self.changes.clear()
         self.deferred.clear()
         self.made.clear()
@@ -157,7 +166,15 @@ class UnitOfWork:
     # ---- ways back
 
     def mark(self) -> Mark:
-        return Mark(len(self.changes), len(self.undo), len(self.deferred), len(self.made), len(self.held))
+        return Mark(
+            len(self.changes),
+            len(self.undo),
+            len(self.deferred),
+            len(self.made),
+            len(self.held),
+            len(self.sticky),
+            len(self.sticky_gone),
+        )
 
     def back(self, mark: Mark) -> None:
         """Reverts everything since the mark; `multiple` must have been set by then."""
@@ -167,6 +184,8 @@ class UnitOfWork:
         del self.changes[mark.changes :]
         del self.deferred[mark.deferred :]
         del self.held[mark.held :]
+        del self.sticky[mark.sticky :]
+        del self.sticky_gone[mark.sticky_gone :]
         for key in list(self.made)[mark.made :]:
             del self.made[key]
 
@@ -225,7 +244,21 @@ class UnitOfWork:
         found = [held for row in self.held_at(point) if key.admits(held := row.held())]
         if point.more_held and len(found) < HELD_PAGE:
             found = [held for row in self._all_held(point) if key.admits(held := row.held())]
+        sticky = self.sticky_at(point)
+        if sticky is not None and key.admits(held := sticky.held()):
+            found = sorted([*found, held], key=lambda held: (held.posted, held.id))
         return found[:HELD_PAGE]
+
+    def sticky_at(self, point: CorrelationPoint) -> StickyRow | None:
+        """The event that stays there for whoever waits, unless its time is over."""
+        row = next((row for at, row, _ in reversed(self.sticky) if at is point), point.sticky)
+        if row is None or (row.expires and row.expires <= self.now) or (point, row.id) in self.sticky_gone:
+            return None
+        return None if row.once and self._copied(row.id) else row
+
+    def _copied(self, sticky: int) -> bool:
+        effects = (effect for change in self.changes for effect in change.transition.effects)
+        return any(type(effect) is TakeCopy and effect.id == sticky for effect in effects)
 
     def _all_held(self, point: CorrelationPoint) -> list[HeldRow]:
         """All that is held at a point that has more than is in memory: as the store has it, at the point's revision."""
@@ -576,6 +609,7 @@ class UnitOfWork:
         correlations = self.workspace.correlations
         for point in self.points.values():
             builder.advance_point(point)
+        self._leave_sticky(builder)
         for point, row, size in self.held:
             builder.hold(row)
             point.keep(row, size)
@@ -593,6 +627,25 @@ class UnitOfWork:
                         point.close(run.key, effect.n)  # type: ignore[union-attr]
                 elif kind is Claim and any(point.release(effect.id) for point in self.points.values()):  # type: ignore[union-attr]
                     correlations.used(run.ns, -1, 0)
+
+    def _leave_sticky(self, builder: GroupBuilder) -> None:
+        """What stays at the points from now on, and what goes: removed, over, or for one wait only that has got it."""
+        correlations = self.workspace.correlations
+        for point in self.points.values():
+            known = point.sticky
+            if known is not None and (
+                any(at is point for at, _ in self.sticky_gone)
+                or any(at is point for at, _, _ in self.sticky)
+                or (known.once and self._copied(known.id))
+            ):
+                builder.drop_sticky(known.id)
+                correlations.stays(known.ns, -1, 0)
+                point.sticky = None
+        for point, row, size in self.sticky:
+            if (point, row.id) not in self.sticky_gone and not (row.once and self._copied(row.id)):
+                builder.stick(row)
+                correlations.stays(row.ns, 1, size)
+                point.sticky = row
 
 
 def is_one_with(effect: SignalRun) -> bool:

@@ -356,9 +356,12 @@ class HandlerActions:
         if correlated.taken:
             effect.outcome, (effect.run, effect.n) = "signalled", correlated.taken[0]
         else:
-            effect.outcome = "signalled" if correlated.later else "held" if correlated.held else "unchanged"
+            stays = correlated.held or correlated.sticky
+            effect.outcome = "signalled" if correlated.later else "held" if stays else "unchanged"
         count = len(correlated.taken) + correlated.later
-        if count != 1:
+        if correlated.exists:
+            effect.detail = f"there is an event {command.name!r} with key {command.key!r} already, which stays"
+        elif count != 1:
             effect.detail = f"{count or 'no'} waits for {command.name!r} with key {command.key!r}"
 
     def _later(self, command: SignalCommand) -> None:

@@ -20,13 +20,13 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.signals import EventArrived
 from pelton.kernel.model.transition import Refused
 from pelton.runtime.api import CorrelateCommand, Correlated
-from pelton.runtime.cache.correlations import CorrelationPoint
+from pelton.runtime.cache.correlations import CorrelationPoint, PointName
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.events.fan_out import FanOut, durable_job
-from pelton.store.rows import HeldRow
+from pelton.store.rows import HeldRow, StickyRow
 
 DIRECT = 32
 MOST_WAITERS = 100_000
@@ -47,6 +47,10 @@ def size_of(command: CorrelateCommand) -> int:
             raise PeltonError(Code.INVALID, f"the event's {name} has {len(text)} characters; it must have 1 to {TEXT}", name)
     if not 0 <= command.hold <= LONGEST_HOLD:
         raise PeltonError(Code.INVALID, f"an event can be held for 0 to {LONGEST_HOLD} milliseconds, not {command.hold}", "hold")
+    if not 0 <= command.ttl <= LONGEST_HOLD:
+        raise PeltonError(Code.INVALID, f"an event can stay for 0 to {LONGEST_HOLD} milliseconds, not {command.ttl}", "ttl")
+    if command.mode == "sticky" and (command.hold or command.thread != -1 or command.position != -1):
+        raise PeltonError(Code.INVALID, "an event that stays is for every wait: give it no hold, thread or position", "mode")
     size = len(_encode(command.body))
     if size > BODY:
         raise PeltonError(Code.TOO_LARGE, f"the event's body has {size} bytes of JSON; the limit is {BODY}", "body")
@@ -59,6 +63,8 @@ def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int,
     size = size_of(command)
     unit.multiple = True
     point = unit.point((ns, command.name, command.key))
+    if command.mode == "sticky":
+        return stick(unit, point, command, number, source, size)
     correlated = _copies(unit, point, command, number) if command.mode == "all" else _one(unit, point, command, number)
     if not correlated.taken and not correlated.later and command.hold:
         unit.workspace.correlations.check_room(point, sum(at is point for at, _, _ in unit.held), size)
@@ -81,6 +87,30 @@ def correlate(unit: UnitOfWork, ns: str, command: CorrelateCommand, number: int,
     return correlated
 
 
+def stick(
+    unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int, source: str, size: int
+) -> Correlated:
+    """Gives a copy to all who wait, and lets the event stay for those who come later."""
+    correlations, (ns, name, key) = unit.workspace.correlations, point.name
+    known = unit.sticky_at(point)
+    if known is not None:
+        return Correlated([], exists=known.id)  # the group confirms it
+    if not correlations.knows_sticky(ns):
+        raise Suspend(fetch=lambda: correlations.count_sticky(ns))
+    correlations.check_sticky(ns, len(unit.sticky), size)
+    row = StickyRow(
+        id=unit.workspace.keys(), ns=ns, name=name, key=key, body=command.body, posted=unit.now,
+        expires=unit.now + command.ttl if command.ttl else 0, source=source or str(number), once=command.once,
+    )  # fmt: skip
+    correlated = _copies(unit, point, command, number, row.id)
+    if not (command.once and (correlated.taken or correlated.later)):
+        unit.sticky.append((point, row, size))
+    elif point.sticky is not None:  # its time is over, and it has not been removed yet
+        unit.sticky_gone.append((point, point.sticky.id))
+    correlated.sticky = row.id
+    return correlated
+
+
 def _one(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
     # Where all who wait are halted, an event that is not to be held for others is kept for the one that waits longest.
     for keep in (False,) if command.hold else (False, True):
@@ -91,7 +121,15 @@ def _one(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, n
 
 
 def _give(
-    unit: UnitOfWork, point: CorrelationPoint, run: int, n: int, command: CorrelateCommand, number: int, *, keep: bool
+    unit: UnitOfWork,
+    point: CorrelationPoint,
+    run: int,
+    n: int,
+    command: CorrelateCommand,
+    number: int,
+    *,
+    keep: bool,
+    sticky: int = 0,
 ) -> bool:
     entry = unit.entry(run)
     if entry is None or entry.head is None:
@@ -99,7 +137,7 @@ def _give(
         point.close(run, n)
         return False
     before = entry.head
-    answer = unit.signal(entry, signal_of(command, number, n, unit.now, strict=True, keep=keep))
+    answer = unit.signal(entry, signal_of(command, number, n, unit.now, strict=True, keep=keep, sticky=sticky))
     if not isinstance(answer, Refused):
         return True
     if answer.code not in NOT_THERE:
@@ -108,7 +146,9 @@ def _give(
     return False
 
 
-def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, strict: bool, keep: bool) -> EventArrived:
+def signal_of(
+    command: CorrelateCommand, number: int, n: int, now: int, *, strict: bool, keep: bool, sticky: int = 0
+) -> EventArrived:
     return EventArrived(
         strict=strict,
         id=number,
@@ -120,27 +160,28 @@ def signal_of(command: CorrelateCommand, number: int, n: int, now: int, *, stric
         posted=now,
         keep=keep,
         n=n,
+        sticky=sticky,
     )
 
 
-def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int) -> Correlated:
+def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int, sticky: int = 0) -> Correlated:
     waiters = unit.waiters(point)
     if point.more_waits:
         waiters = list(dict.fromkeys([*_all(unit, point), *waiters]))
     if command.position >= 0:
         waiters = [(run, n) for run, n in waiters if n == command.position]
     if point.more_waits:
-        return Correlated([], len(waiters), job=_jobs(unit, point, command, number, waiters))
+        return Correlated([], len(waiters), job=_jobs(unit, point, command, number, waiters, sticky))
     missing = unit.missing([run for run, _ in waiters[:DIRECT]])
     if missing:
         raise Suspend(loads=missing)
     correlated = Correlated([])
     for place_in_line, (run, n) in enumerate(waiters):
         if place_in_line < DIRECT:
-            if _give(unit, point, run, n, command, number, keep=True):
+            if _give(unit, point, run, n, command, number, keep=True, sticky=sticky):
                 correlated.taken.append((run, n))
         else:
-            unit.defer(run, signal_of(command, number, n, unit.now, strict=False, keep=True))
+            unit.defer(run, signal_of(command, number, n, unit.now, strict=False, keep=True, sticky=sticky))
             correlated.later += 1
     return correlated
 
@@ -170,10 +211,11 @@ def _jobs(
     command: CorrelateCommand,
     number: int,
     waiters: list[tuple[int, int]],
+    sticky: int,
 ) -> int:
     """The number under which the outcomes are stored."""
     results = unit.workspace.keys()
-    signal = signal_of(command, number, 0, unit.now, strict=False, keep=True)
+    signal = signal_of(command, number, 0, unit.now, strict=False, keep=True, sticky=sticky)
     for start in range(0, len(waiters), CHUNK):
         some = waiters[start : start + CHUNK]
         fan_out = FanOut(
@@ -202,6 +244,8 @@ class CorrelationRequest(CommitRequest):
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         self.correlated = correlate(unit, self._ns, self._command, self._number)
         builder = unit.finish()
+        if self.correlated.sticky and builder.group.has("copies"):
+            self.correlated.copies = [copy for copy in builder.group.copies if copy.sticky == self.correlated.sticky]
         builder.requests.append(self)
         return builder
 
@@ -210,8 +254,44 @@ class CorrelationRequest(CommitRequest):
         self.answers.outside.clear()
 
     def settled(self) -> None:
+        if self.correlated is not None and self.correlated.exists:
+            what = f"there is an event {self._command.name!r} with key {self._command.key!r} already, which stays"
+            self.error = PeltonError(Code.EXISTS, f"{what}; remove it first", "key")
         self.done(self)
 
     def failed(self, error: PeltonError) -> None:
         self.error = error
         self.done(self)
+
+
+class RemoveSticky(CommitRequest):
+    """A sticky event is removed: by a caller, or because its time is over (`event`: only that one)."""
+
+    __slots__ = ("_done", "_event", "_name", "_removed")
+
+    def __init__(self, name: PointName, done: Callable[[bool | PeltonError], None], event: int = 0) -> None:
+        super().__init__()
+        self._name = name
+        self._event = event
+        self._done = done
+        self._removed = False
+
+    def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
+        point = unit.point(self._name)
+        row = point.sticky
+        self._removed = row is not None and self._event in (0, row.id)
+        if row is not None and self._removed:
+            unit.sticky_gone.append((point, row.id))
+        builder = unit.finish()
+        builder.requests.append(self)
+        return builder
+
+    def settled(self) -> None:
+        self._done(self._removed)
+
+    def failed(self, error: PeltonError) -> None:
+        self._done(error)
+
+    @property
+    def internal(self) -> bool:
+        return self._event != 0

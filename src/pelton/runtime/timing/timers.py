@@ -16,7 +16,7 @@ from pelton.kernel.model.signals import TimerFired
 from pelton.runtime.services import Clock, CommitPort, OwnedTasks, log, say, sleep
 from pelton.runtime.timing.due_queue import FLIGHT, HORIZON, MOST, Due, DueQueue
 from pelton.store.group import Group
-from pelton.store.rows import HeldRow, TimerRow
+from pelton.store.rows import HeldRow, StickyRow, TimerRow
 
 LATE = 1_000  # milliseconds after which a timer that another server should have fired is fired by any
 SHARED_HORIZON = 2_000  # milliseconds: how far ahead timers are read where other servers set them too
@@ -89,13 +89,15 @@ class Timers:
 
 class ExpiryStore(Protocol):
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]: ...
+    async def sticky_expired(self, now: int, limit: int) -> list[StickyRow]: ...
 
 
 class Expiry:
     """Removes expired held rows, each in a separate group, so that one that is claimed at the same time stays claimed.
 
     `note(group, row)` may add a record of the removal to the group, and returns a callback for after the commit. `release(row)`
-    removes a row held for a run, which counts such rows; without it they are removed like the others.
+    removes a row held for a run, which counts such rows; without it they are removed like the others. `unstick(row)` removes a
+    sticky event; without it they stay.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Expiry:
         note: Callable[[Group, HeldRow], Callable[[], None] | None] | None = None,
         interval: int = EXPIRY_INTERVAL,
         release: Callable[[HeldRow], Awaitable[object]] | None = None,
+        unstick: Callable[[StickyRow], Awaitable[object]] | None = None,
     ) -> None:
         self.expired = 0
         self._store = store
@@ -113,6 +116,7 @@ class Expiry:
         self._clock = clock
         self._note = note
         self._release = release
+        self._unstick = unstick
         self._interval = interval
         self._tasks = OwnedTasks("expiry")
 
@@ -130,7 +134,10 @@ class Expiry:
             removed = 0
             try:
                 rows = await self._store.held_expired(self._clock.now(), EXPIRY_PAGE)
-                results = await asyncio.gather(*(self._remove(row) for row in rows), return_exceptions=True)
+                jobs: list[Awaitable[Any]] = [self._remove(row) for row in rows]
+                if self._unstick is not None:
+                    jobs += [self._unstick(row) for row in await self._store.sticky_expired(self._clock.now(), EXPIRY_PAGE)]
+                results = await asyncio.gather(*jobs, return_exceptions=True)
                 removed = sum(1 for result in results if result is True)
                 self.expired += removed
             except Exception as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -29,6 +29,7 @@ from pelton.store.packing import (
     decode_any,
     decode_attempt,
     decode_checkpoint,
+    decode_copy,
     decode_dead,
     decode_definition,
     decode_delivery,
@@ -36,6 +37,7 @@ from pelton.store.packing import (
     decode_held,
     decode_pending_signal,
     kept_row,
+    sticky_row,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
@@ -43,6 +45,7 @@ from pelton.store.row_locks import Owner, RowLocks, RowName
 from pelton.store.rows import (
     BookmarkRow,
     ClaimRow,
+    CopyRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -54,6 +57,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ReplyRow,
     ResultRow,
+    StickyRow,
     TallyValue,
     TimerRow,
     WaitKeyRow,
@@ -223,6 +227,28 @@ class MemoryStore:
 
     async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]:
         return self._held("key", (ns, name, key), limit)
+
+    async def sticky(self, ns: str, name: str, key: str) -> StickyRow | None:
+        return next(self._sticky(self._tables.sticky.under("key", ns, name, key)), None)
+
+    async def sticky_named(self, ns: str, name: str, got: bool | None, after: str, limit: int) -> list[StickyRow]:
+        index = "key" if got is None else "got" if got else "free"
+        return list(islice(self._sticky(self._tables.sticky.keys(index, (ns, name, after, LAST), (ns, name, LAST))), limit))
+
+    async def sticky_size(self, ns: str) -> tuple[int, int]:
+        rows = [row for row in self._tables.sticky.rows.values() if row.ns == ns]
+        return len(rows), sum(len(row.body) for row in rows)
+
+    async def sticky_expired(self, now: int, limit: int) -> list[StickyRow]:
+        return list(islice(self._sticky(self._tables.sticky.keys("expires", (), (now + 1,))), limit))
+
+    async def copies(self, sticky: int, after: int, limit: int) -> list[CopyRow]:
+        copies = self._tables.copies
+        return [decode_copy(copies.rows[key]) for key in islice(copies.keys(PRIMARY, (sticky, after + 1), (sticky, LAST)), limit)]
+
+    def _sticky(self, keys: Iterator[int]) -> Iterator[StickyRow]:
+        rows = self._tables.sticky.rows
+        return (sticky_row(rows[key].body, rows[key].got) for key in keys)
 
     async def held_for(self, run: int, limit: int) -> list[HeldRow]:
         return self._held("run", (run,), limit)

@@ -91,6 +91,15 @@ class HeldBody(NamedTuple):
     body: bytes
 
 
+class StickyBody(NamedTuple):
+    ns: str
+    name: str
+    key: str
+    expires: int
+    got: int
+    body: bytes
+
+
 class KeptBody(NamedTuple):
     """`taken`, `n`: when and by which step, beside what was written at first."""
 
@@ -273,6 +282,15 @@ class Tables:
             free=lambda key, row: None if row.taken else (row.ns, row.name, key),
             taken=lambda key, row: (row.ns, row.name, key) if row.taken else None,
         )
+
+        self.sticky: Table[int, StickyBody] = Table(
+            journal,
+            key=lambda key, row: (row.ns, row.name, row.key),
+            free=lambda key, row: None if row.got else (row.ns, row.name, row.key),
+            got=lambda key, row: (row.ns, row.name, row.key) if row.got else None,
+            expires=lambda key, row: (row.expires, key) if row.expires else None,
+        )
+        self.copies: Table[tuple[int, int], bytes] = Table(journal, ordered=True)
 
     def _share(self, journal: Journal) -> None:
         """What servers that share the store agree on."""

@@ -32,12 +32,13 @@ from pelton.store.memory.tables import (
     ResultBody,
     RunRow,
     StepRow,
+    StickyBody,
     Tables,
     ThreadRow,
     TimerValue,
 )
 from pelton.store.packing import UNFIT, pack
-from pelton.store.rows import DeadLetter, Delivery, EventRow, RunKeyRow, TallyValue, net_tallies
+from pelton.store.rows import MOST_COPIES, DeadLetter, Delivery, EventRow, RunKeyRow, TallyValue, net_tallies
 
 
 class Writes:
@@ -231,6 +232,7 @@ class Writes:
                 raise GroupLost(f"held {number}")
         self._kept(group)
         self._tries(group)
+        self._sticky(group)
         for run, n in group.close_wait_keys:
             t.waits.drop_under("step", run, n)
         for wait in group.wait_keys:
@@ -261,6 +263,24 @@ class Writes:
                 kept.put(number, known._replace(taken=at, n=n))
         for number in group.kept_gone:
             kept.drop(number)
+
+    def _sticky(self, group: Group) -> None:
+        t = self.tables
+        for number in group.sticky_gone:
+            t.sticky.drop(number)
+            t.copies.drop_under(PRIMARY, number)
+        for row in group.sticky:
+            place = (row.ns, row.name, row.key)
+            if t.sticky.get(row.id) is not None or t.sticky.count("key", place, (*place, LAST)):
+                raise GroupLost(f"sticky event {row.name} {row.key}")
+            t.sticky.put(row.id, StickyBody(*place, row.expires, 0, pack(row)))
+        for given in group.copies:
+            known = t.sticky.get(given.sticky)
+            if known is None:
+                continue
+            if known.got < MOST_COPIES:
+                t.copies.put((given.sticky, given.id), pack(given))
+            t.sticky.put(given.sticky, known._replace(got=known.got + 1))
 
     def _names(self, group: Group) -> None:
         names = self.tables.names

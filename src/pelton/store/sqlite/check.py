@@ -32,8 +32,8 @@ from pelton.store.sqlite.schema import migrations, version
 
 MOST = 100  # problems that are told
 TABLES = (
-    "run", "open", "step", "thread", "var", "record", "past", "event", "known_event", "timer", "held", "wait_key", "run_key",
-    "inbox", "delivery", "dead", "definition", "result", "log", "seen",
+    "run", "open", "step", "thread", "var", "record", "past", "event", "known_event", "timer", "held", "sticky", "copy",
+    "wait_key", "run_key", "inbox", "delivery", "dead", "definition", "result", "log", "seen",
 )  # fmt: skip
 OF_RUNS = (
     "open",

@@ -18,7 +18,7 @@ from pelton.kernel.model.state import FRAGMENTED, THREADED, TRIED, Bit, OpenStep
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
 from pelton.store.packing import UNFIT, pack
-from pelton.store.rows import EventRow, PendingSignalRow, net_tallies
+from pelton.store.rows import MOST_COPIES, EventRow, PendingSignalRow, net_tallies
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts
 
@@ -128,6 +128,7 @@ SHARED = frozenset({
 })  # fmt: skip
 REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
 TRIES = frozenset({"attempts", "attempts_gone", "checkpoints"})
+STICKY = frozenset({"sticky", "sticky_gone", "copies"})
 USUAL = frozenset({"number", "runs", "handlers", "events", "run_keys", "leases"})
 
 
@@ -385,6 +386,18 @@ def _blobs(out: Encoded, run: int, n: int, blobs: Iterable[tuple[int, bytes]]) -
         out.add("blob_put", (run, n, part, data))
 
 
+def _sticky(out: Encoded, group: Group) -> None:
+    for number in group.sticky_gone:
+        out.add("sticky_gone", (number,))
+        out.add("copies_gone", (number,))
+    for row in group.sticky:
+        body = pack(row)
+        out.add("sticky_new", (row.id, row.ns, row.name, row.key, row.expires, len(body), body))
+    for given in group.copies:
+        out.add("copy_new", (given.sticky, given.id, pack(given), MOST_COPIES))
+        out.add("copy_count", (given.sticky,))
+
+
 def _rendezvous(out: Encoded, group: Group) -> None:
     for run, n, arm in group.clear_timers:
         if arm:
@@ -405,6 +418,8 @@ def _rendezvous(out: Encoded, group: Group) -> None:
         out.add("kept_taken", taken)
     for number in group.kept_gone:
         out.add("kept_gone", (number,))
+    if not STICKY.isdisjoint(group.filled):
+        _sticky(out, group)
     for run, n in group.close_wait_keys:
         out.add("wait_close", (run, n))
     for wait in group.wait_keys:

@@ -292,6 +292,27 @@ SELECT body, taken, n FROM kept INDEXED BY kept_free WHERE ns = ?1 AND name = ?2
 -- name: kept_taken
 SELECT body, taken, n FROM kept INDEXED BY kept_taken WHERE ns = ?1 AND name = ?2 AND taken <> 0 AND id > ?3 ORDER BY id LIMIT ?4;
 
+-- name: sticky
+SELECT body, got FROM sticky WHERE ns = ?1 AND name = ?2 AND key = ?3;
+
+-- name: sticky_name
+SELECT body, got FROM sticky INDEXED BY sticky_key WHERE ns = ?1 AND name = ?2 AND key > ?3 ORDER BY key LIMIT ?4;
+
+-- name: sticky_free
+SELECT body, got FROM sticky INDEXED BY sticky_free WHERE ns = ?1 AND name = ?2 AND key > ?3 AND got = 0 ORDER BY key LIMIT ?4;
+
+-- name: sticky_got
+SELECT body, got FROM sticky INDEXED BY sticky_got WHERE ns = ?1 AND name = ?2 AND key > ?3 AND got <> 0 ORDER BY key LIMIT ?4;
+
+-- name: sticky_size
+SELECT count(*), coalesce(sum(size), 0) FROM sticky INDEXED BY sticky_size WHERE ns = ?1;
+
+-- name: sticky_expired
+SELECT body, got FROM sticky INDEXED BY sticky_expires WHERE expires <> 0 AND expires <= ?1 ORDER BY expires, id LIMIT ?2;
+
+-- name: copies
+SELECT body FROM copy WHERE sticky = ?1 AND id > ?2 ORDER BY id LIMIT ?3;
+
 -- name: held_all
 SELECT body FROM held INDEXED BY held_ns WHERE ns = ?1 ORDER BY posted, id LIMIT ?2;
 

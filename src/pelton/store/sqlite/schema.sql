@@ -144,6 +144,20 @@ CREATE INDEX kept_name ON kept (ns, name);
 CREATE INDEX kept_free ON kept (ns, name) WHERE taken = 0;
 CREATE INDEX kept_taken ON kept (ns, name) WHERE taken <> 0;
 
+-- Keyed events that stay for whoever waits later, and who has got a copy.
+CREATE TABLE sticky (
+  id INTEGER PRIMARY KEY, ns TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, expires INTEGER NOT NULL, got INTEGER NOT NULL,
+  size INTEGER NOT NULL, body BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX sticky_key ON sticky (ns, name, key);
+CREATE INDEX sticky_free ON sticky (ns, name, key) WHERE got = 0;
+CREATE INDEX sticky_got ON sticky (ns, name, key) WHERE got <> 0;
+CREATE INDEX sticky_size ON sticky (ns, size);
+CREATE INDEX sticky_expires ON sticky (expires) WHERE expires <> 0;
+CREATE TABLE copy (
+  sticky INTEGER NOT NULL, id INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (sticky, id)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE run_key (
   ns TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, process TEXT NOT NULL, run INTEGER NOT NULL, live INTEGER NOT NULL,
   uniq INTEGER NOT NULL, PRIMARY KEY (ns, kind, text, process, run)

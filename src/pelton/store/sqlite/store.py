@@ -26,6 +26,7 @@ from pelton.store.packing import (
     decode_any,
     decode_attempt,
     decode_checkpoint,
+    decode_copy,
     decode_dead,
     decode_definition,
     decode_delivery,
@@ -34,6 +35,7 @@ from pelton.store.packing import (
     decode_pending_signal,
     kept_row,
     pack,
+    sticky_row,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
@@ -41,6 +43,7 @@ from pelton.store.row_locks import Owner, RowLocks, RowName
 from pelton.store.rows import (
     BookmarkRow,
     ClaimRow,
+    CopyRow,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -52,6 +55,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ReplyRow,
     ResultRow,
+    StickyRow,
     TallyRow,
     TallyValue,
     TimerRow,
@@ -489,6 +493,25 @@ class SqliteStore:
 
     def _kept(self, name: str, *values: Any) -> list[KeptRow]:
         return [kept_row(*row) for row in self._reader.all(name, *values)]
+
+    async def sticky(self, ns: str, name: str, key: str) -> StickyRow | None:
+        return next(iter(self._sticky("sticky", ns, name, key)), None)
+
+    async def sticky_named(self, ns: str, name: str, got: bool | None, after: str, limit: int) -> list[StickyRow]:
+        return self._sticky("sticky_name" if got is None else "sticky_got" if got else "sticky_free", ns, name, after, limit)
+
+    async def sticky_size(self, ns: str) -> tuple[int, int]:
+        count, size = self._reader.one("sticky_size", ns)
+        return count, size
+
+    async def sticky_expired(self, now: int, limit: int) -> list[StickyRow]:
+        return self._sticky("sticky_expired", now, limit)
+
+    async def copies(self, sticky: int, after: int, limit: int) -> list[CopyRow]:
+        return [decode_copy(body) for (body,) in self._reader.all("copies", sticky, after, limit)]
+
+    def _sticky(self, name: str, *values: Any) -> list[StickyRow]:
+        return [sticky_row(*row) for row in self._reader.all(name, *values)]
 
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
         return self._held("held_all", ns, limit)

@@ -272,6 +272,23 @@ UPDATE kept SET n = ?2, taken = ?3 WHERE id = ?1;
 -- name: kept_gone
 DELETE FROM kept WHERE id = ?1;
 
+-- name: sticky_gone
+DELETE FROM sticky WHERE id = ?1;
+
+-- name: copies_gone
+DELETE FROM copy WHERE sticky = ?1;
+
+-- name: sticky_new
+-- A keyed event that stays.
+INSERT INTO sticky (id, ns, name, key, expires, got, size, body) VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7);
+
+-- name: copy_new
+-- Who has got a copy: the first ones are listed (?4).
+INSERT INTO copy (sticky, id, body) SELECT ?1, ?2, ?3 FROM sticky WHERE id = ?1 AND got < ?4;
+
+-- name: copy_count
+UPDATE sticky SET got = got + 1 WHERE id = ?1;
+
 -- name: wait_close
 -- A step that waits no more.
 DELETE FROM wait_key WHERE run = ?1 AND n = ?2;
@@ -489,6 +506,7 @@ INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value =
 -- Meeting points that have not been used for a while.
 SELECT ns, name, key, EXISTS (SELECT 1 FROM wait_key w WHERE w.ns = r.ns AND w.name = r.name AND w.key = r.key)
   OR EXISTS (SELECT 1 FROM held h INDEXED BY held_key WHERE h.run = 0 AND h.ns = r.ns AND h.name = r.name AND h.key = r.key)
+  OR EXISTS (SELECT 1 FROM sticky s WHERE s.ns = r.ns AND s.name = r.name AND s.key = r.key)
 FROM rendezvous r INDEXED BY rendezvous_touched WHERE touched < ?1 ORDER BY touched LIMIT ?2;
 
 -- name: rendezvous_drop

@@ -14,7 +14,9 @@ from pelton.kernel.model.process import OnEvent, Wait
 from pelton.kernel.model.reads import HELD_PAGE, Held, HeldKey
 from pelton.kernel.model.signals import EventArrived
 from pelton.kernel.model.state import Bit, OpenStep
-from pelton.kernel.model.transition import Claim
+from pelton.kernel.model.transition import Claim, TakeCopy
+
+COPY = "copy:"  # before an event's name and key in `OpenStep.waits`: the sticky event of which the wait has got its copy
 
 
 def held_for(draft: Draft, row: OpenStep, name: str, key: str = "", *, shared: bool = False) -> Iterator[Held]:
@@ -26,7 +28,12 @@ def held_for(draft: Draft, row: OpenStep, name: str, key: str = "", *, shared: b
     while True:
         page = draft.reads.answer(HeldKey(name, key if shared else "", row.thread, row.n if key else place_of(row), after))
         for held in page:
-            if not is_claimed(draft, held) and (shared or held.key == key) and addressed_to(held, row):
+            if (
+                not is_claimed(draft, held)
+                and not (held.sticky and has_copy(row, held, held.id))
+                and (shared or held.key == key)
+                and addressed_to(held, row)
+            ):
                 yield held
         if len(page) < HELD_PAGE:
             return
@@ -48,7 +55,24 @@ def addressed_to(event: Held | EventArrived, row: OpenStep) -> bool:
 
 
 def is_claimed(draft: Draft, held: Held) -> bool:
-    return any(isinstance(effect, Claim) and effect.id == held.id for effect in draft.effects)
+    if held.sticky and not held.once:
+        return False
+    return any(isinstance(effect, Claim | TakeCopy) and effect.id == held.id for effect in draft.effects)
+
+
+def has_copy(row: OpenStep, event: Held | EventArrived, sticky: int) -> bool:
+    """Whether a wait has got its copy of a sticky event."""
+    return bool(row.waits) and row.waits.get(copy_of(event)) == sticky
+
+
+def copy_of(event: Held | EventArrived) -> str:
+    return f"{COPY}{event.name}:{event.key}"
+
+
+def take_copy(draft: Draft, row: OpenStep, event: Held | EventArrived, sticky: int) -> None:
+    """`row`: an open one of this draft, whose wait gets its copy of a sticky event."""
+    row.waits = {**(row.waits or {}), copy_of(event): sticky}
+    draft.effects.append(TakeCopy(sticky, row.n, row.thread, row.position))
 
 
 def claim(draft: Draft, held: Held, n: int, *, counted: bool) -> None:

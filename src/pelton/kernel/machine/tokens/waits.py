@@ -4,8 +4,8 @@ What arrives before the wait opens is held, and claimed here: for this run, or b
 rendezvous row both sides look up, so that neither can miss the other. A wait in a halted thread takes nothing but its times; what
 comes for it meanwhile is kept.
 
-`OpenStep.waits` of a wait: keys by arm, `?` and arm for a condition that stays and held when last looked at, and data merged
-while it was halted.
+`OpenStep.waits` of a wait: keys by arm, `?` and arm for a condition that stays and held when last looked at, data merged
+while it was halted, and `copy:` and name and key for the sticky event that it has got.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pelton.kernel.machine.many import for_each, place_of
 from pelton.kernel.machine.records import change_record
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.flow import assign, finish, holds
-from pelton.kernel.machine.tokens.held import claim, events_for
+from pelton.kernel.machine.tokens.held import claim, events_for, take_copy
 from pelton.kernel.machine.tokens.limits import restart
 from pelton.kernel.machine.tokens.queues import take_again, tell_taker
 from pelton.kernel.machine.tokens.times import AGAIN, clock, drop_time, move_times, set_time, time_of
@@ -97,7 +97,10 @@ def claim_events(draft: Draft, node: Wait, row: OpenStep, index: int, arm: OnEve
         row.waits = {**(row.waits or {}), str(index): key}
         draft.effects.append(OpenCorrelation(row.n, arm.event, key, row.started if arm.offers is not None else 0))
     for held, counted in events_for(draft, row, index, arm):
-        claim(draft, held, row.n, counted=counted)
+        if held.sticky:
+            take_copy(draft, row, held, held.id)
+        else:
+            claim(draft, held, row.n, counted=counted)
         take_arm(draft, node, row, index, held.body)
         if not arm.stays:
             return True
