@@ -215,7 +215,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "language",
         "plugin",
     ),
-    "languages.lusid.filters": ("grammar", "values", "condition"),
+    "languages.lusid.filters": ("grammar", "shapes", "values", "condition"),
     "languages.lusid.schedules": ("conversion", "calendars", "recurrence", "schedule", "scheduling"),
     "languages.lusid.definitions": ("field_types", "record", "guards", "actions", "checks", "versions", "compile"),
     "languages.lusid.workers": ("configurations", "operation", "lone_run"),

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.languages.lusid.api import DEFINITIONS
 from tests.languages.lusid.machines import TASKS, Desk, action, child, fields, machine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -50,7 +51,12 @@ FORMS: list[tuple[str, dict[str, Any], bool]] = [
     ("completionStatus eq 'NotStarted'", {}, True),
     ("parentTask not exists", {}, True),
     ("asAtLastTransition gt 2020-01-01", {}, True),
-    ("some.other.member exists", {}, False),
+    ("CurrentUser eq 'ben'", {}, True),
+    ("CurrentUser not in 'ben'", {}, False),
+    ("not (CurrentUser eq 'ben')", {}, False),
+    ("currentuser in 'ann', 'ben' and CurrentUser neq CurrentUser", {}, False),
+    ("correlationIds[1] eq 'batch-1'", {}, True),
+    ("correlationIds[2] exists", {}, False),
 ]
 
 
@@ -183,3 +189,59 @@ async def test_a_guard_sees_what_its_children_have_become_at_the_same_moment(des
             assert shut.json["version"]["asAtModified"] < fallen.json["version"]["asAtModified"]
         else:
             assert shut.json["name"] == "GuardConditionNotMet"
+
+
+NOWHERE = [
+    # (guard, what there is not, one that there is)
+    ("not (sate eq 'Done')", "'sate'", "state"),
+    ("not (childTask any (state eq 'Done'))", "'childTask'", "childTasks"),
+    ("not (childTasks any (sate eq 'Done'))", "'sate'", "state"),
+    ("not (childTasks any (CurrentUser eq 'ann'))", "'CurrentUser'", "UserCreated"),
+    ("not (childTasks all (fields['a'] eq 'x' or taskDefinitionId.cod eq 'x'))", "'cod' in taskDefinitionId", "code"),
+    ("not (CurentUser eq 'ben')", "'CurentUser'", "CurrentUser"),
+    ("not (version.userCreated eq 'ann')", "'userCreated' in version", "userIdCreated"),
+    ("not (parentTask.state eq 'Done')", "'state' in parentTask", "id"),
+    ("properties[Task/a/b] eq 'x'", "'properties'", "fields"),
+    ("some.other.member exists", "'some'", "state"),
+    ("state.name eq 'Done'", "state has no members", ""),
+    ("CurrentUser.id eq 'ann'", "CurrentUser has no members", ""),
+    ("not (state any (~ eq 'Done'))", "state is no list", ""),
+    ("not (childTasks.state eq 'Done')", "childTasks is a list", "any"),
+    ("not (~ eq 'x')", "no ~ outside", "state"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(NOWHERE)))
+async def test_a_word_that_leads_nowhere_is_refused(desk: Desk, number: int) -> None:
+    guard, missing, known = NOWHERE[number]
+    made = machine("job", "New go Done", fields=KINDS)
+    made["transitions"][0]["guard"] = guard
+    said = await desk.api.refused(400, "POST", DEFINITIONS, made)
+    [message] = said["errors"]["transitions[0].guard"]
+    assert missing in message
+    assert known in message
+    made["transitions"][0].pop("guard")
+    child_row = {"taskDefinitionId": made["id"], "condition": guard}
+    details = {"type": "CreateChildTasks", "childTaskConfigurations": [child_row]}
+    said = await desk.api.refused(400, "POST", DEFINITIONS, {**made, "actions": [{"name": "split", "actionDetails": details}]})
+    assert missing in said["errors"]["actions[0].actionDetails.childTaskConfigurations[0].condition"][0]
+
+
+async def test_a_filter_on_children_leads_somewhere_too(desk: Desk) -> None:
+    made = machine("job", "New go Done", fields=KINDS)
+    for condition, missing in (("not (sate eq 'x')", "'sate'"), ("childTasks any (state eq 'x')", "'childTasks'")):
+        details = {"type": "TriggerChildTasks", "trigger": "go", "filter": condition}
+        said = await desk.api.refused(400, "POST", DEFINITIONS, {**made, "actions": [{"name": "tell", "actionDetails": details}]})
+        assert missing in said["errors"]["actions[0].actionDetails.filter"][0]
+
+
+async def test_children_are_made_by_who_changes_their_parent(desk: Desk) -> None:
+    """`CurrentUser` on the left of a condition."""
+    one = action(
+        "split", "CreateChildTasks", childTaskConfigurations=[child("kid", condition="CurrentUser eq 'ben'"), child("kid")]
+    )
+    await desk.define(machine("kid", "New go Done"), machine("parent", "New go Done !split", actions=[one]))
+    for user, count in (("ben", 2), ("ann", 1)):
+        task = await desk.create("parent", user="ann")
+        await desk.fire(task, "go", user=user)
+        await desk.children(task, count)

@@ -255,7 +255,7 @@ def is_indexable(equality: Equality) -> bool:
 
 def folded_reader(path: Sequence[str]) -> Callable[[JSON], JSON]:
     """A function that finds the value at a path of members in a payload: at each step the member of just that name, else the
-    first whose name differs from it in letter case only. None where there is none."""
+    first whose name differs from it in letter case only; of a list the item of that number. None where there is none."""
     steps = tuple((step, step.casefold()) for step in path)
     if len(steps) == 1:
         [(only, only_folded)] = steps
@@ -273,6 +273,9 @@ def folded_reader(path: Sequence[str]) -> Callable[[JSON], JSON]:
 
 def _folded_member(value: JSON, name: str, folded: str) -> JSON:
     if not isinstance(value, (dict, Mapping)):
+        if isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 10:
+            at = int(name)
+            return value[at] if at < len(value) else None
         return None
     if name in value:
         return value[name]

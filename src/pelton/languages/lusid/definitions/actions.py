@@ -237,7 +237,7 @@ def _children(author: Author, details: Mapping[str, Any]) -> Callable[[Scene], l
         names = {CURRENT_USER: origin.user}
         wanted: list[Asked] = []
         for configuration, condition in zip(configurations, conditions, strict=True):
-            if condition is None or condition.passes(task_view(scene, condition), names):
+            if condition is None or condition.passes(task_view(scene, condition, origin.user), names):
                 fields = mapped(configuration.get("childTaskFields") or {}, parent["fields"].get)
                 key = configuration.get("mapStackingKeyFrom")
                 stack = parent["fields"].get(key) if key else None

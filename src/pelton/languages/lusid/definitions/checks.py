@@ -1,6 +1,6 @@
 """Semantic checks of a task definition: names that are used are declared, filters parse, values have their field's type.
 
-A guard may name fields that are not in the schema; they read as not set.
+A guard may name fields that are not in the schema; they read as not set. What it names otherwise must be there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from pelton.languages.lusid.checks import FILTER_LENGTH, Checks
 from pelton.languages.lusid.definitions.field_types import fitted
+from pelton.languages.lusid.definitions.guards import GUARDED, TASK
 from pelton.languages.lusid.forms import (
     ActionDefinition,
     ChildTask,
@@ -52,7 +53,7 @@ def check_definition(given: UpdateTaskDefinition) -> None:
         problems.declared(each.trigger, triggers, f"{at}.trigger", "trigger", "UnknownTrigger")
         if each.action:
             problems.declared(each.action, actions, f"{at}.action", "action")
-        problems.condition(each.guard, f"{at}.guard", right_names=RIGHT_NAMES)
+        problems.condition(each.guard, f"{at}.guard", right_names=RIGHT_NAMES, shape=GUARDED)
     for index, action in enumerate(given.actions or ()):
         _action(problems, action, f"actions[{index}].actionDetails", actions)
     _circles(problems, given.actions or ())
@@ -100,9 +101,9 @@ def _action(problems: Checks, action: ActionDefinition, path: str, actions: list
         for index, child in enumerate(details.child_task_configurations):
             at = f"{path}.childTaskConfigurations[{index}]"
             _child(problems, child, at)
-            problems.condition(child.condition, f"{at}.condition", right_names=RIGHT_NAMES)
+            problems.condition(child.condition, f"{at}.condition", right_names=RIGHT_NAMES, shape=GUARDED)
     elif isinstance(details, TriggerChildTasks):
-        problems.condition(details.filter, f"{path}.filter", FILTER_LENGTH)
+        problems.condition(details.filter, f"{path}.filter", FILTER_LENGTH, shape=TASK)
     elif isinstance(details, TriggerNextTask) and details.fallback_actions is not UNSET:
         fallback = details.fallback_actions
         for name, member in ((fallback.end_of_sequence, "endOfSequence"), (fallback.next_task_error, "nextTaskError")):

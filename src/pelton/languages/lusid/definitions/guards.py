@@ -15,7 +15,7 @@ from pelton.kernel.machine.scene import Scene
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.state import Record
 from pelton.languages.lusid.definitions.record import PARENT, SEPARATOR
-from pelton.languages.lusid.filters import CompiledFilter, parse_filter
+from pelton.languages.lusid.filters import ANYTHING, VALUE, CompiledFilter, Items, Members, parse_filter, values
 from pelton.languages.lusid.member_names import CURRENT_USER, RIGHT_NAMES
 from pelton.languages.lusid.times import print_moment
 
@@ -25,6 +25,32 @@ MAX_GUARD = 1024
 def parse_guard(text: str) -> CompiledFilter:
     """Raises Invalid."""
     return parse_filter(text, limit=MAX_GUARD, right_names=RIGHT_NAMES)
+
+
+# What filters see of a task, as `view_of` gives it; what guards see besides.
+_ID = Members(values("id"))
+TASK = Members(
+    {
+        **values(
+            "id", "state", "stackingKey", "terminalState", "completionStatus", "nextTaskInitialTrigger", "asAtLastTransition",
+            "actionLogIdCreated", "actionLogIdModified", "actionLogIdSubmitted", "UserCreated", "UserUpdated",
+        ),
+        "fields": ANYTHING,
+        "correlationIds": Items(VALUE),
+        "taskDefinitionId": Members(values("scope", "code")),
+        "taskDefinitionVersion": Members(values("asAtModified")),
+        "version": Members(
+            values(
+                "asAtCreated", "userIdCreated", "requestIdCreated", "asAtModified", "userIdModified", "requestIdModified",
+                "asAtVersionNumber",
+            )
+        ),
+        "parentTask": _ID,
+        "previousTask": _ID,
+        "ultimateParentTask": _ID,
+    }
+)  # fmt: skip
+GUARDED = Members({**TASK.of, CURRENT_USER: VALUE, "childTasks": Items(TASK)})
 
 
 class Guard:
@@ -39,24 +65,27 @@ class Guard:
         self.message = message
 
     def evaluate(self, scene: Scene) -> bool:
-        return self._condition.passes(task_view(scene, self._condition), {CURRENT_USER: scene.moment.actor})
+        user = scene.moment.actor
+        return self._condition.passes(task_view(scene, self._condition, user), {CURRENT_USER: user})
 
     def why(self, scene: Scene) -> dict[str, Any]:
         """For a refusal: the author's message, and which part was false with the value that it saw."""
-        verdict = self._condition.test(task_view(scene, self._condition), {CURRENT_USER: scene.moment.actor})
+        user = scene.moment.actor
+        verdict = self._condition.test(task_view(scene, self._condition, user), {CURRENT_USER: user})
         found: dict[str, Any] = {"trace": [[entry.text, entry.value, entry.result] for entry in verdict.trace[:5]]}
         if self.message:
             found["message"] = self.message
         return found
 
 
-def task_view(scene: Scene, condition: CompiledFilter) -> dict[str, Any]:
+def task_view(scene: Scene, condition: CompiledFilter, user: str) -> dict[str, Any]:
     """The task at hand as guards and conditions see it: what its caller gives as it is to be, its version block, and so who
-    updated it last, as it was before."""
+    updated it last, as it was before. `user`: who changes it."""
     document = scene.record
     standing = scene.standing or Record(scene.run.key, scene.moment.stamp, 1, True, document)
     view = view_of(standing, scene.codec, condition.members)
     view.update(visible(document))
+    view[CURRENT_USER] = user
     if condition.reads_children:
         if condition.children_by_state_only:
             view["childTasks"] = [_kind(kind) for kind in scene.counts()]

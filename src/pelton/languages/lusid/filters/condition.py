@@ -41,6 +41,7 @@ from pelton.languages.lusid.filters.grammar import (
     moment_of,
     parse,
 )
+from pelton.languages.lusid.filters.shapes import ANYTHING, Shape, check_shape, is_index
 from pelton.languages.lusid.filters.values import check_of, constant_of, index_constant, index_prefixes, index_value, to_json
 
 MAX_LENGTH = 16_384  # characters; guards and patterns on worker rows have 1,024
@@ -60,11 +61,13 @@ def parse_filter(
     right_names: frozenset[str] = frozenset(),
     right_roots: frozenset[str] = frozenset(),
     roots: frozenset[str] | None = None,
+    shape: Shape | None = None,
 ) -> CompiledFilter:
     """The condition that a text is; of an empty text one that always passes.
 
     `limit`: characters. `right_names`: bare names allowed as operands (`CurrentUser`). `right_roots`: first members of paths
-    allowed as operands (`header`, `body`). `roots`: the first members that paths on the left may have; None: any.
+    allowed as operands (`header`, `body`). `roots`: the first members that paths on the left may have; None: any. `shape`: what
+    the filter looks at is made of; None: anything.
 
     Raises Invalid, with the position and what was expected there."""
     check_length(text, limit)
@@ -72,6 +75,8 @@ def parse_filter(
     condition = CompiledFilter(text, held)
     if roots is not None:
         condition.check_roots(roots)
+    if shape is not None:
+        condition.check_shape(shape)
     return condition
 
 
@@ -161,6 +166,10 @@ class CompiledFilter:
             if not path.steps or path.steps[0].casefold() not in known:
                 found = f"'{path.steps[0]:.40}'" if path.steps else "~ outside of any, all and none"
                 raise Invalid(f"at {path.position}: there is no {found}; known are {', '.join(sorted(roots))}", path.position)
+
+    def check_shape(self, shape: Shape, names: Shape = ANYTHING) -> None:
+        """Raises Invalid for a path that can never lead anywhere. `names`: the shape of what names on the right stand for."""
+        check_shape(self._form.node, shape, names)
 
     @property
     def paths(self) -> frozenset[tuple[str, ...]]:
@@ -330,6 +339,8 @@ class _Known(_Leaf):
         place = _folded(node.path)
         self.equalities: tuple[Equality, ...] = ()
         self.prefixes: tuple[Prefix, ...] = ()
+        if any(map(is_index, place)):  # the index of handlers knows members only, not places in lists
+            return
         if not node.negated and node.operator == "in":
             self.equalities = _equalities(place, constants)
         elif not node.negated and node.operator == "startswith" and constants[0].value:
