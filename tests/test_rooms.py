@@ -107,6 +107,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "names",
         "rows",
         "api",
+        "supervision",
         "services",
         "event_feed",
         "watches",

@@ -72,5 +72,5 @@ def test_a_server_whose_data_is_gone_ends_and_says_why(tmp_path: Path) -> None:
         assert client.health().healthy
         shutil.rmtree(tmp_path / "data")
         eventually(lambda: process._process.poll() is not None, "it ends")
-    assert process.stop() == 1
+    assert process.stop() == 4
     assert any("deleted or moved away" in line for line in process.log)

@@ -15,7 +15,7 @@ from pelton.cli.data import backup, check, restore
 from pelton.cli.demo import demo
 from pelton.cli.look import dead_letters, events, explain
 from pelton.cli.options import settings
-from pelton.cli.output import FAILED, MISUSED, fail
+from pelton.cli.output import FAILED, LOST, MISUSED, fail
 from pelton.server.config import ConfigError, load, printable
 
 
@@ -50,10 +50,12 @@ def serve(file: Path | None, print_config: bool, **given: Any) -> None:
         for name, value in printable(config):
             click.echo(f"{name} = {value}")
         return
-    from pelton.server.lifecycle import StartFailed, serve_forever  # noqa: PLC0415 - only this command needs the server
+    from pelton.server.lifecycle import ServerLost, StartFailed, serve_forever  # noqa: PLC0415 - only this command needs the server
 
     try:
         serve_forever(config)
+    except ServerLost as error:
+        fail(str(error), LOST)
     except StartFailed as error:
         fail(str(error), FAILED)
     sys.stderr.flush()

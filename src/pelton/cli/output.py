@@ -16,6 +16,7 @@ from pelton.client.errors import ClientError, RequestRefused
 FAILED = 1  # exit code: the request was refused, or failed
 MISUSED = 2  # exit code: invalid options or files (click uses the same)
 UNREACHABLE = 3  # exit code: no server responded
+LOST = 4  # exit code: the server ended because it could not go on
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

@@ -59,6 +59,7 @@ from pelton.runtime.people.desk import Desk
 from pelton.runtime.people.process import BODY, PERSON, PersonLanguage
 from pelton.runtime.retention import Retention
 from pelton.runtime.services import Clock, LoopClock, log
+from pelton.runtime.supervision import Supervisor
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
 from pelton.runtime.work.attempts import put_checkpoint
@@ -121,6 +122,24 @@ class LocalEngine(EngineReads):
         """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start, in addition to those
         that the store knows. `watched`: addresses that are listened to whether or not a handler asks; their messages specify
         their events themselves. `keep`: how long finished data is kept, by kind; by default for ever."""
+        self.supervisor = Supervisor()
+        with self.supervisor:  # what is made in it is under it
+            self._make(store, connectors, scripts, clock, node, instance, cache_bytes, namespaces, watched, keep)
+        self._connect()
+
+    def _make(
+        self,
+        store: Store,
+        connectors: Connectors | None,
+        scripts: Scripts | None,
+        clock: Clock | None,
+        node: int,
+        instance: str,
+        cache_bytes: int,
+        namespaces: Iterable[str],
+        watched: Iterable[str],
+        keep: Mapping[Kind, Keep] | None,
+    ) -> None:
         self.store = store
         self.clock = clock or LoopClock(store.now)
         self.codec = IdCodec(store.secret)
@@ -183,7 +202,6 @@ class LocalEngine(EngineReads):
             used=lambda: ((ns, address) for address, names in listening.addresses.items() for ns in names),
             forget=committer.workspace.forget,
         )
-        self._connect()
 
     def _connect(self) -> None:
         """Tells the services of one another."""
@@ -220,6 +238,7 @@ class LocalEngine(EngineReads):
 
     async def close(self, grace: float = 10.0) -> None:
         """Stops accepting work, lets work in progress be written, and ends every task."""
+        self.supervisor.stopping = True
         self.listening.stop()
         await self.retention.stop()
         await self.sources.stop(min(grace, 5.0))
@@ -684,6 +703,7 @@ class LocalEngine(EngineReads):
             "sources": self.sources.health(),
             "operations": self.operations.stats(),
             "retention": self.retention.stats(),
+            "tasks": self.supervisor.stats(),
         }
 
     async def write(self, fill: Callable[[Group], None]) -> None:

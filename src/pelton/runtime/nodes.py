@@ -84,7 +84,7 @@ class Nodes:
         self._keys.take(self.number)
         await self._read()
         self._instants.last = max(self._instants.last, *(row.settled for row in self.rows.values()))
-        self._tasks.spawn(self._beats(), "signs of life")
+        self._tasks.keep(self._beats(), "signs of life")
 
     async def leave(self) -> None:
         """Called when everything is written."""

@@ -12,10 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from pelton.errors import PeltonError
 from pelton.runtime.ids import first_key
 from pelton.runtime.services import Clock, OwnedTasks, log, say, sleep
-from pelton.store.port import StoreFailed
 from pelton.store.retention import KINDS, Keep, Kind, Sweep, Swept, keep_text
 
 INTERVAL = 1_000  # milliseconds between two looks
@@ -57,7 +55,7 @@ class Retention:
 
     async def start(self) -> None:
         if not all(keep.forever for keep in self.keep.values()):
-            self._tasks.spawn(self._run(), "sweep")
+            self._tasks.keep(self._run(), "sweep")
 
     async def stop(self) -> None:
         await self._tasks.stop()
@@ -77,7 +75,7 @@ class Retention:
             try:
                 await self.look()
                 self._trouble = ""
-            except (StoreFailed, PeltonError) as error:
+            except Exception as error:  # old data stays a little longer: nothing else depends on it
                 self._trouble, pause = say(error), PAUSE
                 log.warning("old data could not be removed", error=say(error))
             await sleep(self._clock, pause)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
@@ -16,7 +16,18 @@ import structlog
 from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Signal
 from pelton.runtime.api import Applied
+from pelton.runtime.supervision import OwnedTasks
 from pelton.store.group import Committed, Group
+
+__all__ = [
+    "Backoff",
+    "Clock",
+    "CommitPort",
+    "LoopClock",
+    "OwnedTasks",
+    "log",
+    "sleep",
+]
 
 NEVER = 2**63 - 1  # a time that does not come, as a lease without an end is stored
 MAX_DELAY = 86_400_000  # milliseconds that the loop is asked to wait at most: a far alarm is set again from nearer by
@@ -143,41 +154,6 @@ class Backoff:
         """The delay in milliseconds after `failures` failures, counted from 1."""
         full = min(self.most, self.first << min(max(failures, 1) - 1, 40))
         return full // 2 + self._chance.randint(0, full - full // 2)
-
-
-class OwnedTasks:
-    """Tasks with an owner: none is left running, and none fails silently."""
-
-    def __init__(self, owner: str) -> None:
-        self.owner = owner
-        self.failures = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work, name=f"{self.owner}: {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    async def stop(self, grace: float = 0.0) -> None:
-        """Waits for at most `grace` seconds, then cancels the remaining tasks and waits for them."""
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
-        if tasks and grace > 0:
-            await asyncio.wait(tasks, timeout=grace)
-        while tasks := [task for task in self._tasks if task is not current]:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks, timeout=1.0)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.failures += 1
-            log.error("task failed", task=task.get_name(), exc_info=error)
 
 
 def outcome(future: asyncio.Future[Any]) -> BaseException | None:

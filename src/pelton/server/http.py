@@ -16,6 +16,8 @@ from typing import Any
 
 import uvicorn
 
+from pelton.runtime.supervision import OwnedTasks
+
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
 
@@ -72,7 +74,7 @@ def bind(host: str, port: int) -> socket.socket:
 class Listener:
     """One HTTP port. `start` returns when it accepts requests; `stop` when every connection is closed."""
 
-    def __init__(self, app: Any, listener: socket.socket, drain: int) -> None:
+    def __init__(self, app: Any, listener: socket.socket, drain: int, tasks: OwnedTasks | None = None) -> None:
         """`drain`: how many seconds requests in progress get at a stop before they are cancelled."""
         from pelton.server.protocol import BoundedProtocol  # noqa: PLC0415 - needs the parser that `self_check` looks for
 
@@ -93,11 +95,13 @@ class Listener:
         self._socket = listener
         self._server = _Uvicorn(settings)
         self._task: asyncio.Task[None] | None = None
+        self._tasks = OwnedTasks("server") if tasks is None else tasks
         name = listener.getsockname()
         self.address = f"http://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{name[1]}"
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="http")
+        serving = self._server.serve(sockets=[self._socket])
+        self._task = self._tasks.keep(serving, "http", lambda: self._server.should_exit)
         while not self._server.started:
             if self._task.done():
                 await self._task  # raises what went wrong
@@ -106,5 +110,8 @@ class Listener:
 
     async def stop(self) -> None:
         self._server.should_exit = True
-        if self._task is not None:
-            await self._task
+        if self._task is None:
+            return
+        await asyncio.wait([self._task])  # what it ended with has been said, and must not keep the next part from stopping
+        if (self._task.cancelled() or self._task.exception() is not None) and hasattr(self._server, "servers"):
+            await self._server.shutdown(sockets=[self._socket])

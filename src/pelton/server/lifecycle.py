@@ -29,6 +29,7 @@ from pelton.connectors.registry import Connectors
 from pelton.languages.plugin import PluginFailed
 from pelton.net.lazy import LazyHttpPort
 from pelton.runtime.engine import LocalEngine
+from pelton.runtime.supervision import OwnedTasks, Supervisor, Watchdog
 from pelton.server import assembly, ends, logs
 from pelton.server.access import Access
 from pelton.server.app import App
@@ -68,6 +69,9 @@ class Server:
         self._parts: assembly.Parts | None = None
         self._access = Access(config)
         self._http = LazyHttpPort(config.allow_outgoing)
+        self._tasks: OwnedTasks | None = None
+        self._handler: Any = None  # of the loop, before this server
+        self.watchdog = Watchdog()
         self._connectors = Connectors()
 
     async def start(self) -> None:
@@ -80,7 +84,9 @@ class Server:
                 self._connectors.add(connector)
             listening = bind(self.config.host, self.config.port)
             self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access)
-            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS)
+            self._supervise(self._parts.engine.supervisor)
+            assert self._tasks is not None
+            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self._tasks)
             await self._listener.start()
             self.address = self._listener.address
         except (SelfCheckFailed, ConfigError, PluginFailed, StoreBusy, StoreFailed, OSError, ValueError) as error:
@@ -88,6 +94,15 @@ class Server:
                 listening.close()
             await self.stop()
             raise StartFailed(str(error)) from error
+
+    def _supervise(self, supervisor: Supervisor) -> None:
+        """The server's own tasks, and what escapes from callbacks of the loop, are under the engine's supervisor."""
+        with supervisor:
+            self._tasks = OwnedTasks("server")
+        self._tasks.keep(self.watchdog.beat(), "heartbeat")
+        loop = asyncio.get_running_loop()
+        self._handler = loop.get_exception_handler()
+        loop.set_exception_handler(supervisor.handle)
 
     @property
     def engine(self) -> LocalEngine:
@@ -114,7 +129,8 @@ class Server:
         """`healthy`, and the health of each part."""
         details: dict[str, Any] = {"version": __version__, "uptime_seconds": round(time.monotonic() - self._began, 1)}
         if self._parts is None or self._stopping:
-            return {"healthy": False, "details": {**details, "detail": "the server is not running"}}
+            failure = self._parts.engine.supervisor.failure if self._parts is not None else ""
+            return {"healthy": False, "details": {**details, "detail": failure or "the server is not running"}}
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
                 found = dict(await self._parts.engine.health())
@@ -123,7 +139,8 @@ class Server:
         except Exception as error:
             _log.error("the server's health could not be determined", exc_info=error)
             return {"healthy": False, "details": {**details, "detail": f"{type(error).__name__}; the log has the details"}}
-        healthy = bool(found.pop("healthy", True)) and not found.get("store", {}).get("unhealthy")
+        healthy = not found.get("store", {}).get("unhealthy") and not found["tasks"]["failure"]
+        found["loop"] = {"behind_ms": round(self.watchdog.behind * 1000)}
         found["connectors"] = {
             address: {"healthy": each.healthy, "detail": each.detail, "since": each.since}
             for address, each in self._connectors.health().items()
@@ -131,15 +148,25 @@ class Server:
         return {"healthy": healthy, "details": {**details, **found}}
 
     async def lost(self) -> str:
-        """Returns, with the reason, when the store can no longer be written. A new server on the same file can write again."""
+        """Returns, with the reason, when this server cannot go on: the store can no longer be written, or a part that it cannot
+        be without has failed. A new server on the same data can go on."""
         assert self._parts is not None, "start the server first"
-        return await self._parts.store.lost()
+        supervisor = self._parts.engine.supervisor
+        store = asyncio.ensure_future(self._parts.store.lost())
+        fallen = asyncio.ensure_future(supervisor.fallen.wait())
+        try:
+            await asyncio.wait({store, fallen}, return_when=asyncio.FIRST_COMPLETED)
+            return supervisor.failure or store.result()
+        finally:
+            store.cancel()
+            fallen.cancel()
 
     async def stop(self) -> None:
         """Stops in reverse order of the start; a part that hangs or fails does not prevent the next from stopping."""
         deadline = time.monotonic() + STOP_SECONDS
         self._stopping = True
         if self._parts is not None:
+            self._parts.engine.supervisor.stopping = True
             self._parts.drain()
         if self._listener is not None:
             await _end("http", self._listener.stop(), deadline)
@@ -148,6 +175,10 @@ class Server:
         await _end("connectors", self._connectors.close(), deadline - 0.5)
         if self._parts is not None:
             await _end("store", self._parts.store.close(), deadline)
+        if self._tasks is not None:
+            self.watchdog.stop()
+            await self._tasks.stop()
+            asyncio.get_running_loop().set_exception_handler(self._handler)
 
 
 async def _end(part: str, ending: Awaitable[None], deadline: float) -> None:
@@ -192,6 +223,7 @@ async def _serve(config: Config) -> None:
     server = Server(config)
     await server.start()
     settle_memory()
+    server.watchdog.start()
     _log.info(
         "ready",
         address=server.address,
@@ -211,4 +243,4 @@ async def _serve(config: Config) -> None:
     await server.stop()
     _log.info("stopped")
     if reason:  # to end is the remedy: what starts servers starts another, which opens the file again
-        raise ServerLost(f"the server stopped because it could no longer write: {reason}")
+        raise ServerLost(f"the server ended because it could not go on: {reason}")

@@ -53,6 +53,7 @@ from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.event_feed import EventFeed
 from pelton.runtime.ids import IdCodec
+from pelton.runtime.supervision import OwnedTasks, guarded
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store, StoreFailed
 from pelton.store.row_locks import RowName
@@ -109,7 +110,8 @@ class Committer:
         self._settled = 0  # the instant up to which everything that was decided is committed, as of the last commit
         self._quiet: list[tuple[int, asyncio.Future[None]]] = []  # (number of a batch, who waits until it is committed)
         self._stopping = False
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = OwnedTasks("committer")
+        self._guarded_run = guarded("committer", self._run)
 
     # ---- the door
 
@@ -192,7 +194,7 @@ class Committer:
     def _wake(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._run)
+            asyncio.get_running_loop().call_soon(self._guarded_run)
 
     def _run(self) -> None:
         self._scheduled = False
@@ -289,7 +291,7 @@ class Committer:
         self._flight.append(batch)
         self.stats["batches"] += 1
         self.stats["groups"] += len(groups)
-        self.spawn(self._commit(batch, groups))
+        self._tasks.spawn_vital(self._commit(batch, groups), "commit")
 
     def _born(self, row: OpenStep) -> OpenStep:
         return self.workspace.work.born(row) if self.workspace.work is not None else row
@@ -467,9 +469,9 @@ class Committer:
             what, _, ns = result.lost.partition(" ")
             if what == "definitions":
                 self.workspace.definitions.doubt(ns)
-                self.spawn(self._look(request, self.workspace.definitions.look(ns)))
+                self._tasks.spawn_vital(self._look(request, self.workspace.definitions.look(ns)), "look at definitions")
             elif what == "handlers" and self.workspace.shared and not getattr(request, "outdated", False):
-                self.spawn(self._look(request, self.workspace.definitions.handlers.refresh(ns)))
+                self._tasks.spawn_vital(self._look(request, self.workspace.definitions.handlers.refresh(ns)), "look at handlers")
             elif contended:
                 again.append(request)
             else:
@@ -558,7 +560,7 @@ class Committer:
         self._away += 1
         for run in suspend.loads:
             self.loader.begin_run(run)  # now, so that those behind wait for it in their order
-        self.spawn(self._fetch(request, suspend))
+        self._tasks.spawn_vital(self._fetch(request, suspend), "reads")
 
     def _exceeded(self, request: CommitRequest, suspend: Suspend) -> str:
         """Which limit of reads is exceeded, for people; "" for none. Each level of `_spent` has an allowance of its own."""
@@ -637,21 +639,11 @@ class Committer:
 
     async def stop(self, grace: float = 10.0) -> None:
         await self.drain(grace)
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+        await self._tasks.stop()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a task of the committer failed", exc_info=error)
+        """What it fails with is logged, and ends nothing else."""
+        self._tasks.spawn(work, "work of a service")
 
 
 __all__ = ["GROUP_ROWS", "GROUP_RUNS", "Committer", "Scripts"]

@@ -54,7 +54,7 @@ class Lanes:
 
     def start(self) -> None:
         self._running = True
-        self._tasks.spawn(self._run(), "looks")
+        self._tasks.keep(self._run(), "looks", lambda: not self._running)
 
     async def stop(self) -> None:
         self._running = False

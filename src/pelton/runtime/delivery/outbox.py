@@ -347,7 +347,7 @@ class Outbox:
         sink.held -= 1
         if sink.edge >= 0 and sink.late is None and sink.held <= self._allowance() // 2 and self._running:
             sink.late = LatePage()
-            self._tasks.spawn(self._refill(sink, sink.late), f"refill of {sink.address}")
+            self._tasks.spawn_vital(self._refill(sink, sink.late), f"refill of {sink.address}")
         self._tidy(sink)
 
     async def _refill(self, sink: SinkState, late: LatePage) -> None:
@@ -408,7 +408,7 @@ class Outbox:
                 name, lane = sink.ready.popitem(last=False)
                 batch.append((name, lane, lane.rows[0]))
             sink.calls += 1
-            self._tasks.spawn(self._send(sink, batch), f"send to {sink.address}")
+            self._tasks.spawn_vital(self._send(sink, batch), f"send to {sink.address}")
 
     async def _send(self, sink: SinkState, batch: list[tuple[str, Lane, Delivery]]) -> None:
         try:

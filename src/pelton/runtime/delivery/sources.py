@@ -174,7 +174,7 @@ class Sources:
             log.warning("too many sources", limit=self._most, left_out=fresh[room:][:10])
         for address in fresh[:room]:
             source = self._sources[address] = Source(address, self._clock.now())
-            source.task = self._tasks.spawn(self._follow(source), address)
+            source.task = self._tasks.keep(self._follow(source), address, source.over)
 
     def health(self) -> dict[str, Any]:
         """Health by address. Addresses left out because there are too many are counted in `stats`."""

@@ -213,7 +213,7 @@ class DueQueue(Generic[P]):
                 self._scan_at = now + FULL_SCAN  # enough to do until then
             else:
                 self._scan_at = NEVER
-                self._tasks.spawn(self._look(), "scan")
+                self._tasks.spawn_vital(self._look(), "scan")
         self._set_alarm()
 
     def _fire_due(self, now: int) -> None:

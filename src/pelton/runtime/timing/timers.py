@@ -121,7 +121,7 @@ class Expiry:
         self._tasks = OwnedTasks("expiry")
 
     async def start(self) -> None:
-        self._tasks.spawn(self._run(), "scan")
+        self._tasks.keep(self._run(), "scan")
 
     async def stop(self) -> None:
         await self._tasks.stop()

@@ -133,7 +133,7 @@ class WorkQueue:
     async def start(self) -> None:
         await self._leases.start()
         if self._shared:
-            self._tasks.spawn(self._look_again(), "looks for work of other servers")
+            self._tasks.keep(self._look_again(), "looks for work of other servers", lambda: self.stopping)
 
     async def stop(self) -> None:
         """Waiting pollers complete empty; leases being written may finish, for a few seconds."""
@@ -588,7 +588,7 @@ class WorkQueue:
             await sleep(self.clock, LOOK)
             for queue in [queue for queue in self._queues.values() if queue.pollers and queue.window.loaded]:
                 if queue.loading is None and len(queue.window.ready) < PEEK:
-                    queue.loading = self._tasks.spawn(self._peek(queue), f"look at {queue.name}")
+                    queue.loading = self._tasks.spawn_vital(self._peek(queue), f"look at {queue.name}")
 
     async def _peek(self, queue: QueueState) -> None:
         touched: set[Key] = set()
@@ -612,10 +612,10 @@ class WorkQueue:
         if queue.loading is not None or self.stopping:
             return
         if self._shared and window.complete and not window.ready and self.clock.now() - queue.looked >= LOOK:
-            queue.loading = self._tasks.spawn(self._peek(queue), f"look at {queue.name}")
+            queue.loading = self._tasks.spawn_vital(self._peek(queue), f"look at {queue.name}")
             return
         if not window.loaded or (not window.complete and len(window.ready) < window.most // 4):
-            queue.loading = self._tasks.spawn(self._load(queue), f"load of {queue.name}")
+            queue.loading = self._tasks.spawn_vital(self._load(queue), f"load of {queue.name}")
 
     async def _load(self, queue: QueueState) -> None:
         """Reads pages of the store until half a window is ready or nothing is left."""

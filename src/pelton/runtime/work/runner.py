@@ -100,14 +100,14 @@ class Operations:
             raise ValueError(f"the operation {name!r} already exists")
         runner = self._runners[name] = Runner(name, operation, concurrency, limit)
         if self._running:
-            self._pollers.spawn(self._poll(runner), name)
+            self._pollers.keep(self._poll(runner), name, lambda: not self._running)
 
     async def start(self) -> None:
         self._running = True
         self._stopping = False
-        self._pollers.spawn(self._renew(), "renewal of leases")
+        self._pollers.keep(self._renew(), "renewal of leases", lambda: not self._running)
         for runner in self._runners.values():
-            self._pollers.spawn(self._poll(runner), runner.name)
+            self._pollers.keep(self._poll(runner), runner.name, lambda: not self._running)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Items in progress may finish within so many seconds; the others go back to their queues."""

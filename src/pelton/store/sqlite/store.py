@@ -219,13 +219,17 @@ class SqliteStore:
     async def _look(self) -> None:
         """Files that are gone end the store, as a failed sync does. While writing fails it is tried again, so that health is
         right also when nobody else tries."""
-        while not self._link.failure:
-            if reason := self._files.lost():
-                await self._link.give_up(reason)
-            elif self._unwritten and not self._link.waiting:
-                with contextlib.suppress(StoreFailed):
-                    await self._try()
-            await asyncio.sleep(LOOK)
+        try:
+            while not self._link.failure:
+                if reason := self._files.lost():
+                    await self._link.give_up(reason)
+                elif self._unwritten and not self._link.waiting:
+                    with contextlib.suppress(StoreFailed):
+                        await self._try()
+                await asyncio.sleep(LOOK)
+        except Exception as error:
+            log.critical("the store's files are no longer looked at", exc_info=error)
+            await self._link.give_up(f"the store's files could not be looked at: {type(error).__name__}: {error}")
 
     async def _try(self) -> None:
         """A commit that changes nothing but the saved clock."""
