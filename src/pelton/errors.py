@@ -40,6 +40,7 @@ class Code(StrEnum):
     STEP_ENDED = "step ended"
     NOTHING_TO_RETRY = "nothing to retry"
     NOT_PAUSED = "not paused"
+    PAUSED = "paused"
     GUARD = "guard"
     INVALID = "invalid"
     EXPRESSION = "expression"
@@ -65,6 +66,7 @@ CATEGORY: dict[Code, Category] = {
     Code.STEP_ENDED: Category.CONFLICT,
     Code.NOTHING_TO_RETRY: Category.CONFLICT,
     Code.NOT_PAUSED: Category.CONFLICT,
+    Code.PAUSED: Category.CONFLICT,
     Code.GUARD: Category.CONFLICT,
     Code.INVALID: Category.INVALID,
     Code.EXPRESSION: Category.INVALID,

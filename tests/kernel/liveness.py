@@ -1,6 +1,6 @@
 """Drives runs on until they end: a run that nothing can move any more is a failure.
 
-Operators' pauses are lifted; then all work is done well, waits are given what they wait for, time passes, and children end, for
+Pauses of processes and of operators are lifted; then all work is done well, waits are given what they wait for, time passes, and children end, for
 as long as that leads anywhere. Every run must end of it: what is drawn in the random tests waits for nothing else.
 """
 
@@ -42,6 +42,8 @@ def progress(world: World) -> list[Any]:
 
 
 def lift_pauses(world: World) -> None:
+    for name in sorted({process.name for process in world.definitions.values()}):
+        world.resume_process(name)
     for run in sorted(world.runs):
         for no in sorted(world.rows(run).threads):
             thread = world.rows(run).threads[no]

@@ -17,6 +17,7 @@ from pelton.kernel.model.signals import (
     ChildEnded,
     ChildReplied,
     Continue,
+    FollowProcess,
     Pause,
     Report,
     Resume,
@@ -29,7 +30,7 @@ from pelton.kernel.model.signals import (
 from pelton.kernel.model.state import END, START, Failure, Halt, State, ThreadStatus
 from pelton.kernel.model.transition import Note, Refused, Transition
 
-KINDS = 64
+KINDS = 69
 action = st.tuples(st.integers(0, KINDS), st.integers(0, 1_000))
 histories = st.one_of(st.lists(action, max_size=30), st.lists(action, min_size=20, max_size=45))
 
@@ -64,6 +65,9 @@ def act_on_threads(world: World, top: int, kind: int, pick: int) -> None:  # noq
         return
     if kind < 48:
         act(world, top, kind, pick)
+        return
+    if kind > 64:
+        act_on_process(world, run, kind, pick)
         return
     if world.status(run).ended:
         run = top
@@ -109,6 +113,29 @@ def act_on_threads(world: World, top: int, kind: int, pick: int) -> None:  # noq
     elif kind == 64:
         for each in rows[: 1 + pick % 4]:
             send(world, each.run, Report(n=each.n, strict=False))
+
+
+def act_on_process(world: World, run: int, kind: int, pick: int) -> None:
+    """A process is paused or resumed, and its runs get to know it one by one, whenever they do."""
+    name = world.definitions[world.head(run).definition].name
+    if kind == 65:
+        world.pause_process(name, refuses=pick % 4 == 0, tell=pick % 2 == 0)
+    elif kind == 66:
+        world.resume_process(name, tell=pick % 2 == 0)
+    elif kind == 67:
+        send(world, run, FollowProcess())
+        stands = (Halt.PROCESS, 0) in reasons_of(world, run)
+        assert world.status(run).ended or stands == (name in world.paused)
+    elif kind == 68:
+        send(world, run, FollowProcess())
+        changes_nothing(world, run, FollowProcess())
+    elif name not in world.paused or not world.paused[name].refuses:
+        world.start(name, {"x": pick % 3})
+
+
+def reasons_of(world: World, run: int) -> tuple[tuple[int, int], ...]:
+    root = world.rows(run).threads.get(0)
+    return root.reasons if root is not None else ()
 
 
 def rewind(world: World, run: int, pick: int) -> None:

@@ -32,6 +32,7 @@ from pelton.kernel.model.signals import (
     ChildReopened,
     Continue,
     EventArrived,
+    FollowProcess,
     Report,
     Rescue,
     Retire,
@@ -124,6 +125,7 @@ class World:
         self.definitions: dict[int, Process] = {}
         self.inline: dict[str, int] = {}
         self.fragments: dict[tuple[int, str, str], Fragment | str] = {}
+        self.paused: dict[str, f.ProcessPause] = {}  # processes, by name
         self.scripts: dict[str, Callable[[Any], Any]] = {}
         self.compiler: Callable[[Any], Process] | None = None
         self.keys = 100
@@ -394,6 +396,23 @@ class World:
         answer = self.send(run, signal)
         assert isinstance(answer, Transition), f"refused: {answer}"
         return answer
+
+    def pause_process(self, name: str, *, refuses: bool = False, tell: bool = True) -> None:
+        """`tell`: all its runs at once; else `tell_process` does that whenever it is called."""
+        self.paused[name] = f.ProcessPause(self.now, "ann", "stocktaking", refuses)
+        if tell:
+            self.tell_process(name)
+
+    def resume_process(self, name: str, *, tell: bool = True) -> None:
+        self.paused.pop(name, None)
+        if tell:
+            self.tell_process(name)
+
+    def tell_process(self, name: str) -> None:
+        for run in sorted(self.runs):
+            if self.definitions[self.head(run).definition].name == name and not self.status(run).ended:
+                self.do(run, FollowProcess())
+        self.settle()
 
     def refuse(self, run: int, signal: Signal) -> Refused:
         before = self.snapshot()

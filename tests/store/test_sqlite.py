@@ -106,10 +106,10 @@ def test_every_read_goes_by_an_index_without_a_scan_or_a_sort() -> None:
     ("step_newest", "step_slot (run=? AND slot=? AND n<?)"),
     ("step_at", "step_iteration (run=? AND slot=? AND it=? AND scope=? AND n<?)"),
     ("step_iterations", "step_iteration (run=? AND slot=? AND it=?)"),
-    ("open_newest", "open_slot (run=? AND slot=? AND n>?)"),
+    ("open_newest", "open_slot (line=? AND slot=? AND run=? AND n>?)"),
     ("open_of_thread", "open_thread (run=? AND thread=?)"),
     ("open_places", "open_stands (run=? AND slot=? AND (thread,n)>(?,?))"),
-    ("open_places_before_threads", "open_slot (run=? AND slot=? AND n>? AND n<?)"),
+    ("open_places_before_threads", "open_slot (line=? AND slot=? AND run=? AND n>? AND n<?)"),
     ("open_before_threads", "PRIMARY KEY (run=? AND n>? AND n<?)"),
     ("open_stranded", "open_stranded (run=?)"),
     ("thread_children", "thread_above (run=? AND above=?)"),
@@ -231,6 +231,8 @@ def test_rows_from_before_threads_had_indexes_are_found_by_them() -> None:
         old.execute(sql)
         old.execute(f"PRAGMA user_version = {number}")
     old.execute(f"PRAGMA application_id = {APPLICATION}")
+    for key in (1, 2):
+        old.execute("INSERT INTO run (key, line, live, rev, created, head) VALUES (?, ?, 1, 1, 1, x'90')", (key, key))
     rows = [OpenStep(1, 1, "w", State.WAIT), OpenStep(1, 2, "w", State.WAIT, thread=1), OpenStep(2, 1, "w", State.WAIT)]
     rows += [OpenStep(1, -1, "w", State.PARKED, thread=1), OpenStep(2, -1, "w", State.PARKED)]
     for row in rows:
@@ -249,6 +251,8 @@ def test_rows_from_before_threads_had_indexes_are_found_by_them() -> None:
     assert [row.n for row in read.answer(wide, WaitsKey("w", (0, 0), 9))] == [1, 2]
     assert [row.n for row in read.answer(plain, ThreadRowsKey(0))] == [-1, 1]
     assert [row.n for row in read.answer(plain, WaitsKey("w", (0, 0), 9))] == [1]
+    at_node = load("reads.sql")["open_at_node"].replace("{open}", OPEN_COLUMNS)
+    assert [row[:2] for row in old.execute(at_node, (1, "w", 0, 0, 9))] == [(1, -1), (1, 1), (1, 2)]
     assert [thread.no for thread in read.answer(wide, ChildrenKey(0))] == [1]
     for run in (wide, plain):  # they may all have parked for fuel: whoever continues the run finds out
         assert [row.bits & Bit.STRANDED > 0 for row in read.answer(run, StrandedKey(9))] == [True]

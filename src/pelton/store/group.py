@@ -23,6 +23,7 @@ from pelton.store.rows import (
     HeldRow,
     KeptRow,
     LogRow,
+    PauseRow,
     PendingSignalRow,
     ReplyRow,
     ResultRow,
@@ -174,6 +175,10 @@ class Group:
     lookups: list[tuple[Lookup, int]]  # revisions that must still hold; one that nobody looks up has none
     looked: list[Lookup]  # looked up from now on: revision 1, if it has none
     moved: list[Lookup]  # raised where they are looked up
+    pause_epochs: list[
+        tuple[str, str, int]
+    ]  # (ns, process, epoch of its pause) that must still hold, or it is lost ("pause NS PROCESS")
+    pauses: list[PauseRow]  # the epoch before each must be the one that is found; likewise
     fence: list[tuple[int, int]]  # (node, epoch) that must still hold, or the group is lost ("node N")
     outcomes: list[tuple[int, int]]  # (node, batch) whose outcome this group is part of
     nodes: list[NodeWrite]

@@ -29,6 +29,7 @@ from pelton.store.rows import (
     KeptRow,
     LogRow,
     NodeRow,
+    PauseRow,
     PendingSignalRow,
     ReplyRow,
     ResultRow,
@@ -134,6 +135,20 @@ class Store(Protocol):
         that status (a RunStatus; -1 = any). Placeholders are left out."""
         ...
 
+    async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
+        """Open rows of a slot over all runs of a process, parked ones included, by (run, n) after that position, so the oldest run
+        first; (0, 0) = from the first."""
+        ...
+
+    async def count_at_node(self, ns: str, process: str, slot: str, most: int) -> int:
+        """Their number; no more than `most` are counted."""
+        ...
+
+    async def count_live(self, ns: str, process: str, most: int) -> int:
+        """Number of runs that have not ended; no more than `most` are counted."""
+        ...
+
+    async def pause(self, ns: str, process: str) -> PauseRow | None: ...
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         """Runs by another name, newest first, at most 1000. process "" = any. `live`: only names that have not been freed."""
         ...

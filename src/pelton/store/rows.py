@@ -236,6 +236,20 @@ class PendingSignalRow(Struct, array_like=True, gc=False):
     parked: str = ""  # why it was put aside, "" = live
 
 
+class PauseRow(Struct, array_like=True, frozen=True):
+    """Whether a process is paused. `epoch` rises with every change, and a process that was never paused has none (0), so what rests
+    on the one or the other can say so: see `Group.pause_epochs`. `refuses`: new runs are refused while it is paused."""
+
+    ns: str
+    process: str
+    epoch: int
+    paused: bool
+    since: int = 0
+    by: str = ""
+    why: str = ""
+    refuses: bool = False
+
+
 class ReplyRow(Struct, array_like=True, gc=False):
     """A caller waits for an answer, under a name that it has chosen. `body` b"": there is none yet; else msgpack."""
 

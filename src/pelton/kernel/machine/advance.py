@@ -17,7 +17,7 @@ from copy import copy
 from typing import Any
 
 from pelton.errors import Code
-from pelton.kernel.machine import arrivals, operator, timers
+from pelton.kernel.machine import arrivals, operator, pauses, timers
 from pelton.kernel.machine.checkpoints import checkpoint
 from pelton.kernel.machine.draft import (
     FUEL,
@@ -69,6 +69,7 @@ from pelton.kernel.model.signals import (
     Continue,
     Count,
     EventArrived,
+    FollowProcess,
     Merge,
     Offered,
     Pause,
@@ -105,8 +106,9 @@ HANDLERS: dict[type, Callable[[Draft, Any], None]] = {
     ChildReopened: revive,
     ChildReplied: arrivals.child_replied,
     Continue: arrivals.continue_after_fuel,
-    Pause: operator.pause,
-    Resume: operator.resume_run,
+    Pause: pauses.pause,
+    Resume: pauses.resume_run,
+    FollowProcess: pauses.follow_process,
     Terminate: operator.terminate,
     Rewind: rewind,
     Rescue: rescue,
@@ -174,6 +176,7 @@ def decide(
     try:
         if isinstance(signal, Start):
             draft = start_run(process, reads, signal, now)
+            pauses.start_under(draft, signal)
             if allowance is not None:
                 allowance.limit(draft)
             if signal.trigger is not None:
@@ -189,6 +192,8 @@ def decide(
             if allowance is not None:
                 allowance.limit(draft)
             HANDLERS[type(signal)](draft, signal)
+            if head.status >= RunStatus.COMPLETED and draft.head.status < RunStatus.COMPLETED:
+                pauses.follow_process(draft)  # it goes on after its end, if its process lets it
         return finished(draft)
     except Missing as missing:
         return Need(missing.keys)

@@ -22,6 +22,7 @@ from pelton.kernel.model.signals import (
     Continue,
     Count,
     EventArrived,
+    FollowProcess,
     Merge,
     Offered,
     Pause,
@@ -74,6 +75,7 @@ SIGNALS: Mapping[type[Signal], Legality] = {
     Count: Legality(None, None, None),
     Pause: WHILE_IT_GOES_ON,
     Resume: WHILE_IT_GOES_ON,
+    FollowProcess: WHILE_IT_GOES_ON,
     Terminate: WHILE_IT_GOES_ON,
     Rewind: ONCE_IT_HAS_ENDED,
     Rescue: ONCE_IT_HAS_STARTED,
@@ -126,9 +128,9 @@ REOPENED: Mapping[RunStatus, str] = {RunStatus.RUNNING: "Rewind, Rescue or Child
 # Which status may follow which, and why it does. A run that is started directly is running at once.
 RUN_CHANGES: Mapping[RunStatus, Mapping[RunStatus, str]] = {
     RunStatus.EXPECTED: {RunStatus.RUNNING: "Start"},
-    RunStatus.RUNNING: {RunStatus.PAUSED: "Pause", **OUTCOMES},
+    RunStatus.RUNNING: {RunStatus.PAUSED: "Pause, or its process is paused", **OUTCOMES},
     RunStatus.PAUSED: {
-        RunStatus.RUNNING: "Resume",
+        RunStatus.RUNNING: "Resume, or its process is resumed",
         RunStatus.TIMED_OUT: "the run's own time limit is exceeded",
         RunStatus.TERMINATED: "Terminate or Retire",
     },

@@ -1,25 +1,21 @@
-"""What an operator may do to a run: pause, resume or terminate it, skip a step, set variables, upgrade it to another version.
+"""What an operator may do to a run: terminate it, skip a step, set variables, upgrade it to another version.
 
-Each function applies one signal to a draft, and raises Refusal when it cannot be applied. Rewinds are in `rewind.py`.
+Each function applies one signal to a draft, and raises Refusal when it cannot be applied. Pauses are in `pauses.py`, rewinds in
+`rewind.py`.
 """
 
 from __future__ import annotations
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import RESTING, SKIPS, Draft, Refusal
-from pelton.kernel.machine.legality import change_run
+from pelton.kernel.machine.draft import SKIPS, Draft, Refusal
+from pelton.kernel.machine.pauses import check_thread
 from pelton.kernel.machine.records import change_record, delete_record, moment_of, record_rules
-from pelton.kernel.machine.tokens.halts import halt, lift_halt
-from pelton.kernel.machine.tokens.lifecycle import end_rested, end_run
-from pelton.kernel.machine.tokens.thread_ends import break_thread
-from pelton.kernel.machine.tokens.threads import OPERATOR
+from pelton.kernel.machine.tokens.lifecycle import end_run
 from pelton.kernel.model.process import Fork
 from pelton.kernel.model.reads import ProcessKey
 from pelton.kernel.model.signals import (
     BY_PARENT,
     Amend,
-    Pause,
-    Resume,
     Retire,
     RunNow,
     SetVars,
@@ -27,44 +23,7 @@ from pelton.kernel.model.signals import (
     Terminate,
     Upgrade,
 )
-from pelton.kernel.model.state import Bit, Failure, RunStatus, State, ThreadStatus
-
-
-def check_thread(draft: Draft, no: int) -> None:
-    """Raises Refusal for a thread that does not exist, or has ended. The root thread need not have a row."""
-    thread = draft.thread(no) if no >= 0 else None
-    if no and thread is None:
-        raise Refusal(Code.NOT_FOUND, f"the run has no thread {no}")
-    if no and thread is not None and thread.status >= ThreadStatus.COMPLETED:
-        raise Refusal(Code.ENDED, f"thread {no} has ended ({ThreadStatus(thread.status).name.lower()})")
-
-
-def pause(draft: Draft, signal: Pause) -> None:
-    check_thread(draft, signal.thread)
-    halt(draft, signal.thread, OPERATOR)
-    if signal.thread == 0 and draft.head.status == RunStatus.RUNNING:
-        change_run(draft.head, RunStatus.PAUSED)
-
-
-def resume_run(draft: Draft, signal: Resume) -> None:
-    check_thread(draft, signal.thread)
-    thread = draft.thread(signal.thread)
-    if thread is None or OPERATOR not in thread.reasons:
-        raise Refusal(Code.NOT_PAUSED, f"thread {signal.thread} is not paused" if signal.thread else "the run is not paused")
-    if signal.thread == 0:
-        change_run(draft.head, RunStatus.RUNNING)
-    end = thread.resting
-    if end is None:
-        lift_halt(draft, signal.thread, OPERATOR)
-        return
-    thread = draft.edit_thread(signal.thread)
-    thread.resting = None
-    thread.reasons = tuple(reason for reason in thread.reasons if reason != OPERATOR)
-    if signal.thread == 0:
-        draft.head.flags &= ~RESTING
-        end_rested(draft, end)
-    elif end.failure is not None:
-        break_thread(draft, signal.thread, end.failure, end.n)
+from pelton.kernel.model.state import Bit, Failure, RunStatus, State
 
 
 def terminate(draft: Draft, signal: Terminate) -> None:

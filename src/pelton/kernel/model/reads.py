@@ -208,6 +208,22 @@ class ProcessKey(Struct, frozen=True, gc=False):
     definition: int
 
 
+class PausedKey(Struct, frozen=True, gc=False):
+    """Whether the process of this name is paused, in the run's namespace. The commit checks that it still is as was answered.
+    Answer: ProcessPause | None."""
+
+    process: str
+
+
+class ProcessPause(NamedTuple):
+    """`since`: milliseconds. `refuses`: new runs are refused; else they start and stand before their first step."""
+
+    since: int
+    by: str
+    why: str
+    refuses: bool
+
+
 class ServedKey(Struct, frozen=True, gc=False):
     """Which of these queues work is best offered in: the first that a worker has asked for in the last `within` milliseconds,
     else the last of them. Answer: str."""

@@ -209,6 +209,12 @@ class Resume(Signal, frozen=True, kw_only=True):
     thread: int = 0
 
 
+class FollowProcess(Signal, frozen=True, kw_only=True):
+    """The run looks whether its process is paused, and stands or goes on accordingly."""
+
+    strict: bool = False
+
+
 BY_PARENT = "terminated by parent"  # name of the failure of a run that was ended since its caller was
 
 
@@ -284,6 +290,7 @@ AnySignal = (
     | Continue
     | Pause
     | Resume
+    | FollowProcess
     | Terminate
     | Rewind
     | Rescue

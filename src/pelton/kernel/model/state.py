@@ -33,7 +33,7 @@ END = "$end"
 class RunStatus(IntEnum):
     EXPECTED = 0  # a placeholder: something arrived for a run that has not been started
     RUNNING = 1
-    PAUSED = 2  # running, with a halt reason set by an operator on its root thread
+    PAUSED = 2  # running, with a halt reason on its root thread: of an operator, or since its process is paused
     COMPLETED = 3
     FAILED = 4
     TIMED_OUT = 5
@@ -280,13 +280,14 @@ class Step(Struct, array_like=True, gc=False):
 
 
 class Halt(IntEnum):
-    """Why a thread is halted. A set of pairs (reason, number of the thread or step that causes it, 0 for an operator)."""
+    """Why a thread is halted. A set of pairs (reason, number of the thread or step that causes it, 0 for what comes from outside)."""
 
     OPERATOR = 1
     INTERRUPTED = 2  # by the thread whose number stands beside it
     HANDLING = 3  # a failure, in the thread whose number stands beside it
     PARENT = 4  # the parent thread is halted
     NOT_YET = 6  # a handler's thread that waits until the thread it works for is at rest
+    PROCESS = 7  # the process is paused; of the root thread only
 
 
 class ThreadStatus(IntEnum):
@@ -367,7 +368,7 @@ class Failure(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Resting(Struct, array_like=True, frozen=True, gc=False):
-    """An end that has come while an operator had the run or thread paused: it rests, and is carried out on resume."""
+    """An end that has come while the run or thread was paused: it rests, and is carried out on resume."""
 
     failure: Failure | None
     n: int = 0  # the step that failed, or that ended the run

@@ -279,6 +279,9 @@ class MemoryRuns:
         self._counts.rows_read += len(found)
         return found
 
+    def at_node(self, node: tuple[str, str, str], after: tuple[int, int], limit: int) -> list[OpenStep]:
+        return self.opens(islice(self._tables.open.keys("node", (*node, after[0], after[1] + 1), (*node, LAST)), limit))
+
     def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         names = self._tables.names
         place = (ns, kind, text, process) if process else (ns, kind, text)

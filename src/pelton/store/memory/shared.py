@@ -10,7 +10,7 @@ from pelton.store.memory.tables import ClaimBody, NodeBody, ReplyBody, Tables
 from pelton.store.rows import ClaimRow, NodeRow
 
 SHARED = frozenset({
-    "fence", "defined", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes",
+    "fence", "defined", "pause_epochs", "pauses", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes",
 })  # fmt: skip
 OUTCOMES = 64  # batches of a server whose outcome is kept
 
@@ -30,6 +30,7 @@ def check(t: Tables, group: Group) -> None:
     for ns, counter in group.defined:
         if (t.defined.get(ns) or 0) != counter:
             raise GroupLost(f"definitions {ns}")
+    _pauses(t, group)
     for run, since in group.records:
         record = t.records.get(run)
         if (0 if record is None or record.body is None else record.since) != since:
@@ -48,6 +49,15 @@ def check(t: Tables, group: Group) -> None:
         if (known := t.lookups.get(lookup)) is not None:
             t.lookups.put(lookup, known + 1)
     _nodes(t, group)
+
+
+def _pauses(t: Tables, group: Group) -> None:
+    for ns, process, epoch in (*group.pause_epochs, *((row.ns, row.process, row.epoch - 1) for row in group.pauses)):
+        row = t.pauses.get((ns, process))
+        if (0 if row is None else row.epoch) != epoch:
+            raise GroupLost(f"pause {ns} {process}")
+    for row in group.pauses:
+        t.pauses.put((row.ns, row.process), row)
 
 
 def _epoch(t: Tables, number: int, epoch: int) -> NodeBody | None:

@@ -54,6 +54,7 @@ from pelton.store.rows import (
     KeptRow,
     LogRow,
     NodeRow,
+    PauseRow,
     PendingSignalRow,
     ReplyRow,
     ResultRow,
@@ -165,6 +166,18 @@ class MemoryStore:
         status: int = -1,
     ) -> list[Run]:
         return self._runs.runs(ns, process, live, before, since, until, limit, status)
+
+    async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
+        return self._runs.at_node((ns, process, slot), after, limit)
+
+    async def count_at_node(self, ns: str, process: str, slot: str, most: int) -> int:
+        return min(self._tables.open.count("node", (ns, process, slot), (ns, process, slot, LAST)), most)
+
+    async def count_live(self, ns: str, process: str, most: int) -> int:
+        return sum(1 for _ in islice(self._tables.runs.under("live", ns, process), most))
+
+    async def pause(self, ns: str, process: str) -> PauseRow | None:
+        return self._tables.pauses.get((ns, process))
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         return self._runs.run_keys(ns, kind, process, text, live)

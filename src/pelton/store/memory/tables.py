@@ -11,6 +11,7 @@ from pelton.kernel.model.reads import place_number
 from pelton.kernel.model.state import Bit, OpenStep
 from pelton.store.group import Lookup
 from pelton.store.memory.table import Entry, Journal, Table
+from pelton.store.rows import PauseRow
 
 
 class RunRow(NamedTuple):
@@ -29,10 +30,11 @@ class RunRow(NamedTuple):
 
 
 class OpenRow(NamedTuple):
-    """`step` is never changed and has no parts; `parts`: its input, output and waits."""
+    """`step` is never changed and has no parts; `parts`: its input, output and waits. `home`: namespace and process of its run."""
 
     step: OpenStep
     parts: tuple[bytes, bytes, bytes]
+    home: tuple[str, str]
 
 
 class StepRow(NamedTuple):
@@ -195,6 +197,7 @@ class Tables:
             process=lambda key, row: (row.ns, row.process, key) if row.listed else None,
             all=lambda key, row: (row.ns, key) if row.listed else None,
             ended=lambda key, row: (row.ended, key) if row.ended else None,
+            live=lambda key, row: (row.ns, row.process, key) if row.live else None,
         )
         self.open: Table[tuple[int, int], OpenRow] = Table(
             journal,
@@ -205,6 +208,7 @@ class Tables:
             thread=lambda key, row: (key[0], row.step.thread, key[1]),
             standing=_standing,
             stranded=_stranded,
+            node=lambda key, row: (*row.home, row.step.slot, *key),
             work=_ready,
             lease=_leased,
         )
@@ -299,6 +303,7 @@ class Tables:
         self.outcomes: Table[tuple[int, int, int], bool] = Table(journal, ordered=True)
         self.claims: Table[tuple[str, str], ClaimBody] = Table(journal, ordered=True)
         self.lookups: Table[Lookup, int] = Table(journal)
+        self.pauses: Table[tuple[str, str], PauseRow] = Table(journal)
 
     def live_definition(self, ns: str, kind: str, name: str, version: int) -> int:
         """Its id; 0 when there is none."""

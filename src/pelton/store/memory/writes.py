@@ -109,7 +109,7 @@ class Writes:
     def _run(self, write: RunWrite) -> None:
         t, key = self.tables, write.run.key
         head = self._head(write)
-        self._steps(write)
+        self._steps(write, head[:2])
         for thread in write.threads:
             t.threads.put((key, thread.no), ThreadRow(pack(thread), thread.parent if thread.live else None))
         for no, name, value in write.variables:
@@ -132,7 +132,7 @@ class Writes:
                         t.attempts.drop_under(PRIMARY, *place)
                         t.checkpoints.drop_under(PRIMARY, *place)
 
-    def _steps(self, write: RunWrite) -> None:
+    def _steps(self, write: RunWrite, home: tuple[str, str]) -> None:
         t, key = self.tables, write.run.key
         opened, ended = {step.n for step in write.opened}, {step.n for step in write.ended}
         self._drop_open(key, opened.intersection(write.closed))
@@ -146,11 +146,11 @@ class Writes:
         for row in write.opened:
             if t.open.get((key, row.n)) is not None:
                 raise GroupLost(f"open row {row.n} of run {key}")
-            t.open.put((key, row.n), _open_row(row))
+            t.open.put((key, row.n), _open_row(row, home))
         for row, wide, leases in write.changed:
             before = t.open.get((key, row.n))
             if before is not None:
-                now = _open_row(row) if wide else OpenRow(_bare(row), before.parts)
+                now = _open_row(row, home) if wide else OpenRow(_bare(row), before.parts, home)
                 if not leases:
                     _with_lease(now.step, before.step)
                 t.open.put((key, row.n), now)
@@ -395,7 +395,7 @@ class Writes:
         step.lease, step.worker, step.polls, step.started, step.due = (
             lease.lease, lease.worker, lease.polls, lease.started, lease.due,
         )  # fmt: skip
-        self.tables.open.put((lease.run, lease.n), OpenRow(step, row.parts))
+        self.tables.open.put((lease.run, lease.n), OpenRow(step, row.parts, row.home))
         return True
 
     def _definitions(self, writes: Iterable[DefinitionWrite]) -> None:
@@ -468,8 +468,8 @@ def _bare(row: OpenStep) -> OpenStep:
     return bare
 
 
-def _open_row(row: OpenStep) -> OpenRow:
-    return OpenRow(_bare(row), (pack(row.input), pack(row.output), pack(row.waits)))
+def _open_row(row: OpenStep, home: tuple[str, str]) -> OpenRow:
+    return OpenRow(_bare(row), (pack(row.input), pack(row.output), pack(row.waits)), home)
 
 
 def _name(row: RunKeyRow) -> tuple[str, str, str, str, int]:

@@ -124,7 +124,7 @@ class Encoded:
 NO_RECORD = 0
 OUTCOMES = 64  # batches of a server whose outcome is kept
 SHARED = frozenset({
-    "fence", "defined", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes", "unclaimed", "claims",
+    "fence", "defined", "pause_epochs", "pauses", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes", "unclaimed", "claims",
 })  # fmt: skip
 REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
 TRIES = frozenset({"attempts", "attempts_gone", "checkpoints"})
@@ -168,6 +168,11 @@ def _shared(out: Encoded, group: Group, now: int) -> None:
         out.add("check_node", fence)
     for ns, counter in group.defined:
         out.add("check_defined", (ns, counter))
+    for known in group.pause_epochs:
+        out.add("check_pause", known)
+    for row in group.pauses:
+        out.add("check_pause", (row.ns, row.process, row.epoch - 1))
+        out.add("pause_put", (row.ns, row.process, row.epoch, pack(row)))
     for run, since in group.records:
         out.add("check_record", (run, since or NO_RECORD))
     for handed in group.handed:
@@ -227,7 +232,7 @@ def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
 
 
 def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
-    _head(out, write, numbers)
+    line = _head(out, write, numbers)
     key = write.run.key
     put = out.put
     if write.closed:
@@ -248,7 +253,7 @@ def _run(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
         if blobs:
             _blobs(out, key, step.n, blobs)
     if write.opened or write.changed:
-        _open(out, write)
+        _open(out, write, line)
     for thread in write.threads:
         out.add("thread_put", (key, thread.no, pack(thread), thread.parent if thread.live else None))
     for no, name, value in write.variables:
@@ -292,12 +297,12 @@ def _record(out: Encoded, write: RunWrite) -> None:
         out.add("attr_put" if there else "attr_gone", (key, name, text))
 
 
-def _open(out: Encoded, write: RunWrite) -> None:
+def _open(out: Encoded, write: RunWrite, line: int) -> None:
     key, put = write.run.key, out.put
     threaded = write.run.flags & THREADED
     for row in write.opened:
         bits, columns, blobs = open_parts(row)
-        values = (key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns)
+        values = (key, row.n, row.slot, row.scope, row.it, *_work(row), open_body(row), bits, *columns, line)
         if not threaded and row.n > 0 and row.position < 0:
             put(OPEN_NEW, values)
         else:
@@ -322,8 +327,9 @@ def _open(out: Encoded, write: RunWrite) -> None:
             out.add("open_stranded", (key, row.n, _stranded(row)))
 
 
-def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
-    """A placeholder is not listed; a run is listed under its namespace and process from the write that names the process."""
+def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> int:
+    """A placeholder is not listed; a run is listed under its namespace and process from the write that names the process. Returns
+    what it is listed under, 0 where the write does not say."""
     run = write.run
     head = pack(run)
     placeholder = run.status == RunStatus.EXPECTED
@@ -341,6 +347,7 @@ def _head(out: Encoded, write: RunWrite, numbers: Numbers) -> None:
         out.put(RUN_TURN, (run.key, write.expected, run.rev, head, live, ended, int(run.status)))
     else:
         out.put(RUN_STEP, (run.key, write.expected, run.rev, head, int(run.status)))
+    return line
 
 
 def _stranded(row: OpenStep) -> int | None:
@@ -489,7 +496,7 @@ def _definition(out: Encoded, write: DefinitionWrite) -> None:
         out.add("defined_raise", (write.ns,))
 
 
-ORDERED = frozenset({"nodes", "records", "handed", "lookups", "moved", "claims", "unclaimed", "defined"})
+ORDERED = frozenset({"pauses", "nodes", "records", "handed", "lookups", "moved", "claims", "unclaimed", "defined"})
 """Rows whose conditions another group of the batch may change: such a batch is written group by group."""
 PLAIN = frozenset({"number", "runs", "handlers", "events", "leases", "run_keys"})
 

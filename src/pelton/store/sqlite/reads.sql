@@ -8,18 +8,18 @@ SELECT {open} FROM open WHERE run = ?1 AND n = ?2;
 
 -- name: open_newest
 -- Highest number first, as every newest row here.
-SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n >= 0 ORDER BY n DESC LIMIT 1;
+SELECT {open} FROM open INDEXED BY open_slot WHERE line = (SELECT line FROM run WHERE key = ?1) AND run = ?1 AND slot = ?2 AND n >= 0 ORDER BY n DESC LIMIT 1;
 
 -- name: open_newest_below
 -- What a rewind that takes back everything from a number on will leave.
-SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n >= 0 AND n < ?3 ORDER BY n DESC LIMIT 1;
+SELECT {open} FROM open INDEXED BY open_slot WHERE line = (SELECT line FROM run WHERE key = ?1) AND run = ?1 AND slot = ?2 AND n >= 0 AND n < ?3 ORDER BY n DESC LIMIT 1;
 
 -- name: open_at_below
 SELECT {open} FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND scope = ?4 AND n >= 0 AND n < ?5
 AND (scope <> 0 OR it <> 0) ORDER BY n DESC LIMIT 1;
 
 -- name: open_outside_below
-SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 AND n < ?3
+SELECT {open} FROM open INDEXED BY open_slot WHERE line = (SELECT line FROM run WHERE key = ?1) AND run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 AND n < ?3
 ORDER BY n DESC LIMIT 1;
 
 -- name: open_stranded
@@ -38,7 +38,7 @@ SELECT {open} FROM open INDEXED BY open_stands WHERE run = ?1 AND slot = ?2 AND 
 ORDER BY thread, n LIMIT ?5;
 
 -- name: open_places_before_threads
-SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND n > ?3 AND n < ?4 AND thread IS NULL ORDER BY n LIMIT ?5;
+SELECT {open} FROM open INDEXED BY open_slot WHERE line = (SELECT line FROM run WHERE key = ?1) AND run = ?1 AND slot = ?2 AND n > ?3 AND n < ?4 AND thread IS NULL ORDER BY n LIMIT ?5;
 
 -- name: step_newest
 SELECT run, n, parts, body FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND n < ?3 ORDER BY n DESC LIMIT 1;
@@ -74,7 +74,7 @@ AND (scope <> 0 OR it <> 0) ORDER BY it, scope, n;
 
 -- name: open_outside
 -- A slot outside every scope: its rows carry no iteration, so the first that is seen is the one.
-SELECT {open} FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 ORDER BY n DESC LIMIT 1;
+SELECT {open} FROM open INDEXED BY open_slot WHERE line = (SELECT line FROM run WHERE key = ?1) AND run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n >= 0 ORDER BY n DESC LIMIT 1;
 
 -- name: step_outside
 SELECT run, n, parts, body FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND scope = 0 AND n < ?3
@@ -88,7 +88,7 @@ SELECT max(n) FROM open INDEXED BY open_iteration WHERE run = ?1 AND slot = ?2 A
 SELECT max(n) FROM step INDEXED BY step_iteration WHERE run = ?1 AND slot = ?2 AND it = ?3 AND n < ?4 AND (scope <> 0 OR it <> 0);
 
 -- name: open_unscoped
-SELECT max(n) FROM (SELECT n FROM open INDEXED BY open_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND n >= 0 ORDER BY n DESC LIMIT 1);
+SELECT max(n) FROM (SELECT n FROM open INDEXED BY open_slot WHERE line = (SELECT line FROM run WHERE key = ?1) AND run = ?1 AND slot = ?2 AND it = 0 AND n >= 0 ORDER BY n DESC LIMIT 1);
 
 -- name: step_unscoped
 SELECT max(n) FROM (SELECT n FROM step INDEXED BY step_slot WHERE run = ?1 AND slot = ?2 AND it = 0 AND n < ?3 ORDER BY n DESC LIMIT 1);
@@ -155,6 +155,19 @@ AND ?5 = 1 AND (?7 = -1 OR status = ?7) ORDER BY key DESC LIMIT ?6;
 -- For a namespace of very many processes: such a one has most of the runs.
 SELECT key, head FROM run NOT INDEXED WHERE key < ?2 AND created >= ?3 AND created < ?4 AND (?5 = -1 OR live = ?5)
 AND (?7 = -1 OR status = ?7) AND line IN (SELECT id FROM line WHERE ns = ?1) ORDER BY key DESC LIMIT ?6;
+
+-- name: open_at_node
+-- What stands at a node, over all runs of its process: the oldest run first.
+SELECT {open} FROM open INDEXED BY open_slot WHERE line = ?1 AND slot = ?2 AND (run, n) > (?3, ?4) ORDER BY run, n LIMIT ?5;
+
+-- name: count_at_node
+SELECT count(*) FROM (SELECT 1 FROM open INDEXED BY open_slot WHERE line = ?1 AND slot = ?2 LIMIT ?3);
+
+-- name: count_live
+SELECT count(*) FROM (SELECT 1 FROM run INDEXED BY run_live WHERE live = 1 AND line = ?1 LIMIT ?2);
+
+-- name: pause
+SELECT body FROM pause WHERE ns = ?1 AND process = ?2;
 
 -- name: run_keys
 SELECT run FROM run_key WHERE ns = ?1 AND kind = ?2 AND text = ?3 AND process = ?4 ORDER BY run DESC LIMIT 1000;

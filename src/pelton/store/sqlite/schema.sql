@@ -22,14 +22,16 @@ CREATE TABLE open (
   started INTEGER NOT NULL, polls INTEGER NOT NULL, worker TEXT NOT NULL,
   ends INTEGER AS (CASE WHEN lim > 0 THEN min(lease, started + lim) ELSE lease END) VIRTUAL,
   parts INTEGER NOT NULL, body BLOB NOT NULL, input BLOB, output BLOB, waits BLOB, place INTEGER, thread INTEGER, stranded INTEGER,
+  line INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (run, n)
 ) STRICT, WITHOUT ROWID;
+-- `line` is that of the run: what stands at a node is found over all runs of a process by the index that finds it in one of them.
 -- `thread` is NULL in a run that had no threads when the row was opened: all its steps are the root thread's then, and they are
 -- in no index of threads. `stranded`: a token that parked for fuel; NULL for all others.
 CREATE INDEX open_thread ON open (run, thread, n) WHERE thread IS NOT NULL;
 CREATE INDEX open_stands ON open (run, slot, thread, n) WHERE thread IS NOT NULL AND n > 0;
 CREATE INDEX open_stranded ON open (run, n) WHERE stranded IS NOT NULL;
-CREATE INDEX open_slot ON open (run, slot, n);
+CREATE INDEX open_slot ON open (line, slot, run, n);
 CREATE INDEX open_iteration ON open (run, slot, it, scope, n) WHERE scope <> 0 OR it <> 0;
 CREATE INDEX open_place ON open (run, place, n) WHERE place IS NOT NULL;
 CREATE INDEX open_work ON open (queue, urgency, due, run, n) WHERE queue <> '' AND lease = 0;
@@ -237,6 +239,11 @@ CREATE TABLE lookup (
   ns TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL, rev INTEGER NOT NULL, touched INTEGER NOT NULL, PRIMARY KEY (ns, name, text)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lookup_touched ON lookup (touched);
+
+-- Whether a process is paused. The row stays when it is resumed: its epoch rises with every change.
+CREATE TABLE pause (
+  ns TEXT NOT NULL, process TEXT NOT NULL, epoch INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (ns, process)
+) STRICT, WITHOUT ROWID;
 
 -- Numbers of a process's nodes over all runs: tokens that stand there, that have passed, and sums of what they carry.
 CREATE TABLE tally (

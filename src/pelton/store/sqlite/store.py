@@ -32,6 +32,7 @@ from pelton.store.packing import (
     decode_delivery,
     decode_event,
     decode_held,
+    decode_pause,
     decode_pending_signal,
     kept_row,
     pack,
@@ -52,6 +53,7 @@ from pelton.store.rows import (
     KeptRow,
     LogRow,
     NodeRow,
+    PauseRow,
     PendingSignalRow,
     ReplyRow,
     ResultRow,
@@ -427,6 +429,22 @@ class SqliteStore:
         status: int = -1,
     ) -> list[Run]:
         return self._runs.runs(ns, process, live, before, since, until, limit, status)
+
+    async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
+        line = self._numbers.lines.get((ns, process), 0)
+        return self._reader.opens(self._reader.all("open_at_node", line, slot, *after, limit)) if line else []
+
+    async def count_at_node(self, ns: str, process: str, slot: str, most: int) -> int:
+        line = self._numbers.lines.get((ns, process), 0)
+        return (self._reader.value("count_at_node", line, slot, most) or 0) if line else 0
+
+    async def count_live(self, ns: str, process: str, most: int) -> int:
+        line = self._numbers.lines.get((ns, process), 0)
+        return (self._reader.value("count_live", line, most) or 0) if line else 0
+
+    async def pause(self, ns: str, process: str) -> PauseRow | None:
+        body = self._reader.value("pause", ns, process)
+        return None if body is None else decode_pause(body)
 
     async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         return self._runs.run_keys(ns, kind, process, text, live)

@@ -16,6 +16,10 @@ SELECT epoch FROM node WHERE number = ?1;
 -- The counter of a namespace's other definitions.
 SELECT value FROM defined WHERE ns = ?1;
 
+-- name: check_pause
+-- The epoch of a process's pause.
+SELECT coalesce((SELECT epoch FROM pause WHERE ns = ?1 AND process = ?2), 0);
+
 -- name: check_record
 -- Since when a run's current record is good.
 SELECT since FROM record WHERE run = ?1 AND body IS NOT NULL;
@@ -113,14 +117,17 @@ INSERT INTO blob (run, n, part, body) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT (run, n, part) DO UPDATE SET body = excluded.body WHERE body <> excluded.body;
 
 -- name: open_new
--- A token.
-INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18);
+-- A token. The line is read from its run where it is not known (0).
+INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits, line)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+  CASE ?19 WHEN 0 THEN (SELECT line FROM run WHERE key = ?1) ELSE ?19 END);
 
 -- name: open_placed
 -- The same, found by its place, its thread, or what it parked for, too.
-INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits, place, thread, stranded)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21);
+INSERT INTO open (run, n, slot, scope, it, queue, urgency, due, lease, lim, started, polls, worker, body, parts, input, output, waits, line,
+  place, thread, stranded)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+  CASE ?19 WHEN 0 THEN (SELECT line FROM run WHERE key = ?1) ELSE ?19 END, ?20, ?21, ?22);
 
 -- name: open_wide
 -- A token whose large parts changed too.
@@ -380,6 +387,10 @@ WHERE NOT EXISTS (SELECT 1 FROM definition WHERE ns = ?2 AND kind = ?3 AND name 
 -- name: counter_raise
 -- Another set of handlers.
 INSERT INTO counter (ns, value) VALUES (?1, 1) ON CONFLICT DO UPDATE SET value = value + 1;
+
+-- name: pause_put
+-- Whether a process is paused; its epoch was checked.
+INSERT INTO pause (ns, process, epoch, body) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET epoch = ?3, body = ?4;
 
 -- name: defined_raise
 -- Other definitions.

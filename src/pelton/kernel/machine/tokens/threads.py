@@ -15,6 +15,7 @@ from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.model.state import THREADED, Failure, Halt, Thread, ThreadStatus
 
 OPERATOR = (int(Halt.OPERATOR), 0)
+PROCESS = (int(Halt.PROCESS), 0)
 HANDLERS = (int(Halt.INTERRUPTED), int(Halt.HANDLING))
 OF_PARENT = ("interrupt", "failure")  # what a thread handles for its parent, which stands still meanwhile
 MOST_NAMED = 8  # failed children that a thread keeps the numbers of
