@@ -250,7 +250,7 @@ class AllReads:
                 return [held for held in world.held_for(rows.key, name, held_key) if key.admits(held)][: f.HELD_PAGE]
             case f.KeptKey():
                 return int(world.has_kept(rows.key, key))
-            case f.PausedKey(process):
+            case f.PausedKey(_, process):
                 return world.paused.get(process)
             case f.RecordKey():
                 return rows.record

@@ -18,7 +18,7 @@ from pelton.kernel.model.signals import Signal
 from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import Applied
 from pelton.store.group import Committed, Group
-from pelton.store.rows import BookmarkRow, DeadLetter, Delivery, HeldRow, PendingSignalRow, StickyRow, TimerRow
+from pelton.store.rows import BookmarkRow, DeadLetter, Delivery, HeldRow, PauseRow, PendingSignalRow, StickyRow, TimerRow
 from pelton.testing.clock import VirtualClock
 
 
@@ -51,6 +51,9 @@ class MemoryStore:
 
     async def sticky_expired(self, now: int, limit: int) -> list[StickyRow]:
         return []
+
+    async def pause(self, ns: str, process: str) -> PauseRow | None:
+        return None
 
     async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
         def place(row: OpenStep) -> tuple[int, int, int, int]:

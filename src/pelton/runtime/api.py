@@ -29,6 +29,7 @@ from pelton.store.rows import (
     HeldRow,
     KeptRow,
     LogRow,
+    PauseRow,
     ResultRow,
     StickyRow,
     TimerRow,
@@ -260,6 +261,15 @@ class RunView(Struct):
     variables: dict[str, JSON]
 
 
+class ProcessInfo(Struct):
+    """A process and its live versions, ascending. `pause`: None = it is not paused."""
+
+    name: str
+    language: str
+    versions: list[int]
+    pause: PauseRow | None
+
+
 class Applied(Struct):
     """`notes`: (code, detail) of each part of a tolerant signal that could not be carried out."""
 
@@ -398,6 +408,49 @@ class Engine(Protocol):
         ...
 
     async def bind_inline(self, caller: Caller, language: str, name: str, version: int, body: bytes) -> Process: ...
+
+    # processes as a whole
+    async def processes(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[ProcessInfo]:
+        """Processes by name, at most `limit`. `after`: only names after this one. Fewer if some have many versions; none only when
+        there are no more."""
+        ...
+
+    async def process_info(self, caller: Caller, process: str) -> ProcessInfo:
+        """Raises "unknown process"."""
+        ...
+
+    async def count_live(self, caller: Caller, process: str, most: int) -> int:
+        """Number of its runs that have not ended; no more than `most` are counted."""
+        ...
+
+    async def pause_process(self, caller: Caller, process: str, *, why: str = "", refuse_new: bool = False) -> PauseRow:
+        """From now on no run of the process moves: new ones start and stand before their first step, or with `refuse_new` are
+        refused with "paused"; live ones are halted by a durable job, soon. What is paused already stays as it is, unless it says
+        otherwise about new runs. Raises "unknown process"."""
+        ...
+
+    async def resume_process(self, caller: Caller, process: str, *, why: str = "") -> PauseRow:
+        """Its runs go on, by a durable job; those that an operator has paused do not. Raises "not paused", "unknown process"."""
+        ...
+
+    async def pause_of(self, caller: Caller, process: str) -> PauseRow | None:
+        """None: the process is not paused."""
+        ...
+
+    async def why_paused(self, caller: Caller, run: Run) -> str:
+        """Why a run is paused, for people; "" if it is not."""
+        ...
+
+    async def at_node(
+        self, caller: Caller, process: str, node: str, after: tuple[int, int] = (0, 0), limit: int = 100
+    ) -> list[OpenStep]:
+        """What stands at a node, over all runs of the process: open steps, and tokens that a halt keeps there (State.PARKED). By
+        (run, n) after that position, so the oldest run first."""
+        ...
+
+    async def count_at_node(self, caller: Caller, process: str, node: str, most: int) -> int:
+        """Their number; no more than `most` are counted."""
+        ...
 
     # runs
     async def start(self, caller: Caller, command: StartCommand) -> Run: ...

@@ -45,7 +45,7 @@ from pelton.runtime.commit.unit_of_work import LOG_TEXT
 from pelton.runtime.delivery.listening import LOCAL, Listening
 from pelton.runtime.delivery.outbox import Outbox
 from pelton.runtime.delivery.sources import Sources
-from pelton.runtime.engine_reads import EngineReads
+from pelton.runtime.engine_processes import EngineProcesses
 from pelton.runtime.events.actions import key_rows
 from pelton.runtime.events.correlation import CHUNK, LONGEST_HOLD, CorrelationRequest, RemoveSticky
 from pelton.runtime.events.fan_out import DurableJobs, FanOut, durable_job
@@ -102,7 +102,7 @@ def completion() -> tuple[asyncio.Future[None], Callable[[PeltonError | None], N
     return future, done
 
 
-class LocalEngine(EngineReads):
+class LocalEngine(EngineProcesses):
     """Creates the services on the given store and clock; the store is opened and closed by its owner."""
 
     def __init__(

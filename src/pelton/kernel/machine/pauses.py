@@ -1,8 +1,8 @@
 """Pauses: of a run or a thread, by an operator; and of a process, which all its runs follow.
 
-Both are reasons for which a thread is halted, side by side: a run goes on when neither is left. That a process is paused is not
-written in signals: a run looks at its process whenever it starts, goes on after its end, or is told to look. So it does not matter
-in which order such signals come, or how often; after each of them the run is as its process is.
+Both are reasons for which a thread is halted, side by side: a run goes on when neither is left. Signals do not say whether a
+process is paused: a run looks at its process whenever it starts, goes on after its end, or is told to look. So it does not matter
+in which order they come, or how often; after each of them the run is as its process is.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def resume_run(draft: Draft, signal: Resume) -> None:
 
 
 def pause_of(draft: Draft) -> ProcessPause | None:
-    found: ProcessPause | None = draft.reads.answer(PausedKey(draft.process.name))
+    found: ProcessPause | None = draft.reads.answer(PausedKey(draft.head.ns, draft.process.name))
     return found
 
 

@@ -209,9 +209,9 @@ class ProcessKey(Struct, frozen=True, gc=False):
 
 
 class PausedKey(Struct, frozen=True, gc=False):
-    """Whether the process of this name is paused, in the run's namespace. The commit checks that it still is as was answered.
-    Answer: ProcessPause | None."""
+    """Whether a process is paused. The commit checks that it still is as was answered. Answer: ProcessPause | None."""
 
+    ns: str
     process: str
 
 

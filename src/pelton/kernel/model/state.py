@@ -280,7 +280,7 @@ class Step(Struct, array_like=True, gc=False):
 
 
 class Halt(IntEnum):
-    """Why a thread is halted. A set of pairs (reason, number of the thread or step that causes it, 0 for what comes from outside)."""
+    """Why a thread is halted. A set of pairs (reason, number of the thread that causes it, 0 if that comes from outside)."""
 
     OPERATOR = 1
     INTERRUPTED = 2  # by the thread whose number stands beside it

@@ -23,7 +23,9 @@ from pelton.kernel.model.reads import (
     Missing,
     NewestKey,
     NewRunKey,
+    PausedKey,
     ProcessKey,
+    ProcessPause,
     RoomKey,
     RunKey,
     ServedKey,
@@ -47,7 +49,7 @@ QUEUES = (WaiterKey, TakerKey, RoomKey)
 def of_run(key: Any) -> bool:
     """Whether an answer is read from the run's own rows."""
     kind = type(key)
-    return kind not in OUTSIDE and kind is not RunKey and not (kind is HeldKey and key.key)
+    return kind not in OUTSIDE and kind is not RunKey and kind is not PausedKey and not (kind is HeldKey and key.key)
 
 
 class Answers:
@@ -88,7 +90,8 @@ class CachedReads:
     """One instance serves all calls, one after another: see `of`."""
 
     __slots__ = (
-        "_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_queues", "_stamp", "reads", "spent", "stamped",
+        "_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_paused", "_queues", "_stamp", "reads", "spent",
+        "stamped",
     )  # fmt: skip
 
     def __init__(
@@ -100,10 +103,13 @@ class CachedReads:
         stamp: Callable[[], int],
         found: Callable[[SearchResult], list[Record] | None] = lambda found: list(found.records),
         queues: Callable[[WaiterKey | TakerKey | RoomKey], Any] = lambda key: None,
+        paused: Callable[[PausedKey], ProcessPause | None] = lambda key: None,
     ) -> None:
         """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `held(key)` what is
         held under a name and key; both may raise Missing. `stamp()` makes the instant of a request. `found(answer)` is
-        what a search has found, None if that no longer holds. `queues(key)` looks into the queues of the namespace."""
+        what a search has found, None if that no longer holds. `queues(key)` looks into the queues of the namespace;
+        `paused(key)` says whether a process is paused, or raises Missing."""
+        self._paused = paused
         self._queues = queues
         self._found = found
         self._codec = codec
@@ -217,6 +223,8 @@ class CachedReads:
             head = self._look(key.key)
             self.reads[key.key] = head.rev if head is not None else -1
             return head
+        if kind is PausedKey:
+            return self._paused(key)
         if kind is EvaluationKey:
             outcome = self.evaluated(key.question)
             if outcome is None:

@@ -472,6 +472,10 @@ class Committer:
                 self._tasks.spawn_vital(self._look(request, self.workspace.definitions.look(ns)), "look at definitions")
             elif what == "handlers" and self.workspace.shared and not getattr(request, "outdated", False):
                 self._tasks.spawn_vital(self._look(request, self.workspace.definitions.handlers.refresh(ns)), "look at handlers")
+            elif what == "pause":
+                name, _, process = ns.partition(" ")
+                self.workspace.pauses.forget((name, process))
+                self._pending.appendleft(request)
             elif contended:
                 again.append(request)
             else:

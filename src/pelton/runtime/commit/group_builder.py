@@ -51,6 +51,7 @@ from pelton.store.rows import (
     HeldRow,
     KeptRow,
     LogRow,
+    PauseRow,
     PendingSignalRow,
     ResultRow,
     RunKeyRow,
@@ -386,6 +387,12 @@ class GroupBuilder:
         self.group.handlers.append((row.ns, row.handlers))
         if bookmark is not None:
             self.group.bookmarks.append(bookmark)
+        self.rows += 1
+        self.batch.rows += 1
+
+    def change_pause(self, row: PauseRow) -> None:
+        """A process is paused or resumed; the group is lost if somebody else has changed that."""
+        self.group.pauses.append(row)
         self.rows += 1
         self.batch.rows += 1
 

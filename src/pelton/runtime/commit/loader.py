@@ -24,6 +24,7 @@ from pelton.kernel.model.reads import (
     InlineKey,
     NewestKey,
     OpenKey,
+    PausedKey,
     ProcessKey,
     RecordKey,
     RunKey,
@@ -209,6 +210,9 @@ class ReadLoader:
         if kind is CompiledKey:
             process = await self._workspace.definitions.process(key.definition)
             request.answers.outside[key] = self._workspace.definitions.fragments.compiled(process, key.node, key.value)
+            return
+        if kind is PausedKey:
+            await self._workspace.pauses.read((key.ns, key.process))
             return
         ns, language = self._home(request, entry)
         if kind is DefinitionKey:

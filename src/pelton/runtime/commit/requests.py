@@ -254,6 +254,8 @@ class SignalRequest(CommitRequest):
             builder.read(self.run, entry.head.rev)  # the state that says so may be lost yet, or another server may know better
             if unit.workspace.shared:
                 rest_on_lease(builder, entry, step_of(self))
+        if unit.rests:
+            unit.rests.fill(builder)
         if self.pending:
             builder.remove_signal(self.pending)
         self._tell_origin(unit, builder)
@@ -344,7 +346,10 @@ class StartRequest(CommitRequest):
                 return None  # the answer waits for what it was decided on
         answer = unit.start(self.signal, self._process, self._flags)
         if type(answer) is Refused:
-            raise PeltonError(answer.code, answer.detail, trace=answer.trace)
+            self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
+            if not unit.rests:
+                raise self.error
+            return None  # the answer waits for what it was decided on
         self.head = answer.run  # type: ignore[union-attr]
         builder = unit.finish()
         builder.name_runs(self._keys)

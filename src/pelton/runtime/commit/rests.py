@@ -1,4 +1,5 @@
-"""What one unit of work rests on beside the runs that it touches, where other servers write to the same store."""
+"""What one unit of work rests on beside the runs that it touches: where other servers write to the same store, and where what it
+goes by is on its way there."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pelton.store.group import Lookup
 class Rests:
     """Conditions of a unit's group. `bool`: whether there are any."""
 
-    __slots__ = ("defined", "handlers", "lookups", "records")
+    __slots__ = ("defined", "handlers", "lookups", "pauses", "records")
 
     def __init__(self) -> None:
         self.handlers: dict[str, int] = {}  # namespace → counter of the handlers that were asked
@@ -17,11 +18,13 @@ class Rests:
         self.records: dict[int, int] = {}  # run → since when the record that was found is good
         self.lookups: dict[Lookup, int] = {}  # attribute → revision of what was found by it
 
+        self.pauses: dict[tuple[str, str], int] = {}  # namespace and process → epoch of the pause that was asked for
+
     def __bool__(self) -> bool:
-        return bool(self.handlers or self.defined or self.records or self.lookups)
+        return bool(self.handlers or self.defined or self.records or self.lookups or self.pauses)
 
     def clear(self) -> None:
-        for each in (self.handlers, self.defined, self.records, self.lookups):
+        for each in (self.handlers, self.defined, self.records, self.lookups, self.pauses):
             if each:
                 each.clear()
 
@@ -33,3 +36,5 @@ class Rests:
             group.records.extend(self.records.items())
         if self.lookups:
             group.lookups.extend(self.lookups.items())
+        for name, epoch in self.pauses.items():
+            group.pause_epochs.append((*name, epoch))

@@ -19,7 +19,7 @@ from pelton.kernel.machine.advance import advance
 from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import HELD_PAGE, Held, HeldKey, Missing, ProcessKey
+from pelton.kernel.model.reads import HELD_PAGE, Held, HeldKey, Missing, PausedKey, ProcessKey, ProcessPause
 from pelton.kernel.model.signals import ChildEnded, Continue, Count, Signal, Start
 from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus
 from pelton.kernel.model.transition import (
@@ -37,6 +37,7 @@ from pelton.kernel.model.transition import (
 )
 from pelton.runtime.cache.correlations import KEY_COUNT, CorrelationPoint, PointName
 from pelton.runtime.cache.lookups import SearchResult
+from pelton.runtime.cache.pauses import pause_of
 from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unknown
 from pelton.runtime.cache.shared import Shared
@@ -118,7 +119,7 @@ class UnitOfWork:
         self.workspace = workspace
         self.reader = CachedReads(
             workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next, self.still_found,
-            lambda key: queues.answer(self, key),
+            lambda key: queues.answer(self, key), self._paused,
         )  # fmt: skip
         self.changes: list[Change] = []
         self.undo: Undo = []
@@ -259,6 +260,17 @@ class UnitOfWork:
     def _copied(self, sticky: int) -> bool:
         effects = (effect for change in self.changes for effect in change.transition.effects)
         return any(type(effect) is TakeCopy and effect.id == sticky for effect in effects)
+
+    def _paused(self, key: PausedKey) -> ProcessPause | None:
+        """Raises Missing for a process that has not been asked for yet."""
+        name = key.ns, key.process
+        pauses = self.workspace.pauses
+        known = pauses.get(name)
+        if known is None:
+            raise Missing(key)
+        if self.workspace.shared or pauses.is_undecided(name):
+            self.rests.pauses[name] = known.epoch
+        return pause_of(known)
 
     def _all_held(self, point: CorrelationPoint) -> list[HeldRow]:
         """All that is held at a point that has more than is in memory: as the store has it, at the point's revision."""

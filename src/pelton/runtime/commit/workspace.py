@@ -13,6 +13,7 @@ from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import EventIn, WorkHooks
 from pelton.runtime.cache.correlations import CorrelationCache
 from pelton.runtime.cache.lookups import Lookups, SearchResult
+from pelton.runtime.cache.pauses import Pauses
 from pelton.runtime.cache.runs import RunCache
 from pelton.runtime.cache.search import Finder
 from pelton.runtime.commit.batch import Batch
@@ -41,6 +42,8 @@ class Workspace:
         "listens",
         "lookups",
         "open_batch",
+        "pauses",
+        "settled",
         "shared",
         "store",
         "work",
@@ -64,6 +67,8 @@ class Workspace:
         self.definitions = DefinitionCache(store, keys, write, self.instants)
         self.effects = EffectRows(codec, keys)
         self.lookups = Lookups()
+        self.pauses = Pauses(store)
+        self.settled = settled
         self._write = write
         self.finder = Finder(store, settled, codec)
         self.shared = store.shared

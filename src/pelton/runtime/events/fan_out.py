@@ -28,7 +28,7 @@ from pelton.runtime.api import EventIn
 from pelton.runtime.commit.durable import DurableAnnouncement, durable
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Committed, Group
-from pelton.store.rows import PendingSignalRow
+from pelton.store.rows import PauseRow, PendingSignalRow
 
 SLICE = 64
 BACKLOG = 1_000  # durable signals that the committer has yet to apply: beyond it no slice is made
@@ -47,7 +47,8 @@ class FanOut(Struct, tag="many", omit_defaults=True):
     = any) in the namespace whose key is below the cursor, newest first; the first cursor is the newest key plus one.
 
     `positions`: with an event, the step of each run that it is for. `results`: the job under whose number the outcomes are
-    stored; 0 = not stored. `hops`: number of signals and events that led here."""
+    stored; 0 = not stored. `hops`: number of signals and events that led here. `epoch`: of a pause of the process; the job is over
+    when there is a later one, which has a job of its own."""
 
     ns: str
     signal: AnySignal
@@ -57,6 +58,7 @@ class FanOut(Struct, tag="many", omit_defaults=True):
     positions: list[int] = []
     results: int = 0
     hops: int = 0
+    epoch: int = 0
 
 
 class PendingSignalStore(Protocol):
@@ -72,6 +74,7 @@ class PendingSignalStore(Protocol):
         until: int = 0,
         limit: int = 100,
     ) -> list[Run]: ...
+    async def pause(self, ns: str, process: str) -> PauseRow | None: ...
 
 
 _DECODER: msgspec.msgpack.Decoder[DurableAnnouncement | FanOut] = msgspec.msgpack.Decoder(DurableAnnouncement | FanOut)
@@ -309,6 +312,10 @@ class DurableJobs:
             self._active -= 1
             self._begin()
 
+    async def _is_past(self, job: FanOut) -> bool:
+        pause = await self._store.pause(job.ns, job.process)
+        return pause is not None and pause.epoch > job.epoch
+
     async def _slice(self, row: PendingSignalRow, job: FanOut) -> bool:
         """One commit: the next runs' signals and the cursor. True if the job is done."""
         while self._backlog() > BACKLOG:
@@ -319,6 +326,8 @@ class DurableJobs:
             over = cursor >= len(job.runs)
         else:
             found = await self._store.runs(job.ns, process=job.process, live=True, before=job.cursor, limit=SLICE)
+            if job.epoch and await self._is_past(job):
+                found = []
             runs = [run.key for run in found]
             cursor = runs[-1] if runs else job.cursor
             over = len(runs) < SLICE

@@ -1,0 +1,122 @@
+"""What the engine does with a process as a whole: lists it, pauses and resumes it, and shows what stands at its nodes.
+
+`runtime.api.Engine` documents each method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from pelton.errors import Code, PeltonError
+from pelton.kernel.machine.pauses import describe
+from pelton.kernel.machine.tokens.threads import OPERATOR, PROCESS
+from pelton.kernel.model.reads import ThreadKey
+from pelton.kernel.model.state import OpenStep, Run, RunStatus
+from pelton.runtime.api import ProcessInfo
+from pelton.runtime.cache.pauses import pause_of
+from pelton.runtime.caller import Caller
+from pelton.runtime.commit.committer import Committer
+from pelton.runtime.engine_reads import EngineReads
+from pelton.runtime.events.pauses import PauseRequest
+from pelton.runtime.services import log
+from pelton.store.rows import DefinitionRow, PauseRow
+
+LONGEST_WHY = 1_000  # characters
+PROCESS_KIND = "process"
+
+
+class EngineProcesses(EngineReads):
+    committer: Committer
+
+    async def pause_process(self, caller: Caller, process: str, *, why: str = "", refuse_new: bool = False) -> PauseRow:
+        row = await self._change_pause(caller, process, True, why, refuse_new)
+        log.info("a process is paused", ns=caller.namespace, process=process, by=row.by, why=row.why)
+        return row
+
+    async def resume_process(self, caller: Caller, process: str, *, why: str = "") -> PauseRow:
+        row = await self._change_pause(caller, process, False, why, False)
+        log.info("a process is resumed", ns=caller.namespace, process=process, by=row.by, why=row.why)
+        return row
+
+    async def _change_pause(self, caller: Caller, process: str, paused: bool, why: str, refuse_new: bool) -> PauseRow:
+        if len(why) > LONGEST_WHY:
+            raise PeltonError(Code.INVALID, f"a reason has at most {LONGEST_WHY} characters", "why", remedy="shorten it")
+        ns = caller.namespace
+        known = await self.store.pause(ns, process)
+        if known is None and not await self.store.definitions(ns, PROCESS_KIND, name=process, limit=1):
+            raise unknown(process)
+        future: asyncio.Future[PauseRow] = asyncio.get_running_loop().create_future()
+
+        def done(request: PauseRequest) -> None:
+            if future.done():
+                return
+            if request.error is not None:
+                future.set_exception(request.error)
+            else:
+                assert request.row is not None
+                future.set_result(request.row)
+
+        self.committer.enqueue(PauseRequest((ns, process), paused, by=caller.user, why=why, refuses=refuse_new, done=done))
+        return await future
+
+    async def pause_of(self, caller: Caller, process: str) -> PauseRow | None:
+        row = await self.store.pause(caller.namespace, process)
+        return row if row is not None and row.paused else None
+
+    async def why_paused(self, caller: Caller, run: Run) -> str:
+        if run.status != RunStatus.PAUSED:
+            return ""
+        (root,) = await self.store.read(run, [ThreadKey(0)])
+        reasons = root.reasons if root is not None else ()
+        texts = ["an operator has paused the run"] if OPERATOR in reasons else []
+        if PROCESS in reasons:
+            process = (await self.definition_cache.process(run.definition)).name
+            row = await self.store.pause(run.ns, process)
+            found = pause_of(row) if row is not None else None
+            goes_on = f"process {process!r} was paused, and the run is about to go on"
+            texts.insert(0, describe(process, found) if found is not None else goes_on)
+        return "; ".join(texts)
+
+    async def processes(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[ProcessInfo]:
+        ns = caller.namespace
+        rows = await self.store.definitions(ns, PROCESS_KIND, after=after, limit=limit)
+        if len(rows) == limit:  # the last name may have more versions than were read
+            last = rows[-1].name
+            rows = [row for row in rows if row.name != last] + await self.store.definitions(ns, PROCESS_KIND, name=last)
+        return [await self._info(ns, versions) for versions in by_name(rows)]
+
+    async def process_info(self, caller: Caller, process: str) -> ProcessInfo:
+        rows = await self.store.definitions(caller.namespace, PROCESS_KIND, name=process)
+        if not rows:
+            raise unknown(process)
+        return await self._info(caller.namespace, rows)
+
+    async def _info(self, ns: str, versions: list[DefinitionRow]) -> ProcessInfo:
+        row = versions[-1]
+        pause = await self.store.pause(ns, row.name)
+        return ProcessInfo(
+            row.name, row.language, [each.version for each in versions], pause if pause is not None and pause.paused else None
+        )
+
+    async def count_live(self, caller: Caller, process: str, most: int) -> int:
+        return await self.store.count_live(caller.namespace, process, most)
+
+    async def at_node(
+        self, caller: Caller, process: str, node: str, after: tuple[int, int] = (0, 0), limit: int = 100
+    ) -> list[OpenStep]:
+        return await self.store.at_node(caller.namespace, process, node, after, limit)
+
+    async def count_at_node(self, caller: Caller, process: str, node: str, most: int) -> int:
+        return await self.store.count_at_node(caller.namespace, process, node, most)
+
+
+def by_name(rows: Iterable[DefinitionRow]) -> list[list[DefinitionRow]]:
+    found: dict[str, list[DefinitionRow]] = {}
+    for row in rows:
+        found.setdefault(row.name, []).append(row)
+    return list(found.values())
+
+
+def unknown(process: str) -> PeltonError:
+    return PeltonError(Code.UNKNOWN_PROCESS, f"there is no process named {process!r}", "process")
