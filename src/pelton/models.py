@@ -6,7 +6,7 @@ them. Keys and ids are strings, so that no client rounds them. Times are epoch m
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct
 
@@ -161,7 +161,8 @@ class FailureView(Struct, omit_defaults=True):
 
 
 class RunDetail(Struct, omit_defaults=True):
-    """A run with its data. `reason`: why it failed, `failure`: with what. `event`: the type of the event that started it."""
+    """A run with its data. `reason`: why it failed, `failure`: with what. `event`: the type of the event that started it.
+    `why_paused`: who or what has paused it, for people; "" if it is not paused."""
 
     run: RunHead
     input: Any = None
@@ -172,6 +173,7 @@ class RunDetail(Struct, omit_defaults=True):
     priority: int = 0
     event: str = ""
     failure: FailureView | None = None
+    why_paused: str = ""
 
 
 class StepView(Struct, omit_defaults=True):
@@ -231,6 +233,65 @@ class StepPage(Struct):
 
     steps: list[StepView]
     after: int
+
+
+class PauseIn(Struct, omit_defaults=True):
+    """A request to pause a process. `why`: for people. `new_runs`: whether runs that are started meanwhile are accepted and stand
+    before their first step ("stand"), or are refused ("refuse")."""
+
+    why: str = ""
+    new_runs: Literal["stand", "refuse"] = "stand"
+
+
+class ResumeIn(Struct, omit_defaults=True):
+    """A request to resume a process. `why`: for people."""
+
+    why: str = ""
+
+
+class PauseView(Struct, omit_defaults=True):
+    """The pause of a process. `since`: epoch milliseconds. `by`: the user who paused it, "" if that is not known."""
+
+    since: int
+    by: str = ""
+    why: str = ""
+    new_runs: Literal["stand", "refuse"] = "stand"
+
+
+class ProcessView(Struct, omit_defaults=True):
+    """A process. `live_runs`: runs that have not ended; with `more_live_runs` there may be more than were counted. `pause`: absent
+    if the process is not paused."""
+
+    name: str
+    language: str
+    versions: list[int]
+    live_runs: int = 0
+    more_live_runs: bool = False
+    pause: PauseView | None = None
+
+
+class ProcessPage(Struct):
+    """A page of processes. `after`: pass it as the parameter `after` for the next page; "" = there are no more."""
+
+    processes: list[ProcessView]
+    after: str
+
+
+class NodeStepView(Struct):
+    """What stands at a node. `step.waits_for` PARKED: a token that a pause keeps there, and no step yet, or no longer."""
+
+    run: str
+    step: StepView
+
+
+class NodeStepPage(Struct):
+    """A page of what stands at a node. `count`: all of it; with `more` there may be more than were counted. `after`: pass it as the
+    parameter `after` for the next page; "" = this is the last page."""
+
+    steps: list[NodeStepView]
+    count: int
+    more: bool
+    after: str
 
 
 class NoteView(Struct, gc=False):

@@ -9,6 +9,7 @@ from pelton.api.calls import Route, answer, router
 from pelton.api.dead_letters import DeadLetterRoutes
 from pelton.api.events import EventRoutes
 from pelton.api.jobs import JobRoutes
+from pelton.api.processes import ProcessRoutes
 from pelton.api.runs import RunRoutes
 from pelton.api.user_tasks import UserTaskRoutes
 from pelton.api.work import WorkRoutes
@@ -33,6 +34,7 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         *EventRoutes(engine, feed).routes(),
         *DeadLetterRoutes(engine).routes(),
         *RunRoutes(engine).routes(),
+        *ProcessRoutes(engine).routes(),
         *JobRoutes(engine).routes(),
         *WorkRoutes(engine).routes(),
         *UserTaskRoutes(engine).routes(),

@@ -26,6 +26,7 @@ from pelton.kernel.model.state import (
 )
 from pelton.models import AttemptPage, AttemptView, FailureView, RunDetail, RunHead, RunPage, StepPage, StepView
 from pelton.runtime.api import Engine, outcome_of
+from pelton.runtime.ids import IdCodec
 from pelton.runtime.names import shown_queue
 from pelton.transport.http.asgi import Request, Response
 
@@ -150,6 +151,7 @@ class RunRoutes:
                 priority=meta.priority,
                 event=meta.event or "",
                 failure=failure_view(view.end),
+                why_paused=await self._engine.why_paused(request.caller, view.run),
             )
         )
 
@@ -160,7 +162,8 @@ class RunRoutes:
         if await self._engine.head(request.caller, key) is None:
             raise no_run(text)
         rows = await self._engine.steps(request.caller, key, AFTER.number(request), limit)
-        views = [self.step(row) for row in rows if row.n > 0 and row.slot != END]
+        codec = self._engine.codec
+        views = [step_view(codec, row) for row in rows if row.n > 0 and row.slot != END]
         return answer(StepPage(views, rows[-1].n if len(rows) == limit else -1))
 
     async def attempts(self, request: Request) -> Response:
@@ -175,35 +178,35 @@ class RunRoutes:
         found = await self._engine.attempts(request.caller, key, n)
         return answer(AttemptPage([attempt_view(attempt, now) for attempt in found]))
 
-    def step(self, row: OpenStep | Step) -> StepView:
-        codec = self._engine.codec
-        worker, version = worker_of(row.worker)
-        view = StepView(
-            id=codec.step_id(row.run, row.n),
-            n=row.n,
-            slot=row.slot,
-            status="OPEN",
-            opened=row.opened,
-            started=row.started,
-            attempt=row.attempt,
-            iteration=row.it,
-            worker=worker,
-            version=version,
-            checkpoints=row.tries.checkpoints if row.tries is not None else 0,
-            input=row.input,
-            output=row.output,
-            reason=row.reason,
-        )
-        if isinstance(row, OpenStep):
-            view.waits_for = State(row.state).name
-            view.queue = shown_queue(row.queue)
-        else:
-            view.status = StepStatus(row.status).name
-            view.ended = row.ended
-            view.failure = failure_view(row)
-        if row.child and row.state == State.CALL and not row.bits & Bit.THREAD:
-            view.child = codec.run_id(row.child)
-        return view
+
+def step_view(codec: IdCodec, row: OpenStep | Step) -> StepView:
+    worker, version = worker_of(row.worker)
+    view = StepView(
+        id=codec.step_id(row.run, row.n),
+        n=row.n,
+        slot=row.slot,
+        status="OPEN",
+        opened=row.opened,
+        started=row.started,
+        attempt=row.attempt,
+        iteration=row.it,
+        worker=worker,
+        version=version,
+        checkpoints=row.tries.checkpoints if row.tries is not None else 0,
+        input=row.input,
+        output=row.output,
+        reason=row.reason,
+    )
+    if isinstance(row, OpenStep):
+        view.waits_for = State(row.state).name
+        view.queue = shown_queue(row.queue)
+    else:
+        view.status = StepStatus(row.status).name
+        view.ended = row.ended
+        view.failure = failure_view(row)
+    if row.child and row.state == State.CALL and not row.bits & Bit.THREAD:
+        view.child = codec.run_id(row.child)
+    return view
 
 
 def failure_view(step: Step | None) -> FailureView | None:

@@ -16,6 +16,7 @@ from pelton.cli.demo import demo
 from pelton.cli.look import dead_letters, events, explain
 from pelton.cli.options import settings
 from pelton.cli.output import FAILED, LOST, MISUSED, fail
+from pelton.cli.processes import processes
 from pelton.server.config import ConfigError, load, printable
 
 
@@ -61,5 +62,5 @@ def serve(file: Path | None, print_config: bool, **given: Any) -> None:
     sys.stderr.flush()
 
 
-for _command in (demo, apply, events, explain, dead_letters, backup, restore, check):
+for _command in (demo, apply, events, explain, dead_letters, processes, backup, restore, check):
     main.add_command(_command)

@@ -29,8 +29,13 @@ from pelton.models import (
     HealthOut,
     HeldPage,
     JobResultPage,
+    NodeStepPage,
+    PauseIn,
+    ProcessPage,
+    ProcessView,
     Redelivered,
     ReportIn,
+    ResumeIn,
     RunDetail,
     RunPage,
     StepPage,
@@ -172,6 +177,27 @@ def checkpoint_call(id: str, number: int) -> ApiCall[CheckpointView]:
 def put_checkpoint_call(id: str, number: int, checkpoint: CheckpointIn) -> ApiCall[CheckpointOut]:
     """Repeatable: the same attempt may put the same checkpoint again."""
     return ApiCall("PUT", f"/v1/work/{segment(id)}/checkpoints/{number}", json.encode(checkpoint), gives=CheckpointOut)
+
+
+def processes_call(after: str, limit: int) -> ApiCall[ProcessPage]:
+    return _get(ProcessPage, "/v1/processes", after=after, limit=limit)
+
+
+def process_call(name: str) -> ApiCall[ProcessView]:
+    return _get(ProcessView, f"/v1/processes/{segment(name)}")
+
+
+def pause_process_call(name: str, given: PauseIn) -> ApiCall[ProcessView]:
+    return ApiCall("POST", f"/v1/processes/{segment(name)}/pause", json.encode(given), gives=ProcessView)
+
+
+def resume_process_call(name: str, given: ResumeIn) -> ApiCall[ProcessView]:
+    return ApiCall("POST", f"/v1/processes/{segment(name)}/resume", json.encode(given), gives=ProcessView)
+
+
+def node_steps_call(process: str, node: str, after: str, limit: int) -> ApiCall[NodeStepPage]:
+    path = f"/v1/processes/{segment(process)}/nodes/{segment(node)}/steps"
+    return _get(NodeStepPage, path, after=after, limit=limit)
 
 
 def job_results_call(job: str, after: str, limit: int) -> ApiCall[JobResultPage]:

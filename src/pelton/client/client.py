@@ -12,7 +12,7 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import UNSET
@@ -31,11 +31,16 @@ from pelton.client.calls import (
     health_call,
     held_call,
     job_results_call,
+    node_steps_call,
     one_event_call,
+    pause_process_call,
     plain_call,
+    process_call,
+    processes_call,
     put_checkpoint_call,
     read_answer,
     redeliver_call,
+    resume_process_call,
     run_call,
     runs_call,
     steps_call,
@@ -61,8 +66,13 @@ from pelton.models import (
     HealthOut,
     HeldView,
     JobResultPage,
+    NodeStepPage,
+    PauseIn,
+    ProcessPage,
+    ProcessView,
     Redelivered,
     ReportIn,
+    ResumeIn,
     RunDetail,
     RunPage,
     StepPage,
@@ -232,6 +242,28 @@ class Client:
     def attempts(self, id: str, n: int) -> AttemptPage:
         """The attempts of a run's step, by the step's number: the newest 100, oldest first."""
         return self._call(attempts_call(id, n))
+
+    def processes(self, after: str = "", limit: int = 100) -> ProcessPage:
+        """A page of processes by name, with their versions, how many runs are live, and whether they are paused."""
+        return self._call(processes_call(after, limit))
+
+    def process(self, name: str) -> ProcessView:
+        """A process. Raises RequestRefused (404) if there is none."""
+        return self._call(process_call(name))
+
+    def pause_process(self, name: str, why: str = "", new_runs: Literal["stand", "refuse"] = "stand") -> ProcessView:
+        """Pauses a process: its live runs stand, soon. `new_runs`: whether runs that are started meanwhile are accepted and stand
+        before their first step, or are refused. One that is paused already stays as it is, unless `new_runs` is another."""
+        return self._call(pause_process_call(name, PauseIn(why, new_runs)))
+
+    def resume_process(self, name: str, why: str = "") -> ProcessView:
+        """Resumes a process: its runs go on, soon, except those that are paused themselves. Raises RequestRefused (409) if it is
+        not paused."""
+        return self._call(resume_process_call(name, ResumeIn(why)))
+
+    def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
+        """A page of what stands at a node, over all runs of the process, the oldest run first."""
+        return self._call(node_steps_call(process, node, after, limit))
 
     def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
         """The results so far of a signal to many runs. `job`: its number, from the event's effect."""
@@ -405,6 +437,26 @@ class AsyncClient:
     async def attempts(self, id: str, n: int) -> AttemptPage:
         """As `Client.attempts`."""
         return await self._call(attempts_call(id, n))
+
+    async def processes(self, after: str = "", limit: int = 100) -> ProcessPage:
+        """As `Client.processes`."""
+        return await self._call(processes_call(after, limit))
+
+    async def process(self, name: str) -> ProcessView:
+        """As `Client.process`."""
+        return await self._call(process_call(name))
+
+    async def pause_process(self, name: str, why: str = "", new_runs: Literal["stand", "refuse"] = "stand") -> ProcessView:
+        """As `Client.pause_process`."""
+        return await self._call(pause_process_call(name, PauseIn(why, new_runs)))
+
+    async def resume_process(self, name: str, why: str = "") -> ProcessView:
+        """As `Client.resume_process`."""
+        return await self._call(resume_process_call(name, ResumeIn(why)))
+
+    async def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
+        """As `Client.node_steps`."""
+        return await self._call(node_steps_call(process, node, after, limit))
 
     async def job_results(self, job: str, after: str = "", limit: int = 1_000) -> JobResultPage:
         """As `Client.job_results`."""
