@@ -259,8 +259,8 @@ class PauseView(Struct, omit_defaults=True):
 
 
 class ProcessView(Struct, omit_defaults=True):
-    """A process. `live_runs`: runs that have not ended; with `more_live_runs` there may be more than were counted. `pause`: absent
-    if the process is not paused."""
+    """A process. `live_runs`: runs that have not ended; with `more_live_runs` there may be more than were counted. `pause`:
+    absent if the process is not paused."""
 
     name: str
     language: str
@@ -285,8 +285,8 @@ class NodeStepView(Struct):
 
 
 class NodeStepPage(Struct):
-    """A page of what stands at a node. `count`: all of it; with `more` there may be more than were counted. `after`: pass it as the
-    parameter `after` for the next page; "" = this is the last page."""
+    """A page of what stands at a node. `count`: all of it; with `more` there may be more than were counted. `after`: pass it as
+    the parameter `after` for the next page; "" = this is the last page."""
 
     steps: list[NodeStepView]
     count: int

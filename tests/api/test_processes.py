@@ -1,4 +1,4 @@
-"""Processes as a whole, through a running server: the list, pausing and resuming, what stands at a node; in the client and CLI too."""
+"""Processes as a whole, through a running server: the list, pausing and resuming, what stands at a node; the command line too."""
 
 from __future__ import annotations
 

@@ -111,6 +111,7 @@ def test_data_of_a_killed_server_is_checked_and_copied_as_it_is(killed: Path, tm
         ("DELETE FROM run WHERE key = (SELECT min(key) FROM run)", "which does not exist"),
         ("UPDATE step SET body = x'01' WHERE n = 0", "cannot be decoded"),
         ("DELETE FROM blob", "large values; its rows name"),
+        ("UPDATE open SET line = line + 1", "is listed under another process"),
         ("UPDATE event SET body = x'c1'", "cannot be decoded"),
         ("INSERT INTO wait_key (ns, name, key, run, n) SELECT 'a', 'b', 'c', min(key), 99 FROM run", "is not open"),
     ],

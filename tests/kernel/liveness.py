@@ -1,7 +1,8 @@
 """Drives runs on until they end: a run that nothing can move any more is a failure.
 
 Pauses of processes and of operators are lifted; then all work is done well, waits are given what they wait for, time passes, and
-children end, for as long as that leads anywhere. Every run must end of it: what is drawn in the random tests waits for nothing else.
+children end, for as long as that leads anywhere. Every run must end of it: what is drawn in the random tests waits for nothing
+else.
 """
 
 from __future__ import annotations

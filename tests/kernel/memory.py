@@ -250,10 +250,8 @@ class AllReads:
                 return [held for held in world.held_for(rows.key, name, held_key) if key.admits(held)][: f.HELD_PAGE]
             case f.KeptKey():
                 return int(world.has_kept(rows.key, key))
-            case f.PausedKey(_, process):
-                return world.paused.get(process)
-            case f.RecordKey():
-                return rows.record
+            case f.RecordKey() | f.PausedKey():
+                return rows.record if isinstance(key, f.RecordKey) else world.paused.get(key.process)
             case f.FoundKey(name, text):
                 return world.found(name, text)
             case _:

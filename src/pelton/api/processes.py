@@ -34,19 +34,19 @@ class ProcessRoutes:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/v1/processes", "listProcesses", "List processes by name, with their versions, how many runs are live, and "
-                  "whether they are paused.", self.list,
+            Route("GET", "/v1/processes", "listProcesses", "List processes by name, with their versions, how many "
+                  "runs are live, and whether they are paused.", self.list,
                   parameters=(AFTER_NAME, PAGE), takes=None, gives=(ProcessPage,), statuses=(400,)),
             Route("GET", "/v1/processes/{name}", "getProcess", "Get a process.", self.get,
                   parameters=(NAME,), takes=None, gives=(ProcessView,), statuses=(404,)),
-            Route("POST", "/v1/processes/{name}/pause", "pauseProcess", "Pause a process: its live runs stand, soon, and new ones "
-                  "start and stand before their first step, or are refused.", self.pause,
+            Route("POST", "/v1/processes/{name}/pause", "pauseProcess", "Pause a process: its live runs stand, soon, and "
+                  "new ones start and stand before their first step, or are refused.", self.pause,
                   parameters=(NAME,), takes=PauseIn, gives=(ProcessView,), statuses=(400, 404)),
-            Route("POST", "/v1/processes/{name}/resume", "resumeProcess", "Resume a process: its runs go on, soon, except those that "
-                  "an operator has paused.", self.resume,
+            Route("POST", "/v1/processes/{name}/resume", "resumeProcess", "Resume a process: its runs go on, soon, except "
+                  "those that an operator has paused.", self.resume,
                   parameters=(NAME,), takes=ResumeIn, gives=(ProcessView,), statuses=(400, 404, 409)),
-            Route("GET", "/v1/processes/{name}/nodes/{node}/steps", "listStepsAtNode", "List what stands at a node, over all runs of "
-                  "the process: open steps, and tokens that a pause keeps there. The oldest run first.", self.steps,
+            Route("GET", "/v1/processes/{name}/nodes/{node}/steps", "listStepsAtNode", "List what stands at a node, over all "
+                  "runs of the process: open steps, and tokens that a pause keeps there. The oldest run first.", self.steps,
                   parameters=(NAME, NODE, AFTER, LIMIT), takes=None, gives=(NodeStepPage,), statuses=(400, 404)),
         ]  # fmt: skip
 

@@ -411,12 +411,12 @@ class Engine(Protocol):
 
     # processes as a whole
     async def processes(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[ProcessInfo]:
-        """Processes by name, at most `limit`. `after`: only names after this one. Fewer if some have many versions; none only when
-        there are no more."""
+        """Processes by name, at most `limit`. `after`: only names after this one. Fewer if some have many versions; none only
+        when there are no more."""
         ...
 
     async def process_info(self, caller: Caller, process: str) -> ProcessInfo:
-        """Raises "unknown process"."""
+        """Also of a process that is no longer defined, while it is paused or has live runs. Raises "unknown process"."""
         ...
 
     async def count_live(self, caller: Caller, process: str, most: int) -> int:

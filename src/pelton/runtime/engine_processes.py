@@ -43,9 +43,7 @@ class EngineProcesses(EngineReads):
         if len(why) > LONGEST_WHY:
             raise PeltonError(Code.INVALID, f"a reason has at most {LONGEST_WHY} characters", "why", remedy="shorten it")
         ns = caller.namespace
-        known = await self.store.pause(ns, process)
-        if known is None and not await self.store.definitions(ns, PROCESS_KIND, name=process, limit=1):
-            raise unknown(process)
+        await self.process_info(caller, process)
         future: asyncio.Future[PauseRow] = asyncio.get_running_loop().create_future()
 
         def done(request: PauseRequest) -> None:
@@ -84,20 +82,20 @@ class EngineProcesses(EngineReads):
         if len(rows) == limit:  # the last name may have more versions than were read
             last = rows[-1].name
             rows = [row for row in rows if row.name != last] + await self.store.definitions(ns, PROCESS_KIND, name=last)
-        return [await self._info(ns, versions) for versions in by_name(rows)]
+        return [await self._info(ns, name, versions) for name, versions in by_name(rows).items()]
 
     async def process_info(self, caller: Caller, process: str) -> ProcessInfo:
-        rows = await self.store.definitions(caller.namespace, PROCESS_KIND, name=process)
-        if not rows:
-            raise unknown(process)
-        return await self._info(caller.namespace, rows)
+        ns = caller.namespace
+        rows = await self.store.definitions(ns, PROCESS_KIND, name=process)
+        info = await self._info(ns, process, rows)
+        if not rows and info.pause is None and not await self.store.count_live(ns, process, 1):
+            raise PeltonError(Code.UNKNOWN_PROCESS, f"there is no process named {process!r}", "process")
+        return info
 
-    async def _info(self, ns: str, versions: list[DefinitionRow]) -> ProcessInfo:
-        row = versions[-1]
-        pause = await self.store.pause(ns, row.name)
-        return ProcessInfo(
-            row.name, row.language, [each.version for each in versions], pause if pause is not None and pause.paused else None
-        )
+    async def _info(self, ns: str, name: str, versions: list[DefinitionRow]) -> ProcessInfo:
+        pause = await self.store.pause(ns, name)
+        paused = pause if pause is not None and pause.paused else None
+        return ProcessInfo(name, versions[-1].language if versions else "", [each.version for each in versions], paused)
 
     async def count_live(self, caller: Caller, process: str, most: int) -> int:
         return await self.store.count_live(caller.namespace, process, most)
@@ -111,12 +109,8 @@ class EngineProcesses(EngineReads):
         return await self.store.count_at_node(caller.namespace, process, node, most)
 
 
-def by_name(rows: Iterable[DefinitionRow]) -> list[list[DefinitionRow]]:
+def by_name(rows: Iterable[DefinitionRow]) -> dict[str, list[DefinitionRow]]:
     found: dict[str, list[DefinitionRow]] = {}
     for row in rows:
         found.setdefault(row.name, []).append(row)
-    return list(found.values())
-
-
-def unknown(process: str) -> PeltonError:
-    return PeltonError(Code.UNKNOWN_PROCESS, f"there is no process named {process!r}", "process")
+    return found

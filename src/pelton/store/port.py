@@ -136,8 +136,8 @@ class Store(Protocol):
         ...
 
     async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
-        """Open rows of a slot over all runs of a process, parked ones included, by (run, n) after that position, so the oldest run
-        first; (0, 0) = from the first."""
+        """Open rows of a slot over all runs of a process, parked ones included, by (run, n) after that position, so the oldest
+        run first; (0, 0) = from the first."""
         ...
 
     async def count_at_node(self, ns: str, process: str, slot: str, most: int) -> int:

@@ -237,8 +237,8 @@ class PendingSignalRow(Struct, array_like=True, gc=False):
 
 
 class PauseRow(Struct, array_like=True, frozen=True):
-    """Whether a process is paused. `epoch` rises with every change, and a process that was never paused has none (0), so what rests
-    on the one or the other can say so: see `Group.pause_epochs`. `refuses`: new runs are refused while it is paused."""
+    """Whether a process is paused. `epoch` rises with every change, and a process that was never paused has none (0), so what
+    rests on the one or the other can say so: see `Group.pause_epochs`. `refuses`: new runs are refused while it is paused."""
 
     ns: str
     process: str

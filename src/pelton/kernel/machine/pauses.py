@@ -48,13 +48,13 @@ def resume_run(draft: Draft, signal: Resume) -> None:
         found = pause_of(draft)
         if found is not None:
             raise Refusal(Code.PAUSED, f"the run's {describe(draft.process.name, found)}; resume the process instead")
-        go_on(draft, thread, PROCESS)
+        lift_pause(draft, thread, PROCESS)
         if OPERATOR not in thread.reasons:
             return
         thread = draft.edit_thread(signal.thread)
     if thread is None or OPERATOR not in thread.reasons:
         raise Refusal(Code.NOT_PAUSED, f"thread {signal.thread} is not paused" if signal.thread else "the run is not paused")
-    go_on(draft, thread, OPERATOR)
+    lift_pause(draft, thread, OPERATOR)
 
 
 # ---- by its process
@@ -92,7 +92,7 @@ def follow_process(draft: Draft, signal: FollowProcess | None = None) -> None:
     if paused and not stands:
         stand(draft, 0, PROCESS)
     elif stands and not paused and thread is not None:
-        go_on(draft, thread, PROCESS)
+        lift_pause(draft, thread, PROCESS)
 
 
 # ---- both
@@ -104,7 +104,7 @@ def stand(draft: Draft, no: int, reason: tuple[int, int]) -> None:
         change_run(draft.head, RunStatus.PAUSED)
 
 
-def go_on(draft: Draft, thread: Thread, reason: tuple[int, int]) -> None:
+def lift_pause(draft: Draft, thread: Thread, reason: tuple[int, int]) -> None:
     """One pause of a run or thread is over. When no other is left, an end that has come meanwhile is carried out."""
     over = not any(other in thread.reasons for other in PAUSES if other != reason)
     if over and thread.no == 0:

@@ -47,8 +47,8 @@ class FanOut(Struct, tag="many", omit_defaults=True):
     = any) in the namespace whose key is below the cursor, newest first; the first cursor is the newest key plus one.
 
     `positions`: with an event, the step of each run that it is for. `results`: the job under whose number the outcomes are
-    stored; 0 = not stored. `hops`: number of signals and events that led here. `epoch`: of a pause of the process; the job is over
-    when there is a later one, which has a job of its own."""
+    stored; 0 = not stored. `hops`: number of signals and events that led here. `epoch`: of a pause of the process; the job is
+    over when there is a later one, which has a job of its own."""
 
     ns: str
     signal: AnySignal

@@ -1,7 +1,7 @@
 """Pausing and resuming a process: the change, and the durable job that tells its runs, in one commit.
 
-The job says no more than "look at your process": whichever of several jobs reaches a run, and in which order, the run goes by what
-is true then. A job whose change has been followed by another ends early, since that one's job reaches all live runs too.
+The job says no more than "look at your process": whichever of several jobs reaches a run, and in which order, the run goes by
+what is true then. A job whose change has been followed by another ends early, since that one's job reaches all live runs too.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ class RunRow(NamedTuple):
 
 
 class OpenRow(NamedTuple):
-    """`step` is never changed and has no parts; `parts`: its input, output and waits. `home`: namespace and process of its run."""
+    """`step` is never changed and has no parts; `parts`: its input, output and waits. `home`: namespace and
+    process of its run."""
 
     step: OpenStep
     parts: tuple[bytes, bytes, bytes]

@@ -124,7 +124,8 @@ class Encoded:
 NO_RECORD = 0
 OUTCOMES = 64  # batches of a server whose outcome is kept
 SHARED = frozenset({
-    "fence", "defined", "pause_epochs", "pauses", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes", "unclaimed", "claims",
+    "fence", "defined", "pause_epochs", "pauses", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes",
+    "unclaimed", "claims",
 })  # fmt: skip
 REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
 TRIES = frozenset({"attempts", "attempts_gone", "checkpoints"})
