@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.kernel.graphs import Graph, after, on_event
+from tests.kernel.graphs import Graph, after, on_event, on_trigger
 from tests.kernel.test_paused_runs import FINAL
 from tests.kernel.world import World
 
@@ -139,6 +139,20 @@ def test_an_event_for_a_run_of_a_paused_process_is_kept_for_it() -> None:
     world.resume_process("p")
     assert world.status(run) == COMPLETED
     assert world.ended(run, "w").output == 7
+
+
+def test_a_trigger_is_refused_and_says_that_the_process_is_paused() -> None:
+    world = World(Graph().wait("w", on_trigger("go")).build())
+    run = world.start("p")
+    world.pause_process("p")
+    refused = world.refuse(run, Trigger(name="go"))
+    assert refused.code is Code.PAUSED
+    assert refused.detail.startswith("the run's process 'p' is paused since ")
+    world.resume_process("p", tell=False)
+    assert world.refuse(run, Trigger(name="go")).detail.endswith("try again")
+    world.tell_process("p")
+    world.do(run, Trigger(name="go"))
+    assert world.status(run) == COMPLETED
 
 
 def test_the_clock_of_a_wait_stands_while_its_process_is_paused() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from tests.languages.lusid.api import DEFINITIONS
-from tests.languages.lusid.machines import TASKS, Desk, before, fields, here, identity, machine, steady, values
+from tests.languages.lusid.machines import TASKS, Desk, before, fields, here, identity, machine, steady, until, values
 
+from pelton.kernel.model.state import RunStatus
 from pelton.languages.lusid.tasks.view import TaskReader
 from pelton.runtime.caller import SERVER
 
@@ -551,3 +552,28 @@ async def test_tasks_of_a_definition(desk: Desk) -> None:
     assert (await desk.api.ok("GET", path, asAt=at))["values"][0]["state"] == "New"
     assert (await desk.api.refused(404, "GET", f"{DEFINITIONS}/{here()}/none/tasks"))["name"] == "TaskDefinitionNotFound"
     await desk.api.refused(404, "GET", path, asAt="2020-01-01")
+
+
+async def test_tasks_of_a_paused_definition_stand_and_say_so(desk: Desk) -> None:
+    await desk.define(machine("job", WAYS, fields=KINDS))
+    before_it = await desk.create("job")
+    engine, name = desk.api.engine, f"{here()}/job"
+    await engine.pause_process(SERVER, name, why="stocktaking")
+    new = await desk.create("job")
+    assert new["state"] == "New"
+    for task in (new, before_it):
+        await until(lambda task=task: stands(desk, task, True))  # type: ignore[misc]
+        refused = await desk.api.refused(409, "POST", f"{TASKS}/{task['id']}", {"fields": []}, trigger="go")
+        assert "is paused since" in refused["detail"]
+        assert "(stocktaking)" in refused["detail"]
+    await engine.resume_process(SERVER, name)
+    for task in (new, before_it):
+        await until(lambda task=task: stands(desk, task, False))  # type: ignore[misc]
+        assert (await desk.fire(task, "go"))["state"] == "Doing"
+
+
+async def stands(desk: Desk, task: Any, wanted: bool) -> bool:
+    key = desk.api.engine.codec.parse_run_id(task["id"])
+    assert key is not None
+    head = await desk.api.engine.head(SERVER, key)
+    return head is not None and (head.status == RunStatus.PAUSED) == wanted

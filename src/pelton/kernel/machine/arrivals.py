@@ -9,6 +9,7 @@ from __future__ import annotations
 from pelton.errors import Code
 from pelton.kernel.machine.draft import FUEL, Draft, Refusal, StepFailed
 from pelton.kernel.machine.many import for_each
+from pelton.kernel.machine.pauses import refuse_while_process_stands
 from pelton.kernel.machine.records import moment_of
 from pelton.kernel.machine.reports import MOST_HELD, shape_output
 from pelton.kernel.machine.tokens.flow import finish
@@ -158,6 +159,7 @@ def waits_for(row: OpenStep, index: int, arm: Arm, signal: EventArrived) -> bool
 
 def fire_trigger(draft: Draft, signal: Trigger) -> None:
     draft.moment = moment_of(draft, signal)
+    refuse_while_process_stands(draft)
     try_trigger(draft, signal.name, signal.changes)
 
 

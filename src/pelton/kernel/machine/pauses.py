@@ -95,6 +95,16 @@ def follow_process(draft: Draft, signal: FollowProcess | None = None) -> None:
         lift_pause(draft, thread, PROCESS)
 
 
+def refuse_while_process_stands(draft: Draft) -> None:
+    """Raises Refusal, with the reason, for what only a run that moves can take."""
+    thread = draft.thread(0) if draft.head.status == RunStatus.PAUSED else None
+    if thread is None or PROCESS not in thread.reasons:
+        return
+    found = pause_of(draft)
+    was = f"process {draft.process.name!r} was paused, and the run is about to go on; try again"
+    raise Refusal(Code.PAUSED, was if found is None else f"the run's {describe(draft.process.name, found)}")
+
+
 # ---- both
 
 

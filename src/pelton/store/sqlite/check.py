@@ -106,7 +106,7 @@ def _problems(db: apsw.Connection) -> Iterator[str]:
         "SELECT run, n FROM wait_key w WHERE NOT EXISTS (SELECT 1 FROM open o WHERE o.run = w.run AND o.n = w.n)"
     ):
         yield f"run {run}: step {n} has a key that it waits for, and is not open"
-    for run, n in db.execute(f"SELECT o.run, o.n FROM open o JOIN run r ON r.key = o.run WHERE o.line <> r.line LIMIT {MOST}"):
+    for run, n in db.execute("SELECT o.run, o.n FROM open o JOIN run r ON r.key = o.run WHERE o.line <> r.line LIMIT ?", (MOST,)):
         yield f"run {run}: step {n} is listed under another process than its run"
     twice = (
         "SELECT ns, kind, text, count(*) FROM run_key WHERE live = 1 AND uniq = 1 GROUP BY 1, 2, 3, process HAVING count(*) > 1"
