@@ -66,6 +66,7 @@ class Rig:
         name = name or built.name
         self.shapes.processes[name] = process
         await self.committer.workspace.definitions.define("default", "process", "shapes", name, 1, json.encode(name))
+        await self.committer.workspace.pauses.prepare(("default", name))
         return await self.committer.workspace.definitions.bind("default", name)
 
     async def handle(self, name: str, compile_row: Callable[[DefinitionRow], Handler]) -> None:

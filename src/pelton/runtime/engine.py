@@ -347,6 +347,7 @@ class LocalEngine(EngineProcesses):
             process = await self.definition_cache.process(command.definition)
         else:
             process = await self.definition_cache.bind(caller.namespace, command.process, command.version)
+        await self.committer.workspace.pauses.prepare((caller.namespace, process.name))
         for _ in range(KEY_TRIES):
             placeholder = 0
             if command.key:

@@ -32,6 +32,11 @@ class Pauses:
     def is_undecided(self, name: Name) -> bool:
         return name in self._undecided
 
+    async def prepare(self, name: Name) -> None:
+        """Reads it if need be, so that what is decided next does not have to wait for that."""
+        if self.get(name) is None:
+            await self.read(name)
+
     async def read(self, name: Name) -> None:
         row = await self._store.pause(*name)
         self._learn(name, row or PauseRow(*name, epoch=0, paused=False))
