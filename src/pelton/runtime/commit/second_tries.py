@@ -107,7 +107,8 @@ class SecondTries:
         finally:
             for entry in entries:
                 entry.busy = False
-                del self._awaited[entry.key]
+                if self._awaited.get(entry.key) is entry:  # another lock for the run may have been begun since
+                    del self._awaited[entry.key]
                 self._workspace.cache.drop(entry)
         if got:
             self._forget(rows)
