@@ -20,6 +20,7 @@ from pelton.kernel.model.signals import EventArrived
 from pelton.runtime.api import ActionContext, Command, EventIn, SignalCommand, StartCommand
 from pelton.runtime.caller import SERVER
 from pelton.runtime.commit import second_tries
+from pelton.runtime.commit.requests import WriteRequest
 from pelton.store.row_locks import Owner, RowName
 
 case = pytest.mark.parametrize("kind", STORES)
@@ -232,3 +233,34 @@ async def test_what_is_too_much_to_be_locked_is_tried_without(tmp_path: Path, mo
         seat(pair.a).before = lambda: change(pair, run, 7)
         await pair.a.engine.signal(SERVER, run, EventArrived(id=1, name="more"))
         assert await hits(pair, run) == 2
+
+
+async def test_a_run_that_was_forgotten_while_its_lock_is_waited_for_may_be_locked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another lock that has the run, too, was given meanwhile. Both groups' requests are performed again."""
+    async with two("memory", tmp_path, counting) as pair:
+        committer = pair.a.engine.committer
+        given = [asyncio.Event(), asyncio.Event()]
+        asked = iter(given)
+        performed: list[Any] = []
+
+        async def lock(owner: Owner, rows: Collection[RowName], wait: float) -> bool:
+            return await next(asked).wait()
+
+        monkeypatch.setattr(committer.workspace.store, "lock", lock, raising=False)
+        tries = second_tries.SecondTries(
+            committer.workspace, committer.loader.begin_run, committer.release, committer.spawn, performed.extend
+        )
+        first, second = WriteRequest(lambda group: None, asyncio.Future()), WriteRequest(lambda group: None, asyncio.Future())
+        for number, request in enumerate((first, second)):
+            assert tries.begin((1, 1), {77}, [request])
+            await asyncio.sleep(0)
+            if not number:
+                committer.workspace.forget(77)
+        for number, event in enumerate(given, 1):
+            event.set()
+            await happens(lambda number=number: len(performed) == number)  # type: ignore[misc]
+        assert performed == [first, second]
+        for request in performed:
+            tries.done(request)
