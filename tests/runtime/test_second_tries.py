@@ -260,7 +260,7 @@ async def test_a_run_that_was_forgotten_while_its_lock_is_waited_for_may_be_lock
                 committer.workspace.forget(77)
         for number, event in enumerate(given, 1):
             event.set()
-            await happens(lambda number=number: len(performed) == number)  # type: ignore[misc]
+            await happens(lambda number=number: len(performed) == number)
         assert performed == [first, second]
         for request in performed:
             tries.done(request)
