@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from pelton.runtime.supervision import OwnedTasks
+from pelton.server.files import UNLIMITED
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2_048
@@ -74,14 +75,22 @@ def bind(host: str, port: int) -> socket.socket:
 class Listener:
     """One HTTP port. `start` returns when it accepts requests; `stop` when every connection is closed."""
 
-    def __init__(self, app: Any, listener: socket.socket, drain: int, tasks: OwnedTasks | None = None) -> None:
-        """`drain`: how many seconds requests in progress get at a stop before they are cancelled."""
-        from pelton.server.protocol import BoundedProtocol  # noqa: PLC0415 - needs the parser that `self_check` looks for
+    def __init__(
+        self, app: Any, listener: socket.socket, drain: int, tasks: OwnedTasks | None = None, most: int = UNLIMITED
+    ) -> None:
+        """`most`: connections. `drain`: how many seconds requests in progress get at a stop before they are cancelled."""
+        from pelton.server.protocol import BoundedProtocol, Room  # noqa: PLC0415 - needs the parser that `self_check` looks for
 
+        room = Room(most)
+
+        class RoomyProtocol(BoundedProtocol):
+            pass
+
+        RoomyProtocol.room = room
         settings = uvicorn.Config(
             app,
             loop="none",
-            http=BoundedProtocol,
+            http=RoomyProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

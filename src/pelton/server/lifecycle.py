@@ -30,11 +30,12 @@ from pelton.languages.plugin import PluginFailed
 from pelton.net.lazy import LazyHttpPort
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.supervision import OwnedTasks, Supervisor, Watchdog
-from pelton.server import assembly, ends, logs
+from pelton.server import assembly, ends, files, logs
 from pelton.server.access import Access
 from pelton.server.app import App
 from pelton.server.assembly import NOTHING_GIVEN, Given
 from pelton.server.config import Config, ConfigError
+from pelton.server.files import UNLIMITED
 from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
 from pelton.server.metrics import Metrics
 from pelton.store.port import StoreBusy, StoreFailed
@@ -72,6 +73,7 @@ class Server:
         self._tasks: OwnedTasks | None = None
         self._handler: Any = None  # of the loop, before this server
         self.watchdog = Watchdog()
+        self.most_connections = UNLIMITED
         self._connectors = Connectors()
 
     async def start(self) -> None:
@@ -86,7 +88,7 @@ class Server:
             self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access)
             self._supervise(self._parts.engine.supervisor)
             assert self._tasks is not None
-            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self._tasks)
+            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self._tasks, self.most_connections)
             await self._listener.start()
             self.address = self._listener.address
         except (SelfCheckFailed, ConfigError, PluginFailed, StoreBusy, StoreFailed, OSError, ValueError) as error:
@@ -221,6 +223,16 @@ async def _serve(config: Config) -> None:
             loop.add_signal_handler(each, stopping.set)
     began = time.monotonic()
     server = Server(config)
+    limit = files.raise_limit()
+    server.most_connections = files.connections(limit)
+    if server.most_connections < config.max_requests:
+        _log.warning(
+            "the limit of open files is too low for --max-requests",
+            files=limit,
+            connections=server.most_connections,
+            max_requests=config.max_requests,
+            remedy=f"raise the hard limit (ulimit -Hn) to {config.max_requests + files.RESERVE} or more",
+        )
     await server.start()
     settle_memory()
     server.watchdog.start()

@@ -5,6 +5,9 @@ A request has `PATIENCE` seconds, and more the more of it has arrived, so that a
 nothing, or a byte now and then, does not occupy one of the request slots for ever. Refusals are JSON
 like any other error, and close the connection.
 
+A listener has room for so many connections. When one more comes, one that is idle is closed for it, and if none is, the new one
+is refused: the system, out of files, would let it in and cut it off without a word, for /health as well.
+
 A response with a declared length is sent in one write, head and body together: a second write costs as much as the rest of the
 response, and often a packet. Anything else (a stream, a response in parts, one that ends the connection) is left to uvicorn.
 
@@ -15,17 +18,24 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
+import structlog
 from msgspec import json
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from pelton.server.files import UNLIMITED
 from pelton.transport.http.asgi import GONE
 
 MAX_HEAD = 64 * 1024  # bytes of request line and headers; one chunk more may have been read
 MAX_HEADERS = 200
 PATIENCE = 30.0  # seconds for a request to arrive, or to begin on a new connection
 SLOWEST = 10_000  # bytes a second that earn it more
+LOOKED_AT = 200  # connections, for one that is idle, when there is no room for another
+SAID_EVERY = 10.0  # seconds between lines in the log about that
+
+log = structlog.get_logger("pelton.http")
 
 
 class _TooMany(Exception):
@@ -85,6 +95,25 @@ class Joining(RequestResponseCycle):
 _HOP_BY_HOP = frozenset({b"connection", b"transfer-encoding"})
 
 
+class Room:
+    """How many connections a listener may have."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._said = -SAID_EVERY
+
+    def short(self, now: float, shed: bool) -> None:
+        """Says, not too often, that there is no room for another one."""
+        if now - self._said >= SAID_EVERY:
+            self._said = now
+            log.warning(
+                "there are as many connections as there may be",
+                most=self.most,
+                action="idle ones are closed" if shed else "new ones are refused",
+                remedy="raise the limit of open files (ulimit -n)",
+            )
+
+
 class BoundedProtocol(HttpToolsProtocol):
     _in_head = False
     _head = 0  # bytes of the head so far
@@ -93,11 +122,33 @@ class BoundedProtocol(HttpToolsProtocol):
     _received = 0  # bytes of the request so far
     _timer: asyncio.TimerHandle | None = None
     _refusal = ""
+    room: Room = Room(UNLIMITED)  # of the listener; each has a class with its own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.room.most and not self._make_room():
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"there are {self.room.most} connections already; retry in a moment")
+            return
         self._began = self.loop.time()
         self._timer = self.loop.call_later(PATIENCE, self._look)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be closed without anybody missing an answer."""
+        cycle: Any = self.cycle
+        return not self._received if self._arriving else cycle is None or cycle.response_complete
+
+    def _make_room(self) -> bool:
+        """Closes the connection that has been idle for longest, of some. False if they are all in use."""
+        idle = [each for each in islice(self.connections, LOOKED_AT) if isinstance(each, BoundedProtocol) and each.idle]
+        idle = [each for each in idle if each is not self and not each.transport.is_closing()]
+        self.room.short(self.loop.time(), bool(idle))
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda each: each._began)
+        self.connections.discard(oldest)  # it is on its way
+        oldest.transport.close()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -184,7 +235,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request; check its method, path and headers")
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        body = json.encode({"status": status.value, "message": message, "retryable": False})
+        body = json.encode({"status": status.value, "message": message, "retryable": status == HTTPStatus.SERVICE_UNAVAILABLE})
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status.value] + head.encode() + body)
         self.transport.close()
