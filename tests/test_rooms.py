@@ -169,6 +169,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "transport": (
         "caller",
         "event_users",
+        "event_header",
         "zones",
         "validation",
         "documents",

@@ -193,9 +193,9 @@ async def test_a_guard_sees_what_its_children_have_become_at_the_same_moment(des
 
 NOWHERE = [
     # (guard, what there is not, one that there is)
-    ("not (sate eq 'Done')", "'sate'", "state"),
+    ("not (stte eq 'Done')", "'stte'", "state"),
     ("not (childTask any (state eq 'Done'))", "'childTask'", "childTasks"),
-    ("not (childTasks any (sate eq 'Done'))", "'sate'", "state"),
+    ("not (childTasks any (stte eq 'Done'))", "'stte'", "state"),
     ("not (childTasks any (CurrentUser eq 'ann'))", "'CurrentUser'", "UserCreated"),
     ("not (childTasks all (fields['a'] eq 'x' or taskDefinitionId.cod eq 'x'))", "'cod' in taskDefinitionId", "code"),
     ("not (CurentUser eq 'ben')", "'CurentUser'", "CurrentUser"),
@@ -229,7 +229,7 @@ async def test_a_word_that_leads_nowhere_is_refused(desk: Desk, number: int) -> 
 
 async def test_a_filter_on_children_leads_somewhere_too(desk: Desk) -> None:
     made = machine("job", "New go Done", fields=KINDS)
-    for condition, missing in (("not (sate eq 'x')", "'sate'"), ("childTasks any (state eq 'x')", "'childTasks'")):
+    for condition, missing in (("not (stte eq 'x')", "'stte'"), ("childTasks any (state eq 'x')", "'childTasks'")):
         details = {"type": "TriggerChildTasks", "trigger": "go", "filter": condition}
         said = await desk.api.refused(400, "POST", DEFINITIONS, {**made, "actions": [{"name": "tell", "actionDetails": details}]})
         assert missing in said["errors"]["actions[0].actionDetails.filter"][0]

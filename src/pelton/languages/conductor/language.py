@@ -74,8 +74,8 @@ class Conductor:
         return handlers.compile_handler(row, self.name, self._settings.hold)
 
     def payload(self, event: EventRow) -> JSON:
-        """An event's body as conditions see it."""
-        return payloads.expand(event.body)
+        """An event as conditions see it."""
+        return payloads.seen(event)
 
 
 def offer(host: Host, *, hold: int = HOLD) -> Offer:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.errors import invalid
-from pelton.languages.lusid.filters import ANYTHING, MAX_LENGTH, CompiledFilter, Shape, parse_filter
+from pelton.languages.lusid.filters import MAX_LENGTH, CompiledFilter, Shape, parse_filter
 from pelton.languages.lusid.forms import FieldMapping, Mappings, Text
 from pelton.languages.lusid.times import EXPECTED, parse_moment
 from pelton.transport.validation import Problems, describe
@@ -67,20 +67,26 @@ class Checks(Problems):
         right_roots: frozenset[str] = frozenset(),
         right_names: frozenset[str] = frozenset(),
         shape: Shape | None = None,
-        names: Shape = ANYTHING,
     ) -> CompiledFilter | None:
-        """A filter must parse, with the names that are valid where it is used, and lead somewhere (`shape`: see `parse_filter`;
-        `names`: of what its right-hand side names). None: there is none, or it is wrong."""
+        """A filter must parse, with the names that are valid where it is used, and lead somewhere (`shape`: see
+        `parse_filter`). None: there is none, or it is wrong."""
         if not text:
             return None
         try:
             found = parse_filter(str(text), limit=limit, roots=roots, right_names=right_names, right_roots=right_roots)
             if shape is not None:
-                found.check_shape(shape, names)
+                found.check_shape(shape)
             return found
         except Invalid as error:
             self.add(path, f"is no filter: {error.message}", text, "InvalidFilter")
             return None
+
+    def leads(self, path: str, condition: CompiledFilter, shape: Shape, names: Shape) -> None:
+        """A filter must lead somewhere on both sides. `names`: the shape of what its right-hand side names."""
+        try:
+            condition.check_shape(shape, names)
+        except Invalid as error:
+            self.add(path, f"is no filter: {error.message}", condition.text, "InvalidFilter")
 
     def moment(self, text: Text, path: str) -> int | None:
         if not text:

@@ -92,5 +92,18 @@ RECORD_MEMBERS = LINKED_MEMBERS | {
     "actionLogIdSubmitted",
 }
 """What of a task can be seen where many are looked at, without reading anything else; of those that are linked only the id."""
-HEADER_MEMBERS = ("eventType", "requestId", "userId", "action", "entityType", "timestamp", "href")
+HEADER_MEMBERS = (
+    "eventType",
+    "requestId",
+    "userId",
+    "action",
+    "entityType",
+    "timestamp",
+    "href",
+    "id",
+    "source",
+    "subject",
+    "time",
+)
+"""Of events; their extension attributes are below `attributes` besides."""
 EVENT_MEMBERS = frozenset({"header", "body"})

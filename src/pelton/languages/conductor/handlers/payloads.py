@@ -7,7 +7,10 @@ from typing import Any
 import msgspec
 
 from pelton.kernel.expressions.base import JSON, Bound
+from pelton.runtime.rows import EventRow
+from pelton.transport.event_header import event_header
 
+HEADER = "header"  # what handlers know an event's header by
 MOST_EXPANDED = 1_000  # strings of one payload that are parsed
 MOST_DEPTH = 100
 
@@ -51,13 +54,22 @@ class _Expander:
         return self.value(found, depth + 1)
 
 
+def seen(event: EventRow) -> JSON:
+    """What conditions see of an event: its body, expanded, with its header beside the members. A member of that name hides it."""
+    body = expand(event.body)
+    if body is None:
+        return {HEADER: event_header(event)}
+    return {**body, HEADER: event_header(event)} if isinstance(body, dict) and HEADER not in body else body
+
+
 class Rooted:
     """A context for templates whose root is a payload."""
 
-    __slots__ = ("evaluated", "now", "payload", "seed")
+    __slots__ = ("evaluated", "event", "now", "payload", "seed")
 
     def __init__(self, payload: JSON, context: Any) -> None:
         self.payload = payload
+        self.event: EventRow = context.event
         self.now = context.now
         self.seed = context.seed
         self.evaluated = context.evaluated
@@ -67,4 +79,11 @@ def references(name: str, members: tuple[str | int, ...]) -> Bound:
     """The resolver of handlers: a name is a member of the payload."""
     if name == "":
         return Bound(lambda context: context.payload, 0, frozenset())
+    if name == HEADER:
+        return Bound(_header, 0, frozenset())
     return Bound(lambda context: context.payload.get(name) if isinstance(context.payload, dict) else None, 0, frozenset())
+
+
+def _header(context: Any) -> JSON:
+    payload = context.payload
+    return payload[HEADER] if isinstance(payload, dict) and HEADER in payload else event_header(context.event)

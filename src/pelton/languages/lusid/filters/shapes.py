@@ -30,7 +30,11 @@ class Items(NamedTuple):
     each: Shape
 
 
-Shape = Value | Anything | Members | Items
+class Named(NamedTuple):
+    """Values by names that are not known beforehand, of small letters and digits."""
+
+
+Shape = Value | Anything | Members | Items | Named
 VALUE, ANYTHING = Value(), Anything()
 
 
@@ -66,6 +70,11 @@ def follow(path: MemberPath | Name, shape: Shape) -> Shape:
             return shape
         if isinstance(shape, Value):
             raise Invalid(f"at {path.position}: {above} has no members", path.position)
+        if isinstance(shape, Named):
+            if not (step.isascii() and step.isalnum()):
+                raise Invalid(f"at {path.position}: names in {above} have letters and digits only", path.position)
+            shape = VALUE
+            continue
         if isinstance(shape, Items):
             if not is_index(step):
                 raise Invalid(

@@ -10,6 +10,8 @@ from msgspec import UNSET
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.checks import FILTER_LENGTH, Checks
 from pelton.languages.lusid.definitions.field_types import fitted
+from pelton.languages.lusid.definitions.guards import TASK
+from pelton.languages.lusid.filters import ANYTHING, MemberPath, Members, Named, Value, follow, values
 from pelton.languages.lusid.forms import (
     CreateNewTask,
     EventHandlerMapping,
@@ -29,7 +31,7 @@ OWN_EVENT_TYPES = frozenset(
     {"TaskCreated", "TaskUpdated", "TaskDeleted", "TaskDefinitionCreated", "TaskDefinitionUpdated", "TaskDefinitionDeleted"}
 )
 _OWN_FOLDED = {each.casefold(): each for each in OWN_EVENT_TYPES}
-_HEADER_FOLDED = frozenset(each.casefold() for each in HEADER_MEMBERS)
+EVENT = Members({"header": Members({**values(*HEADER_MEMBERS), "attributes": Named()}), "body": ANYTHING})
 _LINKED_FOLDED = frozenset(each.casefold() for each in LINKED_MEMBERS)
 USER_PATH = "header.userId"
 
@@ -47,7 +49,7 @@ def check_handler(given: UpdateEventHandler, users: Users) -> None:
         if own is not None:
             message = f"is {own}, an event of this service itself, which cannot be a trigger; choose another event type"
             problems.add("eventMatchingPattern.eventType", message, event.event_type, "UnsupportedEventType")
-        problems.condition(event.filter, "eventMatchingPattern.filter", FILTER_LENGTH, roots=EVENT_MEMBERS)
+        problems.condition(event.filter, "eventMatchingPattern.filter", FILTER_LENGTH, roots=EVENT_MEMBERS, shape=EVENT)
     if scheduled:
         try:
             schedule.parse_pattern(given.schedule_matching_pattern)
@@ -108,6 +110,10 @@ def _activity(problems: Checks, given: CreateNewTask | UpdateMatchingTasks, sche
             if path[0] in _LINKED_FOLDED and path[1:] != ("id",):
                 message = f"asks for {'.'.join(path)!r}; of another task only its id can be asked for here"
                 problems.add("taskActivity.filter", message, None, "InvalidFilter")
+                condition = None
+                break
+        if condition is not None:
+            problems.leads("taskActivity.filter", condition, TASK, EVENT)
     for index, each in enumerate(given.correlation_ids or ()):
         at = f"taskActivity.correlationIds[{index}]"
         if _exactly_one(problems, each, at):
@@ -137,8 +143,14 @@ def _source(problems: Checks, path: Any, at: str) -> None:
     root = steps[0].casefold()
     if root not in EVENT_MEMBERS or len(steps) < 2:
         problems.add(at, f"must be a path such as header.userId or body.filePath, not {describe(path)}", path)
-    elif root == "header" and (len(steps) > 2 or steps[1].casefold() not in _HEADER_FOLDED):
-        problems.add(at, f"is {describe(path)}; headers have: {', '.join(HEADER_MEMBERS)}", path)
+        return
+    try:
+        found = follow(MemberPath(tuple(steps), 0), EVENT)
+    except Invalid:
+        found = None
+    if root == "header" and not isinstance(found, Value):
+        there = ", ".join(HEADER_MEMBERS)
+        problems.add(at, f"is {describe(path)}; headers have: {there}, and attributes.NAME for extension attributes", path)
 
 
 # ---- against a task definition and an event type

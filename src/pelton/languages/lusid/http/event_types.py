@@ -24,6 +24,11 @@ HEADER: tuple[Member, ...] = (
     ("entityType", "String"),
     ("timestamp", "DateTime"),
     ("href", "String"),
+    ("id", "String"),
+    ("source", "String"),
+    ("subject", "String"),
+    ("time", "DateTime"),
+    ("attributes", "Object"),
 )
 _FILE: tuple[Member, ...] = (
     ("filePath", "String"),

@@ -31,7 +31,11 @@ _HEADER = (("requestid", "requestId"), (USER_ID, "userId"), ("action", "action")
 def payload(event: EventRow) -> JSON:
     """What handlers see of an event."""
     attributes = event.attributes
-    header: dict[str, JSON] = {"eventType": event.type}
+    header: dict[str, JSON] = {"eventType": event.type, "id": event.event_id, "source": event.source, "attributes": attributes}
+    if event.subject:
+        header["subject"] = event.subject
+    if event.time:
+        header["time"] = print_milliseconds(event.time)
     for name, shown in _HEADER:
         value = attributes.get(name)
         if value is not None:
