@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pelton.languages.lusid.times import print_moment
@@ -26,6 +27,16 @@ class Entity(NamedVersion):
             "requestIdModified": self.envelope.request,
             "asAtVersionNumber": self.envelope.number,
         }
+
+
+def property_values(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """By key, as filters and orders see them: a text, a number, or of a set of labels the list."""
+    found: dict[str, Any] = {}
+    for key, each in properties.items():
+        value = each.get("value") or {}
+        metric, several = value.get("metricValue") or {}, value.get("labelValueSet") or {}
+        found[key] = value.get("labelValue", metric.get("value", several.get("values")))
+    return found
 
 
 class Kind(NamedTuple):

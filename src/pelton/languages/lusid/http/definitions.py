@@ -10,7 +10,7 @@ from msgspec import UNSET
 from pelton.errors import FieldProblem, PeltonError
 from pelton.languages.lusid import decode
 from pelton.languages.lusid.definitions.checks import check_definition, property_problem
-from pelton.languages.lusid.entity import DEFINITIONS, Entity
+from pelton.languages.lusid.entity import DEFINITIONS, Entity, property_values
 from pelton.languages.lusid.errors import LusidError, invalid
 from pelton.languages.lusid.forms import CreateTaskDefinition, PerpetualProperty, UpdateTaskDefinition
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
@@ -64,7 +64,14 @@ class DefinitionRoutes:
 
     async def list(self, request: Request) -> Response:
         keys = request.query.texts("propertyKeys")
-        return await listed(request, DEFINITIONS.row, self.entities.page, lambda each: to_wire(each, keys), DEFINITION_MEMBERS)
+        return await listed(
+            request,
+            DEFINITIONS.row,
+            self.entities.page,
+            lambda each: to_wire(each, keys),
+            DEFINITION_MEMBERS,
+            seen=seen_by_filters,
+        )
 
     async def upsert_properties(self, request: Request) -> Response:
         """Sets properties, or deletes those whose value is null."""
@@ -100,6 +107,11 @@ def to_wire(entity: Entity, keys: Collection[str] | None) -> dict[str, Any]:
     if found:
         answer["properties"] = found
     return answer
+
+
+def seen_by_filters(entity: Entity) -> dict[str, Any]:
+    """All its properties by key, whichever are shown."""
+    return {**to_wire(entity, ()), "properties": property_values(entity.value.get("properties") or {})}
 
 
 # ---- properties

@@ -1,7 +1,8 @@
 """Lists: rows of any kind, filtered, sorted and split into pages.
 
-Filters and sort orders see a row as it appears in the response. Cost: every row at that instant is read, about 10 us
-each; with a filter or an order each is also rendered, about 30 us more. The event loop is yielded every few milliseconds.
+Filters and sort orders see a row as it appears in the response, but for properties: of those they see the values, of all. Cost:
+every row at that instant is read, about 10 us each; with a filter or an order each is also rendered, about 30 us more. The event
+loop is yielded every few milliseconds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pelton.transport.listing import Row, SortOrder, sort_rows
 
 T = TypeVar("T")
 MAX_SORTS = 20
+_ENTITY = "\x00entity"  # beside the members of a row
 AT_ONCE = 100  # rows that are looked at before others get their turn
 
 
@@ -66,9 +68,11 @@ async def listed(
     roots: frozenset[str],
     *,
     sorts: bool = True,
+    seen: Callable[[T], Row] | None = None,
 ) -> Response:
     """The answer to a list. `read`: all that the caller's namespace has as at a moment (0 = now), in the default order, and the
-    moment at which the same will be read again. Raises LusidError."""
+    moment at which the same will be read again. `seen`: what filters and orders see of a row, if that is not what is shown.
+    Raises LusidError."""
     asked = paging.question(request, kind, as_at(request), sorts)
     condition = condition_of(asked.filter, roots)
     orders = orders_of(asked.sort, roots)
@@ -77,16 +81,16 @@ async def listed(
     if condition is None and not orders:
         part, total = [shown(each) for each in entities[page.start : page.end]], len(entities)
     else:
-        rows = await _passing(entities, shown, condition)
-        part, total = sort_rows(rows, orders)[page.start : page.end], len(rows)
+        rows = await _passing(entities, seen or shown, condition)
+        part, total = [shown(row[_ENTITY]) for row in sort_rows(rows, orders)[page.start : page.end]], len(rows)
     return json_response(paging.paged(part, asked, page, page.at if page.start else pin, total))
 
 
-async def _passing(entities: Sequence[T], shown: Callable[[T], Row], condition: CompiledFilter | None) -> list[Row]:
+async def _passing(entities: Sequence[T], view: Callable[[T], Row], condition: CompiledFilter | None) -> list[Row]:
     """The rows that pass, some at a time, so that others get their turn in between."""
     found: list[Row] = []
     for start in range(0, len(entities), AT_ONCE):
-        rows = [shown(each) for each in entities[start : start + AT_ONCE]]
+        rows = [{**view(each), _ENTITY: each} for each in entities[start : start + AT_ONCE]]
         found += rows if condition is None else [row for row in rows if condition.passes(row)]
         await asyncio.sleep(0)
     return found

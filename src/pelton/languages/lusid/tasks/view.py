@@ -13,6 +13,7 @@ from pelton.kernel.model.state import Record
 from pelton.languages.lusid.definitions.compile import TaskAnnotations
 from pelton.languages.lusid.definitions.guards import completion, identity, version_of
 from pelton.languages.lusid.definitions.record import PARENT, PREVIOUS, STACK
+from pelton.languages.lusid.entity import property_values
 from pelton.languages.lusid.filters import index_value
 from pelton.languages.lusid.tasks.stacks import Stacked, stack_of
 from pelton.languages.lusid.times import print_moment
@@ -77,12 +78,7 @@ class TaskReader:
 
     async def labels(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Its properties by key, as filters and orders see them."""
-        found: dict[str, Any] = {}
-        for key, each in (await self.annotations(document)).properties.items():
-            value = each.get("value") or {}
-            metric, several = value.get("metricValue") or {}, value.get("labelValueSet") or {}
-            found[key] = value.get("labelValue", metric.get("value", several.get("values")))
-        return found
+        return property_values((await self.annotations(document)).properties)
 
     async def flat(self, record: Record, now: int) -> dict[str, Any]:
         """The task without what other tasks add to it. `now`: microseconds, for how long it has been open."""
