@@ -76,7 +76,7 @@ async def test_definitions_are_sorted_by_them_and_shown_as_asked_for(desk: Desk)
         "b",
         "a",
     ]
-    asked = {"filter": f"properties[{TEAM}] eq 'Credit' and id.scope eq '{here()}'"}
+    asked: Any = {"filter": f"properties[{TEAM}] eq 'Credit' and id.scope eq '{here()}'"}
     [bare] = (await desk.api.ok("GET", DEFINITIONS, **asked))["values"]
     assert "properties" not in bare
     [shown] = (await desk.api.ok("GET", DEFINITIONS, propertyKeys=SIZE, **asked))["values"]
