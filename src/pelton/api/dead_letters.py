@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import DecodeError, json
+from msgspec import json
 
-from pelton.api.calls import Parameter, Route, answer
+from pelton.api.calls import Parameter, Route, answer, each_shown
 from pelton.errors import Code, PeltonError
 from pelton.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import DeadLetter
+from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response
 
 LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
@@ -35,7 +36,7 @@ class DeadLetterRoutes:
     async def list(self, request: Request) -> Response:
         limit = LIMIT.number(request)
         rows = await self._engine.dead(request.caller, limit, AFTER.number(request))
-        return answer(DeadLetterPage([_view(row) for row in rows], rows[-1].number if len(rows) == limit else 0))
+        return answer(DeadLetterPage(each_shown(rows, _view, _bare), rows[-1].number if len(rows) == limit else 0))
 
     async def redeliver(self, request: Request) -> Response:
         written = request.path["number"]
@@ -54,9 +55,18 @@ class DeadLetterRoutes:
 def _view(row: DeadLetter) -> DeadLetterView:
     body: Any
     try:
+        documents.check_depth(row.body)
         body = json.decode(row.body)
-    except (DecodeError, UnicodeDecodeError):
+    except Exception:  # it was given up, perhaps for this: it is shown as text
         body = row.body.decode(errors="replace")
+    return _shown(row, body)
+
+
+def _bare(row: DeadLetter, _: str) -> DeadLetterView:
+    return _shown(row, row.body.decode(errors="replace"))
+
+
+def _shown(row: DeadLetter, body: Any) -> DeadLetterView:
     return DeadLetterView(
         number=row.number,
         direction=row.direction,

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
-from msgspec import convert, json, to_builtins
+from msgspec import convert, to_builtins
 
-from pelton.api.calls import Parameter, Route, Stream, answer
+from pelton.api.calls import Parameter, Route, Stream, answer, each_shown
 from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
 from pelton.api.problems import bad
@@ -17,7 +17,7 @@ from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, Eve
 from pelton.runtime.api import USER_ID, Engine, EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.caller import Caller
 from pelton.runtime.event_feed import EventFeed
-from pelton.runtime.rows import EventRow
+from pelton.runtime.rows import EventRow, HeldRow
 from pelton.transport.event_users import attribute
 from pelton.transport.http.asgi import Request, Response
 from pelton.transport.http.errors import WebError
@@ -30,6 +30,7 @@ LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, hi
 WAIT = Parameter("wait", "With `after`: how long to wait for the first event, in milliseconds", "integer", 0, high=60_000)
 KEY = Parameter("key", "An event's key, or its id together with `source`")
 SOURCE = Parameter("source", "The event's source, if `key` is its id")
+UNREADABLE = "unreadable"  # an attribute of an event that cannot be shown whole: why
 HANDLER = Parameter("handler", "Name of the handler to explain; by default, every handler")
 
 HEARTBEAT_SECONDS = 15.0
@@ -128,6 +129,20 @@ class EventRoutes:
             effects=self._effects(row.effects),
         )
 
+    def _bare(self, row: EventRow, reason: str) -> EventView:
+        """What can be shown of an event that cannot be shown whole."""
+        return EventView(
+            key=self._codec.event_id(row.key),
+            id=row.event_id,
+            source=row.source,
+            type=row.type,
+            state=row.state,
+            received=row.received,
+            subject=row.subject,
+            time=row.time,
+            attributes={UNREADABLE: reason},
+        )
+
     async def _page(self, caller: Caller, type_: str, state: str, after: int, before: int, limit: int) -> list[EventRow]:
         """`state` is filtered after reading: at most ten pages are read per response."""
         found: list[EventRow] = []
@@ -164,7 +179,7 @@ class EventRoutes:
             await request.unless_gone(self._feed.moved(seen, wait / 1000))
             rows = await self._page(request.caller, type_, state, after, before, limit)
         last = max((row.key for row in rows), default=max(after, 0))
-        return answer(EventPage([self.view(row) for row in rows], self._codec.event_id(last) if last else "0"))
+        return answer(EventPage(each_shown(rows, self.view, self._bare), self._codec.event_id(last) if last else "0"))
 
     async def _follow(self, caller: Caller, type_: str, state: str, after: int, limit: int) -> AsyncIterator[bytes]:
         """Server-sent events: those after `after` (without it, only new ones), then each as it is committed."""
@@ -177,8 +192,8 @@ class EventRoutes:
             rows = await self._page(caller, type_, state, after, 0, limit)
             for row in rows:
                 after = row.key
-                view = self.view(row)
-                yield b"id: %s\ndata: %s\n\n" % (view.key.encode(), json.encode(view, enc_hook=str))
+                [shown] = each_shown([row], self.view, self._bare)
+                yield b"id: %s\ndata: %s\n\n" % (self._codec.event_id(row.key).encode(), bytes(shown))
             if not rows and not await self._feed.moved(seen, HEARTBEAT_SECONDS):
                 yield b": still here\n\n"
 
@@ -209,7 +224,8 @@ class EventRoutes:
         return row
 
     async def get(self, request: Request) -> Response:
-        return answer(self.view(await self._row(request)))
+        [shown] = each_shown([await self._row(request)], self.view, self._bare)
+        return answer(shown)
 
     async def explain(self, request: Request) -> Response:
         row = await self._row(request)
@@ -226,23 +242,20 @@ class EventRoutes:
     async def held(self, request: Request) -> Response:
         codec = self._codec
         rows = await self._engine.held(request.caller, LIMIT.number(request))
-        return answer(
-            HeldPage(
-                [
-                    HeldView(
-                        id=str(row.id),
-                        name=row.name,
-                        key=row.key,
-                        posted=row.posted,
-                        expires=row.expires,
-                        run=codec.run_id(row.run) if row.run else "",
-                        source=row.source,
-                        data=row.body,
-                    )
-                    for row in rows
-                ]
+
+        def shown(row: HeldRow, data: Any) -> HeldView:
+            return HeldView(
+                id=str(row.id),
+                name=row.name,
+                key=row.key,
+                posted=row.posted,
+                expires=row.expires,
+                run=codec.run_id(row.run) if row.run else "",
+                source=row.source,
+                data=data,
             )
-        )
+
+        return answer(HeldPage(each_shown(rows, lambda row: shown(row, row.body), shown)))
 
 
 def event_headers(request: Request) -> dict[str, str]:

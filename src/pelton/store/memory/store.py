@@ -23,19 +23,19 @@ from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.runs import TOP, MemoryRuns
 from pelton.store.memory.sweeps import sweep_tables
 from pelton.store.memory.table import LAST, PRIMARY
-from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody
+from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody, HeldBody
 from pelton.store.memory.writes import Writes
 from pelton.store.packing import (
-    decode_any,
+    dead_from,
     decode_attempt,
     decode_checkpoint,
     decode_copy,
-    decode_dead,
     decode_definition,
     decode_delivery,
-    decode_event,
     decode_held,
     decode_pending_signal,
+    event_from,
+    held_from,
     kept_row,
     sticky_row,
 )
@@ -282,7 +282,8 @@ class MemoryStore:
         return [kept_row(row.body, row.taken, row.n) for row in rows]
 
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
-        return self._held("ns", (ns,), limit)
+        held = self._tables.held
+        return [_held(each, held.rows[each]) for each in islice(held.under("ns", ns), limit)]
 
     async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
         held = self._tables.held
@@ -296,7 +297,7 @@ class MemoryStore:
 
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
         held = self._tables.held
-        return [decode_held(held.rows[each].body) for each in islice(held.keys("expires", (), (now + 1,)), limit)]
+        return [_held(each, held.rows[each]) for each in islice(held.keys("expires", (), (now + 1,)), limit)]
 
     def _held(self, index: str, place: tuple[Any, ...], limit: int) -> list[HeldRow]:
         held = self._tables.held
@@ -347,13 +348,13 @@ class MemoryStore:
 
     async def event(self, ns: str, key: int) -> EventRow | None:
         row = self._tables.events.get(key)
-        return None if row is None or row.ns != ns else _event(row)
+        return None if row is None or row.ns != ns else _event(key, row)
 
     async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
         ident = (ns, source, event_id)
         key = self._tables.event_ids.get(ident)
         if key is not None:
-            return _event(self._tables.events.rows[key])
+            return _event(key, self._tables.events.rows[key])
         known = self._tables.known_events.get(ident)
         return None if known is None else forgotten_event(*ident, *known)
 
@@ -362,7 +363,7 @@ class MemoryStore:
         index, place = ("type", (ns, type)) if type else ("ns", (ns,))
         low, high = (*place, after + 1 if after else -TOP), (*place, before or TOP)
         keys = events.keys(index, low, high) if after else events.back(index, low, high)
-        return [_event(events.rows[key]) for key in islice(keys, limit)]
+        return [_event(key, events.rows[key]) for key in islice(keys, limit)]
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         bookmarks = self._tables.bookmarks
@@ -450,15 +451,15 @@ def from_url(rest: str, durability: Durability) -> MemoryStore:
 
 
 def _dead(number: int, row: DeadBody) -> DeadLetter:
-    letter = decode_dead(row.body)
-    letter.number = number
-    return letter
+    return dead_from(number, row.ns, row.body)
 
 
-def _event(row: EventBody) -> EventRow:
-    event = decode_event(row.body)
-    event.decisions, event.effects, event.state = decode_any(row.outcome)
-    return event
+def _held(number: int, row: HeldBody) -> HeldRow:
+    return held_from(number, row.ns, row.run, row.name, row.key, row.posted, row.expires, row.body)
+
+
+def _event(key: int, row: EventBody) -> EventRow:
+    return event_from(key, row.ns, row.type, row.body, row.outcome)
 
 
 def _definition(row: DefinitionBody) -> DefinitionRow:

@@ -327,10 +327,10 @@ SELECT body, got FROM sticky INDEXED BY sticky_expires WHERE expires <> 0 AND ex
 SELECT body FROM copy WHERE sticky = ?1 AND id > ?2 ORDER BY id LIMIT ?3;
 
 -- name: held_all
-SELECT body FROM held INDEXED BY held_ns WHERE ns = ?1 ORDER BY posted, id LIMIT ?2;
+SELECT id, ns, run, name, key, posted, expires, body FROM held INDEXED BY held_ns WHERE ns = ?1 ORDER BY posted, id LIMIT ?2;
 
 -- name: held_expired
-SELECT body FROM held INDEXED BY held_expires WHERE expires <> 0 AND expires <= ?1 ORDER BY expires, id LIMIT ?2;
+SELECT id, ns, run, name, key, posted, expires, body FROM held INDEXED BY held_expires WHERE expires <> 0 AND expires <= ?1 ORDER BY expires, id LIMIT ?2;
 
 -- name: ready
 SELECT {open} FROM open INDEXED BY open_work WHERE queue = ?1 AND queue <> '' AND lease = 0 ORDER BY urgency, due, run, n LIMIT ?2;
@@ -358,31 +358,31 @@ SELECT body FROM inbox INDEXED BY inbox_due WHERE parked = 0 ORDER BY due, id LI
 SELECT number, tries, due, error, body FROM delivery WHERE number > ?2 ORDER BY number LIMIT ?1;
 
 -- name: dead
-SELECT number, body FROM dead INDEXED BY dead_ns WHERE ns = ?1 AND number > ?3 ORDER BY number LIMIT ?2;
+SELECT number, body, ns FROM dead INDEXED BY dead_ns WHERE ns = ?1 AND number > ?3 ORDER BY number LIMIT ?2;
 
 -- name: dead_letter
-SELECT number, body FROM dead WHERE number = ?1;
+SELECT number, body, ns FROM dead WHERE number = ?1;
 
 -- name: event
-SELECT body, outcome FROM event WHERE key = ?2 AND ns = ?1;
+SELECT body, outcome, key, ns, type FROM event WHERE key = ?2 AND ns = ?1;
 
 -- name: event_by_id
-SELECT body, outcome FROM event WHERE ident = ?1;
+SELECT body, outcome, key, ns, type FROM event WHERE ident = ?1;
 
 -- name: known_event
 SELECT key, hash, state FROM known_event WHERE ident = ?1;
 
 -- name: events_up
-SELECT body, outcome FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4;
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4;
 
 -- name: events_down
-SELECT body, outcome FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4;
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4;
 
 -- name: events_type_up
-SELECT body, outcome FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5 ORDER BY key LIMIT ?4;
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5 ORDER BY key LIMIT ?4;
 
 -- name: events_type_down
-SELECT body, outcome FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5
 ORDER BY key DESC LIMIT ?4;
 
 -- name: seen

@@ -23,17 +23,17 @@ from pelton.store.clock import SteadyClock
 from pelton.store.group import Committed, Group, Lookup
 from pelton.store.packing import (
     UNFIT,
-    decode_any,
+    dead_from,
     decode_attempt,
     decode_checkpoint,
     decode_copy,
-    decode_dead,
     decode_definition,
     decode_delivery,
-    decode_event,
     decode_held,
     decode_pause,
     decode_pending_signal,
+    event_from,
+    held_from,
     kept_row,
     pack,
     sticky_row,
@@ -536,7 +536,7 @@ class SqliteStore:
         return [sticky_row(*row) for row in self._reader.all(name, *values)]
 
     async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
-        return self._held("held_all", ns, limit)
+        return [held_from(*row) for row in self._reader.all("held_all", ns, limit)]
 
     async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
         if name or key:
@@ -549,7 +549,7 @@ class SqliteStore:
         return [ResultRow(*row) for row in self._reader.all("results", job, *after, limit)]
 
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
-        return self._held("held_expired", now, limit)
+        return [held_from(*row) for row in self._reader.all("held_expired", now, limit)]
 
     def _held(self, name: str, *values: Any) -> list[HeldRow]:
         return [decode_held(body) for (body,) in self._reader.all(name, *values)]
@@ -738,15 +738,13 @@ def from_url(directory: str, durability: Durability) -> SqliteStore:
 
 
 def _dead(row: Any) -> DeadLetter:
-    letter = decode_dead(row[1])
-    letter.number = row[0]
-    return letter
+    number, body, ns = row
+    return dead_from(number, ns, body)
 
 
 def _event(row: Any) -> EventRow:
-    event = decode_event(row[0])
-    event.decisions, event.effects, event.state = decode_any(row[1])
-    return event
+    body, outcome, key, ns, type_ = row
+    return event_from(key, ns, type_, body, outcome)
 
 
 def _definition(row: Any) -> DefinitionRow | None:
