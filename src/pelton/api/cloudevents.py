@@ -85,7 +85,7 @@ def _structured(found: Any, where: str, strict: bool = True) -> EventIn:
     if found.get("data_base64") is not None:
         data = _base64(found["data_base64"], f"{where}data_base64")
         kind = found.get("datacontenttype")
-        body, encoded = _content(media_type(kind) if isinstance(kind, str) else "", data, f"{where}data_base64")
+        body, encoded = read_data(media_type(kind) if isinstance(kind, str) else "", data, f"{where}data_base64")
     event = EventIn(
         id=_text(found, "id", where, needed=strict),
         source=_text(found, "source", where),
@@ -107,7 +107,7 @@ def _binary(headers: Mapping[str, str], kind: str, body: bytes) -> EventIn:
     attributes = {name: value for name, value in found.items() if name not in _KNOWN}
     if content := headers.get("content-type"):
         attributes["datacontenttype"] = content
-    data, encoded = _content(kind, body, "")
+    data, encoded = read_data(kind, body, "")
     event = EventIn(
         id=_text(found, "id", "ce-"),
         source=_text(found, "source", "ce-"),
@@ -134,7 +134,7 @@ def _header(name: str, value: str) -> str:
         ) from None
 
 
-def _content(kind: str, data: bytes, field: str) -> tuple[Any, bool]:
+def read_data(kind: str, data: bytes, field: str) -> tuple[Any, bool]:
     """The data of an event, and whether it had to be encoded as base64, in every mode alike. `kind`: its media type; of data
     without one it is found out. Raises PeltonError for JSON that is none, naming `field`."""
     if not data:
@@ -155,6 +155,21 @@ def _content(kind: str, data: bytes, field: str) -> tuple[Any, bool]:
             if kind or not _NO_TEXT.search(text):
                 return text, False
     return base64.b64encode(data).decode(), True
+
+
+def from_parts(found: Mapping[str, Any], data: Any, encoded: bool, attributes: dict[str, Any]) -> EventIn:
+    """An event that did not come as a CloudEvent. `found`: its id ("" = none), type, source and subject. Raises PeltonError."""
+    event = EventIn(
+        id=_text(found, "id", "", needed=False),
+        source=_text(found, "source", ""),
+        type=_text(found, "type", ""),
+        subject=_text(found, "subject", "", needed=False),
+        body=data,
+        attributes=_attributes(attributes, ""),
+    )
+    if encoded:
+        event.attributes[ENCODED] = True
+    return _ours(event, "")
 
 
 def _ours(event: EventIn, where: str) -> EventIn:

@@ -48,7 +48,8 @@ class EventRoutes:
         return [
             Route("POST", "/v1/events", "postEvents", "Post CloudEvents 1.0: structured, batched or binary (ce- headers). The "
                   "response follows the commit of the event and its effects; a repeated event gets its first outcome.",
-                  self.post, parameters=(), takes=accepts, gives=(Accepted, AcceptedBatch), statuses=(201, 400, 409, 413, 415)),
+                  self.post, parameters=(), takes=accepts, gives=(Accepted, AcceptedBatch),
+                  statuses=(201, 400, 403, 409, 413, 415)),
             Route("GET", "/v1/events", "listEvents", "List events, newest first; with `after`, oldest first. With `Accept: "
                   "text/event-stream`, stream them as they arrive.", self.list,
                   parameters=(TYPE, STATE, AFTER, BEFORE, LIMIT, WAIT), takes=None, gives=(EventPage,), statuses=(400,)),
@@ -66,9 +67,15 @@ class EventRoutes:
         events, batch = from_request(headers, await request.body())
         if not events:
             return answer(AcceptedBatch([]))
+        return await self._record(request, events, batch, f"ce-{USER_ID}" in headers)
+
+    async def record(self, request: Request, event: EventIn) -> Response:
+        return await self._record(request, [event], False, False)
+
+    async def _record(self, request: Request, events: list[EventIn], batch: bool, binary: bool) -> Response:
         for place, event in enumerate(events):
             event.id = event.id or uuid4().hex  # so that the response can include it
-            attribute(event, request.caller, f"[{place}]." if batch else "ce-" if f"ce-{USER_ID}" in headers else "")
+            attribute(event, request.caller, f"[{place}]." if batch else "ce-" if binary else "")
         posted = await self._engine.ingest(request.caller, events)
         results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
         if batch:

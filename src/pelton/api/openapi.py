@@ -43,6 +43,8 @@ def _operation(route: Route) -> dict[str, Any]:
         "summary": route.summary,
         "responses": {good: {"description": "Success", "content": {"application/json": {"schema": _one_of(route.gives)}}}},
     }
+    if not route.gives:
+        del operation["responses"][good]["content"]
     if isinstance(route.takes, type) and route.gives:
         operation["responses"][good]["content"][MSGPACK] = {"schema": _one_of(route.gives)}
     if good == "201":

@@ -8,6 +8,7 @@ from typing import Any
 from pelton.api.calls import Route, answer, router
 from pelton.api.dead_letters import DeadLetterRoutes
 from pelton.api.events import EventRoutes
+from pelton.api.hooks import HookRoutes
 from pelton.api.jobs import JobRoutes
 from pelton.api.processes import ProcessRoutes
 from pelton.api.runs import RunRoutes
@@ -30,8 +31,10 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         healthy = bool(found.pop("healthy"))
         return answer(HealthOut(healthy, found), 200 if healthy else 503)
 
+    events = EventRoutes(engine, feed)
     return [
-        *EventRoutes(engine, feed).routes(),
+        *events.routes(),
+        *HookRoutes(events).routes(),
         *DeadLetterRoutes(engine).routes(),
         *RunRoutes(engine).routes(),
         *ProcessRoutes(engine).routes(),

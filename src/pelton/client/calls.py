@@ -105,6 +105,13 @@ def events_call(batch: Sequence[Mapping[str, Any]]) -> ApiCall[AcceptedBatch]:
     return ApiCall("POST", "/v1/events", body, BATCHED, gives=AcceptedBatch, has_ids=True)
 
 
+def hook_call(name: str, data: Any, type: str, source: str, subject: str, id: str, content_type: str) -> ApiCall[Accepted]:
+    body = data if isinstance(data, bytes) else json.encode(data)
+    query = {"type": type, "source": source, "subject": subject, "id": id or uuid4().hex}
+    given = urlencode({name: value for name, value in query.items() if value})
+    return ApiCall("POST", f"/v1/hooks/{segment(name)}?{given}", body, content_type, gives=Accepted, has_ids=True)
+
+
 def event_page_call(type: str, state: str, after: str, before: str, limit: int, wait: int) -> ApiCall[EventPage]:
     return _get(
         EventPage,

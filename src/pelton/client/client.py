@@ -30,6 +30,7 @@ from pelton.client.calls import (
     explain_call,
     health_call,
     held_call,
+    hook_call,
     job_results_call,
     node_steps_call,
     one_event_call,
@@ -180,6 +181,24 @@ class Client:
         """Posts CloudEvents as mappings, at most 1,000, and returns one result for each, in order. `id` and `specversion` are
         filled in if absent. A conflict is a result here, not an error."""
         return self._call(events_call(batch)).events
+
+    def post_hook(
+        self,
+        name: str,
+        data: Any,
+        *,
+        type: str = "",
+        source: str = "",
+        subject: str = "",
+        id: str = "",
+        content_type: str = STRUCTURED,
+    ) -> Accepted:
+        """Posts what is no CloudEvent as an event of the hook `name`, as a webhook's sender would.
+
+        `data`: bytes are sent unchanged as `content_type`; anything else as JSON. `type`, `source`: by default the name and
+        /v1/hooks/NAME. `id`: as in `post_event`.
+        """
+        return self._call(hook_call(name, data, type, source, subject, id, content_type))
 
     def events(
         self, *, type: str = "", state: str = "", after: str = "", before: str = "", limit: int = 100, wait: int = 0
@@ -382,6 +401,20 @@ class AsyncClient:
     async def post_events(self, batch: Sequence[Mapping[str, Any]]) -> list[Accepted]:
         """As `Client.post_events`."""
         return (await self._call(events_call(batch))).events
+
+    async def post_hook(
+        self,
+        name: str,
+        data: Any,
+        *,
+        type: str = "",
+        source: str = "",
+        subject: str = "",
+        id: str = "",
+        content_type: str = STRUCTURED,
+    ) -> Accepted:
+        """As `Client.post_hook`."""
+        return await self._call(hook_call(name, data, type, source, subject, id, content_type))
 
     async def events(
         self, *, type: str = "", state: str = "", after: str = "", before: str = "", limit: int = 100, wait: int = 0

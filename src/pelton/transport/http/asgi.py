@@ -21,6 +21,7 @@ import structlog
 from pelton.errors import FAULT, Code, PeltonError
 from pelton.runtime.caller import Caller
 from pelton.transport.caller import caller_in
+from pelton.transport.http.encodings import undone
 from pelton.transport.http.errors import ClientGone, WebError
 from pelton.transport.http.query import Query
 
@@ -116,7 +117,8 @@ class Request:
         return ""
 
     async def body(self) -> bytes:
-        """The whole body. Raises WebError 413 above the limit, ClientGone if it was never completed."""
+        """The whole body, unpacked. Raises WebError: 413 above the limit, 415 for an encoding that is not known; ClientGone if
+        it was never completed."""
         if self._body is not None:
             return self._body
         declared = self.header(b"content-length")
@@ -135,7 +137,9 @@ class Request:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 break
-        self._body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        coding = self.header(b"content-encoding")
+        self._body = undone(coding, whole, self._max_body) if coding else whole
         return self._body
 
     def _too_large(self, what: str) -> WebError:

@@ -29,6 +29,7 @@ _BY_STATUS = {
     405: "MethodNotAllowed",
     409: "Conflict",
     413: "TooLarge",
+    415: "UnsupportedMediaType",
     429: "TooManyRequests",
     500: "InternalError",
     503: "Unavailable",
