@@ -207,9 +207,19 @@ def test_text_bomb() -> None:
         render("${a.output.big}" * 3, big)
 
 
+@pytest.mark.parametrize("uses", [5, 16, 17])
+@pytest.mark.parametrize(
+    "large", ["x" * 3_700_000, {"rows": ["x" * 100] * 37_000}, ["x" * 37_000] * 100], ids=["text", "map", "list"]
+)
+def test_neither_can_a_few_of_them(large: Any, uses: int) -> None:
+    with pytest.raises(ExpressionError, match="the limit is 16000000"):
+        render(["${a.output.big}"] * uses, {"a": {"output": {"big": large}}})
+    assert render(["${a.output.big}"] * 4, {"a": {"output": {"big": large}}}) == [large] * 4
+
+
 def test_references_cannot_multiply_a_large_value() -> None:
     big = {"a": {"output": {"big": ["x" * 100_000] * 10}}}
-    assert render(["${a.output.big}"] * 16, big)
+    assert render(["${a.output.big}"] * 15, big)
     with pytest.raises(ExpressionError, match="the limit is 16000000"):
         render(["${a.output.big}"] * 100, big)
     with pytest.raises(ExpressionError, match="the limit is 16000000"):

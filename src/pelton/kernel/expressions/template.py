@@ -46,6 +46,8 @@ class RenderLimits(NamedTuple):
 
 
 DEFAULT = RenderLimits()
+FEW = 16  # uses of references that are weighed exactly only if they may be too much
+ROUGH = 2  # what is mostly text is about as large as JSON; quotes, commas and escapes are not counted, nor digits
 
 
 class Reference(NamedTuple):
@@ -95,9 +97,13 @@ class Template:
         return self._build(values)
 
     def _weigh(self, values: list[JSON]) -> None:
-        """Refuses a result in which references multiply a large value. A few references to it are harmless, because
-        what they refer to is itself bounded."""
-        if sum(self._uses) <= 16:
+        """Refuses a result in which references multiply a large value. A few references are looked at roughly first, which costs
+        little and is right about what is small."""
+        most = self._limits.total
+        if (
+            sum(self._uses) <= FEW
+            and sum(roughly(value, most) * uses for value, uses in zip(values, self._uses, strict=True)) * ROUGH <= most
+        ):
             return
         total = 0
         for value, uses in zip(values, self._uses, strict=True):
@@ -107,6 +113,24 @@ class Template:
                 total += len(msgspec.json.encode(value)) * uses
         if total > self._limits.total:
             raise ExpressionError(f"the template yields {total} bytes; the limit is {self._limits.total}")
+
+
+def roughly(value: JSON, most: int) -> int:
+    """At least a `ROUGH`th of the size of a value as JSON text, and no more than that. Ends early beyond `most`."""
+    if not isinstance(value, (str, list, dict)):
+        return 1
+    size, stack = 0, [value]
+    while stack and size <= most:
+        node = stack.pop()
+        if isinstance(node, str):
+            size += len(node)
+        elif isinstance(node, dict):
+            size += sum(map(len, node))
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+        size += 1
+    return size
 
 
 class _Whole:
