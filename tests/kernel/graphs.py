@@ -27,6 +27,7 @@ from pelton.kernel.model.process import (
     Edge,
     Emit,
     End,
+    Find,
     Fork,
     Join,
     Node,
@@ -203,6 +204,15 @@ class Graph:
     def take(self, name: str, event: str, key: Any, to: To = "", *, body: Any = None, nobody: str = "", **more: Any) -> Graph:
         """`nobody`: where to go with empty="edge"."""
         node = Take(name=name, event=event, key=expression(key), body=maybe(body), next=edges(to), to=nobody, **more)
+        return self.add(node)
+
+    def find(
+        self, name: str, process: Any, key: Any, to: To = "", *, signal: Any = None, given: Any = None, **more: Any
+    ) -> Graph:
+        node = Find(
+            name=name, process=expression(process), key=expression(key), signal=maybe(signal), given=maybe(given),
+            next=edges(to), **more,
+        )  # fmt: skip
         return self.add(node)
 
     def work(self, name: str, to: To = "", *, queue: Any = "", input: Any = None, **more: Any) -> Graph:

@@ -129,6 +129,8 @@ class World:
         self.scripts: dict[str, Callable[[Any], Any]] = {}
         self.compiler: Callable[[Any], Process] | None = None
         self.keys = 100
+        self.named: dict[tuple[str, str], f.NamedRun] = {}  # by process and name: what a step finds
+        self.refusals: dict[int, tuple[str, str]] = {}  # by run: what it says to what a step has decided on
         self.held: dict[int, tuple[int, Hold]] = {}  # id → (run or 0, row)
         self.kept: list[list[Any]] = []  # events that stay: id of the held row, run, event, taken by
         self.holds = 0

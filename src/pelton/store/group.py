@@ -203,6 +203,7 @@ class Group:
     wait_keys: list[WaitKeyRow]
     close_wait_keys: list[tuple[int, int]]  # (run, n)
     run_keys: list[RunKeyRow]
+    unnamed: list[tuple[str, str, str, str]]  # (ns, kind, process, text): no live run may have that name before `run_keys`
     free_run_keys: list[int]  # runs whose keys, unique or not, are live no more (before `run_keys` of this group)
     claim_run_keys: list[int]  # runs whose keys are live again; the group is lost if another live run has a unique one of them
     events: list[EventRow]

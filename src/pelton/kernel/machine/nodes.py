@@ -26,6 +26,7 @@ from pelton.kernel.machine.tokens.flow import (
     retire_token,
 )
 from pelton.kernel.machine.tokens.lifecycle import find_definition, finish_run, meta_from, run_output
+from pelton.kernel.machine.tokens.names import comes_later, find
 from pelton.kernel.machine.tokens.queues import put_off, take_or_rest
 from pelton.kernel.machine.tokens.scopes import open_scope
 from pelton.kernel.machine.tokens.stops import failure_of_children
@@ -40,6 +41,7 @@ from pelton.kernel.model.process import (
     Choice,
     Emit,
     End,
+    Find,
     Fork,
     Fragment,
     Join,
@@ -72,7 +74,7 @@ def enter(draft: Draft, token: Token) -> None:
     if type(node) is Fork and token.branch:
         branch_out(draft, node, *branches_of(draft, node, token), token)
         return
-    if type(node) is Take and put_off(draft, token, node):
+    if (type(node) is Take and put_off(draft, token, node)) or (type(node) is Find and comes_later(draft, token, node)):
         return
     if not node.trace and type(node) in SILENT:
         try:
@@ -428,6 +430,11 @@ def enter_take(draft: Draft, token: Token, node: Take, row: OpenStep) -> None:
     take_or_rest(draft, node, row_added(draft, row), key, body)
 
 
+def enter_find(draft: Draft, token: Token, node: Find, row: OpenStep) -> None:
+    output = find(draft, node, Scene(draft, row, row.input, token.thread), row)
+    finish(draft, row_added(draft, row), output)
+
+
 def enter_raise(draft: Draft, token: Token, node: Raise, row: OpenStep) -> None:
     failure = evaluate(node.failure, Scene(draft, row, row.input, token.thread))
     raise StepFailure(failure if isinstance(failure, Failure) else convert(failure, Failure))
@@ -495,6 +502,7 @@ STATES: dict[type, State] = {
     Emit: State.EMIT,
     Send: State.WAIT,
     Take: State.WAIT,
+    Find: State.WAIT,
     Assign: State.WAIT,
     Raise: State.WAIT,
     End: State.WAIT,
@@ -510,6 +518,7 @@ ENTER: dict[type, Callable[[Draft, Token, Any, OpenStep], None]] = {
     Emit: enter_emit,
     Send: enter_send,
     Take: enter_take,
+    Find: enter_find,
     Assign: enter_assign,
     Raise: enter_raise,
     End: enter_end,

@@ -296,6 +296,23 @@ class Take(Node, frozen=True, kw_only=True):
     to: str = ""
 
 
+class Find(Node, frozen=True, kw_only=True):
+    """Finds a run of `process` by its name (`key`) in the namespace, and knows in the same commit what comes of it.
+
+    `does`: "read" it: the output has its id as `run`, `status`, `variables`, and `record` if it keeps one. "signal" it with what
+    `signal` yields, or "start" it with what `given` yields as its input, under that name: the output has `run`.
+
+    It fails with "no such run", "name taken" (of a start), or "not accepted", whose content says with which code and why; all of
+    kind "business"."""
+
+    process: Expression
+    key: Expression
+    does: Literal["read", "signal", "start"] = "read"
+    signal: Expression | None = None  # yields a Signal
+    given: Expression | None = None
+    meta: Expression | None = None  # yields the parts of StartMeta that a started run gets
+
+
 class Raise(Node, frozen=True, kw_only=True):
     failure: Expression  # yields a Failure
 

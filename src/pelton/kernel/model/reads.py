@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
-from pelton.kernel.model.state import OpenStep, Run, Step, Thread
+from pelton.kernel.model.state import OpenStep, Run, RunStatus, Step, Thread
 
 
 class NewestKey(Struct, frozen=True, gc=False):
@@ -275,6 +275,33 @@ class RoomKey(Struct, frozen=True, gc=False):
     """Whether the commit has room for one more run that is taken from a queue, after `taken` in this transition. Answer: bool."""
 
     taken: int
+
+
+class NamedKey(Struct, frozen=True, gc=False):
+    """The run of a process that has a name in the namespace, as its key or idempotency key. `data`: with its variables, and its
+    record. Both that there is one, as it is, and that there is none join the read set. Answer: NamedRun | None."""
+
+    process: str
+    text: str
+    data: bool = False
+
+
+class RefusalKey(Struct, frozen=True, gc=False):
+    """What the run `run` has said to the signal, or the start, that step `n` has decided on for it in this commit. A decision is
+    made as if there were no refusal, and once more with it. Answer: (code, why), or None."""
+
+    run: int
+    n: int
+
+
+class NamedRun(NamedTuple):
+    """`busy`: somebody has decided on something for it in this commit that has not reached it yet."""
+
+    run: int
+    status: RunStatus
+    busy: bool = False
+    variables: dict[str, JSON] | None = None
+    record: JSON = None
 
 
 class Waiter(NamedTuple):

@@ -61,16 +61,22 @@ class StartRun(NamedTuple):
     linked: bool = False  # with n 0: it is a child of this run even so
     trigger: Trigger | None = None  # fired at once
     origin: int = 0  # step of this run in whose log a refusal is recorded
+    name: str = (
+        ""  # of the run among those of its process: its key, until it ends. Such a one starts in the same group in any case
+    )
+    named_by: int = 0  # with a name: the step that has decided on it, and learns of a refusal
 
 
 class SignalRun(NamedTuple):
     """A signal to another run: in the same group where that has room, or durable and in the next commit when `later`.
-    `together`: in the same group in any case, since it is what the sender has decided on."""
+    `together`: in the same group in any case, since it is what the sender has decided on. `asked_by`: the step that has decided
+    on it, and learns of a refusal in this commit (see RefusalKey); 0 = none does."""
 
     key: int
     signal: Signal
     later: bool = False
     together: bool = False
+    asked_by: int = 0
 
 
 class Hold(NamedTuple):

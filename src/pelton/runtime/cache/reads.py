@@ -21,11 +21,13 @@ from pelton.kernel.model.reads import (
     HeldKey,
     InlineKey,
     Missing,
+    NamedKey,
     NewestKey,
     NewRunKey,
     PausedKey,
     ProcessKey,
     ProcessPause,
+    RefusalKey,
     RoomKey,
     RunKey,
     ServedKey,
@@ -44,6 +46,7 @@ from pelton.runtime.cache.runs import RunEntry, unknown
 OUTSIDE = (EvaluationKey, DefinitionKey, InlineKey, ProcessKey, ServedKey, CompiledKey)
 """Keys whose answers depend on no run."""
 QUEUES = (WaiterKey, TakerKey, RoomKey)
+NAMES = (NamedKey, RefusalKey)
 
 
 def of_run(key: Any) -> bool:
@@ -55,11 +58,12 @@ def of_run(key: Any) -> bool:
 class Answers:
     """What was read for one request."""
 
-    __slots__ = ("defined", "made", "of_runs", "outside", "revisions", "scripts", "spent")
+    __slots__ = ("defined", "made", "named", "of_runs", "outside", "revisions", "scripts", "spent")
 
     def __init__(self) -> None:
         self.made: dict[tuple[int, int, int], int] = {}  # (run, n, attempt) → key of the child
         self.defined: dict[str, int] = {}  # namespace → counter of its definitions on which these rest, where others define too
+        self.named: dict[Any, Any] | None = None  # runs that were found by name, and refusals of what was decided on for them
         self.of_runs: dict[tuple[int, Any], Any] = {}
         self.revisions: dict[int, int] = {}  # run → revision at which its answers were true
         self.outside: dict[Any, Any] = {}
@@ -90,8 +94,8 @@ class CachedReads:
     """One instance serves all calls, one after another: see `of`."""
 
     __slots__ = (
-        "_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_paused", "_queues", "_stamp", "reads", "spent",
-        "stamped",
+        "_answers", "_codec", "_entry", "_found", "_held", "_keys", "_look", "_names", "_paused", "_queues", "_stamp",
+        "reads", "spent", "stamped",
     )  # fmt: skip
 
     def __init__(
@@ -104,12 +108,14 @@ class CachedReads:
         found: Callable[[SearchResult], list[Record] | None] = lambda found: list(found.records),
         queues: Callable[[WaiterKey | TakerKey | RoomKey], Any] = lambda key: None,
         paused: Callable[[PausedKey], ProcessPause | None] = lambda key: None,
+        names: Callable[[NamedKey | RefusalKey], Any] = lambda key: None,
     ) -> None:
         """`keys` makes run keys; `look(key)` yields another run's head, None for a run that does not exist; `held(key)` what is
         held under a name and key; both may raise Missing. `stamp()` makes the instant of a request. `found(answer)` is
-        what a search has found, None if that no longer holds. `queues(key)` looks into the queues of the namespace;
-        `paused(key)` says whether a process is paused, or raises Missing."""
+        what a search has found, None if that no longer holds. `queues(key)` looks into the queues of the namespace, `names(key)`
+        for a run by name; `paused(key)` says whether a process is paused, or raises Missing."""
         self._paused = paused
+        self._names = names
         self._queues = queues
         self._found = found
         self._codec = codec
@@ -238,6 +244,8 @@ class CachedReads:
             return self._search(key)
         if kind in QUEUES:
             return self._queues(key)
+        if kind in NAMES:
+            return self._names(key)
         if kind is HeldKey:
             if key.key:
                 return self._held(key)

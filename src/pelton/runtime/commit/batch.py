@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.commit.group_builder import GroupBuilder
+from pelton.store.rows import RunKeyRow
 
 BATCH_JOBS = 1_000
 BATCH_ROWS = 8_000
@@ -17,7 +18,7 @@ EARLY_JOBS = 256  # a batch of this size need not wait for the one before
 class Batch:
     """`groups`: in the order in which they were started."""
 
-    __slots__ = ("count", "groups", "instant", "number", "rows", "shared")
+    __slots__ = ("count", "groups", "instant", "named", "number", "rows", "runs_named", "shared")
 
     def __init__(self, number: int, shared: bool = False) -> None:
         """`shared`: other servers write to the store too."""
@@ -27,6 +28,8 @@ class Batch:
         self.count = 0
         self.instant = 0  # everything that was decided up to then is in this batch, or in one before
         self.rows = 0
+        self.named: list[RunKeyRow] = []  # names given in its groups, that `run_named` has not seen yet
+        self.runs_named: dict[tuple[str, str, str, str], int] = {}
 
     @property
     def full(self) -> bool:
@@ -40,6 +43,13 @@ class Batch:
         self.count += 1
         builder = self.groups[self.count] = GroupBuilder(self, self.count)
         return builder
+
+    def run_named(self, name: tuple[str, str, str, str]) -> int:
+        """The run that is given a name (ns, kind, process, text) here, 0 = none."""
+        for row in self.named:
+            self.runs_named[row.ns, row.kind, row.process, row.text] = row.run
+        self.named.clear()
+        return self.runs_named.get(name, 0)
 
     def drop(self, builder: GroupBuilder) -> None:
         del self.groups[builder.group.number]

@@ -346,6 +346,7 @@ class GroupBuilder:
         """Adds further names of runs, including unique ones; the group is lost if another run has one of those."""
         if rows:
             self.group.run_keys += rows
+            self.batch.named += rows
             self.rows += len(rows)
 
     def free_names(self, run: int) -> None:

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 from pelton.kernel.machine.tokens.queues import TAKERS, offer_of, rests
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Missing, RoomKey, TakerKey, WaiterKey
-from pelton.kernel.model.signals import EventArrived
-from pelton.kernel.model.transition import SignalRun, Transition
+from pelton.kernel.model.transition import Transition
 from pelton.runtime.cache.correlations import WAITERS, CorrelationPoint, PointName
 from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import RunEntry
+from pelton.runtime.commit.names import is_decided
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.workspace import Workspace
 
-MOST_TAKEN = 16  # runs that one unit of work takes from queues: each may send signals of its own
+MOST_TAKEN = 16  # runs that one unit of work takes from queues, or reaches by name: each may send signals of its own
 PAGE = 16  # of the last in a long queue
 
 InLine = tuple[int, int]  # (run, step)
@@ -67,8 +67,7 @@ def answer(unit: Unit, key: WaiterKey | TakerKey | RoomKey) -> Any:
 
 
 def _taken(unit: Unit) -> int:
-    effects = (effect for change in unit.changes for effect in change.transition.effects)
-    return sum(type(effect) is SignalRun and effect.together and type(effect.signal) is EventArrived for effect in effects)
+    return sum(is_decided(effect) for change in unit.changes for effect in change.transition.effects)
 
 
 def _look(unit: Unit, point: CorrelationPoint, place: InLine, key: WaiterKey | TakerKey) -> Any:

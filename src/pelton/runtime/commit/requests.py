@@ -75,6 +75,7 @@ class CommitRequest:
         self.absent.clear()
         self.answers.of_runs.clear()
         self.answers.revisions.clear()
+        self.answers.named = None
         if reason.startswith("definitions "):
             self.answers.forget_definitions()
         self.answers.spent = None
@@ -358,7 +359,7 @@ class StartRequest(CommitRequest):
 
     def lost(self, reason: str) -> None:
         super().lost(reason)
-        self.lost_key = reason.startswith("key ")
+        self.lost_key = any(reason == f"key {row.kind} {row.text} of {row.ns}" for row in self._keys)
         self.rebinds = reason.startswith("definitions ")
 
     async def _bind_again(self, unit: UnitOfWork) -> None:

@@ -1,5 +1,5 @@
 """What one unit of work rests on beside the runs that it touches: where other servers write to the same store, and where what it
-goes by is on its way there."""
+goes by is on its way there; and names that no run may have, whoever writes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pelton.store.group import Lookup
 class Rests:
     """Conditions of a unit's group. `bool`: whether there are any."""
 
-    __slots__ = ("defined", "handlers", "lookups", "pauses", "records")
+    __slots__ = ("defined", "handlers", "lookups", "names", "pauses", "records")
 
     def __init__(self) -> None:
         self.handlers: dict[str, int] = {}  # namespace → counter of the handlers that were asked
         self.defined: dict[str, int] = {}  # namespace → counter of the definitions that were bound
         self.records: dict[int, int] = {}  # run → since when the record that was found is good
         self.lookups: dict[Lookup, int] = {}  # attribute → revision of what was found by it
-
+        self.names: set[tuple[str, str, str, str]] = set()  # that no live run has
         self.pauses: dict[tuple[str, str], int] = {}  # namespace and process → epoch of the pause that was asked for
 
     def __bool__(self) -> bool:
-        return bool(self.handlers or self.defined or self.records or self.lookups or self.pauses)
+        return bool(self.handlers or self.defined or self.records or self.lookups or self.pauses or self.names)
 
     def clear(self) -> None:
-        for each in (self.handlers, self.defined, self.records, self.lookups, self.pauses):
+        for each in (self.handlers, self.defined, self.records, self.lookups, self.pauses, self.names):
             if each:
                 each.clear()
 
@@ -38,3 +38,5 @@ class Rests:
             group.lookups.extend(self.lookups.items())
         for name, epoch in self.pauses.items():
             group.pause_epochs.append((*name, epoch))
+        if self.names:
+            group.unnamed.extend(self.names)

@@ -42,15 +42,15 @@ from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unknown
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
-from pelton.runtime.commit import queues
+from pelton.runtime.commit import names, queues
 from pelton.runtime.commit.durable import durable
-from pelton.runtime.commit.group_builder import GROUP_ROWS, GROUP_RUNS, GroupBuilder, goes_on
+from pelton.runtime.commit.group_builder import FREES_KEYS, GROUP_ROWS, GROUP_RUNS, GroupBuilder, goes_on
 from pelton.runtime.commit.rests import Rests
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.workspace import Workspace
-from pelton.runtime.names import EXPECTED, SEPARATOR, queue_of
+from pelton.runtime.names import EXPECTED, KEY_KIND, SEPARATOR, queue_of
 from pelton.store.group import Lookup
-from pelton.store.rows import HeldRow, LogRow, PendingSignalRow, StickyRow, WaitKeyRow
+from pelton.store.rows import HeldRow, LogRow, PendingSignalRow, RunKeyRow, StickyRow, WaitKeyRow
 
 CROSSING = frozenset({StartRun, SignalRun, ContinueLater})
 
@@ -87,6 +87,7 @@ class Mark(NamedTuple):
     held: int
     sticky: int
     sticky_gone: int
+    named: int
 
 
 class UnitOfWork:
@@ -95,6 +96,7 @@ class UnitOfWork:
     __slots__ = (
         "_signal",
         "answers",
+        "asked",
         "changes",
         "deferred",
         "held",
@@ -102,6 +104,7 @@ class UnitOfWork:
         "logs",
         "made",
         "multiple",
+        "named",
         "notes",
         "now",
         "points",
@@ -119,7 +122,7 @@ class UnitOfWork:
         self.workspace = workspace
         self.reader = CachedReads(
             workspace.codec, workspace.keys, self._head, self._held, workspace.instants.next, self.still_found,
-            lambda key: queues.answer(self, key), self._paused,
+            lambda key: queues.answer(self, key), self._paused, lambda key: names.answer(self, key),
         )  # fmt: skip
         self.changes: list[Change] = []
         self.undo: Undo = []
@@ -132,6 +135,8 @@ class UnitOfWork:
         self.notes: list[tuple[Code, str]] = []
         self.logs: list[LogRow] = []
         self.rests = Rests()
+        self.asked: deque[tuple[Run, StartRun | SignalRun]] = deque()  # decided on together with its sender; comes first
+        self.named: list[RunKeyRow] = []  # names of runs that begin here
         self.multiple = False  # more may follow after this signal: keep a way back
         self.rows = 0
         self.now = 0
@@ -159,6 +164,8 @@ class UnitOfWork:
         self.notes = []
         self.logs.clear()
         self.rests.clear()
+        self.asked.clear()
+        self.named.clear()
         if request.answers.defined:
             self.rests.defined.update(request.answers.defined)
         self.rows = 0
@@ -175,6 +182,7 @@ class UnitOfWork:
             len(self.held),
             len(self.sticky),
             len(self.sticky_gone),
+            len(self.named),
         )
 
     def back(self, mark: Mark) -> None:
@@ -187,6 +195,8 @@ class UnitOfWork:
         del self.held[mark.held :]
         del self.sticky[mark.sticky :]
         del self.sticky_gone[mark.sticky_gone :]
+        del self.named[mark.named :]
+        self.asked.clear()
         for key in list(self.made)[mark.made :]:
             del self.made[key]
 
@@ -195,6 +205,8 @@ class UnitOfWork:
         self.changes.clear()
         self.deferred.clear()
         self.made.clear()
+        self.named.clear()
+        self.asked.clear()
 
     # ---- runs
 
@@ -395,16 +407,17 @@ class UnitOfWork:
         if first.effects and not CROSSING.isdisjoint(map(type, first.effects)):
             todo: deque[tuple[Run, StartRun | SignalRun]] = deque()
             self._spread(first, todo)
-            while todo:
-                sender, effect = todo.popleft()
+            asked = self.asked
+            while todo or asked:
+                sender, effect = asked.popleft() if asked else todo.popleft()
                 full = len(self.changes) >= GROUP_RUNS or self.rows >= GROUP_ROWS
                 # What a child is counted as is in one commit with what it is, or a parent would pass before its time.
-                if full and (type(effect) is StartRun or not is_one_with(effect)):  # type: ignore[arg-type]
+                if full and not is_one_with(effect):
                     self._defer_effect(sender, effect)
                 elif type(effect) is StartRun:
                     self._start_child(sender, effect, todo)
                 else:
-                    self._signal_other(effect, todo)  # type: ignore[arg-type]
+                    self._signal_other(sender, effect, todo)  # type: ignore[arg-type]
         return first
 
     def _step(self, entry: RunEntry, signal: Any, process: Process | None, flags: int = 0) -> Transition | Refused:
@@ -472,6 +485,8 @@ class UnitOfWork:
             if kind is StartRun or kind is SignalRun:
                 if effect.later:  # type: ignore[union-attr]
                     self._defer_effect(head, effect)  # type: ignore[arg-type]
+                elif names.is_decided(effect):
+                    self.asked.append((head, effect))  # type: ignore[arg-type]
                 else:
                     todo.append((head, effect))  # type: ignore[arg-type]
             elif kind is ContinueLater:
@@ -500,12 +515,18 @@ class UnitOfWork:
     def _start_child(self, sender: Run, effect: StartRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
         try:
             process = self.process(effect.definition)
-            answer = self._step(self._new(effect.key), start_of(sender, effect), process)
+            entry = self._new(effect.key)
+            known = entry.head is not None  # a placeholder has the name already
+            answer = self._step(entry, start_of(sender, effect), process, FREES_KEYS if effect.name else 0)
+            if effect.name and not known and not isinstance(answer, Refused):
+                self.named.append(RunKeyRow(sender.ns, KEY_KIND, process.name, effect.name, effect.key, True))
         except PeltonError as error:
             answer = Refused(error.code, error.message)
         if isinstance(answer, Refused):
             self.made.pop(effect.key, None)
             self.notes.append((answer.code, answer.detail))
+            if effect.named_by:
+                names.refused(self, sender, effect.named_by, effect.key, answer)
             if effect.origin:
                 self.logs.append(LogRow(sender.key, effect.origin, self.now, not_started(answer.detail)))
             if effect.n:
@@ -516,13 +537,15 @@ class UnitOfWork:
         else:
             self._spread(answer, todo)
 
-    def _signal_other(self, effect: SignalRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
+    def _signal_other(self, sender: Run, effect: SignalRun, todo: deque[tuple[Run, StartRun | SignalRun]]) -> None:
         entry = self.entry(effect.key)
         if entry is None:
             self.notes.append((Code.UNKNOWN_RUN, f"run {self.workspace.codec.run_id(effect.key)} no longer exists"))
             return
         answer = self._step(entry, effect.signal, None)
         if isinstance(answer, Refused):
+            if effect.asked_by:
+                names.refused(self, sender, effect.asked_by, effect.key, answer)
             self.notes.append((answer.code, answer.detail))
         else:
             self._spread(answer, todo)
@@ -575,6 +598,7 @@ class UnitOfWork:
                 self._move_lookups(builder, change_)
         for run, revision in self.reader.reads.items():
             builder.read(run, revision)
+        builder.name_runs(self.named)
         for row in self.deferred:
             builder.enqueue(row)
         if self.logs:
@@ -660,9 +684,9 @@ class UnitOfWork:
                 point.sticky = row
 
 
-def is_one_with(effect: SignalRun) -> bool:
-    """Whether a signal may not come in a later commit than what sent it."""
-    return effect.together or type(effect.signal) is Count
+def is_one_with(effect: StartRun | SignalRun) -> bool:
+    """Whether a start or a signal may not come in a later commit than what sent it."""
+    return names.is_decided(effect) or (type(effect) is SignalRun and type(effect.signal) is Count)
 
 
 def not_started(detail: str) -> str:

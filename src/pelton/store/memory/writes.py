@@ -92,6 +92,9 @@ class Writes:
             row = t.runs.get(key)
             if (-1 if row is None else row.rev) != revision:
                 raise GroupLost(f"run {key}")
+        for ns, kind, process, text in group.unnamed:
+            if any(t.names.rows[key].live for key in t.names.under(PRIMARY, ns, kind, text, process)):
+                raise GroupLost(f"name {text} of {ns}")
         for ns, counter in group.handlers:
             if (t.counters.get(ns) or 0) != counter:
                 raise GroupLost(f"handlers {ns}")

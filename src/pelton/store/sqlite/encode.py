@@ -125,7 +125,7 @@ NO_RECORD = 0
 OUTCOMES = 64  # batches of a server whose outcome is kept
 SHARED = frozenset({
     "fence", "defined", "pause_epochs", "pauses", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes",
-    "unclaimed", "claims",
+    "unclaimed", "claims", "unnamed",
 })  # fmt: skip
 REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
 TRIES = frozenset({"attempts", "attempts_gone", "checkpoints"})
@@ -165,21 +165,10 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
 
 def _shared(out: Encoded, group: Group, now: int) -> None:
     """What a group of one of several servers rests on, and says of its server."""
-    for fence in group.fence:
-        out.add("check_node", fence)
-    for ns, counter in group.defined:
-        out.add("check_defined", (ns, counter))
-    for known in group.pause_epochs:
-        out.add("check_pause", known)
+    _conditions(out, group)
     for row in group.pauses:
         out.add("check_pause", (row.ns, row.process, row.epoch - 1))
         out.add("pause_put", (row.ns, row.process, row.epoch, pack(row)))
-    for run, since in group.records:
-        out.add("check_record", (run, since or NO_RECORD))
-    for handed in group.handed:
-        out.add("check_handed", (*handed, 1))
-    for lookup, revision in group.lookups:
-        out.add("check_lookup", (*lookup, revision))
     for lookup in group.looked:
         out.add("lookup_new", (*lookup, now))
     for lookup in group.moved:
@@ -196,6 +185,23 @@ def _shared(out: Encoded, group: Group, now: int) -> None:
         out.add("claim_gone", claim[:4])
     for claim in group.claims:
         out.add("claim_put", claim)
+
+
+def _conditions(out: Encoded, group: Group) -> None:
+    for fence in group.fence:
+        out.add("check_node", fence)
+    for ns, counter in group.defined:
+        out.add("check_defined", (ns, counter))
+    for known in group.pause_epochs:
+        out.add("check_pause", known)
+    for ns, kind, process, text in group.unnamed:
+        out.add("check_unnamed", (ns, kind, text, process, 0))
+    for run, since in group.records:
+        out.add("check_record", (run, since or NO_RECORD))
+    for handed in group.handed:
+        out.add("check_handed", (*handed, 1))
+    for lookup, revision in group.lookups:
+        out.add("check_lookup", (*lookup, revision))
 
 
 def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
@@ -497,7 +503,7 @@ def _definition(out: Encoded, write: DefinitionWrite) -> None:
         out.add("defined_raise", (write.ns,))
 
 
-ORDERED = frozenset({"pauses", "nodes", "records", "handed", "lookups", "moved", "claims", "unclaimed", "defined"})
+ORDERED = frozenset({"pauses", "nodes", "records", "handed", "lookups", "moved", "claims", "unclaimed", "defined", "unnamed"})
 """Rows whose conditions another group of the batch may change: such a batch is written group by group."""
 PLAIN = frozenset({"number", "runs", "handlers", "events", "leases", "run_keys"})
 

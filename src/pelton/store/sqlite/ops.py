@@ -31,6 +31,7 @@ OPS: tuple[Op, ...] = (
     Op("check_pause", "pause {0} {1}", check=True),
     Op("check_record", "record of run {0}", check=True),
     Op("check_handed", "work {0} {1}", check=True),
+    Op("check_unnamed", "name {2} of {0}", check=True),
     Op("check_lookup", "lookup {1} {2} of {0}", check=True),
     Op("node_put"),
     Op("node_mark", "node {0}", exact=True),

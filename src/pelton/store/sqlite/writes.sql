@@ -28,6 +28,10 @@ SELECT since FROM record WHERE run = ?1 AND body IS NOT NULL;
 -- Whether work is handed out as a decision has it.
 SELECT 1 FROM open WHERE run = ?1 AND n = ?2 AND polls = ?3 AND lease = ?4;
 
+-- name: check_unnamed
+-- How many live runs have a name.
+SELECT count(*) FROM run_key INDEXED BY run_key_live WHERE live = 1 AND ns = ?1 AND kind = ?2 AND text = ?3 AND process = ?4;
+
 -- name: check_lookup
 -- The revision of an attribute that is looked up.
 SELECT rev FROM lookup WHERE ns = ?1 AND name = ?2 AND text = ?3;
