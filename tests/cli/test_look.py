@@ -47,6 +47,40 @@ def test_an_event_nobody_wants_is_explained_too(server: ServerProcess, client: C
     assert "unmatched" in pelton(server, "events", "--type", "test:unwanted").output
 
 
+def test_a_trace_tells_texts_from_numbers(server: ServerProcess, client: Client) -> None:
+    define(client, WAITING, starter("typed", "test:typed", "waiting", "$.number === 150 || $.flag === true"))
+    key = client.post_event("test:typed", "/s", {"number": "150", "flag": "true"}).key
+    shown = pelton(server, "explain", key, "--handler", "typed").output
+    assert 'saw "150"' in shown
+    assert 'saw "true"' in shown
+
+
+def test_handlers_for_other_types_are_explained_when_asked_for(server: ServerProcess, client: Client) -> None:
+    define(client, WAITING, starter("of_this", "test:this", "waiting"), starter("of_that", "test:that", "waiting"))
+    key = client.post_event("test:this", "/s", {"number": 1}).key
+    shown = pelton(server, "explain", key).output
+    assert "handler of_this: fired" in shown
+    assert "of_that" not in shown
+    assert "--all" in shown
+    assert "of_that" not in pelton(server, "explain", key, "--json").output
+    every = pelton(server, "explain", key, "--all").output
+    assert "handler of_that: type differs" in every
+    assert "--all" not in every
+    assert "handler of_that: type differs" in pelton(server, "explain", key, "--handler", "of_that").output
+
+
+def test_a_list_of_nothing_says_so(server: ServerProcess) -> None:
+    shown = pelton(server, "events", "--type", "test:never", "--state", "failed").output
+    assert shown == "no events of type test:never in state failed\n"
+    assert pelton(server, "events", "--type", "test:never", "--json").output == ""
+
+
+def test_the_advice_for_an_unknown_event_is_the_commands_own(server: ServerProcess) -> None:
+    done = CliRunner().invoke(main, ["explain", "none", "--server", server.address])
+    assert "together with its source" in done.output
+    assert "?source" not in done.output
+
+
 def test_events_are_listed_newest_last(server: ServerProcess, client: Client) -> None:
     keys = [client.post_event("test:list", "/s", number).key for number in range(3)]
     lines = pelton(server, "events", "--type", "test:list", "--json").output.splitlines()

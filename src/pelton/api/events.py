@@ -226,7 +226,7 @@ class EventRoutes:
                 "no such event",
                 field="key",
                 value=named,
-                remedy="use a key listed by /v1/events, or the event's id with ?source=",
+                remedy="use a key listed by /v1/events, or the event's id together with its source",
             )
         return row
 

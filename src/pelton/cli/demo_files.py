@@ -90,7 +90,7 @@ class FileWalk:
             time.sleep(0.02)
         history = self._get(f"/workflow/api/tasks/{task['id']}/history")["values"]
         for item in history:
-            change = f"{item['attributeName']} {item.get('previousValue')!r} -> {item['newValue']!r}"
+            change = f"{item['attributeName']} {_value(item.get('previousValue'))} -> {_value(item['newValue'])}"
             self._say(f"   version {item['asAtVersionNumber']}: {change}, by {item['userIdModified']}")
 
     # ---- calls
@@ -126,3 +126,7 @@ class FileWalk:
 
     def _get(self, path: str) -> dict[str, Any]:
         return dict(self._client.request("GET", path))
+
+
+def _value(value: Any) -> str:
+    return "nothing" if value is None else json.encode(value).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import click
@@ -41,6 +42,8 @@ def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: 
             found = page.events[::-1]
             for event in found:
                 _show(event, as_json)
+            if not found and not follow and not as_json:
+                click.echo(f"no events{f' of type {clean(type_)}' if type_ else ''}{f' in state {state}' if state else ''}")
             if follow:
                 after = _newest(client, found)
                 while True:
@@ -88,8 +91,10 @@ def _decisions(event: EventView) -> str:
     "--source", default="", metavar="SOURCE", help="The event's source, if EVENT_ID is its id rather than Pelton's key."
 )
 @click.option("--handler", default="", metavar="NAME", help="Only this handler.")
-def explain(server: str, key: str, as_json: bool, event_id: str, source: str, handler: str) -> None:
+@click.option("--all", "every", is_flag=True, help="Handlers for other types of events too.")
+def explain(server: str, key: str, as_json: bool, event_id: str, source: str, handler: str, every: bool) -> None:
     """Show what an event matched, what it did not match and why, and what it caused."""
+    others = 0
     with connect(server, key) as client:
         try:
             if handler:
@@ -98,6 +103,7 @@ def explain(server: str, key: str, as_json: bool, event_id: str, source: str, ha
                 event.effects = [each for each in event.effects if each.handler == handler]
             else:
                 event = client.explain(event_id, source=source)
+                others = 0 if every else _leave_out_other_types(event)
             runs = {} if as_json else _runs(client, event)
         except ClientError as error:
             fail_client(error)
@@ -106,6 +112,16 @@ def explain(server: str, key: str, as_json: bool, event_id: str, source: str, ha
         return
     for line in explanation(event, runs):
         click.echo(line)
+    if others:
+        click.echo(f"handlers for other types of events: {others} (--all lists them)")
+
+
+def _leave_out_other_types(event: EventView) -> int:
+    """How many decisions are left out."""
+    kept = [each for each in event.decisions if each.verdict != "type differs"]
+    left_out = len(event.decisions) - len(kept)
+    event.decisions = kept
+    return left_out
 
 
 def _runs(client: Client, event: EventView) -> Touched:
@@ -144,7 +160,8 @@ def _decision(decision: DecisionView) -> Iterator[str]:
         if isinstance(part, list) and len(part) >= 3:
             expression, value, result, *more = part
             depth = more[0] if more and isinstance(more[0], int) else 0
-            yield f"    {'  ' * min(depth, 20)}{clean(expression)}  saw {clean(value)}  gives {clean(result)}"
+            seen = clean(json.dumps(value, ensure_ascii=False))  # a text in quotes, so that "150" is not taken for 150
+            yield f"    {'  ' * min(depth, 20)}{clean(expression)}  saw {seen}  gives {clean(result)}"
         else:
             yield f"    {clean(part)}"
 

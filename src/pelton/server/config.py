@@ -443,7 +443,7 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     if option.kind == "keep" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str | Path) or not str(value):
-        raise ConfigError(f"{where}: must be a non-empty string, not {value!r}")
+        raise ConfigError(f"{where}: must be a non-empty string, not {_written(value)}")
     if option.kind == "keep":
         _keep(str(value), where)
     if option.kind == "choice" and value not in option.choices:
@@ -528,17 +528,22 @@ def _flag(value: Any, where: str) -> bool:
         return True
     if word in {"0", "false", "no", "off"}:
         return False
-    raise ConfigError(f"{where}: must be true or false, not {value!r}")
+    raise ConfigError(f"{where}: must be true or false, not {_written(value)}")
 
 
 def _number(option: Option, value: Any, where: str) -> int:
     try:
         number = value if isinstance(value, int) and not isinstance(value, bool) else int(str(value), 10)
     except ValueError:
-        raise ConfigError(f"{where}: must be a whole number, not {value!r}") from None
+        raise ConfigError(f"{where}: must be a whole number, not {_written(value)}") from None
     if not option.low <= number <= option.high:
         raise ConfigError(f"{where}: must be between {option.low} and {option.high}, not {number}")
     return number
+
+
+def _written(value: Any) -> str:
+    """As it stands in a file: TOML has no True."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _nearest(written: str) -> str:

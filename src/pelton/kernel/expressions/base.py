@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
+from msgspec import json
+
 JSON = Any  # None | bool | int | float | str | list[JSON] | dict[str, JSON], as msgspec decodes it
+
+
+def in_words(value: JSON, most: int = 100) -> str:
+    """A value in a text for people, as JSON has it; cut to so many characters."""
+    text = json.encode(value, enc_hook=str).decode(errors="replace")
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class Read(NamedTuple):

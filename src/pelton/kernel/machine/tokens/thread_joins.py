@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pelton.kernel.expressions.base import in_words
 from pelton.kernel.machine.draft import Draft, FailureEscaped, StepFailed, StepFailure, ThreadEnded
 from pelton.kernel.machine.many import for_each
 from pelton.kernel.machine.tokens.flow import finish, needed
@@ -62,7 +63,7 @@ def checked(numbers: Any, row: OpenStep) -> list[int]:
     """The numbers of the threads, each once. Raises StepFailure for what is no list of them, and for the thread of the join."""
     listed = [] if numbers is None else numbers
     if not isinstance(listed, list | tuple) or any(isinstance(no, bool) or not isinstance(no, int) for no in listed):
-        reason = f"the threads of {row.slot!r} must be a list of numbers, not {numbers!r}"
+        reason = f"the threads of {row.slot!r} must be a list of numbers, not {in_words(numbers)}"
         raise StepFailure(Failure("expression", "technical", reason, None, False))
     if row.thread in listed:
         reason = f"{row.slot!r} would wait for thread {row.thread}, which is its own"

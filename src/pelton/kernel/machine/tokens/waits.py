@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pelton.errors import Code
+from pelton.kernel.expressions.base import in_words
 from pelton.kernel.machine.draft import UNMARKED, Again, Draft, Refusal, Spawn, StepFailed, StepFailure
 from pelton.kernel.machine.many import for_each, place_of
 from pelton.kernel.machine.records import change_record
@@ -335,7 +336,7 @@ def refusal_texts(trace: list[Any]) -> str:
         why = each.get("why") or {}
         text = each.get("check") or why.get("message")
         if not text:
-            parts = [f"{part} saw {value!r}"[:200] for part, value, result in why.get("trace", ()) if not result]
+            parts = [f"{part[:100]} saw {in_words(value)}" for part, value, result in why.get("trace", ()) if not result]
             text = f"the guard {each['guard']!r} does not hold" + (f" ({', '.join(parts)})" if parts else "")
         found.append(text)
     return "; ".join(dict.fromkeys(found))[:1000]

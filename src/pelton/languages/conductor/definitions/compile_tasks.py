@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from pelton.kernel.expressions.base import JSON, Bound, BoundValue, Constant, Expression, ExpressionError, Read
+from pelton.kernel.expressions.base import JSON, Bound, BoundValue, Constant, Expression, ExpressionError, Read, in_words
 from pelton.kernel.expressions.javascript import script as javascript
 from pelton.kernel.expressions.template import compile_template
 from pelton.kernel.model.process import (
@@ -380,7 +380,7 @@ def call_target(context: Any) -> JSON:
     try:
         number = int(version) if version not in (None, "") else 0
     except (TypeError, ValueError):
-        raise ExpressionError(f"subWorkflowParam.version comes to {version!r}, which is no whole number") from None
+        raise ExpressionError(f"subWorkflowParam.version comes to {in_words(version)}, which is no whole number") from None
     return {"name": name, "version": number}
 
 

@@ -29,7 +29,6 @@ CANDIDATES = 5_000
 CHUNK = 500
 _RECORD = "\x00record"  # beside the members of a view
 
-ROOTS = frozenset(name.casefold() for name in TASK_MEMBERS)
 OWN = frozenset(name.casefold() for name in RECORD_MEMBERS - LINKED_MEMBERS)
 """What of a task a filter can be answered from without its definition's version."""
 RELATED = frozenset(
@@ -43,8 +42,8 @@ class TaskList:
 
     async def answer(self, request: Request) -> Response:
         asked = paging.question(request, "tasks", as_at(request))
-        condition = condition_of(asked.filter, ROOTS)
-        orders = orders_of(asked.sort, ROOTS)
+        condition = condition_of(asked.filter, TASK_MEMBERS)
+        orders = orders_of(asked.sort, TASK_MEMBERS)
         page = paging.page_of(request, asked)
         tasks = TaskReader(self._engine, request.caller)
         pin = page.at or await self._engine.reached()

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import UNSET
 
 from pelton.errors import Code, FieldProblem, PeltonError
+from pelton.kernel.expressions.base import in_words
 from pelton.kernel.model.signals import Amend, Retire, Trigger
 from pelton.kernel.model.state import Record, StartMeta
 from pelton.languages.lusid import decode
@@ -234,7 +235,10 @@ def line_of(entry: Mapping[str, Any]) -> str:
     why = entry.get("why") or {}
     if why.get("message"):
         return str(why["message"])
-    parts = [f"{text} is {'true' if result else 'false'}: it saw {value!r}"[:300] for text, value, result in why.get("trace", ())]
+    parts = [
+        f"{text} is {'true' if result else 'false'}: it saw {in_words(value)}"[:300]
+        for text, value, result in why.get("trace", ())
+    ]
     return f"the guard {entry['guard']!r} does not hold" + (f": {'; '.join(parts)}" if parts else "")
 
 

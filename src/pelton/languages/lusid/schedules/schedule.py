@@ -181,7 +181,8 @@ def holidays(pattern: Pattern, calendars: Calendars) -> Calendar:
         calendar = calendars(scope, code)
         if calendar is None:
             path = f"{PATH}.context.holidayCalendars[{index}]"
-            raise ScheduleError(path, f"{scope}/{code}", "there is no such calendar; load it first, or name another")
+            how = f"load it first, with PUT /workflow/api/calendars/{scope}/{code}, or name another"
+            raise ScheduleError(path, f"{scope}/{code}", f"there is no such calendar; {how}")
         found.append(calendar)
     return union(found)
 

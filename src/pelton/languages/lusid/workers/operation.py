@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from pelton.kernel.expressions.base import in_words
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, StepStatus
 from pelton.languages.lusid.definitions.actions import FAILED_TO_START
@@ -99,7 +100,7 @@ def _sleep(engine: Engine, item: WorkItem, parameters: Mapping[str, Any]) -> Rep
         with contextlib.suppress(ValueError):  # what is no number is reported below
             given = 1 if given is None else fitted("Decimal", given)
         if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MOST_SLEEP:
-            return failed_to_start(f"{SLEEP} must be a number of seconds from 0 to {MOST_SLEEP}, not {given!r}")
+            return failed_to_start(f"{SLEEP} must be a number of seconds from 0 to {MOST_SLEEP}, not {in_words(given)}")
         until = engine.now() + int(given * 1000)
     return sleep_until(until, engine.now()) or completed([])
 
