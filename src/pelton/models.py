@@ -235,6 +235,133 @@ class StepPage(Struct):
     after: int
 
 
+class RunFilterIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Which runs: all that is given must hold. `live`: only those that have not ended, or that have. `key`: an idempotency key or
+    a correlation id. `since`, `until`: started from then on, and before then, in epoch milliseconds. `variables`: values of
+    searchable variables. `text`: found in the input, the output, a variable or the reason. `before`: only older ones than this
+    run."""
+
+    process: Name = ""
+    live: bool | None = None
+    status: Name = ""
+    key: Name = ""
+    since: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    until: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    variables: dict[str, Any] = {}
+    text: Name = ""
+    before: Name = ""
+
+
+class RunStartIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A request to start a run. `version` 0: the latest. `key`: at most one run of the process has it, so a repeated request
+    starts no second one and gets the first."""
+
+    process: Name
+    version: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    input: Any = None
+    key: Name = ""
+    correlation: Name = ""
+    priority: Annotated[int, Meta(ge=0, le=99)] = 0
+
+
+class RunSignalIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Something that a run waits for. `name`: of a trigger or an event that it waits for, or of the waiting step itself. `data`:
+    what comes with it. `hold`: when nothing waits for it yet, it is kept for a step to come, as an event."""
+
+    name: Name
+    data: Any = None
+    hold: bool = False
+
+
+class RunSignalOut(Struct, omit_defaults=True):
+    """`as_what`: it was taken as a trigger, an event or a report of a step. `held`: nothing waits for it yet."""
+
+    run: RunHead
+    as_what: Literal["trigger", "event", "report"]
+    held: bool = False
+
+
+class RunActIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How a run is acted on. `reason`: of a termination. `step`: the number of the step from which it is run again; 0 = from its
+    start. `input`: a new input for a rerun."""
+
+    reason: Annotated[str, Meta(max_length=1_000)] = ""
+    step: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    input: Any = None
+
+
+RunAct = Literal["retry", "pause", "resume", "terminate", "rerun"]
+
+
+class RunJobIn(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The same done to many runs, at most 10,000: to `runs`, or to those that `where` describes and whose status allows it.
+    `preview`: only look which. `newest`: no later run than this one, as a preview has it."""
+
+    act: RunAct
+    runs: Annotated[list[Name], Meta(max_length=10_000)] = []
+    where: RunFilterIn | None = None
+    reason: Annotated[str, Meta(max_length=1_000)] = ""
+    preview: bool = False
+    newest: Name = ""
+
+
+class RunJobOut(Struct, omit_defaults=True):
+    """`count`: how many runs. `runs`: the first 100 of them, newest first. `newest`: the newest. `before`: there may be more,
+    older than this run: pass it in `where`. `job`: its number, under which /v1/jobs has the results; absent for a preview, and
+    when there is nothing to be done."""
+
+    act: RunAct
+    count: int
+    runs: list[RunHead]
+    newest: str = ""
+    before: str = ""
+    job: str = ""
+
+
+class RunWaitView(Struct, omit_defaults=True):
+    """What an open step waits for. `what`: work, event, trigger, time, report, condition, data, run, place (in a queue), steps,
+    or resume. `name`: of the queue, the event or the trigger; `key`: of an event; `at`: the time, or when work is due. `worker`:
+    who holds the work, since `since` and until `lease` without a sign of life (0 = for good). `polled`: when anybody last asked
+    for work of this queue; 0 = nobody has since the server started."""
+
+    n: int
+    slot: str
+    what: str
+    name: str = ""
+    key: str = ""
+    at: int = 0
+    worker: str = ""
+    since: int = 0
+    lease: int = 0
+    polled: int = 0
+    run: str = ""
+    status: str = ""
+
+
+class RunEventView(Struct, omit_defaults=True):
+    """An event that a run has got, or sent. `n`: the step that took or sent it, 0 = none. `state`: started, taken, kept, held or
+    sent."""
+
+    name: str
+    state: str
+    at: int
+    n: int = 0
+    slot: str = ""
+    data: Any = None
+
+
+class RunExplanation(Struct):
+    """Why a run stands where it stands. `why`: for people. `waits`: of at most 100 open steps. `events_in`, `events_out`: those
+    of its first 1,000 steps, at most 100 each. `more`: something was left out."""
+
+    run: RunHead
+    why: str
+    waits: list[RunWaitView]
+    events_in: list[RunEventView]
+    events_out: list[RunEventView]
+    more: bool = False
+
+
 class PauseIn(Struct, omit_defaults=True):
     """A request to pause a process. `why`: for people. `new_runs`: whether runs that are started meanwhile are accepted and stand
     before their first step ("stand"), or are refused ("refuse")."""

@@ -11,6 +11,7 @@ from pelton.api.events import EventRoutes
 from pelton.api.hooks import HookRoutes
 from pelton.api.jobs import JobRoutes
 from pelton.api.processes import ProcessRoutes
+from pelton.api.run_acts import RunActRoutes
 from pelton.api.runs import RunRoutes
 from pelton.api.user_tasks import UserTaskRoutes
 from pelton.api.work import WorkRoutes
@@ -32,11 +33,13 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         return answer(HealthOut(healthy, found), 200 if healthy else 503)
 
     events = EventRoutes(engine, feed)
+    runs = RunRoutes(engine)
     return [
         *events.routes(),
         *HookRoutes(events).routes(),
         *DeadLetterRoutes(engine).routes(),
-        *RunRoutes(engine).routes(),
+        *runs.routes(),
+        *RunActRoutes(engine, runs.view).routes(),
         *ProcessRoutes(engine).routes(),
         *JobRoutes(engine).routes(),
         *WorkRoutes(engine).routes(),

@@ -1,4 +1,4 @@
-"""/v1/runs: runs and their steps. Read only: runs are changed through their language's API, or by events."""
+"""/v1/runs: runs and their steps. What is done with runs is in `run_acts`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from msgspec import DecodeError, json
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
 from pelton.api.problems import bad
+from pelton.api.run_selection import RunSelection
+from pelton.api.run_standing import Standing
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.machine.tokens.lifecycle import failure_of, meta_from
@@ -24,7 +26,18 @@ from pelton.kernel.model.state import (
     StepStatus,
     worker_of,
 )
-from pelton.models import AttemptPage, AttemptView, FailureView, RunDetail, RunHead, RunPage, StepPage, StepView
+from pelton.models import (
+    AttemptPage,
+    AttemptView,
+    FailureView,
+    RunDetail,
+    RunExplanation,
+    RunFilterIn,
+    RunHead,
+    RunPage,
+    StepPage,
+    StepView,
+)
 from pelton.runtime.api import Engine, outcome_of
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.names import shown_queue
@@ -38,22 +51,21 @@ VARIABLE = Parameter(
     "Only runs in which a variable has this value, as NAME=VALUE; the value is JSON, or else a text. Only variables that the "
     "process makes searchable are found. May be repeated: then all must hold",
 )
+KEY = Parameter("key", "Only runs with this idempotency key or correlation id")
+TEXT = Parameter(
+    "text",
+    "Only runs in whose input, output, variables or reason this text is. At most 1,000 runs are looked at for a page, which may "
+    "so be short, and have a `before` all the same",
+)
+SINCE = Parameter("since", "Only runs started from then on, in epoch milliseconds", "integer", 0)
+UNTIL = Parameter("until", "Only runs started before then, in epoch milliseconds", "integer", 0)
 BEFORE = Parameter("before", "Only runs older than this one: `before` of the previous page")
 LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
+LONGEST_NAME = 512
 ID = Parameter("id", "The run's id")
 STEP = Parameter("n", "The step's number")
 AFTER = Parameter("after", "Only steps with higher numbers", "integer", -1, low=-1)
 KNOWN_DEFINITIONS = 2_000  # names cached
-
-
-def status_number(text: str) -> int:
-    """-1 for "". Raises PeltonError for a status that no run has."""
-    if not text:
-        return -1
-    listed = [status.name for status in RunStatus if status is not RunStatus.EXPECTED]
-    if text.upper() not in listed:
-        raise bad("status", "no run has this status", f"use one of {', '.join(listed)}", text)
-    return int(RunStatus[text.upper()])
 
 
 def variable_of(text: str) -> tuple[str, JSON]:
@@ -69,15 +81,19 @@ def variable_of(text: str) -> tuple[str, JSON]:
 class RunRoutes:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._standing = Standing(engine)
         self._names: OrderedDict[int, tuple[str, int]] = OrderedDict()
 
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/v1/runs", "listRuns", "List runs, newest first.", self.list,
-                  parameters=(PROCESS, LIVE, STATUS, VARIABLE, BEFORE, LIMIT), takes=None,
+                  parameters=(PROCESS, LIVE, STATUS, KEY, SINCE, UNTIL, VARIABLE, TEXT, BEFORE, LIMIT), takes=None,
                   gives=(RunPage,), statuses=(400, 413)),
             Route("GET", "/v1/runs/{id}", "getRun", "Get a run: its status, input, output and variables.",
                   self.get, parameters=(ID,), takes=None, gives=(RunDetail,), statuses=(404,)),
+            Route("GET", "/v1/runs/{id}/explain", "explainRun", "Explain why a run stands where it stands: what its open steps "
+                  "wait for, who holds its work, and the events that it has got and sent.", self.explain,
+                  parameters=(ID,), takes=None, gives=(RunExplanation,), statuses=(404,)),
             Route("GET", "/v1/runs/{id}/steps", "listSteps", "List a run's steps by number, both open and ended.", self.steps,
                   parameters=(ID, AFTER, LIMIT), takes=None, gives=(StepPage,), statuses=(404,)),
             Route("GET", "/v1/runs/{id}/steps/{n}/attempts", "listAttempts", "List the attempts of a step of work: when each "
@@ -86,26 +102,25 @@ class RunRoutes:
         ]  # fmt: skip
 
     async def list(self, request: Request) -> Response:
-        written = request.query.text("before")
-        before = run_key(self._engine, written) if written else 0
-        live = request.query.boolean("live", False) if request.query.text("live") else None
-        limit = LIMIT.number(request)
-        process = request.query.text("process")
-        if len(process) > 512:
-            raise bad("process", "a name has at most 512 characters", "shorten it", process)
-        runs = await self._engine.runs(
-            request.caller,
+        query, limit = request.query, LIMIT.number(request)
+        process = query.text("process")
+        if len(process) > LONGEST_NAME:
+            raise bad("process", f"a name has at most {LONGEST_NAME} characters", "shorten it", process)
+        wanted = RunFilterIn(
             process=process,
-            live=live,
-            before=before,
-            limit=limit,
-            status=status_number(request.query.text("status")),
-            variables=[variable_of(text) for text in request.query.texts("variable")],
+            live=query.boolean("live", False) if query.text("live") else None,
+            status=query.text("status"),
+            key=query.text("key"),
+            since=SINCE.number(request),
+            until=UNTIL.number(request),
+            variables=dict(variable_of(text) for text in query.texts("variable")),
+            text=query.text("text"),
+            before=query.text("before"),
         )
-        heads = [await self._head(run) for run in runs]
-        return answer(RunPage(heads, heads[-1].id if len(runs) == limit else ""))
+        runs, below = await RunSelection(self._engine, request.caller, wanted).take(limit)
+        return answer(RunPage([await self.view(run) for run in runs], self._engine.codec.run_id(below) if below else ""))
 
-    async def _head(self, run: Run) -> RunHead:
+    async def view(self, run: Run) -> RunHead:
         name, version = await self._name(run.definition)
         return self.head(run, name, version)
 
@@ -154,6 +169,13 @@ class RunRoutes:
                 why_paused=await self._engine.why_paused(request.caller, view.run),
             )
         )
+
+    async def explain(self, request: Request) -> Response:
+        text = request.path["id"]
+        found = await self._engine.view(request.caller, run_key(self._engine, text))
+        if found is None:
+            raise no_run(text)
+        return answer(await self._standing.explain(request.caller, found, await self.view(found.run)))
 
     async def steps(self, request: Request) -> Response:
         text = request.path["id"]

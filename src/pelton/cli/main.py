@@ -11,12 +11,15 @@ import click
 
 from pelton import __version__
 from pelton.cli.apply import apply
+from pelton.cli.completion import completion
 from pelton.cli.data import backup, check, restore
 from pelton.cli.demo import demo
 from pelton.cli.look import dead_letters, events, explain
 from pelton.cli.options import settings
 from pelton.cli.output import FAILED, LOST, MISUSED, fail
 from pelton.cli.processes import processes
+from pelton.cli.run_acts import ACTING, signal, start
+from pelton.cli.runs import run, runs
 from pelton.server.config import ConfigError, load, printable
 
 
@@ -62,5 +65,22 @@ def serve(file: Path | None, print_config: bool, **given: Any) -> None:
     sys.stderr.flush()
 
 
-for _command in (demo, apply, events, explain, dead_letters, processes, backup, restore, check):
+COMMANDS = (
+    demo,
+    apply,
+    events,
+    explain,
+    dead_letters,
+    runs,
+    run,
+    start,
+    signal,
+    *ACTING,
+    processes,
+    backup,
+    restore,
+    check,
+    completion,
+)
+for _command in COMMANDS:
     main.add_command(_command)

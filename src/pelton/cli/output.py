@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,12 +42,50 @@ def moment(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Prints columns as wide as their widest cell; the last one is not padded."""
+COLOURS = {
+    "RUNNING": "green",
+    "PAUSED": "yellow",
+    "COMPLETED": "blue",
+    "FAILED": "red",
+    "TIMED_OUT": "red",
+    "TERMINATED": "magenta",
+    "on": "green",
+    "off": "yellow",
+}
+"""Of states, where they are printed to a terminal."""
+
+
+def coloured(text: str) -> str:
+    """A state in its colour on a terminal, unless NO_COLOR is set; elsewhere the text alone."""
+    colour = COLOURS.get(text.strip())
+    if colour is None or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return click.style(text, fg=colour)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]], state: int = -1) -> None:
+    """Prints columns as wide as their widest cell; the last one is not padded. `state`: the column that has states."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(title), *(len(row[at]) for row in cells)]) for at, title in enumerate(head)]
-    for row in [list(head), *cells]:
-        click.echo("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+    for number, row in enumerate([list(head), *cells]):
+        padded = [value.ljust(width) for value, width in zip(row, widths, strict=True)]
+        if padded:
+            padded[-1] = padded[-1].rstrip()
+        if number and state >= 0:
+            padded[state] = coloured(padded[state])
+        click.echo("  ".join(padded).rstrip())
+
+
+def progress(label: str, length: int, quiet: bool) -> Any:
+    """A bar on standard error, for what takes time: shown on a terminal only. Use as a context manager; `update(steps)`."""
+    hidden = quiet or not sys.stderr.isatty()
+    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden)
+
+
+def shortened(value: Any, most: int = 100) -> str:
+    """Data on one line, cut to a length, without control characters."""
+    text = clean(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _cell(value: Any) -> str:

@@ -36,8 +36,17 @@ from pelton.models import (
     Redelivered,
     ReportIn,
     ResumeIn,
+    RunAct,
+    RunActIn,
     RunDetail,
+    RunExplanation,
+    RunHead,
+    RunJobIn,
+    RunJobOut,
     RunPage,
+    RunSignalIn,
+    RunSignalOut,
+    RunStartIn,
     StepPage,
     UserTaskPage,
     UserTaskPast,
@@ -151,7 +160,16 @@ def redeliver_call(number: int) -> ApiCall[Redelivered]:
 
 
 def runs_call(
-    process: str, live: bool | None, status: str, variables: Mapping[str, Any], before: str, limit: int
+    process: str,
+    live: bool | None,
+    status: str,
+    variables: Mapping[str, Any],
+    before: str,
+    limit: int,
+    key: str = "",
+    since: int = 0,
+    until: int = 0,
+    text: str = "",
 ) -> ApiCall[RunPage]:
     return _get(
         RunPage,
@@ -162,7 +180,31 @@ def runs_call(
         variable=[f"{name}={json.encode(value).decode()}" for name, value in variables.items()],
         before=before,
         limit=limit,
+        key=key,
+        since=since or None,
+        until=until or None,
+        text=text,
     )
+
+
+def start_run_call(given: RunStartIn) -> ApiCall[RunHead]:
+    return ApiCall("POST", "/v1/runs", json.encode(given), gives=RunHead, has_ids=bool(given.key))
+
+
+def signal_run_call(id: str, given: RunSignalIn) -> ApiCall[RunSignalOut]:
+    return ApiCall("POST", f"/v1/runs/{segment(id)}/signal", json.encode(given), gives=RunSignalOut)
+
+
+def act_on_run_call(id: str, act: RunAct, given: RunActIn) -> ApiCall[RunHead]:
+    return ApiCall("POST", f"/v1/runs/{segment(id)}/{act}", json.encode(given), gives=RunHead)
+
+
+def act_on_runs_call(given: RunJobIn) -> ApiCall[RunJobOut]:
+    return ApiCall("POST", "/v1/jobs", json.encode(given), gives=RunJobOut)
+
+
+def explain_run_call(id: str) -> ApiCall[RunExplanation]:
+    return _get(RunExplanation, f"/v1/runs/{segment(id)}/explain")
 
 
 def run_call(id: str) -> ApiCall[RunDetail]:

@@ -20,6 +20,8 @@ from msgspec import UNSET
 from pelton.client.calls import (
     STRUCTURED,
     ApiCall,
+    act_on_run_call,
+    act_on_runs_call,
     attempts_call,
     checkpoint_call,
     dead_letters_call,
@@ -28,6 +30,7 @@ from pelton.client.calls import (
     event_page_call,
     events_call,
     explain_call,
+    explain_run_call,
     health_call,
     held_call,
     hook_call,
@@ -44,6 +47,8 @@ from pelton.client.calls import (
     resume_process_call,
     run_call,
     runs_call,
+    signal_run_call,
+    start_run_call,
     steps_call,
     user_task_act_call,
     user_task_call,
@@ -74,8 +79,18 @@ from pelton.models import (
     Redelivered,
     ReportIn,
     ResumeIn,
+    RunAct,
+    RunActIn,
     RunDetail,
+    RunExplanation,
+    RunFilterIn,
+    RunHead,
+    RunJobIn,
+    RunJobOut,
     RunPage,
+    RunSignalIn,
+    RunSignalOut,
+    RunStartIn,
     StepPage,
     UserTaskPage,
     UserTaskPast,
@@ -244,15 +259,62 @@ class Client:
         variables: Mapping[str, Any] | None = None,
         before: str = "",
         limit: int = 100,
+        key: str = "",
+        since: int = 0,
+        until: int = 0,
+        text: str = "",
     ) -> RunPage:
         """A page of runs, newest first. `live`: True for runs that have not ended, False for those that have. `status`: as in a
         run, such as FAILED. `variables`: values that some thread of the run must have, among the variables that its process
         makes searchable."""
-        return self._call(runs_call(process, live, status, variables or {}, before, limit))
+        return self._call(runs_call(process, live, status, variables or {}, before, limit, key, since, until, text))
 
     def run(self, id: str) -> RunDetail:
         """A run: its status, input, output and variables. Raises RequestRefused (404) if there is none."""
         return self._call(run_call(id))
+
+    def start_run(
+        self,
+        process: str,
+        input: Any = None,
+        *,
+        version: int = 0,
+        key: str = "",
+        correlation: str = "",
+        priority: int = 0,
+    ) -> RunHead:
+        """Starts a run of a process. `version` 0: the latest. `key`: at most one run of the process has it; one that has it
+        already is returned. Raises RequestRefused (404) if there is no such process."""
+        return self._call(start_run_call(RunStartIn(process, version, input, key, correlation, priority)))
+
+    def signal_run(self, id: str, name: str, data: Any = None, *, hold: bool = False) -> RunSignalOut:
+        """Gives a run what it waits for: a trigger, an event or the report of a step, by its name. `hold`: kept for a step to
+        come when nothing waits for it yet; else that is refused (409)."""
+        return self._call(signal_run_call(id, RunSignalIn(name, data, hold)))
+
+    def act_on_run(self, id: str, act: RunAct, *, reason: str = "", step: int = 0, input: Any = None) -> RunHead:
+        """Retries, pauses, resumes, terminates or reruns a run. `reason`: of a termination. `step`: the number of the step from
+        which it is run again; 0 = from its start. `input`: a new one, of the run or of that step. Raises RequestRefused (409)
+        when its status does not allow it."""
+        return self._call(act_on_run_call(id, act, RunActIn(reason, step, input)))
+
+    def act_on_runs(
+        self,
+        act: RunAct,
+        runs: Sequence[str] = (),
+        where: RunFilterIn | None = None,
+        *,
+        reason: str = "",
+        preview: bool = False,
+        newest: str = "",
+    ) -> RunJobOut:
+        """The same with many runs, by their ids or by a filter, at most 10,000, in a durable job; see `job_results` for its
+        outcomes. `preview`: only look which runs. `newest`: no later runs than this one, as a preview has it."""
+        return self._call(act_on_runs_call(RunJobIn(act, list(runs), where, reason, preview, newest)))
+
+    def explain_run(self, id: str) -> RunExplanation:
+        """Why a run stands where it stands: what its open steps wait for, and the events that it has got and sent."""
+        return self._call(explain_run_call(id))
 
     def steps(self, id: str, after: int = -1, limit: int = 1_000) -> StepPage:
         """A page of a run's steps, open and ended, by number; only those with numbers above `after`."""
@@ -455,13 +517,55 @@ class AsyncClient:
         variables: Mapping[str, Any] | None = None,
         before: str = "",
         limit: int = 100,
+        key: str = "",
+        since: int = 0,
+        until: int = 0,
+        text: str = "",
     ) -> RunPage:
         """As `Client.runs`."""
-        return await self._call(runs_call(process, live, status, variables or {}, before, limit))
+        return await self._call(runs_call(process, live, status, variables or {}, before, limit, key, since, until, text))
 
     async def run(self, id: str) -> RunDetail:
         """As `Client.run`."""
         return await self._call(run_call(id))
+
+    async def start_run(
+        self,
+        process: str,
+        input: Any = None,
+        *,
+        version: int = 0,
+        key: str = "",
+        correlation: str = "",
+        priority: int = 0,
+    ) -> RunHead:
+        """As `Client.start_run`."""
+        return await self._call(start_run_call(RunStartIn(process, version, input, key, correlation, priority)))
+
+    async def signal_run(self, id: str, name: str, data: Any = None, *, hold: bool = False) -> RunSignalOut:
+        """As `Client.signal_run`."""
+        return await self._call(signal_run_call(id, RunSignalIn(name, data, hold)))
+
+    async def act_on_run(self, id: str, act: RunAct, *, reason: str = "", step: int = 0, input: Any = None) -> RunHead:
+        """As `Client.act_on_run`."""
+        return await self._call(act_on_run_call(id, act, RunActIn(reason, step, input)))
+
+    async def act_on_runs(
+        self,
+        act: RunAct,
+        runs: Sequence[str] = (),
+        where: RunFilterIn | None = None,
+        *,
+        reason: str = "",
+        preview: bool = False,
+        newest: str = "",
+    ) -> RunJobOut:
+        """As `Client.act_on_runs`."""
+        return await self._call(act_on_runs_call(RunJobIn(act, list(runs), where, reason, preview, newest)))
+
+    async def explain_run(self, id: str) -> RunExplanation:
+        """As `Client.explain_run`."""
+        return await self._call(explain_run_call(id))
 
     async def steps(self, id: str, after: int = -1, limit: int = 1_000) -> StepPage:
         """As `Client.steps`."""

@@ -15,7 +15,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import Codec
+from pelton.kernel.model.reads import Codec, Held
 from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, StepAttempt, StepCheckpoint, StepStatus
 from pelton.runtime.caller import Caller
@@ -675,6 +675,13 @@ class Engine(Protocol):
         ...
 
     async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]: ...
+    async def held_of(self, caller: Caller, run: int) -> list[Held]:
+        """The events that are held for a run until a step is ready for them, the first page of them."""
+        ...
+
+    def new_key(self) -> int:
+        """A number that nothing else has: for an event to one run, which is in no event log."""
+        ...
 
     # outside
     def check_sink(self, address: str) -> str | None:

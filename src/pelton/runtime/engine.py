@@ -518,6 +518,9 @@ class LocalEngine(EngineProcesses):
         self.committer.enqueue(RemoveSticky(name, done, event))
         return await future
 
+    def new_key(self) -> int:
+        return self.keys()
+
     async def signal(self, caller: Caller, run: int, signal: Signal) -> Applied:
         return await self.committer.submit(run, signal, ns=caller.namespace)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON
-from pelton.kernel.model.reads import IterationKey, KeptKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
+from pelton.kernel.model.reads import Held, HeldKey, IterationKey, KeptKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
 from pelton.kernel.model.state import END, OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.runtime.api import RunView
 from pelton.runtime.cache.run_search import Wanted, runs_with
@@ -160,6 +160,10 @@ class EngineReads:
 
     async def kept_of(self, caller: Caller, run: int, after: int = 0, limit: int = 100) -> list[KeptRow]:
         return await self.store.kept_of(run, after, limit) if await self.head(caller, run) is not None else []
+
+    async def held_of(self, caller: Caller, run: int) -> list[Held]:
+        found: list[Held] | None = await self._fact(caller, run, HeldKey("", ""))
+        return [each for each in found or () if each.report is None]
 
     async def kept_named(
         self, caller: Caller, name: str, taken: bool | None = None, after: int = 0, limit: int = 100
