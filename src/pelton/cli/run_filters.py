@@ -21,7 +21,7 @@ OPTIONS = (
     click.option("--state", default=None, type=click.Choice(STATUSES, case_sensitive=False), help="Only runs in this state."),
     click.option("--live/--ended", default=None, help="Only runs that have not ended, or that have."),
     click.option("--run-key", default="", metavar="KEY", help="Only runs with this idempotency key or correlation id."),
-    click.option("--since", default="", callback=epoch_milliseconds, metavar="TIME", 
+    click.option("--since", default="", callback=epoch_milliseconds, metavar="TIME",
                  help=f"Only runs started from then on: {TIME}."),
     click.option("--until", default="", callback=epoch_milliseconds, metavar="TIME", help="Only runs started before then."),
     click.option("--variable", "variables", multiple=True, metavar="NAME=VALUE",
