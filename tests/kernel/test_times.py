@@ -289,6 +289,65 @@ def test_a_lease_stands_too_while_a_halt_stops_its_step(limit: Limits) -> None:
     assert world.status(run) == RunStatus.TIMED_OUT
 
 
+def stopped_lease(limits: Limits, **more: Any) -> tuple[World, int]:
+    """Work whose lease and limit came while its thread was halted, 400 ms after it was handed out."""
+    world = World(Graph().work("x", limits=limits, on_halt="stop", **more).build())
+    run = world.start("p")
+    world.claim(run, "x")
+    world.tick(400)
+    world.do(run, Pause())
+    world.tick(5_000)
+    return world, run
+
+
+LEASES = [
+    Limits(idle=Limit(1_000, "fail")),
+    Limits(attempt=Limit(1_000, "fail")),
+    Limits(idle=Limit(1_000, "fail"), attempt=Limit(1_500, "fail")),
+    Limits(idle=Limit(1_500, "fail"), attempt=Limit(1_000, "fail")),
+]
+
+
+@pytest.mark.parametrize("limits", LEASES)
+@pytest.mark.parametrize("halts", [1, 3])
+def test_a_lease_that_ends_while_its_step_is_halted_is_looked_at_no_more_and_goes_on_with_what_was_left(
+    limits: Limits, halts: int
+) -> None:
+    world, run = stopped_lease(limits)
+    for _ in range(halts - 1):
+        assert world.due() == [] or world.due()[0][0] > 1 << 60, "nobody looks at it again"
+        world.do(run, Resume())
+        world.do(run, Pause())
+        world.tick(5_000)
+    assert all(due > 1 << 60 for due, *_ in world.due())
+    world.do(run, Resume())
+    world.tick(599)
+    assert world.is_open(run, "x")
+    world.tick(1)
+    assert world.status(run) == RunStatus.TIMED_OUT
+
+
+@pytest.mark.parametrize("limits", LEASES)
+def test_a_lease_that_ended_while_its_step_was_halted_takes_reports_and_signs_of_life(limits: Limits) -> None:
+    world, run = stopped_lease(limits)
+    world.extend(run, world.opened(run, "x").n)
+    world.do(run, Resume())
+    world.report(run, "x", output="done")
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_an_attempt_after_a_lease_that_ended_in_a_halt_has_its_limit_as_it_was_decided() -> None:
+    world, run = stopped_lease(Limits(attempt=Limit(1_000, "retry")), retry=Retry(3, as_new_step=False))
+    world.report(run, "x", status=FAILED)
+    world.do(run, Resume())
+    row = world.claim(run, "x")
+    assert row.started + row.limit == world.now + 1_000
+    world.tick(999)
+    assert world.opened(run, "x").attempt == 1
+    world.tick(1)
+    assert world.opened(run, "x").attempt == 2
+
+
 def test_the_queue_limit_stands_while_a_halt_stops_its_step_and_begins_anew_with_an_attempt_in_the_same_step() -> None:
     limits = Limits(queue=Limit(1_000, "fail", message="not taken"))
     world = World(Graph().work("x", limits=limits, on_halt="stop", retry=Retry(1, as_new_step=False, delay=200)).build())

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from tests.kernel.graphs import Graph
+from tests.patience import happens
 from tests.runtime.nodes import STORES, Pair, two
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.tokens.attempts import MOST_ATTEMPTS
-from pelton.kernel.model.process import Process, Retry
-from pelton.kernel.model.signals import PutCheckpoint, Report
-from pelton.kernel.model.state import StepStatus, worker_text
+from pelton.kernel.model.process import Limit, Limits, Process, Retry
+from pelton.kernel.model.signals import Pause, PutCheckpoint, Report, Resume
+from pelton.kernel.model.state import OpenStep, RunStatus, StepStatus, worker_text
 from pelton.runtime.api import CheckpointPut, ClaimRequest, StartCommand, WorkItem, outcome_of
 from pelton.runtime.caller import SERVER, server_in
 
@@ -174,3 +175,32 @@ async def test_a_checkpoint_whose_answer_was_lost_may_be_put_again(kind: str, tm
             await put(pair.a, item, 1, number=2)
         assert caught.value.code is Code.CONFLICT
         assert len(await pair.store.checkpoints(run, 1, -1, 9)) == 1
+
+
+@case
+async def test_a_lease_that_ends_in_a_halt_is_looked_at_no_more_until_the_run_goes_on(kind: str, tmp_path: Path) -> None:
+    """Else the work of a paused process would always be first among the leases that are over, and hide those of others."""
+    limits = Limits(attempt=Limit(50, "fail"))
+    build = lambda: Graph("tried").work("x", queue="q", limits=limits, on_halt="stop").build()  # noqa: E731
+    async with two(kind, tmp_path, build) as pair:
+        run = await begun(pair)
+        await taken(pair.a)
+        await pair.b.engine.signal(SERVER, run, Pause())
+        at = pair.store.now() + 60_000
+
+        async def looked_at() -> list[OpenStep]:
+            return await pair.store.leased(at, 10)
+
+        async def nobody_looks() -> bool:
+            return not await looked_at()
+
+        assert [row.run for row in await looked_at()] == [run]
+        await happens(nobody_looks)
+        view = await pair.a.engine.view(SERVER, run)
+        assert view is not None
+        assert view.run.status == RunStatus.PAUSED
+        await pair.a.engine.signal(SERVER, run, Resume())
+        await pair.a.ended(run)
+        view = await pair.b.engine.view(SERVER, run)
+        assert view is not None
+        assert view.run.status == RunStatus.TIMED_OUT

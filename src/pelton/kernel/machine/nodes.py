@@ -58,7 +58,6 @@ from pelton.kernel.model.reads import CompiledKey, Missing, NewRunKey
 from pelton.kernel.model.state import FRAGMENTED, Bit, Failure, OpenStep, RunStatus, StartMeta, State, Step, StepStatus
 from pelton.kernel.model.transition import UNSET, GiveReply, Publish, SignalRun, StartRun
 
-FOREVER = (1 << 62) - 1  # a lease that is never lost
 MOST_STARTS = 50  # of one Send in its own commit; the others follow
 
 

@@ -15,7 +15,7 @@ from pelton.kernel.machine.tokens.held import is_one_there
 from pelton.kernel.machine.tokens.lifecycle import break_run_by, end_run
 from pelton.kernel.machine.tokens.limits import limit_of
 from pelton.kernel.machine.tokens.stops import clear_step
-from pelton.kernel.machine.tokens.times import AGAIN, LEASE, clock_stands, spend, time_of
+from pelton.kernel.machine.tokens.times import AGAIN, LEASE, clock_stands, spend, stop_lease, time_of
 from pelton.kernel.machine.tokens.waits import broken, take_arm
 from pelton.kernel.model.process import AtTime, Call, Join, Limit, Node, Wait
 from pelton.kernel.model.signals import Terminate, TimerFired
@@ -38,6 +38,9 @@ def timer(draft: Draft, signal: TimerFired) -> None:
     elif signal.arm != AGAIN or not is_awaited(row, signal):
         raise Refusal(Code.STEP_ENDED, f"step {signal.n} does not wait for {signal.arm!r}")
     if clock_stands(draft, row, node):
+        if row.lease and not time_of(row, signal.arm).at and signal.arm in ("idle", "limit"):
+            stop_lease(draft, draft.edit(row))
+            return
         raise Refusal(Code.BUSY, "the thread is halted; the step's clock goes on when it resumes")
     if signal.arm.isdigit():
         arm_due(draft, row, node, int(signal.arm))

@@ -16,6 +16,7 @@ from pelton.kernel.model.transition import ClearTimers, SetTimer
 
 AGAIN = "again"  # when a delayed attempt in the same step begins
 LEASE = "lease"  # no time: which hand-out's limits have been announced, or moved by a halt
+LEFT, LIMIT_LEFT = "left", "limit left"  # no times: what `stop_lease` took from a hand-out
 
 
 def set_time(draft: Draft, row: OpenStep, arm: str, at: int, *, after: int = 0, fixed: bool = False) -> None:
@@ -37,6 +38,7 @@ def time_of(row: OpenStep, arm: str) -> DueTime:
 
 NEVER = DueTime()
 ENDLESS = 1 << 61  # a lease from here on is not lost
+FOREVER = (1 << 62) - 1  # such a lease
 
 
 def next_epoch(row: OpenStep, arm: str) -> int:
@@ -85,12 +87,45 @@ def move_times(draft: Draft, row: OpenStep, node: Node) -> OpenStep:
         if due.at:
             moved = due.at if due.fixed or due.at <= since else due.at + late
             set_time(draft, row, arm, moved, after=due.after, fixed=due.fixed)
+    if row.times is not None and LIMIT_LEFT in row.times:
+        give_back_lease(draft, row, since)
     if row.lease:
         if since < row.lease < ENDLESS:
             row.lease += late
         if row.limit:
-            tries = row.tries or NO_TRIES
-            row.tries = replace(tries, limit=tries.limit or row.limit)  # the next attempt has it as it was decided
+            keep_limit(row)
             row.limit += late
         row.times = {**(row.times or {}), LEASE: DueTime(0, row.polls)}
     return row
+
+
+def stop_lease(draft: Draft, row: OpenStep) -> None:
+    """Work in a halted thread whose lease or limit would be over: until its clock goes on it has neither, so that nobody looks
+    at it time and again among those that are over. The row must be the draft's own."""
+    since = clock(draft, row, draft.node_of(row))
+    keep_limit(row)
+    times = dict(row.times or {})
+    if row.lease < ENDLESS:
+        times[LEFT] = DueTime(0, row.polls, max(row.lease - since, 1))
+        row.lease = FOREVER
+    times[LIMIT_LEFT] = DueTime(0, row.polls, row.limit)
+    row.limit = 0
+    row.times = times
+
+
+def give_back_lease(draft: Draft, row: OpenStep, since: int) -> None:
+    """Undoes `stop_lease`, as of the instant `since` at which the clock stopped. Work that was handed out anew since has
+    its limit as it was decided; a sign of life since then has made the lease a new one."""
+    times = row.times or {}
+    left, limit = times.get(LEFT), times[LIMIT_LEFT]
+    if left is not None and left.epoch == row.polls and row.lease >= ENDLESS:
+        row.lease = (since or draft.now) + left.after
+    row.limit = limit.after if limit.epoch == row.polls or row.tries is None else row.tries.limit
+    row.times = {arm: due for arm, due in times.items() if arm not in {LEFT, LIMIT_LEFT}}
+
+
+def keep_limit(row: OpenStep) -> None:
+    """The next attempt has the limit as it was decided."""
+    if row.limit:
+        tries = row.tries or NO_TRIES
+        row.tries = replace(tries, limit=tries.limit or row.limit)
