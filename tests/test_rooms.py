@@ -52,7 +52,7 @@ FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 LAYERS: dict[str, tuple[str, ...]] = {
     "kernel": ("expressions", "schedules", "model", "machine", "matching"),
     "kernel.schedules": ("calendars", "recurrence", "instants", "occurrences"),
-    "kernel.expressions": ("base", "cache", "path", "template", "javascript", "jq"),
+    "kernel.expressions": ("base", "cache", "searches", "path", "template", "javascript", "jq"),
     "kernel.expressions.javascript": ("bootstrap", "lexer", "equality", "bounded", "script"),
     "kernel.model": ("state", "signals", "reads", "process", "transition"),
     "kernel.machine": (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.patience import at_most
 
-from pelton.kernel.expressions.base import JSON, Invalid
+from pelton.kernel.expressions.base import JSON, ExpressionError, Invalid
 from pelton.kernel.matching.filters import Equality, Prefix
 from pelton.languages.lusid.filters import Conjuncts, index_name, index_value, parse_filter
 
@@ -531,3 +531,27 @@ def test_evaluating_is_linear() -> None:
     with at_most(0.5):
         assert not contains.passes(payload)
         assert not many.passes(payload)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lots any (legs any (" + " or ".join(f"q{n} eq 1" for n in range(100)) + "))",
+        " or ".join(f"lots any (q eq {n})" for n in range(100)),
+        " and ".join(f"lots none (legs all (id eq {n + 9}))" for n in range(60)),
+        " or ".join(f"lots any (legs any (w{n} exists))" for n in range(30)),
+    ],
+)
+def test_a_filter_looks_at_so_much_and_no_more(text: str) -> None:
+    condition = parse_filter(text)
+    payload = {"lots": [{"q": "x", "legs": [{"id": 1}, {"id": 2}]} for _ in range(5_000)]}
+    with pytest.raises(ExpressionError, match="more values than one evaluation may"):
+        condition.passes(payload)
+    assert "more values" in str(condition.test(payload).failed)
+    assert not parse_filter("lots any (legs any (id eq 3))").passes(payload)
+
+
+def test_names_in_other_letters_are_sought_among_so_many_and_no_more() -> None:
+    condition = parse_filter(" or ".join(f"body.N{n} eq 1" for n in range(500)))
+    with pytest.raises(ExpressionError, match="more values than one evaluation may"):
+        condition.passes({"body": {f"x{n}": n for n in range(10_000)}})

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.patience import happens
+from tests.patience import PATIENCE, happens
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
 from pelton.runtime.scripting.pool import ScriptPool, ScriptsBusy, ScriptsClosed
+from pelton.runtime.scripting.shares import ScriptShares
 
 
 @pytest.fixture
@@ -162,6 +163,92 @@ async def test_scripts_that_do_not_end_do_not_keep_others_waiting() -> None:
             question.cancel()
         await asyncio.gather(*endless, return_exceptions=True)
         await pool.close()
+
+
+async def test_a_script_that_never_ends_is_soon_refused_at_once_and_costs_others_nothing() -> None:
+    """A handler's condition, and a thousand events for it: they would keep the children for half an hour."""
+    pool = ScriptPool(2)
+    endless = [asyncio.ensure_future(pool.answer([js("while ($.a) {}", {"a": number}, limit=400)])) for number in range(1, 1_001)]
+    try:
+        for number in range(20):  # while it is found out
+            assert await pool.answer([js("(function () { return $; })()", number)]) == [Outcome(number)]
+        outcomes = [outcome for [outcome] in await asyncio.wait_for(asyncio.gather(*endless), PATIENCE)]
+        assert all(outcome.failed and outcome.timed_out for outcome in outcomes)
+        stopped = [outcome for outcome in outcomes if outcome.error == "the script was stopped after 400 ms"]
+        assert len(stopped) == 3
+        refused = [outcome.error for outcome in outcomes if outcome not in stopped]
+        assert len(set(refused)) == 1
+        assert "it did not end within 400 ms 3 times in a row, and is not run again for 60 s" in refused[0]
+        assert await pool.answer([js("(function () { return $; })()", 1)]) == [Outcome(1)]
+        assert pool.waiting == 0
+    finally:
+        await pool.close()
+
+
+async def test_one_script_has_half_of_the_queue_at_most() -> None:
+    pool = ScriptPool(1, max_waiting=20)
+    many = [asyncio.ensure_future(pool.answer([js("while ($) {}", number, limit=2_000)])) for number in range(1, 12)]
+    try:
+        await asyncio.sleep(0)
+        assert [question.done() for question in many] == [False] * 10 + [True]
+        with pytest.raises(ScriptsBusy, match="10 evaluations of this script are already waiting"):
+            await many[-1]
+        assert await pool.answer([jq("1")]) == [Outcome([1])]
+    finally:
+        for question in many:
+            question.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
+        await pool.close()
+
+
+async def test_scripts_take_turns() -> None:
+    shares = ScriptShares(2)
+    done: list[str] = []
+
+    async def run(source: str) -> None:
+        share = shares.share(source)
+        async with shares.permit(share):
+            done.append(source)
+            await asyncio.sleep(0)
+
+    many = [asyncio.ensure_future(run("many")) for _ in range(50)]
+    gone = asyncio.ensure_future(run("gone"))
+    few = [asyncio.ensure_future(run("few")) for _ in range(2)]
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(*many, *few)
+    assert done.index("few") <= 3
+    assert done[:6].count("few") == 2
+    assert sorted(done) == ["few"] * 2 + ["many"] * 50
+
+
+async def test_a_script_that_rested_is_tried_once_and_rests_again_or_is_forgiven() -> None:
+    shares = ScriptShares(2)
+    share = shares.share("x")
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        assert share.refusal() is None
+        share.overran(4_000, True)
+    assert "3 times in a row" in str(share.refusal())
+    later = loop.time() + 61
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", lambda: later)
+        assert share.refusal() is None
+        share.overran(4_000, True)
+        assert "4 times in a row" in str(share.refusal())
+    share.ended(quick=True)
+    assert share.refusal() is None
+    assert share.blameless
+
+
+async def test_what_is_remembered_of_scripts_is_bounded() -> None:
+    shares = ScriptShares(2)
+    for number in range(1_500):
+        share = shares.share(f"{number}")
+        if number % 2 or number < 1_000:
+            share.overran(300, False)
+        shares.forget(share)
+    assert len(shares._shares) == 1_000
 
 
 async def test_a_script_that_takes_long_and_ends_has_all_its_time(pool: ScriptPool) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import json
 
+MAX_LOOKS = 200_000  # values that one evaluation looks at, each at most some 0.5 us
+
 JSON = Any  # None | bool | int | float | str | list[JSON] | dict[str, JSON], as msgspec decodes it
 
 
@@ -80,6 +82,35 @@ class ExpressionError(Exception):
         super().__init__(message)
         self.message = message
         self.timed_out = timed_out
+
+
+class LookedEnough(ExpressionError):
+    """An evaluation has looked at as many values as one may."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it has to look at more values than one evaluation may ({MAX_LOOKS}); ask for less of the value, or let a script or "
+            "a worker search it"
+        )
+
+
+class Looks:
+    """How many values an evaluation may still look at: what runs on the loop must end. Whoever shares one among expressions
+    begins it anew for each evaluation."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_LOOKS
+
+    def begin(self) -> None:
+        self.left = MAX_LOOKS
+
+    def spend(self, looks: int) -> None:
+        """Raises LookedEnough."""
+        self.left -= looks
+        if self.left < 0:
+            raise LookedEnough
 
 
 class Invalid(Exception):

@@ -8,9 +8,8 @@ at the first wildcard, descent, slice or filter, is given to the RFC 9535 engine
 Invariants: selecting never raises for a value of another shape than the path expects (it yields None, or an empty
 list), never changes the value, and never reads a character of a string as if the string were a list.
 
-Cost: a plain path is linear in its members. The rest is linear in the value for a wildcard or one descent; what could
-be worse than that is refused when the path is parsed (regular expressions, descents inside filters, more than two
-descents) or cut off (more than 10,000 results).
+Cost: a plain path is linear in its members. The rest looks at no more values than its budget allows (`searches.py`), and finds no
+more than 10,000; regular expressions, descents inside filters and more than two descents are refused when the path is parsed.
 """
 
 from __future__ import annotations
@@ -19,27 +18,16 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
+from jsonpath_rfc9535 import JSONPathError
 
-from pelton.kernel.expressions.base import JSON, ExpressionError, Invalid
+from pelton.kernel.expressions.base import JSON, Invalid, Looks
+from pelton.kernel.expressions.searches import Search, compile_search, select
 
 MAX_PATH = 2_000  # characters
 MAX_MEMBERS = 100
-MAX_RESULTS = 10_000
 MAX_DESCENTS = 2
 
 Members = tuple[str | int, ...]
-
-
-class _Environment(JSONPathEnvironment):
-    def setup_function_extensions(self) -> None:
-        super().setup_function_extensions()
-        # Their regular expressions run in a backtracking engine that nothing can interrupt.
-        del self.function_extensions["match"]
-        del self.function_extensions["search"]
-
-
-_ENVIRONMENT = _Environment()
 
 
 class Path(NamedTuple):
@@ -47,7 +35,7 @@ class Path(NamedTuple):
 
     name: str
     members: Members
-    rest: JSONPathQuery | None = None
+    rest: Search | None = None
     function: Callable[[JSON], JSON] | None = None  # what a trailing `.length()` and its like apply
 
 
@@ -178,7 +166,7 @@ def close_bracket(text: str, at: int) -> int:
     return -1
 
 
-def _rest(text: str, at: int) -> tuple[JSONPathQuery, Callable[[JSON], JSON] | None]:
+def _rest(text: str, at: int) -> tuple[Search, Callable[[JSON], JSON] | None]:
     """The engine's part of a path, from `at` on. Names are quoted for it, since it knows fewer plain ones than we do."""
     out, function, start = ["$"], None, at
     while at < len(text):
@@ -213,7 +201,7 @@ def _quote(name: str) -> str:
     return "['" + name.replace("\\", "\\\\").replace("'", "\\'") + "']"
 
 
-def _engine(query: str, position: int) -> JSONPathQuery:
+def _engine(query: str, position: int) -> Search:
     """Compiles for the engine, and refuses what could cost more than the value is large."""
     outside, inside = _outside_filters(query)
     if outside.count("..") > MAX_DESCENTS:
@@ -221,7 +209,7 @@ def _engine(query: str, position: int) -> JSONPathQuery:
     if ".." in inside or ("$" in inside and "*" in inside):
         raise Invalid("a filter must not search the whole document ('..' or '$' with '*')", position)
     try:
-        return _ENVIRONMENT.compile(query)
+        return compile_search(query)
     except (JSONPathError, RecursionError, ValueError, KeyError) as error:
         raise Invalid(f"not a JSONPath: {error}", position) from None
 
@@ -242,30 +230,16 @@ def _outside_filters(query: str) -> tuple[str, str]:
     return "".join(outside), "".join(inside)
 
 
-def select(query: JSONPathQuery, value: JSON) -> list[JSON]:
-    """All that the query finds. Raises ExpressionError above 10,000 results or when the value is too deep for it."""
-    if not isinstance(value, (dict, list)):
-        return []
-    found: list[JSON] = []
-    try:
-        for node in query.finditer(value):
-            found.append(node.value)
-            if len(found) > MAX_RESULTS:
-                raise ExpressionError(f"the path {query} finds more than {MAX_RESULTS} values")
-    except (JSONPathError, RecursionError) as error:
-        raise ExpressionError(f"the path {query} cannot be evaluated: {error}") from None
-    return found
-
-
-def after(path: Path, used: int) -> Callable[[JSON], JSON]:
-    """What `path` selects from a value that stands for its name and its first `used` members."""
+def after(path: Path, used: int, budget: Looks | None = None) -> Callable[[JSON], JSON]:
+    """What `path` selects from a value that stands for its name and its first `used` members. `budget`: what it shares with other
+    paths of the same evaluation."""
     members, rest, function = path.members[used:], path.rest, path.function
     walk = follow(members)
     if rest is not None:
         query = rest
 
         def selected(value: JSON) -> JSON:
-            return select(query, walk(value))
+            return select(query, walk(value), budget)
 
         walk_rest: Callable[[JSON], JSON] = selected
     else:

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pelton.kernel.expressions import path as paths
-from pelton.kernel.expressions.base import JSON, Constant, Expression, ExpressionError, Invalid, Read, Resolver
+from pelton.kernel.expressions.base import JSON, Constant, Expression, ExpressionError, Invalid, Looks, Read, Resolver
 
 Getter = Callable[[Any], JSON]
 Builder = Callable[[list[JSON]], JSON]
@@ -80,10 +80,11 @@ _Parts = tuple["str | _Ref", ...]
 class Template:
     """A compiled template. `dynamic` says that `reads` may be incomplete, since a name is only known at evaluation."""
 
-    __slots__ = ("_build", "_getters", "_limits", "_uses", "dynamic", "reads")
+    __slots__ = ("_budget", "_build", "_getters", "_limits", "_uses", "dynamic", "reads")
 
     def __init__(self, build: Builder, compiler: _Compiler) -> None:
         self._build = build
+        self._budget = compiler.budget
         self._getters = compiler.getters
         self._uses = compiler.uses
         self._limits = compiler.limits
@@ -91,6 +92,7 @@ class Template:
         self.dynamic = compiler.dynamic
 
     def evaluate(self, context: Any) -> JSON:
+        self._budget.begin()
         values = [get(context) for get in self._getters]
         if len(values) > 1 or self._uses[0] > 1:
             self._weigh(values)
@@ -138,10 +140,16 @@ class _Whole:
 
     __slots__ = ("dynamic", "evaluate", "reads")
 
-    def __init__(self, get: Getter, reads: frozenset[Read], dynamic: bool) -> None:
-        self.evaluate = get
-        self.reads = reads
-        self.dynamic = dynamic
+    def __init__(self, get: Getter, compiler: _Compiler) -> None:
+        budget = compiler.budget
+
+        def within_budget(context: Any) -> JSON:
+            budget.begin()
+            return get(context)
+
+        self.evaluate: Getter = within_budget if compiler.searches else get
+        self.reads = frozenset(compiler.reads)
+        self.dynamic = compiler.dynamic
 
 
 def compile_template(value: JSON, resolver: Resolver, *, limits: RenderLimits = DEFAULT) -> Expression:
@@ -152,7 +160,7 @@ def compile_template(value: JSON, resolver: Resolver, *, limits: RenderLimits = 
     if not compiler.getters:
         return Constant(build([]))
     if isinstance(value, str) and len(parts := _parse(value, limits)) == 1 and isinstance(parts[0], _Ref):
-        return _Whole(compiler.getters[0], frozenset(compiler.reads), compiler.dynamic)
+        return _Whole(compiler.getters[0], compiler)
     return Template(build, compiler)
 
 
@@ -164,6 +172,8 @@ class _Compiler:
         self.uses: list[int] = []
         self.reads: set[Read] = set()
         self.dynamic = False
+        self.budget = Looks()  # of everything that one evaluation searches
+        self.searches = False
         self._known: dict[str, int] = {}
         self._nodes = 0
         self._references = 0
@@ -239,8 +249,9 @@ class _Compiler:
 
     def _getter(self, reference: _Ref) -> Getter:
         if all(isinstance(part, str) for part in reference.parts):
-            getter, reads = _fixed_getter("".join(str(part) for part in reference.parts), self.resolver)
+            getter, reads, searches = _fixed_getter("".join(map(str, reference.parts)), self.resolver, self.budget)
             self.reads |= reads
+            self.searches |= searches
             return getter
         return self._dynamic_getter(reference)
 
@@ -259,11 +270,12 @@ class _Compiler:
             self.reads |= self.resolver(known[0], known[1:]).reads
         else:
             self.dynamic = True
-        resolver = self.resolver
+        resolver, budget = self.resolver, self.budget
+        self.searches = True  # it may
 
         def dynamic(context: Any) -> JSON:
             inner = [piece if isinstance(piece, str) else to_text(piece(context)) for piece in pieces]
-            getter, _ = _fixed_getter(_join(inner, paths.MAX_PATH), resolver)
+            getter, _, _ = _fixed_getter(_join(inner, paths.MAX_PATH), resolver, budget)
             return getter(context)
 
         return dynamic
@@ -293,20 +305,21 @@ def _nothing(context: Any) -> JSON:
     return None
 
 
-def _fixed_getter(text: str, resolver: Resolver) -> tuple[Getter, frozenset[Read]]:
+def _fixed_getter(text: str, resolver: Resolver, budget: Looks) -> tuple[Getter, frozenset[Read], bool]:
+    """What a path gets, what it reads, and whether it searches."""
     text = text.strip()
     if not text:
-        return _empty, frozenset()
+        return _empty, frozenset(), False
     try:
         path = paths.parse(text)
     except Invalid:
-        return _nothing, frozenset()
+        return _nothing, frozenset(), False
     bound = resolver(path.name, path.members)
     get = bound.get
     if bound.used >= len(path.members) and path.rest is None and path.function is None:
-        return get, bound.reads
-    walk = paths.after(path, bound.used)
-    return lambda context: walk(get(context)), bound.reads
+        return get, bound.reads, False
+    walk = paths.after(path, bound.used, budget)
+    return lambda context: walk(get(context)), bound.reads, path.rest is not None
 
 
 def to_text(value: JSON) -> str:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pelton.kernel.expressions.base import JSON, BoundValue, Expression, ExpressionError
+from pelton.kernel.expressions.base import JSON, BoundValue, Expression, ExpressionError, Looks
 from pelton.kernel.expressions.javascript.equality import NULL_KEY, Key
 from pelton.kernel.expressions.javascript.script import Script, truthy
 
@@ -253,17 +253,18 @@ def is_indexable(equality: Equality) -> bool:
     return equality.key != NULL_KEY and not (kind == "text" and "function" in value) and "length" not in equality.path
 
 
-def folded_reader(path: Sequence[str]) -> Callable[[JSON], JSON]:
+def folded_reader(path: Sequence[str], looks: Looks | None = None) -> Callable[[JSON], JSON]:
     """A function that finds the value at a path of members in a payload: at each step the member of just that name, else the
-    first whose name differs from it in letter case only; of a list the item of that number. None where there is none."""
+    first whose name differs from it in letter case only; of a list the item of that number. None where there is none. Names
+    that are compared are counted in `looks`."""
     steps = tuple((step, step.casefold()) for step in path)
     if len(steps) == 1:
         [(only, only_folded)] = steps
-        return lambda payload: _folded_member(payload, only, only_folded)
+        return lambda payload: _folded_member(payload, only, only_folded, looks)
 
     def read(payload: JSON) -> JSON:
         for step, folded in steps:
-            payload = _folded_member(payload, step, folded)
+            payload = _folded_member(payload, step, folded, looks)
             if payload is None:
                 return None
         return payload
@@ -271,7 +272,7 @@ def folded_reader(path: Sequence[str]) -> Callable[[JSON], JSON]:
     return read
 
 
-def _folded_member(value: JSON, name: str, folded: str) -> JSON:
+def _folded_member(value: JSON, name: str, folded: str, looks: Looks | None) -> JSON:
     if not isinstance(value, (dict, Mapping)):
         if isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 10:
             at = int(name)
@@ -279,6 +280,8 @@ def _folded_member(value: JSON, name: str, folded: str) -> JSON:
         return None
     if name in value:
         return value[name]
+    if looks is not None:
+        looks.spend(1 + len(value) // 4)
     for key in value:
         if key.casefold() == folded:
             return value[key]

@@ -10,7 +10,8 @@ are relative to the element; `~` is the element.
 Names on the right-hand side refer to values supplied by the caller as a map in the shape of a payload, either with each
 evaluation (`context`) or once (`bind`).
 
-Invariants: evaluation never fails; `conjuncts` find every matching value, and possibly more.
+Invariants: evaluation fails only when it would have to look at more values than one may (`Looks`); `conjuncts` find every
+matching value, and possibly more.
 
 Cost: evaluation is linear in the conditions and in the lists that quantifiers read; `contains` in the text that it reads; a
 member with different case in its sibling members.
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from pelton.kernel.expressions.base import JSON, Invalid
+from pelton.kernel.expressions.base import JSON, MAX_LOOKS, Invalid, Looks
 from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.expressions.javascript.equality import Key, folded_key, index_key
 from pelton.kernel.matching.filters import And, Equality, Not, Or, Prefix, Trace, Traced, TracedFilter, Verdict, folded_reader
@@ -83,10 +84,11 @@ def parse_filter(
 class _Form:
     """A tree, and what it is compiled to when that is asked for."""
 
-    __slots__ = ("_children", "_members", "_root", "node")
+    __slots__ = ("_children", "_members", "_root", "looks", "node")
 
     def __init__(self, node: Node | None) -> None:
         self.node = node
+        self.looks = Looks()  # of one evaluation
         self._root: TracedFilter | None = None
         self._children: frozenset[tuple[str, ...]] | None = None
         self._members: frozenset[str] | None = None
@@ -95,7 +97,7 @@ class _Form:
     def root(self) -> TracedFilter:
         root = self._root
         if root is None:
-            root = self._root = And([]) if self.node is None else _compiled(self.node)
+            root = self._root = And([]) if self.node is None else _compiled(self.node, self.looks)
         return root
 
     @property
@@ -146,13 +148,25 @@ class CompiledFilter:
         return self._held or _form_of(self.text)
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
-        return self._form.root.passes(payload, context)
+        """Raises ExpressionError when it looks at too much."""
+        form = self._form
+        form.looks.begin()
+        return form.root.passes(payload, context)
+
+    @property
+    def looked(self) -> int:
+        """How many values the last evaluation has looked at, beyond the first of each test."""
+        return MAX_LOOKS - self._form.looks.left
 
     def traced(self, payload: JSON, context: Any, trace: list[Trace]) -> bool:
-        return self._form.root.traced(payload, context, trace)
+        form = self._form
+        form.looks.begin()
+        return form.root.traced(payload, context, trace)
 
     def test(self, payload: JSON, context: Any = None) -> Verdict:
-        return self._form.root.test(payload, context)
+        form = self._form
+        form.looks.begin()
+        return form.root.test(payload, context)
 
     def bind(self, names: Names) -> CompiledFilter:
         """The same condition, with names on the right-hand side taken from `names`. A missing one is nothing."""
@@ -284,36 +298,45 @@ def _known(operand: FilterConstant | Name, names: JSON) -> FilterConstant:
     return operand if isinstance(operand, FilterConstant) else constant_of(folded_reader(operand.steps)(names))
 
 
-def _compiled(node: Node) -> TracedFilter:
+def _compiled(node: Node, looks: Looks) -> TracedFilter:
     if isinstance(node, All):
-        return And([_compiled(part) for part in node.parts])
+        return And([_compiled(part, looks) for part in node.parts])
     if isinstance(node, Either):
-        return Or([_compiled(part) for part in node.parts])
+        return Or([_compiled(part, looks) for part in node.parts])
     if isinstance(node, Negated):
-        return Not(_compiled(node.part))
+        return Not(_compiled(node.part, looks))
     if isinstance(node, Quantified):
-        return _Quantifier(node)
+        return _Quantifier(node, looks)
     if isinstance(node, Presence):
-        return _Present(node)
+        return _Present(node, looks)
     if all(isinstance(operand, FilterConstant) for operand in node.operands):
-        return _Known(node)
-    return _Unknown(node)
+        return _Known(node, looks)
+    return _Unknown(node, looks)
+
+
+def _tests(node: Node) -> int:
+    """How many tests an element may have to stand, those of the lists in it aside."""
+    if isinstance(node, (All, Either)):
+        return sum(map(_tests, node.parts))
+    if isinstance(node, Negated):
+        return _tests(node.part)
+    return 1 + len(node.operands) // 20 if isinstance(node, Comparison) else 1
 
 
 class _Leaf(Traced):
     __slots__ = ("_position", "_read", "_text")
 
-    def __init__(self, node: Comparison | Presence | Quantified) -> None:
+    def __init__(self, node: Comparison | Presence | Quantified, looks: Looks) -> None:
         self._text = node.text
         self._position = node.position
-        self._read = folded_reader(node.path.steps)
+        self._read = folded_reader(node.path.steps, looks)
 
 
 class _Present(_Leaf):
     __slots__ = ("_negated",)
 
-    def __init__(self, node: Presence) -> None:
-        super().__init__(node)
+    def __init__(self, node: Presence, looks: Looks) -> None:
+        super().__init__(node, looks)
         self._negated = node.negated
 
     def passes(self, payload: JSON, context: Any = None) -> bool:
@@ -331,8 +354,8 @@ class _Known(_Leaf):
 
     __slots__ = ("_check", "_named", "equalities", "prefixes")
 
-    def __init__(self, node: Comparison) -> None:
-        super().__init__(node)
+    def __init__(self, node: Comparison, looks: Looks) -> None:
+        super().__init__(node, looks)
         constants = [operand for operand in node.operands if isinstance(operand, FilterConstant)]
         self._check = check_of(node.operator, node.negated, constants)
         self._named = [to_json(constant) for constant in constants if constant.named]
@@ -377,8 +400,8 @@ class _Unknown(_Leaf):
 
     __slots__ = ("_negated", "_operands", "_operator")
 
-    def __init__(self, node: Comparison) -> None:
-        super().__init__(node)
+    def __init__(self, node: Comparison, looks: Looks) -> None:
+        super().__init__(node, looks)
         self._operator = node.operator
         self._negated = node.negated
         self._operands = node.operands
@@ -401,11 +424,13 @@ class _Quantifier(_Leaf):
     """Any: an element passes. None: no element does. All: no element does not. So one look for the first that does, or does not,
     decides."""
 
-    __slots__ = ("_found", "_inner", "_sought")
+    __slots__ = ("_found", "_inner", "_looks", "_sought", "_tests")
 
-    def __init__(self, node: Quantified) -> None:
-        super().__init__(node)
-        self._inner = _compiled(node.inner)
+    def __init__(self, node: Quantified, looks: Looks) -> None:
+        super().__init__(node, looks)
+        self._looks = looks
+        self._tests = _tests(node.inner)
+        self._inner = _compiled(node.inner, looks)
         self._sought = node.quantifier != "all"  # what the element sought comes to
         self._found = node.quantifier == "any"  # what the whole comes to when there is one
 
@@ -413,8 +438,9 @@ class _Quantifier(_Leaf):
         value = self._read(payload)
         if not _is_list(value):
             return False
-        inner, sought = self._inner, self._sought
+        inner, sought, spend, tests = self._inner, self._sought, self._looks.spend, self._tests
         for element in value:
+            spend(tests)
             if inner.passes(element, context) == sought:
                 return self._found
         return not self._found
@@ -427,6 +453,7 @@ class _Quantifier(_Leaf):
             return False
         seen: list[JSON] = []
         for element in value:
+            self._looks.spend(self._tests)
             if self._inner.passes(element, context) == self._sought:
                 trace.append(Trace(self._text, element, self._found, self._position))
                 return self._found

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from pelton.errors import FieldProblem
-from pelton.kernel.expressions.base import Invalid
+from pelton.kernel.expressions.base import ExpressionError, Invalid
 from pelton.kernel.matching.filters import folded_reader
 from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.filters import CompiledFilter, parse_filter
@@ -26,6 +26,7 @@ from pelton.transport.listing import Row, SortOrder, sort_rows
 T = TypeVar("T")
 MAX_SORTS = 20
 _ENTITY = "\x00entity"  # beside the members of a row
+LONG = 10_000  # values that a filter looks at in one row, some 5 ms
 AT_ONCE = 100  # rows that are looked at before others get their turn
 
 
@@ -38,6 +39,18 @@ def condition_of(text: str, roots: frozenset[str]) -> CompiledFilter | None:
     except Invalid as error:
         problem = FieldProblem("filter", error.message)
         raise LusidError("InvalidFilter", f"filter: {error.message}", problems=[problem]) from None
+
+
+async def passes(condition: CompiledFilter, row: Row) -> bool:
+    """Whether a row passes; after one that took long, others have their turn. Raises LusidError."""
+    try:
+        passed = condition.passes(row)
+    except ExpressionError as error:
+        problem = FieldProblem("filter", error.message)
+        raise LusidError("InvalidFilter", f"filter: {error.message}", problems=[problem]) from None
+    if condition.looked > LONG:
+        await asyncio.sleep(0)
+    return passed
 
 
 def orders_of(texts: Sequence[str], roots: frozenset[str]) -> list[SortOrder]:
@@ -91,7 +104,7 @@ async def _passing(entities: Sequence[T], view: Callable[[T], Row], condition: C
     found: list[Row] = []
     for start in range(0, len(entities), AT_ONCE):
         rows = [{**view(each), _ENTITY: each} for each in entities[start : start + AT_ONCE]]
-        found += rows if condition is None else [row for row in rows if condition.passes(row)]
+        found += rows if condition is None else [row for row in rows if await passes(condition, row)]
         await asyncio.sleep(0)
     return found
 

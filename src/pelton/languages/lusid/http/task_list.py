@@ -17,7 +17,7 @@ from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.filters import CompiledFilter
 from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
-from pelton.languages.lusid.http.listing import condition_of, orders_of
+from pelton.languages.lusid.http.listing import condition_of, orders_of, passes
 from pelton.languages.lusid.member_names import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
 from pelton.languages.lusid.tasks.view import TaskReader
 from pelton.transport.http.asgi import Request, Response, json_response
@@ -94,7 +94,7 @@ class TaskList:
         """In the order of creation. `given`: the caller named the instant."""
         async for records in self._chunks(tasks, pin, given, condition):
             for record in records:
-                if condition is None or condition.passes(await self._view(tasks, record, pin, condition.members)):
+                if condition is None or await passes(condition, await self._view(tasks, record, pin, condition.members)):
                     yield record
             await asyncio.sleep(0)  # a list of everything is long: others have their turn
 
