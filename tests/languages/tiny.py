@@ -52,6 +52,7 @@ class Compiler:
 
         class Starts:
             name = "starts"
+            records = ""
 
             def plan(self, context: ActionContext) -> Sequence[StartCommand]:
                 return [StartCommand(process=wanted["starts"], input=context.payload)]

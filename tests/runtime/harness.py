@@ -115,8 +115,9 @@ class Rig:
 class Does:
     """An action out of a function."""
 
-    def __init__(self, plan: Callable[[ActionContext], Sequence[Command]], name: str = "does") -> None:
+    def __init__(self, plan: Callable[[ActionContext], Sequence[Command]], name: str = "does", records: str = "") -> None:
         self.name = name
+        self.records = records
         self._plan = plan
 
     def plan(self, context: ActionContext) -> Sequence[Command]:
@@ -124,12 +125,12 @@ class Does:
 
 
 def handles(
-    kind: str, *plans: Callable[[ActionContext], Sequence[Command]], when: Any = None
+    kind: str, *plans: Callable[[ActionContext], Sequence[Command]], when: Any = None, records: str = ""
 ) -> Callable[[DefinitionRow], Handler]:
     """What compiles a handler of events of that type."""
 
     def compile_row(row: DefinitionRow) -> Handler:
-        actions = tuple(Does(plan) for plan in plans)
+        actions = tuple(Does(plan, records=records) for plan in plans)
         return Handler(id=row.id, ns=row.ns, name=row.name, types=(kind,), filter=when, actions=actions, language="shapes")
 
     return compile_row

@@ -440,7 +440,9 @@ async def test_an_event_that_nothing_matches(tmp_path: Path) -> None:
         await handle(at, "h", matching(NOTE))
         await start(at, value={"tags": ["a"]})
         (posted,) = await at.engine.ingest(SERVER, [event("b")])
-        assert [(effect.outcome, effect.detail) for effect in posted.effects] == [("unchanged", "no open run matches")]
+        assert [effect.outcome for effect in posted.effects] == ["unmatched"]
+        assert posted.effects[0].detail == "no open run of 'ticket' matches; looked at 1"
+        assert posted.state == "unmatched"
 
 
 @pytest.mark.parametrize("cold", [True, False])
@@ -502,7 +504,7 @@ async def test_an_event_sees_what_the_event_before_it_changed(tmp_path: Path) ->
         await handle(at, "i", matching(Trigger(name="note", changes={"tags": ["c"]}, strict=False)), kind="u")
         run = await start(at, value={"tags": ["a"]})
         posted = await at.engine.ingest(SERVER, [event("a"), event("a"), event("b", kind="u"), event("b", kind="u")])
-        assert [told_of(each.effects)[0][1] for each in posted] == ["signalled", "unchanged", "signalled", "unchanged"]
+        assert [told_of(each.effects)[0][1] for each in posted] == ["signalled", "unmatched", "signalled", "unmatched"]
         assert await hits(at, [run]) == [2]
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
+from pelton.kernel.matching.filters import Trace
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Held
@@ -64,13 +65,16 @@ class MatchCommand(Struct, kw_only=True):
     """A signal to every open run of a process whose record matches, in the order in which the runs were started.
 
     `conjuncts`: tests implied by `where`, for the store's index: see `runtime.commit.search`. The runs are those that exist when
-    the event arrives; each receives the signal in a separate transition.
+    the event acts, which is after the events before it; each receives the signal in a separate transition. `condition`: the test
+    with its values, for people; `trace`: the parts of it that decided about a record.
     """
 
     process: str
     where: Callable[[Record], bool]
     conjuncts: Sequence[Sequence[tuple[str, str, bool]]] = ()
     signal: Signal
+    condition: str = ""
+    trace: Callable[[Record], Sequence[Trace]] | None = None
 
 
 class CorrelateCommand(Struct, kw_only=True):
@@ -133,10 +137,16 @@ class ActionContext(NamedTuple):
 
 
 class HandlerAction(Protocol):
-    """One action of a handler; pure. May raise ExpressionError, Unanswered."""
+    """One action of a handler; pure. May raise ExpressionError, Unanswered.
+
+    `records`: the process whose records it begins or looks for, "" for none. Events that concern the records of one process
+    act in their order of arrival.
+    """
 
     @property
     def name(self) -> str: ...
+    @property
+    def records(self) -> str: ...
     def plan(self, context: ActionContext) -> Sequence[Command]: ...
 
 
@@ -173,7 +183,7 @@ class HandlerDecision(Struct, omit_defaults=True, gc=False):
 
 
 class EventEffect(Struct, omit_defaults=True, gc=False):
-    """An effect of a handler that fired. outcome: started | signalled | held | unchanged | failed."""
+    """An effect of a handler that fired. outcome: started | signalled | held | unchanged | unmatched | failed."""
 
     handler: str
     action: str

@@ -1,9 +1,9 @@
 """Finding runs by their records: through the store's index if a test can use it, otherwise by scanning every record of the
 process.
 
-Results are as of the last commit, after everything that had been decided when the search was requested: an event sees the effects
-of the events before it. A search that no index can answer scans all records, a page at a time, and yields to other work in
-between.
+A search reads what is in the store. `open` waits until everything that had been decided when it was requested is there; `read`
+does not, and is for those who look at the records that have changed since as well (`record_log`). A search that no index can
+answer scans all records, a page at a time, and yields to other work in between.
 
 Cost: with an index, one read per candidate; without, one per open record of the process. At most `MOST` runs are found.
 """
@@ -40,23 +40,47 @@ class Finder:
         """Records of a process that are live and match, of the oldest runs first; and whether there are more. Raises
         PeltonError "expression" if `where` fails."""
         await self.settled()
+        return await self._found(ns, process, lambda record: self.passes(where, record), conjuncts)
+
+    async def read(
+        self, ns: str, process: str, where: Callable[[Record], bool], conjuncts: Sequence[Alternatives]
+    ) -> tuple[list[Record], bool]:
+        """The same, as the store has it at some time after the call; and those for which `where` fails."""
+
+        def may_pass(record: Record) -> bool:
+            try:
+                return where(record)
+            except Exception:  # whether it fails matters only if it still is as it was read
+                return True
+
+        return await self._found(ns, process, may_pass, conjuncts)
+
+    async def some(self, ns: str, process: str, most: int) -> tuple[list[Record], bool]:
+        """Live records of a process, at most so many; and whether there are more."""
+        page = await self._store.records(ns, process=process, live=True, limit=most + 1)
+        return page[:most], len(page) > most
+
+    async def _found(
+        self, ns: str, process: str, passes: Callable[[Record], bool], conjuncts: Sequence[Alternatives]
+    ) -> tuple[list[Record], bool]:
         keys = await self._store.candidates(ns, process, conjuncts, CANDIDATES) if conjuncts else None
         found: list[Record] = []
         if keys is not None:
             for at in range(0, len(keys), PAGE):
                 page = await self._store.records_of(keys[at : at + PAGE])
-                found += [record for record in page if record.live and self._passes(where, record)]
+                found += [record for record in page if record.live and passes(record)]
             return found[:MOST], len(found) > MOST
         after = 0
         while True:
             page = await self._store.records(ns, process=process, live=True, after=after, limit=PAGE)
-            found += [record for record in page if self._passes(where, record)]
+            found += [record for record in page if passes(record)]
             if len(page) < PAGE or len(found) > MOST:
                 return found[:MOST], len(found) > MOST
             after = page[-1].run
             await asyncio.sleep(0)
 
-    def _passes(self, where: Callable[[Record], bool], record: Record) -> bool:
+    def passes(self, where: Callable[[Record], bool], record: Record) -> bool:
+        """Raises PeltonError "expression" if `where` fails."""
         try:
             return where(record)
         except Exception as error:  # its author's, or the record's: nobody else has to suffer for it

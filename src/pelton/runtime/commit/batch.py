@@ -18,7 +18,7 @@ EARLY_JOBS = 256  # a batch of this size need not wait for the one before
 class Batch:
     """`groups`: in the order in which they were started."""
 
-    __slots__ = ("count", "groups", "instant", "named", "number", "rows", "runs_named", "shared")
+    __slots__ = ("count", "groups", "instant", "named", "number", "patient", "rows", "runs_named", "shared")
 
     def __init__(self, number: int, shared: bool = False) -> None:
         """`shared`: other servers write to the store too."""
@@ -30,6 +30,7 @@ class Batch:
         self.rows = 0
         self.named: list[RunKeyRow] = []  # names given in its groups, that `run_named` has not seen yet
         self.runs_named: dict[tuple[str, str, str, str], int] = {}
+        self.patient = False  # it is built on one that is being written, without a condition that the store would check
 
     @property
     def full(self) -> bool:
@@ -37,7 +38,7 @@ class Batch:
 
     @property
     def early(self) -> bool:
-        return len(self.groups) >= EARLY_JOBS or self.rows >= BATCH_ROWS // 2
+        return not self.patient and (len(self.groups) >= EARLY_JOBS or self.rows >= BATCH_ROWS // 2)
 
     def new(self) -> GroupBuilder:
         self.count += 1

@@ -359,6 +359,14 @@ class Committer:
             self.nodes.fall()
 
     def _unpin(self, builder: GroupBuilder) -> None:
+        for lane in builder.lanes.values():
+            lane.pins -= 1
+            if lane.pins == 0:
+                if lane.group is builder:
+                    lane.group = None
+                lane.stale = False
+                self.workspace.lanes.settle(lane)
+                self.release(lane)
         for point in builder.points.values():
             point.pins -= 1
             if point.pins == 0:
@@ -372,6 +380,7 @@ class Committer:
             if entry.pins == 0:
                 if entry.group is builder:
                     entry.group = None
+                self.workspace.record_log.settle(entry)
                 if entry.stale:
                     self.workspace.cache.drop(entry)
                 else:
@@ -381,6 +390,8 @@ class Committer:
                     if not quiet.done():
                         quiet.set_result(None)
                 entry.quiet.clear()
+            elif not entry.stale:
+                self.workspace.record_log.committed(entry, builder.batch.number)
 
     def _committed(self, builder: GroupBuilder, result: Committed) -> None:
         group = builder.group
@@ -429,6 +440,8 @@ class Committer:
         """Undoes a lost group: drops its runs from memory, and rebuilds what the open batch built on them."""
         for point in builder.points.values():
             point.stale = True
+        for lane in builder.lanes.values():
+            lane.stale = True
         for delta in builder.deltas.values():
             delta.entry.stale = True
             if self.workspace.work is not None:

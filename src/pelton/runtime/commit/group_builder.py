@@ -38,6 +38,7 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 from pelton.runtime.cache.correlations import CorrelationPoint, PointName
+from pelton.runtime.cache.lanes import Lane, LaneName
 from pelton.runtime.cache.runs import RunEntry, purged, same_lease, work_row
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.ids import IdCodec
@@ -257,7 +258,7 @@ class GroupBuilder:
     `rows`: an estimate of the rows that it writes; `batch.rows` also has those that belong to no unit of work.
     """
 
-    __slots__ = ("batch", "deltas", "enqueued", "group", "points", "reads", "requests", "rows", "timers")
+    __slots__ = ("batch", "deltas", "enqueued", "group", "lanes", "points", "reads", "requests", "rows", "timers")
 
     def __init__(self, batch: Any, number: int) -> None:
         self.batch = batch
@@ -267,6 +268,7 @@ class GroupBuilder:
         self.reads: dict[int, int] = {}  # runs that were only looked at
         self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
         self.points: dict[PointName, CorrelationPoint] = {}
+        self.lanes: dict[LaneName, Lane] = NONE
         self.enqueued: list[PendingSignalRow] = []  # to be taken up at once after the commit
         self.rows = 0
 
@@ -278,6 +280,8 @@ class GroupBuilder:
     def stale(self) -> bool:
         """Whether it is built on something that has been lost."""
         if self.points and any(point.stale for point in self.points.values()):
+            return True
+        if self.lanes and any(lane.stale for lane in self.lanes.values()):
             return True
         return any(delta.entry.stale for delta in self.deltas.values())
 
@@ -310,6 +314,16 @@ class GroupBuilder:
             point.revision += 1
             point.pins += 1
             point.group = self
+
+    def keep_to(self, lane: Lane) -> None:
+        """The group is lost with all of the lane that came before."""
+        if lane.name not in self.lanes:
+            self.lanes = self.lanes or {}
+            self.lanes[lane.name] = lane
+            if lane.pins:
+                self.batch.patient = True
+            lane.pins += 1
+            lane.group = self
 
     def set_timer(self, row: TimerRow) -> None:
         self.timers[row.run, row.n, row.arm] = row
@@ -421,6 +435,10 @@ class GroupBuilder:
         self.points.update(other.points)
         for point in other.points.values():
             point.group = self
+        if other.lanes:
+            self.lanes = {**self.lanes, **other.lanes}
+            for lane in other.lanes.values():
+                lane.group = self
         self.requests += other.requests
         self.timers.update(other.timers)
         self.enqueued += other.enqueued

@@ -36,6 +36,7 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 from pelton.runtime.cache.correlations import KEY_COUNT, CorrelationPoint, PointName
+from pelton.runtime.cache.lanes import Lane, LaneName
 from pelton.runtime.cache.lookups import SearchResult
 from pelton.runtime.cache.pauses import pause_of
 from pelton.runtime.cache.reads import Answers, CachedReads
@@ -101,6 +102,7 @@ class UnitOfWork:
         "deferred",
         "held",
         "hops",
+        "lanes",
         "logs",
         "made",
         "multiple",
@@ -129,6 +131,7 @@ class UnitOfWork:
         self.deferred: list[PendingSignalRow] = []
         self.made: dict[int, RunEntry] = {}  # runs that begin here
         self.points: dict[PointName, CorrelationPoint] = {}  # where something is opened, taken or held
+        self.lanes: list[Lane] = []  # those it must not be ahead of
         self.held: list[tuple[CorrelationPoint, HeldRow, int]] = []  # with their sizes
         self.sticky: list[tuple[CorrelationPoint, StickyRow, int]] = []  # likewise
         self.sticky_gone: list[tuple[CorrelationPoint, int]] = []
@@ -155,6 +158,8 @@ class UnitOfWork:
             self.held.clear()
             self.sticky.clear()
             self.sticky_gone.clear()
+        if self.lanes:
+            self.lanes.clear()
         self.changes.clear()
         self.deferred.clear()
         self.made.clear()
@@ -240,6 +245,20 @@ class UnitOfWork:
         self._usable(point)
         self.points[name] = point
         return point
+
+    def keep_to(self, name: LaneName, searched: bool) -> None:
+        """Stays behind the events that have searched the process, and with `searched` keeps others behind this one. Raises
+        Suspend, or NextBatch if their group is full."""
+        lane = self.workspace.lanes.get(name, searched)
+        if lane is not None:
+            self._usable(lane)
+            self.lanes.append(lane)
+
+    def rest_on_change(self, entry: RunEntry) -> None:
+        """Is lost with the group that has changed the run. Raises Suspend, or NextBatch if that group is full."""
+        self._usable(entry)
+        if entry.head is not None:
+            self.reader.reads.setdefault(entry.key, entry.head.rev)
 
     @property
     def namespace(self) -> str:
@@ -594,8 +613,7 @@ class UnitOfWork:
             if change_.effects:
                 for fact in workspace.effects.add(builder, delta, change_, self.now, listens):
                     workspace.publish_fact(builder, change_.run, fact, self.now, self.hops)
-            if change_.record_change is not None and change_.record_change.attributes:
-                self._move_lookups(builder, change_)
+            self._note_record(builder, entry, change_)
         for run, revision in self.reader.reads.items():
             builder.read(run, revision)
         builder.name_runs(self.named)
@@ -605,7 +623,7 @@ class UnitOfWork:
             builder.log(self.logs)
         if self.rests:
             self.rests.fill(builder)
-        if self.points:
+        if self.points or self.lanes:
             self._correlate(builder)
         batch.rows += self.rows
         return builder
@@ -617,6 +635,23 @@ class UnitOfWork:
             handlers = self.workspace.definitions.handlers.known(ns)
             self.rests.handlers[ns] = handlers.counter if handlers is not None else 0
         return heard
+
+    def _note_record(self, builder: GroupBuilder, entry: RunEntry, change: Transition) -> None:
+        record_change, process = change.record_change, entry.process or self.workspace.definitions.cached(change.run.definition)
+        if record_change is None:
+            return
+        if record_change.attributes:
+            self._move_lookups(builder, change)
+        if self.workspace.shared or process is None or process.records is None:
+            return
+        self.workspace.record_log.changed(
+            entry,
+            (change.run.ns, process.name),
+            process.records,
+            record_change.loaded.record,
+            record_change.record,
+            self.workspace.open_batch.number,
+        )
 
     def _move_lookups(self, builder: GroupBuilder, change: Transition) -> None:
         assert change.record_change is not None
@@ -639,9 +674,13 @@ class UnitOfWork:
                 builder = batch.joined(builder, entry)
         for point in self.points.values():
             builder = batch.joined(builder, point)
+        for lane in self.lanes:
+            builder = batch.joined(builder, lane)
         return builder or batch.new()
 
     def _correlate(self, builder: GroupBuilder) -> None:
+        for lane in self.lanes:
+            builder.keep_to(lane)
         correlations = self.workspace.correlations
         for point in self.points.values():
             builder.advance_point(point)

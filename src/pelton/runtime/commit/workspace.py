@@ -12,8 +12,10 @@ from pelton.kernel.model.state import Run
 from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import EventIn, WorkHooks
 from pelton.runtime.cache.correlations import CorrelationCache
+from pelton.runtime.cache.lanes import Lanes
 from pelton.runtime.cache.lookups import Lookups, SearchResult
 from pelton.runtime.cache.pauses import Pauses
+from pelton.runtime.cache.record_log import RecordLog
 from pelton.runtime.cache.runs import RunCache
 from pelton.runtime.cache.search import Finder
 from pelton.runtime.commit.batch import Batch
@@ -39,11 +41,13 @@ class Workspace:
         "finder",
         "instants",
         "keys",
+        "lanes",
         "listens",
         "lookups",
         "open_batch",
         "pauses",
         "settled",
+        "record_log",
         "shared",
         "store",
         "work",
@@ -69,6 +73,8 @@ class Workspace:
         self.lookups = Lookups()
         self.pauses = Pauses(store)
         self.settled = settled
+        self.lanes = Lanes()
+        self.record_log = RecordLog()
         self._write = write
         self.finder = Finder(store, settled, codec)
         self.shared = store.shared
@@ -115,6 +121,7 @@ class Workspace:
 
     def forget(self, key: int) -> None:
         """Drops a run that is being removed from memory."""
+        self.record_log.forget(key)
         entry = self.cache.peek(key)
         if entry is not None:
             if entry.pins:

@@ -7,8 +7,8 @@ fan-outs: one signal for many runs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from msgspec import structs
 
@@ -17,7 +17,7 @@ from pelton.kernel.expressions.base import ExpressionError, Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
-from pelton.kernel.model.reads import EvaluationKey
+from pelton.kernel.model.reads import EvaluationKey, RunKey
 from pelton.kernel.model.signals import Start
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Hold, Refused, Transition
@@ -33,46 +33,60 @@ from pelton.runtime.api import (
     SignalCommand,
     StartCommand,
 )
-from pelton.runtime.cache.lookups import SearchResult
+from pelton.runtime.cache.reads import OUTSIDE
 from pelton.runtime.commit.durable import encode_signal
 from pelton.runtime.commit.group_builder import FREES_KEYS, has_freed
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork, unchanged
+from pelton.runtime.events.arrival import Line
 from pelton.runtime.events.correlation import CHUNK, correlate
 from pelton.runtime.events.fan_out import FanOut
 from pelton.runtime.events.matching import Fired
+from pelton.runtime.events.searches import DIRECT, CommandPlace, EventSearches
 from pelton.runtime.names import KEY_KIND
-from pelton.store.group import Lookup
 from pelton.store.rows import EventRow, ResultRow, RunKeyRow
 
-DIRECT = 32
 ROWS = 1_000
-SEARCHES = 3  # how often a search is made again whose runs have changed since
-WATCHED = 8  # attributes of a search that are watched for changes
 
-CommandPlace = tuple[str, int, int]  # handler, number of its action, number of the action's command
+
+class InLine(Protocol):
+    """The event as seen by its actions: see `arrival`."""
+
+    keys: dict[CommandPlace, int]  # for runs to be started, the same in every attempt
+    marks: list[int]  # of its searches
+    rehearsed: bool  # all that its actions lack was read, as far as that can be told before its turn
+
+    def place(self, lines: Iterable[Line]) -> None:
+        """It is known what the event concerns."""
+
+    def has_come(self) -> bool:
+        """Whether the event may act."""
+        ...
+
+    def wait(self) -> Suspend:
+        """What waits for the event's turn."""
+        ...
 
 
 class HandlerActions:
     """The actions of the handlers that one event fired."""
 
     __slots__ = (
-        "_answers", "_earlier", "_event", "_keys", "_planned", "_unit", "_workspace", "done", "jobs", "many", "run_keys",
+        "_answers", "_event", "_keys", "_line", "_planned", "_searches", "_unit", "_workspace", "done", "jobs", "many",
+        "run_keys",
     )  # fmt: skip
 
     def __init__(
         self,
         unit: UnitOfWork,
         event: EventRow,
-        keys: dict[CommandPlace, int],
-        earlier: Callable[[], Awaitable[None]],
+        line: InLine,
     ) -> None:
-        """`keys`: for runs to be started, the same in every attempt. `earlier` returns when the events before this one are
-        done."""
         self._workspace = unit.workspace
         self._answers = unit.answers
-        self._keys = keys
-        self._earlier = earlier
+        self._keys = line.keys
+        self._line = line
+        self._searches = EventSearches(unit, event.ns, line.marks)
         self._unit = unit
         self._event = event
         self._planned: list[tuple[Fired, list[tuple[HandlerAction, list[Command]]]]] = []
@@ -82,12 +96,60 @@ class HandlerActions:
         self.jobs: list[ResultRow] = []
 
     def carry_out(self, fired: Sequence[Fired], decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
-        """Carries out the commands. Raises Suspend with everything that they lack, in one go."""
+        """Carries out the commands when the event's turn has come. Raises Suspend with everything that they lack, in one go, and
+        when all is there, to wait for the turn."""
+        self._line.place(lines_of(fired))
         self._plan(fired, decisions)
+        searches, records = self._concerned(fired)
+        self._line.place([*lines_of(fired), *records])
+        if searches and self._workspace.shared and not self._line.has_come():
+            raise self._line.wait()
         self._prepare()
         unit = self._unit
         commands = [command for _, acts in self._planned for _, commands in acts for command in commands]
-        unit.multiple = len(commands) > 1 or any(isinstance(command, MatchCommand) for command in commands)
+        unit.multiple = len(commands) > 1 or bool(searches)
+        if not self._line.has_come():
+            if not searches and not self._line.rehearsed:
+                self._rehearse(decisions, effects)
+            raise self._line.wait()
+        if not self._workspace.shared:
+            for process in records:
+                unit.keep_to((self._event.ns, process), any(command.process == process for _, command in searches))
+        self._searches.settle(searches)
+        self._act_all(decisions, effects)
+        self._searches.finish()
+
+    def _concerned(self, fired: Sequence[Fired]) -> tuple[list[tuple[CommandPlace, MatchCommand]], list[str]]:
+        """The searches, and the processes whose records the event begins, or looks for."""
+        searches: list[tuple[CommandPlace, MatchCommand]] = []
+        records = {action.records: None for match in fired for action in match.actions if action.records}
+        for match, acts in self._planned:
+            for position, (_, commands) in enumerate(acts):
+                for index, command in enumerate(commands):
+                    if isinstance(command, MatchCommand):
+                        searches.append(((match.handler.name, position, index), command))
+                        records[command.process] = None
+                    elif isinstance(command, StartCommand) and command.process and command.process not in records:
+                        process = self._workspace.definitions.bound(self._event.ns, command.process, command.version)
+                        if process is None or process.records is not None:
+                            records[command.process] = None
+        return searches, list(records)
+
+    def _rehearse(self, decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
+        """Does everything before the event's turn has come, to have read what it lacks; nothing of it stays. Raises Suspend for
+        scripts and for runs that are not in memory; whatever depends on what is before this event waits for its turn."""
+        self._unit.multiple = True
+        try:
+            self._act_all(list(decisions), list(effects))
+        except NextBatch:
+            pass
+        except Suspend as lacks:
+            if lacks.wait is None and all(type(key) is RunKey or isinstance(key, OUTSIDE) for key in lacks.keys):
+                raise
+        self._line.rehearsed = True
+
+    def _act_all(self, decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
+        unit = self._unit
         for match, acts in self._planned:
             mark, mine = unit.mark(), []
             kept = self.done, len(self.run_keys), len(self.jobs), {name: len(fan_out.runs) for name, fan_out in self.many.items()}
@@ -165,26 +227,18 @@ class HandlerActions:
                         runs.append(command.run)
                     elif isinstance(command, MatchCommand):
                         place = (match.handler.name, position, index)
-                        if ("open", *place) not in known:
+                        if self._searches.is_read(place):
+                            runs += self._searches.ahead(place)[: max(DIRECT - len(runs), 0)]
+                        else:
                             matches.append((place, command))
-                        elif not isinstance(found := known["open", *place], PeltonError):
-                            runs += [record.run for record in found.records[: max(DIRECT - len(runs), 0)]]
         loads = self._unit.missing(runs)
         if loads or bindings or keyed or matches:
             fetch = (lambda: self._look_up(keyed, matches)) if keyed or matches else None
             raise Suspend(loads=loads, bindings=tuple(bindings), fetch=fetch)
 
     async def _look_up(self, commands: Sequence[StartCommand], matches: Sequence[tuple[CommandPlace, MatchCommand]]) -> None:
-        if matches:
-            await self._earlier()
         for place, match in matches:
-            workspace, ns = self._workspace, self._event.ns
-            moves, revisions = await workspace.begin_lookups(watched(ns, match))
-            try:
-                records, more = await workspace.finder.open(ns, match.process, match.where, match.conjuncts)
-                self._answers.outside["open", *place] = SearchResult(records, moves, revisions, more)
-            except PeltonError as error:
-                self._answers.outside["open", *place] = error
+            await self._searches.read(place, match)
         for command in commands:
             live = command.on_same_key == "fail if live"
             runs = await self._workspace.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
@@ -306,10 +360,7 @@ class HandlerActions:
 
     def _match(self, command: MatchCommand, effect: EventEffect, place: CommandPlace) -> list[EventEffect]:
         """One effect per run for those signalled immediately, and one for all the others."""
-        found = self._answers.outside["open", *place]
-        if isinstance(found, PeltonError):
-            raise found
-        self._check(found, place)
+        found = self._searches.result(place)
         runs, more = [record.run for record in found.records], found.more
         effects: list[EventEffect] = []
         room = max(DIRECT - self.done, 0)
@@ -334,22 +385,9 @@ class HandlerActions:
             effect.output = {"job": str(number), "runs": len(rest)}
             effects.append(effect)
         elif not effects:
-            effect.outcome, effect.detail = "unchanged", "no open run matches"
+            self._searches.explain(place, command, effect)
             effects.append(effect)
         return effects
-
-    def _check(self, found: SearchResult, place: CommandPlace) -> None:
-        """Has the search made again, a few times, if what it found has changed since."""
-        unit, outside = self._unit, self._answers.outside
-        again = outside.get(("again", *place), 0)
-        if again >= SEARCHES:
-            return
-        near = SearchResult(found.records[:DIRECT], found.moves, found.revisions)
-        if unit.still_found(near):
-            return
-        outside["again", *place] = again + 1
-        del outside["open", *place]
-        self._prepare()
 
     def _correlate(self, command: CorrelateCommand, effect: EventEffect) -> None:
         correlated = correlate(self._unit, self._event.ns, command, self._event.key)
@@ -376,6 +414,13 @@ class HandlerActions:
         fan_out.runs.append(command.run)
 
 
+def lines_of(fired: Sequence[Fired]) -> list[Line]:
+    """What the events of these handlers concern, as far as that is known without planning."""
+    found: dict[Line, None] = {match.handler.id: None for match in fired}
+    found |= {action.records: None for match in fired for action in match.actions if action.records}
+    return list(found)
+
+
 def describe(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[Code, str]]) -> None:
     """The effect that describes a signal's outcome."""
     if change.run is before or unchanged(change, before):
@@ -399,14 +444,6 @@ def key_rows(ns: str, process: str, command: StartCommand, run: int) -> list[Run
     if command.key:
         rows.append(RunKeyRow(ns, KEY_KIND, process, command.key, run, True))
     return rows
-
-
-def watched(ns: str, command: MatchCommand) -> list[Lookup]:
-    """Attributes one of which a run must come to have before it can match; none if no few of them will do."""
-    for conjunct in command.conjuncts:
-        if 0 < len(conjunct) <= WATCHED and not any(prefix for _, _, prefix in conjunct):
-            return [Lookup(ns, name, text) for name, text, _ in conjunct]
-    return []
 
 
 def fail(decisions: list[HandlerDecision], handler: Handler, detail: str) -> None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from heapq import heappop, heappush
 
 from msgspec import convert, json, structs
 
@@ -27,16 +25,17 @@ from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
-from pelton.runtime.events.actions import CommandPlace, HandlerActions
+from pelton.runtime.events.actions import HandlerActions, lines_of
+from pelton.runtime.events.arrival import ArrivalOrder, Line, Turn
 from pelton.runtime.events.fan_out import durable_job
-from pelton.runtime.events.matching import EventContext, consider
+from pelton.runtime.events.matching import EventContext, Fired, consider, seen_by
+from pelton.runtime.events.searches import CommandPlace
 from pelton.store.rows import BookmarkRow, EventRow
 
 RECENT = 20_000  # events that are remembered with their outcome
 BODY = 4 << 20  # bytes of JSON
 TEXT = 1_024  # characters of a source, id, type or subject
 MOST_HOPS = 64
-PATIENCE = 1.0  # seconds that an event waits for those before it, so that it finds what they have changed
 FIRED = frozenset({"fired", "failed"})
 
 _encode = json.Encoder(order="sorted", enc_hook=repr).encode
@@ -61,39 +60,6 @@ class IngestOutcomes:
             self.future.set_result(None)
 
 
-class ArrivalOrder:
-    """Events in progress, in order of arrival. Cost: constant; for an event that waits, logarithmic in their number."""
-
-    __slots__ = ("_keys", "_waiting")
-
-    def __init__(self) -> None:
-        self._keys: OrderedDict[int, None] = OrderedDict()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []  # a heap
-
-    def begin(self, key: int) -> None:
-        """Keys must be increasing."""
-        self._keys[key] = None
-
-    def end(self, key: int) -> bool:
-        """True if none is left."""
-        self._keys.pop(key, None)
-        oldest = next(iter(self._keys), None)
-        while self._waiting and (oldest is None or self._waiting[0][0] <= oldest):
-            _, future = heappop(self._waiting)
-            if not future.done():
-                future.set_result(None)
-        return oldest is None
-
-    async def first(self, key: int) -> None:
-        """Returns when none is older, or after a timeout."""
-        if next(iter(self._keys), key) >= key:
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heappush(self._waiting, (key, future))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(future, PATIENCE)
-
-
 class EventRequest(CommitRequest):
     """An event being recorded, with all callers that wait for its outcome."""
 
@@ -107,10 +73,13 @@ class EventRequest(CommitRequest):
         "ingested",
         "key",
         "keys",
+        "lines",
+        "marks",
         "ns",
         "outdated",
+        "rehearsed",
         "repeat",
-        "set_used",
+        "turn",
     )
 
     def __init__(self, ingester: EventIngester, event: EventIn, key: int, body_hash: bytes) -> None:
@@ -127,6 +96,28 @@ class EventRequest(CommitRequest):
         self.found: EventRow | None = None
         self.outdated = False
         self.ingested: Ingested | None = None
+        self.turn: Turn | None = None  # None: it has ended
+        self.lines: tuple[Line, ...] | None = None  # what it concerns, as far as known
+        self.marks: list[int] = []
+        self.rehearsed = False
+
+    # ---- in line
+
+    def place(self, lines: Iterable[Line]) -> None:
+        assert self.turn is not None
+        self.lines = tuple(lines)
+        self._ingester.order(self).place(self.turn, self.lines)
+
+    def has_come(self) -> bool:
+        assert self.turn is not None
+        return self._ingester.order(self).has_come(self.turn)
+
+    def wait(self) -> Suspend:
+        assert self.turn is not None
+        self._ingester.order(self).wait(self.turn)
+        return Suspend(wait=self.turn)
+
+    # ---- as a request
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         return self._ingester.perform(self, unit)
@@ -134,11 +125,16 @@ class EventRequest(CommitRequest):
     def lost(self, reason: str) -> None:
         super().lost(reason)
         self.answers.outside.clear()
+        self.rehearsed = False
         if reason.startswith("event"):
             self.repeat = True
-        elif reason.startswith("handlers"):
+            return
+        if reason.startswith("handlers"):
             self.outdated = True
+            self.lines = None
             self._ingester.overtaken(self)
+        if self.turn is not None:
+            self._ingester.order(self).again(self.turn, self.lines)
 
     def settled(self) -> None:
         assert self.ingested is not None
@@ -215,17 +211,31 @@ class EventIngester:
         except PeltonError as error:
             return error
         self._recent[event.ns, event.source, event.id] = request
-        self._under_way.setdefault(event.ns, ArrivalOrder()).begin(key)
+        order = self._under_way.get(event.ns)
+        if order is None:
+            order = self._under_way[event.ns] = ArrivalOrder(self._committer.release)
+        request.turn = order.begin(key)
         return None
 
-    async def earlier(self, request: EventRequest) -> None:
-        """Returns when the namespace's events that arrived before this one are done, or have taken too long."""
-        await self._under_way[request.ns].first(request.key)
-
     def _over(self, request: EventRequest) -> None:
-        ordered = self._under_way.get(request.ns)
-        if ordered is not None and ordered.end(request.key):
+        self.acted(request)
+        order = self._under_way.get(request.ns)
+        if request.turn is not None and order is not None and order.end(request.turn):
             del self._under_way[request.ns]
+        request.turn = None
+
+    # ---- the order of arrival
+
+    def acted(self, request: EventRequest) -> None:
+        """It is in a batch, or has ended: those behind it may act."""
+        for mark in request.marks:
+            self._workspace.record_log.end(mark)
+        request.marks.clear()
+        if request.turn is not None:
+            self._under_way[request.ns].acted(request.turn)
+
+    def order(self, request: EventRequest) -> ArrivalOrder:
+        return self._under_way[request.ns]
 
     def settled(self, request: EventRequest, posted: Ingested) -> None:
         self._over(request)
@@ -265,6 +275,7 @@ class EventIngester:
 
     def perform(self, request: EventRequest, unit: UnitOfWork) -> GroupBuilder | None:
         if request.repeat:
+            request.place(())
             if request.found is None:
                 raise Suspend(fetch=request.find)
             request.ingested = ingested_from(request.found)
@@ -294,16 +305,20 @@ class EventIngester:
         )
         effects: list[EventEffect] = []
         decisions: list[HandlerDecision] = []
-        actions = HandlerActions(unit, row, request.keys, lambda: self.earlier(request))
+        actions = HandlerActions(unit, row, request)
         if event.hops > MOST_HOPS:
             detail = f"{event.hops} runs and events led to this event; the limit is {MOST_HOPS}. Check the handlers for a loop"
             effects.append(EventEffect(handler="", action="", outcome="failed", detail=detail))
             row.state = "failed"
+            request.place(())
         else:
             context = EventContext(unit.now, mix(request.key, 0, 0), request.answers.scripts.get)
             try:
                 decisions, fired = consider(handlers.index, row, context, workspace.definitions.views)
             except Unanswered as unanswered:
+                view = seen_by(row, workspace.definitions.views)
+                may_fire = [Fired(each, None, each.actions) for each in handlers.index.select(row.type, row.body, view)]
+                request.place(lines_of(may_fire))
                 raise Suspend(keys=tuple(map(EvaluationKey, unanswered.questions))) from None
             actions.carry_out(fired, decisions, effects)
             row.state = state_of(decisions, effects)
@@ -317,6 +332,7 @@ class EventIngester:
         for many in actions.many.values():
             builder.enqueue(durable_job(workspace.keys(), many, unit.now))
         builder.requests.append(request)
+        self.acted(request)
         return builder
 
 
@@ -335,6 +351,8 @@ def state_of(decisions: list[HandlerDecision], effects: list[EventEffect]) -> st
     if not fired:
         return "unmatched"
     outcomes = {effect.outcome for effect in effects}
+    if outcomes == {"unmatched"}:
+        return "unmatched"
     if not any(decision.verdict == "fired" for decision in fired) or outcomes == {"failed"}:
         return "failed"
     return "held" if outcomes == {"held"} else "matched"

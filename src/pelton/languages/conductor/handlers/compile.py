@@ -50,6 +50,8 @@ class Planned:
 
     __slots__ = ("_expand", "_hold", "_text", "name")
 
+    records = ""  # its runs keep none
+
     def __init__(self, name: str, text: str, expand: bool, hold: int) -> None:
         """Raises Invalid for an action that does not compile."""
         self.name = sys.intern(name)

@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from msgspec import json
+
 from pelton.kernel.expressions.base import JSON, MAX_LOOKS, Invalid, Looks
 from pelton.kernel.expressions.cache import remembered
 from pelton.kernel.expressions.javascript.equality import Key, folded_key, index_key
@@ -173,6 +175,14 @@ class CompiledFilter:
         node = self._form.node
         return self if node is None or not self.names else CompiledFilter(self.text, _Form(_bound(node, names)))
 
+    def shown(self, names: Names) -> str:
+        """Its text, and what the names in it stand for."""
+        node = self._form.node
+        if node is None or not self.names:
+            return self.text
+        values = {".".join(name.steps): folded_reader(name.steps)(names) for name in _names(node)}
+        return f"{self.text}, where " + " and ".join(f"{name} is {_brief(value)}" for name, value in values.items())
+
     def check_roots(self, roots: Iterable[str]) -> None:
         """Raises Invalid when a path on the left begins with none of these members."""
         known = {root.casefold() for root in roots}
@@ -278,6 +288,12 @@ def _names(node: Node) -> Iterator[Name]:
         yield from _names(node.inner)
     elif isinstance(node, Comparison):
         yield from (operand for operand in node.operands if isinstance(operand, Name))
+
+
+def _brief(value: JSON) -> str:
+    if value is None:
+        return "nothing"
+    return "'" + value[:200] + "'" if isinstance(value, str) else json.encode(value)[:200].decode(errors="replace")
 
 
 def _bound(node: Node, names: Names) -> Node:

@@ -6,6 +6,7 @@ the version of the definition that is used. A mapping whose path is missing in t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from msgspec import json
 
 from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.expressions.cache import remembered
-from pelton.kernel.matching.filters import folded_reader
+from pelton.kernel.matching.filters import Trace, folded_reader
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.signals import Trigger
 from pelton.kernel.model.state import Record, StartMeta
@@ -58,13 +59,15 @@ def mapping(given: Mapping[str, Any]) -> Read:
 class Activity:
     """The one action of a handler. There may be a hundred thousand, few of them at work: one holds its source."""
 
-    __slots__ = ("_source", "_users", "name")
+    __slots__ = ("_source", "_users", "name", "records")
 
     def __init__(self, handler: Mapping[str, Any], definition: int, users: Users) -> None:
         """`handler`: as its author sent it, checked. `definition`: the row that is pinned, 0 = the latest. `users`: whom it may
         act as. Raises Invalid."""
         self._users = users
         self.name: str = handler["taskActivity"]["type"]
+        identity = handler["taskDefinitionId"]
+        self.records = sys.intern(f"{identity['scope']}/{identity['code']}")
         members = {name: handler[name] for name in _MEMBERS if handler.get(name) is not None}
         self._source = json.encode([members, definition]).decode()
         _work_of(self._source)
@@ -154,6 +157,8 @@ class _Work:
             where=_where(condition, context.codec),
             conjuncts=condition.narrowed(is_indexed) if condition is not None else (),
             signal=Trigger(name=self._trigger, changes=changes, actor=user, request=request, strict=False),
+            condition=self._filter.shown(event) if self._filter is not None else "",
+            trace=_trace(condition, context.codec),
         )
 
 
@@ -169,6 +174,12 @@ def _where(condition: CompiledFilter | None, codec: Codec) -> Callable[[Record],
     if condition is None:
         return lambda record: True
     return lambda record: condition.passes(view_of(record, codec, condition.members))
+
+
+def _trace(condition: CompiledFilter | None, codec: Codec) -> Callable[[Record], Sequence[Trace]] | None:
+    if condition is None:
+        return None
+    return lambda record: condition.test(view_of(record, codec, condition.members)).trace
 
 
 def _text(value: JSON) -> str:
