@@ -26,7 +26,7 @@ class DecisionView(Struct, omit_defaults=True, gc=False):
 
 
 class EffectView(Struct, omit_defaults=True, gc=False):
-    """An effect of a handler that fired. `outcome`: started, signalled, held, unchanged or failed."""
+    """An effect of a handler that fired. `outcome`: started, signalled, held, unchanged, unmatched or failed."""
 
     handler: str
     action: str

@@ -23,7 +23,7 @@ from pelton.kernel.model.process import Process
 from pelton.kernel.model.signals import Trigger
 from pelton.runtime.api import ActionContext, Command, EventIn, Ingested, MatchCommand, StartCommand
 from pelton.runtime.cache.shared import Shared
-from pelton.runtime.events.arrival import ArrivalOrder, Turn
+from pelton.runtime.events.arrival import ArrivalOrder, ArrivalTicket
 from pelton.runtime.events.ingest import EventIngester
 from pelton.store.memory.store import MemoryStore
 from pelton.store.port import Store
@@ -41,7 +41,7 @@ class Op(NamedTuple):
     tag: str = ""
     state: str = ""
     to: str = ""
-    index: bool = True
+    indexed: bool = True
     slow: bool = False  # asks a script first
     line: str = "one"  # its handler
 
@@ -69,8 +69,8 @@ def plan(context: ActionContext) -> Sequence[Command]:
         raise ExpressionError("it fails")
     if op.kind == "make":
         return [StartCommand(process="card", input={"tags": [op.tag], "state": "a", "log": [number]})]
-    conjuncts: list[list[tuple[str, str, bool]]] = [[("tag", op.tag, False)]] if op.tag and op.index else []
-    if op.state and op.index:
+    conjuncts: list[list[tuple[str, str, bool]]] = [[("tag", op.tag, False)]] if op.tag and op.indexed else []
+    if op.state and op.indexed:
         conjuncts.append([("state", op.state, False)])
     note = Trigger(name="note", changes={"to": op.to, "n": number}, strict=False)
     return [MatchCommand(process="card", where=lambda record: passes(op, record.body), conjuncts=conjuncts, signal=note)]
@@ -315,7 +315,7 @@ async def test_the_line_moves_on_however_an_event_ends(how: str, tmp_path: Path)
         else:
             first.hops = 65
         ending = asyncio.ensure_future(router.ingest([first]))
-        second = asyncio.ensure_future(router.ingest([event(2, Op("move", "x", index=False))]))
+        second = asyncio.ensure_future(router.ingest([event(2, Op("move", "x", indexed=False))]))
         await asyncio.wait_for(asyncio.gather(ending, second), 30)
         assert (await bodies(at))[0]["log"] == [0, 2]
         assert not router._under_way
@@ -371,13 +371,13 @@ def test_lines_of_turns() -> None:
     freed: list[int] = []
 
     def release(shared: Shared) -> None:
-        freed.append(cast(Turn, shared).key)
+        freed.append(cast(ArrivalTicket, shared).key)
         shared.waiting.clear()
 
     order = ArrivalOrder(release)
     one, two, three, four = (order.begin(key) for key in (1, 2, 3, 4))
 
-    def waits(turn: Turn) -> bool:
+    def waits(turn: ArrivalTicket) -> bool:
         if order.has_come(turn):
             return False
         order.wait(turn)

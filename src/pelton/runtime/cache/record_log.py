@@ -25,7 +25,7 @@ from pelton.runtime.cache.runs import RunEntry
 
 MOST = 20_000
 
-Place = tuple[str, str]  # namespace, process
+RecordPlace = tuple[str, str]  # namespace, process
 Conjuncts = Sequence[Sequence[tuple[str, str, bool]]]
 
 
@@ -34,7 +34,7 @@ class ChangedRecord:
 
     __slots__ = ("_fresh", "entry", "names", "place", "rules", "settled", "versions")
 
-    def __init__(self, entry: RunEntry, place: Place, rules: Records, before: Record | None) -> None:
+    def __init__(self, entry: RunEntry, place: RecordPlace, rules: Records, before: Record | None) -> None:
         self.entry = entry
         self.place = place
         self.rules = rules
@@ -78,8 +78,8 @@ class RecordLog:
 
     def __init__(self) -> None:
         self._records: dict[int, ChangedRecord] = {}  # by run
-        self._by_place: dict[Place, dict[int, None]] = {}
-        self._by_name: dict[tuple[Place, str, str], dict[int, None]] = {}
+        self._by_place: dict[RecordPlace, dict[int, None]] = {}
+        self._by_name: dict[tuple[RecordPlace, str, str], dict[int, None]] = {}
         self._fresh: dict[int, None] = {}  # runs whose attributes are to be worked out
         self._settled: OrderedDict[int, int] = OrderedDict()  # run → number of its settling
         self._searches: OrderedDict[int, int] = OrderedDict()  # mark → number of the last settling before it
@@ -141,7 +141,7 @@ class RecordLog:
     # ---- changes
 
     def changed(
-        self, entry: RunEntry, place: Place, rules: Records, before: Record | None, after: Record | None, batch: int
+        self, entry: RunEntry, place: RecordPlace, rules: Records, before: Record | None, after: Record | None, batch: int
     ) -> None:
         """A record has changed in a group of that batch."""
         run = entry.key

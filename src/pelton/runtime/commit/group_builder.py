@@ -38,8 +38,8 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 from pelton.runtime.cache.correlations import CorrelationPoint, PointName
-from pelton.runtime.cache.lanes import Lane, LaneName
 from pelton.runtime.cache.runs import RunEntry, purged, same_lease, work_row
+from pelton.runtime.cache.search_lanes import LaneName, SearchLane
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.ids import IdCodec
 from pelton.store.group import Group, HandedOut, ReplyWrite, RunWrite
@@ -268,7 +268,7 @@ class GroupBuilder:
         self.reads: dict[int, int] = {}  # runs that were only looked at
         self.timers: dict[tuple[int, int, str], TimerRow | None] = {}  # None: cleared; arm "" = all of the step
         self.points: dict[PointName, CorrelationPoint] = {}
-        self.lanes: dict[LaneName, Lane] = NONE
+        self.lanes: dict[LaneName, SearchLane] = NONE
         self.enqueued: list[PendingSignalRow] = []  # to be taken up at once after the commit
         self.rows = 0
 
@@ -315,7 +315,7 @@ class GroupBuilder:
             point.pins += 1
             point.group = self
 
-    def keep_to(self, lane: Lane) -> None:
+    def keep_to(self, lane: SearchLane) -> None:
         """The group is lost with all of the lane that came before."""
         if lane.name not in self.lanes:
             self.lanes = self.lanes or {}

@@ -36,11 +36,11 @@ from pelton.kernel.model.transition import (
     Transition,
 )
 from pelton.runtime.cache.correlations import KEY_COUNT, CorrelationPoint, PointName
-from pelton.runtime.cache.lanes import Lane, LaneName
 from pelton.runtime.cache.lookups import SearchResult
 from pelton.runtime.cache.pauses import pause_of
 from pelton.runtime.cache.reads import Answers, CachedReads
 from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unknown
+from pelton.runtime.cache.search_lanes import LaneName, SearchLane
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
 from pelton.runtime.commit import names, queues
@@ -131,7 +131,7 @@ class UnitOfWork:
         self.deferred: list[PendingSignalRow] = []
         self.made: dict[int, RunEntry] = {}  # runs that begin here
         self.points: dict[PointName, CorrelationPoint] = {}  # where something is opened, taken or held
-        self.lanes: list[Lane] = []  # those it must not be ahead of
+        self.lanes: list[SearchLane] = []  # those it must not be ahead of
         self.held: list[tuple[CorrelationPoint, HeldRow, int]] = []  # with their sizes
         self.sticky: list[tuple[CorrelationPoint, StickyRow, int]] = []  # likewise
         self.sticky_gone: list[tuple[CorrelationPoint, int]] = []

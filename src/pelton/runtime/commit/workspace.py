@@ -12,12 +12,12 @@ from pelton.kernel.model.state import Run
 from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import EventIn, WorkHooks
 from pelton.runtime.cache.correlations import CorrelationCache
-from pelton.runtime.cache.lanes import Lanes
 from pelton.runtime.cache.lookups import Lookups, SearchResult
 from pelton.runtime.cache.pauses import Pauses
 from pelton.runtime.cache.record_log import RecordLog
 from pelton.runtime.cache.runs import RunCache
 from pelton.runtime.cache.search import Finder
+from pelton.runtime.cache.search_lanes import SearchLanes
 from pelton.runtime.commit.batch import Batch
 from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
 from pelton.runtime.commit.group_builder import EffectRows, GroupBuilder
@@ -73,7 +73,7 @@ class Workspace:
         self.lookups = Lookups()
         self.pauses = Pauses(store)
         self.settled = settled
-        self.lanes = Lanes()
+        self.lanes = SearchLanes()
         self.record_log = RecordLog()
         self._write = write
         self.finder = Finder(store, settled, codec)

@@ -22,7 +22,7 @@ Line = int | str
 """A handler, by the row of its definition, or a process."""
 
 
-class Turn(Shared):
+class ArrivalTicket(Shared):
     """An event's places. It is `busy` until its turn has come."""
 
     __slots__ = ("key", "lines", "placed")
@@ -37,27 +37,27 @@ class Turn(Shared):
 class _Queue:
     """Turns by their keys."""
 
-    __slots__ = ("_heap", "turns")
+    __slots__ = ("_heap", "tickets")
 
     def __init__(self) -> None:
         self._heap: list[int] = []
-        self.turns: dict[int, Turn] = {}
+        self.tickets: dict[int, ArrivalTicket] = {}
 
-    def add(self, turn: Turn) -> None:
-        if turn.key not in self.turns:
-            self.turns[turn.key] = turn
-            heappush(self._heap, turn.key)
+    def add(self, ticket: ArrivalTicket) -> None:
+        if ticket.key not in self.tickets:
+            self.tickets[ticket.key] = ticket
+            heappush(self._heap, ticket.key)
 
     def remove(self, key: int) -> bool:
         """Whether it was the first."""
         first = self.first
-        return self.turns.pop(key, None) is not None and first is not None and first.key == key
+        return self.tickets.pop(key, None) is not None and first is not None and first.key == key
 
     @property
-    def first(self) -> Turn | None:
-        while self._heap and self._heap[0] not in self.turns:
+    def first(self) -> ArrivalTicket | None:
+        while self._heap and self._heap[0] not in self.tickets:
             heappop(self._heap)
-        return self.turns[self._heap[0]] if self._heap else None
+        return self.tickets[self._heap[0]] if self._heap else None
 
 
 class ArrivalOrder:
@@ -66,76 +66,76 @@ class ArrivalOrder:
     __slots__ = ("_count", "_held", "_lines", "_release", "_unplaced")
 
     def __init__(self, release: Callable[[Shared], None]) -> None:
-        """`release(turn)`: performs the event that waits for its turn."""
+        """`release(ticket)`: performs the event that waits for its turn."""
         self._release = release
         self._lines: dict[Line, _Queue] = {}
         self._unplaced = _Queue()
         self._held = _Queue()  # those that wait for an older one which is not placed
         self._count = 0  # events under way
 
-    def begin(self, key: int) -> Turn:
+    def begin(self, key: int) -> ArrivalTicket:
         """An event has come; keys rise."""
-        turn = Turn(key)
+        ticket = ArrivalTicket(key)
         self._count += 1
-        self._unplaced.add(turn)
-        return turn
+        self._unplaced.add(ticket)
+        return ticket
 
-    def place(self, turn: Turn, lines: Iterable[Line]) -> None:
+    def place(self, ticket: ArrivalTicket, lines: Iterable[Line]) -> None:
         """It is known what the event concerns. May be called again with more or with less."""
         wanted = tuple(dict.fromkeys(lines))
-        if turn.placed and wanted == turn.lines:
+        if ticket.placed and wanted == ticket.lines:
             return
-        before, turn.lines, turn.placed = turn.lines, wanted, True
+        before, ticket.lines, ticket.placed = ticket.lines, wanted, True
         for line in wanted:
             if line not in before:
                 queue = self._lines.get(line)
                 if queue is None:
                     queue = self._lines[line] = _Queue()
-                queue.add(turn)
-        self._leave(turn, [line for line in before if line not in wanted])
+                queue.add(ticket)
+        self._leave(ticket, [line for line in before if line not in wanted])
 
-    def has_come(self, turn: Turn) -> bool:
-        """Whether the event may act now. If not, its turn is `busy` until it may."""
-        turn.busy = not self._may_act(turn)
-        return not turn.busy
+    def has_come(self, ticket: ArrivalTicket) -> bool:
+        """Whether the event may act now. If not, its ticket is `busy` until then."""
+        ticket.busy = not self._may_act(ticket)
+        return not ticket.busy
 
-    def acted(self, turn: Turn) -> None:
+    def acted(self, ticket: ArrivalTicket) -> None:
         """It is in a batch, or has nothing to do."""
-        lines, turn.lines, turn.placed = turn.lines, (), True
-        turn.busy = False
-        self._leave(turn, lines)
+        lines, ticket.lines, ticket.placed = ticket.lines, (), True
+        ticket.busy = False
+        self._leave(ticket, lines)
 
-    def again(self, turn: Turn, lines: Iterable[Line] | None) -> None:
+    def again(self, ticket: ArrivalTicket, lines: Iterable[Line] | None) -> None:
         """It has acted and that was lost. `lines`: what it concerns; None = that is not known any more."""
-        turn.busy = True
+        ticket.busy = True
         if lines is None:
-            self._leave(turn, turn.lines)
-            turn.lines, turn.placed = (), False
-            self._unplaced.add(turn)
+            self._leave(ticket, ticket.lines)
+            ticket.lines, ticket.placed = (), False
+            self._unplaced.add(ticket)
         else:
-            self.place(turn, lines)
+            self.place(ticket, lines)
 
-    def end(self, turn: Turn) -> bool:
+    def end(self, ticket: ArrivalTicket) -> bool:
         """The event has ended, in whatever way. True if none is left."""
-        self.acted(turn)
+        self.acted(ticket)
         self._count -= 1
         return self._count <= 0
 
-    def _may_act(self, turn: Turn) -> bool:
+    def _may_act(self, ticket: ArrivalTicket) -> bool:
         oldest = self._unplaced.first
-        if oldest is not None and oldest.key < turn.key:
+        if oldest is not None and oldest.key < ticket.key:
             return False
-        return all(self._lines[line].first is turn for line in turn.lines)
+        return all(self._lines[line].first is ticket for line in ticket.lines)
 
-    def _leave(self, turn: Turn, lines: Iterable[Line]) -> None:
+    def _leave(self, ticket: ArrivalTicket, lines: Iterable[Line]) -> None:
         """Gives up places, and lets those act whose turn it is."""
-        if self._unplaced.remove(turn.key):
+        if self._unplaced.remove(ticket.key):
             self._go_on()
         for line in lines:
             queue = self._lines.get(line)
             if queue is None:
                 continue
-            first = queue.remove(turn.key)
+            first = queue.remove(ticket.key)
             following = queue.first
             if following is None:
                 del self._lines[line]
@@ -145,23 +145,23 @@ class ArrivalOrder:
     def _go_on(self) -> None:
         """Looks at those that waited for what was not placed."""
         oldest = self._unplaced.first
-        while (turn := self._held.first) is not None and (oldest is None or turn.key < oldest.key):
-            self._held.remove(turn.key)
-            self._look(turn)
+        while (ticket := self._held.first) is not None and (oldest is None or ticket.key < oldest.key):
+            self._held.remove(ticket.key)
+            self._look(ticket)
 
-    def _look(self, turn: Turn) -> None:
-        if not turn.waiting:
+    def _look(self, ticket: ArrivalTicket) -> None:
+        if not ticket.waiting:
             return  # it is on its way, and will see for itself
-        if self._may_act(turn):
-            turn.busy = False
-            self._release(turn)
+        if self._may_act(ticket):
+            ticket.busy = False
+            self._release(ticket)
             return
         oldest = self._unplaced.first
-        if oldest is not None and oldest.key < turn.key:
-            self._held.add(turn)
+        if oldest is not None and oldest.key < ticket.key:
+            self._held.add(ticket)
 
-    def wait(self, turn: Turn) -> None:
+    def wait(self, ticket: ArrivalTicket) -> None:
         """The event is about to wait for its turn, which has not come."""
         oldest = self._unplaced.first
-        if oldest is not None and oldest.key < turn.key:
-            self._held.add(turn)
+        if oldest is not None and oldest.key < ticket.key:
+            self._held.add(ticket)

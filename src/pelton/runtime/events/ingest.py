@@ -26,7 +26,7 @@ from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.events.actions import HandlerActions, lines_of
-from pelton.runtime.events.arrival import ArrivalOrder, Line, Turn
+from pelton.runtime.events.arrival import ArrivalOrder, ArrivalTicket, Line
 from pelton.runtime.events.fan_out import durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider, seen_by
 from pelton.runtime.events.searches import CommandPlace
@@ -79,7 +79,7 @@ class EventRequest(CommitRequest):
         "outdated",
         "rehearsed",
         "repeat",
-        "turn",
+        "ticket",
     )
 
     def __init__(self, ingester: EventIngester, event: EventIn, key: int, body_hash: bytes) -> None:
@@ -96,7 +96,7 @@ class EventRequest(CommitRequest):
         self.found: EventRow | None = None
         self.outdated = False
         self.ingested: Ingested | None = None
-        self.turn: Turn | None = None  # None: it has ended
+        self.ticket: ArrivalTicket | None = None  # None: it has ended
         self.lines: tuple[Line, ...] | None = None  # what it concerns, as far as known
         self.marks: list[int] = []
         self.rehearsed = False
@@ -104,18 +104,18 @@ class EventRequest(CommitRequest):
     # ---- in line
 
     def place(self, lines: Iterable[Line]) -> None:
-        assert self.turn is not None
+        assert self.ticket is not None
         self.lines = tuple(lines)
-        self._ingester.order(self).place(self.turn, self.lines)
+        self._ingester.order(self).place(self.ticket, self.lines)
 
     def has_come(self) -> bool:
-        assert self.turn is not None
-        return self._ingester.order(self).has_come(self.turn)
+        assert self.ticket is not None
+        return self._ingester.order(self).has_come(self.ticket)
 
     def wait(self) -> Suspend:
-        assert self.turn is not None
-        self._ingester.order(self).wait(self.turn)
-        return Suspend(wait=self.turn)
+        assert self.ticket is not None
+        self._ingester.order(self).wait(self.ticket)
+        return Suspend(wait=self.ticket)
 
     # ---- as a request
 
@@ -133,8 +133,8 @@ class EventRequest(CommitRequest):
             self.outdated = True
             self.lines = None
             self._ingester.overtaken(self)
-        if self.turn is not None:
-            self._ingester.order(self).again(self.turn, self.lines)
+        if self.ticket is not None:
+            self._ingester.order(self).again(self.ticket, self.lines)
 
     def settled(self) -> None:
         assert self.ingested is not None
@@ -214,15 +214,15 @@ class EventIngester:
         order = self._under_way.get(event.ns)
         if order is None:
             order = self._under_way[event.ns] = ArrivalOrder(self._committer.release)
-        request.turn = order.begin(key)
+        request.ticket = order.begin(key)
         return None
 
     def _over(self, request: EventRequest) -> None:
         self.acted(request)
         order = self._under_way.get(request.ns)
-        if request.turn is not None and order is not None and order.end(request.turn):
+        if request.ticket is not None and order is not None and order.end(request.ticket):
             del self._under_way[request.ns]
-        request.turn = None
+        request.ticket = None
 
     # ---- the order of arrival
 
@@ -231,8 +231,8 @@ class EventIngester:
         for mark in request.marks:
             self._workspace.record_log.end(mark)
         request.marks.clear()
-        if request.turn is not None:
-            self._under_way[request.ns].acted(request.turn)
+        if request.ticket is not None:
+            self._under_way[request.ns].acted(request.ticket)
 
     def order(self, request: EventRequest) -> ArrivalOrder:
         return self._under_way[request.ns]
