@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
-from pelton.kernel.expressions.base import Expression
-from pelton.kernel.model.signals import Signal, Trigger
+from pelton.kernel.expressions.base import Constant, Expression, Invalid
+from pelton.kernel.model.signals import Signal, Start, Trigger
 from pelton.kernel.model.state import Failure, RunStatus, StartMeta, StepStatus
 
 
@@ -296,6 +296,10 @@ class Take(Node, frozen=True, kw_only=True):
     to: str = ""
 
 
+MOST_NAME = 1_024  # characters
+DOES = ("read", "signal", "start")
+
+
 class Find(Node, frozen=True, kw_only=True):
     """Finds a run of `process` by its name (`key`) in the namespace, and knows in the same commit what comes of it.
 
@@ -385,9 +389,14 @@ class Fragment(Struct):
     holders: dict[str, str] = {}  # node → loop whose body it is in
 
     def finish(self) -> Fragment:
-        """Derives what `advance` looks up."""
+        """Derives what `advance` looks up. Raises Invalid naming the node that cannot work."""
         waiting: dict[str, list[str]] = {}
         for name, node in self.nodes.items():
+            if isinstance(node, Find):
+                try:
+                    check_find(node)
+                except ValueError as error:
+                    raise Invalid(str(error)) from None
             if isinstance(node, Join) and name not in self.joins:
                 for slot in node.on:
                     waiting.setdefault(slot, []).append(name)
@@ -460,7 +469,7 @@ class Process(Struct, kw_only=True):
         joins: dict[str, list[str]] = {}
         conditions: dict[str, list[str]] = {}
         for node in self.nodes.values():
-            check_limits(node)
+            check_node(node)
             for target in targets(node):
                 if target and target not in self.nodes:
                     raise ValueError(f"node {node.name!r} leads to {target!r}, which does not exist")
@@ -494,10 +503,36 @@ def variables_of(arm: Arm) -> set[str]:
     return {each.name for each in read.reads if each.kind == "var"} if read is not None else set()
 
 
-def check_limits(node: Node) -> None:
+def check_node(node: Node) -> None:
+    if isinstance(node, Find):
+        check_find(node)
     limits = node.limits
     if limits.idle is not None and limits.idle.at is not None:
         raise ValueError(f"node {node.name!r}: the idle limit must be a duration, since it begins anew with every sign of life")
+
+
+def check_find(node: Find) -> None:
+    """Refuses what could only ever fail, or would be passed over in silence."""
+    where = f"node {node.name!r}"
+    if node.does not in DOES:
+        raise ValueError(f"{where} does {node.does!r}; it can be one of {', '.join(DOES)}")
+    for what, given in (("process", node.process), ("key", node.key)):
+        if isinstance(given, Constant) and not is_name(given.value):
+            raise ValueError(f"{where}: the {what} {given.value!r} names no run; give a text of 1 to {MOST_NAME} characters")
+    if node.does == "signal" and node.signal is None:
+        raise ValueError(f"{where} signals a run and has no signal")
+    if isinstance(node.signal, Constant) and (not isinstance(node.signal.value, Signal) or isinstance(node.signal.value, Start)):
+        raise ValueError(f"{where}: the signal is {node.signal.value!r}, which no run that goes on can receive")
+    more = {"signal": node.signal} if node.does != "signal" else {}
+    more |= {"given": node.given, "meta": node.meta} if node.does != "start" else {}
+    if unused := [name for name, value in more.items() if value is not None]:
+        raise ValueError(f"{where} does {node.does!r}, for which {unused[0]!r} means nothing")
+
+
+def is_name(value: object) -> bool:
+    """Whether a value, as text, can be the name of a run or a process."""
+    is_text = isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
+    return is_text and 0 < len(str(value)) <= MOST_NAME
 
 
 def arms_of(nodes: Iterable[Node]) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import convert, json, to_builtins
+from msgspec import ValidationError, convert, json, to_builtins
 
 from pelton.errors import Code
+from pelton.kernel.expressions.base import in_words
 from pelton.kernel.machine.draft import DEADLINE, PRIORITY, RESTING, Draft, Refusal, StepFailure, Token
 from pelton.kernel.machine.legality import change_run, change_thread, check
 from pelton.kernel.machine.records import start_record
@@ -308,9 +309,14 @@ def start_follow_up(draft: Draft, follow_up: FollowUp, scene: Scene, index: int)
 
 
 def meta_from(value: Any) -> StartMeta:
+    """Raises StepFailure when the value has parts that a start cannot have."""
     if isinstance(value, StartMeta):
         return value
-    return convert(value, StartMeta) if value else StartMeta()
+    try:
+        return convert(value, StartMeta) if value else StartMeta()
+    except ValidationError as error:
+        message = f"a run cannot be started with {in_words(value)}: {error}"
+        raise StepFailure(Failure("expression", "technical", message, None, False)) from None
 
 
 def find_definition(draft: Draft, target: Any) -> int | str:

@@ -14,10 +14,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from pelton.kernel.expressions.base import in_words
 from pelton.kernel.machine.draft import Draft, StepFailure, Token
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.lifecycle import find_definition, meta_from
-from pelton.kernel.model.process import Find
+from pelton.kernel.model.process import MOST_NAME, Find, is_name
 from pelton.kernel.model.reads import NamedKey, NamedRun, NewRunKey, RefusalKey, RoomKey
 from pelton.kernel.model.signals import Signal, Start
 from pelton.kernel.model.state import Bit, Failure, OpenStep, RunStatus, StartMeta
@@ -26,7 +27,6 @@ from pelton.kernel.model.transition import SignalRun, StartRun
 NO_SUCH_RUN = "no such run"
 NAME_TAKEN = "name taken"
 NOT_ACCEPTED = "not accepted"
-MOST_NAME = 1_024  # characters
 
 
 def comes_later(draft: Draft, token: Token, node: Find) -> bool:
@@ -85,10 +85,11 @@ def start(draft: Draft, node: Find, scene: Scene, row: OpenStep, process: str, t
 
 
 def name_of(node: Find, scene: Scene) -> tuple[str, str]:
-    process, text = str(evaluate(node.process, scene)), str(evaluate(node.key, scene))
-    if not text or len(text) > MOST_NAME:
-        raise failure(NOT_ACCEPTED, f"a name has 1 to {MOST_NAME} characters, not {len(text)}", "invalid")
-    return process, text
+    process, text = evaluate(node.process, scene), evaluate(node.key, scene)
+    for value in (process, text):
+        if not is_name(value):
+            raise failure(NOT_ACCEPTED, f"a name is a text of 1 to {MOST_NAME} characters, not {in_words(value)}", "invalid")
+    return str(process), str(text)
 
 
 def check_accepted(draft: Draft, run: int, row: OpenStep) -> None:
