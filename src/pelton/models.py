@@ -404,6 +404,75 @@ class ProcessPage(Struct):
     after: str
 
 
+class HandlerView(Struct, omit_defaults=True):
+    """A handler, of any language. `types`: the events it is for. `since`, `by`: when this version was made, and by whom.
+    `problem`: why it cannot be used. `fired`, `other`, `failed`: its decisions on the page's newest `events`: those that fired,
+    that did not, and that failed. `last`: the newest of them, on the event `last_event` at `last_at`."""
+
+    name: str
+    language: str
+    types: list[str]
+    active: bool
+    since: int
+    by: str = ""
+    problem: str = ""
+    fired: int = 0
+    other: int = 0
+    failed: int = 0
+    last: str = ""
+    last_event: str = ""
+    last_at: int = 0
+
+
+class HandlerPage(Struct):
+    """A page of handlers by name. `events`: how many of the newest events the decisions are counted of. `after`: pass it as the
+    parameter `after` for the next page; "" = there are no more."""
+
+    handlers: list[HandlerView]
+    events: int
+    after: str
+
+
+class PollerView(Struct):
+    """A worker that asks for work. `at`: when it last did."""
+
+    worker: str
+    at: int
+
+
+class QueueView(Struct):
+    """A queue of work. `ready`: work that nobody has, some of which may be due later; `held`: work that workers have. `pollers`:
+    the latest first, at most 100; known since the server started."""
+
+    queue: str
+    ready: int
+    held: int
+    pollers: list[PollerView]
+
+
+class QueuePage(Struct):
+    """Queues that have work, or that workers ask for work, by name. `more`: there are more than 1,000."""
+
+    queues: list[QueueView]
+    more: bool = False
+
+
+class KeptView(Struct):
+    """How long one kind of finished data is kept, as in the settings. `due`: what is to be removed now; with `more` there may be
+    more than were counted."""
+
+    kind: str
+    keep: str
+    due: int
+    more: bool
+
+
+class RetentionView(Struct):
+    """What would be removed now, by kind. Nothing is."""
+
+    kinds: list[KeptView]
+
+
 class NodeStepView(Struct):
     """What stands at a node. `step.waits_for` PARKED: a token that a pause keeps there, and no step yet, or no longer."""
 

@@ -222,3 +222,31 @@ async def test_runs_that_go_on_again_or_are_removed_are_not_counted(store: Store
     await finish(store, 6, 200)
     assert (await store.sweep(sweep("runs", rows=4))).removed == 0
     assert await keys(store) == [1, 3, 4, 5, 6]
+
+
+async def test_what_is_due_is_counted_and_stays(store: Store) -> None:
+    await put(store, Group(1, [start(1, created=1)]))
+    for key, at in ((2, 300), (3, 100), (4, 200)):
+        await finish(store, key, at)
+    rows = [LogRow(1, 1, at, "line") for at in (100, 200, 300)]
+    results = [ResultRow(9, run, 1, run * 100, "signalled") for run in (1, 2, 3)]
+    await put(store, Group(3, [], logs=rows, results=results))
+    kinds: tuple[Kind, ...] = ("runs", "logs", "results")
+    for kind in kinds:
+        assert await store.due(sweep(kind, before=250)) == 2, kind
+        assert await store.due(sweep(kind, before=250, limit=1)) == 1, kind
+        assert await store.due(sweep(kind, before=0)) == 0, kind
+    assert await store.due(sweep("bookmarks", before=250)) == 0
+    assert await keys(store) == [1, 2, 3, 4]
+    assert (await store.sweep(sweep("runs", before=250))).removed == 2
+    assert await store.due(sweep("runs", before=250)) == 0
+
+
+async def test_events_ids_and_dead_letters_that_are_due_are_counted(store: Store) -> None:
+    await put(store, Group(1, [], events=[event(key, event_id=f"e{key}") for key in (10, 20, 30)]))
+    await put(store, Group(2, [], dead=[letter(at) for at in (100, 200, 300)]))
+    assert await store.due(sweep("events", before=25)) == 2
+    assert await store.due(sweep("dead_letters", before=250)) == 2
+    assert await store.due(sweep("ids", before=25)) == 0
+    await store.sweep(sweep("events", before=25))
+    assert (await store.due(sweep("events", before=25)), await store.due(sweep("ids", before=25))) == (0, 2)

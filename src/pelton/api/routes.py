@@ -8,8 +8,10 @@ from typing import Any
 from pelton.api.calls import Route, answer, router
 from pelton.api.dead_letters import DeadLetterRoutes
 from pelton.api.events import EventRoutes
+from pelton.api.handlers import HandlerListRoutes, Switch
 from pelton.api.hooks import HookRoutes
 from pelton.api.jobs import JobRoutes
+from pelton.api.operations import OperationRoutes
 from pelton.api.processes import ProcessRoutes
 from pelton.api.run_acts import RunActRoutes
 from pelton.api.runs import RunRoutes
@@ -24,8 +26,9 @@ PREFIX = "/v1"
 Health = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
-def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
-    """The route table. `health` returns the body of GET /health, including `healthy`."""
+def routes(engine: Engine, feed: EventFeed, health: Health, switches: Mapping[str, Switch] = {}) -> list[Route]:
+    """The route table. `health` returns the body of GET /health, including `healthy`. `switches`: what switches handlers on and
+    off, by language."""
 
     async def get_health(request: Request) -> Response:
         found = dict(await health())
@@ -41,6 +44,8 @@ def routes(engine: Engine, feed: EventFeed, health: Health) -> list[Route]:
         *runs.routes(),
         *RunActRoutes(engine, runs.view).routes(),
         *ProcessRoutes(engine).routes(),
+        *HandlerListRoutes(engine, switches).routes(),
+        *OperationRoutes(engine).routes(),
         *JobRoutes(engine).routes(),
         *WorkRoutes(engine).routes(),
         *UserTaskRoutes(engine).routes(),

@@ -14,7 +14,9 @@ from pelton.cli.apply import apply
 from pelton.cli.completion import completion
 from pelton.cli.data import backup, check, restore
 from pelton.cli.demo import demo
+from pelton.cli.handlers import handlers
 from pelton.cli.look import dead_letters, events, explain
+from pelton.cli.operations import gc, work
 from pelton.cli.options import settings
 from pelton.cli.output import FAILED, LOST, MISUSED, fail
 from pelton.cli.processes import processes
@@ -77,6 +79,9 @@ COMMANDS = (
     signal,
     *ACTING,
     processes,
+    handlers,
+    work,
+    gc,
     backup,
     restore,
     check,

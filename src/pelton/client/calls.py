@@ -26,6 +26,8 @@ from pelton.models import (
     DecisionView,
     EventPage,
     EventView,
+    HandlerPage,
+    HandlerView,
     HealthOut,
     HeldPage,
     JobResultPage,
@@ -33,9 +35,11 @@ from pelton.models import (
     PauseIn,
     ProcessPage,
     ProcessView,
+    QueuePage,
     Redelivered,
     ReportIn,
     ResumeIn,
+    RetentionView,
     RunAct,
     RunActIn,
     RunDetail,
@@ -242,6 +246,22 @@ def pause_process_call(name: str, given: PauseIn) -> ApiCall[ProcessView]:
 
 def resume_process_call(name: str, given: ResumeIn) -> ApiCall[ProcessView]:
     return ApiCall("POST", f"/v1/processes/{segment(name)}/resume", json.encode(given), gives=ProcessView)
+
+
+def handlers_call(after: str, limit: int, events: int) -> ApiCall[HandlerPage]:
+    return _get(HandlerPage, "/v1/handlers", after=after, limit=limit, events=events)
+
+
+def switch_handler_call(name: str, active: bool) -> ApiCall[HandlerView]:
+    return ApiCall("POST", f"/v1/handlers/{segment(name)}/{'on' if active else 'off'}", gives=HandlerView)
+
+
+def queues_call() -> ApiCall[QueuePage]:
+    return _get(QueuePage, "/v1/work")
+
+
+def retention_call(keep: Mapping[str, str]) -> ApiCall[RetentionView]:
+    return _get(RetentionView, "/v1/retention", keep=[f"{kind}={how}" for kind, how in keep.items()])
 
 
 def node_steps_call(process: str, node: str, after: str, limit: int) -> ApiCall[NodeStepPage]:

@@ -31,6 +31,7 @@ from pelton.client.calls import (
     events_call,
     explain_call,
     explain_run_call,
+    handlers_call,
     health_call,
     held_call,
     hook_call,
@@ -42,14 +43,17 @@ from pelton.client.calls import (
     process_call,
     processes_call,
     put_checkpoint_call,
+    queues_call,
     read_answer,
     redeliver_call,
     resume_process_call,
+    retention_call,
     run_call,
     runs_call,
     signal_run_call,
     start_run_call,
     steps_call,
+    switch_handler_call,
     user_task_act_call,
     user_task_call,
     user_task_past_call,
@@ -69,6 +73,8 @@ from pelton.models import (
     DecisionView,
     EventPage,
     EventView,
+    HandlerPage,
+    HandlerView,
     HealthOut,
     HeldView,
     JobResultPage,
@@ -76,9 +82,11 @@ from pelton.models import (
     PauseIn,
     ProcessPage,
     ProcessView,
+    QueuePage,
     Redelivered,
     ReportIn,
     ResumeIn,
+    RetentionView,
     RunAct,
     RunActIn,
     RunDetail,
@@ -342,6 +350,22 @@ class Client:
         not paused."""
         return self._call(resume_process_call(name, ResumeIn(why)))
 
+    def handlers(self, after: str = "", limit: int = 100, events: int = 1_000) -> HandlerPage:
+        """A page of the handlers of all languages by name, with their decisions on the newest `events` events."""
+        return self._call(handlers_call(after, limit, events))
+
+    def switch_handler(self, name: str, active: bool) -> HandlerView:
+        """Switches a handler on or off. Raises RequestRefused (404) if there is none."""
+        return self._call(switch_handler_call(name, active))
+
+    def queues(self) -> QueuePage:
+        """The queues of work: how much is ready and held, and which workers ask for it."""
+        return self._call(queues_call())
+
+    def retention(self, keep: Mapping[str, str] | None = None) -> RetentionView:
+        """What would be removed now for its age, by kind. `keep`: suppose that these kinds were kept so, as in {"runs": "7d"}."""
+        return self._call(retention_call(keep or {}))
+
     def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
         """A page of what stands at a node, over all runs of the process, the oldest run first."""
         return self._call(node_steps_call(process, node, after, limit))
@@ -590,6 +614,22 @@ class AsyncClient:
     async def resume_process(self, name: str, why: str = "") -> ProcessView:
         """As `Client.resume_process`."""
         return await self._call(resume_process_call(name, ResumeIn(why)))
+
+    async def handlers(self, after: str = "", limit: int = 100, events: int = 1_000) -> HandlerPage:
+        """As `Client.handlers`."""
+        return await self._call(handlers_call(after, limit, events))
+
+    async def switch_handler(self, name: str, active: bool) -> HandlerView:
+        """As `Client.switch_handler`."""
+        return await self._call(switch_handler_call(name, active))
+
+    async def queues(self) -> QueuePage:
+        """As `Client.queues`."""
+        return await self._call(queues_call())
+
+    async def retention(self, keep: Mapping[str, str] | None = None) -> RetentionView:
+        """As `Client.retention`."""
+        return await self._call(retention_call(keep or {}))
 
     async def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
         """As `Client.node_steps`."""

@@ -14,7 +14,7 @@ from msgspec import Struct, json
 
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine, Language, LocalSink, Operation
-from pelton.runtime.caller import Users
+from pelton.runtime.caller import Caller, Users
 from pelton.transport.grpc.service import Service
 from pelton.transport.http.asgi import MAX_BODY
 from pelton.transport.http.mounts import Mount
@@ -63,6 +63,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     `compilers`: of its definitions and handlers, by name; the first one is the language's own. `operations`: built-in work by the
     name of its queue, without the "@". `sinks`: schemes of sinks whose messages stay in this process. `mounts`: its routes over
     HTTP. `services`: its methods over gRPC. `open_paths`: raw paths that need no key, because they are where keys are shown.
+    `switch`: switches a handler of its own on or off, by name; raises PeltonError.
     `opened`: what is to be done, beside everything else, once the engine is open.
     """
 
@@ -73,6 +74,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     services: tuple[Service, ...] = ()
     open_paths: tuple[str, ...] = ()
     opened: Callable[[], Awaitable[None]] | None = None
+    switch: Callable[[Caller, str, bool], Awaitable[None]] | None = None
 
 
 class Plugin(Protocol):

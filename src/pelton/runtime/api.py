@@ -21,6 +21,7 @@ from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, StepAttempt, StepCheckpoint, StepStatus
 from pelton.runtime.caller import Caller
 from pelton.runtime.ids import IdCodec
+from pelton.store.retention import Keep, Kind
 from pelton.store.rows import (
     CopyRow,
     DeadLetter,
@@ -287,6 +288,19 @@ class Applied(Struct):
     notes: list[tuple[Code, str]] = []
 
 
+class HandlerInfo(NamedTuple):
+    """A handler. `types`: the events it is for. `since`: microseconds, of this version. `problem`: why it does not compile, and
+    so is ignored; "" = it does."""
+
+    name: str
+    language: str
+    types: tuple[str, ...]
+    active: bool
+    since: int
+    actor: str
+    problem: str = ""
+
+
 # ---- tasks for people
 
 
@@ -418,6 +432,16 @@ class Engine(Protocol):
         ...
 
     async def bind_inline(self, caller: Caller, language: str, name: str, version: int, body: bytes) -> Process: ...
+
+    async def handlers(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[HandlerInfo]:
+        """Handlers of all languages by name. `after`: only names after this one."""
+        ...
+
+    def handler_info(self, row: DefinitionRow) -> HandlerInfo: ...
+    async def retention_due(self, keep: Mapping[Kind, Keep], most: int) -> list[tuple[Kind, Keep, int]]:
+        """What would be removed now, by kind: how it is kept, as `keep` has it or else the settings, and how many rows, of which
+        at most `most` are counted."""
+        ...
 
     # processes as a whole
     async def processes(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[ProcessInfo]:

@@ -518,6 +518,9 @@ class LocalEngine(EngineProcesses):
         self.committer.enqueue(RemoveSticky(name, done, event))
         return await future
 
+    async def retention_due(self, keep: Mapping[Kind, Keep], most: int) -> list[tuple[Kind, Keep, int]]:
+        return await self.retention.due(keep, most)
+
     def new_key(self) -> int:
         return self.keys()
 

@@ -11,7 +11,7 @@ from typing import Any
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.reads import Held, HeldKey, IterationKey, KeptKey, NewestKey, OpenKey, PlaceKey, StepKey, VarsKey
 from pelton.kernel.model.state import END, OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
-from pelton.runtime.api import RunView
+from pelton.runtime.api import HandlerInfo, RunView
 from pelton.runtime.cache.run_search import Wanted, runs_with
 from pelton.runtime.caller import Caller
 from pelton.runtime.definitions.definitions import DefinitionCache
@@ -19,7 +19,7 @@ from pelton.runtime.derived import derived_output
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.work.attempts import attempts_of, checkpoint_of
 from pelton.store.port import Store
-from pelton.store.rows import CopyRow, EventRow, HeldRow, KeptRow, StickyRow, TallyValue
+from pelton.store.rows import CopyRow, DefinitionRow, EventRow, HeldRow, KeptRow, StickyRow, TallyValue
 
 
 class EngineReads:
@@ -122,6 +122,19 @@ class EngineReads:
         """What is counted at the nodes of a process, over all its runs, by (node, name) after that one: "standing" is how many
         tokens are there, "passed" how many have come, "sum:x" the sum of the variable x."""
         return await self.store.tallies(caller.namespace, process, after, limit)
+
+    # ---- handlers
+
+    async def handlers(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[HandlerInfo]:
+        rows = await self.store.definitions(caller.namespace, "handler", after=after, limit=limit)
+        return [self.handler_info(row) for row in rows]
+
+    def handler_info(self, row: DefinitionRow) -> HandlerInfo:
+        try:
+            handler = self.definition_cache.language(row.language).handler(row)
+        except Exception as error:  # accepted by another version, or of a language that is not here: its trouble alone
+            return HandlerInfo(row.name, row.language, (), False, row.since, row.actor, f"{error}"[:500])
+        return HandlerInfo(row.name, row.language, handler.types, handler.active, row.since, row.actor)
 
     # ---- records
 

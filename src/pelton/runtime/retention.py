@@ -27,6 +27,7 @@ BRIEF: frozenset[Kind] = frozenset({"events", "runs"})  # kinds that have this g
 
 class SweepingStore(Protocol):
     async def sweep(self, sweep: Sweep) -> Swept: ...
+    async def due(self, sweep: Sweep) -> int: ...
 
 
 class Retention:
@@ -68,6 +69,18 @@ class Retention:
             "keep": {kind: keep_text(keep) for kind, keep in self.keep.items()},
             "trouble": self._trouble,
         }
+
+    async def due(self, keep: Mapping[Kind, Keep], most: int) -> list[tuple[Kind, Keep, int]]:
+        """What would be removed now if it were kept so, else as it is: by kind, how it is kept and how many rows. Those that are
+        too many count where their number is known. No more than `most` are counted."""
+        found: list[tuple[Kind, Keep, int]] = []
+        for kind in KINDS:
+            wanted = keep.get(kind, self.keep[kind])
+            count = 0 if wanted.forever else await self._store.due(self._sweep(kind, wanted)._replace(limit=most))
+            if wanted.rows is not None and kind in self._kept:
+                count = min(most, max(count, self._kept[kind] - wanted.rows))
+            found.append((kind, wanted, count))
+        return found
 
     async def _run(self) -> None:
         while True:

@@ -1,5 +1,23 @@
-"""The stored rows that the runtime's callers may see, re-exported so that no language imports the store."""
+"""The stored rows that the runtime's callers may see, and how long they are kept, re-exported so that no language imports the
+store."""
 
+from pelton.store.retention import KINDS as KEEP_KINDS
+from pelton.store.retention import Keep, Kind, keep_text, parse_keep
 from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, LogRow, PauseRow, ResultRow
 
-__all__ = ["DeadLetter", "DefinitionRow", "Delivery", "EventRow", "HeldRow", "KeptRow", "LogRow", "PauseRow", "ResultRow"]
+__all__ = [
+    "KEEP_KINDS",
+    "DeadLetter",
+    "DefinitionRow",
+    "Delivery",
+    "EventRow",
+    "HeldRow",
+    "Keep",
+    "KeptRow",
+    "Kind",
+    "LogRow",
+    "PauseRow",
+    "ResultRow",
+    "keep_text",
+    "parse_keep",
+]

@@ -16,7 +16,7 @@ from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
 from pelton.languages.plugin import Host, install, plugins
 from pelton.net.lazy import LazyHttpPort
-from pelton.runtime.caller import Users
+from pelton.runtime.caller import Caller, Users
 from pelton.runtime.engine import LocalEngine
 from pelton.runtime.scripting.pool import ScriptPool
 from pelton.runtime.services import Clock
@@ -42,6 +42,7 @@ class Parts:
         self.mounts: list[Mount] = []
         self.services: list[Service] = []
         self.open_paths: list[str] = []
+        self.switches: dict[str, Callable[[Caller, str, bool], Awaitable[None]]] = {}  # of handlers, by language
         self._scripts = scripts
         self._http = http
         self._draining: asyncio.Task[None] | None = None
@@ -153,6 +154,8 @@ async def start(config: Config, given: Given, connectors: Connectors, http: Lazy
             parts.mounts += offer.mounts
             parts.services += offer.services
             parts.open_paths += offer.open_paths
+            if offer.switch is not None:
+                parts.switches[each.name] = offer.switch
             if offer.opened is not None:
                 opened.append(offer.opened)
         await engine.open()

@@ -113,7 +113,7 @@ class Server:
         return self._parts.engine
 
     def _app(self, parts: assembly.Parts) -> App:
-        table = routes.routes(parts.engine, parts.engine.event_feed, self.health)
+        table = routes.routes(parts.engine, parts.engine.event_feed, self.health, parts.switches)
         metrics = Metrics(parts.stats)
         app = App(
             [Mount(*routes.mount(table, self.config.max_body)), *parts.mounts],

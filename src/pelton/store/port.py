@@ -106,6 +106,11 @@ class Store(Protocol):
         run. Raises StoreFailed."""
         ...
 
+    async def due(self, sweep: Sweep) -> int:
+        """How many rows of its kind such a sweep would remove for their age, of bookmarks 0; no more than its `limit` are
+        counted. Changes nothing."""
+        ...
+
     # ---- runs
     async def head(self, key: int) -> Run | None: ...
     async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:

@@ -85,7 +85,8 @@ def offer(host: Host, *, hold: int = HOLD) -> Offer:
     api = ConductorApi(host.engine, cast(Ids, host.engine.codec), settings)
     router = Router(render, max_body=host.max_body, absent=ABSENT)
     runs = WorkflowRoutes(api)
-    for part in (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), EventHandlerRoutes(api)):
+    handlers_api = EventHandlerRoutes(api)
+    for part in (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), handlers_api):
         part.add_to(router)
     if host.valid_key is not None:
         router.add("POST", "/token", token(host.valid_key))
@@ -94,6 +95,7 @@ def offer(host: Host, *, hold: int = HOLD) -> Offer:
         operations={http_task.OPERATION: http_task.operation(host.http)},
         sinks={sinks.INTERNAL: internal_sink(host.engine)},
         mounts=(Mount(PREFIX, router),),
+        switch=handlers_api.switch,
         open_paths=(f"{PREFIX}/token",) if host.valid_key is not None else (),
     )
 

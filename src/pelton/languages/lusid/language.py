@@ -87,4 +87,5 @@ def offer(host: Host) -> Offer:
         operations={OPERATION: operation(engine, host.http)},
         mounts=(Mount(WORKFLOW, workflow, render), Mount(NOTIFICATION, notification, render)),
         opened=handlers.restore_all,
+        switch=handlers.switch,
     )

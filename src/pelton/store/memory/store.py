@@ -21,7 +21,7 @@ from pelton.store.group import Committed, Group, Lookup
 from pelton.store.memory import shared
 from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.runs import TOP, MemoryRuns
-from pelton.store.memory.sweeps import sweep_tables
+from pelton.store.memory.sweeps import due, sweep_tables
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody, HeldBody
 from pelton.store.memory.writes import Writes
@@ -132,6 +132,9 @@ class MemoryStore:
 
     async def unlock(self, owner: Owner, rows: Collection[RowName]) -> None:
         self._row_locks.give(owner, rows)
+
+    async def due(self, sweep: Sweep) -> int:
+        return due(self._tables, sweep)
 
     async def sweep(self, sweep: Sweep) -> Swept:
         """Raises StoreFailed if it is not open."""

@@ -27,6 +27,25 @@ def _oldest(keys: Iterable[K], age: Callable[[K], int], count: int, sweep: Sweep
     return [key for place, key in enumerate(found) if place < excess or age(key) < before]
 
 
+def due(t: Tables, sweep: Sweep) -> int:
+    """How many rows a sweep would remove for their age."""
+    if sweep.kind == "bookmarks" or not sweep.before:
+        return 0
+    keys, age = _AGES[sweep.kind](t)
+    bound = sweep.below if sweep.kind in {"events", "ids"} else sweep.before
+    return sum(age(key) < bound for key in islice(keys, sweep.limit))
+
+
+_AGES: dict[str, Callable[[Tables], tuple[Iterable[Any], Callable[[Any], int]]]] = {
+    "events": lambda t: (t.events.keys("age", (), (LAST,)), int),
+    "ids": lambda t: (t.known_events.keys("age", (), (LAST,)), lambda key: t.known_events.rows[key].key),
+    "runs": lambda t: (t.runs.keys("ended", (), (LAST,)), lambda key: t.runs.rows[key].ended),
+    "dead_letters": lambda t: (sorted(t.dead.rows), lambda key: decode_dead(t.dead.rows[key].body).at),
+    "results": lambda t: (t.results.keys("at", (), (LAST,)), lambda key: t.results.rows[key].at),
+    "logs": lambda t: (t.logs.keys("age", (), (LAST,)), lambda key: t.logs.rows[key][0]),
+}
+
+
 def _drop(table: Table[Any, Any], keys: list[Any], sweep: Sweep) -> Swept:
     for key in keys:
         table.drop(key)

@@ -460,3 +460,21 @@ SELECT name, value FROM meta;
 
 -- name: highest
 SELECT (SELECT coalesce(max(number), 0) FROM delivery), (SELECT coalesce(max(number), 0) FROM dead);
+
+-- name: due_events
+SELECT count(*) FROM (SELECT 1 FROM event WHERE key < ?1 LIMIT ?2);
+
+-- name: due_ids
+SELECT count(*) FROM (SELECT 1 FROM known_event INDEXED BY known_event_key WHERE key < ?1 LIMIT ?2);
+
+-- name: due_runs
+SELECT count(*) FROM (SELECT 1 FROM run INDEXED BY run_ended WHERE ended <> 0 AND ended < ?1 LIMIT ?2);
+
+-- name: due_results
+SELECT count(*) FROM (SELECT 1 FROM result INDEXED BY result_at WHERE at < ?1 LIMIT ?2);
+
+-- name: due_logs
+SELECT count(*) FROM (SELECT at FROM log ORDER BY id LIMIT ?2) WHERE at < ?1;
+
+-- name: oldest_dead_bodies
+SELECT body FROM dead ORDER BY number LIMIT ?1;

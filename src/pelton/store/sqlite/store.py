@@ -66,6 +66,7 @@ from pelton.store.rows import (
     net_tallies,
 )
 from pelton.store.sqlite import lives
+from pelton.store.sqlite.due import due as due_rows
 from pelton.store.sqlite.encode import LEASE_IF, TALLY, Assigned, Encoded, Numbers, entangled
 from pelton.store.sqlite.files import StoreFiles, secure
 from pelton.store.sqlite.link import WriterLink
@@ -375,6 +376,9 @@ class SqliteStore:
 
     async def unlock(self, owner: Owner, rows: Collection[RowName]) -> None:
         self._row_locks.give(owner, rows)
+
+    async def due(self, sweep: Sweep) -> int:
+        return due_rows(self._reader, sweep)
 
     async def sweep(self, sweep: Sweep) -> Swept:
         if self._link.failure:

@@ -54,6 +54,15 @@ class EventHandlerRoutes:
         await self._put(request.caller, handler, must_be_new=False)
         return empty()
 
+    async def switch(self, caller: Caller, name: str, active: bool) -> None:
+        row = await self.engine.definition(caller, "handler", name, 1)
+        if row is None or row.language != self.api.language:
+            raise _unknown(name)
+        handler = decode.decode(row.body, EventHandlerDef)
+        handler.active = active
+        body = msgspec.json.encode(handler)
+        await self.engine.define(caller, "handler", self.api.language, name, 1, body, seen=row.id)
+
     async def remove(self, request: Request) -> Response:
         name = request.path["event"]
         if not await self.api.owns(request.caller, "handler", name):

@@ -37,7 +37,9 @@ class LusidContext:
 
     def caller(self, request: Request) -> Caller:
         """Who calls. `request`: the id under which what the request does is recorded."""
-        caller = request.caller
+        return self.acting(request.caller)
+
+    def acting(self, caller: Caller) -> Caller:
         return Caller(caller.namespace, caller.user or ANONYMOUS, self.request_id())
 
 

@@ -22,6 +22,7 @@ from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_
 from pelton.runtime.caller import NAMESPACE, Caller, server_in
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
+ACTIVE, INACTIVE = "Active", "Inactive"
 BASE = "/api/eventhandlers"
 ONE = BASE + "/{scope}/{code}"
 
@@ -68,6 +69,17 @@ class HandlerRoutes:
         at = await self.entities.remove(caller, name)
         await scheduling.follow(self.context.engine, caller, name, None)
         return json_response(deleted(at))
+
+    async def switch(self, caller: Caller, name: str, active: bool) -> None:
+        """Nothing else about it changes; when it is so already there is no new version."""
+        acting = self.context.acting(caller)
+        status = ACTIVE if active else INACTIVE
+        live = await self.entities.get(acting, name)
+        if live.value["status"] == status:
+            return
+        tied = live.envelope.definition
+        made = await self.entities.change(acting, name, lambda before: {**before, "status": status}, tied)
+        await self._follow(acting, made)
 
     async def _follow(self, caller: Caller, made: Entity) -> None:
         """The run that keeps the handler's schedule, if it has one, follows what the handler says now."""
