@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from click.testing import CliRunner, Result
-from tests.server.running import WAITING, client, define, server, starter
+from tests.server.running import WAITING, client, define, fresh, server, starter
 
 import pelton as package
 from pelton.cli.main import main
@@ -109,6 +109,41 @@ def test_following_prints_each_event_as_it_comes(server: ServerProcess, client: 
             for number in (1, 2):
                 client.post_event("test:tail", "/s", number)
                 assert json.loads(process.stdout.readline())["data"] == number
+        finally:
+            process.kill()
+
+
+def test_an_event_says_what_it_was_about(server: ServerProcess, client: Client) -> None:
+    key = client.post_event("test:about", "/shop", {"order": 7, "text": "x" * 200}, id="own-1", subject="/in/a.csv").key
+    line = pelton(server, "events", "--type", "test:about").output
+    assert f"{key}  test:about  /in/a.csv (own-1) " in line
+    assert '"order": 7' in line
+    assert "x" * 100 not in line
+    text = pelton(server, "explain", key).output
+    for part in ("subject /in/a.csv", "id own-1", 'data {"order": 7'):
+        assert part in text
+
+
+def test_following_events_goes_on_when_the_server_has_restarted(tmp_path: Path) -> None:
+    first = fresh(tmp_path / "data")
+    command = [sys.executable, "-u", "-m", "pelton.cli", "events", "--follow", "--json", "--server", first.address]
+    with Client(first.address) as before:
+        before.post_event("test:before", "/s", 1)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert json.loads(process.stdout.readline())["type"] == "test:before"
+            assert first.stop() == 0
+            assert "trying again" in process.stderr.readline()
+            second = ServerProcess(tmp_path / "data", port=int(first.address.rpartition(":")[2]))
+            second.wait_ready()
+            try:
+                with Client(second.address) as after:
+                    after.post_event("test:after", "/s", 2)
+                assert json.loads(process.stdout.readline())["type"] == "test:after"
+            finally:
+                second.stop()
         finally:
             process.kill()
 

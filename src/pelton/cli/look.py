@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 import click
 
+from pelton.cli.following import persistent
 from pelton.cli.options import remote
-from pelton.cli.output import MISUSED, clean, fail, fail_client, moment, print_json, table
+from pelton.cli.output import MISUSED, clean, fail, fail_client, moment, print_json, shortened, table
 from pelton.client.client import Client
 from pelton.client.errors import ClientError, RequestRefused
 from pelton.models import DecisionView, EffectView, EventView, RunHead, StepView
 
 FOLLOW_WAIT = 20_000  # milliseconds of one long poll
+DATA_SHOWN = 60  # characters of an event's data in a list
 MAX_RUNS = 20  # runs per event that are shown with their steps
 
 Touched = dict[str, tuple[RunHead, list[StepView]] | None]
@@ -46,15 +48,20 @@ def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: 
                 click.echo(f"no events{f' of type {clean(type_)}' if type_ else ''}{f' in state {state}' if state else ''}")
             if follow:
                 after = _newest(client, found)
-                while True:
-                    page = client.events(type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT)
-                    for event in page.events:
-                        _show(event, as_json)
-                    after = page.after if page.events else after
+                _follow(client, type_, state, after, as_json)
         except ClientError as error:
             fail_client(error)
         except KeyboardInterrupt:
             return
+
+
+def _follow(client: Client, type_: str, state: str, after: str, as_json: bool) -> None:
+    while True:
+        page = persistent(lambda: client.events(type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT))
+        for event in page.events:
+            _show(event, as_json)
+        if page.events:
+            after = page.after
 
 
 def _newest(client: Client, found: list[EventView]) -> str:
@@ -70,7 +77,14 @@ def _show(event: EventView, as_json: bool) -> None:
         print_json(event)
         return
     outcome = ", ".join(_effect(effect) for effect in event.effects) or _decisions(event)
-    click.echo(f"{moment(event.received)}  {event.key}  {clean(event.type)}  {event.state}: {outcome}")
+    click.echo(f"{moment(event.received)}  {event.key}  {clean(event.type)}  {_about(event)}  {event.state}: {outcome}")
+
+
+def _about(event: EventView) -> str:
+    """What an event was about: its subject, such as a path, its own id, and its data, shortened."""
+    subject = f"{shortened(event.subject, 80)} " if event.subject else ""
+    data = "" if event.data is None else f" {shortened(event.data, DATA_SHOWN)}"
+    return f"{subject}({shortened(event.id, 80)}){data}"
 
 
 def _effect(effect: EffectView) -> str:
@@ -143,6 +157,10 @@ def explanation(event: EventView, runs: Touched) -> Iterator[str]:
     """The lines of `pelton explain`."""
     yield f"event {event.key}"
     yield f"  {clean(event.type)} from {clean(event.source)}, id {clean(event.id)}, {moment(event.received)}"
+    if event.subject:
+        yield f"  subject {clean(event.subject)}"
+    if event.data is not None:
+        yield f"  data {shortened(event.data)}"
     yield f"  {event.state}"
     if not event.decisions:
         yield "no handler listens to events of this type"
