@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import click
 
@@ -57,7 +58,7 @@ def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: 
 
 def _follow(client: Client, type_: str, state: str, after: str, as_json: bool) -> None:
     while True:
-        page = persistent(lambda: client.events(type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT))
+        page = persistent(partial(client.events, type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT))
         for event in page.events:
             _show(event, as_json)
         if page.events:
