@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.kernel.graphs import Graph, look, on_event, out, outside
+from tests.kernel.graphs import Graph, card, look, on_event, out, outside
 from tests.kernel.test_scenarios_flow import FAILED, family, fork, loop
 from tests.kernel.world import World
 
@@ -156,6 +156,32 @@ def test_upgrade_goes_on_with_another_version() -> None:
     for slot in "bcd":
         world.report(run, slot)
     assert world.status(run) == RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (Graph("q", version=2).work("a").build(), "'q' is no version of 'p', which the run is of"),
+        (Graph(version=2, records=card()).work("a").build(), "version 2 of 'p' has a record, and the run has none"),
+        (Graph(version=2).work("b").build(), "version 2 of 'p' has no step 'a', which is open"),
+        (Graph(version=2).wait("a", outside()).build(), "version 2 of 'p' has another kind of step 'a', which is open"),
+    ],
+)
+def test_a_run_is_upgraded_to_nothing_that_it_could_not_go_on_in(other: Process, why: str) -> None:
+    world = World(Graph().work("a").build())
+    run = world.start("p")
+    definition = world.define(other)
+    assert world.refuse(run, Upgrade(definition=definition)).detail == why
+    world.report(run, "a")
+    assert world.status(run) == RunStatus.COMPLETED
+
+
+def test_a_run_with_a_record_is_not_upgraded_to_a_version_without() -> None:
+    world = World(Graph(records=card()).work("a").build())
+    run = world.start("p")
+    refused = world.refuse(run, Upgrade(definition=world.define(Graph(version=2).work("a").build())))
+    assert refused.detail == "version 2 of 'p' has no record, and the run has one"
+    assert world.record(run) is not None
 
 
 # ---- C9: skip

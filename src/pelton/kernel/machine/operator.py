@@ -58,6 +58,12 @@ def upgrade(draft: Draft, signal: Upgrade) -> None:
     process = draft.reads.answer(ProcessKey(signal.definition))
     if process is None:
         raise Refusal(Code.NOT_FOUND, "the version to upgrade to does not exist")
+    known = draft.process
+    if (process.name, process.language) != (known.name, known.language):
+        raise Refusal(Code.INVALID, f"{process.name!r} is no version of {known.name!r}, which the run is of")
+    if (process.records is None) != (known.records is None):
+        has, had = ("no record", "one") if process.records is None else ("a record", "none")
+        raise Refusal(Code.INVALID, f"version {process.version} of {process.name!r} has {has}, and the run has {had}")
     for row in draft.all_open():
         if row.fragment or row.bits & Bit.DYNAMIC:
             fork = draft.step(row.fragment or row.k)
@@ -65,6 +71,9 @@ def upgrade(draft: Draft, signal: Upgrade) -> None:
             raise Refusal(Code.INVALID, f"step {row.slot!r} is open and was {made}; upgrade the run when it has ended")
         if row.slot not in process.nodes:
             raise Refusal(Code.INVALID, f"version {process.version} of {process.name!r} has no step {row.slot!r}, which is open")
+        if type(process.nodes[row.slot]) is not type(draft.node_of(row)):
+            what = f"version {process.version} of {process.name!r} has another kind of step {row.slot!r}, which is open"
+            raise Refusal(Code.INVALID, what)
     draft.process = process
     draft.head.definition = signal.definition
 
