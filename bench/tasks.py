@@ -42,10 +42,13 @@ def t1(plan: Plan) -> Iterator[Row]:
     """W3 comes first, so that what a task costs is to be seen beside a run that ends at once."""
     settings = (("singly, 64 callers", 1, 64), ("batches of 100, 4 callers", 100, 4))
     least: dict[int, float] = {}
+    started = 0.0  # runs that one event each starts, a second
     for name, batch, callers in settings:
         found = posted(plan.seconds, batch, callers)
         yield row("T1", f"W3, {name}", found, "event")
         least[batch] = sum(found.get("cpu", ()))
+        if batch == 1 and "error" not in found:
+            started = found["units"] / found["seconds"]
     for name, batch, callers in settings:
         for fields in (0, 3, 6):
             with tasks(definitions.kept(fields), handlers=[definitions.makes(fields)]) as pelton:
@@ -59,6 +62,9 @@ def t1(plan: Plan) -> Iterator[Row]:
             count = int((plan.seconds + 1) * 4_000)
             found = load(pelton, "moves", plan.seconds, by=by, callers=64, fields=3, count=count)
         yield row("T1", f"a further state, {name}, 64 callers", found, "task")
+        if by == "event" and started and "error" not in found:
+            part = found["units"] / found["seconds"] / started
+            yield Row("T1", "an event for one task against W3 singly, rate", "Pelton", value=part, shown=f"{part:.2f}x")
 
 
 # ---- T2

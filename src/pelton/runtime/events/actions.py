@@ -8,7 +8,7 @@ fan-outs: one signal for many runs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import structs
 
@@ -49,11 +49,24 @@ from pelton.store.rows import EventRow, ResultRow, RunKeyRow
 ROWS = 1_000
 
 
+Planned = tuple[Fired, list[tuple[HandlerAction, list[Command]]]]
+
+
+class EventPlan(NamedTuple):
+    """What an event's handlers decided and want done, as of one value of their counter."""
+
+    counter: int
+    decisions: list[HandlerDecision]
+    fired: Sequence[Fired]
+    planned: list[Planned]
+
+
 class InLine(Protocol):
     """The event as seen by its actions: see `arrival`."""
 
     keys: dict[CommandPlace, int]  # for runs to be started, the same in every attempt
     marks: list[int]  # of its searches
+    plan: EventPlan | None  # kept from one attempt to the next
     rehearsed: bool  # all that its actions lack was read, as far as that can be told before its turn
 
     def place(self, lines: Iterable[Line]) -> None:
@@ -89,7 +102,7 @@ class HandlerActions:
         self._searches = EventSearches(unit, event.ns, line.marks)
         self._unit = unit
         self._event = event
-        self._planned: list[tuple[Fired, list[tuple[HandlerAction, list[Command]]]]] = []
+        self._planned: list[Planned] = []
         self.done = 0
         self.run_keys: list[RunKeyRow] = []
         self.many: dict[bytes, FanOut] = {}
@@ -98,8 +111,12 @@ class HandlerActions:
     def carry_out(self, fired: Sequence[Fired], decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
         """Carries out the commands when the event's turn has come. Raises Suspend with everything that they lack, in one go, and
         when all is there, to wait for the turn."""
-        self._line.place(lines_of(fired))
-        self._plan(fired, decisions)
+        if self._line.plan is None:
+            self._line.place(lines_of(fired))
+            self._plan(fired, decisions)
+            self._line.plan = EventPlan(self._event.handlers, list(decisions), fired, self._planned)
+        else:
+            self._planned = self._line.plan.planned
         searches, records = self._concerned(fired)
         self._line.place([*lines_of(fired), *records])
         if searches and self._workspace.shared and not self._line.has_come():

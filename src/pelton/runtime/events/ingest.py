@@ -25,7 +25,8 @@ from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
-from pelton.runtime.events.actions import HandlerActions, lines_of
+from pelton.runtime.definitions.handler_sets import HandlerSet
+from pelton.runtime.events.actions import EventPlan, HandlerActions, lines_of
 from pelton.runtime.events.arrival import ArrivalOrder, ArrivalTicket, Line
 from pelton.runtime.events.fan_out import durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider, seen_by
@@ -77,6 +78,7 @@ class EventRequest(CommitRequest):
         "marks",
         "ns",
         "outdated",
+        "plan",
         "rehearsed",
         "repeat",
         "ticket",
@@ -99,6 +101,7 @@ class EventRequest(CommitRequest):
         self.ticket: ArrivalTicket | None = None  # None: it has ended
         self.lines: tuple[Line, ...] | None = None  # what it concerns, as far as known
         self.marks: list[int] = []
+        self.plan: EventPlan | None = None
         self.rehearsed = False
 
     # ---- in line
@@ -125,6 +128,7 @@ class EventRequest(CommitRequest):
     def lost(self, reason: str) -> None:
         super().lost(reason)
         self.answers.outside.clear()
+        self.plan = None
         self.rehearsed = False
         if reason.startswith("event"):
             self.repeat = True
@@ -312,14 +316,7 @@ class EventIngester:
             row.state = "failed"
             request.place(())
         else:
-            context = EventContext(unit.now, mix(request.key, 0, 0), request.answers.scripts.get)
-            try:
-                decisions, fired = consider(handlers.index, row, context, workspace.definitions.views)
-            except Unanswered as unanswered:
-                view = seen_by(row, workspace.definitions.views)
-                may_fire = [Fired(each, None, each.actions) for each in handlers.index.select(row.type, row.body, view)]
-                request.place(lines_of(may_fire))
-                raise Suspend(keys=tuple(map(EvaluationKey, unanswered.questions))) from None
+            decisions, fired = self._decide(request, unit, row, handlers)
             actions.carry_out(fired, decisions, effects)
             row.state = state_of(decisions, effects)
         row.decisions, row.effects = decisions, effects
@@ -334,6 +331,25 @@ class EventIngester:
         builder.requests.append(request)
         self.acted(request)
         return builder
+
+    def _decide(
+        self, request: EventRequest, unit: UnitOfWork, row: EventRow, handlers: HandlerSet
+    ) -> tuple[list[HandlerDecision], Sequence[Fired]]:
+        """The handlers' decisions, as in the attempt before if they are the same handlers. Raises Suspend for scripts."""
+        plan = request.plan
+        if plan is not None and plan.counter == handlers.counter:
+            return list(plan.decisions), plan.fired
+        request.plan = None
+        views = unit.workspace.definitions.views
+        try:
+            return consider(
+                handlers.index, row, EventContext(unit.now, mix(request.key, 0, 0), request.answers.scripts.get), views
+            )
+        except Unanswered as unanswered:
+            view = seen_by(row, views)
+            may_fire = [Fired(each, None, each.actions) for each in handlers.index.select(row.type, row.body, view)]
+            request.place(lines_of(may_fire))
+            raise Suspend(keys=tuple(map(EvaluationKey, unanswered.questions))) from None
 
 
 def repeated(posted: Ingested, conflict: bool) -> Ingested:
