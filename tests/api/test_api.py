@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
@@ -235,6 +236,52 @@ def raw_exchange(wire: Any, body: bytes) -> bytes:
     found = answer.read()
     connection.close()
     return found
+
+
+NESTED: Any = 1
+for _ in range(300):
+    NESTED = [NESTED]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ({None: 1}, "keys must be texts"),
+        ({"a": [{7: 1}]}, "keys must be texts"),
+        ({b"k": 1}, "keys must be texts"),
+        (msgpack.Ext(7, b"x"), "a type that JSON does not have"),
+        ({"a": [msgpack.Ext(7, b"x")]}, "a type that JSON does not have"),
+        ({"when": datetime(2026, 1, 1, tzinfo=UTC)}, "a type that JSON does not have"),
+        ({"n": float("nan")}, "JSON cannot say"),
+        (NESTED, "nested deeper than 200"),
+    ],
+)
+@pytest.mark.parametrize("door", ["output", "content", "checkpoint"])
+def test_msgpack_says_no_more_than_json_can(server: ServerProcess, output: Any, said: str, door: str) -> None:
+    if door == "checkpoint":
+        method, path, body = "PUT", "/v1/work/1-1/checkpoints/0", {"attempt": 1, "value": output}
+    else:
+        failure = {"failure": {"name": "f", "kind": "business", "message": "", "content": output}}
+        report = {"id": "1-1", "attempt": 1, "status": "FAILED", **({"output": output} if door == "output" else failure)}
+        method, path, body = "POST", "/v1/work", {"worker": "w", "reports": [report]}
+    status, _, text = raw(server, method, path, msgpack.encode(body), content_type="application/msgpack")
+    assert (status, said in text.decode()) == (400, True), text
+
+
+def test_bytes_in_msgpack_are_base64_as_they_are_in_json(wire: Any) -> None:
+    task = {"name": "step_bytes", "taskReferenceName": "bytes_ref", "type": "SIMPLE"}
+    define(wire, {**WORKING, "name": "bytes", "tasks": [task]}, starter("bytes_starter", "test:bytes", "bytes"))
+    wire.post_event("test:bytes", "/s", {"number": 7})
+    [item] = exchange(wire, True, claim={"queues": ["step_bytes"], "count": 1, "wait": 1_000})["items"]
+    report = {
+        "id": item["id"],
+        "attempt": item["attempt"],
+        "status": "COMPLETED",
+        "output": {"b": b"ab", "l": [b"c", {"d": b""}]},
+    }
+    assert exchange(wire, True, reports=[report])["results"][0]["ok"]
+    steps = wire.steps(item["run"])["steps"]
+    assert next(step for step in steps if step["slot"] == "bytes_ref")["output"] == {"b": "YWI=", "l": ["Yw==", {"d": ""}]}
 
 
 @pytest.mark.parametrize("packed", [False, True])

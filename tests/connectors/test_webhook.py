@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.connectors.receiver import Receiver, running_receiver
 
-from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
+from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary, public_address, public_detail
 from pelton.connectors.registry import AddressError, Connectors
 from pelton.connectors.webhook import WebhookConnector
 from pelton.net.http import GuardedHttp
@@ -134,3 +134,28 @@ async def test_nothing_comes_from_a_webhook(webhook: WebhookConnector) -> None:
 
 async def test_no_messages(webhook: WebhookConnector) -> None:
     assert await webhook.send("http://127.0.0.1:9/", []) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "start"),
+    [
+        ("webhook:https://hooks.example/services/T/B/SECRET?sig=SECRET", "webhook:https://hooks.example/..."),
+        ("webhook:HTTP://user:SECRET@hooks.example:8443/x#SECRET", "webhook:HTTP://hooks.example:8443/..."),
+        ("webhook:https://SECRET@SECRET@hooks.example?SECRET", "webhook:https://hooks.example/..."),
+        ("other:https://hooks.example/SECRET", "other:https://hooks.example/..."),
+    ],
+)
+def test_what_everybody_may_see_of_an_address(address: str, start: str) -> None:
+    shown = public_address(address)
+    assert shown.startswith(start)
+    assert "SECRET" not in shown
+    assert shown != public_address(address + "x")
+    detail = public_detail(f"POST {address.partition(':')[2]} was refused", address)
+    assert "SECRET" not in detail
+    assert "refused" in detail
+
+
+@pytest.mark.parametrize("address", ["sqs:orders", "sqs://backup/orders", "wire:a", "conductor:e"])
+def test_names_of_queues_are_shown(address: str) -> None:
+    assert public_address(address) == address
+    assert public_detail(f"no {address}", address) == f"no {address}"

@@ -54,6 +54,15 @@ def test_keys(headers: dict[str, str], passes: bool) -> None:
         ({"host": "localhost:8080", "origin": "https://evil.example"}, False),
         ({"host": "localhost:8080", "origin": "null"}, False),
         ({"host": "[::1"}, False),
+        ({"host": "localhost:8080", "sec_fetch_site": "cross-site"}, False),
+        ({"host": "localhost:8080", "sec_fetch_site": "Same-Site"}, False),
+        ({"host": "localhost:8080", "sec_fetch_site": "cross-site", "referer": "http://localhost:8080/"}, False),
+        ({"host": "localhost:8080", "sec_fetch_site": "same-origin"}, True),
+        ({"host": "localhost:8080", "sec_fetch_site": "none"}, True),
+        ({"host": "localhost:8080", "sec_fetch_site": "same-site", "origin": "http://localhost:3000"}, True),
+        ({"host": "localhost:8080", "sec_fetch_site": "same-origin", "origin": "https://evil.example"}, False),
+        ({"host": "localhost:8080", "referer": "https://evil.example/page"}, False),
+        ({"host": "localhost:8080", "referer": "http://127.0.0.1:8080/docs"}, True),
     ],
 )
 def test_a_web_page_cannot_use_a_developers_server(headers: dict[str, str], passes: bool) -> None:

@@ -235,3 +235,36 @@ async def test_a_scope_says_whether_its_caller_has_hung_up() -> None:
     writer.close()
     assert await asyncio.wait_for(seen.get(), PATIENCE)
     await listener.stop()
+
+
+async def test_trailers_are_no_headers() -> None:
+    """Not who calls, not what with: they may come past a proxy that sets or removes such headers."""
+    seen: asyncio.Queue[list[tuple[bytes, bytes]]] = asyncio.Queue()
+    begun = asyncio.Event()
+
+    async def looks(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            begun.set()
+        seen.put_nowait(list(scope["headers"]))
+        await application(scope, receive, send)
+
+    socket = bind("127.0.0.1", 0)
+    listener = Listener(looks, socket, 1)
+    await listener.start()
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nAuthorization: Bearer a\r\n\r\n2\r\n{}\r\n0\r\n"
+    trailers = b"authorization: Bearer b\r\nce-type: x\r\nx-request-id: y\r\ncontent-type: text/plain\r\nhost: z\r\n\r\n"
+    port = socket.getsockname()[1]
+    assert await exchange(port, chunked + trailers) == (200, b"3")
+    heads = [await asyncio.wait_for(seen.get(), PATIENCE)]
+    begun.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(chunked)
+    await asyncio.wait_for(begun.wait(), PATIENCE)
+    writer.write(trailers)  # in a packet of their own
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+    heads.append(await asyncio.wait_for(seen.get(), PATIENCE))
+    writer.close()
+    await listener.stop()
+    for found in heads:
+        assert [name for name, _ in found] == [b"host", b"transfer-encoding", b"authorization"]
+        assert dict(found)[b"authorization"] == b"Bearer a"

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pelton.errors import PeltonError
-from pelton.transport.documents import check_depth, parse
+from pelton.transport.documents import MAX_WORK, check_depth, parse
 from pelton.transport.http.asgi import Application, Request, Response, Router, json_response, text_response
 from pelton.transport.http.errors import STATUS, WebError
 from pelton.transport.http.query import Query
@@ -95,6 +95,17 @@ async def test_paths_are_split_before_they_are_decoded(path: bytes, answer: str)
 )
 async def test_what_is_not_there(method: str, path: bytes, status: int) -> None:
     assert (await call(routes(), method, path))[0] == status
+
+
+async def test_a_get_that_changes_something_has_no_head() -> None:
+    router = Router(render)
+    router.add("GET", "/take/{what}", echo("taken"), changes=True)
+    router.add("GET", "/take", echo("taken"), changes=True)
+    router.add("GET", "/look", echo("looked"))
+    assert (await call(router, "HEAD", b"/api/take/x"))[0] == 405
+    assert (await call(router, "HEAD", b"/api/take"))[0] == 405
+    assert (await call(router, "GET", b"/api/take/x"))[0] == 200
+    assert (await call(router, "HEAD", b"/api/look"))[0] == 200
 
 
 async def test_a_route_is_added_once() -> None:
@@ -194,6 +205,46 @@ def test_any_bytes_parse_or_are_refused(data: bytes) -> None:
 def test_large_bad_documents_are_refused_quickly(data: bytes) -> None:
     with pytest.raises(PeltonError):
         parse(data)
+
+
+def chains(number: int, levels: int) -> bytes:
+    return b"[" + b",".join([b"[" * levels + b"]" * levels] * number) + b"]"
+
+
+class Counted(bytes):
+    """Counts the bytes that are looked at to take levels away."""
+
+    looked = 0
+
+    def replace(self, old: Any, new: Any, count: Any = -1, /) -> Counted:
+        Counted.looked += len(self)
+        return Counted(super().replace(old, new, count))
+
+    def translate(self, table: Any, /, delete: Any = b"") -> Counted:
+        return Counted(super().translate(table, delete))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (chains(10_900, 190), "lists and objects"),
+        (chains(2_600, 190), "nested deeply in too many places"),
+        (chains(8_000, 60), "nested deeply in too many places"),
+        (b"[" + b"[],{}," * 300_000 + b"0]", "lists and objects"),
+        (b'{"a":"[' + b"[" * 3_000_000 + b'","b":' + chains(9, 300) + b"}", "deeper than 200 levels"),
+    ],
+)
+def test_looking_for_depth_is_bounded(data: bytes, message: str) -> None:
+    Counted.looked = 0
+    with pytest.raises(PeltonError, match=message):
+        check_depth(Counted(data))
+    assert Counted.looked <= len(data) + MAX_WORK
+
+
+def test_ordinary_large_documents_pass() -> None:
+    one = {"id": 1, "lines": [{"price": {"amount": 1, "tags": ["a", "b"]}}] * 3, "text": "[" * 50}
+    check_depth(msgspec.json.encode([one] * 20_000))
+    check_depth(chains(400, 190))
 
 
 @pytest.mark.parametrize("text", ["18446744073709551616", "-9223372036854775809", "1" * 400])

@@ -82,6 +82,8 @@ async def decoded(request: Request, kind: type[T]) -> T:
             if documents.has_long_number(body):
                 documents.parse(body)  # raises if one does not fit
         found: T = decoder.decode(body)
+        if packed:
+            documents.clean(found)
     except ValidationError as error:
         text, _, place = str(error).partition(" - at `$")
         raise bad(place.rstrip("`").lstrip("."), text, "see /openapi.json for the expected type") from None

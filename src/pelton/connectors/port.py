@@ -5,7 +5,9 @@ The runtime owns retries, order, dead letters and acknowledgement; a connector o
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -53,6 +55,26 @@ class Incoming(NamedTuple):
     deliveries: int = 1  # how often it has been delivered, this time included; 1 when the system does not say
     event: SourceEvent | None = None  # with it, `body` is empty
     bookmark: Bookmark | None = None  # written in the transaction of the event
+
+
+def public_address(address: str) -> str:
+    """The address as anybody may see it. The path and query of a URL are often what its receiver knows its callers by: they give
+    way to a few digits that tell one from another."""
+    scheme, colon, rest = address.partition(":")
+    parts = _URL.match(rest)
+    if parts is None:
+        return address
+    mark = sha256(address.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{scheme}{colon}{parts[1]}{parts[2]}/...{mark}"
+
+
+def public_detail(detail: str, address: str) -> str:
+    """What is said about an address, without the address itself."""
+    rest = address.partition(":")[2]
+    return detail.replace(rest, public_address(address)) if _URL.match(rest) is not None else detail
+
+
+_URL = re.compile(r"(https?://)(?:[^/?#@]*@)*([^/?#@]*)", re.IGNORECASE)
 
 
 class Health(Struct):

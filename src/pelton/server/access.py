@@ -2,7 +2,7 @@
 
 With keys or users, every call needs a key or a token, except those to open paths. Without keys on loopback, any local
 program may call, but a web page in a local browser may not: a request for another host (a rebound name) or from
-another origin is refused.
+another origin is refused, and so is one without an origin (an image, a link) that a browser says comes from another site.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pelton.server.config import Config, is_loopback, split_user
 from pelton.transport.http.asgi import Scope
 from pelton.transport.http.errors import STATUS
 
+_ELSEWHERE = frozenset({"cross-site", "same-site"})  # another name or port of this machine is a site's neighbour as well
 ANYBODY = Caller()  # who calls without a name
 UNCHECKED = Caller(forwards=True)  # who calls a server without keys: nobody's name is known there, so none can be taken
 
@@ -91,18 +92,28 @@ class Access:
         )
 
     def _foreign(self, headers: Iterable[tuple[bytes, bytes]]) -> Denied | None:
-        host = origin = ""
+        host = origin = site = referer = ""
         for name, value in headers:
             if name == b"host":
                 host = value.decode("latin-1")
             elif name == b"origin":
                 origin = value.decode("latin-1")
+            elif name == b"sec-fetch-site":
+                site = value.decode("latin-1").strip().lower()
+            elif name == b"referer":
+                referer = value.decode("latin-1")
         if host and not _here(f"//{host}"):
             said = f"this server accepts only local requests, not requests for host {host[:200]!r}"
             return Denied(Code.FORBIDDEN, "host", said, "call it as 127.0.0.1, or configure keys")
         if origin and not _here(origin):
             said = f"web pages from {origin[:200]!r} may not call this server"
             return Denied(Code.FORBIDDEN, "origin", said, "configure keys to allow this")
+        if origin:
+            return None  # a local page
+        # Images, frames and links send no origin. What browsers send to this machine says at least which site they stand on.
+        if site in _ELSEWHERE or (not site and referer and not _here(referer)):
+            said = "web pages of other sites may not call this server"
+            return Denied(Code.FORBIDDEN, "origin", said, "configure keys to allow this, or open the address itself")
         return None
 
 

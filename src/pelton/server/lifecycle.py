@@ -25,6 +25,7 @@ from msgspec import json
 from pelton import __version__
 from pelton.api import routes
 from pelton.api.openapi import document
+from pelton.connectors.port import public_address, public_detail
 from pelton.connectors.registry import Connectors
 from pelton.languages.plugin import PluginFailed
 from pelton.net.lazy import LazyHttpPort
@@ -144,7 +145,11 @@ class Server:
         healthy = not found.get("store", {}).get("unhealthy") and not found["tasks"]["failure"]
         found["loop"] = {"behind_ms": round(self.watchdog.behind * 1000)}
         found["connectors"] = {
-            address: {"healthy": each.healthy, "detail": each.detail, "since": each.since}
+            public_address(address): {
+                "healthy": each.healthy,
+                "detail": public_detail(each.detail, address),
+                "since": each.since,
+            }
             for address, each in self._connectors.health().items()
         }
         return {"healthy": healthy, "details": {**details, **found}}

@@ -205,6 +205,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arriving, self._received, self._began = True, 0, self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: it comes when who calls and what with is settled, and past whatever a proxy has checked
         if len(self.headers) >= MAX_HEADERS:
             self._refusal = f"the request has more than {MAX_HEADERS} headers; send fewer"
             raise _TooMany

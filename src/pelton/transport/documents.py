@@ -1,11 +1,17 @@
 """Untrusted JSON, made safe before anything else processes it.
 
-Two things are bounded here: nesting (later parsers, walkers and encoders may be recursive) and whole numbers (nothing beyond
-64 bits can be stored). For ordinary bodies both checks are a few passes at C speed: about 1 us for 1 kB.
+Three things are bounded here: nesting (later parsers, walkers and encoders may be recursive), the number of lists and maps (what
+they cost is out of proportion to their bytes) and whole numbers (nothing beyond 64 bits can be stored). For ordinary bodies the
+checks are a few passes at C speed: about 1 us for 1 kB. A body that would need more than `MAX_WORK` for it is refused.
+
+What comes as msgpack is held to the same: see `clean`.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
+from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -13,6 +19,8 @@ import msgspec
 from pelton.errors import Code, FieldProblem, PeltonError
 
 MAX_DEPTH = 200
+MAX_CONTAINERS = 500_000  # lists and maps in one document
+MAX_WORK = 16 << 20  # bytes looked at to see how deep it is nested
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
@@ -23,7 +31,8 @@ _decode = msgspec.json.Decoder().decode
 
 
 def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
-    """Raises PeltonError "invalid" if lists and objects are nested deeper than `limit`. Text that is not JSON may pass."""
+    """Raises PeltonError "invalid" if lists and objects are nested deeper than `limit`, if there are too many of them, or if too
+    many of them are nested too deeply to be worth the time. Text that is not JSON may pass."""
     if data.count(b"[") + data.count(b"{") <= limit:
         return
     if b"\\" in data:
@@ -35,15 +44,77 @@ def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
         shape = b"".join(shape.split(b'"')[::2])
     if b"[" not in shape:
         return  # all of them stand in texts
+    if len(shape) > 2 * MAX_CONTAINERS:
+        message = f"the body has more than {MAX_CONTAINERS} lists and objects; send it in several parts, or as text"
+        raise PeltonError(Code.INVALID, message)
     too_deep = b"[" * (limit + 1)
+    work = 0
     for _ in range(limit):
+        work += len(shape)
         if too_deep in shape:
             break
+        if work > MAX_WORK:
+            raise PeltonError(
+                Code.INVALID, "the body is nested deeply in too many places; flatten it, or send it in several parts"
+            )
         inner = shape.replace(b"[]", b"")  # takes the innermost level away everywhere at once
         if not inner or len(inner) == len(shape):
             return
         shape = inner
     raise PeltonError(Code.INVALID, f"the body is nested deeper than {limit} levels; flatten it")
+
+
+def clean(struct: Any, limit: int = MAX_DEPTH) -> None:
+    """Makes what was decoded from msgpack what JSON can say: bytes become base64 texts, in place. Raises PeltonError "invalid",
+    with the path, for what JSON has no word for, and for what is nested deeper than `limit`."""
+    stack: list[tuple[str, Any, int]] = [("", struct, 0)]
+    while stack:
+        path, holder, depth = stack.pop()
+        if depth > limit:
+            raise _unsayable(path, f"is nested deeper than {limit} levels; flatten it")
+        for key, item in _children(holder):
+            kind = type(item)
+            if isinstance(holder, dict) and type(key) is not str:
+                raise _unsayable(path, f"has the key {key!r:.60}; keys must be texts")
+            if kind in _SCALARS or item is msgspec.UNSET:
+                continue
+            where = f"{path}[{key}]" if isinstance(holder, list) else f"{path}.{key}".lstrip(".")
+            if kind is bytes:
+                _put(holder, key, b64encode(item).decode())
+            elif kind is dict or kind is list or isinstance(item, msgspec.Struct):
+                stack.append((where, item, depth + 1))
+            else:
+                _check_number(item, where)
+
+
+_SCALARS = frozenset({str, bool, type(None)})
+
+
+def _children(holder: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(holder, dict):
+        return list(holder.items())
+    return enumerate(holder) if isinstance(holder, list) else [(name, getattr(holder, name)) for name in holder.__struct_fields__]
+
+
+def _put(holder: Any, key: Any, text: str) -> None:
+    if isinstance(holder, (dict, list)):
+        holder[key] = text
+    else:
+        setattr(holder, key, text)
+
+
+def _check_number(item: Any, where: str) -> None:
+    if type(item) is int:
+        if not _LEAST <= item <= _MOST:
+            raise _unsayable(where, "is a whole number beyond 64 bits; send it as a string")
+    elif type(item) is not float:
+        raise _unsayable(where, "is of a type that JSON does not have; send texts, numbers, lists and maps")
+    elif not isfinite(item):
+        raise _unsayable(where, f"is {item}, which JSON cannot say; send null, or a string")
+
+
+def _unsayable(path: str, what: str) -> PeltonError:
+    return PeltonError(Code.INVALID, f"{path or 'the body'} {what}", path, problems=[FieldProblem(path, what)])
 
 
 def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:

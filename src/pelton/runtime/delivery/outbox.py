@@ -20,7 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary
+from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary, public_address, public_detail
 from pelton.errors import Code, PeltonError
 from pelton.runtime.delivery.lanes import LaneClaims, Lanes
 from pelton.runtime.services import NEVER, Backoff, Clock, CommitPort, Handle, OwnedTasks, final, log, say, sleep
@@ -255,12 +255,12 @@ class Outbox:
         self.committed([again])
 
     def health(self) -> dict[str, Any]:
-        """By sink: how much is waiting, and the last error. Failing sinks first, at most 1,000."""
+        """By sink, as anybody may see it: how much is waiting, and the last error. Failing sinks first, at most 1,000."""
         sinks = sorted(self._sinks.values(), key=lambda sink: (not sink.error, -sink.held))[:SINKS_SHOWN]
         return {
-            sink.address: {
+            public_address(sink.address): {
                 "healthy": not sink.error,
-                "detail": sink.error,
+                "detail": public_detail(sink.error, sink.address),
                 "since": sink.since,
                 "waiting": sink.held,
                 "more_in_store": sink.edge >= 0,

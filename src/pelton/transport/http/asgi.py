@@ -198,8 +198,9 @@ class Router:
         self._collapse = collapse
         self.patterns: list[tuple[str, str]] = []
 
-    def add(self, method: str, pattern: str, handler: Handler) -> None:
-        """`pattern` is like `/tasks/{id}/log`. Raises ValueError if the route already exists."""
+    def add(self, method: str, pattern: str, handler: Handler, *, changes: bool = False) -> None:
+        """`pattern` is like `/tasks/{id}/log`. `changes`: a GET that changes something, so that there is no HEAD for it. Raises
+        ValueError if the route already exists."""
         names: list[str] = []
         node = self._root
         for part in _split(pattern):
@@ -213,6 +214,8 @@ class Router:
         if method in node.handlers:
             raise ValueError(f"the route {method} {pattern} already exists")
         node.handlers[method] = (handler, tuple(names))
+        if method == "GET" and not changes:
+            node.handlers["HEAD"] = node.handlers[method]
         if not names:
             self._static[method, pattern.encode()] = handler
         self.patterns.append((method, pattern))
@@ -251,13 +254,13 @@ class Router:
         if len(parts) > MAX_SEGMENTS:
             raise WebError(404, f"the path has more than {MAX_SEGMENTS} segments; no such route")
         allowed: set[str] = set()
-        found = _match(self._root, parts, 0, (), "GET" if method == "HEAD" else method, allowed)
+        found = _match(self._root, parts, 0, (), method, allowed)
         if found is not None:
             handler, names, values = found
             return handler, dict(zip(names, values, strict=True))
         shown = "/" + "/".join(parts)
         if allowed:
-            verbs = ", ".join(sorted(allowed))
+            verbs = ", ".join(sorted(allowed - {"HEAD"}))
             message = f"Request method '{method}' is not supported for {shown[:200]}; use {verbs}"
             raise WebError(405, message, headers={"allow": verbs})
         raise WebError(404, f"No static resource {shown[1:201]}.")

@@ -39,8 +39,8 @@ class ConductorTaskRoutes:
         self.codec = api.engine.codec
 
     def add_to(self, router: Router) -> None:
-        router.add("GET", "/tasks/poll/{type}", self.poll)
-        router.add("GET", "/tasks/poll/batch/{type}", self.poll_batch)
+        router.add("GET", "/tasks/poll/{type}", self.poll, changes=True)
+        router.add("GET", "/tasks/poll/batch/{type}", self.poll_batch, changes=True)
         router.add("POST", "/tasks", self.update)
         router.add("POST", "/tasks/update-v2", self.update_and_poll)
         router.add("POST", "/tasks/{wf}/{ref}/{status}", self.update_by_reference)
