@@ -473,6 +473,29 @@ class RetentionView(Struct):
     kinds: list[KeptView]
 
 
+class AppliedDocument(Struct, frozen=True):
+    """A document that was applied: its language, its kind, and what tells it from others of its kind."""
+
+    language: Name
+    kind: Name
+    identity: Annotated[str, Meta(max_length=1_100)]
+
+
+class AppliedSetIn(Struct, forbid_unknown_fields=True):
+    """What is applied under a name."""
+
+    documents: Annotated[list[AppliedDocument], Meta(max_length=10_000)]
+
+
+class AppliedSet(Struct, omit_defaults=True):
+    """What was applied under a name; nothing if it is not known. `since`, `by`: when it was noted, and by whom."""
+
+    name: str
+    documents: list[AppliedDocument]
+    since: int = 0
+    by: str = ""
+
+
 class NodeStepView(Struct):
     """What stands at a node. `step.waits_for` PARKED: a token that a pause keeps there, and no step yet, or no longer."""
 

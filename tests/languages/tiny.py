@@ -94,6 +94,9 @@ class Plugin:
             raise PeltonError(Code.INVALID, "tiny must be a name", "tiny")
         return Detected("definition", document["tiny"], (("POST", "/tiny", document),))
 
+    def removal(self, kind: str, identity: str) -> tuple[str, str] | None:
+        return None
+
     def examples(self) -> Sequence[Example]:
         return [Example("pack", {"tiny": "pack", "queue": "packing"})]
 

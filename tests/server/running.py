@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pelton.cli.apply import detect, send
+from pelton.cli.apply import detect
+from pelton.cli.applying import send
 from pelton.cli.process import ServerProcess
 from pelton.client import Client, calls
 from pelton.client.calls import ApiCall

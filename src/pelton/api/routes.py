@@ -15,6 +15,7 @@ from pelton.api.operations import OperationRoutes
 from pelton.api.processes import ProcessRoutes
 from pelton.api.run_acts import RunActRoutes
 from pelton.api.runs import RunRoutes
+from pelton.api.sets import SetRoutes
 from pelton.api.user_tasks import UserTaskRoutes
 from pelton.api.work import WorkRoutes
 from pelton.models import HealthOut
@@ -47,6 +48,7 @@ def routes(engine: Engine, feed: EventFeed, health: Health, switches: Mapping[st
         *HandlerListRoutes(engine, switches).routes(),
         *OperationRoutes(engine).routes(),
         *JobRoutes(engine).routes(),
+        *SetRoutes(engine).routes(),
         *WorkRoutes(engine).routes(),
         *UserTaskRoutes(engine).routes(),
         Route("GET", "/v1/health", "getHealth", "Get the health of the server and of its parts.", get_health,

@@ -13,7 +13,8 @@ from typing import Any
 import click
 from msgspec import json
 
-from pelton.cli.apply import Definition, detect, example, send
+from pelton.cli.apply import detect, example
+from pelton.cli.applying import Document, send
 from pelton.cli.demo_files import PREFIX, FileWalk
 from pelton.cli.look import explanation
 from pelton.cli.output import fail
@@ -79,7 +80,7 @@ def _say(text: str) -> None:
     click.echo(text)
 
 
-def examples(sink: str = "") -> list[Definition]:
+def examples(sink: str = "") -> list[Document]:
     """The example definitions. `sink`: an address to send the event through, instead of the one in the example."""
     bodies = [(name, example(LANGUAGE, name)) for name in EXAMPLES]
     return [detect(_with_sink(body, sink) if sink else body, name) for name, body in bodies]

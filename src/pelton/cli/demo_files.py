@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from msgspec import json
 
-from pelton.cli.apply import detect, example, send
+from pelton.cli.apply import detect, example
+from pelton.cli.applying import send
 from pelton.cli.look import explanation
 from pelton.client.client import Client
 from pelton.models import EventView

@@ -55,10 +55,15 @@ COLOURS = {
 """Of states, where they are printed to a terminal."""
 
 
+def colours() -> bool:
+    """Whether standard output is a terminal, and nobody has asked for no colours."""
+    return not os.environ.get("NO_COLOR") and sys.stdout.isatty()
+
+
 def coloured(text: str) -> str:
     """A state in its colour on a terminal, unless NO_COLOR is set; elsewhere the text alone."""
     colour = COLOURS.get(text.strip())
-    if colour is None or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+    if colour is None or not colours():
         return text
     return click.style(text, fg=colour)
 

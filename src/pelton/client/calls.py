@@ -17,6 +17,9 @@ from pelton.client.errors import RequestRefused, Unreachable
 from pelton.models import (
     Accepted,
     AcceptedBatch,
+    AppliedDocument,
+    AppliedSet,
+    AppliedSetIn,
     AttemptPage,
     CheckpointIn,
     CheckpointOut,
@@ -262,6 +265,14 @@ def queues_call() -> ApiCall[QueuePage]:
 
 def retention_call(keep: Mapping[str, str]) -> ApiCall[RetentionView]:
     return _get(RetentionView, "/v1/retention", keep=[f"{kind}={how}" for kind, how in keep.items()])
+
+
+def applied_call(name: str) -> ApiCall[AppliedSet]:
+    return _get(AppliedSet, f"/v1/sets/{segment(name)}")
+
+
+def note_applied_call(name: str, documents: Sequence[AppliedDocument]) -> ApiCall[AppliedSet]:
+    return ApiCall("PUT", f"/v1/sets/{segment(name)}", json.encode(AppliedSetIn(list(documents))), gives=AppliedSet)
 
 
 def node_steps_call(process: str, node: str, after: str, limit: int) -> ApiCall[NodeStepPage]:

@@ -22,6 +22,7 @@ from pelton.client.calls import (
     ApiCall,
     act_on_run_call,
     act_on_runs_call,
+    applied_call,
     attempts_call,
     checkpoint_call,
     dead_letters_call,
@@ -37,6 +38,7 @@ from pelton.client.calls import (
     hook_call,
     job_results_call,
     node_steps_call,
+    note_applied_call,
     one_event_call,
     pause_process_call,
     plain_call,
@@ -64,6 +66,8 @@ from pelton.client.errors import Unreachable
 from pelton.client.http import Http
 from pelton.models import (
     Accepted,
+    AppliedDocument,
+    AppliedSet,
     AttemptPage,
     CheckpointIn,
     CheckpointOut,
@@ -366,6 +370,14 @@ class Client:
         """What would be removed now for its age, by kind. `keep`: suppose that these kinds were kept so, as in {"runs": "7d"}."""
         return self._call(retention_call(keep or {}))
 
+    def applied(self, name: str) -> AppliedSet:
+        """What was applied under a name; nothing if it is not known."""
+        return self._call(applied_call(name))
+
+    def note_applied(self, name: str, documents: Sequence[AppliedDocument]) -> AppliedSet:
+        """Notes what is applied under a name, instead of what was. Nothing else changes."""
+        return self._call(note_applied_call(name, documents))
+
     def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
         """A page of what stands at a node, over all runs of the process, the oldest run first."""
         return self._call(node_steps_call(process, node, after, limit))
@@ -630,6 +642,14 @@ class AsyncClient:
     async def retention(self, keep: Mapping[str, str] | None = None) -> RetentionView:
         """As `Client.retention`."""
         return await self._call(retention_call(keep or {}))
+
+    async def applied(self, name: str) -> AppliedSet:
+        """As `Client.applied`."""
+        return await self._call(applied_call(name))
+
+    async def note_applied(self, name: str, documents: Sequence[AppliedDocument]) -> AppliedSet:
+        """As `Client.note_applied`."""
+        return await self._call(note_applied_call(name, documents))
 
     async def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
         """As `Client.node_steps`."""

@@ -28,11 +28,19 @@ class PluginFailed(Exception):
 
 class Detected(NamedTuple):
     """What a document is, and the requests that register it: (method, path, body); the next one is for when that is answered
-    409. A path is a language's own, below its mounts."""
+    409. A path is a language's own, below its mounts.
+
+    `identity`: tells it from others of its kind, "" = its name does. `current`: the path at which a server shows it; "" = it
+    cannot be compared. `normal`: the document as it is kept; `seen`: what the answer at `current` has of it, in the same form,
+    None = it is not there."""
 
     kind: str
     name: str
     requests: tuple[tuple[str, str, Any], ...]
+    identity: str = ""
+    current: str = ""
+    normal: Any = None
+    seen: Callable[[Any], Any] | None = None
 
 
 class Example(NamedTuple):
@@ -87,6 +95,10 @@ class Plugin(Protocol):
 
     def detect(self, document: Any) -> Detected | None:
         """What a document is; None when it is not of this language. Raises PeltonError when it is, and is wrong."""
+        ...
+
+    def removal(self, kind: str, identity: str) -> tuple[str, str] | None:
+        """The request, as (method, path), that removes what `detect` has recognised; None if nothing does."""
         ...
 
     def examples(self) -> Sequence[Example]: ...

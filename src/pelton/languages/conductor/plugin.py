@@ -16,6 +16,11 @@ class ConductorPlugin:
 
         return detect(document)
 
+    def removal(self, kind: str, identity: str) -> tuple[str, str] | None:
+        from pelton.languages.conductor.detect import removal  # noqa: PLC0415 - loads what checks definitions
+
+        return removal(kind, identity)
+
     def examples(self) -> Sequence[Example]:
         return read_examples("pelton.languages.conductor")
 

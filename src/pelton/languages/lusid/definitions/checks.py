@@ -6,9 +6,11 @@ A guard may name fields that are not in the schema; they read as not set. What i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import UNSET
 
+from pelton.languages.lusid import decode
 from pelton.languages.lusid.checks import FILTER_LENGTH, Checks
 from pelton.languages.lusid.definitions.field_types import fitted
 from pelton.languages.lusid.definitions.guards import GUARDED, TASK
@@ -161,3 +163,11 @@ def property_problem(key: str, given: PerpetualProperty, domain: str = DOMAIN) -
         if metric is not UNSET and (isinstance(metric.value, bool) or not isinstance(metric.value, int | float)):
             return "must have a number as metricValue.value"
     return ""
+
+
+def value_of(given: UpdateTaskDefinition) -> dict[str, Any]:
+    """What is kept of a definition that has been checked."""
+    value = decode.plain(given)
+    if value.get("properties"):
+        value["properties"] = {key: each for key, each in value["properties"].items() if "value" in each}
+    return value

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from pelton.kernel.expressions.base import Invalid
+from pelton.languages.lusid import decode
 from pelton.languages.lusid.checks import FILTER_LENGTH, Checks
 from pelton.languages.lusid.definitions.field_types import fitted
 from pelton.languages.lusid.definitions.guards import TASK
@@ -24,6 +25,7 @@ from pelton.languages.lusid.member_names import EVENT_MEMBERS, HEADER_MEMBERS, L
 from pelton.languages.lusid.member_paths import split_path
 from pelton.languages.lusid.schedules import schedule
 from pelton.languages.lusid.schedules.conversion import ScheduleError
+from pelton.languages.lusid.times import has_clock, parse_moment, print_moment
 from pelton.runtime.caller import Users
 from pelton.transport.validation import describe
 
@@ -239,3 +241,14 @@ def _registered(problems: Checks, path: Any, body: Mapping[str, str], at: str) -
     if folded == _COLLECTION:
         return "string" if len(steps) > 2 else ""
     return folded if len(steps) == 2 else ""
+
+
+def value_of(given: UpdateEventHandler) -> dict[str, Any]:
+    """What is kept of a handler that has been checked."""
+    value = decode.plain(given)
+    if given.schedule_matching_pattern is not UNSET:
+        value["scheduleMatchingPattern"] = schedule.parse_pattern(given.schedule_matching_pattern).wire()
+    text = value.get("taskDefinitionAsAt")
+    if text and not has_clock(text):
+        value["taskDefinitionAsAt"] = print_moment(parse_moment(text) or 0)
+    return value

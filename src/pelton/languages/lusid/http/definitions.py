@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from pelton.errors import FieldProblem, PeltonError
 from pelton.languages.lusid import decode
-from pelton.languages.lusid.definitions.checks import check_definition, property_problem
+from pelton.languages.lusid.definitions.checks import check_definition, property_problem, value_of
 from pelton.languages.lusid.entity import DEFINITIONS, Entity, property_values
 from pelton.languages.lusid.errors import LusidError, invalid
 from pelton.languages.lusid.forms import CreateTaskDefinition, PerpetualProperty, UpdateTaskDefinition
@@ -43,7 +43,7 @@ class DefinitionRoutes:
     async def create(self, request: Request) -> Response:
         given = decode.decode(await request.body(), CreateTaskDefinition)
         check_definition(given)
-        made = await self.entities.create(self.context.caller(request), given.id.name, _value(given))
+        made = await self.entities.create(self.context.caller(request), given.id.name, value_of(given))
         return json_response(to_wire(made, None), 201)
 
     async def update(self, request: Request) -> Response:
@@ -51,7 +51,7 @@ class DefinitionRoutes:
         given = decode.decode(await request.body(), UpdateTaskDefinition)
         check_definition(given)
         identity = {"scope": request.path["scope"], "code": request.path["code"]}
-        made = await self.entities.replace(self.context.caller(request), name, {"id": identity, **_value(given)})
+        made = await self.entities.replace(self.context.caller(request), name, {"id": identity, **value_of(given)})
         return json_response(to_wire(made, None))
 
     async def get(self, request: Request) -> Response:
@@ -89,13 +89,6 @@ class DefinitionRoutes:
         else:
             made = await self.entities.get(request.caller, name)
         return json_response({**answer, "asAtDate": print_moment(made.row.since), "links": []})
-
-
-def _value(given: UpdateTaskDefinition) -> dict[str, Any]:
-    value = decode.plain(given)
-    if value.get("properties"):
-        value["properties"] = {key: each for key, each in value["properties"].items() if "value" in each}
-    return value
 
 
 def to_wire(entity: Entity, keys: Collection[str] | None) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from pelton.languages.lusid import decode
 from pelton.languages.lusid.entity import DEFINITIONS, HANDLERS, Entity
 from pelton.languages.lusid.errors import invalid
 from pelton.languages.lusid.forms import CreateEventHandler, UpdateEventHandler
-from pelton.languages.lusid.handlers.checks import check_against, check_handler, check_named
+from pelton.languages.lusid.handlers.checks import check_against, check_handler, check_named, value_of
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
 from pelton.languages.lusid.http.entities import Entities, deleted, path_name
 from pelton.languages.lusid.http.event_types import EventTypes
 from pelton.languages.lusid.http.listing import listed
 from pelton.languages.lusid.member_names import HANDLER_MEMBERS
 from pelton.languages.lusid.schedules import schedule, scheduling
-from pelton.languages.lusid.times import has_clock, parse_moment, pinned, print_moment
+from pelton.languages.lusid.times import pinned, print_moment
 from pelton.runtime.caller import NAMESPACE, Caller, server_in
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 
@@ -136,17 +136,6 @@ def tied_to(given: UpdateEventHandler, now: int) -> int:
     """The moment (microseconds) whose version of the task definition a handler uses, 0 = the latest whenever an event comes: when
     none is given, and when it is in the future, as clients write "latest". `now`: milliseconds."""
     return pinned(given.task_definition_as_at or "", now * 1000)
-
-
-def value_of(given: UpdateEventHandler) -> dict[str, Any]:
-    """What is kept of a handler that has been checked."""
-    value = decode.plain(given)
-    if given.schedule_matching_pattern is not UNSET:
-        value["scheduleMatchingPattern"] = schedule.parse_pattern(given.schedule_matching_pattern).wire()
-    text = value.get("taskDefinitionAsAt")
-    if text and not has_clock(text):
-        value["taskDefinitionAsAt"] = print_moment(parse_moment(text) or 0)
-    return value
 
 
 def to_wire(entity: Entity) -> dict[str, Any]:
