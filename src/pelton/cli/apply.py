@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import DecodeError, json
 
-from pelton.cli.applying import ABSENT, Comparison, Document, difference, in_any_order, send
+from pelton.cli.applying import ABSENT, Document, DocumentComparison, difference, in_any_order, send
 from pelton.cli.look import connect
 from pelton.cli.options import remote
 from pelton.cli.output import FAILED, MISUSED, clean, colours, fail, fail_client, print_json, progress
@@ -86,7 +86,7 @@ class Applying:
         self._client = client
         self._documents = documents
         self._as_json = as_json
-        self._server = Comparison(client)
+        self._server = DocumentComparison(client)
 
     def show(self) -> None:
         """What each document is taken for; the server is not asked."""

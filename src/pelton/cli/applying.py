@@ -35,7 +35,7 @@ class Document(NamedTuple):
         return AppliedDocument(self.language, self.kind, self.identity or self.name)
 
 
-class Comparison:
+class DocumentComparison:
     """The server, as documents are compared with it. What it answers is kept, since some answers are about many documents."""
 
     def __init__(self, client: Client) -> None:
