@@ -173,11 +173,11 @@ class AllReads:
 
     def answer(self, key: Any) -> Any:
         if isinstance(key, f.RoomKey | f.WaiterKey | f.TakerKey):
-            return True if isinstance(key, f.RoomKey) else None  # nobody is in a queue here
+            return self.world.names.has_room(key.taken) if isinstance(key, f.RoomKey) else None  # nobody is in a queue here
         if isinstance(key, f.NamedKey):
-            return self.world.named.get((key.process, key.text))
+            return self.watch(self.world.names.find(self.rows.key, key))
         if isinstance(key, f.RefusalKey):
-            return self.world.refusals.get(key.run)
+            return self.world.names.refusal(self.rows.key, key)
         return self.watch(self.lookup(key))
 
     def lookup(self, key: Any) -> Any:  # noqa: C901 - a table: one line a kind of key

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 from tests.kernel.invariants import check_counters, check_run
 from tests.kernel.memory import AllReads, Ids, NoReads, Rows, encode
+from tests.kernel.names import Asked, Names
 
 from pelton.errors import Code
 from pelton.kernel.expressions.base import Evaluation, Invalid, Outcome
@@ -129,8 +130,7 @@ class World:
         self.scripts: dict[str, Callable[[Any], Any]] = {}
         self.compiler: Callable[[Any], Process] | None = None
         self.keys = 100
-        self.named: dict[tuple[str, str], f.NamedRun] = {}  # by process and name: what a step finds
-        self.refusals: dict[int, tuple[str, str]] = {}  # by run: what it says to what a step has decided on
+        self.names = Names(self)
         self.held: dict[int, tuple[int, Hold]] = {}  # id → (run or 0, row)
         self.kept: list[list[Any]] = []  # events that stay: id of the held row, run, event, taken by
         self.holds = 0
@@ -156,6 +156,7 @@ class World:
         number = len(self.definitions) + 1
         process.definition = number
         self.definitions[number] = process
+        self.names.look_at(process)
         return number
 
     def find(self, name: str, version: int = 0) -> int:
@@ -350,13 +351,22 @@ class World:
 
     def send(self, run: int, signal: Signal) -> Transition | Refused:
         """Decides, commits and performs the effects, those on other runs included."""
+        return self.names.send(run, signal) if self.names.used else self.unit(run, signal)
+
+    def unit(self, run: int, signal: Signal) -> Transition | Refused:
         group: deque[Pending] = deque([(run, signal)])
         first: Transition | Refused | None = None
         applied = 0
-        while group:
-            target, what = group.popleft()
+        names = self.names
+        while group or names.asked:
             applied += 1
             assert applied < 10_000, "runs signal one another without end"
+            if names.asked:
+                asked = names.asked.popleft()
+                names.give(asked)
+                names.answered(asked, self.one(asked.run, asked.signal, group))
+                continue
+            target, what = group.popleft()
             answer = self.one(target, what, group)
             first = first if first is not None else answer
         assert first is not None
@@ -387,6 +397,8 @@ class World:
         used.update(then.key for effect in tallies for then in (effect.reached, effect.fallen) if then is not None)
         self.keys = max([self.keys, *used])
         answer = deepcopy_transition(answer)
+        if self.names.used:
+            self.names.touch(run)
         rows = self.runs.get(run) or Rows(run)
         self.apply(rows, answer, signal)
         self.runs[run] = rows
@@ -518,6 +530,8 @@ class World:
                     self.sent.append(Sent(run.key, n, attempt, sink, body))
                 case StartRun():
                     self.start_child(run, effect, group)
+                case SignalRun(key, signal) if effect.asked_by:
+                    self.names.ask(Asked(key, signal, run.key, effect.asked_by))
                 case SignalRun(key, signal, later):
                     (self.later if later or self.folding else group).append((key, signal))
                 case Hold():
@@ -589,6 +603,10 @@ class World:
             hops=run.hops + 1,
             trigger=effect.trigger,
         )
+        if effect.name:
+            name = self.definitions[effect.definition].name, effect.name
+            self.names.ask(Asked(effect.key, signal, run.key, effect.named_by, name))
+            return
         (self.later if effect.later or self.folding else group).append((effect.key, signal))
 
     def hold(self, owner: int, row: Hold) -> int:
@@ -626,9 +644,13 @@ class World:
         meta: StartMeta | None = None,
         trigger: Trigger | None = None,
         settle: bool = True,
+        name: str = "",
     ) -> int:
+        """`name`: its own, until it ends."""
         signal = self.starting(process, input, meta=meta, trigger=trigger)
         key = signal.key
+        if name:
+            self.names.runs[process if isinstance(process, str) else process.name, name] = key
         self.do(key, signal)
         if settle:
             self.settle()

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.kernel.graphs import Graph, look, on_merge
+from tests.kernel.graphs import Graph, card, look, on_merge
+from tests.runtime.harness import handles
 from tests.runtime.living import Living, living
 from tests.runtime.nodes import STORES, two
 
 from pelton.kernel.model.process import Process, Rule
-from pelton.kernel.model.signals import Merge, Pause, Resume, Terminate
+from pelton.kernel.model.signals import Merge, Pause, Report, Resume, Terminate
 from pelton.kernel.model.state import RunStatus
-from pelton.runtime.api import StartCommand
+from pelton.runtime.api import EventIn, StartCommand
 from pelton.runtime.caller import SERVER, Caller
 from pelton.testing.losing_store import LosingStore, losing
 
@@ -95,6 +96,12 @@ async def sum_of(at: Living, name: str = "x") -> Any:
     return (await ask(at, "read", to=name))["variables"].get("sum", 0)
 
 
+def key_of(at: Living, run: str) -> int:
+    key = at.engine.codec.parse_run_id(run)
+    assert key is not None
+    return key
+
+
 async def status(at: Living, run: int) -> RunStatus:
     view = await at.engine.view(SERVER, run)
     assert view is not None
@@ -152,6 +159,48 @@ async def test_runs_that_tell_one_another_come_to_an_end(kind: str, tmp_path: Pa
         own = await begin(pair.b, "itself", "x")
         await pair.b.engine.signal(SERVER, own, Merge(changes={"add": 1}))
         assert await pair.b.ended(own) == "not accepted"
+
+
+OWN = finder("own", "start", "own")
+MAKES_OWN = finder("makes own", "start", "own", given=look(lambda scene: scene.input, "$start"))
+READS_OWN = finder("reads own", "read", "reads own")
+
+
+def refuses() -> Process:
+    """Keeps a record that cannot be made of what it is given."""
+    return Graph("refuses", records=card()).wait("w", on_merge()).build()
+
+
+@case
+async def test_a_run_has_its_name_from_its_first_step_on(kind: str, tmp_path: Path) -> None:
+    """Whoever starts it: a caller, a step, a handler, or a caller of one that was expected."""
+    async with two(kind, tmp_path, *ALL, OWN, MAKES_OWN, READS_OWN) as pair:
+        a, b = pair.both
+        assert await a.ended(await begin(a, "own", "x", to="x")) == "name taken"
+        made = (await ask(b, "makes own", to="y"))["run"]
+        assert await b.ended(key_of(b, made)) == "name taken"
+        told = await a.ended(await begin(a, "reads own", "x", to="x"))
+        assert (told["status"], told["variables"]) == ("RUNNING", {})
+        held = Report(slot="none", output=1, hold=3_600_000)
+        expected = (await a.engine.signal_named(SERVER, "own", "z", held, hold=3_600_000)).run.key
+        assert await begin(b, "own", "z", to="z") == expected
+        assert await a.ended(expected) == "name taken"
+        starts = [StartCommand(process=name, input={"to": "w"}, key="w") for name in ("own", "reads own")]
+        pair.shapes.handlers["h"] = handles("go", lambda context: starts)
+        await a.engine.define(SERVER, "handler", "shapes", "h", 1, b'"h"')
+        (done,) = await b.engine.ingest(SERVER, [EventIn(type="go", source="s", id="1")])
+        runs = [effect.run for effect in done.effects]
+        assert await a.ended(runs[0]) == "name taken"
+        assert (await a.ended(runs[1]))["run"] == a.engine.codec.run_id(runs[1])
+
+
+@case
+async def test_a_start_that_the_process_refuses_leaves_nothing(kind: str, tmp_path: Path) -> None:
+    tries = finder("tries", "start", "refuses", given="refused")
+    async with two(kind, tmp_path, *ALL, refuses, tries) as pair:
+        assert [await ask(at, "tries") for at in pair.both] == ["not accepted"] * 2
+        assert await pair.store.run_keys("default", "key", "refuses", "x", False) == []
+        assert await pair.store.runs("default", process="refuses") == []
 
 
 async def test_runs_of_other_namespaces_are_not_reached(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ WORKING = (State.WORK, State.CALL, State.EMIT)  # what someone else is busy with
 # bits of Run.flags
 # THREADED = 1, in model/state.py: has rows in `thread`
 SKIPS = 2  # an operator asked to skip a slot
+SKIPPED = "skip:"  # before the slot: the variable that says with what
 UNMARKED = 4  # has nodes that its process lacks, and was started by an earlier version of Pelton: its rows do not say which
 # TRIED = 1 << 11, in model/state.py: has attempts or checkpoints that have rows of their own
 # FRAGMENTED = 1 << 10, in model/state.py: has nodes that its process lacks; its rows say which

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import convert
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import PRIORITY, SKIPS, Draft, Refusal, StepFailed, StepFailure, Token
+from pelton.kernel.machine.draft import PRIORITY, SKIPPED, SKIPS, Draft, Refusal, StepFailed, StepFailure, Token
 from pelton.kernel.machine.records import COMING, count_child, write_record
 from pelton.kernel.machine.reports import claim_reports
 from pelton.kernel.machine.scene import Scene, evaluate
@@ -130,7 +130,7 @@ def fail_entering(draft: Draft, row: OpenStep, error: StepFailure) -> None:
 
 def skip(draft: Draft, node: Node, row: OpenStep) -> bool:
     """Ends the step at once when an operator asked for its slot to be skipped."""
-    name = "skip:" + node.name
+    name = SKIPPED + node.name
     found = draft.var(0, name)
     if found is None:
         return False

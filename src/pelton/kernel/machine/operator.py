@@ -7,7 +7,7 @@ Each function applies one signal to a draft, and raises Refusal when it cannot b
 from __future__ import annotations
 
 from pelton.errors import Code
-from pelton.kernel.machine.draft import SKIPS, Draft, Refusal
+from pelton.kernel.machine.draft import SKIPPED, SKIPS, Draft, Refusal
 from pelton.kernel.machine.pauses import check_thread
 from pelton.kernel.machine.records import change_record, delete_record, moment_of, record_rules
 from pelton.kernel.machine.tokens.lifecycle import end_run
@@ -43,7 +43,7 @@ def skip(draft: Draft, signal: Skip) -> None:
     if draft.newest(signal.slot) is not None:
         raise Refusal(Code.STEP_ENDED, f"step {signal.slot!r} has already started; only a step that has not can be skipped")
     draft.head.flags |= SKIPS
-    draft.variables[0, "skip:" + signal.slot] = {"input": signal.input, "output": signal.output}
+    draft.variables[0, SKIPPED + signal.slot] = {"input": signal.input, "output": signal.output}
 
 
 def set_vars(draft: Draft, signal: SetVars) -> None:

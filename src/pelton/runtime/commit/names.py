@@ -72,6 +72,8 @@ def answer(unit: Naming, key: NamedKey | RefusalKey) -> Any:
         return NamedRun(0, RunStatus.EXPECTED, busy=True)
     run = _here(unit, name) or _found(unit, name)
     entry = _entry(unit, run) if run else None
+    if run and entry is unit.reader.entry and entry.head is None:
+        return NamedRun(run, RunStatus.RUNNING)  # it has the name from its first transition on, which is this
     if run and (entry is None or entry.head is None):
         raise _read(unit, name)
     if entry is None or entry.head is None:

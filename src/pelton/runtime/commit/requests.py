@@ -345,6 +345,7 @@ class StartRequest(CommitRequest):
                     Code.EXISTS, "the run's placeholder is gone, or another caller has started the run", "key"
                 )
                 return None  # the answer waits for what it was decided on
+        unit.named += self._keys
         answer = unit.start(self.signal, self._process, self._flags)
         if type(answer) is Refused:
             self.error = PeltonError(answer.code, answer.detail, trace=answer.trace)
@@ -353,7 +354,6 @@ class StartRequest(CommitRequest):
             return None  # the answer waits for what it was decided on
         self.head = answer.run  # type: ignore[union-attr]
         builder = unit.finish()
-        builder.name_runs(self._keys)
         builder.requests.append(self)
         return builder
 

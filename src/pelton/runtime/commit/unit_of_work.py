@@ -139,7 +139,7 @@ class UnitOfWork:
         self.logs: list[LogRow] = []
         self.rests = Rests()
         self.asked: deque[tuple[Run, StartRun | SignalRun]] = deque()  # decided on together with its sender; comes first
-        self.named: list[RunKeyRow] = []  # names of runs that begin here
+        self.named: list[RunKeyRow] = []  # names of runs that begin here; there before the run's first transition, which may ask
         self.multiple = False  # more may follow after this signal: keep a way back
         self.rows = 0
         self.now = 0
@@ -535,14 +535,14 @@ class UnitOfWork:
         try:
             process = self.process(effect.definition)
             entry = self._new(effect.key)
-            known = entry.head is not None  # a placeholder has the name already
-            answer = self._step(entry, start_of(sender, effect), process, FREES_KEYS if effect.name else 0)
-            if effect.name and not known and not isinstance(answer, Refused):
+            if effect.name and entry.head is None:  # a placeholder has the name already
                 self.named.append(RunKeyRow(sender.ns, KEY_KIND, process.name, effect.name, effect.key, True))
+            answer = self._step(entry, start_of(sender, effect), process, FREES_KEYS if effect.name else 0)
         except PeltonError as error:
             answer = Refused(error.code, error.message)
         if isinstance(answer, Refused):
             self.made.pop(effect.key, None)
+            self.named[:] = [row for row in self.named if row.run != effect.key]
             self.notes.append((answer.code, answer.detail))
             if effect.named_by:
                 names.refused(self, sender, effect.named_by, effect.key, answer)

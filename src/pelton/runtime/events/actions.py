@@ -309,18 +309,23 @@ class HandlerActions:
             trigger=command.trigger,
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
+        keys = [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]
         if self.done >= DIRECT and not command.key:
             refused = self._tried(signal, process)
             if refused is not None:
                 effect.detail = refused.detail
                 return
             self._unit.defer(key, signal)
+            self._unit.named += keys
         else:
+            before = len(self._unit.named)
+            self._unit.named += keys
             answer = self._unit.start(signal, process, FREES_KEYS if frees else 0)
             if type(answer) is Refused:
+                del self._unit.named[before:]
                 effect.detail = answer.detail
                 return
-        self.run_keys += [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]
+        self.run_keys += keys
         effect.outcome, effect.run = "started", key
 
     def _tried(self, signal: Start, process: Process) -> Refused | None:

@@ -324,7 +324,6 @@ class EventIngester:
         builder = unit.finish()
         bookmark = BookmarkRow(event.ns, event.source, *event.bookmark) if event.bookmark is not None else None
         builder.record_event(row, bookmark)
-        builder.name_runs(actions.run_keys)
         builder.keep_results(actions.jobs)
         for many in actions.many.values():
             builder.enqueue(durable_job(workspace.keys(), many, unit.now))

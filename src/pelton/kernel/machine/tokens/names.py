@@ -15,7 +15,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from pelton.kernel.expressions.base import in_words
-from pelton.kernel.machine.draft import Draft, StepFailure, Token
+from pelton.kernel.machine.draft import SKIPPED, Draft, StepFailure, Token
+from pelton.kernel.machine.records import COUNTER
 from pelton.kernel.machine.scene import Scene, evaluate
 from pelton.kernel.machine.tokens.lifecycle import find_definition, meta_from
 from pelton.kernel.model.process import MOST_NAME, Find, is_name
@@ -24,6 +25,7 @@ from pelton.kernel.model.signals import Signal, Start
 from pelton.kernel.model.state import Bit, Failure, OpenStep, RunStatus, StartMeta
 from pelton.kernel.model.transition import SignalRun, StartRun
 
+INNER = (COUNTER, SKIPPED)  # before the names of variables that are the kernel's own
 NO_SUCH_RUN = "no such run"
 NAME_TAKEN = "name taken"
 NOT_ACCEPTED = "not accepted"
@@ -48,6 +50,9 @@ def find(draft: Draft, node: Find, scene: Scene, row: OpenStep) -> Any:
     """The output of a step that has just opened. Raises StepFailure."""
     process, text = name_of(node, scene)
     found: NamedRun | None = draft.reads.answer(NamedKey(process, text, node.does == "read"))
+    own = found is not None and found.run == draft.head.key
+    if found is not None and own:
+        found = found._replace(status=RunStatus(draft.head.status))
     if is_busy(draft, found, text):  # its name depends on its own input, so that it was not seen before
         raise failure(NOT_ACCEPTED, f"the run {text!r} of {process!r} has not gone on yet", "busy")
     if node.does == "start":
@@ -55,10 +60,11 @@ def find(draft: Draft, node: Find, scene: Scene, row: OpenStep) -> Any:
     if found is None or found.status == RunStatus.EXPECTED:
         raise failure(NO_SUCH_RUN, f"there is no run {text!r} of {process!r}")
     run = draft.reads.codec.run_id(found.run)
-    own = found.run == draft.head.key
     if node.does == "read":
-        output = {"run": run, "status": found.status.name, "variables": scene.variables() if own else found.variables}
-        return output if found.record is None else {**output, "record": found.record}
+        variables, record = (scene.variables(), scene.record) if own else (found.variables or {}, found.record)
+        shown = {name: value for name, value in variables.items() if not name.startswith(INNER)}
+        output = {"run": run, "status": found.status.name, "variables": shown}
+        return output if record is None else {**output, "record": record}
     if own:
         raise failure(NOT_ACCEPTED, "a run cannot signal itself by name", "invalid")
     signal = evaluate(node.signal, scene) if node.signal is not None else None
