@@ -155,8 +155,8 @@ async def test_definitions_as_they_were(store: Store) -> None:
         return [row.id for row in await store.definitions("a", "process", **what)]  # type: ignore[arg-type]
 
     assert await ids() == [2, 4]
-    assert sorted(await store.live_definitions("a", "process")) == [2, 4]
-    assert await store.live_definitions("a", "handler") == await store.live_definitions("b", "process") == []
+    assert sorted(row.id for row in await store.definitions("a", "process")) == [2, 4]
+    assert await store.definitions("a", "handler") == await store.definitions("b", "process") == []
     assert await ids(at=99) == []
     assert await ids(at=100) == [2, 1]
     assert await ids(at=199, name="d") == [1]

@@ -322,10 +322,6 @@ class Store(Protocol):
         """A row of kind `bound`, by content."""
         ...
 
-    async def live_definitions(self, ns: str, kind: str) -> list[int]:
-        """Ids of the live rows, in no particular order, read from an index alone."""
-        ...
-
     async def definition_counter(self, ns: str) -> int:
         """Raised by every change of a definition that is not a handler, and is not merely bound."""
         ...

@@ -19,7 +19,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.matching.handlers import Handler
 from pelton.runtime.api import Ingested
 from pelton.runtime.definitions import handler_sets
-from pelton.runtime.definitions.handler_sets import HandlerSet, HandlerSets
+from pelton.runtime.definitions.handler_sets import PIECE, HandlerSet, HandlerSets
 from pelton.runtime.events.ingest import EventIngester
 from pelton.store.port import HandlerChange, Store
 from pelton.store.rows import DefinitionRow
@@ -127,9 +127,7 @@ async def test_a_history_that_does_not_go_back_far_enough_means_reading_all(tmp_
 
 
 class Slow(Wrapped):
-    """Reading one definition takes until somebody lets it go on."""
-
-    reads = 0
+    """Reading a page of definitions takes until somebody lets it go on."""
 
     def __init__(self, inner: Store) -> None:
         super().__init__(inner)
@@ -137,14 +135,17 @@ class Slow(Wrapped):
         self.gate.set()
         self.asked = asyncio.Event()
 
-    async def definition(self, id: int) -> DefinitionRow | None:
-        row: DefinitionRow | None = await self.inner.definition(id)
-        self.asked.set()
-        await self.gate.wait()
-        return row
+    async def definitions(self, *values: Any, **named: Any) -> list[DefinitionRow]:
+        rows: list[DefinitionRow] = await self.inner.definitions(*values, **named)
+        if "after" in named:
+            self.asked.set()
+            await self.gate.wait()
+        return rows
 
 
-async def test_what_changes_while_a_set_is_read_is_in_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece", [1, 2, PIECE])
+async def test_what_changes_while_a_set_is_read_is_in_it(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler_sets, "PIECE", piece)
     async with rig(tmp_path, cast(Callable[[Store], Store], Slow), Many()) as at:
         slow = cast(Slow, at.store)
         for name in ("a", "b", "c"):
@@ -234,3 +235,39 @@ async def test_any_story_of_changes_leaves_what_a_fresh_look_finds(
         fresh = shown(await another(at).refresh("default"))
         assert shown(await theirs.refresh("default")) == fresh
         assert shown(await definitions.handlers.refresh("default")) == fresh
+
+
+class Paging(Wrapped):
+    """Counts the questions for definitions."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("definition", "definitions"):
+            self.asked += 1
+        return getattr(self.inner, name)
+
+
+@pytest.mark.parametrize("count", [1, PIECE, PIECE + 1, 2 * PIECE + 50])
+async def test_a_set_is_read_by_pages(count: int, tmp_path: Path) -> None:
+    async with rig(tmp_path, cast(Callable[[Store], Store], Paging), Many()) as at:
+        await asyncio.gather(*(define(at, f"h{number}") for number in range(count)))
+        paging = cast(Paging, at.store)
+        paging.asked = 0
+        assert len((await another(at).refresh("default")).rows) == count
+        assert paging.asked <= count // (PIECE - 1) + 1
+
+
+@pytest.mark.parametrize("versions", [1, 2, 3, 5])
+async def test_the_versions_of_a_handler_are_read_together_however_many(
+    versions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_sets, "PIECE", 3)
+    async with rig(tmp_path, shapes=Many()) as at:
+        for name in ("a", "b", "c", "d"):
+            for version in range(1, versions + 1):
+                await at.committer.workspace.definitions.define("default", "handler", "shapes", name, version, b"1")
+        found = [row.name for row in (await another(at).refresh("default")).rows.values()]
+        assert sorted(found) == sorted("abcd" * versions)

@@ -10,7 +10,7 @@ while changes were made is still correct.
 An event overtaken by a change takes priority: changes made here wait for a moment until it is done. Otherwise a stream of
 changes, one in every commit, could overtake an event every time.
 
-Cost: a change costs its own handler. A whole set is read once, in parts between which other work proceeds.
+Cost: a change costs its own handler. A whole set is read once, by pages, between which other work proceeds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pelton.store.rows import DefinitionRow
 log = structlog.get_logger("pelton.runtime")
 
 TYPES_KEPT = 10_000
-PIECE = 100  # handlers that are compiled before others go on: some 20 ms
+PIECE = 100  # handlers that are read at a time, and compiled before others go on: some 20 ms
 CHANGES = 1_000  # read at a time
 PATIENCE = 1.0  # seconds that a change waits for events at most
 
@@ -174,13 +174,25 @@ class HandlerSets:
         """Reads a whole set, as of its counter or later; concurrent changes are applied again by those that follow."""
         found = HandlerSet()
         found.counter = await self._store.handler_counter(ns)
-        for at, number in enumerate(await self._store.live_definitions(ns, "handler"), 1):
-            row = await self._store.definition(number)
-            if row is not None:
+        after: str | None = ""
+        while after is not None:
+            page, after = await self._page(ns, after)
+            for row in page:
                 self._add(found, row)
-            if at % PIECE == 0:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)
         return found
+
+    async def _page(self, ns: str, after: str) -> tuple[list[DefinitionRow], str | None]:
+        """Handlers whose names are after that one, each with all its versions, and the last of the names; None: there are no
+        others."""
+        page = await self._store.definitions(ns, "handler", after=after, limit=PIECE)
+        if len(page) < PIECE:
+            return page, None
+        last = page[-1].name  # some of its versions may be beyond the page
+        whole = [row for row in page if row.name != last]
+        if whole:
+            return whole, whole[-1].name
+        return await self._store.definitions(ns, "handler", name=last), last
 
     def _add(self, to: HandlerSet, row: DefinitionRow) -> None:
         if row.id in to.rows:

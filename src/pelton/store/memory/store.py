@@ -407,9 +407,6 @@ class MemoryStore:
         found = next(self._tables.definitions.under("bound", ns, hash), None)
         return None if found is None else _definition(self._tables.definitions.rows[found])
 
-    async def live_definitions(self, ns: str, kind: str) -> list[int]:
-        return list(self._tables.definitions.under("live", ns, kind))
-
     async def definition_counter(self, ns: str) -> int:
         return self._tables.defined.get(ns) or 0
 

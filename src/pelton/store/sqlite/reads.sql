@@ -401,9 +401,6 @@ SELECT until, body FROM definition WHERE id = ?1;
 SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name > ?4
 ORDER BY name, version LIMIT ?3;
 
--- name: definitions_live
-SELECT id FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2;
-
 -- name: definitions_name
 SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name = ?4
 ORDER BY version LIMIT ?3;

@@ -654,9 +654,6 @@ class SqliteStore:
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
         return _definition(self._reader.one("bound", ns, hash))
 
-    async def live_definitions(self, ns: str, kind: str) -> list[int]:
-        return [number for (number,) in self._reader.all("definitions_live", ns, kind)]
-
     async def definition_counter(self, ns: str) -> int:
         return self._reader.value("definition_counter", ns) or 0
 
