@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from click.testing import CliRunner, Result
 from tests.patience import eventually
 from tests.server.running import WAITING, WORKING, client, define, fresh, server, starter
 
+from pelton.cli.apply import example
 from pelton.cli.main import main
+from pelton.cli.output import coloured
 from pelton.cli.process import ServerProcess
 from pelton.client import Client, RequestRefused
 from pelton.models import ClaimIn, FailureIn, ReportIn, RunFilterIn
@@ -299,3 +302,66 @@ def test_shells_complete_commands(shell: str) -> None:
     done = CliRunner().invoke(main, ["completion", shell])
     assert done.exit_code == 0
     assert "_PELTON_COMPLETE" in done.output
+
+
+def test_runs_of_another_language_are_started_and_signalled_too(server: ServerProcess, client: Client) -> None:
+    names = ("check_quotes", "import_quotes", "new_quotes_file")
+    documents = [example("lusid", name) for name in names]
+    define(client, *documents)
+    definition = next(each for each in documents if "states" in each and each["id"]["code"].startswith("Check"))
+    name = f"{definition['id']['scope']}/{definition['id']['code']}"
+    run = start(server, name, "--input", json.dumps({"fields": {"file": "/in/a.csv"}}))
+    waits = printed(server, "run", run)["standing"]["waits"]
+    assert {each["name"] for each in waits if each["what"] == "trigger"} == {"pass", "reject"}
+    refused = pelton(server, "signal", run, "reject", code=1).stderr
+    assert "say in the remark what is wrong" in refused
+    assert "does not wait for 'else' now: Open waits for trigger" in pelton(server, "signal", run, "else", code=1).stderr
+    done = printed(server, "signal", run, "reject", "--data", '{"fields": {"remark": "too high"}}')
+    assert (done["as_what"], done["run"]["status"]) == ("trigger", "COMPLETED")
+    assert client.request("GET", f"/workflow/api/tasks/{run}")["state"] == "Rejected"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "5",
+        '["x"]',
+        '{"fields": 5}',
+        '{"fields": {"file": 5}}',
+        '{"correlationIds": {"a": 1}}',
+        '{"stackingKey": {"a": 1}}',
+        '"text"',
+    ],
+)
+def test_an_input_that_a_language_cannot_take_is_refused(server: ServerProcess, client: Client, given: str) -> None:
+    define(client, example("lusid", "check_quotes"))
+    done = CliRunner().invoke(
+        main, ["start", "Finbourne-Examples/Check-Quotes-For-Outliers", "--input", given, "--server", server.address]
+    )
+    assert done.exit_code == 1, done.output
+    assert "internal error" not in done.stderr
+
+
+def test_a_job_may_be_for_runs_by_their_ids(client: Client) -> None:
+    define(client, named(WAITING, "by_ids"))
+    runs = [client.start_run("by_ids").id for _ in range(3)]
+    done = client.act_on_runs("terminate", runs[:2], reason="two of them")
+    assert (done.count, bool(done.job)) == (2, True)
+    eventually(lambda: [status(client, run) for run in runs] == ["TERMINATED", "TERMINATED", "RUNNING"], "two are terminated")
+
+
+@pytest.mark.parametrize(("terminal", "no_color", "painted"), [(True, "", True), (True, "1", False), (False, "", False)])
+def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch, terminal: bool, no_color: str, painted: bool) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setattr("sys.stdout", Terminal(terminal))
+    assert ("\x1b[" in coloured("FAILED")) is painted
+    assert coloured("anything else") == "anything else"
+
+
+class Terminal(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal

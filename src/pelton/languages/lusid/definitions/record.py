@@ -129,7 +129,18 @@ def _describe(value: Any) -> str:
     return text if len(text) <= 100 else text[:99] + "…"
 
 
+def _members(name: str, given: Any) -> Mapping[str, Any]:
+    """What came in any way, as an object; nothing is an empty one. Raises Refusal."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise refusal("ValidationError", name, f"{name} must be an object with a member for each value, not {_describe(given)}")
+    return given
+
+
 def _correlations(given: Any) -> list[str]:
+    if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+        raise refusal("ValidationError", "correlationIds", f"correlation ids must be a list of texts, not {_describe(given)}")
     ids = list(dict.fromkeys(given))
     if len(ids) > MAX_CORRELATIONS:
         message = f"a task has at most {MAX_CORRELATIONS} correlation ids, not {len(ids)}"
@@ -158,9 +169,12 @@ def records(definition: TaskRules) -> Records:
 
 def first_document(definition: TaskRules, scene: Scene) -> dict[str, Any]:
     """The first value, in the initial state. The start's input is what was asked for. Raises Refusal."""
-    asked = scene.input or {}
-    given = ((name, checked(definition, name, value)) for name, value in (asked.get("fields") or {}).items())
+    asked = _members("input", scene.input)
+    given = ((name, checked(definition, name, value)) for name, value in _members("fields", asked.get("fields")).items())
     fields = {name: kept for name, kept in given if kept is not None}
+    key = asked.get("stackingKey")
+    if key is not None and not isinstance(key, str):
+        raise refusal("ValidationError", "stackingKey", f"a stacking key must be a text, not {_describe(key)}")
     missing = [name for name in definition.required if name not in fields]
     if missing:
         names = ", ".join(map(repr, missing))
@@ -212,7 +226,7 @@ def apply_changes(definition: TaskRules, document: dict[str, Any], changes: Mapp
     `logModified`, and `unlocked`: read-only rules do not apply."""
     fields = document["fields"]
     altered: dict[str, Any] = {}
-    for name, value in (changes.get("fields") or {}).items():
+    for name, value in _members("fields", changes.get("fields")).items():
         kept = checked(definition, name, value)
         if kept == fields.get(name) and type(kept) is type(fields.get(name)):
             continue
@@ -231,7 +245,7 @@ def apply_changes(definition: TaskRules, document: dict[str, Any], changes: Mapp
     ids = changes.get("correlationIds")
     more = changes.get("addCorrelationIds")
     if ids is not None or more:
-        wanted = _correlations([*(document["correlationIds"] if ids is None else ids), *(more or ())])
+        wanted = _correlations([*(document["correlationIds"] if ids is None else _correlations(ids)), *_correlations(more or ())])
         if wanted != document["correlationIds"]:
             after = {**after, "correlationIds": wanted}
     key = changes.get("stackingKey")
