@@ -67,7 +67,7 @@ def test_a_signal_ends_it_with_0_whatever_is_open(tmp_path: Path, number: int) -
     assert code == 0, "\n".join(process.log)
     for thread in waiting:
         thread.join(PATIENCE)
-    assert sorted(answers, key=str) == [{"events": [], "after": "0"}, {"results": [], "items": []}]
+    assert sorted(answers, key=str) == [{"events": [], "after": "0", "before": ""}, {"results": [], "items": []}]
     idle.close()
     half.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import json
 
 from pelton.api.calls import Parameter, Route, answer, each_shown
+from pelton.api.pages import fill_page
 from pelton.errors import Code, PeltonError
 from pelton.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.runtime.api import Engine
@@ -35,8 +36,15 @@ class DeadLetterRoutes:
 
     async def list(self, request: Request) -> Response:
         limit = LIMIT.number(request)
-        rows = await self._engine.dead(request.caller, limit, AFTER.number(request))
-        return answer(DeadLetterPage(each_shown(rows, _view, _bare), rows[-1].number if len(rows) == limit else 0))
+
+        def show(row: DeadLetter) -> Any:
+            return each_shown([row], _view, _bare)[0]
+
+        async def read(after: int, count: int) -> list[DeadLetter]:
+            return await self._engine.dead(request.caller, count, after)
+
+        page = await fill_page(read, AFTER.number(request), limit, lambda row: row.number, show)
+        return answer(DeadLetterPage(page.shown, page.place if page.more else 0))
 
     async def redeliver(self, request: Request) -> Response:
         written = request.path["number"]

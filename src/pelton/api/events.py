@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
 from msgspec import convert, to_builtins
@@ -11,6 +12,7 @@ from msgspec import convert, to_builtins
 from pelton.api.calls import Parameter, Route, Stream, answer, each_shown
 from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
+from pelton.api.pages import FEW, MAX_PAGE, next_count
 from pelton.api.problems import bad
 from pelton.errors import Code, PeltonError
 from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
@@ -35,6 +37,28 @@ HANDLER = Parameter("handler", "Name of the handler to explain; by default, ever
 
 HEARTBEAT_SECONDS = 15.0
 STREAM = "text/event-stream"
+
+
+MOST_LOOKED_AT = 10_000  # rows, for one page
+PIECE = 64 << 10  # bytes of a stream that are written at once
+
+
+class _EventsWanted(NamedTuple):
+    type: str
+    state: str
+    limit: int
+
+
+class _EventsSeen(NamedTuple):
+    """`shown`: rows, encoded, and `keys` theirs. `newest`: of the rows that were looked at. `after`, `before`: how far it has
+    got, whether or not there was anything to show. `more`: there may be more."""
+
+    shown: list[Any]
+    keys: list[int]
+    newest: int
+    after: int
+    before: int
+    more: bool = False
 
 
 class EventRoutes:
@@ -150,59 +174,88 @@ class EventRoutes:
             attributes={UNREADABLE: reason},
         )
 
-    async def _page(self, caller: Caller, type_: str, state: str, after: int, before: int, limit: int) -> list[EventRow]:
-        """`state` is filtered after reading: at most ten pages are read per response."""
-        found: list[EventRow] = []
-        forward = after >= 0
-        for _ in range(10):
+    async def _page(self, caller: Caller, wanted: _EventsWanted, after: int, before: int) -> _EventsSeen:
+        """From `after` on upwards, or from `before` on downwards with `after` below 0. Rows are read few at a time where they are
+        large, so that what is in memory is bounded, and not only what is sent."""
+        found, forward = _EventsSeen([], [], 0, after, before), after >= 0
+        looked, size, count = 0, 0, FEW
+        while True:
+            most = count if wanted.state else min(count, wanted.limit - len(found.shown))
             rows = await self._engine.events(
-                caller, type=type_, after=max(after, 1) if forward else 0, before=0 if forward else before, limit=limit
+                caller,
+                type=wanted.type,
+                after=max(found.after, 1) if forward else 0,
+                before=0 if forward else found.before,
+                limit=most,
             )
-            found += [row for row in rows if not state or row.state == state]
-            if not state or len(rows) < limit or len(found) >= limit:
-                break
-            if forward:
-                after = rows[-1].key
-            else:
-                before = rows[-1].key
-        return found[:limit]
+            read = 0
+            for row in rows:
+                looked += 1
+                if not wanted.state or row.state == wanted.state:
+                    [shown] = each_shown([row], self.view, self._bare)
+                    read += len(bytes(shown))
+                    if found.shown and size + read > MAX_PAGE:
+                        return found._replace(more=True)
+                    found.shown.append(shown)
+                    found.keys.append(row.key)
+                found = found._replace(after=max(found.after, row.key), before=row.key, newest=max(found.newest, row.key))
+                if len(found.shown) >= wanted.limit:
+                    return found._replace(more=True)
+            size += read
+            if len(rows) < most:
+                return found
+            if looked >= MOST_LOOKED_AT:
+                return found._replace(more=True)
+            count = next_count(count, read)
+            await asyncio.sleep(0)
 
     async def list(self, request: Request) -> Response:
-        type_, state = request.query.text("type"), request.query.text("state")
         limit, wait = LIMIT.number(request), WAIT.number(request)
+        wanted = _EventsWanted(request.query.text("type"), request.query.text("state"), limit)
         written = request.query.text("after") or request.header(b"last-event-id")
         after = event_place(self._engine, "after", written) if written else -1
         written = request.query.text("before")
         before = event_place(self._engine, "before", written) if written else 0
-        if state not in {"", "matched", "unmatched", "held", "failed"}:
-            raise bad("state", "must be matched, unmatched, held or failed", "omit it to list all", state)
+        if wanted.state not in {"", "matched", "unmatched", "held", "failed"}:
+            raise bad("state", "must be matched, unmatched, held or failed", "omit it to list all", wanted.state)
         if STREAM in request.header(b"accept"):
             if self._feed.full:
                 raise WebError(503, "too many callers are following events", remedy="retry later", headers={"retry-after": "5"})
-            return Stream(self._follow(request.caller, type_, state, after, limit), STREAM.encode())
+            return Stream(self._follow(request, wanted, after), STREAM.encode())
         seen = self._feed.seen
-        rows = await self._page(request.caller, type_, state, after, before, limit)
-        if not rows and after >= 0 and wait:
+        page = await self._page(request.caller, wanted, after, before)
+        if not page.shown and not page.more and after >= 0 and wait:
             await request.unless_gone(self._feed.moved(seen, wait / 1000))
-            rows = await self._page(request.caller, type_, state, after, before, limit)
-        last = max((row.key for row in rows), default=max(after, 0))
-        return answer(EventPage(each_shown(rows, self.view, self._bare), self._codec.event_id(last) if last else "0"))
+            page = await self._page(request.caller, wanted, page.after, before)
+        last = max(page.newest, after, 0) if after < 0 else page.after
+        codec = self._codec
+        older = codec.event_id(page.before) if after < 0 and page.more else ""
+        return answer(EventPage(page.shown, codec.event_id(last) if last else "0", older))
 
-    async def _follow(self, caller: Caller, type_: str, state: str, after: int, limit: int) -> AsyncIterator[bytes]:
-        """Server-sent events: those after `after` (without it, only new ones), then each as it is committed."""
-        if after < 0:
-            newest = await self._page(caller, type_, "", -1, 0, 1)
-            after = newest[0].key if newest else 0
-        yield b": following\n\n"
-        while not self._feed.stopped:
-            seen = self._feed.seen
-            rows = await self._page(caller, type_, state, after, 0, limit)
-            for row in rows:
-                after = row.key
-                [shown] = each_shown([row], self.view, self._bare)
-                yield b"id: %s\ndata: %s\n\n" % (self._codec.event_id(row.key).encode(), bytes(shown))
-            if not rows and not await self._feed.moved(seen, HEARTBEAT_SECONDS):
-                yield b": still here\n\n"
+    async def _follow(self, request: Request, wanted: _EventsWanted, after: int) -> AsyncIterator[bytes]:
+        """Server-sent events: those after `after` (without it, only new ones), then each as it is committed. One at a time is
+        read and sent, in pieces that wait for the reader; it ends when the reader has gone."""
+        feed, caller = self._feed, request.caller
+        feed.followers += 1
+        try:
+            if after < 0:
+                after = max((await self._page(caller, _EventsWanted("", "", 1), -1, 0)).newest, 0)
+            yield b": following\n\n"
+            one = wanted._replace(limit=1)
+            while not feed.stopped and not request.is_gone():
+                seen = feed.seen
+                page = await self._page(caller, one, after, 0)
+                after = page.after
+                for key, shown in zip(page.keys, page.shown, strict=True):
+                    whole = b"id: %s\ndata: %s\n\n" % (self._codec.event_id(key).encode(), bytes(shown))
+                    for at in range(0, len(whole), PIECE):
+                        yield whole[at : at + PIECE]
+                        if request.is_gone():
+                            return
+                if not page.more and not await feed.moved(seen, HEARTBEAT_SECONDS):
+                    yield b": still here\n\n"
+        finally:
+            feed.followers -= 1
 
     async def _row(self, request: Request) -> EventRow:
         """By key, or by the event's id and source."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from msgspec import DecodeError, json
+from msgspec import DecodeError, Raw, json
 
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
+from pelton.api.pages import fill_page
 from pelton.api.problems import bad
 from pelton.api.run_selection import RunSelection
 from pelton.api.run_standing import Standing
@@ -183,10 +184,16 @@ class RunRoutes:
         limit = LIMIT.number(request)
         if await self._engine.head(request.caller, key) is None:
             raise no_run(text)
-        rows = await self._engine.steps(request.caller, key, AFTER.number(request), limit)
         codec = self._engine.codec
-        views = [step_view(codec, row) for row in rows if row.n > 0 and row.slot != END]
-        return answer(StepPage(views, rows[-1].n if len(rows) == limit else -1))
+
+        def show(row: OpenStep | Step) -> Raw | None:
+            return Raw(json.encode(step_view(codec, row), enc_hook=str)) if row.n > 0 and row.slot != END else None
+
+        async def read(after: int, count: int) -> list[OpenStep | Step]:
+            return await self._engine.steps(request.caller, key, after, count)
+
+        page = await fill_page(read, AFTER.number(request), limit, lambda row: row.n, show)
+        return answer(StepPage(page.shown, page.place if page.more else -1))
 
     async def attempts(self, request: Request) -> Response:
         text, number = request.path["id"], request.path["n"]

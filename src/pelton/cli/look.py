@@ -41,15 +41,13 @@ def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: 
     """List events and their outcomes, newest last."""
     with connect(server, key) as client:
         try:
-            page = client.events(type=type_, state=state, limit=limit)
-            found = page.events[::-1]
+            found, newest = _listed(client, type_, state, limit)
             for event in found:
                 _show(event, as_json)
             if not found and not follow and not as_json:
                 click.echo(f"no events{f' of type {clean(type_)}' if type_ else ''}{f' in state {state}' if state else ''}")
             if follow:
-                after = _newest(client, found)
-                _follow(client, type_, state, after, as_json)
+                _follow(client, type_, state, newest, as_json)
         except ClientError as error:
             fail_client(error)
         except KeyboardInterrupt:
@@ -61,16 +59,20 @@ def _follow(client: Client, type_: str, state: str, after: str, as_json: bool) -
         page = persistent(partial(client.events, type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT))
         for event in page.events:
             _show(event, as_json)
-        if page.events:
-            after = page.after
+        after = page.after
 
 
-def _newest(client: Client, found: list[EventView]) -> str:
-    """Where following starts: after the newest event, whether or not it was shown."""
-    if found:
-        return str(found[-1].key)
-    newest = client.events(limit=1).events
-    return str(newest[0].key) if newest else "0"
+def _listed(client: Client, type_: str, state: str, limit: int) -> tuple[list[EventView], str]:
+    """The newest events that match, oldest first, however far back they are; and where following starts: after the newest event,
+    whether or not it is shown."""
+    found: list[EventView] = []
+    page = client.events(type=type_, state=state, limit=limit)
+    newest = page.after
+    while True:
+        found += page.events
+        if len(found) >= limit or not page.before:
+            return found[::-1], newest
+        page = client.events(type=type_, state=state, limit=limit - len(found), before=page.before)
 
 
 def _show(event: EventView, as_json: bool) -> None:

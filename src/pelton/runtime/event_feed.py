@@ -13,11 +13,12 @@ class EventFeed:
     def __init__(self) -> None:
         self.seen = 0
         self.stopped = False
+        self.followers = 0  # from the beginning of their streams to the end, whether they wait or catch up
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def full(self) -> bool:
-        return len(self._waiting) >= MAX_FOLLOWERS
+        return self.followers >= MAX_FOLLOWERS
 
     def recorded(self) -> None:
         """Called after a commit that holds events, or decisions on them."""

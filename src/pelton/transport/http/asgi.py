@@ -109,6 +109,10 @@ class Request:
             self._query = Query(self.scope["query_string"], self._absent)
         return self._query
 
+    def is_gone(self) -> bool:
+        """Whether the caller has hung up, as far as the connection knows."""
+        return GONE in self.scope and bool(self.scope[GONE]())
+
     def header(self, name: bytes) -> str:
         """A header by its lower-case name; "" if absent."""
         for key, value in self.scope["headers"]:
