@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import pytest
@@ -20,7 +20,7 @@ from pelton.runtime.api import EventIn
 from pelton.runtime.commit.durable import DurableAnnouncement, decode_signal
 from pelton.runtime.events.fan_out import SLICE, DurableJobs, FanOut, durable_job
 from pelton.runtime.services import Backoff
-from pelton.store.group import Group
+from pelton.store.group import Committed, Group
 from pelton.store.rows import PendingSignalRow
 from pelton.testing.clock import settle
 
@@ -130,6 +130,50 @@ async def test_facts_wait_while_the_server_is_busy(post: Post) -> None:
     await post.clock.advance(200)
     assert post.posted == ["a"]
     assert not post.store.pending_rows
+
+
+async def test_jobs_and_facts_outlast_a_store_that_cannot_write_for_long(post: Post) -> None:
+    write = post.committer.write
+    post.fail = {"a": PeltonError(Code.UNAVAILABLE, "disk full"), "b": PeltonError(Code.UNAVAILABLE, "disk full")}
+    full = True
+
+    def refuse(fill: Callable[[Group], None]) -> asyncio.Future[Committed]:
+        if full:
+            raise PeltonError(Code.UNAVAILABLE, "disk full")
+        return write(fill)
+
+    post.committer.write = refuse  # type: ignore[method-assign]
+    post.write(durable_job(1, FanOut("default", Resume(), list(range(1, 101)))))
+    post.write(post.fact("a"))
+    post.write(post.fact("b"))
+    await post.clock.advance(10_000)
+    full = False
+    post.fail.clear()
+    await post.clock.advance(1_000)
+    assert post.applied() == Counter(range(1, 101))
+    assert post.posted == ["a", "b"]
+    assert not post.fanout.health()["parked"]
+    assert not [row for row in post.store.pending_rows.values() if row.job]
+
+
+async def test_a_job_outlasts_a_store_that_cannot_be_read_for_long(post: Post) -> None:
+    post.store.run_rows = {key: Run(key, "default", 1) for key in range(1, 101)}
+    post.store.broken = True
+    post.write(durable_job(1, FanOut("default", Resume(), process="p", cursor=10_000)))
+    await post.clock.advance(10_000)
+    post.store.broken = False
+    await post.clock.advance(1_000)
+    assert post.applied() == Counter(range(1, 101))
+
+
+async def test_a_fact_that_alone_is_refused_is_parked_though_it_seems_temporary(post: Post) -> None:
+    post.fail["bad"] = PeltonError(Code.UNAVAILABLE, "what it needs could not be read")
+    post.write(post.fact("bad"))
+    for name in range(20):
+        post.write(post.fact(str(name)))
+        await post.clock.advance(200)
+    assert sorted(post.posted, key=int) == [str(n) for n in range(20)]
+    assert [row.parked for row in post.store.pending_rows.values()] == ["what it needs could not be read"]
 
 
 async def test_more_jobs_than_memory_holds_are_all_done(post: Post) -> None:

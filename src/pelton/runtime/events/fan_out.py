@@ -8,6 +8,7 @@ run gets the signal exactly once, wherever the server stops; the committer appli
 Invariants:
 * Announcements are posted in the order of their commits; posting one twice is harmless, since its id is that of the event.
 * A job that fails is tried a bounded number of times, then parked with its reason: kept in the store, passed over, visible here.
+  Temporary trouble of the server, such as a full disk, is no reason to park it, however long it lasts.
 * A job makes its next slice only after the one before is committed, and while the committer is not behind (`backlog`).
 * Memory is bounded; what does not fit stays in the store and is read when there is room.
 """
@@ -28,6 +29,7 @@ from pelton.runtime.api import EventIn
 from pelton.runtime.commit.durable import DurableAnnouncement, durable
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Committed, Group
+from pelton.store.port import StoreFailed
 from pelton.store.rows import PauseRow, PendingSignalRow
 
 SLICE = 64
@@ -40,6 +42,11 @@ PAGE = 10_000
 PARKED_SHOWN = 100
 PAUSE = 20  # milliseconds between looks at the backlog
 LOOK = 1_000  # milliseconds between reads of a store that has more
+
+
+def _is_temporary(error: BaseException | None) -> bool:
+    """Whether it is a trouble of the server rather than of the job."""
+    return isinstance(error, StoreFailed | OSError) or (isinstance(error, PeltonError) and error.retryable)
 
 
 class FanOut(Struct, tag="many", omit_defaults=True):
@@ -232,20 +239,18 @@ class DurableJobs:
     # ---- announcements
 
     async def _ingest_announcements(self) -> None:
+        waited = 0  # rounds in a row with temporary trouble
         try:
             while self._announcements and self._running:
                 batch = [self._announcements[number] for number in list(self._announcements)[:ANNOUNCEMENTS]]
                 outcomes = await self._ingested([event for _, event in batch])
                 done = [row for (row, _), result in zip(batch, outcomes, strict=True) if result is None]
-                failures = 0
+                failures = waited = waited + 1 if any(map(_is_temporary, outcomes)) else 0
                 for (row, _), result in zip(batch, outcomes, strict=True):
                     if result is None:
                         continue
-                    row.tries += 1
-                    if isinstance(result, PeltonError) and not final(result):
-                        failures = max(
-                            failures, row.tries
-                        )  # a trouble of all: wait; else this one's own, and it uses up its tries
+                    if done or not _is_temporary(result):  # where another one was recorded it is this one's own trouble
+                        row.tries += 1
                     if final(result) or row.tries >= self._tries:
                         del self._announcements[row.id]
                         await self._park(row, say(result))
@@ -291,6 +296,7 @@ class DurableJobs:
     # ---- many runs
 
     async def _carry_out(self, row: PendingSignalRow, job: FanOut) -> None:
+        failures = 0  # in a row, of any kind
         try:
             if row.due > self._clock.now():
                 await sleep(self._clock, row.due - self._clock.now())
@@ -300,14 +306,15 @@ class DurableJobs:
                         self.jobs += 1
                         self._forget(row)
                         return
-                    row.tries = 0
+                    row.tries = failures = 0
                 except Exception as error:
-                    row.tries += 1
-                    log.warning("a job failed", job=row.id, tried=row.tries, error=say(error))
+                    failures += 1
+                    row.tries += not _is_temporary(error)
+                    log.warning("a job failed", job=row.id, failures=failures, tried=row.tries, error=say(error))
                     if row.tries >= self._tries:
                         await self._park(row, say(error))
                         return
-                    await sleep(self._clock, self._backoff.delay(row.tries))
+                    await sleep(self._clock, self._backoff.delay(failures))
         finally:
             self._active -= 1
             self._begin()
