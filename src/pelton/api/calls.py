@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from msgspec import DecodeError, Raw, Struct, ValidationError, json, msgpack
+from msgspec import DecodeError, Raw, Struct, ValidationError, json, msgpack, to_builtins
 
 from pelton.api.problems import CONTENT_TYPE, bad, exchange_problem, problem
 from pelton.errors import Category, PeltonError
@@ -94,8 +94,26 @@ async def decoded(request: Request, kind: type[T]) -> T:
 
 def answer(value: Any, status: int = 200, *, packed: bool = False, headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
     if packed:
-        return Response(status, _msgpack.encode(value), MSGPACK.encode(), headers)
+        return Response(status, _pack(value), MSGPACK.encode(), headers)
     return Response(status, _json.encode(value), b"application/json", headers)
+
+
+def _pack(value: Any) -> bytes:
+    """As msgpack, which has no whole numbers beyond 64 bits: one that somebody else's JSON had is given as a text."""
+    try:
+        return _msgpack.encode(value)
+    except OverflowError:
+        return _msgpack.encode(_without_big(to_builtins(value, builtin_types=(bytes,), enc_hook=str)))
+
+
+def _without_big(value: Any) -> Any:
+    if type(value) is int:
+        return value if -(1 << 63) <= value < 1 << 63 else str(value)
+    if isinstance(value, dict):
+        return {name: _without_big(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_without_big(member) for member in value]
+    return value
 
 
 def each_shown(rows: Iterable[R], view: Callable[[R], Any], bare: Callable[[R, str], Any]) -> list[Any]:

@@ -5,6 +5,8 @@ JSON may contain integers beyond 64 bits, which msgpack cannot represent: they a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -34,6 +36,9 @@ UNREADABLE = "unreadable"  # an attribute of an event that cannot be read whole:
 log = structlog.get_logger("pelton.store")
 
 _encoder = Encoder()
+_sizer = Encoder(enc_hook=repr)
+_big_sizer = msgspec.json.Encoder(enc_hook=repr)
+UNSIZED = 4_096  # bytes that a value counts as whose size cannot be told
 
 
 def _ext(code: int, data: memoryview) -> Any:
@@ -80,6 +85,19 @@ def pack(value: Any) -> bytes:
         return _encoder.encode(value)
     except OverflowError:
         return _encoder.encode(_extend(msgspec.to_builtins(value, builtin_types=(bytes,))))
+
+
+def decoder(kind: Any) -> Callable[[bytes], Any]:
+    """For what `pack` has made of values of this type."""
+    return Decoder(kind, ext_hook=_ext).decode
+
+
+def size_of(value: Any) -> int:
+    """About how many bytes a value takes. Never raises: whatever it is, it is there already, and can only be counted."""
+    for sizer in (_sizer, _big_sizer):  # the second one knows numbers beyond 64 bits
+        with suppress(*UNFIT):
+            return len(sizer.encode(value))
+    return UNSIZED
 
 
 def _extend(value: Any) -> Any:

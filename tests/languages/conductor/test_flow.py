@@ -402,6 +402,23 @@ async def test_a_http_task_that_somebody_else_completes(api: Api) -> None:
     assert len(api.web.requests) == 1
 
 
+async def test_numbers_beyond_64_bits_in_a_reply_are_values_like_others(api: Api) -> None:
+    from tests.languages.conductor.api import Reply
+
+    api.web.replies.append(Reply(200, "OK", (("Content-Type", "application/json"),), b'{"id":100000000000000000000}'))
+    big = "${h.output.response.body.id}"
+    again = step("DO_WHILE", "l", loopCondition="$.l['iteration'] < 40", loopOver=[
+        step("SET_VARIABLE", "v", inputParameters={"x": big}), simple("t", inputParameters={"x": big}),
+    ])  # fmt: skip
+    http = step("HTTP", "h", inputParameters={"uri": "http://x/", "method": "GET"})
+    run = await api.run([http, again], outputParameters={"x": "${workflow.variables.x}"})
+    for _ in range(40):
+        item = await api.one("t")
+        assert item["inputData"] == {"x": 10**20}
+        await api.ok("POST", f"/tasks/{run}/{item['referenceTaskName']}/COMPLETED", {})
+    assert (await api.ended(run))["output"] == {"x": 10**20}
+
+
 async def test_http_task(api: Api) -> None:
     from tests.languages.conductor.api import Reply
 

@@ -19,6 +19,8 @@ from pelton.kernel.model.reads import OpenKey
 from pelton.kernel.model.signals import Report, Terminate
 from pelton.kernel.model.state import OpenStep, RunStatus, Step
 from pelton.runtime.cache.runs import RunEntry, free
+from pelton.runtime.commit.durable import decode_signal, durable
+from pelton.runtime.supervision import Supervisor
 from pelton.store.group import ClaimWrite, Group
 from pelton.store.port import Store, StoreFailed
 
@@ -419,6 +421,30 @@ async def test_durable_signals_are_taken_up_again_after_a_crash(tmp_path: Path) 
         assert row.slot == "b"
         left = await again.store.pending_signals(10)
         assert all(row.parked for row in left)
+
+
+BEYOND = 10**20  # has more than 64 bits: a worker cannot report it, but a reply of another system's may have it
+
+
+async def test_numbers_beyond_64_bits_in_a_long_run_end_nothing(tmp_path: Path) -> None:
+    async with rig(tmp_path) as at:
+        with Supervisor() as supervisor:
+            at.committer._tasks._supervisor = supervisor
+        head = await at.begin(await at.define(loop), {"x": BEYOND})
+        await at.report(head.key, "first", {"f": BEYOND})
+        for _ in range(40):
+            await at.report(head.key, "body", {"more": True, "n": [BEYOND]})
+        await at.report(head.key, "body", {"n": BEYOND})
+        last = await at.report(head.key, "last", BEYOND)
+        assert last.run.status == RunStatus.COMPLETED
+        assert supervisor.failure == ""
+        assert (await at.rows(head.key))[-1].output == BEYOND
+
+
+def test_durable_signals_keep_numbers_beyond_64_bits() -> None:
+    signal = Report(slot="a", output={"n": [BEYOND, -BEYOND, 1]}, strict=False)
+    assert decode_signal(durable(signal)) == signal
+    assert decode_signal(durable(signal, hops=2)).signal == signal
 
 
 async def test_every_row_of_a_fork_wider_than_a_group(tmp_path: Path) -> None:

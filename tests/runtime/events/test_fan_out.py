@@ -76,14 +76,14 @@ async def test_a_job_for_many_runs_goes_in_slices_and_each_run_gets_the_signal_o
     sizes: list[int] = []
     post.committer.before.append(lambda group: sizes.append(sum(1 for row in group.pending_signals if not row.job)))
     runs = list(range(1, 301))
-    post.write(durable_job(1, FanOut("default", EventArrived(id=5, name="e", body={"x": 1}), runs)))
+    post.write(durable_job(1, FanOut("default", EventArrived(id=5, name="e", body={"x": 10**20}), runs)))
     await settle(300)
     assert post.applied() == Counter(runs)
     assert max(sizes) == SLICE
     assert 1 not in post.store.pending_rows
     assert [row.run for row in post.taken_up] == runs
     kept = decode_signal(post.taken_up[0].signal)
-    assert (kept.signal.body, kept.ns) == ({"x": 1}, "default")
+    assert (kept.signal.body, kept.ns) == ({"x": 10**20}, "default")
 
 
 async def test_a_job_for_a_process_reaches_its_live_runs_newest_first(post: Post) -> None:

@@ -16,8 +16,6 @@ from copy import copy
 from itertools import islice
 from typing import Any
 
-from msgspec import msgpack
-
 from pelton.kernel.model.process import Acquired, Process
 from pelton.kernel.model.reads import (
     FragmentKey,
@@ -36,6 +34,7 @@ from pelton.kernel.model.transition import UNSET, Purge, Transition
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.cache.wide import AHEAD, KEYS, START, UNKNOWN, WideRun
 from pelton.store.group import LeaseWrite
+from pelton.store.packing import size_of
 
 ENTRY_BYTES = 1_500
 ROW_BYTES = 900
@@ -48,7 +47,6 @@ PLACEHOLDER = Process(name="", version=0, entry="", nodes={})  # what a run foll
 Undo = list[tuple[Any, Any, Any]]
 
 _ABSENT: Any = object()
-_encode = msgpack.Encoder(enc_hook=repr).encode
 
 
 class RunEntry(Shared):
@@ -269,14 +267,14 @@ class RunEntry(Shared):
                 seen.add(id(row))
                 size += ROW_BYTES // 2
                 if row.input is not None:
-                    size += 3 * len(_encode(row.input))
+                    size += 3 * size_of(row.input)
                 if row.output is not None:
-                    size += 3 * len(_encode(row.output))
+                    size += 3 * size_of(row.output)
         if self.record is not _ABSENT and self.record is not None:
-            size += 3 * len(_encode(self.record.body))
+            size += 3 * size_of(self.record.body)
         for value in self.variables.values():
             if value is not None:
-                size += 3 * len(_encode(value[0]))
+                size += 3 * size_of(value[0])
         self.size = size
         return size
 

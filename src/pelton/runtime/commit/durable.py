@@ -12,8 +12,9 @@ from msgspec import Struct, msgpack
 
 from pelton.kernel.model.signals import AnySignal, Signal
 from pelton.runtime.api import EventIn
+from pelton.store.packing import decoder, pack
 
-encode_signal = msgpack.Encoder(enc_hook=repr).encode
+_encode = msgpack.Encoder(enc_hook=repr).encode
 
 
 class Durable(Struct, tag="durable", omit_defaults=True):
@@ -32,7 +33,14 @@ class DurableAnnouncement(Struct, tag="fact"):
     event: EventIn
 
 
-decode_signal: Callable[[bytes], Any] = msgpack.Decoder(AnySignal | Durable).decode
+decode_signal: Callable[[bytes], Any] = decoder(AnySignal | Durable)
+
+
+def encode_signal(signal: Signal | Durable | DurableAnnouncement) -> bytes:
+    try:
+        return _encode(signal)
+    except OverflowError:  # a number beyond 64 bits in a body
+        return pack(signal)
 
 
 def durable(signal: Signal, hops: int = 0, many: int = 0, ns: str = "") -> bytes:

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -29,6 +28,7 @@ from pelton.runtime.api import EventIn
 from pelton.runtime.commit.durable import DurableAnnouncement, durable
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Committed, Group
+from pelton.store.packing import UNFIT, decoder, pack
 from pelton.store.port import StoreFailed
 from pelton.store.rows import PauseRow, PendingSignalRow
 
@@ -84,12 +84,12 @@ class PendingSignalStore(Protocol):
     async def pause(self, ns: str, process: str) -> PauseRow | None: ...
 
 
-_DECODER: msgspec.msgpack.Decoder[DurableAnnouncement | FanOut] = msgspec.msgpack.Decoder(DurableAnnouncement | FanOut)
+_decode: Callable[[bytes], DurableAnnouncement | FanOut] = decoder(DurableAnnouncement | FanOut)
 
 
 def durable_job(number: int, job: FanOut, due: int = 0) -> PendingSignalRow:
     """The row of a job, to be added to the group of the commit that causes it."""
-    return PendingSignalRow(number, 0, msgspec.msgpack.encode(job), due, job=True)
+    return PendingSignalRow(number, 0, pack(job), due, job=True)
 
 
 class DurableJobs:
@@ -182,8 +182,8 @@ class DurableJobs:
     def _keep(self, row: PendingSignalRow) -> None:
         self._known[row.id] = row
         try:
-            body = _DECODER.decode(row.signal)
-        except msgspec.MsgspecError as error:
+            body = _decode(row.signal)
+        except UNFIT as error:
             self._tasks.spawn(self._park(row, f"unreadable: {say(error)}"), "parking")
             return
         if isinstance(body, DurableAnnouncement):
@@ -349,7 +349,7 @@ class DurableJobs:
             self._keys(), row.run, b"", row.due, 0, True
         )  # another row: who has moved it has removed this one
         if not over:
-            rest.signal = msgspec.msgpack.encode(replace(job, cursor=cursor))
+            rest.signal = pack(replace(job, cursor=cursor))
 
         def fill(group: Group) -> None:
             group.pending_signals.extend(signals)
