@@ -37,7 +37,8 @@ class WorkRoutes:
     def routes(self) -> list[Route]:
         return [
             Route("POST", "/v1/work", "exchangeWork", "Report the outcomes of work items and take more, in one commit. JSON, or "
-                  "msgpack in both directions with Content-Type application/msgpack (a whole number beyond 64 bits is a text there).", self.exchange,
+                  "msgpack in both directions with Content-Type application/msgpack (which gives a whole number beyond 64 bits "
+                  "as a text).", self.exchange,
                   parameters=(), takes=WorkIn, gives=(WorkOut,),
                   statuses=(400, 413, 503)),
             Route("PUT", "/v1/work/{id}/checkpoints/{number}", "putCheckpoint", "Store what the present attempt of a work item "
