@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.kernel.graphs import Graph, card, look, on_merge
+from tests.kernel.graphs import Graph, card, look, on_event, on_merge
 from tests.runtime.harness import handles
 from tests.runtime.living import Living, living
 from tests.runtime.nodes import STORES, two
 
 from pelton.kernel.model.process import Process, Rule
-from pelton.kernel.model.signals import Merge, Pause, Report, Resume, Terminate
+from pelton.kernel.model.signals import EventArrived, Merge, Pause, Report, Resume, Terminate
 from pelton.kernel.model.state import RunStatus
 from pelton.runtime.api import EventIn, StartCommand
 from pelton.runtime.caller import SERVER, Caller
@@ -166,6 +166,14 @@ MAKES_OWN = finder("makes own", "start", "own", given=look(lambda scene: scene.i
 READS_OWN = finder("reads own", "read", "reads own")
 
 
+def awaited() -> Process:
+    return Graph("awaited").wait("w", on_event("go"), to="u").wait("u", on_merge()).build()
+
+
+BEGINS = finder("begins", "start", "awaited")
+READS_AWAITED = finder("reads awaited", "read", "awaited")
+
+
 def refuses() -> Process:
     """Keeps a record that cannot be made of what it is given."""
     return Graph("refuses", records=card()).wait("w", on_merge()).build()
@@ -192,6 +200,96 @@ async def test_a_run_has_its_name_from_its_first_step_on(kind: str, tmp_path: Pa
         runs = [effect.run for effect in done.effects]
         assert await a.ended(runs[0]) == "name taken"
         assert (await a.ended(runs[1]))["run"] == a.engine.codec.run_id(runs[1])
+
+
+@case
+async def test_a_run_that_is_expected_becomes_the_one_that_a_step_starts(kind: str, tmp_path: Path) -> None:
+    """With what was held for it; of many that start it at once one does."""
+    held = 3_600_000
+    async with two(kind, tmp_path, *ALL, awaited, BEGINS, READS_AWAITED) as pair:
+        a, b = pair.both
+        keys = []
+        for name in "xyz":
+            event = EventArrived(id=1, name="go", body=name)
+            expected = (await a.engine.signal_named(SERVER, "awaited", name, event, hold=held)).run
+            keys.append(expected.key)
+            assert expected.status == RunStatus.EXPECTED
+            assert await ask(b, "reads awaited", to=name) == "no such run", "it is not there yet"
+            got = await asyncio.gather(*(ask(at, "begins", to=name) for at in pair.both * 3))
+            assert Counter(isinstance(each, dict) for each in got) == {True: 1, False: 5}
+            assert next(each["run"] for each in got if isinstance(each, dict)) == a.engine.codec.run_id(expected.key)
+            steps = await b.engine.steps(SERVER, expected.key)
+            assert [(row.slot, row.output) for row in steps[1:]] == [("w", name), ("u", None)], (
+                "the event was there before the run"
+            )
+            await b.engine.signal(SERVER, expected.key, Merge(must_leave=True))
+            await a.ended(expected.key)
+        assert await pair.store.timers(2**62, 9) == []
+        again = await ask(a, "begins", to="x")
+        assert key_of(a, again["run"]) not in keys, "it has ended, and its name is free"
+
+
+@case
+async def test_a_run_that_was_expected_and_is_not_started_leaves_its_name(kind: str, tmp_path: Path) -> None:
+    async with two(kind, tmp_path, *ALL, awaited, BEGINS) as pair:
+        event = EventArrived(id=1, name="go", body=1)
+        expected = (await pair.a.engine.signal_named(SERVER, "awaited", "x", event, hold=3_600_000)).run
+        await pair.b.engine._end_placeholder(expected.key)
+        run = key_of(pair.b, (await ask(pair.a, "begins"))["run"])
+        assert run != expected.key
+        assert await status(pair.b, run) == RunStatus.RUNNING
+
+
+def starts_and_takes() -> Process:
+    """Starts a run that comes into a queue, takes the first of that queue, and reads what it started."""
+    graph = Graph("starts").find("m", "placed", TO, "t", does="start", given=look(lambda scene: scene.input, "$start"))
+    graph.take("t", "line", "k", "f").find("f", "placed", TO, on_failure=CAUGHT)
+    return caught(graph)
+
+
+def takes_and_starts() -> Process:
+    graph = Graph("takes").take("t", "line", "k", "f")
+    return caught(graph.find("f", "placed", TO, does="start", given=look(lambda scene: scene.input, "$start"), on_failure=CAUGHT))
+
+
+def placed() -> Process:
+    return Graph("placed").wait("q", on_event("line", key="k", offers=lambda scene: scene.input["to"])).build()
+
+
+@case
+async def test_a_start_by_name_and_a_place_in_a_queue_in_one_transition(kind: str, tmp_path: Path) -> None:
+    """What was decided on comes in the order of the decisions: the one that was first in the queue when the step looked is taken,
+    and the one that is started comes behind it."""
+    async with two(kind, tmp_path, *ALL, placed, starts_and_takes, takes_and_starts) as pair:
+        a, b = pair.both
+        first = await begin(a, "placed", "first", to="first")
+        run = await begin(b, "starts", to="own")
+        told = await b.ended(run)
+        steps = {step.slot: step for step in await a.engine.steps(SERVER, run)}
+        assert steps["t"].output["data"] == "first"
+        assert await status(a, first) == RunStatus.COMPLETED
+        assert told["status"] == "RUNNING"
+        assert told["run"] == steps["m"].output["run"]
+        taking = await begin(a, "takes", to="next")
+        assert isinstance(await a.ended(taking), dict)
+        assert await status(b, key_of(b, told["run"])) == RunStatus.COMPLETED, "the one that was started has its turn"
+        taking = await begin(b, "takes", to="last")
+        await b.ended(taking)
+        assert [row.run for row in await pair.store.waiting("default", "line", "k", 9)] == [
+            (await pair.store.run_keys("default", "key", "placed", "last", True))[0]
+        ]
+
+
+@case
+async def test_a_run_that_is_taken_and_signalled_in_one_transition(kind: str, tmp_path: Path) -> None:
+    """It is taken, and then it is not there any more for what is sent by name: that waits until it has been taken."""
+    graph = Graph("both ways").take("t", "line", "k", "f")
+    graph.find("f", "placed", TO, does="signal", signal=Pause(), on_failure=CAUGHT)
+    built = caught(graph)
+    async with two(kind, tmp_path, *ALL, placed, lambda: built) as pair:
+        one = await begin(pair.a, "placed", "x", to="x")
+        assert await ask(pair.b, "both ways", to="x") == "no such run"
+        assert await status(pair.a, one) == RunStatus.COMPLETED
 
 
 @case
