@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.server.running import WAITING, client, server, starter
+from tests.server.running import WAITING, client, define, server, starter
 
 from pelton.cli.apply import NotUnderstood, example, read
 from pelton.cli.main import main
@@ -39,6 +39,7 @@ def test_yaml_and_json_with_several_documents(server: ServerProcess, client: Cli
 
 
 def test_applying_again_replaces(server: ServerProcess, client: Client, tmp_path: Path) -> None:
+    define(client, WAITING)
     file = tmp_path / "handler.json"
     for active in (True, False, True):
         file.write_text(json.dumps({**starter("switched", "test:switched", "waiting"), "active": active}))
