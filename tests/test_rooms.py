@@ -118,6 +118,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "scripting",
         "definitions",
         "cache",
+        "secrets",
         "commit",
         "derived",
         "await_reply",
@@ -131,6 +132,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "engine_processes",
         "engine",
     ),
+    "runtime.secrets": ("cipher", "sources", "redaction", "vault"),
     "runtime.cache": (
         "shared",
         "wide",
@@ -209,7 +211,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "language",
         "plugin",
     ),
-    "languages.conductor.expressions": ("times", "loops", "references", "scripts"),
+    "languages.conductor.expressions": ("times", "loops", "secrets", "references", "scripts"),
     "languages.conductor.definitions": (
         "definition_tree",
         "sinks",

@@ -388,6 +388,35 @@ class PauseView(Struct, omit_defaults=True):
     new_runs: Literal["stand", "refuse"] = "stand"
 
 
+class SecretIn(Struct, omit_defaults=True):
+    """What a secret is set to: a `value`, which is encrypted, or a `source` from which the server reads it whenever it is needed:
+    env:NAME (the variable PELTON_SECRET_NAME of its environment) or file:PATH (below its directory of secrets)."""
+
+    value: str = ""
+    source: str = ""
+
+    def __repr__(self) -> str:
+        return f"SecretIn(source={self.source!r})"
+
+
+class SecretView(Struct, omit_defaults=True):
+    """A secret, without its value. `set_at`: epoch milliseconds. `set_by`: the user who set it, "" if that is not known. `key`:
+    which encryption key sealed it, by a name that says nothing of the key; "" if it has a `source`."""
+
+    name: str
+    set_at: int
+    set_by: str = ""
+    source: str = ""
+    key: str = ""
+
+
+class SecretPage(Struct):
+    """A page of secrets. `after`: pass it as the parameter `after` for the next page; "" = there are no more."""
+
+    secrets: list[SecretView]
+    after: str
+
+
 class ProcessView(Struct, omit_defaults=True):
     """A process. `live_runs`: runs that have not ended; with `more_live_runs` there may be more than were counted. `pause`:
     absent if the process is not paused."""

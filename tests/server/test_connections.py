@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -13,9 +14,11 @@ from tests.server.running import starter
 from tests.server.test_running_server import define
 from tests.sqs_server import SqsServer
 
+from pelton.client import RequestRefused
 from pelton.connectors.port import Outgoing
 from pelton.connectors.sqs import Credentials, SqsConnector
 from pelton.server.config import Config, printable
+from pelton.store.memory.store import MemoryStore
 from pelton.testing import running_server
 
 SECRET = "a-secret-that-no-one-sees"
@@ -82,3 +85,37 @@ async def test_messages_come_and_go_over_named_connections(
     shown = str(dict(printable(Config(connections=urls)))) + repr(Credentials("orders", SECRET))
     assert SECRET not in shown
     assert "ORDERS_SECRET" not in shown
+
+
+async def test_the_credentials_of_a_connection_are_secrets(
+    sqs_server: SqsServer, environment: None, outside: SqsConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PELTON_SECRETS_KEY", base64.b64encode(bytes(range(32))).decode())
+    gone = f"gone-{secrets.token_hex(4)}"
+    keys = "access_key_id_env=ORDERS_ID&secret_access_key=secret:orders"
+    tell = {
+        "name": "tell",
+        "taskReferenceName": "tell",
+        "type": "EVENT",
+        "sink": f"sqs://backup/{gone}",
+        "inputParameters": {"n": 7},
+    }
+    forward = {"name": "forward", "version": 1, "schemaVersion": 2, "tasks": [tell]}
+    store = MemoryStore()
+    url = f"backup=sqs://us-east-1?endpoint={sqs_server.url}&{keys}"
+    async with running_server(store=store, connections=(url,)) as server:
+        with pytest.raises(RequestRefused, match="the secret 'orders' is not set"):
+            await define(server.client, forward)
+        await server.client.set_secret("orders", SECRET)
+        await define(server.client, forward)
+        await server.client.start_run("forward")
+        subscription = outside.subscribe(gone)
+        async for batch in subscription.batches():
+            if batch:
+                break
+        assert msgspec.json.decode(batch[0].body)["n"] == 7
+        await subscription.acknowledge(batch)
+        await subscription.close()
+        assert SECRET not in str(await server.client.health())
+    async with running_server(store=store, connections=(url,)) as server:
+        await define(server.client, forward)  # it is there when a server starts

@@ -16,6 +16,7 @@ from pelton.api.processes import ProcessRoutes
 from pelton.api.run_acts import RunActRoutes
 from pelton.api.runs import RunRoutes
 from pelton.api.sets import SetRoutes
+from pelton.api.secrets import SecretRoutes
 from pelton.api.user_tasks import UserTaskRoutes
 from pelton.api.work import WorkRoutes
 from pelton.models import HealthOut
@@ -51,6 +52,7 @@ def routes(engine: Engine, feed: EventFeed, health: Health, switches: Mapping[st
         *SetRoutes(engine).routes(),
         *WorkRoutes(engine).routes(),
         *UserTaskRoutes(engine).routes(),
+        *SecretRoutes(engine).routes(),
         Route("GET", "/v1/health", "getHealth", "Get the health of the server and of its parts.", get_health,
                   parameters=(), takes=None,
               gives=(HealthOut,), statuses=(503,)),

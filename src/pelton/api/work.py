@@ -147,7 +147,7 @@ class WorkRoutes:
             process=item.process.name,
             slot=step.slot,
             attempt=step.attempt,
-            input=step.input,
+            input=item.input,
             previous=step.output,
             polls=step.polls,
             lease=step.idle,

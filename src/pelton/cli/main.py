@@ -22,6 +22,7 @@ from pelton.cli.output import FAILED, LOST, MISUSED, fail
 from pelton.cli.processes import processes
 from pelton.cli.run_acts import ACTING, signal, start
 from pelton.cli.runs import run, runs
+from pelton.cli.secrets import secrets
 from pelton.server.config import ConfigError, load, printable
 
 
@@ -82,6 +83,7 @@ COMMANDS = (
     handlers,
     work,
     gc,
+    secrets,
     backup,
     restore,
     check,

@@ -54,6 +54,9 @@ from pelton.models import (
     RunSignalIn,
     RunSignalOut,
     RunStartIn,
+    SecretIn,
+    SecretPage,
+    SecretView,
     StepPage,
     UserTaskPage,
     UserTaskPast,
@@ -273,6 +276,17 @@ def applied_call(name: str) -> ApiCall[AppliedSet]:
 
 def note_applied_call(name: str, documents: Sequence[AppliedDocument]) -> ApiCall[AppliedSet]:
     return ApiCall("PUT", f"/v1/sets/{segment(name)}", json.encode(AppliedSetIn(list(documents))), gives=AppliedSet)
+
+def secrets_call(after: str, limit: int) -> ApiCall[SecretPage]:
+    return _get(SecretPage, "/v1/secrets", after=after, limit=limit)
+
+
+def set_secret_call(name: str, given: SecretIn) -> ApiCall[SecretView]:
+    return ApiCall("PUT", f"/v1/secrets/{segment(name)}", json.encode(given), gives=SecretView)
+
+
+def remove_secret_call(name: str) -> ApiCall[SecretView]:
+    return ApiCall("DELETE", f"/v1/secrets/{segment(name)}", gives=SecretView)
 
 
 def node_steps_call(process: str, node: str, after: str, limit: int) -> ApiCall[NodeStepPage]:

@@ -48,10 +48,13 @@ from pelton.client.calls import (
     queues_call,
     read_answer,
     redeliver_call,
+    remove_secret_call,
     resume_process_call,
     retention_call,
     run_call,
     runs_call,
+    secrets_call,
+    set_secret_call,
     signal_run_call,
     start_run_call,
     steps_call,
@@ -103,6 +106,9 @@ from pelton.models import (
     RunSignalIn,
     RunSignalOut,
     RunStartIn,
+    SecretIn,
+    SecretPage,
+    SecretView,
     StepPage,
     UserTaskPage,
     UserTaskPast,
@@ -378,6 +384,19 @@ class Client:
         """Notes what is applied under a name, instead of what was. Nothing else changes."""
         return self._call(note_applied_call(name, documents))
 
+    def secrets(self, after: str = "", limit: int = 100) -> SecretPage:
+        """A page of secrets by name: when each was set and by whom, never its value."""
+        return self._call(secrets_call(after, limit))
+
+    def set_secret(self, name: str, value: str = "", source: str = "") -> SecretView:
+        """Sets a secret: to a value, or to what a source has whenever it is needed (`env:NAME`, `file:PATH`). Work that is handed
+        out from then on gets it."""
+        return self._call(set_secret_call(name, SecretIn(value, source)))
+
+    def remove_secret(self, name: str) -> SecretView:
+        """Removes a secret. Raises RequestRefused (404) if there is none."""
+        return self._call(remove_secret_call(name))
+
     def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
         """A page of what stands at a node, over all runs of the process, the oldest run first."""
         return self._call(node_steps_call(process, node, after, limit))
@@ -650,6 +669,18 @@ class AsyncClient:
     async def note_applied(self, name: str, documents: Sequence[AppliedDocument]) -> AppliedSet:
         """As `Client.note_applied`."""
         return await self._call(note_applied_call(name, documents))
+
+    async def secrets(self, after: str = "", limit: int = 100) -> SecretPage:
+        """As `Client.secrets`."""
+        return await self._call(secrets_call(after, limit))
+
+    async def set_secret(self, name: str, value: str = "", source: str = "") -> SecretView:
+        """As `Client.set_secret`."""
+        return await self._call(set_secret_call(name, SecretIn(value, source)))
+
+    async def remove_secret(self, name: str) -> SecretView:
+        """As `Client.remove_secret`."""
+        return await self._call(remove_secret_call(name))
 
     async def node_steps(self, process: str, node: str, after: str = "", limit: int = 100) -> NodeStepPage:
         """As `Client.node_steps`."""

@@ -1,10 +1,10 @@
 """A connection: which system a connector talks to, and as whom. It is a URL, `SCHEME://LOCATION?OPTION=VALUE&...`.
 
 The scheme chooses the connector, which says what its location and its options are; both may be percent-encoded, as a comma has
-to be where connections are separated by commas. An option `NAME_env` gives the name of an
-environment variable instead of the value. Credentials are taken from there only, so that no settings file, command line or log
-has them. A connection has a name, which addresses use (`sqs://orders/incoming`: the queue `incoming` on the connection `orders`),
-or is the one without a name, of addresses like `sqs:incoming`.
+to be where connections are separated by commas. An option `NAME_env` gives the name of an environment variable instead of the
+value, and a credential `secret:NAME` is a secret of the server. Credentials are taken from these only, so that no settings file,
+command line or log has them. A connection has a name, which addresses use (`sqs://orders/incoming`: the queue `incoming` on the
+connection `orders`), or is the one without a name, of addresses like `sqs:incoming`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pelton.connectors.port import Connector
 from pelton.net.lazy import LazyHttpPort
 
 FROM_ENVIRONMENT = "_env"
+REFERENCE = "secret:"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
@@ -104,11 +105,22 @@ def check(text: str, connection: Connection, kind: ConnectorKind) -> None:
             near = difflib.get_close_matches(option, kind.options | kind.secrets, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(kind.options | kind.secrets)) or 'none'}"
             raise ConnectionRefused(f"the connection {name}: {connection.scheme} has no option {option!r}; {hint}")
-    written = {option for option, _ in parse_qsl(text.partition("?")[2], keep_blank_values=True)}
+    pairs = parse_qsl(text.partition("?")[2], keep_blank_values=True)
+    written = {option for option, value in pairs if not value.startswith(REFERENCE)}
     if literal := sorted(written & kind.secrets):
         raise ConnectionRefused(
             f"the connection {name} has its {literal[0]} written down: put it into an environment variable, and give the "
-            f"name of the variable as {literal[0]}{FROM_ENVIRONMENT}"
+            f"name of the variable as {literal[0]}{FROM_ENVIRONMENT}, or set a secret, and give {literal[0]}={REFERENCE}NAME"
         )
     if (reason := kind.check(connection)) is not None:
         raise ConnectionRefused(f"the connection {name}: {reason}")
+
+
+def secrets_of(text: str, connection: Connection, kind: ConnectorKind) -> dict[str, str]:
+    """The secrets that its credentials are, by option. `text`: as it was written; what a variable has is no reference."""
+    written = dict(parse_qsl(text.partition("?")[2], keep_blank_values=True))
+    return {
+        option: written[option].removeprefix(REFERENCE)
+        for option in connection.options
+        if option in kind.secrets and written.get(option, "").startswith(REFERENCE)
+    }

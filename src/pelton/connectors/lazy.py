@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from pelton.connectors.connection import ConnectionRefused
 from pelton.connectors.port import Connector, Health, Outgoing, Subscription
 
 
@@ -34,7 +35,11 @@ class LazyConnector:
         return self._loaded
 
     def check(self, address: str) -> str | None:
-        return self._connector().check(address)
+        try:
+            connector = self._connector()
+        except ConnectionRefused as error:  # something that it needs is not there, or not yet
+            return str(error)
+        return connector.check(address)
 
     async def send(self, address: str, messages: Sequence[Outgoing]) -> Sequence[Exception | None]:
         if not self.loaded:

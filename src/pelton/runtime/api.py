@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
@@ -33,6 +33,7 @@ from pelton.store.rows import (
     LogRow,
     PauseRow,
     ResultRow,
+    SecretRow,
     StickyRow,
     TimerRow,
 )
@@ -210,12 +211,23 @@ class Ingested(Struct, gc=False):
 
 
 class WorkItem(Struct):
-    """A work item for a worker: the leased row, and what its language needs to present it."""
+    """A work item for a worker: the leased row, and what its language needs to present it. `filled`: the input with the values of
+    the secrets that it names, which are `withheld` from everybody else; UNSET if it names none. The row has none of them."""
 
     step: OpenStep
     run: Run
     process: Process
     start: Step  # step 0: the run's input and meta
+    filled: JSON = UNSET
+    withheld: tuple[str, ...] = ()
+
+    @property
+    def input(self) -> JSON:
+        """As the worker gets it."""
+        return self.step.input if self.filled is UNSET else self.filled
+
+    def __repr__(self) -> str:
+        return f"WorkItem({self.step.run}, {self.step.n})"
 
 
 class ClaimRequest(Struct, kw_only=True):
@@ -607,6 +619,20 @@ class Engine(Protocol):
     async def act_on_task(self, caller: Caller, run: int, act: TaskAct) -> Record:
         """Does it on behalf of the caller's user, and returns the task as it is then. Raises "not found"; "forbidden" when it is
         for others; "conflict" when it is over; "invalid" and "too large", with the field, for what is wrong with an answer."""
+        ...
+
+    # secrets
+    async def set_secret(self, caller: Caller, name: str, *, value: str = "", source: str = "") -> SecretRow:
+        """Sets a secret of the namespace, from now on, to a value or to what a source has (`env:NAME`, `file:PATH`). Raises
+        PeltonError "invalid" and "too large"."""
+        ...
+
+    async def remove_secret(self, caller: Caller, name: str) -> SecretRow:
+        """Returns what was there. Raises PeltonError "not found"."""
+        ...
+
+    async def secrets(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[SecretRow]:
+        """By name, after that one. Values are sealed: nobody reads them through the engine."""
         ...
 
     def watch(self, caller: Caller, run: int) -> Watch:

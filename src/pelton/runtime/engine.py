@@ -58,6 +58,7 @@ from pelton.runtime.nodes import Nodes
 from pelton.runtime.people.desk import Desk
 from pelton.runtime.people.process import BODY, PERSON, PersonLanguage
 from pelton.runtime.retention import Retention
+from pelton.runtime.secrets.vault import Vault
 from pelton.runtime.services import Clock, LoopClock, log
 from pelton.runtime.supervision import Supervisor
 from pelton.runtime.timing.timers import Expiry, Timers
@@ -77,6 +78,7 @@ from pelton.store.rows import (
     LogRow,
     PendingSignalRow,
     ResultRow,
+    SecretRow,
     StickyRow,
 )
 
@@ -118,13 +120,15 @@ class LocalEngine(EngineProcesses):
         namespaces: Iterable[str] = ("default",),
         watched: Iterable[str] = (),
         keep: Mapping[Kind, Keep] | None = None,
+        vault: Vault | None = None,
     ) -> None:
         """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start, in addition to those
         that the store knows. `watched`: addresses that are listened to whether or not a handler asks; their messages specify
-        their events themselves. `keep`: how long finished data is kept, by kind; by default for ever."""
+        their events themselves. `keep`: how long finished data is kept, by kind; by default for ever. `vault`: of
+        secrets; by default one without a key."""
         self.supervisor = Supervisor()
         with self.supervisor:  # what is made in it is under it
-            self._make(store, connectors, scripts, clock, node, instance, cache_bytes, namespaces, watched, keep)
+            self._make(store, connectors, scripts, clock, node, instance, cache_bytes, namespaces, watched, keep, vault)
         self._connect()
 
     def _make(
@@ -139,6 +143,7 @@ class LocalEngine(EngineProcesses):
         namespaces: Iterable[str],
         watched: Iterable[str],
         keep: Mapping[Kind, Keep] | None,
+        vault: Vault | None,
     ) -> None:
         self.store = store
         self.clock = clock or LoopClock(store.now)
@@ -156,7 +161,8 @@ class LocalEngine(EngineProcesses):
         self.nodes = Nodes(store, self.clock, committer, self.keys, committer.workspace.instants, committer.instant, number=node)
         self.event_feed = committer.event_feed
         self.work = WorkQueue(store, committer, self.clock, instance=instance, shared=store.shared)
-        self.exchanges = Exchange(store, committer, self.work)
+        self.vault = vault or Vault(store)
+        self.exchanges = Exchange(store, committer, self.work, self.vault)
         placeholders = {EXPECTED: lambda row: self._end_placeholder(row.run)}
         mine = self.nodes.is_mine if store.shared else None
         self.timers = Timers(store, committer, self.clock, special=placeholders, mine=mine)
@@ -610,6 +616,19 @@ class LocalEngine(EngineProcesses):
         if head is None or head.ns != caller.namespace:
             raise PeltonError(Code.UNKNOWN_RUN, f"run {self.codec.run_id(run)} does not exist", "run")
         await self.work.extend(run, n, row)
+
+    # ---- secrets
+
+    async def set_secret(self, caller: Caller, name: str, *, value: str = "", source: str = "") -> SecretRow:
+        return await self.vault.set(self.committer, caller.namespace, name, value=value, source=source, by=caller.user)
+
+    async def remove_secret(self, caller: Caller, name: str) -> SecretRow:
+        return await self.vault.remove(self.committer, caller.namespace, name, caller.user)
+
+    async def secrets(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[SecretRow]:
+        return await self.vault.list(caller.namespace, after, limit)
+
+    # ---- steps
 
     async def put_checkpoint(self, caller: Caller, run: int, signal: PutCheckpoint) -> CheckpointPut:
         async def send(run: int, signal: PutCheckpoint) -> None:

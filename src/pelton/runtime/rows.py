@@ -3,7 +3,7 @@ store."""
 
 from pelton.store.retention import KINDS as KEEP_KINDS
 from pelton.store.retention import Keep, Kind, keep_text, parse_keep
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, LogRow, PauseRow, ResultRow
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, LogRow, PauseRow, ResultRow, SecretRow
 
 __all__ = [
     "KEEP_KINDS",
@@ -18,6 +18,7 @@ __all__ = [
     "LogRow",
     "PauseRow",
     "ResultRow",
+    "SecretRow",
     "keep_text",
     "parse_keep",
 ]

@@ -119,13 +119,17 @@ class Given(Struct, frozen=True, kw_only=True):
 NOTHING_GIVEN = Given()
 
 
-async def start(config: Config, given: Given, connectors: Connectors, http: LazyHttpPort, access: Access) -> Parts:
+async def start(
+    config: Config, given: Given, connectors: Connectors, http: LazyHttpPort, access: Access, secrets: ends.ConnectionSecrets
+) -> Parts:
     """Raises ConfigError, StoreBusy, StoreFailed, OSError; nothing is then left running."""
     store = given.store or ends.make_store(config)
     await store.open()
     parts: Parts | None = None
     opened: list[Callable[[], Awaitable[None]]] = []
     try:
+        vault = ends.make_vault(config, store)
+        await secrets.follow(vault)
         scripts = ScriptPool()
         sources = [f"files:{prefix}" for prefix in watched(config)]
         engine = LocalEngine(
@@ -136,6 +140,7 @@ async def start(config: Config, given: Given, connectors: Connectors, http: Lazy
             instance=uuid4().hex,
             watched=sources,
             keep=kept(config),
+            vault=vault,
         )
         parts = Parts(store, engine, scripts, http)
         host = Host(

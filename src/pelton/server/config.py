@@ -168,6 +168,15 @@ OPTIONS: tuple[Option, ...] = (
         flag="--forwarder",
     ),
     Option(
+        "secrets_key_file",
+        "text",
+        "",
+        "File with the key that secrets are encrypted with: 32 random bytes in Base64. Without it the key is taken from the "
+        "environment variable PELTON_SECRETS_KEY; with neither no secret with a value can be set or read.",
+        "FILE",
+    ),
+    Option("secrets_dir", "text", "", "Directory below which secrets may be read from files, as file:PATH.", "DIR"),
+    Option(
         "allow_outgoing",
         "list",
         (),
@@ -248,6 +257,8 @@ class Config(Struct, frozen=True, kw_only=True):
     service_users: tuple[str, ...] = ()
     namespace_keys: tuple[str, ...] = ()
     forwarders: tuple[str, ...] = ()
+    secrets_key_file: str = ""
+    secrets_dir: str = ""
     allow_outgoing: tuple[str, ...] = ()
     allow_anonymous: bool = False
     max_body: int = 4 * MEGABYTE

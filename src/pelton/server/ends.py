@@ -7,21 +7,34 @@ every other installed package; an entry point's name is the scheme.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+import structlog
+from msgspec.structs import replace
 
 from pelton.connectors import connection as connections
 from pelton.connectors.builtin import SETTLE, USER
 from pelton.connectors.connection import Connection, ConnectionRefused, ConnectorKind
 from pelton.connectors.lazy import LazyConnector
+from pelton.connectors.port import Connector
 from pelton.connectors.registry import Connectors
+from pelton.errors import PeltonError
 from pelton.net.lazy import LazyHttpPort
+from pelton.runtime.caller import NAMESPACE
+from pelton.runtime.secrets.cipher import BadKey, Cipher, cipher_from
+from pelton.runtime.secrets.sources import SecretSources
+from pelton.runtime.secrets.vault import Vault
 from pelton.server.config import Config, ConfigError, watched
 from pelton.store.port import Durability, Store
 
 STORES = "pelton.stores"
 CONNECTORS = "pelton.connectors"
+
+log = structlog.get_logger("pelton.server")
+MOST_KEY = 1_000  # characters of a file with a key that are read
 
 StoreMaker = Callable[[str, Durability], Store]
 """Creates an unopened store from the rest of its URL after the scheme and the durability setting. Raises ValueError."""
@@ -57,8 +70,75 @@ def make_store(config: Config) -> Store:
         raise ConfigError(f"--store {url!r}: {error}") from None
 
 
-def make_connectors(config: Config, http: LazyHttpPort, environment: Mapping[str, str] = os.environ) -> Connectors:
+def make_vault(config: Config, store: Store, environment: Mapping[str, str] = os.environ) -> Vault:
+    """Raises ConfigError, without anything of the key."""
+    directory = Path(config.secrets_dir) if config.secrets_dir else None
+    if directory is not None and not directory.is_dir():
+        raise ConfigError(f"--secrets-dir {config.secrets_dir!r} is not a directory: create it first, or correct the option")
+    return Vault(store, secrets_cipher(config.secrets_key_file, environment), SecretSources(environment, directory))
+
+
+def secrets_cipher(file: str, environment: Mapping[str, str]) -> Cipher | None:
+    """From the file if one is given, else from the environment; None if there is no key. Raises ConfigError."""
+    where, text = "PELTON_SECRETS_KEY", environment.get("PELTON_SECRETS_KEY", "")
+    if file:
+        where = f"--secrets-key-file {file}"
+        try:
+            with Path(file).open(encoding="ascii") as opened:
+                text = opened.read(MOST_KEY)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+            raise ConfigError(f"{where}: cannot be read: {reason}") from None
+    elif not text:
+        return None
+    try:
+        return cipher_from(text)
+    except BadKey as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+class ConnectionSecrets:
+    """The secrets, of the default namespace, that are credentials of connections. They are read when the server starts, and when
+    they are set; a connection takes them when it is first used."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, str | PeltonError | None] = {}
+        self._vault: Vault | None = None
+
+    def need(self, names: Iterable[str]) -> None:
+        self._values.update(dict.fromkeys(names))
+
+    async def follow(self, vault: Vault) -> None:
+        self._vault = vault
+        vault.changed = self._changed
+        for name in self._values:
+            await self._changed(NAMESPACE, name)
+
+    async def _changed(self, ns: str, name: str) -> None:
+        if ns != NAMESPACE or name not in self._values or self._vault is None:
+            return
+        try:
+            self._values[name] = await self._vault.value(ns, name)
+        except PeltonError as error:
+            log.warning("a connection lacks a secret", reason=error.message)
+            self._values[name] = error
+
+    def value(self, connection: str, name: str) -> str:
+        """Raises ConnectionRefused."""
+        found = self._values[name]
+        if isinstance(found, str):
+            return found
+        raise ConnectionRefused(
+            f"the connection {connection}: {found.message if found is not None else 'its secrets are not read yet'}"
+        )
+
+
+def make_connectors(
+    config: Config, http: LazyHttpPort, environment: Mapping[str, str] = os.environ, secrets: ConnectionSecrets | None = None
+) -> Connectors:
     """All connectors, each of which is loaded when one of its addresses is first used. Raises ConfigError."""
+    secrets = secrets or ConnectionSecrets()
+    named: dict[tuple[str, str], dict[str, str]] = {}
     kinds: dict[str, ConnectorKind] = {scheme: entry.load() for scheme, entry in available(CONNECTORS).items()}
     found = {(each.scheme, each.name): each for each in _unnamed(config, kinds)}
     for text in config.connections:
@@ -74,12 +154,22 @@ def make_connectors(config: Config, http: LazyHttpPort, environment: Mapping[str
         except ConnectionRefused as refused:
             raise ConfigError(f"--connection: {refused}") from None
         found[made.scheme, made.name] = made
+        named[made.scheme, made.name] = connections.secrets_of(text, made, kinds[made.scheme])
+        secrets.need(named[made.scheme, made.name].values())
     connectors = Connectors()
     for (scheme, name), each in found.items():
         kind = kinds[scheme]
-        make = partial(kind.make, each, http)
+        make = partial(_make, kind, each, http, named.get((scheme, name), {}), secrets)
         connectors.add(LazyConnector(scheme, make, source=kind.source, makes_events=kind.makes_events), name)
     return connectors
+
+
+def _make(
+    kind: ConnectorKind, connection: Connection, http: LazyHttpPort, named: Mapping[str, str], secrets: ConnectionSecrets
+) -> Connector:
+    """`named`: the secrets that are options of the connection. Raises ConnectionRefused."""
+    values = {option: secrets.value(connection.name, name) for option, name in named.items()}
+    return kind.make(replace(connection, options={**connection.options, **values}), http)
 
 
 def _unnamed(config: Config, kinds: Mapping[str, ConnectorKind]) -> list[Connection]:

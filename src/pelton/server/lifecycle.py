@@ -82,11 +82,12 @@ class Server:
         listening: socket.socket | None = None
         try:
             self_check(asyncio.get_running_loop(), self._given.any_loop)
-            self._connectors = ends.make_connectors(self.config, self._http)
+            secrets = ends.ConnectionSecrets()
+            self._connectors = ends.make_connectors(self.config, self._http, secrets=secrets)
             for connector in self._given.connectors:
                 self._connectors.add(connector)
             listening = bind(self.config.host, self.config.port)
-            self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access)
+            self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access, secrets)
             self._supervise(self._parts.engine.supervisor)
             assert self._tasks is not None
             self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self._tasks, self.most_connections)

@@ -28,6 +28,7 @@ from pelton.store.rows import (
     ReplyRow,
     ResultRow,
     RunKeyRow,
+    SecretRow,
     StickyRow,
     TallyRow,
     TallyValue,
@@ -220,6 +221,8 @@ class Group:
     logs: list[LogRow]
     results: list[ResultRow]
     bookmarks: list[BookmarkRow]
+    secrets_gone: list[tuple[str, str]]  # (ns, name), before `secrets`; one that is gone already = the group is lost
+    secrets: list[SecretRow]  # one that is there is replaced
     tallies: list[TallyRow]  # added up; a mark that the group's changes together cross is told with it, and so by one group only
     old_requests: list[int]  # instants: some of what has expired by then goes, before `requests` are made
     requests: list[ReplyRow]  # one of a name that is there = the group is lost ("request NAME of NS")

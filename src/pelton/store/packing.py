@@ -24,6 +24,7 @@ from pelton.store.rows import (
     KeptRow,
     PauseRow,
     PendingSignalRow,
+    SecretRow,
     StickyRow,
 )
 
@@ -61,6 +62,7 @@ decode_event = Decoder(EventRow, ext_hook=_ext).decode
 decode_delivery = Decoder(Delivery, ext_hook=_ext).decode
 decode_dead = Decoder(DeadLetter, ext_hook=_ext).decode
 decode_pending_signal = Decoder(PendingSignalRow, ext_hook=_ext).decode
+decode_secret = Decoder(SecretRow, ext_hook=_ext).decode
 decode_pause = Decoder(PauseRow, ext_hook=_ext).decode
 decode_definition = Decoder(DefinitionRow, ext_hook=_ext).decode
 decode_open = Decoder(OpenStep, ext_hook=_ext).decode

@@ -33,6 +33,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ReplyRow,
     ResultRow,
+    SecretRow,
     StickyRow,
     TallyValue,
     TimerRow,
@@ -301,6 +302,11 @@ class Store(Protocol):
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         """Bookmarks by name (in UTF-8 order), after that one; "" = from the first."""
+        ...
+
+    async def secret_named(self, ns: str, name: str) -> SecretRow | None: ...
+    async def secrets(self, after: tuple[str, str], limit: int, ns: str = "") -> list[SecretRow]:
+        """Secrets by (ns, name), after that one; ("", "") = from the first. `ns`: only those of that namespace."""
         ...
 
     async def reply(self, ns: str, request: str) -> ReplyRow | None: ...

@@ -250,6 +250,19 @@ class PauseRow(Struct, array_like=True, frozen=True):
     refuses: bool = False
 
 
+class SecretRow(Struct, array_like=True, frozen=True):
+    """A secret of a namespace. `sealed`: its encrypted value, b"" with a `source`, which says where the server reads the value:
+    env:NAME or file:PATH. `key`: which encryption key sealed it, by a name that says nothing of the key."""
+
+    ns: str
+    name: str
+    sealed: bytes
+    set_at: int
+    set_by: str = ""
+    key: str = ""
+    source: str = ""
+
+
 class ReplyRow(Struct, array_like=True, gc=False):
     """A caller waits for an answer, under a name that it has chosen. `body` b"": there is none yet; else msgpack."""
 

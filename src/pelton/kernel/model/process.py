@@ -102,12 +102,21 @@ class Node(Struct, frozen=True, kw_only=True):
     annotations: Any = None
 
 
+class SecretUse(Struct, frozen=True):
+    """The secrets that a step's input names. `fill`: the input as it is kept, and their values by name → the input as it is
+    handed out; where the definition does not name a secret, nothing is filled in."""
+
+    names: tuple[str, ...]
+    fill: Callable[[Any, Mapping[str, str]], Any]
+
+
 class Work(Node, frozen=True, kw_only=True):
     """Done by someone else. `queue` of a built-in operation starts with "@"."""
 
     queue: str | Expression
     delay: int = 0  # milliseconds before it may first be handed out
     output: Callable[[Any, Any], Any] | None = None  # (input, reported output) → kept output
+    secrets: SecretUse | None = None
 
 
 class Arm(Struct, frozen=True, kw_only=True):

@@ -16,13 +16,16 @@ from typing import Any
 from msgspec.structs import replace
 
 from pelton.errors import Code, PeltonError
+from pelton.kernel.model.process import Work
 from pelton.kernel.model.reads import StepKey
 from pelton.kernel.model.signals import Report
-from pelton.kernel.model.state import START, OpenStep, Step
+from pelton.kernel.model.state import START, Failure, OpenStep, Step, StepStatus
 from pelton.runtime.api import ClaimRequest, ReportResult, WorkItem
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.names import queue_of
+from pelton.runtime.secrets.redaction import withheld_of
+from pelton.runtime.secrets.vault import Vault
 from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.replies import HandOut, Replies
 from pelton.store.port import Store
@@ -32,10 +35,11 @@ Exchanged = tuple[list[ReportResult], list[WorkItem]]
 
 
 class Exchange:
-    def __init__(self, store: Store, committer: Committer, work: WorkQueue) -> None:
+    def __init__(self, store: Store, committer: Committer, work: WorkQueue, vault: Vault) -> None:
         self._store = store
         self._committer = committer
         self._work = work
+        self._vault = vault
         self._replies = Replies()
 
     async def claim(self, ns: str, request: ClaimRequest) -> list[WorkItem]:
@@ -82,7 +86,7 @@ class Exchange:
             self._work.release(rows)
             return results, []
         if rows:
-            items = [self._item(row) or await self._cold_item(row) for row in rows]
+            items = await self._items(rows)
         else:
             items = await self.claim(ns, request) if request.queues else []
         given += [HandOut.of(item.step) for item in items]
@@ -142,10 +146,33 @@ class Exchange:
 
     async def _items(self, rows: Sequence[OpenStep]) -> list[WorkItem]:
         try:
-            return [self._item(row) or await self._cold_item(row) for row in rows]
+            items = [self._item(row) or await self._cold_item(row) for row in rows]
+            return [item for item in items if await self._fill(item)]
         except BaseException:
             self._work.release(rows)  # no one will have them
             raise
+
+    async def _fill(self, item: WorkItem) -> bool:
+        """Puts the values of the secrets that its definition names into an item. False if one cannot be had: its step failed."""
+        step = item.step
+        node = item.process.nodes.get(step.slot)
+        if not isinstance(node, Work) or node.secrets is None:
+            return True
+        try:
+            values = await self._vault.values(item.run.ns, node.secrets.names)
+            item.filled = node.secrets.fill(step.input, values)
+        except PeltonError as error:
+            await self._fail(step, error.message)
+            return False
+        item.withheld = withheld_of(values.values())
+        return True
+
+    async def _fail(self, step: OpenStep, reason: str) -> None:
+        failure = Failure(message=reason, retriable=False)
+        report = Report(
+            n=step.n, attempt=step.attempt, status=StepStatus.FAILED_FOR_GOOD, reason=reason, failure=failure, strict=False
+        )
+        await self._committer.submit(step.run, report)
 
     def _item(self, row: OpenStep) -> WorkItem | None:
         entry = self._committer.workspace.cache.peek(row.run)

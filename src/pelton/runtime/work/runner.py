@@ -22,6 +22,7 @@ from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, OpenStep, StepStatus
 from pelton.runtime.api import ClaimRequest, Operation, WorkItem
+from pelton.runtime.secrets.redaction import redacted_report
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 
 CONCURRENCY = 32  # items of one operation at once
@@ -192,13 +193,17 @@ class Operations:
             return _failed(step, StepStatus.FAILED, reason, Failure(kind="timed out", message=reason))
         except Exception as error:
             runner.failed += 1
-            log.warning("operation failed", operation=runner.name, run=step.run, n=step.n, exc_info=error)
+            trace = error if not item.withheld else None  # its text may have the value of a secret
+            log.warning("operation failed", operation=runner.name, run=step.run, n=step.n, exc_info=trace)
             for_good = isinstance(error, Permanent) or (isinstance(error, PeltonError) and final(error))
             text = say(error)
             reason = text if text != type(error).__name__ else f"the operation {runner.name!r} failed: {text}"
             status = StepStatus.FAILED_FOR_GOOD if for_good else StepStatus.FAILED
-            return _failed(step, status, reason, Failure(message=reason, retriable=not for_good))
+            report = _failed(step, status, reason, Failure(message=reason, retriable=not for_good))
+            return redacted_report(report, item.withheld)
         runner.done += 1
+        if item.withheld:
+            report = redacted_report(report, item.withheld)
         if not report.n and not report.slot:
             report = msgspec.structs.replace(report, n=step.n, attempt=step.attempt)
         return msgspec.structs.replace(report, strict=False)

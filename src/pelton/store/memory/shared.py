@@ -60,6 +60,14 @@ def _pauses(t: Tables, group: Group) -> None:
         t.pauses.put((row.ns, row.process), row)
 
 
+def secrets(t: Tables, group: Group) -> None:
+    for name in group.secrets_gone:
+        if not t.secrets.drop(name):
+            raise GroupLost(f"secret {name[1]} of {name[0]}")
+    for row in group.secrets:
+        t.secrets.put((row.ns, row.name), row)
+
+
 def _epoch(t: Tables, number: int, epoch: int) -> NodeBody | None:
     node = t.nodes.get(number)
     if (0 if node is None else node.epoch) != epoch:

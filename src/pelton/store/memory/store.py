@@ -58,6 +58,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ReplyRow,
     ResultRow,
+    SecretRow,
     StickyRow,
     TallyValue,
     TimerRow,
@@ -367,6 +368,14 @@ class MemoryStore:
         low, high = (*place, after + 1 if after else -TOP), (*place, before or TOP)
         keys = events.keys(index, low, high) if after else events.back(index, low, high)
         return [_event(key, events.rows[key]) for key in islice(keys, limit)]
+
+    async def secret_named(self, ns: str, name: str) -> SecretRow | None:
+        return self._tables.secrets.get((ns, name))
+
+    async def secrets(self, after: tuple[str, str], limit: int, ns: str = "") -> list[SecretRow]:
+        secrets = self._tables.secrets
+        low = (ns or after[0], after[1] + "\0") if after[1] else (ns or after[0], "")
+        return [secrets.rows[key] for key in islice(secrets.keys(PRIMARY, low, (ns, LAST) if ns else (LAST,)), limit)]
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         bookmarks = self._tables.bookmarks

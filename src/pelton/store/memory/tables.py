@@ -11,7 +11,7 @@ from pelton.kernel.model.reads import place_number
 from pelton.kernel.model.state import Bit, OpenStep
 from pelton.store.group import Lookup
 from pelton.store.memory.table import Entry, Journal, Table
-from pelton.store.rows import PauseRow
+from pelton.store.rows import PauseRow, SecretRow
 
 
 class RunRow(NamedTuple):
@@ -304,6 +304,7 @@ class Tables:
         self.outcomes: Table[tuple[int, int, int], bool] = Table(journal, ordered=True)
         self.claims: Table[tuple[str, str], ClaimBody] = Table(journal, ordered=True)
         self.lookups: Table[Lookup, int] = Table(journal)
+        self.secrets: Table[tuple[str, str], SecretRow] = Table(journal, ordered=True)
         self.pauses: Table[tuple[str, str], PauseRow] = Table(journal)
 
     def live_definition(self, ns: str, kind: str, name: str, version: int) -> int:

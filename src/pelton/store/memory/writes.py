@@ -366,6 +366,7 @@ class Writes:
             if t.results.get(place) is not None:
                 raise GroupLost(f"result of run {result.run} in job {result.job}")
             t.results.put(place, ResultBody(result.at, result.outcome, result.detail))
+        shared.secrets(t, group)
         for bookmark in group.bookmarks:
             name = (bookmark.ns, bookmark.source, bookmark.name)
             if bookmark.state:

@@ -24,6 +24,7 @@ from pelton.store.packing import (
     decode_open,
     decode_pending_signal,
     decode_run,
+    decode_secret,
     decode_step,
     decode_thread,
 )
@@ -33,7 +34,7 @@ from pelton.store.sqlite.schema import migrations, version
 MOST = 100  # problems that are told
 TABLES = (
     "run", "open", "step", "thread", "var", "record", "past", "event", "known_event", "timer", "held", "sticky", "copy",
-    "wait_key", "run_key", "inbox", "delivery", "dead", "definition", "result", "log", "seen",
+    "wait_key", "run_key", "inbox", "delivery", "dead", "definition", "result", "log", "seen", "secret",
 )  # fmt: skip
 OF_RUNS = (
     "open",
@@ -119,6 +120,16 @@ def _problems(db: apsw.Connection) -> Iterator[str]:
                 decode(body)
             except UNSOUND as error:
                 yield f"{table} {number}: cannot be decoded: {error}"
+    for ns, name, body in db.execute("SELECT ns, name, body FROM secret ORDER BY ns, name"):
+        try:
+            row = decode_secret(body)
+        except UNSOUND as error:
+            yield f"secret {name!r} of {ns}: cannot be decoded: {error}"
+            continue
+        if (row.ns, row.name) != (ns, name):
+            yield f"secret {name!r} of {ns}: its row is that of {row.name!r} of {row.ns}"
+        if bool(row.sealed) == bool(row.source) or bool(row.sealed) != bool(row.key):
+            yield f"secret {name!r} of {ns}: it has neither a sealed value with its key nor a source alone"
 
 
 def _run(db: apsw.Connection, key: int, live: int, rev: int, ended: int, packed: bytes) -> Iterator[str]:

@@ -159,6 +159,7 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
         _tallies(out, group, numbers)
         if not REPLIES.isdisjoint(filled):
             _replies(out, group)
+        _secrets(out, group)
         if not SHARED.isdisjoint(filled):
             _shared(out, group, now)
 
@@ -185,6 +186,13 @@ def _shared(out: Encoded, group: Group, now: int) -> None:
         out.add("claim_gone", claim[:4])
     for claim in group.claims:
         out.add("claim_put", claim)
+
+
+def _secrets(out: Encoded, group: Group) -> None:
+    for name in group.secrets_gone if group.has("secrets_gone") else ():
+        out.add("secret_gone", name)
+    for row in group.secrets if group.has("secrets") else ():
+        out.add("secret_put", (row.ns, row.name, pack(row)))
 
 
 def _conditions(out: Encoded, group: Group) -> None:
@@ -555,5 +563,7 @@ def _places(group: Group) -> set[object]:
     mine.update(("key", run) for run in (*group.free_run_keys, *group.claim_run_keys))
     mine.update(("timer", timer.run, timer.n) for timer in group.timers)
     mine.update(("timer", run, n) for run, n, _ in group.clear_timers)
+    mine.update(("secret", *name) for name in group.secrets_gone)
+    mine.update(("secret", row.ns, row.name) for row in group.secrets)
     mine.update(("bookmark", row.ns, row.source, row.name) for row in group.bookmarks)
     return mine

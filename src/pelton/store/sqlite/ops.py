@@ -124,6 +124,8 @@ OPS: tuple[Op, ...] = (
     Op("result_new", "result of run {1} in job {0}"),
     Op("seen_put"),
     Op("seen_gone"),
+    Op("secret_gone", "secret {1} of {0}", exact=True),
+    Op("secret_put"),
     Op("tally", added=True),
     Op("request_old"),
     Op("request_new", "request {1} of {0}"),

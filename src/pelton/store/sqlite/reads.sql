@@ -388,6 +388,15 @@ ORDER BY key DESC LIMIT ?4;
 -- name: seen
 SELECT name, state FROM seen WHERE ns = ?1 AND source = ?2 AND name > ?3 ORDER BY name LIMIT ?4;
 
+-- name: secret
+SELECT body FROM secret WHERE ns = ?1 AND name = ?2;
+
+-- name: secrets
+SELECT body FROM secret WHERE (ns, name) > (?1, ?2) ORDER BY ns, name LIMIT ?3;
+
+-- name: secrets_of
+SELECT body FROM secret WHERE ns = ?1 AND name > ?2 ORDER BY name LIMIT ?3;
+
 -- name: reply
 SELECT body, expires FROM reply WHERE ns = ?1 AND request = ?2;
 

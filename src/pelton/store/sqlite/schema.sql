@@ -245,6 +245,9 @@ CREATE TABLE pause (
   ns TEXT NOT NULL, process TEXT NOT NULL, epoch INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (ns, process)
 ) STRICT, WITHOUT ROWID;
 
+-- Secrets, sealed with a key that is never in here.
+CREATE TABLE secret (ns TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (ns, name)) STRICT, WITHOUT ROWID;
+
 -- Numbers of a process's nodes over all runs: tokens that stand there, that have passed, and sums of what they carry.
 CREATE TABLE tally (
   line INTEGER NOT NULL, node TEXT NOT NULL, name TEXT NOT NULL, value ANY NOT NULL, PRIMARY KEY (line, node, name)

@@ -32,6 +32,7 @@ from pelton.store.packing import (
     decode_held,
     decode_pause,
     decode_pending_signal,
+    decode_secret,
     event_from,
     held_from,
     kept_row,
@@ -57,6 +58,7 @@ from pelton.store.rows import (
     PendingSignalRow,
     ReplyRow,
     ResultRow,
+    SecretRow,
     StickyRow,
     TallyRow,
     TallyValue,
@@ -624,6 +626,14 @@ class SqliteStore:
     async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
         line = self._numbers.lines.get((ns, process), 0)
         return [TallyValue(process, *row) for row in self._reader.all("tallies", line, *after, limit)]
+
+    async def secret_named(self, ns: str, name: str) -> SecretRow | None:
+        body = self._reader.value("secret", ns, name)
+        return None if body is None else decode_secret(body)
+
+    async def secrets(self, after: tuple[str, str], limit: int, ns: str = "") -> list[SecretRow]:
+        rows = self._reader.all("secrets_of", ns, after[1], limit) if ns else self._reader.all("secrets", *after, limit)
+        return [decode_secret(body) for (body,) in rows]
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         return [BookmarkRow(ns, source, name, state) for name, state in self._reader.all("seen", ns, source, after, limit)]

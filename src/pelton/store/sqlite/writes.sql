@@ -456,6 +456,14 @@ DELETE FROM reply WHERE ns = ?1 AND request = ?2;
 -- A bookmark that its source has removed.
 DELETE FROM seen WHERE ns = ?1 AND source = ?2 AND name = ?3;
 
+-- name: secret_gone
+-- A secret that is removed.
+DELETE FROM secret WHERE ns = ?1 AND name = ?2;
+
+-- name: secret_put
+-- A secret, sealed.
+INSERT INTO secret (ns, name, body) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET body = excluded.body;
+
 -- name: remove_run
 DELETE FROM run WHERE key = ?1;
 

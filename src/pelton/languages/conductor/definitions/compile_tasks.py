@@ -34,7 +34,7 @@ from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor.definitions import policies, sinks
 from pelton.languages.conductor.definitions.annotations import NodeAnnotations
 from pelton.languages.conductor.definitions.definition_tree import walk
-from pelton.languages.conductor.expressions import loops, scripts, times
+from pelton.languages.conductor.expressions import loops, scripts, secrets, times
 from pelton.languages.conductor.expressions.references import References
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
 
@@ -147,12 +147,15 @@ class Compiler:
     # ---- work
 
     def _simple(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
-        return Work(**common, queue=Queue(task.name), delay=task.start_delay * 1000)
+        policy: TaskDef = common["annotations"].policy
+        use = secrets.use_of(policy.input_template, task.input_parameters)
+        return Work(**common, queue=Queue(task.name), delay=task.start_delay * 1000, secrets=use)
 
     def _http(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         flag = task.async_complete
         common["input"] = Mapped(common["input"], lambda value, context: {**value, "asyncComplete": flag})
-        return Work(**common, queue="@http", delay=task.start_delay * 1000)
+        use = secrets.use_of(task.input_parameters)
+        return Work(**common, queue="@http", delay=task.start_delay * 1000, secrets=use)
 
     def _wait(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         values = task.input_parameters

@@ -7,7 +7,7 @@ from typing import Any
 from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode
-from pelton.languages.conductor.expressions import scripts
+from pelton.languages.conductor.expressions import scripts, secrets
 from pelton.transport.validation import Problems
 
 MAX_NAME = 500  # characters
@@ -37,6 +37,17 @@ def check_template(value: Any, path: str, problems: Problems) -> None:
         template.references(value)
     except Invalid as error:
         problems.add(path, error.message)
+
+
+def check_secrets(value: Any, path: str, problems: Problems, allowed: bool = False) -> None:
+    """Secrets, and what the environment has, are named only where they are not kept."""
+    try:
+        found = template.references(value)
+    except Invalid:
+        return  # reported as a template already
+    for each in found:
+        if problem := secrets.problem_of(each, allowed):
+            problems.add(f"{path}.{each.location}" if each.location else path, problem, each.text)
 
 
 def check_script(path: str, source: str, problems: Problems) -> None:

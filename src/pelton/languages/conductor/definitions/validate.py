@@ -17,8 +17,14 @@ from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, TaskPosition, inner_lists, walk
-from pelton.languages.conductor.definitions.problems import DefinitionProblems, check_name, check_script, check_template
-from pelton.languages.conductor.expressions import loops, scripts, times
+from pelton.languages.conductor.definitions.problems import (
+    DefinitionProblems,
+    check_name,
+    check_script,
+    check_secrets,
+    check_template,
+)
+from pelton.languages.conductor.expressions import loops, scripts, secrets, times
 from pelton.languages.conductor.model import TaskDef, WorkflowDef, WorkflowTask
 from pelton.transport.validation import Problems, describe
 
@@ -77,6 +83,7 @@ def _check_workflow(definition: WorkflowDef, at: str, problems: Problems, check_
         _check_task(place, references, problems, check_sink, inline)
     _check_inputs(definition, references, at, problems)
     check_template(definition.output_parameters, f"{at}outputParameters", problems)
+    check_secrets(definition.output_parameters, f"{at}outputParameters", problems)
     if not problems.found:
         _check_order(definition, places, problems)
         _check_self_call(definition, at, problems)
@@ -128,6 +135,8 @@ def _check_task(
     if task.task_definition is not UNSET:
         _check_policy(task.task_definition, f"{path}.taskDefinition", problems, embedded=True)
     check_template(task.input_parameters, f"{path}.inputParameters", problems)
+    check_secrets(task.input_parameters, f"{path}.inputParameters", problems, allowed=task.type in secrets.TASKS)
+    check_secrets(_other_templates(task), path, problems)
     check = _CHECKS.get(task.type)
     if check is not None:
         check(path, task, problems)
@@ -141,6 +150,17 @@ def _check_task(
         _check_sink(path, task, problems, check_sink)
     elif task.type == "SUB_WORKFLOW":
         _check_sub_workflow(path, task, problems, check_sink, inline)
+
+
+def _other_templates(task: WorkflowTask) -> dict[str, Any]:
+    """What is evaluated of a task beside its inputParameters."""
+    found: dict[str, Any] = {"sink": task.sink, "items": task.items}
+    if (param := task.sub_workflow_param) is not UNSET:
+        found["subWorkflowParam"] = {
+            "name": param.name, "version": param.version, "priority": param.priority, "taskToDomain": param.task_to_domain,
+            "workflowDefinition": param.workflow_definition if isinstance(param.workflow_definition, str) else UNSET,
+        }  # fmt: skip
+    return found
 
 
 def _check_inputs(definition: WorkflowDef, references: dict[str, WorkflowTask], at: str, problems: Problems) -> None:

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pelton.kernel.expressions.base import JSON, Bound, Read
+from pelton.kernel.expressions.base import JSON, Bound, ExpressionError, Read
 from pelton.kernel.machine.tokens.outputs import number_of, output_of, part_of
 from pelton.kernel.model.state import OpenStep, RunStatus, State, Step, worker_of
 from pelton.languages.conductor import status_names
-from pelton.languages.conductor.expressions import loops
+from pelton.languages.conductor.expressions import loops, secrets
 
 _ITERATION = re.compile(r"(.+)__([1-9][0-9]{0,8})")
 NOTHING: frozenset[Read] = frozenset()
@@ -67,6 +67,11 @@ class References:
                 name = members[1]
                 return Bound(lambda context: context.var(name), 2, frozenset({Read("var", name)}))
             return Bound(_variables, 1, NOTHING)
+        if head == secrets.SECRETS and len(members) > 1:
+            text = secrets.text_of(members)
+            return Bound(lambda context: text, len(members), NOTHING)
+        if head in (secrets.SECRETS, secrets.ENVIRONMENT):
+            return Bound(_not_read(secrets.text_of(members)), len(members), NOTHING)
         get = self._members().get(head) if isinstance(head, str) else None
         if get is not None:
             return Bound(get, 1, NOTHING)
@@ -232,6 +237,13 @@ def _task_id(context: Any) -> JSON:
 
 def _variables(context: Any) -> JSON:
     return context.variables()
+
+
+def _not_read(text: str) -> Get:
+    def get(context: Any) -> JSON:
+        raise ExpressionError(f"{text} is not supported; name a secret as ${{workflow.secrets.NAME}}")
+
+    return get
 
 
 def _nothing(context: Any) -> JSON:

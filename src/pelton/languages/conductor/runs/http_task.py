@@ -29,7 +29,7 @@ def operation(port: HttpPort) -> Operation:
 
 
 def call_of(item: WorkItem) -> HttpCall | Report:
-    values = item.step.input if isinstance(item.step.input, dict) else {}
+    values = item.input if isinstance(item.input, dict) else {}
     try:
         return _call(values.get("http_request", values))
     except _BadInput as error:

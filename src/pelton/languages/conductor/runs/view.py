@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -233,7 +234,11 @@ def _output(context: RunContext, step: OpenStep | Step, child: int, assembled: A
 
 def item_view(codec: Codec, item: WorkItem, now: int) -> Task:
     """What a worker gets."""
-    return task_view(RunContext(codec, item.run, item.process, meta_of(item.start), now), item.step)
+    step = item.step
+    if item.filled is not UNSET:
+        step = copy(step)
+        step.input = item.filled
+    return task_view(RunContext(codec, item.run, item.process, meta_of(item.start), now), step)
 
 
 def is_task(step: OpenStep | Step) -> bool:

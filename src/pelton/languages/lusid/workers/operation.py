@@ -58,7 +58,7 @@ def completed(rows: list[dict[str, Any]]) -> Report:
 
 def operation(engine: Engine, port: HttpPort) -> Callable[[WorkItem], Awaitable[Report]]:
     async def perform(item: WorkItem) -> Report:
-        asked = item.step.input
+        asked = item.input
         identity = asked["worker"]
         name = f"{identity['scope']}/{identity['code']}"
         at = parse_moment(asked["asAt"]) if asked.get("asAt") else 0
