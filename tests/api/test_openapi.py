@@ -43,5 +43,5 @@ def test_every_path_of_the_document_is_served(client: Client, server: ServerProc
     found = client.request("GET", "/openapi.json")
     for path in found["paths"]:
         with pytest.raises(RequestRefused) as caught:
-            client.request("DELETE", re.sub(r"{\w+}", "x", path))
+            client.request("PATCH", re.sub(r"{\w+}", "x", path))
         assert caught.value.status == 405, path
