@@ -15,8 +15,8 @@ from pelton.api.operations import OperationRoutes
 from pelton.api.processes import ProcessRoutes
 from pelton.api.run_acts import RunActRoutes
 from pelton.api.runs import RunRoutes
-from pelton.api.sets import SetRoutes
 from pelton.api.secrets import SecretRoutes
+from pelton.api.sets import SetRoutes
 from pelton.api.user_tasks import UserTaskRoutes
 from pelton.api.work import WorkRoutes
 from pelton.models import HealthOut

@@ -277,6 +277,7 @@ def applied_call(name: str) -> ApiCall[AppliedSet]:
 def note_applied_call(name: str, documents: Sequence[AppliedDocument]) -> ApiCall[AppliedSet]:
     return ApiCall("PUT", f"/v1/sets/{segment(name)}", json.encode(AppliedSetIn(list(documents))), gives=AppliedSet)
 
+
 def secrets_call(after: str, limit: int) -> ApiCall[SecretPage]:
     return _get(SecretPage, "/v1/secrets", after=after, limit=limit)
 

@@ -3,7 +3,18 @@ store."""
 
 from pelton.store.retention import KINDS as KEEP_KINDS
 from pelton.store.retention import Keep, Kind, keep_text, parse_keep
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, EventRow, HeldRow, KeptRow, LogRow, PauseRow, ResultRow, SecretRow
+from pelton.store.rows import (
+    DeadLetter,
+    DefinitionRow,
+    Delivery,
+    EventRow,
+    HeldRow,
+    KeptRow,
+    LogRow,
+    PauseRow,
+    ResultRow,
+    SecretRow,
+)
 
 __all__ = [
     "KEEP_KINDS",
