@@ -138,6 +138,7 @@ def test_a_damaged_file_is_noticed(killed: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "there.db").write_text("mine")
+    (tmp_path / "empty.db").touch()
     (tmp_path / "data").mkdir()
     apsw.Connection(str(tmp_path / "data" / FILE)).execute("CREATE TABLE x (y)")
     cases = [
@@ -147,9 +148,11 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(tmp_path: Path) -> No
         (("backup", tmp_path / "no" / "new.db", "--data", tmp_path / "data"), "not a directory"),
         (("check", tmp_path / "there.db"), "not a SQLite file"),
         (("check", tmp_path / "nothing.db"), "does not exist"),
+        (("check", tmp_path / "empty.db"), "is empty"),
+        (("restore", tmp_path / "data", "--data", tmp_path / "data"), "is a directory"),
     ]
     for arguments, says in cases:
         done = run(*arguments)
         assert (done.returncode, says in done.stderr, done.stdout) == (1, True, ""), done
     assert (tmp_path / "there.db").read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "there.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "empty.db", "there.db"]

@@ -24,6 +24,8 @@ def opened(path: Path) -> apsw.Connection:
     """A connection that only reads, and leaves the file as it found it. Raises StoreFailed for a file that is not a store's."""
     if not path.is_file():
         raise StoreFailed(f"{path} does not exist: name the data directory or a backup")
+    if not path.stat().st_size:
+        raise StoreFailed(f"{path} is empty: name the data directory or a backup")
     try:
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         db.set_busy_timeout(BUSY)

@@ -43,6 +43,8 @@ async def restore(backup: Path, target: Path) -> Restored:
 
 
 def _check(backup: Path, target: Path) -> None:
+    if backup.is_dir():
+        raise StoreFailed(f"{backup} is a directory: name the backup, which is a file")
     if not backup.is_file():
         raise StoreFailed(f"{backup} does not exist: name a backup")
     if target.exists() and backup.samefile(target):
