@@ -243,6 +243,40 @@ def test_a_rerun_finds_the_token_of_a_failed_step_whose_way_on_it_takes_back(kin
     assert world.ended(run, "x").status == StepStatus.COMPLETED
 
 
+@pytest.mark.parametrize("inside", ["loop", "loop in a loop", "loop in a thread", "handler in a handler", "items"])
+@pytest.mark.parametrize("which", range(3))
+def test_a_rerun_in_the_handler_of_any_iteration_goes_on_in_that_iteration(inside: str, which: int) -> None:
+    graph = Graph().work("x", on_failure=(Rule("body", to="h"),)).work("h").work("end")
+    three = look(lambda c: c.iteration < 3)
+    if inside == "handler in a handler":
+        graph = Graph().work("x", on_failure=(Rule("body", to="g"),)).work("g", on_failure=(Rule("body", to="h"),))
+        graph = graph.work("h").work("end")
+    if inside == "items":
+        graph.scope("l", "x", "end", items=look(lambda c: [1, 2, 3]))
+    else:
+        graph.scope("l", "x", "" if inside in {"loop in a loop", "loop in a thread"} else "end", again=three)
+    if inside == "loop in a loop":
+        graph.scope("o", "l", "end", again=look(lambda c: c.iteration < 1))
+    elif inside == "loop in a thread":
+        graph.call("o", thread="l", to="end")
+    graph.entry = "o" if inside in {"loop in a loop", "loop in a thread"} else "l"
+    world = World(graph.build())
+    run = world.start("p")
+    for _ in range(3):
+        failed(world, run, "x")
+        if inside == "handler in a handler":
+            failed(world, run, "g")
+        world.report(run, "h")
+    world.report(run, "end")
+    assert world.status(run) == RunStatus.COMPLETED
+    targets = [n for n, step in sorted(world.rows(run).ended.items()) if step.slot == "h"]
+    world.do(run, Rewind(to="step", n=targets[which]))
+    assert open_slots(world, run)[-1] == "h"
+    assert all_well(world, run) == RunStatus.COMPLETED
+    assert times(world, run, "h") == which + 1
+    assert times(world, run, "x") == 3
+
+
 def test_a_rerun_tries_again_what_had_its_retry_taken_back() -> None:
     graph = Graph().fork("f", "a", "b", "j").work("a", retry=Retry(1)).work("b").join("j", "a", "b")
     world = World(graph.build())

@@ -108,7 +108,10 @@ class Survey:
                 raise Refusal(Code.NO_STEP, f"the thread of step {step.n} is no longer kept")
             self.lineage.path.add(thread)
             owner = self.draft.step(mine.owner) if mine.owner else None
-            if isinstance(owner, Step):
+            failed = self.draft.step(mine.handled) if mine.handles == "failure" else None
+            if isinstance(failed, Step) and failed.scope == mine.owner:  # of a scope: in the iteration of what it handles
+                scope, it, thread = failed.scope, failed.it, failed.thread
+            elif isinstance(owner, Step):
                 self.path[owner.n] = owner.k
                 scope, it, thread = owner.scope, owner.it, owner.thread
             else:
