@@ -18,65 +18,30 @@ import apsw
 import structlog
 from msgspec import msgpack
 
-from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.store.clock import SteadyClock
-from pelton.store.group import Committed, Group, Lookup
+from pelton.store.group import Committed, Group
 from pelton.store.packing import (
     UNFIT,
-    dead_from,
-    decode_attempt,
-    decode_checkpoint,
-    decode_copy,
-    decode_definition,
-    decode_delivery,
-    decode_held,
-    decode_pause,
-    decode_pending_signal,
-    decode_secret,
-    event_from,
-    held_from,
-    kept_row,
     pack,
-    sticky_row,
 )
-from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
+from pelton.store.port import Durability, RowCounts, StoreFailed
 from pelton.store.retention import Sweep, Swept
 from pelton.store.row_locks import Owner, RowLocks, RowName
 from pelton.store.rows import (
-    BookmarkRow,
-    ClaimRow,
-    CopyRow,
-    DeadLetter,
-    DefinitionRow,
-    Delivery,
-    EventRow,
-    HeldRow,
-    KeptRow,
-    LogRow,
-    NodeRow,
-    PauseRow,
-    PendingSignalRow,
-    ReplyRow,
-    ResultRow,
-    SecretRow,
-    StickyRow,
     TallyRow,
     TallyValue,
-    TimerRow,
-    WaitKeyRow,
-    forgotten_event,
     net_tallies,
 )
 from pelton.store.sqlite import lives
+from pelton.store.sqlite.answers import SqliteReads
 from pelton.store.sqlite.due import due as due_rows
 from pelton.store.sqlite.encode import LEASE_IF, TALLY, Assigned, Encoded, Numbers, entangled
 from pelton.store.sqlite.files import StoreFiles, secure
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import SWEEP
-from pelton.store.sqlite.reader import DAMAGED, TOP, Reader
+from pelton.store.sqlite.reader import DAMAGED, Reader
 from pelton.store.sqlite.records import RecordReads
-from pelton.store.sqlite.rows import event_ident
 from pelton.store.sqlite.runs import RunReader
 from pelton.store.sqlite.schema import migrate
 
@@ -90,7 +55,7 @@ STALLED = 5.0  # seconds under way after which a commit makes the server unhealt
 log = structlog.get_logger("pelton.store")
 
 
-class SqliteStore:
+class SqliteStore(SqliteReads):
     """`clock`: epoch milliseconds, for tests; by default the machine's. See `clock.SteadyClock` for what the store makes of it.
 
     `wait`: how many seconds to wait for the writer of a killed server.
@@ -411,288 +376,7 @@ class SqliteStore:
                 self._numbers_saved[place] = number + NUMBERS_AHEAD
                 batch.add("meta_put", (name, self._numbers_saved[place]))
 
-    # ---- runs
-
-    async def head(self, key: int) -> Run | None:
-        return self._runs.head(key)
-
-    async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
-        return [self._runs.answer(run, key) for key in keys]
-
-    async def steps(self, run: Run, after: int, limit: int) -> list[OpenStep | Step]:
-        return self._runs.steps(run, after, limit)
-
-    async def runs(
-        self,
-        ns: str,
-        *,
-        process: str = "",
-        live: bool | None = None,
-        before: int = 0,
-        since: int = 0,
-        until: int = 0,
-        limit: int = 100,
-        status: int = -1,
-    ) -> list[Run]:
-        return self._runs.runs(ns, process, live, before, since, until, limit, status)
-
-    async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
-        line = self._numbers.lines.get((ns, process), 0)
-        return self._reader.opens(self._reader.all("open_at_node", line, slot, *after, limit)) if line else []
-
-    async def count_at_node(self, ns: str, process: str, slot: str, most: int) -> int:
-        line = self._numbers.lines.get((ns, process), 0)
-        return (self._reader.value("count_at_node", line, slot, most) or 0) if line else 0
-
-    async def count_live(self, ns: str, process: str, most: int) -> int:
-        line = self._numbers.lines.get((ns, process), 0)
-        return (self._reader.value("count_live", line, most) or 0) if line else 0
-
-    async def pause(self, ns: str, process: str) -> PauseRow | None:
-        body = self._reader.value("pause", ns, process)
-        return None if body is None else decode_pause(body)
-
-    async def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
-        return self._runs.run_keys(ns, kind, process, text, live)
-
-    async def attempts(self, run: int, n: int, after: int, limit: int) -> list[StepAttempt]:
-        return [decode_attempt(body) for (body,) in self._reader.all("attempts", run, n, after, limit)]
-
-    async def checkpoint(self, run: int, n: int, number: int) -> StepCheckpoint | None:
-        body = self._reader.value("checkpoint", run, n, number)
-        return decode_checkpoint(body) if body is not None else None
-
-    async def checkpoints(self, run: int, n: int, after: int, limit: int) -> list[StepCheckpoint]:
-        return [decode_checkpoint(body) for (body,) in self._reader.all("checkpoints", run, n, after, limit)]
-
-    async def logs(self, run: int, n: int, limit: int) -> list[LogRow]:
-        return [LogRow(*row) for row in self._reader.all("logs", run, n, limit)]
-
-    # ---- records
-
-    async def record(self, run: int, at: int = 0) -> Record | None:
-        return self._records.record(run, at)
-
-    async def past(self, run: int, after: int = 0, limit: int = 1000) -> list[tuple[Record, int]]:
-        return self._records.past(run, after, limit)
-
-    async def records(
-        self,
-        ns: str,
-        *,
-        process: str = "",
-        at: int = 0,
-        live: bool | None = None,
-        after: int = 0,
-        limit: int = 500,
-    ) -> list[Record]:
-        return self._records.records(ns, process, at, live, after, limit)
-
-    async def candidates(
-        self, ns: str, process: str, conjuncts: Sequence[Sequence[tuple[str, str, bool]]], most: int
-    ) -> list[int] | None:
-        return self._records.candidates(ns, process, conjuncts, most)
-
-    async def records_of(self, runs: Sequence[int]) -> list[Record]:
-        return [found for run in runs[:1000] if (found := self._records.record(run, 0)) is not None]
-
-    # ---- rendezvous
-
-    async def rendezvous(self, ns: str, name: str, key: str) -> int:
-        return self._reader.value("rendezvous", ns, name, key) or 0
-
-    async def waiting(self, ns: str, name: str, key: str, limit: int, last: bool = False) -> list[WaitKeyRow]:
-        return [WaitKeyRow(*row) for row in self._reader.all("waiting_last" if last else "waiting", ns, name, key, limit)]
-
-    async def held(self, ns: str, name: str, key: str, limit: int) -> list[HeldRow]:
-        return self._held("held", ns, name, key, limit)
-
-    async def held_for(self, run: int, limit: int) -> list[HeldRow]:
-        return self._held("held_for", run, limit)
-
-    async def kept(self, id: int) -> KeptRow | None:
-        return next(iter(self._kept("kept", id)), None)
-
-    async def kept_of(self, run: int, after: int, limit: int) -> list[KeptRow]:
-        return self._kept("kept_run", run, after, limit)
-
-    async def kept_named(self, ns: str, name: str, taken: bool | None, after: int, limit: int) -> list[KeptRow]:
-        return self._kept("kept_name" if taken is None else "kept_taken" if taken else "kept_free", ns, name, after, limit)
-
-    def _kept(self, name: str, *values: Any) -> list[KeptRow]:
-        return [kept_row(*row) for row in self._reader.all(name, *values)]
-
-    async def sticky(self, ns: str, name: str, key: str) -> StickyRow | None:
-        return next(iter(self._sticky("sticky", ns, name, key)), None)
-
-    async def sticky_named(self, ns: str, name: str, got: bool | None, after: str, limit: int) -> list[StickyRow]:
-        return self._sticky("sticky_name" if got is None else "sticky_got" if got else "sticky_free", ns, name, after, limit)
-
-    async def sticky_size(self, ns: str) -> tuple[int, int]:
-        count, size = self._reader.one("sticky_size", ns)
-        return count, size
-
-    async def sticky_expired(self, now: int, limit: int) -> list[StickyRow]:
-        return self._sticky("sticky_expired", now, limit)
-
-    async def copies(self, sticky: int, after: int, limit: int) -> list[CopyRow]:
-        return [decode_copy(body) for (body,) in self._reader.all("copies", sticky, after, limit)]
-
-    def _sticky(self, name: str, *values: Any) -> list[StickyRow]:
-        return [sticky_row(*row) for row in self._reader.all(name, *values)]
-
-    async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
-        return [held_from(*row) for row in self._reader.all("held_all", ns, limit)]
-
-    async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
-        if name or key:
-            count, size = self._reader.one("held_size", ns, name, key)
-        else:
-            count, size = self._reader.one("held_size_all", ns)
-        return count, size
-
-    async def results(self, job: int, after: tuple[int, int], limit: int) -> list[ResultRow]:
-        return [ResultRow(*row) for row in self._reader.all("results", job, *after, limit)]
-
-    async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
-        return [held_from(*row) for row in self._reader.all("held_expired", now, limit)]
-
-    def _held(self, name: str, *values: Any) -> list[HeldRow]:
-        return [decode_held(body) for (body,) in self._reader.all(name, *values)]
-
-    # ---- work, timers, pending signals, outbox
-
-    async def ready(self, queue: str, limit: int, after: tuple[int, int, int, int] | None = None) -> list[OpenStep]:
-        if after is None:
-            return self._reader.opens(self._reader.all("ready", queue, limit))
-        priority, due, run, n = after
-        return self._reader.opens(self._reader.all("ready_after", queue, limit, -priority, due, run, n))
-
-    async def queue_sizes(self, handed_out: bool = True) -> dict[str, int]:
-        sizes: dict[str, int] = dict(self._reader.all("sizes_ready"))
-        for queue, count in self._reader.all("sizes_leased") if handed_out else ():
-            sizes[queue] = sizes.get(queue, 0) + count
-        return sizes
-
-    async def leased(self, before: int, limit: int) -> list[OpenStep]:
-        return self._reader.opens(self._reader.all("leased", before, limit))
-
-    async def timers(self, before: int, limit: int) -> list[TimerRow]:
-        return [TimerRow(*row) for row in self._reader.all("timers", before, limit)]
-
-    async def pending_signals(self, limit: int) -> list[PendingSignalRow]:
-        return [decode_pending_signal(body) for (body,) in self._reader.all("inbox", limit)]
-
-    async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]:
-        found: list[Delivery] = []
-        for number, tries, due, error, body in self._reader.all("deliveries", limit, after):
-            row = decode_delivery(body)
-            row.number, row.tries, row.due, row.error = number, tries, due, error
-            found.append(row)
-        return found
-
-    async def dead(self, ns: str, limit: int, after: int = 0) -> list[DeadLetter]:
-        return [_dead(row) for row in self._reader.all("dead", ns, limit, after)]
-
-    async def dead_letter(self, number: int) -> DeadLetter | None:
-        row = self._reader.one("dead_letter", number)
-        return None if row is None else _dead(row)
-
-    # ---- events
-
-    async def event(self, ns: str, key: int) -> EventRow | None:
-        row = self._reader.one("event", ns, key)
-        return None if row is None else _event(row)
-
-    async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:
-        ident = event_ident(ns, source, event_id)
-        row = self._reader.one("event_by_id", ident)
-        if row is not None:
-            return _event(row)
-        known = self._reader.one("known_event", ident)
-        return None if known is None else forgotten_event(ns, source, event_id, *known)
-
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
-        way = "up" if after else "down"
-        bounds = (ns, after or -TOP, before or TOP, limit)
-        if type:
-            return [_event(row) for row in self._reader.all(f"events_type_{way}", *bounds, type)]
-        return [_event(row) for row in self._reader.all(f"events_{way}", *bounds)]
-
-    async def reply(self, ns: str, request: str) -> ReplyRow | None:
-        row = self._reader.one("reply", ns, request)
-        return None if row is None else ReplyRow(ns, request, *row)
-
-    async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
-        line = self._numbers.lines.get((ns, process), 0)
-        return [TallyValue(process, *row) for row in self._reader.all("tallies", line, *after, limit)]
-
-    async def secret_named(self, ns: str, name: str) -> SecretRow | None:
-        body = self._reader.value("secret", ns, name)
-        return None if body is None else decode_secret(body)
-
-    async def secrets(self, after: tuple[str, str], limit: int, ns: str = "") -> list[SecretRow]:
-        rows = self._reader.all("secrets_of", ns, after[1], limit) if ns else self._reader.all("secrets", *after, limit)
-        return [decode_secret(body) for (body,) in rows]
-
-    async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
-        return [BookmarkRow(ns, source, name, state) for name, state in self._reader.all("seen", ns, source, after, limit)]
-
-    # ---- definitions
-
-    async def definition(self, id: int) -> DefinitionRow | None:
-        return _definition(self._reader.one("definition", id))
-
-    async def definitions(
-        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
-    ) -> list[DefinitionRow]:
-        most = limit or -1
-        if at and name:
-            rows = self._reader.all("definitions_name_at", ns, kind, most, name, version, at)
-        elif at:
-            rows = self._reader.all("definitions_at", ns, kind, most, after, version, at)
-        elif name and version:
-            rows = self._reader.all("definitions_version", ns, kind, most, name, version)
-        elif name:
-            rows = self._reader.all("definitions_name", ns, kind, most, name)
-        elif version:
-            rows = self._reader.all("definitions_any_version", ns, kind, most, "", version)
-        else:
-            rows = self._reader.all("definitions", ns, kind, most, after)
-        return [row for found in rows if (row := _definition(found)) is not None]
-
-    async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
-        return _definition(self._reader.one("bound", ns, hash))
-
-    async def definition_counter(self, ns: str) -> int:
-        return self._reader.value("definition_counter", ns) or 0
-
-    async def namespaces(self) -> list[str]:
-        return [ns for (ns,) in self._reader.all("namespaces")]
-
-    async def handler_counter(self, ns: str) -> int:
-        return self._reader.value("handler_counter", ns) or 0
-
-    async def handler_changes(self, ns: str, after: int, limit: int) -> list[HandlerChange]:
-        rows = self._reader.all("handler_changes", ns, after, limit)
-        return [HandlerChange(counter, gone, _definition(row)) for counter, gone, *row in rows]
-
-    # ---- servers that share the store
-
-    async def nodes(self) -> list[NodeRow]:
-        return [NodeRow(*row) for row in self._reader.all("nodes")]
-
-    async def outcome(self, node: int, epoch: int, batch: int) -> set[int] | None:
-        known = next((row for row in await self.nodes() if row.number == node), None)
-        if known is None or known.epoch != epoch or known.batch < batch:
-            return None
-        return {part for (part,) in self._reader.all("outcome", node, batch)}
-
-    async def claims(self, kind: str, limit: int, after: str = "") -> list[ClaimRow]:
-        return [ClaimRow(*row) for row in self._reader.all("claims", kind, limit, after)]
-
-    async def lookup(self, lookup: Lookup) -> int:
-        return self._reader.value("lookup", *lookup) or 0
+    # ---- health
 
     def _free(self) -> int:
         """Bytes of the file that are free to be used again."""
@@ -746,24 +430,6 @@ def from_url(directory: str, durability: Durability) -> SqliteStore:
         raise ValueError("it names no directory: use sqlite:DIR")
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(Path(directory) / FILE, durability)
-
-
-def _dead(row: Any) -> DeadLetter:
-    number, body, ns = row
-    return dead_from(number, ns, body)
-
-
-def _event(row: Any) -> EventRow:
-    body, outcome, key, ns, type_ = row
-    return event_from(key, ns, type_, body, outcome)
-
-
-def _definition(row: Any) -> DefinitionRow | None:
-    if row is None or row[1] is None:
-        return None
-    found = decode_definition(row[1])
-    found.until = row[0]
-    return found
 
 
 def _size(path: str) -> int:
