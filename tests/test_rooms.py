@@ -99,7 +99,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "failures",
     ),
     "kernel.matching": ("filters", "conditions", "index", "handlers"),
-    "store": ("clock", "rows", "group", "retention", "row_locks", "port", "packing", "voids", "memory", "sqlite"),
+    "store": ("clock", "rows", "group", "retention", "row_locks", "prefetched", "port", "packing", "voids", "memory", "sqlite"),
     "store.memory": ("table", "tables", "shared", "writes", "sweeps", "records", "runs", "store"),
     "net": ("faults", "outgoing", "http", "lazy"),
     "connectors": ("port", "health", "connection", "files", "sqs", "webhook", "builtin", "lazy", "registry"),

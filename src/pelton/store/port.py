@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.store.group import Committed, Group, Lookup
+from pelton.store.prefetched import Prefetched
 from pelton.store.retention import Sweep, Swept
 from pelton.store.row_locks import Owner, RowName
 from pelton.store.rows import (
@@ -114,6 +115,12 @@ class Store(Protocol):
 
     # ---- runs
     async def head(self, key: int) -> Run | None: ...
+    async def prefetch(self, runs: Sequence[tuple[int, int]]) -> list[Prefetched | None]:
+        """Runs that are about to be changed, each with the number of the step that this is about (0 = none), in the order given:
+        in one question what most changes rest on, of a small run everything. At most `PREFETCH_RUNS`; of each no more than
+        `PREFETCH_ROWS` rows of a kind and `PREFETCH_BYTES` bytes of rows beside that step. None: there is no such run."""
+        ...
+
     async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         """Answers keys of kernel.model.reads that concern one run (NewestKey, NewestBelowKey, SlotKey, PlaceBelowKey,
         IterationKey, IterationsKey, StepKey, OpenKey, ThreadRowsKey, WaitsKey, StrandedKey, EndedKey, VarKey, VarsKey, ThreadKey,

@@ -22,6 +22,7 @@ from pelton.kernel.model.reads import (
     NewestKey,
     OpenKey,
     RecordKey,
+    SlotKey,
     StepKey,
     ThreadKey,
     ThreadsKey,
@@ -35,6 +36,7 @@ from pelton.runtime.cache.shared import Shared
 from pelton.runtime.cache.wide import AHEAD, KEYS, START, UNKNOWN, WideRun
 from pelton.store.group import LeaseWrite
 from pelton.store.packing import size_of
+from pelton.store.prefetched import Prefetched
 
 ENTRY_BYTES = 1_500
 ROW_BYTES = 900
@@ -89,6 +91,42 @@ class RunEntry(Shared):
         self.wide: WideRun | None = None  # made when a question of many rows is asked
 
     # ---- what a store's answer adds
+
+    def take(self, found: Prefetched) -> None:
+        """All that is known of a run that was not in memory."""
+        self.head = found.run
+        self.record = found.record
+        if found.step is not None:
+            self.learn(StepKey(found.step.n), found.step)
+        if found.open is not None:
+            self.learn(OpenKey(), found.open)
+        if found.open is not None and found.ended is not None:
+            rows: list[OpenStep | Step] = [*found.ended, *(row for row in found.open if row.n > 0)]
+            self.newest = {row.slot: row for row in sorted(rows, key=_number)}
+            self.all_newest = True
+        if found.threads is not None:
+            self.learn(ThreadsKey(), found.threads)
+        if found.variables is not None:
+            self.variables = {(thread, name): [value] for thread, name, value in found.variables}
+            self.all_variables = self.all_root_variables = True
+        self.size = ENTRY_BYTES + (len(self.open) + len(self.newest) + len(self.variables)) * ROW_BYTES // 2 + 3 * found.size
+        self.churn = 0
+
+    def knows(self, key: Any) -> bool:
+        """Whether the entry answers a key of those that are read ahead, so that it need not be."""
+        kind = type(key)
+        if kind is NewestKey:
+            return self.all_newest or key.slot in self.newest
+        if kind is SlotKey:
+            row = self.newest.get(key.slot, None if self.all_newest else _ABSENT)
+            if row is _ABSENT:
+                return False
+            return row is None or row.n < key.scope or (row.scope == key.scope and row.it <= key.it)
+        if kind is StepKey:
+            return key.n in self.open
+        if kind is ThreadKey:
+            return self.all_threads or key.no in self.threads
+        return kind is FragmentKey and key.n in self.fragments
 
     def learn(self, key: Any, answer: Any) -> bool:
         """Keeps an answer that stays true until this process changes the run; False if it is not of that kind."""
@@ -247,11 +285,12 @@ class RunEntry(Shared):
             write.started,
             write.due,
         )
-        self.replace(row, mine)
+        self.replace(mine)
 
-    def replace(self, row: OpenStep, mine: OpenStep) -> None:
+    def replace(self, mine: OpenStep) -> None:
         self.open[mine.n] = mine
-        if self.newest.get(mine.slot) is row:
+        known = self.newest.get(mine.slot)
+        if known is not None and known.n == mine.n:  # it may have been read in two ways
             self.newest[mine.slot] = mine
 
     def weigh(self) -> int:
@@ -280,6 +319,10 @@ class RunEntry(Shared):
 
 
 unknown = _ABSENT
+
+
+def _number(row: OpenStep | Step) -> int:
+    return row.n
 
 
 def ahead(key: Any) -> Any:
@@ -363,6 +406,13 @@ class RunCache:
     def add(self, entry: RunEntry) -> None:
         self._entries[entry.key] = entry
         self.size += entry.size
+
+    def take(self, entry: RunEntry, found: Prefetched) -> None:
+        """Fills an entry with what was found of its run."""
+        before = entry.size
+        entry.take(found)
+        if self._entries.get(entry.key) is entry:  # it may have been forgotten meanwhile
+            self.size += entry.size - before
 
     def drop(self, entry: RunEntry) -> None:
         if self._entries.get(entry.key) is entry:

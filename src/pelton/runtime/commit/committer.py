@@ -575,8 +575,8 @@ class Committer:
                 # From here on, not from when the reading begins: what comes behind would change what is asked for, every time.
                 suspend.entry.busy = True
         self._away += 1
-        for run in suspend.loads:
-            self.loader.begin_run(run)  # now, so that those behind wait for it in their order
+        # Now, so that those behind wait for them in their order.
+        suspend.begun = [self.loader.begin_run(run) for run in suspend.loads]
         self._tasks.spawn_vital(self._fetch(request, suspend), "reads")
 
     def _exceeded(self, request: CommitRequest, suspend: Suspend) -> str:

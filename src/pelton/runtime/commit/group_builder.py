@@ -456,7 +456,7 @@ class GroupBuilder:
                     leased = born(row)
                     if leased is not row:
                         delta.opened[n] = leased
-                        delta.entry.replace(row, leased)
+                        delta.entry.replace(leased)
             group.runs.append(delta.written())
             for n, row in delta.handed.items():
                 group.handed.append(HandedOut(row.run, n, row.polls, row.lease))

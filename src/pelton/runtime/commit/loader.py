@@ -3,7 +3,8 @@
 Nothing here changes a run or decides anything. What is read goes to the cache, or to the request's own answers if it would be
 out of date for others. A run is read only while no unacknowledged batch holds it, and is not changed (`busy`) while it is read.
 
-Cost: two or three reads for a run that is not in memory, one for all keys of a run, one message for all questions to scripts.
+Cost: one read for runs that are not in memory, and another for what is old in a long one; one for all keys of a run, one message
+for all questions to scripts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Evaluation, Outcome
 from pelton.kernel.machine.nearest import started_by
+from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import (
     CompiledKey,
     DefinitionKey,
@@ -23,17 +25,15 @@ from pelton.kernel.model.reads import (
     FragmentKey,
     InlineKey,
     NewestKey,
-    OpenKey,
     PausedKey,
     ProcessKey,
-    RecordKey,
     RunKey,
     ServedKey,
     SlotKey,
     StepKey,
     ThreadKey,
 )
-from pelton.kernel.model.state import Run
+from pelton.kernel.model.state import OpenStep, Run, Step
 from pelton.runtime.cache.correlations import PointName
 from pelton.runtime.cache.pages import read_paged
 from pelton.runtime.cache.prefetch import prefetch
@@ -45,8 +45,7 @@ from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import queue_of
 from pelton.store.group import Lookup
-
-FEW = 64  # open rows that are read with a run which keeps a record: what triggers look at
+from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 
 
 class Scripts(Protocol):
@@ -62,9 +61,8 @@ class ReadLoader:
 
     async def fetch(self, request: CommitRequest, suspend: Suspend) -> None:
         """Reads everything that the request was suspended for. Raises PeltonError."""
-        if suspend.loads:
-            cache = self._workspace.cache
-            await asyncio.gather(*(self._load(request, run, cache.peek(run)) for run in suspend.loads))
+        if suspend.begun:
+            await self._load(request, suspend.begun)
         for ns, name, version in suspend.bindings:
             await self._bind(request, ns, name, version)
         if suspend.keys:
@@ -91,39 +89,60 @@ class ReadLoader:
         except PeltonError as error:
             request.answers.outside[key] = error
 
-    async def _load(self, request: CommitRequest, run: int, entry: RunEntry | None = None) -> None:
-        """Reads a run that is not in the cache: head, process, and what the signal is likely to need."""
-        if entry is None and self._workspace.cache.peek(run) is not None:
+    async def _load(self, request: CommitRequest, entries: Sequence[RunEntry]) -> None:
+        """Reads runs that are not in the cache, all in one question; and in another what the signal is likely to need beyond
+        that. Those who wait for them are resumed when this returns, so that the request can be put before them."""
+        of, n = request.hint()
+        try:
+            found: list[Prefetched | None] = []
+            for first in range(0, len(entries), PREFETCH_RUNS):
+                part = entries[first : first + PREFETCH_RUNS]
+                found += await self._workspace.store.prefetch([(entry.key, n if entry.key == of else 0) for entry in part])
+            takes = (self._take(request, entry, each) for entry, each in zip(entries, found, strict=True))
+            for outcome in await asyncio.gather(*takes, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
+        finally:
+            for entry in entries:
+                self._loaded(entry)
+
+    async def _take(self, request: CommitRequest, entry: RunEntry, found: Prefetched | None) -> None:
+        if found is None:
+            request.absent.add(entry.key)
+            return
+        entry.process = await self._process(found.run)
+        self._workspace.cache.take(entry, found)
+        if found.step is not None:
+            await self._prefetch(request, entry, found.run, found.step)
+
+    async def _look(self, request: CommitRequest, run: int) -> None:
+        """Reads the head of a run that the request only looks at."""
+        if self._workspace.cache.peek(run) is not None:
             return  # another request is at it, or was
-        entry = entry or self.begin_run(run)
-        loaded = False
+        entry = self.begin_run(run)
         try:
             head = await self._workspace.store.head(run)
             if head is None:
                 request.absent.add(run)
                 return
-            entry.process = await self._workspace.definitions.process(head.definition) if head.definition else PLACEHOLDER
+            entry.process = await self._process(head)
             entry.head = head
-            loaded = True
-            of, n = request.hint()
-            if of == run and n > 0:
-                await self._prefetch(request, entry, head, n)
-            elif entry.process.records is not None and head.open <= FEW:
-                keys: list[Any] = [RecordKey(), OpenKey()]
-                for key, answer in zip(keys, await self._workspace.store.read(head, keys), strict=True):
-                    entry.learn(key, answer)
         finally:
-            entry.busy = False
-            if not loaded:
-                self._workspace.cache.drop(entry)
-            self._release(entry)
+            self._loaded(entry)
 
-    async def _prefetch(self, request: CommitRequest, entry: RunEntry, head: Run, n: int) -> None:
+    async def _process(self, head: Run) -> Process:
+        return await self._workspace.definitions.process(head.definition) if head.definition else PLACEHOLDER
+
+    def _loaded(self, entry: RunEntry) -> None:
+        entry.busy = False
+        if entry.head is None:
+            self._workspace.cache.drop(entry)
+        self._release(entry)
+
+    async def _prefetch(self, request: CommitRequest, entry: RunEntry, head: Run, row: OpenStep | Step) -> None:
         assert entry.process is not None
-        row = (await self._workspace.store.read(head, [StepKey(n)]))[0]
-        if row is None:
-            return
-        entry.learn(StepKey(n), row)
+        if type(row) is Step:
+            request.answers.keep(entry.key, head.rev, StepKey(row.n), row)
         slots = prefetch(entry.process, row.slot)
         around: list[Any] = [StepKey(row.scope)] if row.scope > 0 else []
         if row.fragment:
@@ -141,8 +160,12 @@ class ReadLoader:
         await self._learn(request, entry, head, [*(NewestKey(slot) for slot in dict.fromkeys(slots)), *dict.fromkeys(around)])
 
     async def _learn(self, request: CommitRequest, entry: RunEntry, head: Run, keys: list[Any]) -> None:
-        """Reads what is likely to be needed: the entry keeps it, or for as long as the run does not change the request."""
+        """Reads what is likely to be needed and not known. The entry keeps it, or for as long as the run does not change the
+        request."""
         assert entry.process is not None
+        keys = [key for key in keys if not entry.knows(key)]
+        if not keys:
+            return
         for key, row in zip(keys, await self._workspace.store.read(head, keys), strict=True):
             answer = self._workspace.definitions.fragments.answer(entry.process, key, row)
             if not entry.learn(key, answer):
@@ -224,7 +247,7 @@ class ReadLoader:
         elif kind is ServedKey:
             request.answers.outside[key] = self._served(ns, key)
         elif kind is RunKey:
-            await self._load(request, key.key)
+            await self._look(request, key.key)
         else:
             await self.load_point((ns, key.name, key.key))
 

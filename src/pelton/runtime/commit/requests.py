@@ -94,11 +94,13 @@ class CommitRequest:
 class WriteRequest(CommitRequest):
     """Rows that belong to no run's revision, in a separate group."""
 
-    __slots__ = ("_fill", "future")
+    __slots__ = ("_fill", "_forget", "_removed", "future")
 
     def __init__(self, fill: Callable[[Group], None], future: asyncio.Future[Committed]) -> None:
         super().__init__()
         self._fill = fill
+        self._removed: list[int] = []
+        self._forget: Callable[[int], None] | None = None
         self.future = future
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
@@ -116,10 +118,14 @@ class WriteRequest(CommitRequest):
         for key in group.remove_runs:
             unit.workspace.forget(key)
             unit.workspace.lookups.forget()
+        self._removed, self._forget = group.remove_runs, unit.workspace.forget
         builder.requests.append(self)
         return builder
 
     def settled(self) -> None:
+        for key in self._removed:
+            if self._forget is not None:
+                self._forget(key)  # again: it may have been read before it was gone
         if not self.future.done() and self.committed is not None:
             self.future.set_result(self.committed)
 

@@ -33,6 +33,7 @@ class Suspend(Exception):
         self.wait = wait
         self.fetch = fetch
         self.point = point
+        self.begun: list[RunEntry] = []  # those of `loads`, once the read has begun
 
 
 class NextBatch(Exception):

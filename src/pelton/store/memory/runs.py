@@ -46,6 +46,7 @@ from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import Tables
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_step, decode_thread
 from pelton.store.port import RowCounts
+from pelton.store.prefetched import PREFETCH_ROWS, ByteBudget, Prefetched, is_short
 from pelton.store.voids import Voids
 
 NAMED_LIMIT = 1000
@@ -55,6 +56,7 @@ TOP = (1 << 63) - 1
 class MemoryRuns:
     def __init__(self, tables: Tables, records: MemoryRecords, counts: RowCounts) -> None:
         self._tables = tables
+        self._records = records
         self._counts = counts
         self._answers: dict[type, Callable[[Run, Any], Any]] = {
             NewestKey: lambda run, key: self.newest(run, key.slot),
@@ -115,6 +117,47 @@ class MemoryRuns:
             return None
         self._counts.rows_read += 1
         return decode_step(row.body)
+
+    # ---- what a change rests on
+
+    def prefetch(self, key: int, n: int) -> Prefetched | None:
+        run = self.head(key)
+        if run is None:
+            return None
+        room = ByteBudget()
+        opened = self._few_open(run, room)
+        ended = self._few_ended(run, room) if opened is not None and is_short(run) else None
+        step = self._step(run, StepKey(n)) if n > 0 else None
+        record = self._records.record(key, 0)
+        threads, variables = self._few_threads(run, room), self._few_variables(run, room)
+        return Prefetched(run, step, opened, ended, threads, variables, record, room.taken)
+
+    def _few_open(self, run: Run, room: ByteBudget) -> list[OpenStep] | None:
+        if run.open > PREFETCH_ROWS:
+            return None
+        places = list(self._tables.open.under(PRIMARY, run.key))
+        size = sum(len(part) for place in places for part in self._tables.open.rows[place].parts)
+        return self.opens(places) if room.takes(size) else None
+
+    def _few_ended(self, run: Run, room: ByteBudget) -> list[Step] | None:
+        places = list(self._tables.steps.under(PRIMARY, run.key))
+        if not room.takes(sum(len(self._tables.steps.rows[place].body) for place in places)):
+            return None
+        return [step for place in places if (step := self.ended(*place)) is not None]
+
+    def _few_threads(self, run: Run, room: ByteBudget) -> list[Thread] | None:
+        if run.threads > PREFETCH_ROWS:
+            return None
+        places = list(self._tables.threads.under(PRIMARY, run.key))
+        return self._decoded(places) if room.takes(sum(len(self._tables.threads.rows[place].body) for place in places)) else None
+
+    def _few_variables(self, run: Run, room: ByteBudget) -> list[tuple[int, str, Any]] | None:
+        rows = self._tables.variables.rows
+        places = list(islice(self._tables.variables.under(PRIMARY, run.key), PREFETCH_ROWS + 1))
+        if len(places) > PREFETCH_ROWS or not room.takes(sum(len(rows[place]) for place in places)):
+            return None
+        self._counts.rows_read += len(places)
+        return [(thread, name, decode_any(rows[run.key, thread, name])) for _, thread, name in places]
 
     # ---- one key each
 

@@ -40,6 +40,7 @@ from pelton.store.packing import (
     sticky_row,
 )
 from pelton.store.port import Durability, HandlerChange, RowCounts, StoreFailed
+from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 from pelton.store.retention import Sweep, Swept
 from pelton.store.row_locks import Owner, RowLocks, RowName
 from pelton.store.rows import (
@@ -150,6 +151,9 @@ class MemoryStore:
 
     async def head(self, key: int) -> Run | None:
         return self._runs.head(key)
+
+    async def prefetch(self, runs: Sequence[tuple[int, int]]) -> list[Prefetched | None]:
+        return [self._runs.prefetch(key, n) for key, n in runs[:PREFETCH_RUNS]]
 
     async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         return [self._runs.answer(run, key) for key in keys]

@@ -24,6 +24,7 @@ from pelton.store.packing import (
     sticky_row,
 )
 from pelton.store.port import HandlerChange
+from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 from pelton.store.rows import (
     BookmarkRow,
     ClaimRow,
@@ -48,6 +49,7 @@ from pelton.store.rows import (
     forgotten_event,
 )
 from pelton.store.sqlite.encode import Numbers
+from pelton.store.sqlite.prefetch import Prefetcher
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import event_ident
@@ -58,6 +60,7 @@ class SqliteReads:
     """The half of the store that writes nothing. What it reads with is there while the store is open."""
 
     _numbers: Numbers
+    _prefetcher: Prefetcher
     _reader: Reader
     _records: RecordReads
     _runs: RunReader
@@ -66,6 +69,9 @@ class SqliteReads:
 
     async def head(self, key: int) -> Run | None:
         return self._runs.head(key)
+
+    async def prefetch(self, runs: Sequence[tuple[int, int]]) -> list[Prefetched | None]:
+        return [self._prefetcher.prefetch(key, n) for key, n in runs[:PREFETCH_RUNS]]
 
     async def read(self, run: Run, keys: Sequence[Any]) -> list[Any]:
         return [self._runs.answer(run, key) for key in keys]

@@ -120,6 +120,9 @@ SELECT value FROM var WHERE run = ?1 AND thread = ?2 AND name = ?3;
 -- name: vars
 SELECT name, value FROM var WHERE run = ?1 AND thread = ?2 ORDER BY name;
 
+-- name: vars_all
+SELECT thread, name, value FROM var WHERE run = ?1 LIMIT ?2;
+
 -- name: thread
 SELECT body FROM thread WHERE run = ?1 AND no = ?2;
 

@@ -40,6 +40,7 @@ from pelton.store.sqlite.files import StoreFiles, secure
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import SWEEP
+from pelton.store.sqlite.prefetch import Prefetcher
 from pelton.store.sqlite.reader import DAMAGED, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.runs import RunReader
@@ -151,6 +152,7 @@ class SqliteStore(SqliteReads):
         numbers.lines = {(ns, process): number for number, ns, process in self._reader.all("lines")}
         self._records = RecordReads(self._reader, numbers.lines)
         self._runs = RunReader(self._reader, numbers.lines, self._records)
+        self._prefetcher = Prefetcher(self._reader, self._runs, self._records)
         meta = dict(self._reader.all("meta"))
         self._secret = meta["secret"]
         self._clock_saved = meta.get("clock", 0)
