@@ -576,7 +576,7 @@ class Committer:
                 suspend.entry.busy = True
         self._away += 1
         # Now, so that those behind wait for them in their order.
-        suspend.begun = [self.loader.begin_run(run) for run in suspend.loads]
+        suspend.started = [self.loader.begin_run(run) for run in suspend.loads]
         self._tasks.spawn_vital(self._fetch(request, suspend), "reads")
 
     def _exceeded(self, request: CommitRequest, suspend: Suspend) -> str:

@@ -61,8 +61,8 @@ class ReadLoader:
 
     async def fetch(self, request: CommitRequest, suspend: Suspend) -> None:
         """Reads everything that the request was suspended for. Raises PeltonError."""
-        if suspend.begun:
-            await self._load(request, suspend.begun)
+        if suspend.started:
+            await self._load(request, suspend.started)
         for ns, name, version in suspend.bindings:
             await self._bind(request, ns, name, version)
         if suspend.keys:

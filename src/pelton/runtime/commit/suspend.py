@@ -33,7 +33,7 @@ class Suspend(Exception):
         self.wait = wait
         self.fetch = fetch
         self.point = point
-        self.begun: list[RunEntry] = []  # those of `loads`, once the read has begun
+        self.started: list[RunEntry] = []  # those of `loads`, once the read has started
 
 
 class NextBatch(Exception):
