@@ -462,7 +462,7 @@ def test_bodies_are_bounded(server: ServerProcess) -> None:
             assert b'"code":"too large"' in answer.read()
 
 
-@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/events"), ("PUT", "/v1/work"), ("GET", "/v1/work")])
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/events"), ("PUT", "/v1/work"), ("PATCH", "/v1/work")])
 def test_other_methods_are_named(server: ServerProcess, method: str, path: str) -> None:
     status, headers, _ = raw(server, method, path)
     assert status == 405

@@ -180,7 +180,7 @@ def test_the_settings_can_be_printed(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "port = 99" in done.output
     assert "max_body = 2048" in done.output
-    assert "secret" not in done.output
+    assert "a-secret" not in done.output
 
 
 def test_the_command_starts_quickly_because_it_loads_little() -> None:

@@ -97,7 +97,7 @@ class Victim:
     def writer(self) -> int:
         """The writer's process id; 0 = there is none."""
         for path in self.data.rglob("*.writer"):
-            text = path.read_text()
+            text, _, _life = path.read_text().partition(" ")
             return int(text) if text.isdigit() and not self._writer_gone() else 0
         return 0
 

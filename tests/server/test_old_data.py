@@ -487,7 +487,7 @@ def test_children_go_on_in_their_order(old: Old) -> None:
 
 def test_events_trigger_and_make_tasks(old: Old) -> None:
     posted = old.post("Checked", "checked-2", {"path": "/in/closed", "rows": 1})
-    assert [each["outcome"] for each in posted["effects"]] == ["unchanged"]  # that task had come to its end
+    assert [each["outcome"] for each in posted["effects"]] == ["unmatched"]  # that task had come to its end
     made = old.ask(
         "POST", f"{LUSID}/tasks", {"taskDefinitionId": {"scope": "acme", "code": "work"}, "fields": []}, 201, trigger="begin"
     )
