@@ -222,19 +222,22 @@ class EventIngester:
         return None
 
     def _over(self, request: EventRequest) -> None:
-        self.acted(request)
+        self._end_looks(request)
         order = self._under_way.get(request.ns)
         if request.ticket is not None and order is not None and order.end(request.ticket):
             del self._under_way[request.ns]
         request.ticket = None
 
-    # ---- the order of arrival
-
-    def acted(self, request: EventRequest) -> None:
-        """It is in a batch, or has ended: those behind it may act."""
+    def _end_looks(self, request: EventRequest) -> None:
         for mark in request.marks:
             self._workspace.record_log.end(mark)
         request.marks.clear()
+
+    # ---- the order of arrival
+
+    def acted(self, request: EventRequest) -> None:
+        """It is in a batch: those behind it may act."""
+        self._end_looks(request)
         if request.ticket is not None:
             self._under_way[request.ns].acted(request.ticket)
 
