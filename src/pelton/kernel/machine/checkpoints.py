@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pelton.errors import Code
 from pelton.kernel.machine.draft import Draft, Refusal
 from pelton.kernel.machine.tokens.attempts import ATTEMPT_TEXT
-from pelton.kernel.machine.tokens.times import ENDLESS, LEASE, clock
+from pelton.kernel.machine.tokens.times import ENDLESS, LEASE, clock, keep_limit
 from pelton.kernel.model.signals import PutCheckpoint
 from pelton.kernel.model.state import NO_TRIES, TRIED, DueTime, OpenStep, State, StepCheckpoint, worker_of
 from pelton.kernel.model.transition import KeepCheckpoint
@@ -77,10 +77,7 @@ def begin_anew(draft: Draft, row: OpenStep) -> None:
     if row.idle and row.lease < ENDLESS:
         row.lease = now + row.idle
     if row.limit:
-        tries = row.tries or NO_TRIES
-        whole = tries.limit or row.limit
-        row.tries = replace(tries, limit=whole)
-        row.limit = max(now - row.started, 0) + whole
+        row.limit = max(now - row.started, 0) + keep_limit(row)
     if row.idle or row.limit:
         others = {arm: due for arm, due in (row.times or {}).items() if arm not in ("idle", "limit") or due.at or due.fixed}
         row.times = {**others, LEASE: DueTime(0, row.polls)}

@@ -124,8 +124,10 @@ def give_back_lease(draft: Draft, row: OpenStep, since: int) -> None:
     row.times = {arm: due for arm, due in times.items() if arm not in {LEFT, LIMIT_LEFT}}
 
 
-def keep_limit(row: OpenStep) -> None:
-    """The next attempt has the limit as it was decided."""
-    if row.limit:
-        tries = row.tries or NO_TRIES
-        row.tries = replace(tries, limit=tries.limit or row.limit)
+def keep_limit(row: OpenStep) -> int:
+    """The limit of an attempt as it was decided, which the next one has too; 0 = none. The row must be the draft's own."""
+    tries = row.tries or NO_TRIES
+    decided = tries.limit or row.limit
+    if decided != tries.limit:
+        row.tries = replace(tries, limit=decided)
+    return decided
