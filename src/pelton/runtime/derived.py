@@ -27,7 +27,7 @@ async def derived_output(
     entry = RunEntry(head.key)
     entry.head, entry.process = head, process
     answers = Answers()
-    reader = CachedReads(codec, lambda: 0, lambda key: None, lambda key: [], lambda: 0)
+    reader = CachedReads.of_one(codec)
     for _ in range(ROUNDS):
         try:
             return output_of(Draft(process, reader.of(entry, answers), head, now), step)

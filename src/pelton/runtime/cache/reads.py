@@ -129,6 +129,11 @@ class CachedReads:
         self.spent: Spent | None = None
         self.reads: dict[int, int] = {}  # other runs that were looked at, with their revisions
 
+    @classmethod
+    def of_one(cls, codec: Codec, keys: Callable[[], int] = lambda: 0) -> CachedReads:
+        """For a look at what one run has: nothing beside it is there."""
+        return cls(codec, keys, lambda key: None, lambda key: [], lambda: 0)
+
     def of(self, entry: RunEntry, answers: Answers | None) -> CachedReads:
         self._entry = entry
         if answers is not None and answers.revisions:

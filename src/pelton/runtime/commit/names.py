@@ -147,13 +147,9 @@ def _data(unit: Naming, entry: RunEntry) -> tuple[dict[str, Any] | None, Any]:
         return None, None
     process = unit.process_of(entry)
     workspace = unit.workspace
-    reads = CachedReads(workspace.codec, workspace.keys, _nobody, lambda key: [], lambda: 0).of(entry, unit.answers)
+    reads = CachedReads.of_one(workspace.codec, workspace.keys).of(entry, unit.answers)
     try:
         record = reads.answer(RecordKey()) if process.records is not None else None
         return dict(reads.answer(VarsKey(0))), record.body if record is not None else None
     except Missing as missing:
         raise Suspend(entry, missing.keys) from None
-
-
-def _nobody(key: int) -> None:
-    return None

@@ -80,17 +80,13 @@ def _look(unit: Unit, point: CorrelationPoint, place: InLine, key: WaiterKey | T
         return None
     process = unit.process_of(entry)
     unit.reader.reads[run] = entry.head.rev
-    reads = CachedReads(unit.workspace.codec, unit.workspace.keys, _nobody, lambda key: [], lambda: 0).of(entry, unit.answers)
+    reads = CachedReads.of_one(unit.workspace.codec, unit.workspace.keys).of(entry, unit.answers)
     try:
         if isinstance(key, TakerKey):
             return rests(process, reads, n, key.name, key.key, unit.now) or None
         return offer_of(process, reads, n, key.name, key.key, unit.now)
     except Missing as missing:
         raise Suspend(entry, missing.keys) from None
-
-
-def _nobody(key: int) -> None:
-    return None
 
 
 def _line(unit: Unit, point: CorrelationPoint, last: bool) -> Iterator[InLine]:
@@ -108,13 +104,13 @@ def _line(unit: Unit, point: CorrelationPoint, last: bool) -> Iterator[InLine]:
         yield from point.waits
         seen.update(point.waits)
     for limit in (PAGE, WAITERS) if last else (WAITERS,):
-        page = _page(unit, point, limit, last)
+        page = page_of(unit, point, limit, last)
         yield from (place for place in page if place not in seen)
         seen.update(page)
 
 
-def _page(unit: Unit, point: CorrelationPoint, limit: int, last: bool) -> list[InLine]:
-    """A longer queue than is in memory, according to the store at the point's current revision."""
+def page_of(unit: Unit, point: CorrelationPoint, limit: int, last: bool = False) -> list[InLine]:
+    """Who waits where more do than are in memory, according to the store at the point's current revision."""
     if point.pins:
         raise Suspend(wait=point)
     name = ("line", *point.name, limit, last)

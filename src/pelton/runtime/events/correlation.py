@@ -12,7 +12,7 @@ fan-outs that know each waiter by run and step: each gets it once, wherever the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from msgspec import json
 
@@ -22,6 +22,7 @@ from pelton.kernel.model.transition import Refused
 from pelton.runtime.api import CorrelateCommand, Correlated
 from pelton.runtime.cache.correlations import CorrelationPoint, PointName
 from pelton.runtime.commit.group_builder import GroupBuilder
+from pelton.runtime.commit.queues import page_of
 from pelton.runtime.commit.requests import CommitRequest
 from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
@@ -167,7 +168,7 @@ def signal_of(
 def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand, number: int, sticky: int = 0) -> Correlated:
     waiters = unit.waiters(point)
     if point.more_waits:
-        waiters = list(dict.fromkeys([*_all(unit, point), *waiters]))
+        waiters = list(dict.fromkeys([*page_of(unit, point, MOST_WAITERS), *waiters]))
     if command.position >= 0:
         waiters = [(run, n) for run, n in waiters if n == command.position]
     if point.more_waits:
@@ -184,25 +185,6 @@ def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand
             unit.defer(run, signal_of(command, number, n, unit.now, strict=False, keep=True, sticky=sticky))
             correlated.later += 1
     return correlated
-
-
-def _all(unit: UnitOfWork, point: CorrelationPoint) -> Sequence[tuple[int, int]]:
-    """All waiters there according to the store, at the point's current revision."""
-    if point.pins:
-        raise Suspend(wait=point)
-    known: tuple[int, list[tuple[int, int]]] | None = unit.answers.outside.get(point.name)
-    if known is None or known[0] != point.revision:
-        answers, workspace = unit.answers, unit.workspace
-
-        async def read() -> None:
-            revision = await workspace.store.rendezvous(*point.name)
-            rows = await workspace.store.waiting(*point.name, MOST_WAITERS)
-            answers.outside[point.name] = revision, [(row.run, row.n) for row in rows]
-            if revision != point.revision and not point.pins:
-                workspace.correlations.drop(point)  # somebody else has moved it
-
-        raise Suspend(fetch=read)
-    return known[1]
 
 
 def _jobs(
