@@ -76,7 +76,7 @@ class Item(Struct, dict=True):
     def log(self, text: str) -> None:
         """Adds a line to the log of this attempt, which is sent with its outcome; it keeps the last 10,000 characters."""
         before = self.__dict__.get("lines", "")
-        self.__dict__["lines"] = (f"{before}\n{text}" if before else text)[-MAX_LOG:]
+        vars(self)["lines"] = (f"{before}\n{text}" if before else text)[-MAX_LOG:]
 
     @property
     def logged(self) -> str:
@@ -346,7 +346,7 @@ class Worker:
         self._in_hand += len(items)
         self.counts.taken += len(items)
         for item in items:
-            item.__dict__["steps"] = Checkpoints(item, self.name, self)
+            vars(item)["steps"] = Checkpoints(item, self.name, self)
             try:
                 result = self._functions[item.queue](item)
             except Exception as error:
