@@ -16,7 +16,6 @@ from tests.source import ROOT, imported_names, modules, report, tracked
 
 # Declared, and used without an import.
 UNIMPORTED = {
-    "httptools": "uvicorn takes it as its HTTP parser",
     "tzdata": "the standard library reads it",
     "codespell": "a command",
     "coverage": "a command, and a setting of pytest-cov",

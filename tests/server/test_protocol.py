@@ -8,14 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvicorn
 from tests.patience import PATIENCE
-from uvicorn.server import ServerState
 
-from pelton.server import protocol
 from pelton.server.http import Listener, bind
-from pelton.server.protocol import MAX_HEAD, MAX_HEADERS, BoundedProtocol
+from pelton.transport.http import connection as protocol
 from pelton.transport.http.asgi import GONE
+from pelton.transport.http.connection import MAX_HEAD, MAX_HEADERS, Connections
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -87,9 +85,7 @@ class Transport(asyncio.Transport):
 )
 async def test_heads_beyond_are_refused_before_they_end(data: bytes, piece: int) -> None:
     transport = Transport()
-    config = uvicorn.Config(application, http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
-    config.load()
-    connection = BoundedProtocol(config, ServerState(), {})
+    connection = Connections(application).connection()
     connection.connection_made(transport)
     taken = 0
     while not transport.closed:

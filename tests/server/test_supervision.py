@@ -38,6 +38,7 @@ OTHERWISE = {
     "server/assembly.py": "logs what it fails with; the stop waits for it",
     "connectors/sqs.py": "the subscription takes their results",
     "transport/http/asgi.py": "of one request",
+    "transport/http/connection.py": "of one request, whose caller is told how it ended",
     "client/worker.py": "of another program",
 }
 STARTS = re.compile(r"\b(create_task|ensure_future)\(|\bTaskGroup\(")
@@ -81,7 +82,7 @@ async def test_each_task_that_lives_as_long_as_the_server_ends_it_when_it_ends()
     names = server.engine.supervisor.kept
     await server.stop()
     assert {name.partition(":")[0] for name in names} == {"server", "sources", "operations", "expiry", "retention"}
-    assert {"server: http", "server: heartbeat", "sources: memory:somewhere", "expiry: scan"} <= set(names)
+    assert {"server: heartbeat", "sources: memory:somewhere", "expiry: scan"} <= set(names)
     for name in names:
         server = await with_sources()
         named(name).cancel()

@@ -134,6 +134,7 @@ class Stream(Response):
     """A response whose chunks are sent as they arrive."""
 
     __slots__ = ("chunks",)
+    streams = True
 
     def __init__(self, chunks: AsyncIterator[bytes], content_type: bytes) -> None:
         super().__init__(200, b"", content_type, ((b"cache-control", b"no-store"),))

@@ -26,13 +26,13 @@ from pelton.server.access import Access, Denied
 from pelton.transport.caller import set_caller
 from pelton.transport.http.asgi import (
     Application,
-    Message,
     Receive,
     Request,
     Response,
     Router,
     Scope,
     Send,
+    deliver,
     json_response,
     text_response,
 )
@@ -107,23 +107,19 @@ class App:
         structlog.contextvars.bind_contextvars(request=request)
         counts = self.counts
         status = 0
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-
         counts.under_way += 1
         try:
-            refusal = None if path in self._open else self._refusal(scope, path, request)
-            if refusal is not None:
-                await refusal.send(sending, scope["method"] == "HEAD")
-            elif path == b"/api/health":
-                await (await self._get_health(None)).send(sending, scope["method"] == "HEAD")
-            else:
-                await self._application(scope, receive, sending)
+            response = None if path in self._open else self._refusal(scope, path, request)
+            if response is None:
+                if path == b"/api/health":
+                    response = await self._get_health(None)
+                else:
+                    response = await self._application.response(scope, receive)
+            if response is not None:
+                response.headers = (*response.headers, (b"x-request-id", request_id))
+                status = response.status
+                if not await deliver(response, scope, send):
+                    status = 0
         finally:
             counts.under_way -= 1
             api = self._api(path)

@@ -90,7 +90,7 @@ class Server:
             self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access, secrets)
             self._supervise(self._parts.engine.supervisor)
             assert self._tasks is not None
-            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self._tasks, self.most_connections)
+            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self.most_connections)
             await self._listener.start()
             self.address = self._listener.address
         except (SelfCheckFailed, ConfigError, PluginFailed, StoreBusy, StoreFailed, OSError, ValueError) as error:

@@ -13,7 +13,7 @@ import structlog
 
 from pelton.server.config import Config
 
-_QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "botocore", "aiobotocore", "httpx", "httpcore")
+_QUIET = ("asyncio", "botocore", "aiobotocore", "httpx", "httpcore")
 
 
 def configure(config: Config) -> None:

@@ -31,6 +31,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 GONE = "pelton.gone"  # in a scope: says whether the connection is closed already, where the server knows it
+RESPOND = "pelton.respond"  # in a scope's extensions: takes status, headers and body of a response that is complete
 MAX_BODY = 5_000_000
 MAX_SEGMENTS = 64
 _SLASHES = re.compile(rb"/{2,}")
@@ -43,6 +44,7 @@ class Response:
     """A complete response. `undelivered` is called instead if the caller is known to have disconnected before it was sent."""
 
     __slots__ = ("body", "content_type", "headers", "status", "undelivered")
+    streams = False  # whether its body comes in pieces, by its own `send`
 
     def __init__(
         self, status: int = 200, body: bytes = b"", content_type: bytes = b"", headers: Sequence[tuple[bytes, bytes]] = ()
@@ -224,8 +226,8 @@ class Router:
             self._static[method, pattern.encode()] = handler
         self.patterns.append((method, pattern))
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, path: bytes) -> None:
-        """Handles one request; `path` is the raw path below the router's mount."""
+    async def response(self, scope: Scope, receive: Receive, path: bytes) -> Response | None:
+        """The response to one request, or None if its caller has left; `path` is the raw path below the router's mount."""
         if self._collapse and b"//" in path:
             path = _SLASHES.sub(b"/", path)
         try:
@@ -233,15 +235,11 @@ class Router:
             parameters: dict[str, str] = {}
             if handler is None:
                 handler, parameters = self._find(scope["method"], path)
-            response = await handler(Request(scope, receive, parameters, self._max_body, self._absent))
+            return await handler(Request(scope, receive, parameters, self._max_body, self._absent))
         except ClientGone:
-            return
+            return None
         except Exception as error:  # the one place where everything ends up
-            response = self._answer(error, scope)
-        if response.undelivered is not None and GONE in scope and scope[GONE]():
-            response.undelivered()
-            return
-        await response.send(send, scope["method"] == "HEAD")
+            return self._answer(error, scope)
 
     def _answer(self, error: Exception, scope: Scope) -> Response:
         rendered = self._render(error)
@@ -279,12 +277,34 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"this application serves http, not {scope['type']}")
+        response = await self.response(scope, receive)
+        if response is not None:
+            await deliver(response, scope, send)
+
+    async def response(self, scope: Scope, receive: Receive) -> Response | None:
+        """The response to one request, or None if its caller has left."""
         path = raw_path(scope)
         for prefix, router in self._mounts:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/"):
-                await router.handle(scope, receive, send, path[len(prefix) :])
-                return
-        await text_response("not found", 404).send(send)
+                return await router.response(scope, receive, path[len(prefix) :])
+        return text_response("not found", 404)
+
+
+async def deliver(response: Response, scope: Scope, send: Send) -> bool:
+    """Sends a response, by the connection's short way if it is complete and the connection has one. False: the caller had hung
+    up, and the response has been told so."""
+    if response.undelivered is not None and GONE in scope and scope[GONE]():
+        response.undelivered()
+        return False
+    respond = scope["extensions"].get(RESPOND) if "extensions" in scope else None
+    if respond is None or response.streams:
+        await response.send(send, scope["method"] == "HEAD")
+        return True
+    if response.content_type:
+        respond(response.status, ((b"content-type", response.content_type), *response.headers), response.body)
+    else:
+        respond(response.status, response.headers, response.body)
+    return True
 
 
 def raw_path(scope: Scope) -> bytes:
