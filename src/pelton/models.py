@@ -56,8 +56,8 @@ class EventView(Struct, omit_defaults=True):
 
 class EventPage(Struct):
     """A page of events. `after`: pass it as the parameter `after` to continue from here, with newer ones. `before`: pass it as
-    the parameter `before` for older ones; "" = there are none, or the page was asked for with `after`. A page ends at some 4 MB,
-    and when 10,000 events have been looked at: it may be short, or empty, and there are more all the same."""
+    the parameter `before` for older ones; "" = there are none, or the page was asked for with `after`. A page ends at some 4 MB:
+    it may be short, and there are more all the same."""
 
     events: list[EventView]
     after: str

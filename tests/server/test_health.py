@@ -13,7 +13,7 @@ from tests.patience import eventually
 from tests.server.running import WORKING, fresh
 from tests.server.test_running_server import define
 
-from pelton.client import Client, RequestRefused
+from pelton.client import AsyncClient, Client, RequestRefused
 from pelton.models import ClaimIn
 from pelton.store.sqlite import store as module
 from pelton.store.sqlite.store import SqliteStore
@@ -64,6 +64,40 @@ async def test_a_full_disk_makes_health_503_and_no_work_is_handed_out(tmp_path: 
         (item,) = (await server.client.work("me", claim=ClaimIn(["step_one"], 1, 30_000))).items
         assert item.input["number"] == 1
         assert (await server.client.health()).healthy
+
+
+async def test_where_the_data_are_is_shown_only_to_callers_with_a_key(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "pelton.db")
+    path, key = str(tmp_path / "pelton.db"), "correct-horse-battery"
+    async with running_server(store=store, api_keys=(key,)) as server:
+
+        async def shown(address: str, given: str) -> dict[str, Any]:
+            async with AsyncClient(server.url, key=given) as client:
+                return dict(await client.request("GET", address))
+
+        for address in ("/health", "/api/health"):
+            assert (await shown(address, key))["details"]["store"]["path"] == path
+            for without in ("", "another-key-that-is-wrong"):
+                found = await shown(address, without)
+                assert found["healthy"]
+                assert found["details"]["store"]["store"] == "sqlite"
+                assert str(tmp_path) not in str(found)
+        assert (await server.client.health()).details["store"]["path"] == path
+        # nor in the reasons
+        store._unwritten = f"{path}-wal could not be written"
+        told = (await store.health())["unhealthy"]
+        assert path in told
+        with pytest.raises(RequestRefused) as refused:
+            await shown("/health", "")
+        assert refused.value.status == 503
+        assert "could not be written" in str(refused.value.problem)
+        assert str(tmp_path) not in str(refused.value.problem)
+        store._unwritten = ""
+
+
+async def test_without_keys_every_caller_is_shown_where_the_data_are(tmp_path: Path) -> None:
+    async with running_server(store=SqliteStore(tmp_path / "pelton.db")) as server:
+        assert (await server.client.request("GET", "/health"))["details"]["store"]["path"] == str(tmp_path / "pelton.db")
 
 
 def test_a_server_whose_data_is_gone_ends_and_says_why(tmp_path: Path) -> None:

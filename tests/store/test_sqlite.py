@@ -21,7 +21,7 @@ from pelton.store.sqlite.ops import NUMBER, OPS
 from pelton.store.sqlite.reader import Reader
 from pelton.store.sqlite.rows import OPEN_COLUMNS, open_body
 from pelton.store.sqlite.runs import RunReader
-from pelton.store.sqlite.schema import APPLICATION, migrate, migrations, packed_field
+from pelton.store.sqlite.schema import APPLICATION, FUNCTIONS, migrate, migrations, packed_field
 from pelton.store.sqlite.sql import load
 from pelton.store.sqlite.store import SqliteStore
 from pelton.store.voids import Voids
@@ -66,9 +66,6 @@ def test_every_operation_has_its_statement_and_every_statement_is_valid() -> Non
     assert {op.name for op in OPS} <= set(writes)
     for sql in [*writes.values(), *load("reads.sql").values(), *load("sweeps.sql").values()]:
         db.execute("EXPLAIN " + sql.replace("{open}", OPEN_COLUMNS), (None,) * sql_width(sql)).fetchall()
-
-
-THREADS_INDEXED = next(number for number, sql in migrations() if "open_thread" in sql) - 1
 
 
 def sql_width(sql: str) -> int:
@@ -116,7 +113,12 @@ def test_every_read_goes_by_an_index_without_a_scan_or_a_sort() -> None:
     ("ready_after", "open_work (queue=? AND (urgency,due,run,n)>(?,?,?,?))"),
     ("leased", "open_lease (ends<?)"),
     ("run_live", "run_live (line=? AND rowid<?)"),
-    ("events_type_down", "event_type (ns=? AND type=? AND rowid>? AND rowid<?)"),
+    ("events_down", "event_state (ns=? AND state=? AND rowid>? AND rowid<?)"),
+    ("events_type_down", "event_type (ns=? AND type=? AND state=? AND rowid>? AND rowid<?)"),
+    ("events_state_up", "event_state (ns=? AND state=? AND rowid>? AND rowid<?)"),
+    ("events_state_down", "event_state (ns=? AND state=? AND rowid>? AND rowid<?)"),
+    ("events_type_state_up", "event_type (ns=? AND type=? AND state=? AND rowid>? AND rowid<?)"),
+    ("events_type_state_down", "event_type (ns=? AND type=? AND state=? AND rowid>? AND rowid<?)"),
     ("record_at", "autoindex_past_1 (run=? AND since<?)"),
     ("past", "autoindex_past_1 (run=? AND since>?)"),
     ("records_line", "record_line (line=? AND rowid>?)"),
@@ -223,14 +225,35 @@ async def test_a_losing_store_loses_whole_groups_by_its_seed(tmp_path: Path) -> 
     await inner.close()
 
 
-def test_rows_from_before_threads_had_indexes_are_found_by_them() -> None:
-    """A file of the version before, with a run of two threads, one without, and tokens that parked without saying why."""
+def database_before(migration: str) -> apsw.Connection:
+    """A file of the version before the migration that has this text."""
     old = apsw.Connection(":memory:")
     old.create_scalar_function("packed_field", packed_field, 2, deterministic=True)
-    for number, sql in migrations()[:THREADS_INDEXED]:
+    for name, function in FUNCTIONS.items():
+        old.create_scalar_function(name, function, 1)
+    for number, sql in migrations():
+        if migration in sql:
+            break
         old.execute(sql)
         old.execute(f"PRAGMA user_version = {number}")
     old.execute(f"PRAGMA application_id = {APPLICATION}")
+    return old
+
+
+def test_events_from_before_states_were_indexed_are_found_by_them() -> None:
+    old = database_before("event_state")
+    outcomes = [pack(([], [], state)) for state in ("matched", "failed", "unmatched", "held", "postponed")]
+    for key, outcome in enumerate([*outcomes, b"\xc1", b"", pack([[], []])], 1):
+        old.execute("INSERT INTO event VALUES (?, 'default', 't', ?, x'90', ?)", (key, b"%d" % key, outcome))
+    migrate(old, "memory")
+    found = {state: {key for (key,) in old.execute("SELECT key FROM event WHERE state = ?", (state,))} for state in range(4)}
+    assert found == {0: {1}, 1: {3}, 2: {4}, 3: {2, 5, 6, 7, 8}}
+    assert [row[2] for row in old.execute(load("reads.sql")["events_state_down"], ("default", 0, 99, 9, 3))] == [8, 7, 6, 5, 2]
+
+
+def test_rows_from_before_threads_had_indexes_are_found_by_them() -> None:
+    """A file of the version before, with a run of two threads, one without, and tokens that parked without saying why."""
+    old = database_before("open_thread")
     for key in (1, 2):
         old.execute("INSERT INTO run (key, line, live, rev, created, head) VALUES (?, ?, 1, 1, 1, x'90')", (key, key))
     rows = [OpenStep(1, 1, "w", State.WAIT), OpenStep(1, 2, "w", State.WAIT, thread=1), OpenStep(2, 1, "w", State.WAIT)]

@@ -19,7 +19,7 @@ from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, Eve
 from pelton.runtime.api import USER_ID, Engine, EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.caller import Caller
 from pelton.runtime.event_feed import EventFeed
-from pelton.runtime.rows import EventRow, HeldRow
+from pelton.runtime.rows import EVENT_STATES, EventRow, HeldRow
 from pelton.transport.event_users import attribute
 from pelton.transport.http.asgi import Request, Response
 from pelton.transport.http.errors import WebError
@@ -39,7 +39,6 @@ HEARTBEAT_SECONDS = 15.0
 STREAM = "text/event-stream"
 
 
-MOST_LOOKED_AT = 10_000  # rows, for one page
 PIECE = 64 << 10  # bytes of a stream that are written at once
 
 
@@ -50,8 +49,8 @@ class _EventsWanted(NamedTuple):
 
 
 class _EventsSeen(NamedTuple):
-    """`shown`: rows, encoded, and `keys` theirs. `newest`: of the rows that were looked at. `after`, `before`: how far it has
-    got, whether or not there was anything to show. `more`: there may be more."""
+    """`shown`: rows, encoded, and `keys` theirs. `newest`: of these. `after`, `before`: how far it has got. `more`: there may
+    be more."""
 
     shown: list[Any]
     keys: list[int]
@@ -178,34 +177,31 @@ class EventRoutes:
         """From `after` on upwards, or from `before` on downwards with `after` below 0. Rows are read few at a time where they are
         large, so that what is in memory is bounded, and not only what is sent."""
         found, forward = _EventsSeen([], [], 0, after, before), after >= 0
-        looked, size, count = 0, 0, FEW
+        size, count = 0, FEW
         while True:
-            most = count if wanted.state else min(count, wanted.limit - len(found.shown))
+            most = min(count, wanted.limit - len(found.shown))
             rows = await self._engine.events(
                 caller,
                 type=wanted.type,
+                state=wanted.state,
                 after=max(found.after, 1) if forward else 0,
                 before=0 if forward else found.before,
                 limit=most,
             )
             read = 0
             for row in rows:
-                looked += 1
-                if not wanted.state or row.state == wanted.state:
-                    [shown] = each_shown([row], self.view, self._bare)
-                    read += len(bytes(shown))
-                    if found.shown and size + read > MAX_PAGE:
-                        return found._replace(more=True)
-                    found.shown.append(shown)
-                    found.keys.append(row.key)
+                [shown] = each_shown([row], self.view, self._bare)
+                read += len(bytes(shown))
+                if found.shown and size + read > MAX_PAGE:
+                    return found._replace(more=True)
+                found.shown.append(shown)
+                found.keys.append(row.key)
                 found = found._replace(after=max(found.after, row.key), before=row.key, newest=max(found.newest, row.key))
                 if len(found.shown) >= wanted.limit:
                     return found._replace(more=True)
             size += read
             if len(rows) < most:
                 return found
-            if looked >= MOST_LOOKED_AT:
-                return found._replace(more=True)
             count = next_count(count, read)
             await asyncio.sleep(0)
 
@@ -216,7 +212,7 @@ class EventRoutes:
         after = event_place(self._engine, "after", written) if written else -1
         written = request.query.text("before")
         before = event_place(self._engine, "before", written) if written else 0
-        if wanted.state not in {"", "matched", "unmatched", "held", "failed"}:
+        if wanted.state not in {"", *EVENT_STATES}:
             raise bad("state", "must be matched, unmatched, held or failed", "omit it to list all", wanted.state)
         if STREAM in request.header(b"accept"):
             if self._feed.full:

@@ -167,9 +167,9 @@ class EngineReads:
         return await self.store.event_by_id(caller.namespace, source, event_id)
 
     async def events(
-        self, caller: Caller, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100
+        self, caller: Caller, *, type: str = "", state: str = "", after: int = 0, before: int = 0, limit: int = 100
     ) -> list[EventRow]:
-        return await self.store.events(caller.namespace, type=type, after=after, before=before, limit=limit)
+        return await self.store.events(caller.namespace, type=type, state=state, after=after, before=before, limit=limit)
 
     async def kept_of(self, caller: Caller, run: int, after: int = 0, limit: int = 100) -> list[KeptRow]:
         return await self.store.kept_of(run, after, limit) if await self.head(caller, run) is not None else []

@@ -4,6 +4,7 @@ store."""
 from pelton.store.retention import KINDS as KEEP_KINDS
 from pelton.store.retention import Keep, Kind, keep_text, parse_keep
 from pelton.store.rows import (
+    EVENT_STATES,
     DeadLetter,
     DefinitionRow,
     Delivery,
@@ -17,6 +18,7 @@ from pelton.store.rows import (
 )
 
 __all__ = [
+    "EVENT_STATES",
     "KEEP_KINDS",
     "DeadLetter",
     "DefinitionRow",

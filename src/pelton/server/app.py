@@ -7,11 +7,13 @@ and every log line that it causes carries its id.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -64,7 +66,7 @@ class HttpCounts:
 
 
 class App:
-    """`mounts`: routers under prefixes. `open_paths`: further raw paths that need no key."""
+    """`mounts`: routers under prefixes. `open_paths`: further raw paths that need no key. `directory`: of the data."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class App:
         openapi: bytes,
         max_requests: int,
         open_paths: Iterable[str] = (),
+        directory: str = "",
     ) -> None:
         self.counts = HttpCounts()
         self._health = health
@@ -83,6 +86,7 @@ class App:
         self._openapi = openapi
         self._access = access
         self._max_requests = max_requests
+        self._directory = directory
         self._open = _OPEN | {path.encode() for path in open_paths}
         mounted = list(mounts)
         self._apis = {each.prefix.encode(): each for each in sorted(mounted, key=lambda each: len(each.prefix), reverse=True)}
@@ -112,7 +116,7 @@ class App:
             response = None if path in self._open else self._refusal(scope, path, request)
             if response is None:
                 if path == b"/api/health":
-                    response = await self._get_health(None)
+                    response = await self._shown_health(scope)
                 else:
                     response = await self._application.response(scope, receive)
             if response is not None:
@@ -178,8 +182,13 @@ class App:
     async def _hint(self, request: Request) -> Response:
         return text_response(HINT)
 
-    async def _get_health(self, request: Request | None) -> Response:
+    async def _get_health(self, request: Request) -> Response:
+        return await self._shown_health(request.scope)
+
+    async def _shown_health(self, scope: Scope) -> Response:
         found = await self._health()
+        if self._access.denied(scope) is not None:  # it may be asked all the same
+            found = without_paths(found, self._directory)
         body = {"healthy": found["healthy"], "healthResults": [], "suppressedHealthResults": []}
         body.update((name, value) for name, value in found.items() if name != "healthy")
         return json_response(body, 200 if found["healthy"] else 503)
@@ -190,6 +199,28 @@ class App:
 
     async def _get_openapi(self, request: Request) -> Response:
         return Response(200, self._openapi, b"application/json")
+
+
+def without_paths(health: Mapping[str, Any], directory: str) -> Mapping[str, Any]:
+    """What callers without a key see: not where the data are, which the store says, and perhaps why it cannot be written."""
+    details = dict(health.get("details", {}))
+    store = dict(details.get("store", {}))
+    path = str(store.pop("path", ""))
+    if store:
+        details["store"] = store
+    hidden = [each for each in (str(Path(path).parent), directory) if each not in {"", "."}]
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, str):
+            for each in hidden:
+                value = value.replace(each + os.sep, "")
+                value = value.replace(each, "the data directory") if each.startswith(os.sep) else value
+            return value
+        if isinstance(value, Mapping):
+            return {name: shown(member) for name, member in value.items()}
+        return [shown(member) for member in value] if isinstance(value, list | tuple) else value
+
+    return {**health, "details": shown(details)}
 
 
 _debug = logging.getLogger("pelton.http")

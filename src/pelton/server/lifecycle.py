@@ -125,6 +125,7 @@ class Server:
             openapi=json.encode(document(table, __version__)),
             max_requests=self.config.max_requests,
             open_paths=parts.open_paths,
+            directory=str(self.config.directory or ""),
         )
         metrics.http = app.counts
         return app

@@ -300,11 +300,12 @@ class Store(Protocol):
         ns: str,
         *,
         type: str = "",
+        state: str = "",
         after: int = 0,
         before: int = 0,
         limit: int = 100,
     ) -> list[EventRow]:
-        """Events, newest first; with `after`, oldest first from there."""
+        """Events, newest first; with `after`, oldest first from there. As many rows are read as the answer has."""
         ...
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:

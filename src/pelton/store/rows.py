@@ -162,6 +162,15 @@ class DeadLetter(Struct, array_like=True):
     delivery: Delivery | None = None
 
 
+EVENT_STATES = ("matched", "unmatched", "held", "failed")
+"""What can have become of an event. The numbers by which stores list them are their places here: one can only be added last."""
+
+
+def state_number(state: str) -> int:
+    """One that this version does not know is listed with those that failed: somebody should look at it."""
+    return EVENT_STATES.index(state) if state in EVENT_STATES else EVENT_STATES.index("failed")
+
+
 class EventRow(Struct, array_like=True, gc=False):
     """An event with its handlers' decisions and effects. Unique by (ns, source, event_id)."""
 
@@ -179,7 +188,7 @@ class EventRow(Struct, array_like=True, gc=False):
     handlers: int  # number of the handler set that it was matched against
     decisions: list[Any]  # plain data, see runtime.api.HandlerDecision
     effects: list[Any]  # what it caused, see runtime.api.EventEffect
-    state: str  # matched | unmatched | held | failed
+    state: str  # one of EVENT_STATES
     hops: int = 0
 
 

@@ -65,6 +65,7 @@ from pelton.store.rows import (
     TimerRow,
     WaitKeyRow,
     forgotten_event,
+    state_number,
 )
 
 READS_LIMIT = 1000
@@ -366,12 +367,17 @@ class MemoryStore:
         known = self._tables.known_events.get(ident)
         return None if known is None else forgotten_event(*ident, *known)
 
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
+    async def events(
+        self, ns: str, *, type: str = "", state: str = "", after: int = 0, before: int = 0, limit: int = 100
+    ) -> list[EventRow]:
         events = self._tables.events
-        index, place = ("type", (ns, type)) if type else ("ns", (ns,))
+        index = ("type_state" if state else "type") if type else "state" if state else "ns"
+        place = (ns, *((type,) if type else ()), *((state_number(state),) if state else ()))
         low, high = (*place, after + 1 if after else -TOP), (*place, before or TOP)
         keys = events.keys(index, low, high) if after else events.back(index, low, high)
-        return [_event(key, events.rows[key]) for key in islice(keys, limit)]
+        found = [_event(key, events.rows[key]) for key in islice(keys, limit)]
+        self.counts.rows_read += len(found)
+        return found
 
     async def secret_named(self, ns: str, name: str) -> SecretRow | None:
         return self._tables.secrets.get((ns, name))

@@ -121,12 +121,13 @@ class NameRow(NamedTuple):
 
 
 class EventBody(NamedTuple):
-    """`outcome`: decisions, effects and state, which may change later."""
+    """`outcome`: decisions, effects and state, which may change later. `state`: by its number."""
 
     ns: str
     type: str
     body: bytes
     outcome: bytes
+    state: int = 0
 
 
 class KnownEvent(NamedTuple):
@@ -246,7 +247,14 @@ class Tables:
         self.names: Table[tuple[str, str, str, str, int], NameRow] = Table(
             journal, ordered=True, run=lambda key, row: (key[4], *key[:4])
         )
-        self.events: Table[int, EventBody] = Table(journal, ns=_event_ns, type=_event_type, age=_event_age)
+        self.events: Table[int, EventBody] = Table(
+            journal,
+            age=lambda key, row: (key,),
+            ns=lambda key, row: (row.ns, key),
+            type=lambda key, row: (row.ns, row.type, key),
+            state=lambda key, row: (row.ns, row.state, key),
+            type_state=lambda key, row: (row.ns, row.type, row.state, key),
+        )
         self.event_ids: Table[tuple[str, str, str], int] = Table(journal)
         self.known_events: Table[tuple[str, str, str], KnownEvent] = Table(journal, age=lambda key, row: (row.key,))
         self.deliveries: Table[int, DeliveryBody] = Table(journal, number=lambda key, row: (key,))
@@ -315,18 +323,6 @@ class Tables:
 def _placed(key: tuple[int, int], row: OpenRow) -> Entry | None:
     step = row.step
     return (key[0], place_number(step.thread, step.position), key[1]) if key[1] >= 0 and step.position >= 0 else None
-
-
-def _event_ns(key: int, row: EventBody) -> Entry | None:
-    return (row.ns, key)
-
-
-def _event_type(key: int, row: EventBody) -> Entry | None:
-    return (row.ns, row.type, key)
-
-
-def _event_age(key: int, row: EventBody) -> Entry | None:
-    return (key,)
 
 
 def _standing(key: tuple[int, int], row: OpenRow) -> Entry | None:

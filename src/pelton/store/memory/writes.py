@@ -38,7 +38,7 @@ from pelton.store.memory.tables import (
     TimerValue,
 )
 from pelton.store.packing import UNFIT, pack
-from pelton.store.rows import MOST_COPIES, DeadLetter, Delivery, EventRow, RunKeyRow, TallyValue, net_tallies
+from pelton.store.rows import MOST_COPIES, DeadLetter, Delivery, EventRow, RunKeyRow, TallyValue, net_tallies, state_number
 
 
 class Writes:
@@ -318,11 +318,12 @@ class Writes:
             if known or t.events.get(event.key) is not None:
                 raise GroupLost("event")
             t.event_ids.put(ident, event.key)
-            t.events.put(event.key, EventBody(event.ns, event.type, _event(event), _outcome(event)))
+            t.events.put(event.key, EventBody(event.ns, event.type, _event(event), _outcome(event), state_number(event.state)))
         for key, decisions, effects, state in group.event_updates:
             row = t.events.get(key)
             if row is not None:
-                t.events.put(key, row._replace(outcome=pack((decisions, effects, state))))
+                changed = row._replace(outcome=pack((decisions, effects, state)), state=state_number(state))
+                t.events.put(key, changed)
 
     def _leaving(self, group: Group) -> None:
         """Numbers are assigned in commit order; those of a lost group stay unused."""

@@ -47,6 +47,7 @@ from pelton.store.rows import (
     TimerRow,
     WaitKeyRow,
     forgotten_event,
+    state_number,
 )
 from pelton.store.sqlite.encode import Numbers
 from pelton.store.sqlite.prefetch import Prefetcher
@@ -269,12 +270,12 @@ class SqliteReads:
         known = self._reader.one("known_event", ident)
         return None if known is None else forgotten_event(ns, source, event_id, *known)
 
-    async def events(self, ns: str, *, type: str = "", after: int = 0, before: int = 0, limit: int = 100) -> list[EventRow]:
-        way = "up" if after else "down"
-        bounds = (ns, after or -TOP, before or TOP, limit)
-        if type:
-            return [_event(row) for row in self._reader.all(f"events_type_{way}", *bounds, type)]
-        return [_event(row) for row in self._reader.all(f"events_{way}", *bounds)]
+    async def events(
+        self, ns: str, *, type: str = "", state: str = "", after: int = 0, before: int = 0, limit: int = 100
+    ) -> list[EventRow]:
+        name = f"events_{'type_' if type else ''}{'state_' if state else ''}{'up' if after else 'down'}"
+        wanted = (*((type,) if type else ()), *((state_number(state),) if state else ()))
+        return [_event(row) for row in self._reader.all(name, ns, after or -TOP, before or TOP, limit, *wanted)]
 
     async def reply(self, ns: str, request: str) -> ReplyRow | None:
         row = self._reader.one("reply", ns, request)

@@ -18,7 +18,7 @@ from pelton.kernel.model.state import FRAGMENTED, THREADED, TRIED, Bit, OpenStep
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
 from pelton.store.packing import UNFIT, pack
-from pelton.store.rows import MOST_COPIES, EventRow, PendingSignalRow, net_tallies
+from pelton.store.rows import MOST_COPIES, EventRow, PendingSignalRow, net_tallies, state_number
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts
 
@@ -224,7 +224,7 @@ def _unusual(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
     if not TRIES.isdisjoint(group.filled):
         _tries(out, group)
     for key, decisions, effects, state in group.event_updates:
-        out.add("event_outcome", (key, pack((decisions, effects, state))))
+        out.add("event_outcome", (key, pack((decisions, effects, state)), state_number(state)))
     for row in group.pending_signals:
         out.add("inbox_put", (row.id, row.run, row.due, 1 if row.parked else 0, pack(row)))
     for number in group.pending_done:
@@ -472,7 +472,7 @@ def _event(out: Encoded, event: EventRow) -> None:
     finally:
         event.decisions, event.effects = kept
     ident = event_ident(event.ns, event.source, event.event_id)
-    out.put(EVENT_NEW, (event.key, event.ns, event.type, ident, body, outcome))
+    out.put(EVENT_NEW, (event.key, event.ns, event.type, ident, body, outcome, state_number(event.state)))
 
 
 def _leaving(out: Encoded, group: Group, numbers: Numbers) -> None:

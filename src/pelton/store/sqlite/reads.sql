@@ -376,16 +376,56 @@ SELECT body, outcome, key, ns, type FROM event WHERE ident = ?1;
 SELECT key, hash, state FROM known_event WHERE ident = ?1;
 
 -- name: events_up
-SELECT body, outcome, key, ns, type FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4;
-
--- name: events_down
-SELECT body, outcome, key, ns, type FROM event INDEXED BY event_ns WHERE ns = ?1 AND key > ?2 AND key < ?3 ORDER BY key DESC LIMIT ?4;
+-- The keys of each state are in order in the index; those of all states are merged.
+SELECT body, outcome, key, ns, type FROM event WHERE key IN (
+  SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 0 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 1 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 2 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 3 AND key > ?2 AND key < ?3
+  ORDER BY key LIMIT ?4
+) ORDER BY key;
 
 -- name: events_type_up
-SELECT body, outcome, key, ns, type FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5 ORDER BY key LIMIT ?4;
+SELECT body, outcome, key, ns, type FROM event WHERE key IN (
+  SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 0 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 1 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 2 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 3 AND key > ?2 AND key < ?3
+  ORDER BY key LIMIT ?4
+) ORDER BY key;
+
+-- name: events_down
+SELECT body, outcome, key, ns, type FROM event WHERE key IN (
+  SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 0 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 1 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 2 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_state WHERE ns = ?1 AND state = 3 AND key > ?2 AND key < ?3
+  ORDER BY key DESC LIMIT ?4
+) ORDER BY key DESC;
 
 -- name: events_type_down
-SELECT body, outcome, key, ns, type FROM event INDEXED BY event_type WHERE ns = ?1 AND key > ?2 AND key < ?3 AND type = ?5
+SELECT body, outcome, key, ns, type FROM event WHERE key IN (
+  SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 0 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 1 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 2 AND key > ?2 AND key < ?3
+  UNION ALL SELECT key FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = 3 AND key > ?2 AND key < ?3
+  ORDER BY key DESC LIMIT ?4
+) ORDER BY key DESC;
+
+-- name: events_state_up
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_state WHERE ns = ?1 AND state = ?5 AND key > ?2 AND key < ?3
+ORDER BY key LIMIT ?4;
+
+-- name: events_type_state_up
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = ?6 AND key > ?2 AND key < ?3
+ORDER BY key LIMIT ?4;
+
+-- name: events_state_down
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_state WHERE ns = ?1 AND state = ?5 AND key > ?2 AND key < ?3
+ORDER BY key DESC LIMIT ?4;
+
+-- name: events_type_state_down
+SELECT body, outcome, key, ns, type FROM event INDEXED BY event_type WHERE ns = ?1 AND type = ?5 AND state = ?6 AND key > ?2 AND key < ?3
 ORDER BY key DESC LIMIT ?4;
 
 -- name: seen

@@ -15,8 +15,9 @@ import apsw
 from msgspec import msgpack
 
 from pelton.kernel.model.state import Bit
-from pelton.store.packing import decode_open, decode_thread, pack
+from pelton.store.packing import UNFIT, decode_any, decode_open, decode_thread, pack
 from pelton.store.port import StoreFailed
+from pelton.store.rows import state_number
 
 HERE = Path(__file__).parent
 APPLICATION = 0x50454C54  # "PELT": how a file is known to be ours
@@ -57,10 +58,19 @@ def _thread_above(body: bytes) -> int | None:
     return thread.parent if thread.live else None
 
 
+def _event_state(outcome: bytes) -> int:
+    """The number of an event's state. One that cannot be read is listed with those that failed, as it is shown."""
+    try:
+        return state_number(decode_any(outcome)[2])
+    except (*UNFIT, LookupError):
+        return state_number("failed")
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "thread_of": _thread_of,
     "as_stranded": _as_stranded,
     "thread_above": _thread_above,
+    "event_state": _event_state,
 }
 """What migrations call to look into rows."""
 

@@ -168,11 +168,13 @@ CREATE INDEX run_key_live ON run_key (ns, kind, text, process, run) WHERE live =
 CREATE INDEX run_key_run ON run_key (run);
 
 CREATE TABLE event (
-  key INTEGER PRIMARY KEY, ns TEXT NOT NULL, type TEXT NOT NULL, ident BLOB NOT NULL, body BLOB NOT NULL, outcome BLOB NOT NULL
+  key INTEGER PRIMARY KEY, ns TEXT NOT NULL, type TEXT NOT NULL, ident BLOB NOT NULL, body BLOB NOT NULL, outcome BLOB NOT NULL,
+  state INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX event_ident ON event (ident); -- a 16-byte hash of ns, source and id: a third of their size, and as unique
-CREATE INDEX event_ns ON event (ns);
-CREATE INDEX event_type ON event (ns, type);
+-- `state` is in the indexes that there are anyway, so that a rare one is found without looking at the others: no insert writes more.
+CREATE INDEX event_state ON event (ns, state);
+CREATE INDEX event_type ON event (ns, type, state);
 
 -- Events that are gone and whose ids are still known, so that a repeat is recognised.
 CREATE TABLE known_event (

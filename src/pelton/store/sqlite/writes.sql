@@ -336,12 +336,12 @@ ON CONFLICT DO UPDATE SET live = 1, uniq = 1;
 
 -- name: event_new
 -- An event, once by its source and id, whether the earlier one is still there or only its id is known.
-INSERT INTO event (key, ns, type, ident, body, outcome) SELECT ?1, ?2, ?3, ?4, ?5, ?6
+INSERT INTO event (key, ns, type, ident, body, outcome, state) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
 WHERE NOT EXISTS (SELECT 1 FROM known_event WHERE ident = ?4);
 
 -- name: event_outcome
 -- The later outcome of an event.
-UPDATE event SET outcome = ?2 WHERE key = ?1;
+UPDATE event SET outcome = ?2, state = ?3 WHERE key = ?1;
 
 -- name: delivery_new
 -- A message on its way out.
