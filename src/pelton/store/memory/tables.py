@@ -247,14 +247,7 @@ class Tables:
         self.names: Table[tuple[str, str, str, str, int], NameRow] = Table(
             journal, ordered=True, run=lambda key, row: (key[4], *key[:4])
         )
-        self.events: Table[int, EventBody] = Table(
-            journal,
-            age=lambda key, row: (key,),
-            ns=lambda key, row: (row.ns, key),
-            type=lambda key, row: (row.ns, row.type, key),
-            state=lambda key, row: (row.ns, row.state, key),
-            type_state=lambda key, row: (row.ns, row.type, row.state, key),
-        )
+        self.events = _events(journal)
         self.event_ids: Table[tuple[str, str, str], int] = Table(journal)
         self.known_events: Table[tuple[str, str, str], KnownEvent] = Table(journal, age=lambda key, row: (row.key,))
         self.deliveries: Table[int, DeliveryBody] = Table(journal, number=lambda key, row: (key,))
@@ -323,6 +316,17 @@ class Tables:
 def _placed(key: tuple[int, int], row: OpenRow) -> Entry | None:
     step = row.step
     return (key[0], place_number(step.thread, step.position), key[1]) if key[1] >= 0 and step.position >= 0 else None
+
+
+def _events(journal: Journal) -> Table[int, EventBody]:
+    return Table(
+        journal,
+        age=lambda key, row: (key,),
+        ns=lambda key, row: (row.ns, key),
+        type=lambda key, row: (row.ns, row.type, key),
+        state=lambda key, row: (row.ns, row.state, key),
+        type_state=lambda key, row: (row.ns, row.type, row.state, key),
+    )
 
 
 def _standing(key: tuple[int, int], row: OpenRow) -> Entry | None:
