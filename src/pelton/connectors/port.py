@@ -55,6 +55,7 @@ class Incoming(NamedTuple):
     deliveries: int = 1  # how often it has been delivered, this time included; 1 when the system does not say
     event: SourceEvent | None = None  # with it, `body` is empty
     bookmark: Bookmark | None = None  # written in the transaction of the event
+    sent: int = 0  # when its system got it, epoch milliseconds; 0 when the system does not say
 
 
 def public_address(address: str) -> str:

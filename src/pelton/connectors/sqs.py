@@ -353,7 +353,7 @@ class SqsSubscription:
             WaitTimeSeconds=self._connector.wait_seconds,
             VisibilityTimeout=self._connector.visibility_seconds,
             MessageAttributeNames=["All"],
-            MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
         return asyncio.get_running_loop().time(), [_incoming(message) for message in reply.get("Messages", ())]
 
@@ -449,12 +449,14 @@ def _incoming(message: Mapping[str, Any]) -> Incoming:
         if "StringValue" in attribute:  # binary attributes are not headers
             headers[name] = attribute["StringValue"]
     count = str(message.get("Attributes", {}).get("ApproximateReceiveCount", "1"))
+    sent = str(message.get("Attributes", {}).get("SentTimestamp", "0"))
     return Incoming(
         id=message["MessageId"],
         body=message.get("Body", "").encode("utf-8", "surrogatepass"),
         headers=headers,
         handle=message["ReceiptHandle"],
         deliveries=max(1, int(count)) if count.isdecimal() else 1,
+        sent=int(sent) if sent.isdecimal() else 0,
     )
 
 

@@ -160,7 +160,8 @@ SYSTEM_ID = "messageid"  # attribute of an event that we sent ourselves: the id 
 
 
 class EventIn(Struct, kw_only=True, gc=False):
-    """An incoming event. `id` "" = one is generated, so it can never be recognised as a repeat."""
+    """An incoming event. `id` "" = one is generated, so it can never be recognised as a repeat. `door`: where it came in, for
+    counting: "http", the scheme of a source, "run" for what runs emit, "server" for what the server itself announces."""
 
     source: str
     type: str
@@ -172,6 +173,7 @@ class EventIn(Struct, kw_only=True, gc=False):
     attributes: dict[str, Any] = {}
     hops: int = 0
     bookmark: tuple[str, bytes] | None = None  # of its source: name and state, written with it; b"" = the name is forgotten
+    door: str = "http"
 
 
 class HandlerDecision(Struct, omit_defaults=True, gc=False):

@@ -452,6 +452,7 @@ class LocalEngine(EngineProcesses):
             ns=row.ns,
             id=f"{row.id}-{HELD_EXPIRED}",
             time=self.now(),
+            door="server",
             body={"name": row.name, "key": row.key, "event": row.source},
         )
         fact = PendingSignalRow(self.keys(), 0, encode_signal(DurableAnnouncement(event)), self.now(), job=True)

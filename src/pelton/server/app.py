@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import time
-from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,10 @@ from pelton.api.problems import TITLES
 from pelton.errors import RETRYABLE, Code, PeltonError
 from pelton.runtime.caller import Caller
 from pelton.server.access import Access, Denied
+from pelton.telemetry.histograms import Histograms
 from pelton.transport.caller import set_caller
 from pelton.transport.http.asgi import (
+    ROUTE,
     Application,
     Receive,
     Request,
@@ -55,12 +56,18 @@ _OPEN = frozenset({b"/health", b"/api/health", b"/metrics"})
 _log = structlog.get_logger("pelton.http")
 
 
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+MOST_ROUTES = 5_000  # with their methods and classes of status; there are fewer
+
+Answered = tuple[str, str, str, int]
+"""Mount, pattern of the route ("" where none was found), method, first digit of the status (0: the caller was gone)."""
+
+
 class HttpCounts:
-    """Request counts for the metrics page. `answers`: by API and status."""
+    """Request counts for the metrics page. `durations`: long polls included."""
 
     def __init__(self) -> None:
-        self.answers: Counter[tuple[str, int]] = Counter()
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.durations: Histograms[Answered] = Histograms(("", "", "", 0), most=MOST_ROUTES)
         self.under_way = 0
         self.refused = 0
 
@@ -74,7 +81,7 @@ class App:
         *,
         access: Access,
         health: Health,
-        metrics: Callable[[], Awaitable[tuple[bytes, str]]],
+        metrics: Callable[[str], Awaitable[tuple[bytes, str]]],
         openapi: bytes,
         max_requests: int,
         open_paths: Iterable[str] = (),
@@ -116,6 +123,7 @@ class App:
             response = None if path in self._open else self._refusal(scope, path, request)
             if response is None:
                 if path == b"/api/health":
+                    scope[ROUTE] = "/api/health"
                     response = await self._shown_health(scope)
                 else:
                     response = await self._application.response(scope, receive)
@@ -126,13 +134,13 @@ class App:
                     status = 0
         finally:
             counts.under_way -= 1
-            api = self._api(path)
-            counts.answers[api, status] += 1
-            counts.seconds[api] += time.perf_counter() - started
+            method = scope["method"]
+            answered = (self._api(path), scope.get(ROUTE, ""), method if method in METHODS else "other", status // 100)
+            counts.durations.of(answered).observe(time.perf_counter() - started)
             if _debug.isEnabledFor(logging.DEBUG):
                 _log.debug(
                     "request",
-                    method=scope["method"],
+                    method=method,
                     path=path[:500].decode("latin-1"),
                     status=status,
                     milliseconds=round((time.perf_counter() - started) * 1000, 2),
@@ -148,7 +156,7 @@ class App:
 
     def _api(self, path: bytes) -> str:
         mount = self._mount(path)
-        return mount.prefix if mount is not None else "/"
+        return mount.prefix if mount is not None else ""
 
     def _mount(self, path: bytes) -> Mount | None:
         for prefix, mount in self._apis.items():
@@ -194,7 +202,7 @@ class App:
         return json_response(body, 200 if found["healthy"] else 503)
 
     async def _get_metrics(self, request: Request) -> Response:
-        body, content_type = await self._metrics()
+        body, content_type = await self._metrics(request.header(b"accept"))
         return Response(200, body, content_type.encode())
 
     async def _get_openapi(self, request: Request) -> Response:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import uuid4
 
 import structlog
@@ -43,7 +42,7 @@ class Parts:
         self.services: list[Service] = []
         self.open_paths: list[str] = []
         self.switches: dict[str, Callable[[Caller, str, bool], Awaitable[None]]] = {}  # of handlers, by language
-        self._scripts = scripts
+        self.scripts = scripts
         self._http = http
         self._draining: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -77,33 +76,8 @@ class Parts:
         if self._draining is not None:
             await asyncio.gather(self._draining, return_exceptions=True)
         await self.engine.close(CLOSE_SECONDS)
-        await self._scripts.close()
+        await self.scripts.close()
         await self._http.close()
-
-    async def stats(self) -> Mapping[str, Any]:
-        """The services' numbers, for the metrics."""
-        found = dict(await self.engine.health())
-        work = dict(found.get("work", {}))
-        work["depth"] = await self.store.queue_sizes()
-        counts = self.store.counts
-        found["work"] = work
-        found["store"] = {
-            **found.get("store", {}),
-            "rows_read": counts.rows_read,
-            "rows_written": counts.rows_written,
-            "commits": counts.commits,
-        }
-        for name in ("sinks", "sources"):
-            parts = dict(found.get(name, {}))
-            found[name] = {"healthy": {address: bool(_healthy(each)) for address, each in parts.items()}}
-            if name == "sources":
-                for word in ("received", "recorded", "given_back", "dead"):
-                    found[name][word] = {address: getattr(each, word) for address, each in parts.items()}
-        return found
-
-
-def _healthy(health: Any) -> bool:
-    return bool(health.get("healthy", True) if isinstance(health, Mapping) else getattr(health, "healthy", True))
 
 
 class Given(Struct, frozen=True, kw_only=True):

@@ -38,7 +38,8 @@ from pelton.server.assembly import NOTHING_GIVEN, Given
 from pelton.server.config import Config, ConfigError
 from pelton.server.files import UNLIMITED
 from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
-from pelton.server.metrics import Metrics
+from pelton.server.metrics.page import Metrics
+from pelton.server.metrics.readings import Reading, Watched, readings
 from pelton.store.port import StoreBusy, StoreFailed
 from pelton.transport.http.mounts import Mount
 
@@ -116,18 +117,20 @@ class Server:
 
     def _app(self, parts: assembly.Parts) -> App:
         table = routes.routes(parts.engine, parts.engine.event_feed, self.health, parts.switches)
-        metrics = Metrics(parts.stats)
+
+        async def read() -> list[Reading]:
+            return await readings(Watched(parts.engine, parts.scripts, app.counts, self.watchdog.behind))
+
         app = App(
             [Mount(*routes.mount(table, self.config.max_body)), *parts.mounts],
             access=self._access,
             health=self.health,
-            metrics=metrics.page,
+            metrics=Metrics(read).page,
             openapi=json.encode(document(table, __version__)),
             max_requests=self.config.max_requests,
             open_paths=parts.open_paths,
             directory=str(self.config.directory or ""),
         )
-        metrics.http = app.counts
         return app
 
     async def health(self) -> Mapping[str, Any]:

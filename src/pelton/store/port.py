@@ -61,6 +61,24 @@ class HandlerChange(NamedTuple):
     row: DefinitionRow | None
 
 
+MOST_COUNTED = 100_000
+
+
+class Standing(NamedTuple):
+    """How much of some kinds stands in the store, over all namespaces; of each no more than a limit is counted. Times are epoch
+    milliseconds, 0 = there is none. `parked_signals`: those that were put aside, as far as
+    there are fewer signals than the limit."""
+
+    deliveries: int = 0
+    oldest_delivery: int = 0  # when it was made
+    dead_letters: int = 0
+    held: int = 0
+    overdue: int = 0  # timers
+    oldest_timer: int = 0  # when the first timer is due, overdue or not
+    signals: int = 0
+    parked_signals: int = 0
+
+
 class Store(Protocol):
     """Several servers may share what a store has; then `shared` is true, and each decides on what it remembers only as far as a
     condition of its commit confirms it. One that has the store for itself may believe what it remembers."""
@@ -289,6 +307,10 @@ class Store(Protocol):
     async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]: ...
     async def dead(self, ns: str, limit: int, after: int = 0) -> list[DeadLetter]: ...
     async def dead_letter(self, number: int) -> DeadLetter | None: ...
+    async def standing(self, now: int, most: int = MOST_COUNTED) -> Standing:
+        """For those who watch a server: `most` of each kind are counted. Timers are overdue that are due before `now`."""
+        ...
+
     # ---- events
     async def event(self, ns: str, key: int) -> EventRow | None: ...
     async def event_by_id(self, ns: str, source: str, event_id: str) -> EventRow | None:

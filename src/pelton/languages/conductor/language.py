@@ -106,6 +106,7 @@ def internal_sink(engine: Engine) -> LocalSink:
 
     async def deliver(delivery: Delivery) -> None:
         event = EventIn(
+            door="run",
             source=sinks.INTERNAL,
             type=delivery.sink,
             id=engine.codec.step_id(delivery.run, delivery.n),

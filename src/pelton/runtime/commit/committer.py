@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ from pelton.runtime.supervision import OwnedTasks, guarded
 from pelton.store.group import Committed, Group
 from pelton.store.port import Store, StoreFailed
 from pelton.store.row_locks import RowName
+from pelton.telemetry.histograms import Histogram
 
 log = structlog.get_logger("pelton.runtime")
 
@@ -99,6 +101,8 @@ class Committer:
         self.fenced = ""  # why nothing more is written: another server has declared this one dead
         self.event_feed = EventFeed()
         self.stats = {"jobs": 0, "batches": 0, "groups": 0, "lost": 0, "suspended": 0, "poisoned": 0, "most_tries": 0}
+        self.durations = Histogram()  # of commits, from their sending to their answer
+        self.moves: Counter[tuple[int, int]] = Counter()  # of runs, from a status to another; -1: there was no run
         self._queue = queue
         self._tries = tries
         self._unit = UnitOfWork(self.workspace)
@@ -131,6 +135,11 @@ class Committer:
     def room(self) -> int:
         """How many more external requests can be queued now."""
         return 0 if self._stopping else max(0, self._queue - len(self._pending) - self._away)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are queued, or are having something read."""
+        return len(self._pending) + self._away
 
     @property
     def stopping(self) -> bool:
@@ -312,8 +321,10 @@ class Committer:
 
     async def _commit(self, batch: Batch, groups: list[Group]) -> None:
         results: list[Committed] | None = None
+        began = time.perf_counter()
         try:
             results = await self.workspace.store.commit(groups)
+            self.durations.observe(time.perf_counter() - began)
         except StoreFailed as error:
             log.error("the store could not write", reason=str(error), groups=len(groups))
             if self.nodes is not None:
@@ -419,6 +430,9 @@ class Committer:
 
     def _tell_services(self, builder: GroupBuilder) -> None:
         work, timers = self.workspace.work, self.timers
+        for delta in builder.deltas.values():
+            if delta.run.status != delta.was:
+                self.moves[delta.was, delta.run.status] += 1
         if work is not None:
             for delta in builder.deltas.values():
                 for n in delta.gone:

@@ -109,11 +109,12 @@ class RunDelta:
 
     __slots__ = (
         "changed", "closed", "ended", "entry", "expected", "findable", "fragments", "gone", "handed", "opened", "process",
-        "purges", "record_change", "reopened", "run", "threads", "variables",
+        "purges", "record_change", "reopened", "run", "threads", "variables", "was",
     )  # fmt: skip
 
-    def __init__(self, entry: RunEntry, expected: int, run: Run) -> None:
+    def __init__(self, entry: RunEntry, expected: int, run: Run, was: int) -> None:
         self.entry = entry
+        self.was = was  # its status before, -1 = there was no run
         self.expected = expected
         self.run = run
         self.process = ""
@@ -296,7 +297,9 @@ class GroupBuilder:
     def _delta(self, entry: RunEntry, before: Run | None, after: Run) -> RunDelta:
         delta = self.deltas.get(entry.key)
         if delta is None:
-            delta = self.deltas[entry.key] = RunDelta(entry, before.rev if before is not None else -1, after)
+            delta = self.deltas[entry.key] = RunDelta(
+                entry, *((before.rev, after, before.status) if before is not None else (-1, after, -1))
+            )
             entry.pins += 1
             entry.group = self
             self.reads.pop(entry.key, None)

@@ -95,6 +95,7 @@ class Workspace:
             id=f"{self.codec.step_id(head.key, fact.n)}-{head.rev}-{fact.type}",
             subject=self.codec.run_id(head.key),
             time=now,
+            door="server",
             body=data,
             hops=max(head.hops, hops) + 1,
         )

@@ -125,8 +125,9 @@ class Listening:
         """Turns a message to `pelton:type` into an event of that type in the sender's namespace."""
         kind = delivery.sink.partition(":")[2]
         event = EventIn(
-            source=LOCAL, type=kind, ns=delivery.ns, id=delivery.id, body=json.decode(delivery.body), hops=delivery.hops
-        )
+            source=LOCAL, type=kind, ns=delivery.ns, id=delivery.id, body=json.decode(delivery.body), hops=delivery.hops,
+            door="run",
+        )  # fmt: skip
         (outcome,) = await self._ingest([event])
         if isinstance(outcome, PeltonError):
             raise Permanent(outcome.message) if outcome.code is Code.TOO_LARGE else outcome

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict, deque
+import time
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from pelton.runtime.delivery.lanes import LaneClaims, Lanes
 from pelton.runtime.services import NEVER, Backoff, Clock, CommitPort, Handle, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, Delivery
+from pelton.telemetry.histograms import ATTEMPTS, OTHER, Histograms
 
 BATCH = 10
 CALLS = 4  # sends at once to one sink
@@ -132,6 +134,9 @@ class Outbox:
         self.retried = 0
         self.dead = 0
         self.calls = 0
+        self.outcomes: Counter[tuple[str, str]] = Counter()  # of attempts, by the scheme of the sink
+        self.durations: Histograms[str] = Histograms(OTHER)  # of calls, by the scheme
+        self.attempts: Histograms[str] = Histograms(OTHER, ATTEMPTS)  # that deliveries took until they ended, by the scheme
         self._store = store
         self._committer = committer
         self._clock = clock
@@ -413,20 +418,25 @@ class Outbox:
     async def _send(self, sink: SinkState, batch: list[tuple[str, Lane, Delivery]]) -> None:
         try:
             self.calls += 1
+            scheme, began = sink.address.partition(":")[0], time.perf_counter()
             outcomes = await self._deliver(sink.address, [row for _, _, row in batch])
+            self.durations.of(scheme).observe(time.perf_counter() - began)
             gone: list[Delivery] = []
             letters: list[DeadLetter] = []
             retried: list[tuple[int, int, int, str]] = []
             blocked: list[tuple[str, Lane]] = []
             for (name, lane, row), result in zip(batch, outcomes, strict=True):
                 if result is None:
+                    self._ended(scheme, "sent", row)
                     gone.append(row)
                 elif isinstance(result, Permanent) or row.tries + 1 >= self._tries:
+                    self._ended(scheme, "dead", row)
                     letters.append(self._letter(row, result))
                     blocked.append((name, lane))
                     gone.append(row)
                     continue
                 else:
+                    self.outcomes[scheme, "retried"] += 1
                     row.tries += 1
                     row.due = self._clock.now() + self._backoff.delay(row.tries)
                     row.error = say(result)
@@ -457,6 +467,10 @@ class Outbox:
         sink.sent += sent
         self.sent += sent
         self.retried += retried
+
+    def _ended(self, scheme: str, outcome: str, row: Delivery) -> None:
+        self.outcomes[scheme, outcome] += 1
+        self.attempts.of(scheme).observe(row.tries + 1)
 
     def _letter(self, row: Delivery, reason: Exception) -> DeadLetter:
         why = say(reason) if isinstance(reason, Permanent) else f"given up after {row.tries + 1} attempts: {say(reason)}"

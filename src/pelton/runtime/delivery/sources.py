@@ -86,6 +86,7 @@ class SourceHealth(Struct):
     recorded: int
     given_back: int
     dead: int
+    lag: float = 0.0  # seconds that the newest message received had been waiting in its system, where that says so
 
 
 class Source:
@@ -281,9 +282,12 @@ class Sources:
                     source.receiving = False
                 if not batch:
                     source.failures = 0
+                    source.health.lag = 0.0
                     self._say(source, "")
                     continue
                 source.health.received += len(batch)
+                if (sent := batch[-1].sent) > 0:
+                    source.health.lag = max(0, self._clock.now() - sent) / 1000
                 pause = await self._take(source, subscription, list(batch))
                 if pause and not source.over():
                     source.receiving = True
@@ -398,12 +402,13 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
     sends.
 
     Raises Permanent if the message is not JSON."""
+    door = address.partition(":")[0]
     if (made := message.event) is not None:
         subject = made.subject if disallowed(made.subject) is None else ""  # as when it is too long
         return [
             EventIn(
                 source=address, type=made.type, ns=ns, id=message.id, subject=subject, time=made.time, body=made.body,
-                attributes={USER_ID: made.user} if made.user else {}, bookmark=message.bookmark,
+                attributes={USER_ID: made.user} if made.user else {}, bookmark=message.bookmark, door=door,
             )
             for ns in namespaces
         ]  # fmt: skip
@@ -416,7 +421,9 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
     if (own := message.headers.get(OWN_ID, "")) and ours(own):
         known, attributes = own, {SYSTEM_ID: message.id}
     return [
-        EventIn(source=address, type=address, ns=ns, id=known, body=body, attributes=attributes, bookmark=message.bookmark)
+        EventIn(
+            source=address, type=address, ns=ns, id=known, body=body, attributes=attributes, bookmark=message.bookmark, door=door
+        )
         for ns in namespaces
     ]
 

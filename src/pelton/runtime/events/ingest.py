@@ -9,7 +9,8 @@ again. What the handlers do is in `actions`.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
@@ -32,6 +33,7 @@ from pelton.runtime.events.fan_out import durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider, seen_by
 from pelton.runtime.events.searches import CommandPlace
 from pelton.store.rows import BookmarkRow, EventRow
+from pelton.telemetry.histograms import OTHER, WAITS, Histograms
 
 RECENT = 20_000  # events that are remembered with their outcome
 BODY = 4 << 20  # bytes of JSON
@@ -66,6 +68,7 @@ class EventRequest(CommitRequest):
 
     __slots__ = (
         "_ingester",
+        "began",
         "body_hash",
         "event",
         "followers",
@@ -92,6 +95,7 @@ class EventRequest(CommitRequest):
         self.key = key
         self.body_hash = body_hash
         self.hops = event.hops
+        self.began = time.perf_counter()
         self.followers: list[tuple[IngestOutcomes, int, bytes]] = []  # the first is the event itself
         self.keys: dict[CommandPlace, int] = {}  # keys of runs to be started, the same in every try
         self.repeat = False  # the store has it already
@@ -162,6 +166,8 @@ class EventIngester:
         self._recent: OrderedDict[tuple[str, str, str], EventRequest | tuple[bytes, Ingested]] = OrderedDict()
         self._under_way: dict[str, ArrivalOrder] = {}  # by namespace
         self.stats = {"events": 0, "repeats": 0, "unmatched": 0}
+        self.outcomes: Counter[tuple[str, str]] = Counter()  # by the door and what became of the event
+        self.durations: Histograms[str] = Histograms(OTHER, WAITS)  # until its effects are committed, by the door
 
     def overtaken(self, request: EventRequest) -> None:
         self._workspace.definitions.handlers.overtaken(request.ns, request)
@@ -179,6 +185,7 @@ class EventIngester:
         for index, event in enumerate(events):
             error = self._ingest_one(gathered, index, event)
             if error is not None:
+                self.outcomes[event.door, "refused"] += 1
                 gathered.put(index, error)
         await gathered.future
         return gathered.outcomes  # type: ignore[return-value]
@@ -203,7 +210,7 @@ class EventIngester:
                     known.followers.append((gathered, index, body_hash))
                 else:
                     first, posted = known  # type: ignore[misc]
-                    gathered.put(index, repeated(posted, first != body_hash))
+                    self._repeat(event.door, gathered, index, repeated(posted, first != body_hash))
                 return None
         key = self._workspace.keys()
         if not event.id:
@@ -262,9 +269,16 @@ class EventIngester:
             self.stats["unmatched"] += 1
         for number, (gathered, index, body_hash) in enumerate(request.followers):
             if number or request.found is not None:
-                gathered.put(index, repeated(posted, body_hash != first_hash))
+                self._repeat(event.door, gathered, index, repeated(posted, body_hash != first_hash))
             else:
+                self.outcomes[event.door, posted.state] += 1
+                if posted.effects:
+                    self.durations.of(event.door).observe(time.perf_counter() - request.began)
                 gathered.put(index, posted)
+
+    def _repeat(self, door: str, gathered: IngestOutcomes, index: int, posted: Ingested) -> None:
+        self.outcomes[door, "conflict" if posted.conflict else "duplicate"] += 1
+        gathered.put(index, posted)
 
     def failed(self, request: EventRequest, error: PeltonError) -> None:
         self._over(request)
@@ -273,6 +287,7 @@ class EventIngester:
         if self._recent.get((event.ns, event.source, event.id)) is request:
             del self._recent[event.ns, event.source, event.id]
         for gathered, index, _ in request.followers:
+            self.outcomes[event.door, "refused"] += 1
             gathered.put(index, error)
 
     async def store_event(self, ns: str, source: str, event_id: str) -> EventRow | None:

@@ -33,6 +33,7 @@ from pelton.runtime.timing.due_queue import Due, DueQueue
 from pelton.runtime.work.poller import Poller
 from pelton.runtime.work.ready_window import Key, ReadyWindow
 from pelton.store.group import Committed, LeaseWrite
+from pelton.telemetry.histograms import OTHER, WAITS, Histograms
 
 WINDOW = 10_000  # rows kept in memory of one queue
 ROWS = 200_000  # rows kept in memory of all queues: beyond it, those that nobody polls are forgotten
@@ -102,6 +103,7 @@ class WorkQueue:
         self.handed_out = 0
         self.born_leased = 0
         self.returned = 0
+        self.waits: Histograms[str] = Histograms(OTHER, WAITS)  # from when work could be taken until it was, by queue
         self.on_gone = on_gone
         self.stopping = False
         self.clock = clock
@@ -484,6 +486,8 @@ class WorkQueue:
             poller.check()
             return
         self.handed_out += 1
+        row = flight.row
+        self.waits.of(row.queue).observe((self.clock.now() - max(row.due, flight.back.updated)) / 1000)
         self.born_leased += flight.born
         self._handed[key] = flight.back.started
         if len(self._handed) > SEEN:

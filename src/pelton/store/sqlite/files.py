@@ -8,11 +8,20 @@ looks after each commit, before it is acknowledged, and the server once a second
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 BESIDE = ("", "-wal", "-shm")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OWNER_ONLY = 0o600
+
+
+def disk_free(path: str) -> int:
+    """Bytes that the disk of that file has left; 0 if it does not say."""
+    try:
+        return shutil.disk_usage(os.path.dirname(path) or ".").free  # noqa: PTH120 - a path of a file is text here
+    except OSError:
+        return 0
 
 
 class StoreFiles:

@@ -348,6 +348,15 @@ SELECT queue, count(*) FROM open INDEXED BY open_work WHERE queue <> '' AND leas
 -- name: sizes_leased
 SELECT queue, count(*) FROM open INDEXED BY open_lease WHERE queue <> '' AND lease <> 0 GROUP BY queue;
 
+-- name: standing
+SELECT (SELECT count(*) FROM (SELECT 1 FROM delivery LIMIT ?1)),
+  (SELECT count(*) FROM (SELECT 1 FROM dead LIMIT ?1)),
+  (SELECT count(*) FROM (SELECT 1 FROM held LIMIT ?1)),
+  (SELECT count(*) FROM (SELECT 1 FROM timer INDEXED BY timer_due WHERE due < ?2 LIMIT ?1)),
+  (SELECT coalesce(min(due), 0) FROM timer),
+  (SELECT count(*) FROM (SELECT 1 FROM inbox WHERE parked = 0 LIMIT ?1)),
+  (SELECT count(*) FROM (SELECT 1 FROM inbox LIMIT ?1));
+
 -- name: leased
 SELECT {open} FROM open INDEXED BY open_lease WHERE queue <> '' AND lease <> 0 AND ends < ?1 ORDER BY ends, run, n LIMIT ?2;
 

@@ -36,7 +36,7 @@ from pelton.store.sqlite import lives
 from pelton.store.sqlite.answers import SqliteReads
 from pelton.store.sqlite.due import due as due_rows
 from pelton.store.sqlite.encode import LEASE_IF, TALLY, Assigned, Encoded, Numbers, entangled
-from pelton.store.sqlite.files import StoreFiles, secure
+from pelton.store.sqlite.files import StoreFiles, disk_free, secure
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
 from pelton.store.sqlite.ops import SWEEP
@@ -415,6 +415,7 @@ class SqliteStore(SqliteReads):
             "durability": self.durability,
             "schema": self._schema,
             "free_bytes": free,
+            "disk_free_bytes": disk_free(self.path),
             "file_bytes": _size(self.path),
             "wal_bytes": _size(f"{self.path}-wal"),
             "failure": self._link.failure,

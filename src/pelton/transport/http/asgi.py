@@ -32,6 +32,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 GONE = "pelton.gone"  # in a scope: says whether the connection is closed already, where the server knows it
 RESPOND = "pelton.respond"  # in a scope's extensions: takes status, headers and body of a response that is complete
+ROUTE = "pelton.route"  # in a scope, once it is known: the pattern of the route below its mount
 MAX_BODY = 5_000_000
 MAX_SEGMENTS = 64
 _SLASHES = re.compile(rb"/{2,}")
@@ -187,7 +188,7 @@ class _Node:
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
         self.parameter: _Node | None = None
-        self.handlers: dict[str, tuple[Handler, tuple[str, ...]]] = {}
+        self.handlers: dict[str, tuple[Handler, tuple[str, ...], str]] = {}
 
 
 class Router:
@@ -198,7 +199,7 @@ class Router:
     ) -> None:
         self._render = render
         self._root = _Node()
-        self._static: dict[tuple[str, bytes], Handler] = {}
+        self._static: dict[tuple[str, bytes], tuple[Handler, str]] = {}
         self._max_body = max_body
         self._absent = frozenset(absent)
         self._collapse = collapse
@@ -219,11 +220,11 @@ class Router:
                 node = node.literals.setdefault(part, _Node())
         if method in node.handlers:
             raise ValueError(f"the route {method} {pattern} already exists")
-        node.handlers[method] = (handler, tuple(names))
+        node.handlers[method] = (handler, tuple(names), pattern)
         if method == "GET" and not changes:
             node.handlers["HEAD"] = node.handlers[method]
         if not names:
-            self._static[method, pattern.encode()] = handler
+            self._static[method, pattern.encode()] = (handler, pattern)
         self.patterns.append((method, pattern))
 
     async def response(self, scope: Scope, receive: Receive, path: bytes) -> Response | None:
@@ -231,10 +232,11 @@ class Router:
         if self._collapse and b"//" in path:
             path = _SLASHES.sub(b"/", path)
         try:
-            handler = self._static.get((scope["method"], path))
-            parameters: dict[str, str] = {}
-            if handler is None:
-                handler, parameters = self._find(scope["method"], path)
+            found = self._static.get((scope["method"], path))
+            if found is not None:
+                (handler, scope[ROUTE]), parameters = found, dict[str, str]()
+            else:
+                handler, parameters, scope[ROUTE] = self._find(scope["method"], path)
             return await handler(Request(scope, receive, parameters, self._max_body, self._absent))
         except ClientGone:
             return None
@@ -248,7 +250,7 @@ class Router:
             rendered = self._render(PeltonError(Code.INTERNAL, FAULT))
         return rendered if rendered is not None else text_response("internal error", 500)
 
-    def _find(self, method: str, path: bytes) -> tuple[Handler, dict[str, str]]:
+    def _find(self, method: str, path: bytes) -> tuple[Handler, dict[str, str], str]:
         try:
             parts = [_decoded(part) for part in _split_raw(path)]
         except UnicodeDecodeError:
@@ -258,8 +260,8 @@ class Router:
         allowed: set[str] = set()
         found = _match(self._root, parts, 0, (), method, allowed)
         if found is not None:
-            handler, names, values = found
-            return handler, dict(zip(names, values, strict=True))
+            handler, names, pattern, values = found
+            return handler, dict(zip(names, values, strict=True)), pattern
         shown = "/" + "/".join(parts)
         if allowed:
             verbs = ", ".join(sorted(allowed - {"HEAD"}))
@@ -330,7 +332,7 @@ def _decoded(part: bytes) -> str:
     return (unquote_to_bytes(part) if b"%" in part else part).decode()
 
 
-Found = tuple[Handler, tuple[str, ...], tuple[str, ...]]
+Found = tuple[Handler, tuple[str, ...], str, tuple[str, ...]]
 
 
 def _match(node: _Node, parts: list[str], at: int, values: tuple[str, ...], method: str, allowed: set[str]) -> Found | None:
@@ -338,7 +340,7 @@ def _match(node: _Node, parts: list[str], at: int, values: tuple[str, ...], meth
     if at == len(parts):
         entry = node.handlers.get(method)
         if entry is not None:
-            return entry[0], entry[1], values
+            return (*entry, values)
         allowed.update(node.handlers)
         return None
     literal = node.literals.get(parts[at])
