@@ -1,5 +1,5 @@
 """Writes the pages that are made from the program: docs/cli.md and docs/states.md, and parts of architecture.md,
-glossary.md, operations.md and client.md.
+glossary.md, operations.md, observability.md and client.md.
 
     uv run python docs/reference.py
 
@@ -25,6 +25,7 @@ from pelton.kernel.machine import legality
 from pelton.kernel.model.state import RunStatus, State, StepStatus
 from pelton.runtime.delivery.states import DELIVERY_CHANGES, DeliveryState
 from pelton.server.config import OPTIONS
+from pelton.server.metrics.catalogue import CATALOGUE
 
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))  # for the tables of tests/test_rooms.py
@@ -54,6 +55,14 @@ def options_table() -> str:
         meaning = option.help.replace("|", "\\|")
         choices = f" ({', '.join(option.choices)})" if option.choices else ""
         lines.append(f"| `{option.switch}` | `{option.variable}` | {default} | {meaning}{choices} |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics_table() -> str:
+    lines = ["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|"]
+    for name, each in CATALOGUE.items():
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        lines.append(f"| `{name}` | {each.kind} | {labels} | {each.help} |")
     return "\n".join(lines) + "\n"
 
 
@@ -273,6 +282,7 @@ def pages() -> dict[Path, str]:
         DOCS / "architecture.md": filled(DOCS / "architecture.md", "rooms", rooms()),
         DOCS / "glossary.md": filled(DOCS / "glossary.md", "refused", refused()),
         DOCS / "operations.md": filled(DOCS / "operations.md", "options", options_table()),
+        DOCS / "observability.md": filled(DOCS / "observability.md", "metrics", metrics_table()),
         DOCS / "cli.md": cli(),
         DOCS / "client.md": filled(DOCS / "client.md", "reference", client()),
     }

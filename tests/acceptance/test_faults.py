@@ -158,8 +158,8 @@ def test_a_queue_service_that_is_away_is_shown_and_heals(cut_off: tuple[Official
     for part in (sink, source):
         assert str(away.port) in part["detail"]
         assert "Traceback" not in part["detail"]
-    assert metric(plain, "pelton_sinks_healthy", address) == 0
-    assert metric(plain, "pelton_sources_healthy", address) == 0
+    assert metric(plain, "pelton_sink_healthy", address) == 0
+    assert metric(plain, "pelton_source_healthy", address) == 0
     assert sink["waiting"] == 5
     pulse.check()
     assert {official.get(run).status for run in runs} == {"RUNNING"}
@@ -169,8 +169,8 @@ def test_a_queue_service_that_is_away_is_shown_and_heals(cut_off: tuple[Official
     for run in runs:
         official.ended(run, seconds=AWAY)
     eventually(lambda: all(part["healthy"] for part in parts(plain, address)), "both ways are well again")
-    assert metric(plain, "pelton_sinks_healthy", address) == 1
-    assert metric(plain, "pelton_sources_healthy", address) == 1
+    assert metric(plain, "pelton_sink_healthy", address) == 1
+    assert metric(plain, "pelton_source_healthy", address) == 1
 
     away.stop()  # and its queues are lost with it
     more = [official.start("wf") for _ in range(3)]

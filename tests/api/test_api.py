@@ -431,7 +431,7 @@ def test_health_and_metrics(wire: Any) -> None:
         assert found["healthResults"] == []
     assert wire.request("GET", "/v1/health")["healthy"] is True
     page = wire.request("GET", "/metrics")
-    assert 'pelton_http_requests_total{face="/v1",status="200"}' in page
+    assert 'pelton_http_request_duration_seconds_count{method="GET",route="/v1/health",status="2xx"}' in page
     assert "pelton_process_resident_memory_bytes" in page
 
 

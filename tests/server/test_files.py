@@ -119,8 +119,8 @@ def test_a_file_comes_changes_and_goes(house: House) -> None:
     assert len({each["id"] for each in (created, updated, deleted)}) == 3
     assert house.health()["healthy"]
     page = house.client.request("GET", "/metrics")
-    assert 'pelton_sources_healthy{of="files:/acme/in"} 1.0' in page
-    assert 'pelton_sources_recorded_total{of="files:/acme/in"} 4.0' in page
+    assert 'pelton_source_healthy{address="files:/acme/in"} 1.0' in page
+    assert 'pelton_source_messages_total{address="files:/acme/in",outcome="recorded"} 4.0' in page
 
 
 def test_a_handler_starts_a_run_for_a_file(house: House) -> None:

@@ -61,7 +61,7 @@ def test_a_signal_ends_it_with_0_whatever_is_open(tmp_path: Path, number: int) -
         thread.start()
     with Client(process.address) as client:
         # the two polls, the half request and this one
-        eventually(lambda: "pelton_http_under_way 4" in client.request("GET", "/metrics"), "all are under way")
+        eventually(lambda: "pelton_http_requests_in_progress 4" in client.request("GET", "/metrics"), "all are under way")
     os.kill(process.pid, number)
     code = process.stop()
     assert code == 0, "\n".join(process.log)

@@ -43,7 +43,7 @@ class World:
         self.routes = [(each.method, each.path, each.handler) for each in self.table]
         for mount in server._parts.mounts:
             for method, pattern in mount.router.patterns:
-                handler, _ = mount.router._find(method, pattern.encode())
+                handler, *_ = mount.router._find(method, pattern.encode())
                 self.routes.append((method, mount.prefix + pattern, handler))
         self.routes.sort(key=lambda each: CHANGES.index(each[0]) + 1 if each[0] in CHANGES else 0)
         assert len({path.split("/")[1] for _, path, _ in self.routes}) >= 3

@@ -135,7 +135,7 @@ async def test_what_is_over_goes_and_health_and_metrics_tell_how_much() -> None:
         retention = (await server.client.health()).details["retention"]
         assert (retention["removed"]["events"], retention["kept"]["events"], retention["keep"]["runs"]) == (2, 1, "30d")
         page = await server.client.request("GET", "/metrics")
-        assert 'pelton_retention_removed_total{of="events"} 2.0' in str(page)
+        assert 'pelton_retention_removed_total{kind="events"} 2.0' in str(page)
 
 
 async def test_a_limit_that_cannot_be_read_is_refused_at_the_start() -> None:

@@ -10,8 +10,8 @@ from tests.store.rows import definition, delivery, event, go, held, lost, put, s
 
 from pelton.kernel.model.reads import KeptKey
 from pelton.store.group import DefinitionWrite, Group
-from pelton.store.port import Store
-from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, KeptRow, PendingSignalRow, WaitKeyRow
+from pelton.store.port import Outstanding, Store
+from pelton.store.rows import DeadLetter, DefinitionRow, Delivery, KeptRow, PendingSignalRow, TimerRow, WaitKeyRow
 
 
 async def test_an_event_is_unique_by_source_and_id_in_its_namespace(store: Store) -> None:
@@ -83,6 +83,21 @@ async def test_a_held_row_is_taken_once(store: Store) -> None:
     assert [(outcome.ok, outcome.lost) for outcome in outcomes] == [(True, ""), (False, "held 1")]
     assert await store.held_all("a", 9) == rows[1:3]
     assert await lost(store, Group(4, release=[1])) == "held 1"
+
+
+async def test_what_stands_is_counted_up_to_a_limit(store: Store) -> None:
+    assert await store.outstanding(100) == Outstanding()
+    letters = [DeadLetter(0, "b", "in", "sqs:x", str(place), b"", {}, "why", 1, 1) for place in range(2)]
+    signals = [PendingSignalRow(9, 1, b"s", 1), PendingSignalRow(8, 1, b"s", 1), PendingSignalRow(7, 1, b"s", 1, parked="why")]
+    timers = [TimerRow(1, place, "idle", 1, due) for place, due in ((1, 70), (2, 99), (3, 100))]
+    rows = Group(
+        1, [start(1)], deliveries=[delivery(str(place)) for place in range(4)], dead=letters, held=[held(1)], timers=timers,
+        pending_signals=signals,
+    )  # fmt: skip
+    await put(store, rows)
+    assert await store.outstanding(100) == Outstanding(4, 1, 2, 1, 2, 70, 2, 1)
+    assert await store.outstanding(100, 3) == Outstanding(3, 1, 2, 1, 2, 70, 2, 1)
+    assert (await store.outstanding(100, 1)).overdue == 1
 
 
 async def test_deliveries_are_numbered_in_the_order_of_commits(store_factory: Factory) -> None:

@@ -64,7 +64,7 @@ class HandlerChange(NamedTuple):
 MOST_COUNTED = 100_000
 
 
-class Standing(NamedTuple):
+class Outstanding(NamedTuple):
     """How much of some kinds stands in the store, over all namespaces; of each no more than a limit is counted. Times are epoch
     milliseconds, 0 = there is none. `parked_signals`: those that were put aside, as far as
     there are fewer signals than the limit."""
@@ -307,7 +307,7 @@ class Store(Protocol):
     async def deliveries(self, limit: int, after: int = 0) -> list[Delivery]: ...
     async def dead(self, ns: str, limit: int, after: int = 0) -> list[DeadLetter]: ...
     async def dead_letter(self, number: int) -> DeadLetter | None: ...
-    async def standing(self, now: int, most: int = MOST_COUNTED) -> Standing:
+    async def outstanding(self, now: int, most: int = MOST_COUNTED) -> Outstanding:
         """For those who watch a server: `most` of each kind are counted. Timers are overdue that are due before `now`."""
         ...
 

@@ -22,7 +22,9 @@ CATALOGUE: dict[str, Described] = {
     # ---- the server
     "pelton_build_info": Described("gauge", "1, with the server's version", ("version",)),
     "pelton_healthy": Described("gauge", "Whether the server is healthy, as /health says"),
-    "pelton_loop_lag_seconds": Described("gauge", "How late the event loop was with its last heartbeat, which is due each second"),
+    "pelton_loop_lag_seconds": Described(
+        "gauge", "How late the event loop was with its last heartbeat, which is due each second"
+    ),
     "pelton_tasks": Described("gauge", "Tasks of the server's parts that are under way"),
     "pelton_cache_runs": Described("gauge", "Runs kept in memory"),
     "pelton_cache_bytes": Described("gauge", "Size of the runs kept in memory, estimated"),
@@ -107,7 +109,9 @@ CATALOGUE: dict[str, Described] = {
         ("address", "outcome"),
     ),
     # ---- the store
-    "pelton_store_size_bytes": Described("gauge", "Size of the store's files. File: data, or log (the write-ahead log)", ("file",)),
+    "pelton_store_size_bytes": Described(
+        "gauge", "Size of the store's files. File: data, or log (the write-ahead log)", ("file",)
+    ),
     "pelton_store_reusable_bytes": Described("gauge", "Bytes of the data file that are free to be used again"),
     "pelton_disk_free_bytes": Described("gauge", "Free space of the disk that the store is on"),
     "pelton_store_rows_read_total": Described("counter", "Rows read from the store"),

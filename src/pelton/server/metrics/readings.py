@@ -54,7 +54,7 @@ async def readings(watched: Watched) -> list[Reading]:
         *_deliveries(engine),
         *_sources(engine),
         *_store(engine, found["store"]),
-        *await _standing(engine),
+        *await _outstanding(engine),
         *await _retention(engine),
     ]
 
@@ -186,18 +186,18 @@ def _store(engine: LocalEngine, health: Mapping[str, Any]) -> Iterator[Reading]:
     yield "pelton_store_commits_total", (), counts.commits
 
 
-async def _standing(engine: LocalEngine) -> list[Reading]:
+async def _outstanding(engine: LocalEngine) -> list[Reading]:
     now = engine.store.now()
-    standing = await engine.store.standing(now - LATE)
+    found = await engine.store.outstanding(now - LATE)
     return [
-        ("pelton_events_held", (), standing.held),
-        ("pelton_outbox_deliveries", (), standing.deliveries),
-        ("pelton_outbox_oldest_age_seconds", (), _age(standing.oldest_delivery, now)),
-        ("pelton_dead_letters", (), standing.dead_letters),
-        ("pelton_timers_overdue", (), standing.overdue),
-        ("pelton_timers_overdue_age_seconds", (), _age(standing.oldest_timer, now) if standing.overdue else 0),
-        ("pelton_signals_pending", (), standing.signals),
-        ("pelton_signals_parked", (), standing.parked_signals),
+        ("pelton_events_held", (), found.held),
+        ("pelton_outbox_deliveries", (), found.deliveries),
+        ("pelton_outbox_oldest_age_seconds", (), _age(found.oldest_delivery, now)),
+        ("pelton_dead_letters", (), found.dead_letters),
+        ("pelton_timers_overdue", (), found.overdue),
+        ("pelton_timers_overdue_age_seconds", (), _age(found.oldest_timer, now) if found.overdue else 0),
+        ("pelton_signals_pending", (), found.signals),
+        ("pelton_signals_parked", (), found.parked_signals),
     ]
 
 

@@ -39,7 +39,7 @@ from pelton.store.packing import (
     kept_row,
     sticky_row,
 )
-from pelton.store.port import MOST_COUNTED, Durability, HandlerChange, RowCounts, Standing, StoreFailed
+from pelton.store.port import MOST_COUNTED, Durability, HandlerChange, RowCounts, Outstanding, StoreFailed
 from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 from pelton.store.retention import Sweep, Swept
 from pelton.store.row_locks import Owner, RowLocks, RowName
@@ -325,11 +325,11 @@ class MemoryStore:
         rows = (row.step for row in self._tables.open.rows.values())
         return dict(Counter(step.queue for step in rows if step.queue and (handed_out or not step.lease)))
 
-    async def standing(self, now: int, most: int = MOST_COUNTED) -> Standing:
+    async def outstanding(self, now: int, most: int = MOST_COUNTED) -> Outstanding:
         t, oldest = self._tables, await self.deliveries(1)
         dues = [row.due for row in t.timers.rows.values()]
         signals = min(most, sum(not row.parked for row in t.pending.rows.values()))
-        return Standing(
+        return Outstanding(
             deliveries=min(most, len(t.deliveries.rows)),
             oldest_delivery=oldest[0].created if oldest else 0,
             dead_letters=min(most, len(t.dead.rows)),

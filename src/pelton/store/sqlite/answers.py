@@ -23,7 +23,7 @@ from pelton.store.packing import (
     kept_row,
     sticky_row,
 )
-from pelton.store.port import MOST_COUNTED, HandlerChange, Standing
+from pelton.store.port import MOST_COUNTED, HandlerChange, Outstanding
 from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 from pelton.store.rows import (
     BookmarkRow,
@@ -232,10 +232,10 @@ class SqliteReads:
             sizes[queue] = sizes.get(queue, 0) + count
         return sizes
 
-    async def standing(self, now: int, most: int = MOST_COUNTED) -> Standing:
-        deliveries, dead, held, overdue, first, signals, pending = self._reader.one("standing", most, now)
+    async def outstanding(self, now: int, most: int = MOST_COUNTED) -> Outstanding:
+        deliveries, dead, held, overdue, first, signals, pending = self._reader.one("outstanding", most, now)
         oldest = await self.deliveries(1) if deliveries else ()
-        return Standing(deliveries, oldest[0].created if oldest else 0, dead, held, overdue, first, signals, pending - signals)
+        return Outstanding(deliveries, oldest[0].created if oldest else 0, dead, held, overdue, first, signals, pending - signals)
 
     async def leased(self, before: int, limit: int) -> list[OpenStep]:
         return self._reader.opens(self._reader.all("leased", before, limit))

@@ -348,7 +348,7 @@ SELECT queue, count(*) FROM open INDEXED BY open_work WHERE queue <> '' AND leas
 -- name: sizes_leased
 SELECT queue, count(*) FROM open INDEXED BY open_lease WHERE queue <> '' AND lease <> 0 GROUP BY queue;
 
--- name: standing
+-- name: outstanding
 SELECT (SELECT count(*) FROM (SELECT 1 FROM delivery LIMIT ?1)),
   (SELECT count(*) FROM (SELECT 1 FROM dead LIMIT ?1)),
   (SELECT count(*) FROM (SELECT 1 FROM held LIMIT ?1)),
