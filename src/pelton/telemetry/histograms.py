@@ -1,4 +1,4 @@
-"""Histograms for hot paths: an observation is a bisection and two additions, a seventh of what a metrics library needs for it.
+"""Histograms for hot paths: an observation is a bisection and two additions, a fifth of what a metrics library needs for it.
 They are turned into metrics when somebody asks. One thread (the event loop's) observes and reads.
 """
 

@@ -39,7 +39,7 @@ from pelton.store.packing import (
     kept_row,
     sticky_row,
 )
-from pelton.store.port import MOST_COUNTED, Durability, HandlerChange, RowCounts, Outstanding, StoreFailed
+from pelton.store.port import MOST_COUNTED, Durability, HandlerChange, Outstanding, RowCounts, StoreFailed
 from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 from pelton.store.retention import Sweep, Swept
 from pelton.store.row_locks import Owner, RowLocks, RowName
