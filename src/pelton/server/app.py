@@ -123,7 +123,7 @@ class App:
             response = None if path in self._open else self._refusal(scope, path, request)
             if response is None:
                 if path == b"/api/health":
-                    scope[ROUTE] = "/api/health"
+                    scope[ROUTE] = "/api/health".removeprefix(self._api(path))
                     response = await self._shown_health(scope)
                 else:
                     response = await self._application.response(scope, receive)
