@@ -76,6 +76,7 @@ SCANS = {
     "nodes",  # a row for each server
     "lines", "meta", "namespaces", "sizes_ready", "sizes_leased",  # at opening, or for people
     "inbox", "run_all", "deliveries", "due_logs", "oldest_dead_bodies",  # in the order of an index, up to a limit
+    "outstanding",  # counts along indexes, each up to a limit
 }  # fmt: skip
 SORTS = {
     "definitions_any_version",
