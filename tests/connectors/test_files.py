@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 from tests.patience import PATIENCE
 
 from pelton.connectors.files.connector import FilesConnector, FileSubscription, iso
-from pelton.connectors.files.tree import Tree, temporary
+from pelton.connectors.files.ignoring import Ignored
+from pelton.connectors.files.tree import FileBookmark, Tree
 from pelton.connectors.port import Absent, Incoming, Permanent
 
 SETTLE = 20  # milliseconds
@@ -28,8 +31,10 @@ def names(message: Incoming, name: str) -> bool:
 class Desk:
     """Takes batches as the runtime does, and keeps what it would keep. `refuse`: which messages it gives back."""
 
-    def __init__(self, folder: Path, most_files: int = 1_000, most_folders: int = 1_000) -> None:
-        self.connector = FilesConnector({"/in": str(folder)}, SETTLE, most_files=most_files, most_folders=most_folders)
+    def __init__(self, folder: Path, most_files: int = 1_000, most_folders: int = 1_000, *, ignore: Sequence[str] = ()) -> None:
+        self.connector = FilesConnector(
+            {"/in": str(folder)}, SETTLE, most_files=most_files, most_folders=most_folders, ignore=ignore
+        )
         self.subscription: FileSubscription
         self.batches: AsyncIterator[Sequence[Incoming]]
         self.bookmarks: dict[str, bytes] = {}
@@ -220,6 +225,24 @@ async def test_one_file_that_comes_goes_and_comes_back_has_three_events(desk: De
     assert first == gone != second
 
 
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+
+
+def make_room(path: Path) -> None:
+    """So that a file can be at this path: directories to it where there were files, and none in its own place."""
+    for parent in reversed(path.parents):
+        if parent.is_file():
+            parent.unlink()
+        parent.mkdir(exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_random_changes_restarts_and_refusals_add_up_to_what_is_there(
     tmp_path: Path, seed: int, rng: random.Random
@@ -230,20 +253,21 @@ async def test_random_changes_restarts_and_refusals_add_up_to_what_is_there(
     root.mkdir()
     desk = Desk(root)
     desk.refuse = lambda message: chance.random() < 0.3
-    names = ["a", "b", "sub/a", "sub/deep/b", "other/a", "x.tmp", ".hidden/a"]
+    names = ["a", "b", "b/a", "sub/a", "sub/deep/b", "sub/deep", "other/a", "x.tmp", ".hidden/a"]
     for _ in range(60):
         path = root / chance.choice(names)
         what = chance.choice(["write", "write", "append", "remove", "rename", "folder", "take", "restart"])
         if what in {"write", "append"}:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_room(path)
             with path.open("w" if what == "write" else "a") as file:
                 file.write("x" * chance.randint(0, 5))
         elif what == "remove":
-            path.unlink(missing_ok=True)
-        elif what == "rename" and path.exists():
+            remove(path)
+        elif what == "rename" and path.is_file():
             target = root / chance.choice(names)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+            kept = path.rename(root / ".kept")
+            make_room(target)
+            kept.replace(target)
         elif what == "folder" and (root / "sub").exists() and not (root / "moved").exists():
             (root / "sub").rename(root / "moved")
         elif what == "take":
@@ -264,7 +288,7 @@ async def test_random_changes_restarts_and_refusals_add_up_to_what_is_there(
     expected = {
         str(path.relative_to(root)): path.stat().st_size
         for path in root.rglob("*")
-        if path.is_file() and not any(map(temporary, path.relative_to(root).parts))
+        if path.is_file() and not Ignored().within(str(path.relative_to(root)))
     }
     assert there == expected
     assert desk.bookmarks.keys() == expected.keys()
@@ -291,18 +315,143 @@ def test_links_are_not_followed_and_names_beyond_utf8_are_left_out(tmp_path: Pat
     assert {name for name, look in noticed.files.items() if look is not None} == {"sub/a"}
 
 
-@pytest.mark.parametrize("name", [".a", "a.tmp", "A.TMP", "a.part", "a.crdownload", "~a", ".a.swp", "a.swp", "."])
-def test_temporary_names(name: str) -> None:
-    assert temporary(name)
-
-
-@given(st.text(alphabet="ab-_ 1", min_size=1).map(lambda text: text + ".csv"))
-def test_other_names_are_not(name: str) -> None:
-    assert not temporary(name)
-
-
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_any_time_of_a_file_can_be_said(nanoseconds: int) -> None:
     text = iso(nanoseconds)
     assert text is not None
     assert text.endswith("Z")
+
+
+# ---- files and directories that take each other's place
+
+
+async def test_a_file_that_becomes_a_directory_is_gone_and_its_successor_is_new(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "x"
+    path.write_text("1")
+    await desk.until(("FileCreated", "x"))
+    path.unlink()
+    path.mkdir()
+    await desk.until(("FileDeleted", "x"))
+    (path / "y").write_text("1")
+    await desk.until(("FileCreated", "x/y"))
+    shutil.rmtree(path)
+    path.write_text("2")
+    await desk.until(("FileDeleted", "x/y"))
+    while desk.told.count(("FileCreated", "x")) < 2:
+        await desk.take()
+    await desk.quiet()
+    assert [kind for kind, name in desk.told if name == "x"] == ["FileCreated", "FileDeleted", "FileCreated"]
+
+
+async def test_a_file_that_becomes_a_directory_while_nobody_looks_is_gone(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "in" / "x"
+    path.write_text("1")
+    await desk.until(("FileCreated", "x"))
+    await desk.subscription.close()
+    path.unlink()
+    path.mkdir()
+    desk.open()
+    await desk.until(("FileDeleted", "x"))
+    await desk.quiet()
+    assert len(desk.told) == 2
+
+
+@pytest.mark.parametrize("becomes", ["file", "link", "pipe"])
+def test_the_files_of_a_directory_that_becomes_something_else_are_gone(tmp_path: Path, becomes: str) -> None:
+    """Renamed as a whole, it says nothing of what was in it: only its own name is noticed."""
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / "e" / "a").write_text("1")
+    tree = Tree(str(tmp_path))
+    found = tree.all({})
+    look = found.files["d/e/a"]
+    assert look is not None
+    bookmarks = {"d/e/a": FileBookmark(bytes(16), look.inode, look.size, look.modified, tree.home).pack()}
+    shutil.rmtree(tmp_path / "d")
+    if becomes == "file":
+        (tmp_path / "d").write_text("1")
+    elif becomes == "link":
+        (tmp_path / "d").symlink_to(tmp_path)
+    else:
+        os.mkfifo(tmp_path / "d")
+    seen = tree.some(["d"], bookmarks, found.folders)
+    assert seen.files["d/e/a"] is None
+    assert seen.gone == ["d"]
+    assert (seen.files["d"] is not None) == (becomes == "file")
+
+
+# ---- names that are left out
+
+
+SENDERS = (
+    "{}.filepart", "{}.part", ".{}.aBc123", "{}.partial", "{}.crdownload", "{}~", "#{}#", "{}.tmp", "~${}", "{}.download/{}",
+    ".in.{}.", "{}.swo", "{}.incomplete", "{}.temp", "{}.aria2",
+)  # fmt: skip
+"""What the programs that write files call one before it is whole."""
+
+
+async def test_a_file_that_gets_its_name_when_it_is_whole_is_created_once(desk: Desk, tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    whole = {root / form.format(f"{place}.csv", f"{place}.csv"): f"{place}.csv" for place, form in enumerate(SENDERS)}
+    for path in whole:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("1")
+    (root / "first").write_text("1")
+    await desk.until(("FileCreated", "first"))
+    for path in whole:
+        with path.open("a") as file:
+            file.write("2")
+    (root / "second").write_text("1")
+    await desk.until(("FileCreated", "second"))
+    for path, name in whole.items():
+        path.rename(root / name)
+    await desk.until(*(("FileCreated", name) for name in whole.values()))
+    await desk.quiet()
+    assert sorted(desk.told) == [("FileCreated", each) for each in sorted(["first", "second", *whole.values()])]
+
+
+async def test_a_directory_that_gets_its_name_when_it_is_whole(desk: Desk, tmp_path: Path) -> None:
+    before = tmp_path / "in" / "delivery.uploading"
+    before.mkdir()
+    for name in "ab":
+        (before / name).write_text("1")
+    await desk.quiet()
+    before.rename(tmp_path / "in" / "delivery")
+    await desk.until(("FileCreated", "delivery/a"), ("FileCreated", "delivery/b"))
+    assert len(desk.told) == 2
+
+
+async def test_more_names_can_be_left_out_and_others_taken_back(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ignore=("*.lock", "raw/**", "!.env", "!*.download"))
+    (tmp_path / "raw" / "deep").mkdir(parents=True)
+    for name in ("a.lock", "A.LOCK", "raw/a", "raw/deep/b", ".env", ".other", "song.download", "a"):
+        (tmp_path / name).write_text("1")
+    await desk.until(*(("FileCreated", name) for name in (".env", "song.download", "a")))
+    for name in ("b.lock", "raw/c", "b"):
+        (tmp_path / name).write_text("1")
+    await desk.until(("FileCreated", "b"))
+    await desk.quiet()
+    await desk.subscription.close()
+    assert len(desk.told) == 4
+
+
+async def test_files_whose_names_are_left_out_from_now_on_are_not_gone(desk: Desk, tmp_path: Path) -> None:
+    """Nothing is said of them; and taken back later, they go on from what was reported."""
+    for name in ("a.lock", "b.lock", "c"):
+        (tmp_path / "in" / name).write_text("1")
+    await desk.until(*(("FileCreated", name) for name in ("a.lock", "b.lock", "c")))
+    await desk.subscription.close()
+    before = desk.bookmarks
+    strict = Desk(tmp_path / "in", ignore=("*.lock",))
+    strict.bookmarks = before
+    await strict.again()
+    (tmp_path / "in" / "b.lock").write_text("22")
+    (tmp_path / "in" / "d").write_text("1")
+    await strict.until(("FileCreated", "d"))
+    await strict.quiet()
+    await strict.subscription.close()
+    assert strict.told == [("FileCreated", "d")]
+    desk.bookmarks = strict.bookmarks
+    await desk.again()
+    await desk.until(("FileUpdated", "b.lock"))
+    await desk.quiet()
+    assert desk.told[3:] == [("FileUpdated", "b.lock")]

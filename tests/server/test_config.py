@@ -138,6 +138,22 @@ def test_a_watched_directory_that_cannot_be_is_refused(elsewhere: Path, given: t
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("/archive/*",), "no / at its start"),
+        (("a/../b",), "no empty, . or .. part"),
+        (("!",), "1 to 200 printable characters"),
+        (("a" * 201,), "1 to 200 printable characters"),
+        (("*.lock",) * 101, "at most 100"),
+    ],
+)
+def test_a_pattern_of_names_that_cannot_be_is_refused(given: tuple[str, ...], says: str) -> None:
+    with pytest.raises(ConfigError, match="--watch-ignore") as caught:
+        load({"watch_ignore": given}, {})
+    assert says in str(caught.value)
+
+
 def test_watched_directories_by_prefix(elsewhere: Path) -> None:
     for name in ("in", "a=b"):
         (elsewhere / name).mkdir()

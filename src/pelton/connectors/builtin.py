@@ -8,7 +8,11 @@ from pelton.connectors.connection import Connection, ConnectorKind
 from pelton.connectors.port import Connector
 from pelton.net.lazy import LazyHttpPort
 
-SETTLE, USER = "settle", "user"  # options of the one connection of `files`; the others are directories by prefix
+SETTLE, USER, IGNORE = (
+    "settle",
+    "user",
+    "ignore",
+)  # options of the one connection of `files`; the others are directories by prefix
 
 
 def _sqs(connection: Connection, http: LazyHttpPort) -> Connector:
@@ -52,8 +56,14 @@ def _webhook(connection: Connection, http: LazyHttpPort) -> Connector:
 def _files(connection: Connection, http: LazyHttpPort) -> Connector:
     from pelton.connectors.files.connector import FilesConnector  # noqa: PLC0415 - for those who watch directories
 
-    folders = {prefix: folder for prefix, folder in connection.options.items() if prefix not in (SETTLE, USER)}
-    return FilesConnector(folders, int(connection.options[SETTLE]), user=connection.options.get(USER, ""))
+    folders = {prefix: folder for prefix, folder in connection.options.items() if prefix.startswith("/")}
+    ignore = connection.options.get(IGNORE, "").split("\n")
+    return FilesConnector(
+        folders,
+        int(connection.options[SETTLE]),
+        user=connection.options.get(USER, ""),
+        ignore=[pattern for pattern in ignore if pattern],
+    )
 
 
 SQS = ConnectorKind(

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 from msgspec import Struct
 
+from pelton.connectors.files.ignoring import MOST_PATTERNS, problem
 from pelton.store.retention import KINDS, Keep, Kind, parse_keep
 
 FILE = "pelton.toml"
@@ -85,6 +86,14 @@ OPTIONS: tuple[Option, ...] = (
         "MILLISECONDS",
         low=10,
         high=600_000,
+    ),
+    Option(
+        "watch_ignore",
+        "list",
+        (),
+        "Leave out files and directories of this name in watched directories, besides the usual temporary names; "
+        "`!GLOB` takes a name back. May be repeated.",
+        "GLOB",
     ),
     Option(
         "watch_user",
@@ -247,6 +256,7 @@ class Config(Struct, frozen=True, kw_only=True):
     store: str = ""
     watch: tuple[str, ...] = ()
     watch_settle: int = 500
+    watch_ignore: tuple[str, ...] = ()
     watch_user: str = ""
     durability: Literal["full", "relaxed"] = "full"
     sqs_endpoint: str = ""
@@ -388,6 +398,7 @@ def _keep(text: str, where: str) -> Keep:
 
 def check_watched(config: Config) -> None:
     """Each directory must exist, and must not contain the server's own data. Raises ConfigError."""
+    _check_ignored(config.watch_ignore)
     for prefix, folder in watched(config).items():
         path = Path(folder)
         where = f"--watch {folder}={prefix}"
@@ -401,6 +412,14 @@ def check_watched(config: Config) -> None:
                 f"{where}: contains the data directory {str(config.directory)!r}, which changes with every event; "
                 "set --data to a directory elsewhere"
             )
+
+
+def _check_ignored(patterns: tuple[str, ...]) -> None:
+    if len(patterns) > MOST_PATTERNS:
+        raise ConfigError(f"--watch-ignore: {len(patterns)} patterns are given; give at most {MOST_PATTERNS}")
+    for pattern in patterns:
+        if (why := problem(pattern)) is not None:
+            raise ConfigError(f"--watch-ignore {pattern[:50]!r}: {why}; write it as in '*.lock', 'archive/**' or '!*.download'")
 
 
 def _from_file(file: Path | None) -> dict[str, Any]:

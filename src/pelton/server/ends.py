@@ -16,7 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from pelton.connectors import connection as connections
-from pelton.connectors.builtin import SETTLE, USER
+from pelton.connectors.builtin import IGNORE, SETTLE, USER
 from pelton.connectors.connection import Connection, ConnectionRefused, ConnectorKind
 from pelton.connectors.lazy import LazyConnector
 from pelton.connectors.port import Connector
@@ -179,6 +179,12 @@ def _unnamed(config: Config, kinds: Mapping[str, ConnectorKind]) -> list[Connect
         found["sqs"] = Connection(scheme="sqs", location=config.sqs_region, options={"endpoint": config.sqs_endpoint})
     if config.watch:
         found["files"] = Connection(
-            scheme="files", options={SETTLE: str(config.watch_settle), USER: config.file_user, **watched(config)}
+            scheme="files",
+            options={
+                SETTLE: str(config.watch_settle),
+                USER: config.file_user,
+                IGNORE: "\n".join(config.watch_ignore),
+                **watched(config),
+            },
         )
     return [each for scheme, each in found.items() if scheme in kinds]

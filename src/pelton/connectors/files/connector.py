@@ -27,8 +27,9 @@ from uuid import UUID
 
 import structlog
 
+from pelton.connectors.files.ignoring import Ignored
 from pelton.connectors.files.notices import FileNotices
-from pelton.connectors.files.tree import MOST_FILES, MOST_FOLDERS, FileBookmark, Found, Look, Tree, temporary, unchanged, unpack
+from pelton.connectors.files.tree import MOST_FILES, MOST_FOLDERS, FileBookmark, Found, Look, Tree, unchanged, unpack
 from pelton.connectors.health import HealthBook, epoch_milliseconds
 from pelton.connectors.port import Bookmark, Health, Incoming, NoSubscription, Outgoing, Permanent, SourceEvent, Temporary
 
@@ -48,7 +49,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FilesConnector:
-    """`folders`: directory by address, as `/prefix`. `settle`: milliseconds. `user`: of the events, "" = none."""
+    """`folders`: directory by address, as `/prefix`. `settle`: milliseconds. `user`: of the events, "" = none.
+    `ignore`: patterns of names that are left out, besides the temporary ones."""
 
     scheme: str = "files"
     makes_events: bool = True
@@ -62,9 +64,11 @@ class FilesConnector:
         most_folders: int = MOST_FOLDERS,
         *,
         user: str = "",
+        ignore: Sequence[str] = (),
     ) -> None:
         self._folders = dict(folders)
         self._user = user
+        self._ignored = Ignored(ignore)
         self._bounds = most_files, most_folders
         self._settle = settle / 1000
         self._clock = clock
@@ -82,7 +86,14 @@ class FilesConnector:
         if (reason := self.check(address)) is not None:
             return NoSubscription(reason)
         return FileSubscription(
-            address, self._folders[address], self._settle, self._clock, self._health, *self._bounds, user=self._user
+            address,
+            self._folders[address],
+            self._settle,
+            self._clock,
+            self._health,
+            *self._bounds,
+            user=self._user,
+            ignored=self._ignored,
         )
 
     def health(self) -> Mapping[str, Health]:
@@ -113,9 +124,11 @@ class FileSubscription:
         most_folders: int = MOST_FOLDERS,
         *,
         user: str = "",
+        ignored: Ignored | None = None,
     ) -> None:
         self._address = address
         self._user = user
+        self._ignored = ignored or Ignored()
         self._folder = folder
         self._settle = settle
         self._clock = clock
@@ -141,11 +154,12 @@ class FileSubscription:
     # ---- what the runtime calls
 
     def resume(self, bookmarks: Sequence[Bookmark]) -> None:
-        self._bookmarks.update(bookmarks)
+        """Nothing is said of what is left out by now, also not that it is gone; its bookmarks stay in the store, for later."""
+        self._bookmarks.update((name, state) for name, state in bookmarks if not self._ignored.within(name))
 
     async def batches(self) -> AsyncIterator[Sequence[Incoming]]:
         try:
-            self._tree = await beside(lambda: Tree(self._folder, self._most_files, self._most_folders))
+            self._tree = await beside(lambda: Tree(self._folder, self._most_files, self._most_folders, self._ignored))
             while True:
                 await self._look()
                 self._health.good(self._address)
@@ -179,7 +193,7 @@ class FileSubscription:
     def _heard(self, paths: set[str]) -> None:
         for path in paths:
             name = self._tree.name(path)
-            if name and not any(map(temporary, name.split("/"))):
+            if name and not self._ignored.within(name):
                 self._noticed.add(name)
         if len(self._noticed) > self._most_files:
             self._noticed.clear()

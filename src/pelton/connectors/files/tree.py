@@ -1,8 +1,8 @@
 """What is in a directory: looking at it, and what was reported of each of its files. No asyncio here: `Tree` is used in a thread.
 
 Names are paths below the directory with "/" between their parts. Not looked at: symbolic links (they may lead anywhere, and what
-they lead to inside has its own name), temporary names, what is neither file nor directory, and names that are not UTF-8
-(nothing in JSON could say them). A directory that cannot be read makes its files unknown, never gone.
+they lead to inside has its own name), names that are left out (`ignoring`), what is neither file nor directory, and names that
+are not UTF-8 (nothing in JSON could say them). A directory that cannot be read makes its files unknown, never gone.
 
 Cost: a whole look is one `lstat` an entry, about a second for 100,000 files.
 """
@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pelton.connectors.files.ignoring import Ignored
 from pelton.connectors.port import Absent, Permanent
 
 MOST_FILES = 100_000
 MOST_FOLDERS = 10_000
 
-_TEMPORARY = (".tmp", ".part", ".crdownload", ".swp")
 _MASK = 2**64 - 1
 _SAME = struct.Struct("<QQq")
 _BOOKMARK = struct.Struct("<16sQQqQ")
@@ -66,11 +66,6 @@ def unchanged(row: bytes | None, look: Look | None) -> bool:
     return row[16:40] == look.same
 
 
-def temporary(name: str) -> bool:
-    """Whether a file or directory of this name is still to be renamed, as far as one can tell."""
-    return name[:1] in {".", "~"} or name.lower().endswith(_TEMPORARY)
-
-
 class Found:
     """What a look found. `files`: those seen that are not as they were reported, and those that are gone (None)."""
 
@@ -86,13 +81,16 @@ class Found:
 
 
 class Tree:
-    def __init__(self, root: str, most_files: int = MOST_FILES, most_folders: int = MOST_FOLDERS) -> None:
+    def __init__(
+        self, root: str, most_files: int = MOST_FILES, most_folders: int = MOST_FOLDERS, ignored: Ignored | None = None
+    ) -> None:
         self.given = root
         self.root = os.path.realpath(root)
         self._start = self.root.rstrip(os.sep) + os.sep
         self.identity = self._identity()
         self._most_files = most_files
         self._most_folders = most_folders
+        self._ignored = ignored or Ignored()
 
     @property
     def home(self) -> int:
@@ -144,12 +142,16 @@ class Tree:
             if parent not in safe:
                 safe[parent] = os.path.realpath(self.path(parent)) == self.path(parent)
             look = self._look(name) if safe[parent] else None
+            if look == "unknown":
+                continue
             if look == "folder":
                 fresh.append(name)
-            elif isinstance(look, Look | None):
+                if name in bookmarks:
+                    found.files[name] = None  # there was a file of this name
+            else:
                 found.files[name] = look
-            if look is None and name in folders:
-                found.gone.append(name)
+                if name in folders:
+                    found.gone.append(name)
         lost = tuple(f"{name}/" for name in found.gone)
         if lost:
             found.files.update((name, None) for name in bookmarks if name.startswith(lost))
@@ -206,13 +208,13 @@ class Tree:
         start = f"{folder}/" if folder else ""
         with os.scandir(self.path(folder)) as entries:
             for entry in entries:
-                if temporary(entry.name):
+                name = start + entry.name
+                if self._ignored(name, entry.name):
                     continue
                 if not spoken(entry.name):
                     if len(found.unspoken) < 3:
                         found.unspoken.append(start + ascii(entry.name))
                     continue
-                name = start + entry.name
                 if entry.is_dir(follow_symlinks=False):
                     inside.append(name)
                 elif entry.is_file(follow_symlinks=False):
