@@ -37,6 +37,7 @@ from pelton.store.rows import (
     StickyRow,
     TimerRow,
 )
+from pelton.store.run_query import RunQuery
 
 # ---- commands: what an action of a handler, or a caller, wants done. Neutral words only.
 
@@ -550,6 +551,11 @@ class Engine(Protocol):
         than 10,000 runs have the rarest of the values."""
         ...
 
+    async def find_runs(self, caller: Caller, query: RunQuery, offset: int, limit: int) -> tuple[int, list[Run]]:
+        """How many runs there are in the caller's namespace, and those at the positions from `offset` on."""
+        ...
+
+    async def run_processes(self, caller: Caller) -> list[str]: ...
     async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
         """Keys of the runs with that name (an idempotency key, a correlation id), newest first, at most 1000. process "" = any.
         `live`: only those that currently hold the name."""

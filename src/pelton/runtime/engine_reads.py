@@ -20,6 +20,7 @@ from pelton.runtime.ids import IdCodec
 from pelton.runtime.work.attempts import attempts_of, checkpoint_of
 from pelton.store.port import Store
 from pelton.store.rows import CopyRow, DefinitionRow, EventRow, HeldRow, KeptRow, StickyRow, TallyValue
+from pelton.store.run_query import RunQuery
 
 
 class EngineReads:
@@ -62,6 +63,12 @@ class EngineReads:
             limit=limit,
             status=status,
         )
+
+    async def find_runs(self, caller: Caller, query: RunQuery, offset: int, limit: int) -> tuple[int, list[Run]]:
+        return await self.store.find_runs(query._replace(ns=caller.namespace), offset, limit)
+
+    async def run_processes(self, caller: Caller) -> list[str]:
+        return await self.store.run_processes(caller.namespace)
 
     async def runs_named(self, caller: Caller, kind: str, process: str, text: str, *, live: bool = False) -> list[int]:
         return await self.store.run_keys(caller.namespace, kind, process, text, live)

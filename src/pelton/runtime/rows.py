@@ -16,6 +16,7 @@ from pelton.store.rows import (
     ResultRow,
     SecretRow,
 )
+from pelton.store.run_query import RunQuery
 
 __all__ = [
     "EVENT_STATES",
@@ -31,6 +32,7 @@ __all__ = [
     "LogRow",
     "PauseRow",
     "ResultRow",
+    "RunQuery",
     "SecretRow",
     "keep_text",
     "parse_keep",

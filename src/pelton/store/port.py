@@ -40,6 +40,7 @@ from pelton.store.rows import (
     TimerRow,
     WaitKeyRow,
 )
+from pelton.store.run_query import RunQuery
 
 Durability = Literal["full", "relaxed"]
 """full: acknowledged data survives a power cut. relaxed: it survives a crash of the process only."""
@@ -164,6 +165,14 @@ class Store(Protocol):
     ) -> list[Run]:
         """Runs, newest first; with keys below `before` if given; created from `since` on and before `until`, in milliseconds; in
         that status (a RunStatus; -1 = any). Placeholders are left out."""
+        ...
+
+    async def find_runs(self, query: RunQuery, offset: int, limit: int) -> tuple[int, list[Run]]:
+        """How many runs there are, and those at the positions from `offset` on."""
+        ...
+
+    async def run_processes(self, ns: str) -> list[str]:
+        """The names of all processes of which there are runs, in order; there may be names among them of which there are none."""
         ...
 
     async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:

@@ -22,6 +22,7 @@ from pelton.languages.conductor.http.errors import render
 from pelton.languages.conductor.http.events import EventHandlerRoutes
 from pelton.languages.conductor.http.metadata import WorkflowDefRoutes
 from pelton.languages.conductor.http.runs import WorkflowRoutes
+from pelton.languages.conductor.http.searches import SearchRoutes
 from pelton.languages.conductor.http.tasks import ConductorTaskRoutes
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.languages.conductor.runs import http_task
@@ -86,7 +87,8 @@ def offer(host: Host, *, hold: int = HOLD) -> Offer:
     router = Router(render, max_body=host.max_body, absent=ABSENT)
     runs = WorkflowRoutes(api)
     handlers_api = EventHandlerRoutes(api)
-    for part in (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), handlers_api):
+    parts = (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), handlers_api, SearchRoutes(api))
+    for part in parts:
         part.add_to(router)
     if host.valid_key is not None:
         router.add("POST", "/token", token(host.valid_key))

@@ -47,6 +47,7 @@ from pelton.store.memory.tables import Tables
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_step, decode_thread
 from pelton.store.port import RowCounts
 from pelton.store.prefetched import PREFETCH_ROWS, ByteBudget, Prefetched, is_short
+from pelton.store.run_query import RunQuery
 from pelton.store.voids import Voids
 
 NAMED_LIMIT = 1000
@@ -321,6 +322,28 @@ class MemoryRuns:
         found = [decode_run(rows[key].head) for key in islice(keys, limit)]
         self._counts.rows_read += len(found)
         return found
+
+    def _found(self, query: RunQuery) -> list[int]:
+        """Newest first."""
+        rows = self._tables.runs.rows
+        if query.processes is None:
+            keys = list(self._tables.runs.under("all", query.ns))
+        else:
+            names = dict.fromkeys(query.processes)
+            keys = [key for name in names for key in self._tables.runs.under("process", query.ns, name)]
+        wanted, until = query.wanted(), query.until or TOP
+        found = [key for key in keys if rows[key].status in wanted and query.since <= rows[key].created < until]
+        return sorted(found, key=lambda key: (rows[key].created, key), reverse=not query.ascending)
+
+    def find(self, query: RunQuery, offset: int, limit: int) -> tuple[int, list[Run]]:
+        keys = self._found(query)
+        found = [decode_run(self._tables.runs.rows[key].head) for key in keys[offset : offset + limit]]
+        self._counts.rows_read += len(found)
+        return len(keys), found
+
+    def processes(self, ns: str) -> list[str]:
+        rows = self._tables.runs.rows
+        return sorted({rows[key].process for key in self._tables.runs.under("all", ns)})
 
     def at_node(self, node: tuple[str, str, str], after: tuple[int, int], limit: int) -> list[OpenStep]:
         return self.opens(islice(self._tables.open.keys("node", (*node, after[0], after[1] + 1), (*node, LAST)), limit))

@@ -67,6 +67,7 @@ from pelton.store.rows import (
     forgotten_event,
     state_number,
 )
+from pelton.store.run_query import RunQuery
 
 READS_LIMIT = 1000
 
@@ -175,6 +176,12 @@ class MemoryStore:
         status: int = -1,
     ) -> list[Run]:
         return self._runs.runs(ns, process, live, before, since, until, limit, status)
+
+    async def find_runs(self, query: RunQuery, offset: int, limit: int) -> tuple[int, list[Run]]:
+        return self._runs.find(query, offset, limit)
+
+    async def run_processes(self, ns: str) -> list[str]:
+        return self._runs.processes(ns)
 
     async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
         return self._runs.at_node((ns, process, slot), after, limit)

@@ -49,17 +49,20 @@ from pelton.store.rows import (
     forgotten_event,
     state_number,
 )
+from pelton.store.run_query import RunQuery
 from pelton.store.sqlite.encode import Numbers
 from pelton.store.sqlite.prefetch import Prefetcher
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.rows import event_ident
 from pelton.store.sqlite.runs import RunReader
+from pelton.store.sqlite.search.finder import RunFinder
 
 
 class SqliteReads:
     """The half of the store that writes nothing. What it reads with is there while the store is open."""
 
+    _finder: RunFinder
     _numbers: Numbers
     _prefetcher: Prefetcher
     _reader: Reader
@@ -93,6 +96,12 @@ class SqliteReads:
         status: int = -1,
     ) -> list[Run]:
         return self._runs.runs(ns, process, live, before, since, until, limit, status)
+
+    async def find_runs(self, query: RunQuery, offset: int, limit: int) -> tuple[int, list[Run]]:
+        return self._finder.find(query, offset, limit)
+
+    async def run_processes(self, ns: str) -> list[str]:
+        return self._finder.processes(ns)
 
     async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
         line = self._numbers.lines.get((ns, process), 0)

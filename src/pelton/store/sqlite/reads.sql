@@ -159,6 +159,39 @@ AND ?5 = 1 AND (?7 = -1 OR status = ?7) ORDER BY key DESC LIMIT ?6;
 SELECT key, head FROM run NOT INDEXED WHERE key < ?2 AND created >= ?3 AND created < ?4 AND (?5 = -1 OR live = ?5)
 AND (?7 = -1 OR status = ?7) AND line IN (SELECT id FROM line WHERE ns = ?1) ORDER BY key DESC LIMIT ?6;
 
+-- name: found_count
+SELECT count(*) FROM run INDEXED BY run_found WHERE status >= 3 AND line = ?1 AND status = ?2 AND created >= ?3;
+
+-- name: found_count_until
+SELECT count(*) FROM run INDEXED BY run_found
+WHERE status >= 3 AND line = ?1 AND status = ?2 AND created >= ?3 AND created < ?4;
+
+-- name: found_at
+-- When the run at a position was created, counted from the newest.
+SELECT created FROM run INDEXED BY run_found WHERE status >= 3 AND line = ?1 AND status = ?2
+ORDER BY created DESC LIMIT 1 OFFSET ?3;
+
+-- name: found_from_newest
+SELECT created FROM run INDEXED BY run_found WHERE status >= 3 AND line = ?1 AND status = ?2 AND created >= ?3 AND created < ?4
+ORDER BY created DESC LIMIT 1 OFFSET ?5;
+
+-- name: found_from_oldest
+SELECT created FROM run INDEXED BY run_found WHERE status >= 3 AND line = ?1 AND status = ?2 AND created >= ?3 AND created < ?4
+ORDER BY created LIMIT 1 OFFSET ?5;
+
+-- name: found_ends
+SELECT (SELECT created FROM run INDEXED BY run_found WHERE status >= 3 AND line = ?1 AND status = ?2 AND created >= ?3
+AND created < ?4 ORDER BY created LIMIT 1), (SELECT created FROM run INDEXED BY run_found WHERE status >= 3 AND line = ?1
+AND status = ?2 AND created >= ?3 AND created < ?4 ORDER BY created DESC LIMIT 1);
+
+-- name: found_between
+SELECT created, key FROM run INDEXED BY run_found
+WHERE status >= 3 AND line = ?1 AND status = ?2 AND created >= ?3 AND created < ?4;
+
+-- name: found_live
+SELECT created, key FROM run INDEXED BY run_live WHERE live = 1 AND line = ?1 AND created >= ?2 AND created < ?3
+AND (?4 >> status) & 1;
+
 -- name: open_at_node
 -- What stands at a node, over all runs of its process: the oldest run first.
 SELECT {open} FROM open INDEXED BY open_slot WHERE line = ?1 AND slot = ?2 AND (run, n) > (?3, ?4) ORDER BY run, n LIMIT ?5;

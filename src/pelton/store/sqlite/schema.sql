@@ -15,6 +15,7 @@ CREATE INDEX run_line ON run (line) WHERE line <> 0;
 CREATE INDEX run_live ON run (line) WHERE live = 1;
 CREATE INDEX run_ended ON run (ended) WHERE ended <> 0;
 CREATE INDEX run_status ON run (line, status) WHERE status = 2 OR status > 3;
+CREATE INDEX run_found ON run (line, status, created) WHERE status >= 3;
 
 CREATE TABLE open (
   run INTEGER NOT NULL, n INTEGER NOT NULL, slot TEXT NOT NULL, scope INTEGER NOT NULL, it INTEGER NOT NULL,

@@ -45,6 +45,7 @@ from pelton.store.sqlite.reader import DAMAGED, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.sqlite.runs import RunReader
 from pelton.store.sqlite.schema import migrate
+from pelton.store.sqlite.search.finder import RunFinder
 
 CLOCK_AHEAD = 250  # milliseconds that the saved clock runs ahead of: saved no more often than that
 NUMBERS_AHEAD = 1000  # numbers reserved at a time
@@ -152,6 +153,7 @@ class SqliteStore(SqliteReads):
         numbers.lines = {(ns, process): number for number, ns, process in self._reader.all("lines")}
         self._records = RecordReads(self._reader, numbers.lines)
         self._runs = RunReader(self._reader, numbers.lines, self._records)
+        self._finder = RunFinder(self._reader, numbers.lines)
         self._prefetcher = Prefetcher(self._reader, self._runs, self._records)
         meta = dict(self._reader.all("meta"))
         self._secret = meta["secret"]
@@ -280,6 +282,7 @@ class SqliteStore(SqliteReads):
             if results[-1].ok:
                 self._row_locks.end_replaced(group)
             place += 1
+        self._finder.totals.committed(groups, results)
         if batch.asks:
             self._tell(groups, results, assigned, rest[2] if len(rest) > 2 else None)
         if TALLY in batch.rows:
@@ -354,6 +357,7 @@ class SqliteStore(SqliteReads):
             raise StoreFailed(self._link.failure)
         given = await self._link.send(False, sweep.now, 1, {SWEEP: ([(pack(sweep),)], [0])})
         self._answered(given)
+        self._finder.totals.forget()
         rest = given[3:]
         if len(rest) < 2:  # the writer died after it had done it, before it could tell
             return Swept(0, True)

@@ -1,0 +1,1 @@
+"""Searching workflows and tasks: the query language, and what it finds. The routes call it; it reads through the engine."""
