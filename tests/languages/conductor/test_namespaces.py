@@ -538,3 +538,32 @@ async def test_workflows_that_workflows_start_are_of_their_namespace(apis: Apis)
         [sorry] = await happens(lambda api=api: running(api, "sorry"))
         assert (await api.get(sorry))["input"]["workflowId"] == run
         assert [len(await running(each, "sorry")) for each in apis] == [1] * count + [0] * (3 - count)
+
+
+# ---- searching
+
+
+@covers(
+    "GET /workflow/search",
+    "GET /workflow/search-v2",
+    "GET /workflow/search-by-tasks",
+    "GET /workflow/search-by-tasks-v2",
+    "POST /workflow/bulk/search",
+    "GET /tasks/search",
+    "GET /tasks/search-v2",
+)
+async def test_searches(apis: Apis) -> None:
+    runs = [await api.run([simple("t")]) for api in apis]
+    for api, run in zip(apis, runs, strict=True):
+        for path in ("search", "search-v2", "search-by-tasks", "search-by-tasks-v2"):
+            found = await api.ok("GET", f"/workflow/{path}")
+            assert [each["workflowId"] for each in found["results"]] == [run]
+            assert found["totalHits"] == 1
+        for query in (f"workflowId IN ({','.join(runs)})", "workflowType=wf", ""):
+            assert (await api.ok("GET", "/workflow/search", query=query))["totalHits"] == 1
+        for path in ("search", "search-v2"):
+            for query in (f"workflowId IN ({','.join(runs)})", "taskType=t", ""):
+                assert (await api.ok("GET", f"/tasks/{path}", query=query))["totalHits"] == 1
+        found = await api.ok("POST", "/workflow/bulk/search", runs)
+        assert [each["workflowId"] for each in found["bulkSuccessfulResults"]] == [run]
+        assert len(found["bulkErrorResults"]) == 2

@@ -20,7 +20,7 @@ from pelton.store.sqlite.search.totals import List, Totals
 AT_ONCE = 2_000  # runs that are read and put in order at once
 TAIL = 20_000  # of a long list, how many of the newest are counted anew each time
 
-Place = tuple[int, int]  # when a run was created, and its key
+RunPlace = tuple[int, int]  # when a run was created, and its key
 
 
 class RunFinder:
@@ -71,19 +71,19 @@ class _Lists:
             return self._totals.between(which, self._since, self._until)
         return self._totals.count(which, TAIL)
 
-    def _live_places(self, numbers: Sequence[int], statuses: Sequence[int]) -> list[Place]:
+    def _live_places(self, numbers: Sequence[int], statuses: Sequence[int]) -> list[RunPlace]:
         """Those that have not ended, oldest first."""
         if not statuses:
             return []
         mask = sum(1 << status for status in statuses)
         until = self._until or TOP
-        found: list[Place] = [
+        found: list[RunPlace] = [
             place for line in numbers for place in self._reader.all("found_live", line, self._since, until, mask)
         ]
         found.sort()
         return found
 
-    def cut(self, start: int, end: int) -> list[Place]:
+    def cut(self, start: int, end: int) -> list[RunPlace]:
         """The runs from one position up to another, newest first."""
         if self.total <= AT_ONCE:
             return self._between(0, 0)[start:end]
@@ -91,9 +91,9 @@ class _Lists:
         below = self._instant(end)[0][0]
         return self._between(below, above)[start - before : end - before]
 
-    def _between(self, since: int, until: int) -> list[Place]:
+    def _between(self, since: int, until: int) -> list[RunPlace]:
         low, high = max(since, self._since), min(until or TOP, self._until or TOP)
-        found: list[Place] = [place for which in self._lists for place in self._reader.all("found_between", *which, low, high)]
+        found: list[RunPlace] = [place for which in self._lists for place in self._reader.all("found_between", *which, low, high)]
         found += self._live[bisect_left(self._live, (low, -1)) : bisect_left(self._live, (high, -1))]
         found.sort(reverse=True)
         return found
