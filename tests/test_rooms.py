@@ -59,7 +59,7 @@ ROOMS: dict[str, set[str]] = {
 }
 
 # What rooms above the runtime may see of it; only the server puts its parts together.
-FACE = {"api", "caller", "event_feed", "ids", "names", "operations", "people", "rows", "services"}
+FACE = {"api", "caller", "event_feed", "ids", "language", "names", "operations", "people", "rows", "services"}
 FACE_ONLY = {"transport", "api", "languages", "notifications", "dashboard"}
 
 # What stands directly in a room, in order: each may import those before it, and never one after it.
@@ -135,6 +135,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "caller",
         "names",
         "rows",
+        "language",
         "api",
         "supervision",
         "services",

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct, json
 
 from pelton.net.outgoing import HttpPort
-from pelton.runtime.api import Engine, Language, LocalSink, Operation
+from pelton.runtime.api import Engine, LocalSink, Operation
 from pelton.runtime.caller import Caller, Users
+from pelton.runtime.language import Language
 from pelton.transport.grpc.service import Service
 from pelton.transport.http.asgi import MAX_BODY
 from pelton.transport.http.mounts import Mount

@@ -14,13 +14,13 @@ from msgspec import UNSET, Struct
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.filters import Trace
-from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Held
 from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Trigger
 from pelton.kernel.model.state import OpenStep, Record, Run, StartMeta, Step, StepAttempt, StepCheckpoint, StepStatus
 from pelton.runtime.caller import Caller
 from pelton.runtime.ids import IdCodec
+from pelton.runtime.language import Language
 from pelton.store.retention import Keep, Kind
 from pelton.store.rows import (
     CopyRow,
@@ -344,29 +344,6 @@ class TaskAct(Struct, kw_only=True, gc=False):
 
 
 # ---- what a language gives to the runtime
-
-
-class Language(Protocol):
-    """A language's compiler, as seen by the runtime. All methods are pure and raise expressions.base.Invalid."""
-
-    @property
-    def name(self) -> str: ...
-    def bind(self, row: DefinitionRow, refer: Callable[[str, str, int], DefinitionRow | None]) -> bytes:
-        """The body of the bound definition: the process with everything that it refers to (policies). `refer(kind, name,
-        version)`."""
-        ...
-
-    def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
-        """Compiles a bound body."""
-        ...
-
-    def payload(self, event: EventRow) -> JSON:
-        """An event's body in the form that this language's handlers see."""
-        ...
-
-    def handler(self, row: DefinitionRow) -> Handler:
-        """Compiles a handler; its actions are `HandlerAction`s."""
-        ...
 
 
 LocalSink = Callable[[Delivery], Awaitable[None]]

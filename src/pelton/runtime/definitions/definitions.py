@@ -18,10 +18,10 @@ from msgspec import DecodeError, json
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Invalid
 from pelton.kernel.model.process import Process
-from pelton.runtime.api import Language
 from pelton.runtime.definitions.fragments import FragmentCache
 from pelton.runtime.definitions.handler_sets import HandlerSets
 from pelton.runtime.ids import Instants
+from pelton.runtime.language import Language
 from pelton.store.group import Committed, DefinitionWrite, Group
 from pelton.store.port import Store
 from pelton.store.rows import DefinitionRow, EventRow

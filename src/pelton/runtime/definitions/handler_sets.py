@@ -23,7 +23,7 @@ import structlog
 
 from pelton.kernel.matching.filters import wildcard
 from pelton.kernel.matching.handlers import Handler, HandlerIndex
-from pelton.runtime.api import Language
+from pelton.runtime.language import Language
 from pelton.store.port import Store
 from pelton.store.rows import DefinitionRow
 
