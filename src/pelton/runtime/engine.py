@@ -26,7 +26,6 @@ from pelton.runtime.api import (
     EventIn,
     HandlerDecision,
     Ingested,
-    Language,
     Operation,
     ReportResult,
     StartCommand,
@@ -53,6 +52,7 @@ from pelton.runtime.events.ingest import EventIngester
 from pelton.runtime.events.matching import EventContext, explain
 from pelton.runtime.events.placeholders import ExpiryRequest, NamedSignalRequest, ReleaseRequest
 from pelton.runtime.ids import IdCodec, KeyClock
+from pelton.runtime.language import Language
 from pelton.runtime.names import EXPECTED, KEY_KIND, queue_of, shown_queue
 from pelton.runtime.nodes import Nodes
 from pelton.runtime.people.desk import Desk
