@@ -2,7 +2,8 @@
 
 Takes the dependencies named in pyproject.toml and writes
 
-* requirements/runtime.txt, dev.txt, types.txt and uv.txt: names, versions and hashes, for installs that check what they fetch;
+* requirements/runtime.txt, build.txt, dev.txt, types.txt and uv.txt: names, versions and hashes, for installs that check what
+  they fetch;
 * `constraint-dependencies` in pyproject.toml: the same versions, so that a plain `uv run` resolves to them too.
 
 Without `--upgrade` the versions in the files stay, wherever the dependencies still allow them. No file gets an address.
@@ -61,6 +62,8 @@ def main() -> None:
         source.write_text(with_constraints(text, []))
         tool = Path(directory, "uv.in")
         tool.write_text("uv\n")
+        build = Path(directory, "build.in")
+        build.write_text("".join(f"{each}\n" for each in tomllib.loads(text)["build-system"]["requires"]))
         types = Path(directory, "types.in")
         types.write_text("".join(f"{each}\n" for each in tomllib.loads(text)["dependency-groups"]["types"]))
         everything = Path(directory, "all.txt")
@@ -70,6 +73,7 @@ def main() -> None:
         constraint = ["--constraint", str(everything)]
         compile_pins(source, HERE / "runtime.txt", [*constraint, "--upgrade"])
         compile_pins(source, HERE / "dev.txt", [*constraint, "--upgrade", f"--group={source}:dev"])
+        compile_pins(build, HERE / "build.txt", [*constraint, "--upgrade"])
         compile_pins(types, HERE / "types.txt", [*constraint, "--upgrade"])
         compile_pins(tool, HERE / "uv.txt", [*constraint, "--upgrade"])
         PYPROJECT.write_text(with_constraints(text, pins(everything.read_text())))

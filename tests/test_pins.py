@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 REMEDY = "run `uv run --no-project python requirements/update.py`"
-FILES = ("runtime.txt", "dev.txt", "types.txt", "uv.txt")
+FILES = ("runtime.txt", "build.txt", "dev.txt", "types.txt", "uv.txt")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 
 
@@ -67,6 +67,12 @@ def test_every_development_dependency_is_pinned() -> None:
     wanted = project()["project"]["dependencies"] + project()["dependency-groups"]["dev"]
     missing = uncovered(wanted, pinned("dev.txt"))
     assert not missing, f"not in requirements/dev.txt: {missing}; {REMEDY}"
+
+
+def test_what_builds_the_package_is_pinned_as_for_developers() -> None:
+    missing = uncovered(project()["build-system"]["requires"], pinned("build.txt"))
+    assert not missing, f"not in requirements/build.txt: {missing}; {REMEDY}"
+    assert versions_of(pinned("build.txt")) <= versions_of(pinned("dev.txt"))
 
 
 def test_the_second_type_checker_is_pinned() -> None:

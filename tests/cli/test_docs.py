@@ -57,6 +57,7 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
         ("tasks.md", ("Checking", "importer")),
         ("client.md", ("[]",)),
         ("testing.md", ("paid: A-17",)),
+        ("running.md", ("before-upgrade.db",)),
     ],
 )
 def test_the_page_works_as_written(tmp_path: Path, page: str, told: tuple[str, ...]) -> None:

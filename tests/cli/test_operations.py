@@ -1,10 +1,11 @@
-"""`pelton handlers`, `work` and `gc`, through a running server."""
+"""`pelton handlers`, `work`, `gc` and `health`, through a running server."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 from tests.server.running import WAITING, WORKING, client, define, server, starter
 
@@ -12,7 +13,7 @@ from pelton.cli.apply import example
 from pelton.cli.main import main
 from pelton.cli.process import ServerProcess
 from pelton.client import Client
-from pelton.models import ClaimIn
+from pelton.models import ClaimIn, HealthOut
 
 __all__ = ["client", "server"]  # fixtures
 
@@ -100,3 +101,27 @@ def test_what_would_be_removed_is_counted_by_kind(server: ServerProcess, client:
     assert "--dry-run" in pelton(server, "gc", code=2).stderr
     assert "KIND=HOW" in pelton(server, "gc", "--dry-run", "--keep", "sheep=1d", code=1).stderr
     assert "neither an age nor a number" in pelton(server, "gc", "--dry-run", "--keep", "runs=often", code=1).stderr
+
+
+def test_health_is_an_exit_code(server: ServerProcess) -> None:
+    assert pelton(server, "health").output == "healthy\n"
+    assert printed(server, "health")["healthy"] is True
+    assert pelton(server, "health", "--key", "of-no-importance-here").exit_code == 0
+    nobody = CliRunner().invoke(main, ["health", "--server", "http://127.0.0.1:9"])
+    assert nobody.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("details", "says"),
+    [
+        ({"store": {"unhealthy": "the disk is full"}}, "not healthy: the disk is full"),
+        ({"detail": "the server is not running"}, "not healthy: the server is not running"),
+        ({"tasks": {"failure": "outbox: it ended"}}, "not healthy: outbox: it ended"),
+        ({}, "not healthy: see --json"),
+    ],
+)
+def test_a_server_that_is_ill_says_why(monkeypatch: pytest.MonkeyPatch, details: dict[str, Any], says: str) -> None:
+    monkeypatch.setattr(Client, "health", lambda self: HealthOut(healthy=False, details=details))
+    done = CliRunner().invoke(main, ["health"])
+    assert (done.exit_code, done.stderr.strip().removeprefix("pelton: ")) == (1, says)
+    assert json.loads(CliRunner().invoke(main, ["health", "--json"]).stdout) == {"healthy": False, "details": details}

@@ -16,7 +16,7 @@ from pelton.cli.data import backup, check, restore
 from pelton.cli.demo import demo
 from pelton.cli.handlers import handlers
 from pelton.cli.look import dead_letters, events, explain
-from pelton.cli.operations import gc, work
+from pelton.cli.operations import gc, health, work
 from pelton.cli.options import settings
 from pelton.cli.output import FAILED, LOST, MISUSED, fail
 from pelton.cli.processes import processes
@@ -83,6 +83,7 @@ COMMANDS = (
     handlers,
     work,
     gc,
+    health,
     secrets,
     backup,
     restore,

@@ -1,4 +1,5 @@
-"""`pelton work` and `pelton gc`: queues of work and who asks for it, and what would be removed for its age."""
+"""`pelton work`, `pelton gc` and `pelton health`: queues of work and who asks for it, what would be removed for its age, and
+whether all is well."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import click
 
 from pelton.cli.look import connect
 from pelton.cli.options import remote
-from pelton.cli.output import clean, fail_client, moment, print_json, table
+from pelton.cli.output import FAILED, clean, fail, fail_client, moment, print_json, table
 from pelton.cli.run_filters import pairs
 from pelton.client.errors import ClientError
 from pelton.models import QueueView
@@ -71,3 +72,25 @@ def gc(server: str, key: str, as_json: bool, dry_run: bool, kept: Sequence[str])
         ["kind", "kept", "to go"],
         [[each.kind, each.keep, f"{each.due}{' or more' if each.more else ''}"] for each in found.kinds],
     )
+
+
+@click.command()
+@remote
+def health(server: str, key: str, as_json: bool) -> None:
+    """Ask whether the server can commit: exit code 0 if so, 1 if not, 3 if there is no answer.
+
+    For what looks after a container, among others. Needs no key.
+    """
+    with connect(server, key) as client:
+        try:
+            found = client.health()
+        except ClientError as error:
+            fail_client(error)
+    if as_json:
+        print_json(found)
+    if not found.healthy:
+        details = found.details
+        reasons = (details.get("detail"), details.get("store", {}).get("unhealthy"), details.get("tasks", {}).get("failure"))
+        fail(f"not healthy: {'; '.join(str(each) for each in reasons if each) or 'see --json'}", FAILED)
+    if not as_json:
+        click.echo("healthy")

@@ -40,6 +40,7 @@ from pelton.server.files import UNLIMITED
 from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
 from pelton.server.metrics.page import Metrics
 from pelton.server.metrics.readings import Reading, Watched, readings
+from pelton.server.notify import ServiceManager
 from pelton.store.port import StoreBusy, StoreFailed
 from pelton.transport.http.mounts import Mount
 
@@ -232,6 +233,7 @@ async def _serve(config: Config) -> None:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(each, stopping.set)
     began = time.monotonic()
+    manager = ServiceManager.of(os.environ)
     server = Server(config)
     limit = files.raise_limit()
     server.most_connections = files.connections(limit)
@@ -255,6 +257,8 @@ async def _serve(config: Config) -> None:
         process=os.getpid(),
         seconds=round(time.monotonic() - began, 3),
     )
+    manager.ready(f"listening on {server.address}")
+    alive = asyncio.create_task(manager.beat(), name="signs of life")
     lost = asyncio.create_task(server.lost(), name="store")
     asked = asyncio.create_task(stopping.wait(), name="signals")
     await asyncio.wait({lost, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -262,7 +266,9 @@ async def _serve(config: Config) -> None:
     lost.cancel()
     asked.cancel()
     _log.info("stopping", reason=reason or "asked to")
+    manager.stopping(reason or "asked to stop")
     await server.stop()
+    alive.cancel()
     _log.info("stopped")
     if reason:  # to end is the remedy: what starts servers starts another, which opens the file again
         raise ServerLost(f"the server ended because it could not go on: {reason}")
