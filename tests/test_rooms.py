@@ -206,7 +206,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "actions",
         "ingest",
     ),
-    "runtime.work": ("ready_window", "poller", "queue", "replies", "exchange", "attempts", "runner"),
+    "runtime.work": ("limits", "ready_window", "poller", "queue", "replies", "exchange", "attempts", "runner"),
     "runtime.people": ("forms", "record", "process", "desk"),
     "runtime.timing": ("due_queue", "timers"),
     "runtime.delivery": ("states", "lanes", "outbox", "sources", "listening"),

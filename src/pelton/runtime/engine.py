@@ -65,6 +65,7 @@ from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
 from pelton.runtime.work.attempts import put_checkpoint
 from pelton.runtime.work.exchange import Exchange
+from pelton.runtime.work.limits import Limits
 from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.runner import Operations
 from pelton.store.group import Group
@@ -160,7 +161,8 @@ class LocalEngine(EngineProcesses):
         self.watches = Watches(self.clock, look=LOOK if store.shared else 0)
         self.nodes = Nodes(store, self.clock, committer, self.keys, committer.workspace.instants, committer.instant, number=node)
         self.event_feed = committer.event_feed
-        self.work = WorkQueue(store, committer, self.clock, instance=instance, shared=store.shared)
+        limits = Limits(self.definition_cache)
+        self.work = WorkQueue(store, committer, self.clock, instance=instance, shared=store.shared, limits=limits.of)
         self.vault = vault or Vault(store)
         self.exchanges = Exchange(store, committer, self.work, self.vault)
         placeholders = {EXPECTED: lambda row: self._end_placeholder(row.run)}
@@ -322,6 +324,8 @@ class LocalEngine(EngineProcesses):
         return at
 
     def _changed(self, ns: str, kind: str) -> None:
+        if kind == "policy":
+            self.work.limits_changed()
         if kind == "handler":
             self.listening.namespaces.add(ns)
             self.listening.update()

@@ -13,6 +13,7 @@ from pelton.store.rows import (
     KeptRow,
     LogRow,
     PauseRow,
+    QueueLimit,
     ResultRow,
     SecretRow,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Kind",
     "LogRow",
     "PauseRow",
+    "QueueLimit",
     "ResultRow",
     "RunQuery",
     "SecretRow",

@@ -69,11 +69,23 @@ class RunWrite(Struct, gc=False):
     attributes: Sequence[tuple[str, str, bool]] = ()
 
 
+class LeaseLimit(NamedTuple):
+    """The work of a name: at most `most` leases at a time, and at most `rate` of them written since `at` less `period`, in
+    milliseconds; 0 = without that limit."""
+
+    name: str
+    most: int
+    rate: int
+    period: int
+    at: int
+
+
 class LeaseWrite(Struct, gc=False):
     """Lease columns of an open row; changes no revision. Ignored if the row is gone.
 
     `expected`: the row must have been handed out so many times (-1: whatever it has), and with `unleased` not be handed out now;
-    otherwise it is left as it is, and its place among the group's leases is in `Committed.untaken`."""
+    otherwise it is left as it is, and its place among the group's leases is in `Committed.untaken`. `limit`: likewise, where it
+    leaves no room; `expected` comes with it."""
 
     run: int
     n: int
@@ -84,6 +96,7 @@ class LeaseWrite(Struct, gc=False):
     due: int
     expected: int = -1
     unleased: bool = False
+    limit: LeaseLimit | None = None
 
 
 class HandedOut(NamedTuple):

@@ -4,7 +4,7 @@ fields are only added at the end, each with a default.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -113,6 +113,15 @@ class WaitKeyRow(Struct, array_like=True):
     run: int
     n: int
     opened: int = 0  # since when; who waits longest is served first
+
+
+class QueueLimit(NamedTuple):
+    """How much of a queue may be handed out: at most `most` at a time, and at most `rate` within `period` milliseconds; 0 =
+    without that limit."""
+
+    most: int = 0
+    rate: int = 0
+    period: int = 1_000
 
 
 class RunKeyRow(Struct, array_like=True, gc=False):

@@ -13,7 +13,7 @@ from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
 from pelton.languages.conductor import decode
 from pelton.languages.conductor.definitions import compile as compiling
-from pelton.languages.conductor.definitions import sinks, validate
+from pelton.languages.conductor.definitions import policies, sinks, validate
 from pelton.languages.conductor.handlers import compile as handlers
 from pelton.languages.conductor.handlers import payloads
 from pelton.languages.conductor.http.api_context import ConductorApi, Settings
@@ -30,7 +30,7 @@ from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.languages.plugin import Host, Offer
 from pelton.runtime.api import Engine, EventIn, LocalSink
 from pelton.runtime.caller import server_in
-from pelton.runtime.rows import DefinitionRow, Delivery, EventRow
+from pelton.runtime.rows import DefinitionRow, Delivery, EventRow, QueueLimit
 from pelton.transport.http.asgi import Request, Response, Router, json_response
 from pelton.transport.http.mounts import Mount
 
@@ -73,6 +73,10 @@ class Conductor:
 
     def handler(self, row: DefinitionRow) -> Handler:
         return handlers.compile_handler(row, self.name, self._settings.hold)
+
+    def limit(self, row: DefinitionRow) -> QueueLimit | None:
+        """How many of a task's executions may be under way, and how many may begin in a time."""
+        return policies.queue_limit(decode.decode(row.body, TaskDef))
 
     def payload(self, event: EventRow) -> JSON:
         """An event as conditions see it."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import ClaimRequest
 from pelton.runtime.services import NEVER, Clock, CommitPort, Handle, OwnedTasks, log, outcome, say, sleep
 from pelton.runtime.timing.due_queue import Due, DueQueue
+from pelton.runtime.work.limits import QueueLimiter
 from pelton.runtime.work.poller import Poller
 from pelton.runtime.work.ready_window import Key, ReadyWindow
 from pelton.store.group import Committed, LeaseWrite
@@ -70,7 +71,7 @@ class Flight:
 
 
 class QueueState:
-    __slots__ = ("alarm", "alarm_at", "loading", "looked", "name", "pollers", "window")
+    __slots__ = ("alarm", "alarm_at", "limiter", "loading", "looked", "name", "pollers", "window")
 
     def __init__(self, name: str, most: int) -> None:
         self.name = name
@@ -80,6 +81,7 @@ class QueueState:
         self.looked = 0  # when it was last looked at for what other servers have made
         self.alarm: Handle | None = None
         self.alarm_at = NEVER
+        self.limiter: QueueLimiter | None = None  # known once the window is loaded
 
 
 class WorkQueue:
@@ -99,6 +101,7 @@ class WorkQueue:
         page: int = PAGE,
         on_gone: Callable[[int, int], None] | None = None,
         shared: bool = False,
+        limits: Callable[[str], Awaitable[QueueLimiter | None]] | None = None,
     ) -> None:
         self.handed_out = 0
         self.born_leased = 0
@@ -108,6 +111,8 @@ class WorkQueue:
         self.stopping = False
         self.clock = clock
         self.instance = instance
+        self._limits = limits  # of a queue
+        self._limited: dict[Key, QueueLimiter] = {}  # handed out, or being leased, under a limit
         self._shared = shared  # other servers hand out the same work
         self._dead: Callable[[str], bool] = lambda worker: True  # whether a server is gone, by its name as a worker
         self._store = store
@@ -285,7 +290,7 @@ class WorkQueue:
                 return row
             self.unborn(row)  # decided again
         queue = self._queues.get(row.queue)
-        if queue is None or not queue.pollers or not queue.window.loaded or queue.window.ready:
+        if queue is None or not queue.pollers or not queue.window.loaded or queue.window.ready or queue.limiter is not None:
             return row
         poller = next(iter(queue.pollers.values()))
         leased = self._leased(row, poller, now)
@@ -332,6 +337,7 @@ class WorkQueue:
         self._forget(key)
         self._leases.drop(key)
         self._handed.pop(key, None)
+        self._give_back(key)
         self._extending.pop(key, None)
         flight = self._flights.pop(key, None)
         if flight is not None and flight.poller is not None:
@@ -402,10 +408,66 @@ class WorkQueue:
                 break
 
     def _take(self, queue: QueueState, now: int) -> OpenStep | None:
+        limiter = queue.limiter
+        if limiter is not None and not limiter.admits(now):
+            self._set_alarm(queue)
+            return None
         row = queue.window.take(now)
         if row is not None:
-            self._where.pop((row.run, row.n), None)
+            key = (row.run, row.n)
+            self._where.pop(key, None)
+            if limiter is not None:
+                limiter.take(key, now)
+                self._limited[key] = limiter
         return row
+
+    # ---- limits
+
+    def limits_changed(self) -> None:
+        """Some definition that may limit queues has: what is known of them is read anew."""
+        for queue in self._queues.values():
+            if queue.window.loaded or queue.loading is not None:
+                self._tasks.spawn(self._read_limit(queue), f"limit of {queue.name}")
+
+    async def _read_limit(self, queue: QueueState) -> None:
+        if self._limits is None:
+            return
+        before = queue.limiter
+        queue.limiter = await self._limits(queue.name)
+        if queue.limiter is not before or queue.limiter is not None:
+            self._match(queue)
+            self._set_alarm(queue)
+
+    def _give_back(self, key: Key) -> None:
+        """It is not out any more: another of its limit may be."""
+        limiter = self._limited.pop(key, None)
+        if limiter is None or not limiter.give_back(key):
+            return
+        limiter.refused_until = 0
+        for queue in [queue for queue in self._queues.values() if queue.limiter is limiter and queue.pollers]:
+            self._match(queue)
+
+    def _refused(self, key: Key, flight: Flight, limiter: QueueLimiter) -> None:
+        """The limit leaves no room, as others have more of it out than is known here; or another server has the row."""
+        limiter.refuse(self.clock.now())
+        self._limited.pop(key, None)
+        limiter.give_back(key)
+        self._tasks.spawn(self._look_at(flight.newer or flight.back), "look at refused work")
+        if flight.poller is not None:
+            self._unreserve(flight.poller)
+
+    async def _look_at(self, row: OpenStep) -> None:
+        """Puts a row back that is still free in the store."""
+        key = (row.run, row.n)
+        touched: set[Key] = set()
+        self._loads.append(touched)
+        try:
+            head = await self._store.head(row.run)
+            found = (await self._store.read(head, [StepKey(row.n)]))[0] if head is not None else None
+        finally:
+            self._loads = [each for each in self._loads if each is not touched]
+        if isinstance(found, OpenStep) and not found.lease and key not in touched and key not in self._flights:
+            self._insert(found)
 
     # ---- leases
 
@@ -427,8 +489,15 @@ class WorkQueue:
             self._touch(key)
             flights.append(flight)
         self._reserve(poller, len(rows))
-        writes = [_lease_write(flight.row, flight.back.polls if self._shared else -1, self._shared) for flight in flights]
-        self._write(writes, flights)
+        self._write([self._lease_of(flight, now) for flight in flights], flights)
+
+    def _lease_of(self, flight: Flight, now: int) -> LeaseWrite:
+        limiter = self._limited.get((flight.row.run, flight.row.n)) if self._limited else None
+        if limiter is None:
+            return _lease_write(flight.row, flight.back.polls if self._shared else -1, self._shared)
+        write = _lease_write(flight.row, flight.back.polls, True)
+        write.limit = limiter.lease_limit(now)
+        return write
 
     def _write(self, writes: list[LeaseWrite], flights: list[Flight]) -> None:
         future = self._committer.write(lambda group: group.leases.extend(writes))
@@ -460,6 +529,10 @@ class WorkQueue:
         """Another server has handed the row out, or freed it: what is known of it here is old."""
         del self._flights[key]
         self._touch(key)
+        limiter = self._limited.get(key)
+        if limiter is not None and flight.poller is not None:
+            self._refused(key, flight, limiter)
+            return
         if flight.newer is not None:
             self._insert(flight.newer)
         if flight.poller is not None:
@@ -559,6 +632,8 @@ class WorkQueue:
 
     def _insert(self, row: OpenStep) -> None:
         """Puts a free row into its window, if it belongs there; otherwise it stays in the store."""
+        if self._limited:
+            self._give_back((row.run, row.n))
         queue = self._queues.get(row.queue)
         if queue is None:
             return
@@ -591,6 +666,7 @@ class WorkQueue:
         while not self.stopping:
             await sleep(self.clock, LOOK)
             for queue in [queue for queue in self._queues.values() if queue.pollers and queue.window.loaded]:
+                await self._read_limit(queue)
                 if queue.loading is None and len(queue.window.ready) < PEEK:
                     queue.loading = self._tasks.spawn_vital(self._peek(queue), f"look at {queue.name}")
 
@@ -624,6 +700,8 @@ class WorkQueue:
     async def _load(self, queue: QueueState) -> None:
         """Reads pages of the store until half a window is ready or nothing is left."""
         try:
+            if self._limits is not None:
+                queue.limiter = await self._limits(queue.name)
             while not self.stopping and not await self._load_page(queue):
                 pass
         except Exception as error:
@@ -663,6 +741,8 @@ class WorkQueue:
 
     def _set_alarm(self, queue: QueueState) -> None:
         when = queue.window.next_due() if not self.stopping else NEVER
+        if queue.limiter is not None and queue.window.ready and queue.pollers:
+            when = min(when, queue.limiter.next_at(self.clock.now()))
         if queue.alarm is not None:
             if queue.alarm_at == when:
                 return

@@ -36,6 +36,7 @@ class OpenRow(NamedTuple):
     step: OpenStep
     parts: tuple[bytes, bytes, bytes]
     home: tuple[str, str]
+    quota: str = ""  # the limit that it was last handed out under
 
 
 class StepRow(NamedTuple):
@@ -213,7 +214,9 @@ class Tables:
             node=lambda key, row: (*row.home, row.step.slot, *key),
             work=_ready,
             lease=_leased,
+            quota=lambda key, row: (row.quota, *key) if row.quota and row.step.lease else None,
         )
+        self.paced: Table[tuple[str, int, int, int, int], bool] = Table(journal, ordered=True)
         self.steps: Table[tuple[int, int], StepRow] = Table(
             journal,
             ordered=True,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pelton.kernel.model.reads import place_number
 from pelton.kernel.model.state import FRAGMENTED, TRIED, OpenStep, RunStatus
 from pelton.kernel.model.transition import UNSET
-from pelton.store.group import Committed, DefinitionWrite, Group, LeaseWrite, RunWrite
+from pelton.store.group import Committed, DefinitionWrite, Group, LeaseLimit, LeaseWrite, RunWrite
 from pelton.store.memory import shared
 from pelton.store.memory.shared import REPLIES, SHARED, GroupLost
 from pelton.store.memory.table import LAST, PRIMARY, Journal
@@ -154,6 +154,7 @@ class Writes:
             before = t.open.get((key, row.n))
             if before is not None:
                 now = _open_row(row, home) if wide else OpenRow(_bare(row), before.parts, home)
+                now = now._replace(quota=before.quota)
                 if not leases:
                     _with_lease(now.step, before.step)
                 t.open.put((key, row.n), now)
@@ -395,12 +396,28 @@ class Writes:
         if lease.expected >= 0 and (row is None or row.step.polls != lease.expected or (lease.unleased and row.step.lease)):
             return False
         if row is None:
-            return True
+            return lease.limit is None
+        if lease.limit is not None and not self._room(lease, lease.limit):
+            return False
         step = copy.copy(row.step)
         step.lease, step.worker, step.polls, step.started, step.due = (
             lease.lease, lease.worker, lease.polls, lease.started, lease.due,
         )  # fmt: skip
-        self.tables.open.put((lease.run, lease.n), OpenRow(step, row.parts, row.home))
+        quota = lease.limit.name if lease.limit is not None else row.quota
+        self.tables.open.put((lease.run, lease.n), OpenRow(step, row.parts, row.home, quota))
+        return True
+
+    def _room(self, lease: LeaseWrite, limit: LeaseLimit) -> bool:
+        """Whether the limit leaves room for it; if so, it counts towards the rate."""
+        t = self.tables
+        if limit.most and t.open.count("quota", (limit.name,), (limit.name, LAST)) >= limit.most:
+            return False
+        if limit.rate:
+            for key in list(t.paced.keys(PRIMARY, (limit.name,), (limit.name, limit.at - limit.period, LAST))):
+                t.paced.drop(key)
+            if t.paced.count(PRIMARY, (limit.name,), (limit.name, LAST)) >= limit.rate:
+                return False
+            t.paced.put((limit.name, limit.at, lease.run, lease.n, lease.polls), True)
         return True
 
     def _definitions(self, writes: Iterable[DefinitionWrite]) -> None:

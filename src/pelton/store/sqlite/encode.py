@@ -30,6 +30,7 @@ RUN_NEW, RUN_STEP, RUN_TURN = NUMBER["run_new"], NUMBER["run_step"], NUMBER["run
 STEP_NEW, OPEN_NEW, OPEN_GONE = NUMBER["step_new"], NUMBER["open_new"], NUMBER["open_gone"]
 STEP_PLACED, OPEN_PLACED = NUMBER["step_placed"], NUMBER["open_placed"]
 OPEN_WIDE_KEPT, OPEN_NARROW_KEPT, LEASE_IF = NUMBER["open_wide_kept"], NUMBER["open_narrow_kept"], NUMBER["lease_if"]
+LEASE_LIMITED = NUMBER["lease_limited"]
 CLAIM = NUMBER["claim_put"]
 OPEN_WIDE, OPEN_NARROW, OPEN_REPLACED = NUMBER["open_wide"], NUMBER["open_narrow"], NUMBER["open_replaced"]
 TALLY = NUMBER["tally"]
@@ -103,7 +104,7 @@ class Encoded:
     @property
     def asks(self) -> bool:
         """Whether it has rows of which the writer tells whether they applied."""
-        return LEASE_IF in self.rows or CLAIM in self.rows
+        return LEASE_IF in self.rows or LEASE_LIMITED in self.rows or CLAIM in self.rows
 
     @property
     def count(self) -> int:
@@ -148,12 +149,7 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
         for event in group.events:
             _event(out, event)
     if "leases" in filled:
-        for lease in group.leases:
-            columns = (lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due)
-            if lease.expected < 0:
-                out.put(LEASE, columns)
-            else:
-                out.put(LEASE_IF, (*columns, lease.expected, int(lease.unleased)))
+        _leases(out, group)
     if not filled <= USUAL:
         _unusual(out, group, numbers, now)
         _tallies(out, group, numbers)
@@ -162,6 +158,19 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
         _secrets(out, group)
         if not SHARED.isdisjoint(filled):
             _shared(out, group, now)
+
+
+def _leases(out: Encoded, group: Group) -> None:
+    for lease in group.leases:
+        columns = (lease.run, lease.n, lease.lease, lease.worker, lease.polls, lease.started, lease.due)
+        if lease.limit is not None:
+            name, most, rate, period, at = lease.limit
+            pace = period if rate else 0
+            out.put(LEASE_LIMITED, (*columns, lease.expected, int(lease.unleased), name, most, rate, pace, at))
+        elif lease.expected < 0:
+            out.put(LEASE, columns)
+        else:
+            out.put(LEASE_IF, (*columns, lease.expected, int(lease.unleased)))
 
 
 def _shared(out: Encoded, group: Group, now: int) -> None:

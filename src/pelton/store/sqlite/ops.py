@@ -118,6 +118,7 @@ OPS: tuple[Op, ...] = (
     Op("pause_put"),
     Op("lease"),
     Op("lease_if", reported=True),
+    Op("lease_limited", reported=True),
     Op("claim_gone"),
     Op("claim_put", reported=True),
     Op("log_new"),

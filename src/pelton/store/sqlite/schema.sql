@@ -23,7 +23,7 @@ CREATE TABLE open (
   started INTEGER NOT NULL, polls INTEGER NOT NULL, worker TEXT NOT NULL,
   ends INTEGER AS (CASE WHEN lim > 0 THEN min(lease, started + lim) ELSE lease END) VIRTUAL,
   parts INTEGER NOT NULL, body BLOB NOT NULL, input BLOB, output BLOB, waits BLOB, place INTEGER, thread INTEGER, stranded INTEGER,
-  line INTEGER NOT NULL DEFAULT 0,
+  line INTEGER NOT NULL DEFAULT 0, quota TEXT, handed INTEGER, pace INTEGER,
   PRIMARY KEY (run, n)
 ) STRICT, WITHOUT ROWID;
 -- `line` is that of the run: what stands at a node is found over all runs of a process by the index that finds it in one of them.
@@ -37,6 +37,17 @@ CREATE INDEX open_iteration ON open (run, slot, it, scope, n) WHERE scope <> 0 O
 CREATE INDEX open_place ON open (run, place, n) WHERE place IS NOT NULL;
 CREATE INDEX open_work ON open (queue, urgency, due, run, n) WHERE queue <> '' AND lease = 0;
 CREATE INDEX open_lease ON open (ends, run, n, queue) WHERE queue <> '' AND lease <> 0;
+-- Work that was handed out under a limit: of which name, when, and for how long it counts towards its rate; NULL for all other.
+CREATE INDEX open_quota ON open (quota) WHERE quota IS NOT NULL AND lease <> 0;
+
+CREATE TABLE paced (
+  quota TEXT NOT NULL, at INTEGER NOT NULL, run INTEGER NOT NULL, n INTEGER NOT NULL, polls INTEGER NOT NULL,
+  PRIMARY KEY (quota, at, run, n, polls)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER open_paced AFTER UPDATE OF handed ON open WHEN NEW.pace > 0 BEGIN
+  DELETE FROM paced WHERE quota = NEW.quota AND at <= NEW.handed - NEW.pace;
+  INSERT INTO paced (quota, at, run, n, polls) VALUES (NEW.quota, NEW.handed, NEW.run, NEW.n, NEW.polls);
+END;
 
 CREATE TABLE step (
   run INTEGER NOT NULL, n INTEGER NOT NULL, slot TEXT NOT NULL, scope INTEGER NOT NULL, it INTEGER NOT NULL,

@@ -19,7 +19,7 @@ import structlog
 from msgspec import msgpack
 
 from pelton.store.clock import SteadyClock
-from pelton.store.group import Committed, Group
+from pelton.store.group import Committed, Group, LeaseWrite
 from pelton.store.packing import (
     UNFIT,
     pack,
@@ -35,7 +35,7 @@ from pelton.store.rows import (
 from pelton.store.sqlite import lives
 from pelton.store.sqlite.answers import SqliteReads
 from pelton.store.sqlite.due import due as due_rows
-from pelton.store.sqlite.encode import LEASE_IF, TALLY, Assigned, Encoded, Numbers, entangled
+from pelton.store.sqlite.encode import LEASE_IF, LEASE_LIMITED, TALLY, Assigned, Encoded, Numbers, entangled
 from pelton.store.sqlite.files import StoreFiles, disk_free, secure
 from pelton.store.sqlite.link import WriterLink
 from pelton.store.sqlite.locks import Locks
@@ -300,18 +300,19 @@ class SqliteStore(SqliteReads):
         written = [result for result, each in zip(results, assigned, strict=True) if not isinstance(each, Committed)]
         if unchanged is None:
             for group, result in zip(groups, results, strict=True):
-                result.untaken = [place for place, lease in enumerate(group.leases) if lease.expected >= 0]
+                result.untaken = [place for place, lease in enumerate(group.leases) if _asked(lease)]
                 result.refused = list(range(len(group.claims)))
             return
         leases = {
-            result.number: [n for n, lease in enumerate(group.leases) if lease.expected >= 0]
+            (result.number, op): [n for n, lease in enumerate(group.leases) if _asked(lease) == op]
             for group, result in zip(groups, results, strict=True)
             if group.has("leases")
+            for op in (LEASE_IF, LEASE_LIMITED)
         }
         for op, owner, position in unchanged:
             result = written[owner]
-            if op == LEASE_IF:
-                result.untaken = [*result.untaken, leases[result.number][position]]
+            if op in (LEASE_IF, LEASE_LIMITED):
+                result.untaken = [*result.untaken, leases[result.number, op][position]]
             else:
                 result.refused = [*result.refused, position]
 
@@ -437,6 +438,11 @@ def from_url(directory: str, durability: Durability) -> SqliteStore:
         raise ValueError("it names no directory: use sqlite:DIR")
     Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteStore(Path(directory) / FILE, durability)
+
+
+def _asked(lease: LeaseWrite) -> int:
+    """The operation of which the writer tells whether it applied; 0 = it does not."""
+    return LEASE_LIMITED if lease.limit is not None else LEASE_IF if lease.expected >= 0 else 0
 
 
 def _size(path: str) -> int:

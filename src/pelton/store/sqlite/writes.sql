@@ -409,6 +409,14 @@ UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7 WHER
 UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7
 WHERE run = ?1 AND n = ?2 AND polls = ?8 AND (?9 = 0 OR lease = 0);
 
+-- name: lease_limited
+-- The same, if a limit leaves room. What is handed out under a limit's name is found by `open_quota`, whatever becomes of it.
+UPDATE open SET lease = ?3, worker = ?4, polls = ?5, started = ?6, due = ?7, quota = ?10, handed = ?14, pace = ?13
+WHERE run = ?1 AND n = ?2 AND polls = ?8 AND (?9 = 0 OR lease = 0)
+AND (?11 = 0 OR (SELECT count(*) FROM open AS held INDEXED BY open_quota
+  WHERE held.quota IS NOT NULL AND held.lease <> 0 AND held.quota = ?10) < ?11)
+AND (?12 = 0 OR (SELECT count(*) FROM paced WHERE quota = ?10 AND at > ?14 - ?13) < ?12);
+
 -- name: claim_put
 -- What nobody has, or only a server that is gone.
 INSERT INTO claim (kind, name, node, epoch, at) VALUES (?1, ?2, ?3, ?4, ?5)

@@ -8,9 +8,12 @@ from msgspec import UNSET, structs
 
 from pelton.kernel.model.process import Limit, Limits, Retry, Rule
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
+from pelton.runtime.rows import QueueLimit
 
 # Types whose failure is never tried again.
 NEVER_RETRIED = frozenset({"SWITCH", "FORK_JOIN", "JOIN", "DO_WHILE"})
+
+MOST_SECONDS = 86_400  # of the time that a rate is for
 
 Action = Literal["retry", "fail", "fail run", "edge", "announce"]
 _ACTIONS: dict[str, Action] = {"RETRY": "retry", "TIME_OUT_WF": "fail run", "ALERT_ONLY": "announce"}
@@ -67,6 +70,15 @@ def limits_of(task: WorkflowTask, policy: TaskDef) -> Limits:
         message = f"responseTimeout: {seconds} exceeded for the taskId: {{step}} with Task Definition: {policy.name or task.name}"
         idle = Limit(seconds * 1000, "retry", message=message)
     return structs.replace(limits, queue=timed("Task poll", "Poll timeout", policy.poll_timeout_seconds or 0), idle=idle)
+
+
+def queue_limit(policy: TaskDef) -> QueueLimit | None:
+    most = max(policy.concurrent_exec_limit or 0, 0)
+    rate = max(policy.rate_limit_per_frequency, 0)
+    if not most and not rate:
+        return None
+    seconds = min(max(policy.rate_limit_frequency_in_seconds, 1), MOST_SECONDS)
+    return QueueLimit(most, rate, seconds * 1000)
 
 
 def rules_of(task: WorkflowTask) -> tuple[Rule, ...]:
