@@ -65,7 +65,7 @@ from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
 from pelton.runtime.work.attempts import put_checkpoint
 from pelton.runtime.work.exchange import Exchange
-from pelton.runtime.work.limits import Limits
+from pelton.runtime.work.limits import QueueLimits
 from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.runner import Operations
 from pelton.store.group import Group
@@ -161,7 +161,7 @@ class LocalEngine(EngineProcesses):
         self.watches = Watches(self.clock, look=LOOK if store.shared else 0)
         self.nodes = Nodes(store, self.clock, committer, self.keys, committer.workspace.instants, committer.instant, number=node)
         self.event_feed = committer.event_feed
-        limits = Limits(self.definition_cache)
+        limits = QueueLimits(self.definition_cache)
         self.work = WorkQueue(store, committer, self.clock, instance=instance, shared=store.shared, limits=limits.of)
         self.vault = vault or Vault(store)
         self.exchanges = Exchange(store, committer, self.work, self.vault)

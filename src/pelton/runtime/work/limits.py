@@ -80,7 +80,7 @@ class QueueLimiter:
             self._times.popleft()
 
 
-class Limits:
+class QueueLimits:
     """The limits of queues, as the definitions of their names say."""
 
     def __init__(self, definitions: DefinitionCache) -> None:
