@@ -62,6 +62,14 @@ OPTIONS: tuple[Option, ...] = (
         "host", "text", "127.0.0.1", "Address to listen on. Any address other than loopback requires access control.", "ADDRESS"
     ),
     Option("port", "port", 8080, "Port for HTTP; 0 picks a free port.", "PORT", low=0, high=65_535),
+    Option(
+        "tls_cert",
+        "text",
+        "",
+        "File with the certificate (PEM, its chain included): the server then speaks HTTPS. SIGHUP reads it and its key again.",
+        "FILE",
+    ),
+    Option("tls_key", "text", "", "File with the certificate's private key (PEM, without a password).", "FILE"),
     Option("grpc_port", "port", 2023, "Reserved for gRPC; nothing listens on it in this version.", "PORT", low=1, high=65_535),
     Option("data", "path", "./pelton-data", "Directory for all durable data.", "DIR"),
     Option(
@@ -251,6 +259,8 @@ class Config(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    tls_cert: str = ""
+    tls_key: str = ""
     grpc_port: int = 2023
     data: Path = Path("./pelton-data")
     store: str = ""
@@ -332,6 +342,9 @@ def check(config: Config) -> None:
     """Checks rules that span several settings. Raises ConfigError."""
     check_watched(config)
     kept(config)
+    if bool(config.tls_cert) != bool(config.tls_key):
+        given, missing = ("--tls-cert", "--tls-key") if config.tls_cert else ("--tls-key", "--tls-cert")
+        raise ConfigError(f"{given} is set and {missing} is not: HTTPS needs both files")
     if (
         not config.loopback
         and not config.api_keys

@@ -41,6 +41,7 @@ from pelton.server.http import Listener, SelfCheckFailed, bind, self_check
 from pelton.server.metrics.page import Metrics
 from pelton.server.metrics.readings import Reading, Watched, readings
 from pelton.server.notify import ServiceManager
+from pelton.server.tls import Tls, tls
 from pelton.store.port import StoreBusy, StoreFailed
 from pelton.transport.http.mounts import Mount
 
@@ -70,6 +71,7 @@ class Server:
         self.address = ""
         self._began = time.monotonic()
         self._listener: Listener | None = None
+        self.tls: Tls | None = None
         self._parts: assembly.Parts | None = None
         self._access = Access(config)
         self._http = LazyHttpPort(config.allow_outgoing)
@@ -84,6 +86,7 @@ class Server:
         listening: socket.socket | None = None
         try:
             self_check(asyncio.get_running_loop(), self._given.any_loop)
+            self.tls = tls(self.config)
             secrets = ends.ConnectionSecrets()
             self._connectors = ends.make_connectors(self.config, self._http, secrets=secrets)
             for connector in self._given.connectors:
@@ -92,7 +95,8 @@ class Server:
             self._parts = await assembly.start(self.config, self._given, self._connectors, self._http, self._access, secrets)
             self._supervise(self._parts.engine.supervisor)
             assert self._tasks is not None
-            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self.most_connections)
+            context = None if self.tls is None else self.tls.context
+            self._listener = Listener(self._app(self._parts), listening, DRAIN_SECONDS, self.most_connections, context)
             await self._listener.start()
             self.address = self._listener.address
         except (SelfCheckFailed, ConfigError, PluginFailed, StoreBusy, StoreFailed, OSError, ValueError) as error:
@@ -246,6 +250,8 @@ async def _serve(config: Config) -> None:
             remedy=f"raise the hard limit (ulimit -Hn) to {config.max_requests + files.RESERVE} or more",
         )
     await server.start()
+    if server.tls is not None and sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGHUP, server.tls.reload)
     settle_memory()
     server.watchdog.start()
     _log.info(
