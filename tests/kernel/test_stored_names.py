@@ -10,7 +10,7 @@ from pelton.kernel.model.signals import AnySignal, RunNow, Terminate
 
 # Tag, and fields. A field may be added; none is renamed or removed, and no tag changes.
 STORED = {
-    "Start": "strict key ns definition input meta parent parent_n root hops trigger origin",
+    "Start": "strict key ns definition input meta parent parent_n root hops trigger origin ancestor",
     "Report": "strict n slot it attempt status output keep_output reason failure worker again_after hold source",
     "EventArrived": "strict id name body key thread position posted keep n ident keeps expires sticky",
     "Offered": "strict n name key",

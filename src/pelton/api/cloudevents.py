@@ -33,6 +33,7 @@ ENCODED = "database64"  # Pelton's own attribute: the data was binary, and the b
 
 HOPS = "peltonhops"  # attribute: number of events and runs that led to this one; see `Ingest` for the limit
 MOST_HOPS = 1_000  # far above the limit that applies
+ANCESTOR = "peltonancestor"  # attribute: the event or run among whose descendants it counts, as received with the call
 OWN = "pelton"  # the source of events that the server itself raises
 
 _ESCAPED = re.compile(r"\\(.)")

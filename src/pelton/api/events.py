@@ -10,7 +10,7 @@ from uuid import uuid4
 from msgspec import convert, to_builtins
 
 from pelton.api.calls import Parameter, Route, Stream, answer, each_shown
-from pelton.api.cloudevents import BATCHED, STRUCTURED, from_request, to_json
+from pelton.api.cloudevents import ANCESTOR, BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
 from pelton.api.pages import FEW, MAX_PAGE, next_count
 from pelton.api.problems import bad
@@ -98,7 +98,9 @@ class EventRoutes:
     async def _record(self, request: Request, events: list[EventIn], batch: bool, binary: bool) -> Response:
         for place, event in enumerate(events):
             event.id = event.id or uuid4().hex  # so that the response can include it
-            attribute(event, request.caller, f"[{place}]." if batch else "ce-" if binary else "")
+            where = f"[{place}]." if batch else "ce-" if binary else ""
+            attribute(event, request.caller, where)
+            self._descend(event, where)
         posted = await self._engine.ingest(request.caller, events)
         results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
         if batch:
@@ -114,6 +116,19 @@ class EventRoutes:
             )
         new = result.outcome == "accepted"
         return answer(result, 201 if new else 200, headers=((b"location", f"/v1/events/{result.key}".encode()),))
+
+    def _descend(self, event: EventIn, where: str) -> None:
+        """Takes out what it says of the event or run that it goes back to."""
+        text = event.attributes.pop(ANCESTOR, None)
+        if text is None:
+            return
+        ancestor = self._codec.parse_ancestor_id(text) if isinstance(text, str) else None
+        if ancestor is None:
+            raise bad(
+                f"{where}{ANCESTOR}", "must be the id of an event or a run of this server, as received with the call",
+                "omit it if there was no call", text,
+            )  # fmt: skip
+        event.ancestor = ancestor
 
     def _accepted(self, event: EventIn, posted: Ingested) -> Accepted:
         outcome = "conflict" if posted.conflict else "duplicate" if posted.duplicate else "accepted"

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from pelton.api.calls import Parameter, Route, answer, media_type
-from pelton.api.cloudevents import BATCHED, HOPS, STRUCTURED, from_parts, read_data
+from pelton.api.cloudevents import ANCESTOR, BATCHED, HOPS, STRUCTURED, from_parts, read_data
 from pelton.api.events import EventRoutes, event_headers
 from pelton.api.problems import bad
 from pelton.models import Accepted, AcceptedBatch
@@ -59,8 +59,7 @@ class HookRoutes:
             "subject": request.query.text(SUBJECT.name),
         }
         attributes: dict[str, Any] = {"datacontenttype": content} if content else {}
-        if hops := headers.get(f"ce-{HOPS}"):
-            attributes[HOPS] = hops
+        attributes |= {name: past for name in (HOPS, ANCESTOR) if (past := headers.get(f"ce-{name}"))}
         return await self._events.record(request, from_parts(found, data, encoded, attributes))
 
     async def ask(self, request: Request) -> Response:

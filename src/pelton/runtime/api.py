@@ -14,7 +14,6 @@ from msgspec import UNSET, Struct
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.filters import Trace
-from pelton.kernel.matching.handlers import View
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Held
 from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Trigger
@@ -133,17 +132,11 @@ class ActionContext(NamedTuple):
 
     ns: str
     event: EventRow
-    language: str  # the handler's
-    view: View | None
+    payload: JSON  # the event's body, or what the handler made of it
     now: int
     seed: int
     codec: Codec
     evaluated: Callable[[Any], Any]
-
-    @property
-    def payload(self) -> JSON:
-        """The event's body, or what handlers of the language see of the event."""
-        return self.event.body if self.view is None else self.view(self.language)
 
 
 class HandlerAction(Protocol):
@@ -180,6 +173,7 @@ class EventIn(Struct, kw_only=True, gc=False):
     body: JSON = None
     attributes: dict[str, Any] = {}
     hops: int = 0
+    ancestor: int = 0  # as in Run
     bookmark: tuple[str, bytes] | None = None  # of its source: name and state, written with it; b"" = the name is forgotten
     door: str = "http"
 

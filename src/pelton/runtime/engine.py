@@ -36,6 +36,7 @@ from pelton.runtime.api import (
 )
 from pelton.runtime.await_reply import AwaitedReplies, ReplyFound
 from pelton.runtime.cache.correlations import PointName
+from pelton.runtime.cache.descendants import DEFAULT as DESCENDANTS
 from pelton.runtime.caller import NAMESPACE, Caller
 from pelton.runtime.commit.committer import CACHE_BYTES, Committer, Scripts
 from pelton.runtime.commit.durable import DurableAnnouncement, encode_signal
@@ -122,14 +123,16 @@ class LocalEngine(EngineProcesses):
         watched: Iterable[str] = (),
         keep: Mapping[Kind, Keep] | None = None,
         vault: Vault | None = None,
+        descendants: int = DESCENDANTS,
     ) -> None:
         """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start, in addition to those
         that the store knows. `watched`: addresses that are listened to whether or not a handler asks; their messages specify
         their events themselves. `keep`: how long finished data is kept, by kind; by default for ever. `vault`: of
-        secrets; by default one without a key."""
+        secrets; by default one without a key. `descendants`: how many events and runs may go back to one within a day."""
         self.supervisor = Supervisor()
         with self.supervisor:  # what is made in it is under it
             self._make(store, connectors, scripts, clock, node, instance, cache_bytes, namespaces, watched, keep, vault)
+        self.committer.workspace.descendants.limit = descendants
         self._connect()
 
     def _make(
@@ -170,7 +173,7 @@ class LocalEngine(EngineProcesses):
         self.timers = Timers(store, committer, self.clock, special=placeholders, mine=mine)
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held, unstick=self._unstick)
         claims = self.nodes if store.shared else None
-        self.outbox = Outbox(store, committer, self.clock, self.connectors, claims=claims)
+        self.outbox = Outbox(store, committer, self.clock, self.connectors, claims=claims, codec=self.codec)
         self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
         self.listening = Listening(
@@ -179,7 +182,7 @@ class LocalEngine(EngineProcesses):
             ingest=self.ingester.ingest,
             write=self.write,
             check_sink=self.outbox.check,
-            is_ours=self.codec.is_message_id,
+            codec=self.codec,
             namespaces=namespaces,
             watched=watched,
         )

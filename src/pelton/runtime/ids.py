@@ -7,7 +7,7 @@ the id of another run cannot be guessed. A text without the right hash is not an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from hmac import compare_digest
 
@@ -16,6 +16,10 @@ COUNTER_BITS = 13
 NODES = 1 << NODE_BITS
 COUNTER_END = 1 << COUNTER_BITS
 KEY_END = 1 << 63
+
+HOPS = "ce-peltonhops"  # headers, and attributes of messages
+ANCESTOR = "ce-peltonancestor"
+MOST_HOPS = 1_000  # far above the limit that applies
 
 
 def first_key(now: int) -> int:
@@ -106,6 +110,17 @@ class IdCodec:
         """The id of the message that attempt `attempt` of step n publishes; the same in every repeat."""
         return f"{_text(self._run_hash, key)}-{n}-{attempt}"
 
+    def ancestor_id(self, ancestor: int) -> str:
+        """The id of an ancestor, as in Run: of an event, or of a run."""
+        return self.event_id(ancestor) if ancestor > 0 else self.run_id(-ancestor)
+
+    def parse_ancestor_id(self, text: str) -> int | None:
+        event = self.parse_event_id(text)
+        if event is not None:
+            return event
+        run = self.parse_run_id(text)
+        return None if run is None else -run
+
     def parse_run_id(self, text: str) -> int | None:
         return _key(self._run_hash, text)
 
@@ -126,6 +141,22 @@ class IdCodec:
         """Whether this server generated the message id; no one else can."""
         step, _, attempt = text.rpartition("-")
         return attempt.isascii() and attempt.isdigit() and len(attempt) <= 18 and self.parse_step_id(step) is not None
+
+
+def lineage(codec: IdCodec, hops: int, ancestor: int) -> dict[str, str]:
+    """Headers by which a message says what led to it, for the case that it comes back: a circle through another system could not
+    be seen without them."""
+    found = {HOPS: str(hops)} if hops else {}
+    if ancestor:
+        found[ANCESTOR] = codec.ancestor_id(ancestor)
+    return found
+
+
+def lineage_of(codec: IdCodec, headers: Mapping[str, str]) -> tuple[int, int]:
+    """Hops and ancestor of a message that this server has sent; what is unreadable counts as nothing."""
+    hops = headers.get(HOPS, "")
+    ancestor = codec.parse_ancestor_id(headers.get(ANCESTOR, ""))
+    return (min(int(hops), MOST_HOPS) if hops.isascii() and hops.isdigit() and len(hops) < 10 else 0, ancestor or 0)
 
 
 def _text(base: blake2b, key: int) -> str:

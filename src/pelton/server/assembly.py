@@ -115,6 +115,7 @@ async def start(
             watched=sources,
             keep=kept(config),
             vault=vault,
+            descendants=config.most_descendants,
         )
         parts = Parts(store, engine, scripts, http)
         host = Host(

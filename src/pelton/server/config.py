@@ -222,6 +222,16 @@ OPTIONS: tuple[Option, ...] = (
         high=100_000,
     ),
     Option(
+        "most_descendants",
+        "number",
+        10_000,
+        "Maximum number of events and runs that may go back to one event or run within a day; further ones fail, since "
+        "they are most likely a loop.",
+        "COUNT",
+        low=10,
+        high=10_000_000,
+    ),
+    Option(
         "log_format",
         "choice",
         "auto",
@@ -283,6 +293,7 @@ class Config(Struct, frozen=True, kw_only=True):
     allow_anonymous: bool = False
     max_body: int = 4 * MEGABYTE
     max_requests: int = 2_000
+    most_descendants: int = 10_000
     log_format: Literal["auto", "console", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     keep_events: str = "30d,1000000"

@@ -19,6 +19,7 @@ from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
     Delivery,
+    DescendantsRow,
     EventRow,
     HeldRow,
     KeptRow,
@@ -237,6 +238,7 @@ class Group:
     secrets_gone: list[tuple[str, str]]  # (ns, name), before `secrets`; one that is gone already = the group is lost
     secrets: list[SecretRow]  # one that is there is replaced
     tallies: list[TallyRow]  # added up; a mark that the group's changes together cross is told with it, and so by one group only
+    descendants: list[DescendantsRow]  # added up; some rows whose span is over go with them
     old_requests: list[int]  # instants: some of what has expired by then goes, before `requests` are made
     requests: list[ReplyRow]  # one of a name that is there = the group is lost ("request NAME of NS")
     replies: list[ReplyWrite]

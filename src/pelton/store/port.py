@@ -25,6 +25,7 @@ from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
     Delivery,
+    DescendantsRow,
     EventRow,
     HeldRow,
     KeptRow,
@@ -349,6 +350,7 @@ class Store(Protocol):
         ...
 
     async def reply(self, ns: str, request: str) -> ReplyRow | None: ...
+    async def descendants(self, ns: str, ancestor: int) -> DescendantsRow | None: ...
     async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
         """Numbers of a process's nodes that were changed ever, by (node, name), after that one."""
         ...

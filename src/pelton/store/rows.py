@@ -153,6 +153,7 @@ class Delivery(Struct, array_like=True, gc=False):
     run: int = 0
     n: int = 0
     hops: int = 0
+    ancestor: int = 0  # as in Run
 
 
 class DeadLetter(Struct, array_like=True):
@@ -199,6 +200,7 @@ class EventRow(Struct, array_like=True, gc=False):
     effects: list[Any]  # what it caused, see runtime.api.EventEffect
     state: str  # one of EVENT_STATES
     hops: int = 0
+    ancestor: int = 0  # as in Run
 
 
 def forgotten_event(ns: str, source: str, event_id: str, key: int, hash: bytes, state: str) -> EventRow:
@@ -288,6 +290,29 @@ class ReplyRow(Struct, array_like=True, gc=False):
     request: str
     body: bytes
     expires: int
+
+
+class DescendantsRow(Struct, array_like=True, gc=False):
+    """How many events and runs go back to one event or run (`ancestor`, as in Run), counted from `since` on; those that are
+    written within `DESCENDANTS_SPAN` of it are added up, then it begins anew."""
+
+    ns: str
+    ancestor: int
+    count: int
+    since: int
+
+
+DESCENDANTS_SPAN = 86_400_000  # milliseconds
+
+
+def net_descendants(rows: list[DescendantsRow]) -> list[DescendantsRow]:
+    """One row for each ancestor in a group, in their order."""
+    found: dict[tuple[str, int], DescendantsRow] = {}
+    for row in rows:
+        place = row.ns, row.ancestor
+        net = found.get(place)
+        found[place] = row if net is None else DescendantsRow(*place, net.count + row.count, max(net.since, row.since))
+    return [found[place] for place in sorted(found)]
 
 
 class TallyRow(Struct, array_like=True, gc=False):

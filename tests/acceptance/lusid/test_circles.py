@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.acceptance.lusid.world import CLOUD, WORK, World, creates, decision_of, effects_of, fields_of, letters
+from tests.acceptance.lusid.world import CLOUD, WORK, World, creates, decision_of, effects_of, fields_of, letters, serving
 from tests.acceptance.official import unique
 
 MOST = 64  # events and runs that may lead to one another
+BUDGET = 60  # of them that may go back to one event, on a server of its own
 
 
 def registered(world: World, name: str, tasks: list[Any]) -> None:
@@ -114,6 +115,41 @@ def test_a_circle_through_a_worker_is_cut_and_seen(world: World, echo: str) -> N
     [last] = world.wait(lambda: events(world, kind, "failed"), "the circle is cut", 60)
     assert "loop" in last["effects"][0]["detail"]
     assert MOST // 4 <= len(world.tasks(definition)) <= MOST
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server that allows few descendants."""
+    with serving(tmp_path_factory.mktemp("narrow"), "--most-descendants", str(BUDGET)) as world:
+        yield world
+
+
+def test_a_circle_with_two_arms_ends_and_says_which_event_it_goes_back_to(narrow: World) -> None:
+    """Two handlers of two languages, and each round makes two of one."""
+    name, definition = unique("wf"), narrow.definition()
+    kind = f"conductor:{name}:done"
+    handler = narrow.handler(definition, kind, creates({"path": "$body.path"}))
+    registered(narrow, name, [publish("conductor:done"), {**publish("conductor:done"), "taskReferenceName": "again"}])
+    starts(narrow, kind, name)
+    root = narrow.post(kind, {"path": "/round"})
+    acted = narrow.wait(lambda: len(found := narrow.tasks(definition)) > BUDGET and found, "the budget is used up")
+    narrow.wait(lambda: len(events(narrow, kind, "failed")) == BUDGET + 2, "what is left over fails", 60)
+    assert len(narrow.tasks(definition)) == len(acted) == BUDGET + 1
+    for event in events(narrow, kind, "failed"):
+        detail = event["effects"][0]["detail"]
+        assert detail.startswith(f"event {root['key']} has led to {BUDGET} events and runs within a day; the limit is {BUDGET}")
+        assert decision_of(event, handler)["verdict"] == "failed"
+        assert effects_of(event, handler) == []
+    again = narrow.post(kind, {"path": "/again"})  # another event has a budget of its own
+    assert again["state"] == "matched"
+    narrow.wait(lambda: len(narrow.tasks(definition)) == 2 * (BUDGET + 1), "and uses it")
+
+
+def test_what_an_event_goes_back_to_is_an_event_or_a_run(world: World) -> None:
+    root = world.post(letters(), {})
+    for bad in ("x", 7, root["key"][:-1] + ("0" if root["key"][-1] != "0" else "1"), True):
+        assert "peltonancestor" in world.post(letters(), {}, 400, peltonancestor=bad)["field"]
+    assert world.post(letters(), {}, peltonancestor=root["key"], peltonhops=2)["state"] == "unmatched"
 
 
 def test_the_number_of_hops_is_a_number(world: World) -> None:

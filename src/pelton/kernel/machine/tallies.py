@@ -88,5 +88,12 @@ def follow(draft: Draft, crossing: Crossing, value: Any, row: OpenStep, place: i
     head = draft.head
     key: int = draft.reads.answer(NewRunKey(row.n, place))
     return Start(
-        strict=False, key=key, ns=head.ns, definition=definition, input=given, hops=head.hops + 1, origin=(head.key, row.n)
+        strict=False,
+        key=key,
+        ns=head.ns,
+        definition=definition,
+        input=given,
+        hops=head.hops + 1,
+        origin=(head.key, row.n),
+        ancestor=head.passes_on,
     )

@@ -48,6 +48,7 @@ class Start(Signal, frozen=True, kw_only=True):
     hops: int = 0
     trigger: Trigger | None = None
     origin: tuple[int, int] = (0, 0)
+    ancestor: int = 0
 
 
 class Report(Signal, frozen=True, kw_only=True):

@@ -128,6 +128,13 @@ class Run(Struct, array_like=True, gc=False):
     deferred: int = 0  # number of the step whose deferred failure fails the run at its end
     flags: int = 0  # what the run has, so that nothing that it lacks is looked for: see the bits in machine/draft.py
     threaded: int = 0  # the next number when it got its first row in `thread`: steps below are the root thread's
+    ancestor: int = 0  # among whose descendants it counts: the key of an event, or minus that of a run; 0 = nobody's
+
+    @property
+    def passes_on(self) -> int:
+        """The ancestor of what it causes. A run that was started from outside may go on for ever, so it is nobody's: each event
+        that it causes, and each run, is the ancestor of what follows from that."""
+        return self.ancestor or (-self.key if self.hops else 0)
 
 
 class DueTime(Struct, array_like=True, frozen=True, gc=False):

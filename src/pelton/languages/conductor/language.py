@@ -118,6 +118,7 @@ def internal_sink(engine: Engine) -> LocalSink:
             id=engine.codec.step_id(delivery.run, delivery.n),
             body=msgspec.json.decode(delivery.body),
             hops=delivery.hops + 1,
+            ancestor=delivery.ancestor,
         )
         outcomes: list[Any] = list(await engine.ingest(server_in(delivery.ns), [event]))
         for outcome in outcomes:

@@ -454,6 +454,8 @@ class Committer:
         """Undoes a lost group: drops its runs from memory, and rebuilds what the open batch built on them."""
         for point in builder.points.values():
             point.stale = True
+        for counted in builder.group.descendants if builder.group.has("descendants") else ():
+            self.workspace.descendants.forget((counted.ns, counted.ancestor))
         for lane in builder.lanes.values():
             lane.stale = True
         for delta in builder.deltas.values():

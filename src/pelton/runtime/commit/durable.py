@@ -25,6 +25,7 @@ class Durable(Struct, tag="durable", omit_defaults=True):
     hops: int = 0
     many: int = 0
     ns: str = ""
+    ancestor: int = 0  # as in Run
 
 
 class DurableAnnouncement(Struct, tag="fact"):
@@ -43,6 +44,6 @@ def encode_signal(signal: Signal | Durable | DurableAnnouncement) -> bytes:
         return pack(signal)
 
 
-def durable(signal: Signal, hops: int = 0, many: int = 0, ns: str = "") -> bytes:
+def durable(signal: Signal, hops: int = 0, many: int = 0, ns: str = "", ancestor: int = 0) -> bytes:
     """A signal as the store keeps it."""
-    return encode_signal(Durable(signal, hops, many, ns) if hops or many or ns else signal)  # type: ignore[arg-type]
+    return encode_signal(Durable(signal, hops, many, ns, ancestor) if hops or many or ns or ancestor else signal)  # type: ignore[arg-type]

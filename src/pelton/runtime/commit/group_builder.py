@@ -48,6 +48,7 @@ from pelton.store.rows import (
     BookmarkRow,
     CopyRow,
     Delivery,
+    DescendantsRow,
     EventRow,
     HeldRow,
     KeptRow,
@@ -351,6 +352,10 @@ class GroupBuilder:
         """Removes a durable signal together with its effect."""
         self.group.pending_done.append(pending)
 
+    def count_descendants(self, rows: Sequence[DescendantsRow]) -> None:
+        if rows:
+            self.group.descendants += rows
+
     def log(self, rows: Sequence[LogRow]) -> None:
         if rows:  # a list that is there, even empty, makes the group an unusual one
             self.group.logs += rows
@@ -483,12 +488,13 @@ FINISHED = frozenset({"number", "runs", "reads", "timers", "clear_timers"})  # m
 class EffectRows:
     """Turns effects into rows. The committer handles signals to other runs; everything else is here."""
 
-    __slots__ = ("_codec", "_keys", "hops")
+    __slots__ = ("_codec", "_keys", "ancestor", "hops")
 
     def __init__(self, codec: IdCodec, keys: Callable[[], int]) -> None:
         self._codec = codec
         self._keys = keys
         self.hops = 0  # signals and events that led to what is being translated
+        self.ancestor = 0  # of what it causes: as in Run
 
     def add(
         self, builder: GroupBuilder, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
@@ -547,6 +553,7 @@ class EffectRows:
             run=head.key,
             n=effect.n,
             hops=max(head.hops, self.hops) + 1,
+            ancestor=self.ancestor or head.passes_on,
         )
 
     def _rest(self, group: Group, head: Run, effect: Any, now: int) -> None:
@@ -575,7 +582,7 @@ class EffectRows:
         """What the store writes if a mark is crossed."""
         if start is None:
             return None
-        row = PendingSignalRow(self._keys(), start.key, durable(start, self.hops + 1), now)
+        row = PendingSignalRow(self._keys(), start.key, durable(start, self.hops + 1, ancestor=start.ancestor), now)
         if self.hops >= MOST_HOPS:
             chain = f"{self.hops + 1} signals in a row led to this one; the limit is {MOST_HOPS}"
             row.parked = f"{chain}. Check the definitions for a loop"

@@ -75,7 +75,7 @@ class PendingSignals:
             log.error("a durable signal is unreadable and was set aside", run=row.run, exc_info=error)
             self._replace(row.id, parked)
             return
-        self._agent.enqueue(SignalRequest(row.run, kept.signal, self._done, kept.ns, row.id, kept.hops, kept.many))
+        self._agent.enqueue(SignalRequest(row.run, kept.signal, self._done, kept.ns, row.id, kept.hops, kept.many, kept.ancestor))
 
     def _done(self, request: SignalRequest) -> None:
         if request.error is None or request.committed is not None:
@@ -112,7 +112,14 @@ class PendingSignals:
         if error.retryable:
             if not agent.stopping:
                 again = SignalRequest(
-                    request.run, request.signal, self._done, request.ns, request.pending, request.hops, request.many
+                    request.run,
+                    request.signal,
+                    self._done,
+                    request.ns,
+                    request.pending,
+                    request.hops,
+                    request.many,
+                    request.ancestor,
                 )
                 agent.wait(again, AGAIN)
             return

@@ -47,6 +47,8 @@ class CommitRequest:
     __slots__ = ("absent", "answers", "asked", "committed", "locked", "nameless", "rounds", "tries")
 
     hops = 0  # signals and events that led to this one
+    ancestor = 0  # of what it causes: as in Run
+    begins = 0  # key of the event that it records
 
     def __init__(self) -> None:
         self.answers = Answers()
@@ -142,7 +144,7 @@ class SignalRequest(CommitRequest):
     """A signal to one run. `ns` "" = not checked. `pending`: the durable row that it comes from, removed with its effect. `many`:
     the job that has this signal for many runs, and is told what became of it."""
 
-    __slots__ = ("done", "error", "head", "hops", "many", "notes", "ns", "pending", "run", "signal", "taken", "why")
+    __slots__ = ("ancestor", "done", "error", "head", "hops", "many", "notes", "ns", "pending", "run", "signal", "taken", "why")
 
     def __init__(
         self,
@@ -153,6 +155,7 @@ class SignalRequest(CommitRequest):
         pending: int = 0,
         hops: int = 0,
         many: int = 0,
+        ancestor: int = 0,
     ) -> None:
         super().__init__()
         self.run = run
@@ -162,6 +165,7 @@ class SignalRequest(CommitRequest):
         self.pending = pending
         self.hops = hops
         self.many = many
+        self.ancestor = ancestor
         self.head: Run | None = None
         self.error: PeltonError | None = None
         self.notes: list[tuple[Code, str]] = []
@@ -191,7 +195,7 @@ class SignalRequest(CommitRequest):
         signal = self.signal
         if entry is None or entry.head is None:
             if isinstance(signal, Start):
-                answer = unit.start(signal, unit.process(signal.definition))
+                answer = unit.start_next(signal, unit.process(signal.definition))
             else:
                 return self._absent(unit, gone=True)
         elif self.ns and entry.head.ns != self.ns:
@@ -241,7 +245,7 @@ class SignalRequest(CommitRequest):
             body = {"applied": not why, "reason": why}
             key = unit.workspace.keys()
             event = EventArrived(id=key, name=signal.reply, body=body, strict=False)
-            builder.enqueue(PendingSignalRow(key, run, durable(event, self.hops + 1), now))
+            builder.enqueue(PendingSignalRow(key, run, durable(event, self.hops + 1, ancestor=unit.ancestor), now))
 
     def _absent(self, unit: UnitOfWork, gone: bool) -> GroupBuilder | None:
         """The run does not exist, or is of another namespace, which is not to be told apart."""
@@ -297,7 +301,13 @@ class SignalRequest(CommitRequest):
 
     def parked(self, key: int, now: int, reason: str) -> PendingSignalRow:
         return PendingSignalRow(
-            key, self.run, durable(self.signal, self.hops, self.many, self.ns), now, self.tries, False, reason[:1000]
+            key,
+            self.run,
+            durable(self.signal, self.hops, self.many, self.ns, self.ancestor),
+            now,
+            self.tries,
+            False,
+            reason[:1000],
         )
 
 

@@ -43,7 +43,7 @@ from pelton.runtime.cache.runs import PLACEHOLDER, RunEntry, Undo, revert, unkno
 from pelton.runtime.cache.search_lanes import LaneName, SearchLane
 from pelton.runtime.cache.shared import Shared
 from pelton.runtime.caller import NAMESPACE
-from pelton.runtime.commit import names, queues
+from pelton.runtime.commit import descents, names, queues
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GROUP_ROWS, GROUP_RUNS, GroupBuilder, goes_on
 from pelton.runtime.commit.rests import Rests
@@ -72,6 +72,16 @@ class Attempt(Protocol):
         """Number of signals and events that led to it."""
         ...
 
+    @property
+    def ancestor(self) -> int:
+        """Of what it causes: as in Run."""
+        ...
+
+    @property
+    def begins(self) -> int:
+        """The key of the event that it records, 0 for none."""
+        ...
+
 
 class Change(NamedTuple):
     entry: RunEntry
@@ -89,6 +99,7 @@ class Mark(NamedTuple):
     sticky: int
     sticky_gone: int
     named: int
+    descended: int
 
 
 class UnitOfWork:
@@ -96,10 +107,13 @@ class UnitOfWork:
 
     __slots__ = (
         "_signal",
+        "ancestor",
         "answers",
         "asked",
+        "begins",
         "changes",
         "deferred",
+        "descended",
         "held",
         "hops",
         "lanes",
@@ -144,6 +158,9 @@ class UnitOfWork:
         self.rows = 0
         self.now = 0
         self.hops = 0
+        self.ancestor = 0  # of what follows, where that is not of the run that causes it
+        self.begins = 0
+        self.descended: list[descents.Descent] = []  # what is counted here
         self._signal: Any = None  # the one being applied
         self.request: Attempt
         self.answers: Answers
@@ -153,6 +170,10 @@ class UnitOfWork:
         self.answers = request.answers
         self.now = now
         self.hops = request.hops
+        self.ancestor = request.ancestor
+        self.begins = request.begins
+        if self.descended:
+            self.descended.clear()
         if self.points:
             self.points.clear()
             self.held.clear()
@@ -160,13 +181,17 @@ class UnitOfWork:
             self.sticky_gone.clear()
         if self.lanes:
             self.lanes.clear()
-        for each in (self.changes, self.deferred, self.made, self.undo, self.reader.reads, self.logs, self.asked, self.named):
-            if each:
-                each.clear()
+        self.changes.clear()
+        self.deferred.clear()
+        self.made.clear()
+        self.undo.clear()
+        self.reader.reads.clear()
         self.reader.stamped = 0
-        self.notes = []  # another: the request before may have kept it
-        if self.rests:
-            self.rests.clear()
+        self.notes = []
+        self.logs.clear()
+        self.rests.clear()
+        self.asked.clear()
+        self.named.clear()
         if request.answers.defined:
             self.rests.defined.update(request.answers.defined)
         self.rows = 0
@@ -184,6 +209,7 @@ class UnitOfWork:
             len(self.sticky),
             len(self.sticky_gone),
             len(self.named),
+            len(self.descended),
         )
 
     def back(self, mark: Mark) -> None:
@@ -197,6 +223,7 @@ class UnitOfWork:
         del self.sticky[mark.sticky :]
         del self.sticky_gone[mark.sticky_gone :]
         del self.named[mark.named :]
+        del self.descended[mark.descended :]
         self.asked.clear()
         for key in list(self.made)[mark.made :]:
             del self.made[key]
@@ -207,6 +234,7 @@ class UnitOfWork:
         self.deferred.clear()
         self.made.clear()
         self.named.clear()
+        self.descended.clear()
         self.asked.clear()
 
     # ---- runs
@@ -402,6 +430,12 @@ class UnitOfWork:
         """Starts a run under a key that no run has."""
         return self._drive(self._new(signal.key), signal, process, flags)
 
+    def start_next(self, signal: Start, process: Process) -> Transition | Refused:
+        """Starts a run that others have caused, in a commit of its own: it counts among their descendants."""
+        if why := descents.count(self, signal.ns, signal.ancestor):
+            return Refused(Code.INVALID, why)
+        return self.start(signal, process)
+
     def signal(self, entry: RunEntry, signal: Signal) -> Transition | Refused:
         """Sends a signal to a run, and follows its effects in other runs. Adds to `notes` what could not be done."""
         return self._drive(entry, signal, None, 0)
@@ -509,17 +543,22 @@ class UnitOfWork:
 
     def _defer_effect(self, sender: Run, effect: StartRun | SignalRun) -> None:
         if type(effect) is StartRun:
-            self.defer(effect.key, start_of(sender, effect))
-        else:
-            self.defer(effect.key, effect.signal)  # type: ignore[union-attr]
+            self.defer(effect.key, descents.start_of(sender, effect, self.ancestor))  # counted when it is performed
+            return
+        ancestor = self.ancestor or sender.passes_on
+        signal: Signal = effect.signal  # type: ignore[union-attr]
+        self.defer(effect.key, signal, ancestor=ancestor, why=descents.sent(self, sender.ns, ancestor, signal))
 
-    def defer(self, run: int, signal: Signal, ns: str = "") -> None:
-        """A durable signal, to be applied in a later commit. One with too many hops is set aside as a loop. `ns`: the only
-        namespace whose runs it may reach, "" = not checked."""
+    def defer(self, run: int, signal: Signal, ns: str = "", ancestor: int = 0, why: str = "") -> None:
+        """A durable signal, to be applied in a later commit. One with too many hops is set aside as a loop, and one for another
+        reason (`why`). `ns`: the only namespace whose runs it may reach, "" = not checked."""
         hops = self.hops if type(signal) is Continue else self.hops + 1
-        row = PendingSignalRow(self.workspace.keys(), run, durable(signal, hops, ns=ns), self.now)
+        ancestor = ancestor or self.ancestor
+        row = PendingSignalRow(self.workspace.keys(), run, durable(signal, hops, ns=ns, ancestor=ancestor), self.now)
         if hops > MOST_HOPS:
-            row.parked = f"{hops} signals in a row led to this one; the limit is {MOST_HOPS}. Check the definitions for a loop"
+            why = f"{hops} signals in a row led to this one; the limit is {MOST_HOPS}. Check the definitions for a loop"
+        if why:
+            row.parked = why
             self.notes.append((Code.INVALID, row.parked))
             if type(signal) is Start and is_linked(signal.parent, signal.parent_n):
                 # With no way left to go: what follows from it would be the same circle.
@@ -533,11 +572,17 @@ class UnitOfWork:
             entry = self._new(effect.key)
             if effect.name and entry.head is None:  # a placeholder has the name already
                 self.named.append(RunKeyRow(sender.ns, KEY_KIND, process.name, effect.name, effect.key, True))
-            answer = self._step(entry, start_of(sender, effect), process, FREES_KEYS if effect.name else 0)
+            start = descents.start_of(sender, effect, self.ancestor)
+            why = descents.count(self, start.ns, start.ancestor)
+            if why:
+                answer: Transition | Refused = Refused(Code.INVALID, why)
+            else:
+                answer = self._step(entry, start, process, FREES_KEYS if effect.name else 0)
         except PeltonError as error:
             answer = Refused(error.code, error.message)
         if isinstance(answer, Refused):
             self.made.pop(effect.key, None)
+            self.request.absent.add(effect.key)  # nobody has to look for it: in each try it has another key
             self.named[:] = [row for row in self.named if row.run != effect.key]
             self.notes.append((answer.code, answer.detail))
             if effect.named_by:
@@ -597,7 +642,7 @@ class UnitOfWork:
         for key, entry in self.made.items():
             if entry.head is not None and workspace.cache.peek(key) is None:
                 workspace.cache.add(entry)
-        workspace.effects.hops = self.hops
+        workspace.effects.hops, workspace.effects.ancestor = self.hops, self.ancestor
         for entry, change_, before, rows in self.changes:
             delta = builder.fold(entry, before, change_, rows)
             if (before is None or not before.definition) and entry.process is not None:
@@ -608,7 +653,7 @@ class UnitOfWork:
                 builder.claim_names(entry.key)
             if change_.effects:
                 for fact in workspace.effects.add(builder, delta, change_, self.now, listens):
-                    workspace.publish_fact(builder, change_.run, fact, self.now, self.hops)
+                    workspace.publish_fact(builder, change_.run, fact, self.now, self.hops, self.ancestor)
             self._note_record(builder, entry, change_)
         for run, revision in self.reader.reads.items():
             builder.read(run, revision)
@@ -617,6 +662,10 @@ class UnitOfWork:
             builder.enqueue(row)
         if self.logs:
             builder.log(self.logs)
+        if self.descended:
+            counted = descents.rows(self)
+            builder.count_descendants(counted)
+            workspace.descendants.add(counted)
         if self.rests:
             self.rests.fill(builder)
         if self.points or self.lanes:
@@ -726,23 +775,6 @@ def is_one_with(effect: StartRun | SignalRun) -> bool:
 
 def not_started(detail: str) -> str:
     return f"a run was not started: {detail}"[:LOG_TEXT]
-
-
-def start_of(sender: Run, effect: StartRun) -> Start:
-    return Start(
-        strict=False,
-        key=effect.key,
-        ns=sender.ns,
-        definition=effect.definition,
-        input=effect.input,
-        meta=effect.meta,
-        parent=sender.key if effect.n or effect.linked else 0,
-        parent_n=effect.n,
-        root=sender.root if effect.n or effect.linked else 0,
-        hops=sender.hops + 1,
-        trigger=effect.trigger,
-        origin=(sender.key, effect.origin) if effect.origin else (0, 0),
-    )
 
 
 def unchanged(change: Transition, before: Run) -> bool:

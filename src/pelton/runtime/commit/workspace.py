@@ -12,6 +12,7 @@ from pelton.kernel.model.state import Run
 from pelton.kernel.model.transition import Announcement
 from pelton.runtime.api import EventIn, WorkHooks
 from pelton.runtime.cache.correlations import CorrelationCache
+from pelton.runtime.cache.descendants import Descendants
 from pelton.runtime.cache.lookups import Lookups, SearchResult
 from pelton.runtime.cache.pauses import Pauses
 from pelton.runtime.cache.record_log import RecordLog
@@ -37,6 +38,7 @@ class Workspace:
         "codec",
         "correlations",
         "definitions",
+        "descendants",
         "effects",
         "finder",
         "instants",
@@ -72,6 +74,7 @@ class Workspace:
         self.effects = EffectRows(codec, keys)
         self.lookups = Lookups()
         self.pauses = Pauses(store)
+        self.descendants = Descendants(store)
         self.settled = settled
         self.lanes = SearchLanes()
         self.record_log = RecordLog()
@@ -83,7 +86,7 @@ class Workspace:
         self.listens: Callable[[str, str], bool] = lambda ns, kind: False  # whether a handler is for events of that type
 
     def publish_fact(
-        self, builder: GroupBuilder, head: Run, fact: Announcement, now: int, hops: int, removed: bool = False
+        self, builder: GroupBuilder, head: Run, fact: Announcement, now: int, hops: int, ancestor: int, removed: bool = False
     ) -> None:
         """Turns an announcement that a handler listens to into an event, through a durable job in the same commit. `removed`: the
         run is removed in that commit, with its rows."""
@@ -98,6 +101,7 @@ class Workspace:
             door="server",
             body=data,
             hops=max(head.hops, hops) + 1,
+            ancestor=ancestor or head.passes_on,
         )
         run = 0 if removed else head.key
         builder.enqueue(PendingSignalRow(self.keys(), run, encode_signal(DurableAnnouncement(event)), now, job=True))

@@ -17,6 +17,7 @@ from pelton.errors import Code, PeltonError, Stopping
 from pelton.runtime.api import EventIn, Ingested
 from pelton.runtime.definitions.handler_sets import HandlerSets
 from pelton.runtime.delivery.sources import incoming_events
+from pelton.runtime.ids import IdCodec
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow, Delivery
 
@@ -34,12 +35,12 @@ class Listening:
         ingest: Ingest,
         write: Callable[[Callable[[Group], None]], Awaitable[None]],
         check_sink: Callable[[str], str | None],
-        is_ours: Callable[[str], bool],
+        codec: IdCodec,
         namespaces: Iterable[str],
         watched: Iterable[str],
     ) -> None:
         """`ingest`: one outcome per event. `write` raises PeltonError if rows could not be written. `check_sink`: why an address
-        cannot be used, or None. `is_ours`: whether a message id is one that this server assigned to a message it sent."""
+        cannot be used, or None. `codec` knows the ids of the messages that this server has sent."""
         self.namespaces = set(namespaces)  # those whose handlers count
         self.addresses = {address: ["default"] for address in sorted(watched)}  # of sources → namespaces
         self._handlers = handlers
@@ -47,7 +48,7 @@ class Listening:
         self._ingest = ingest
         self._write = write
         self._check_sink = check_sink
-        self._is_ours = is_ours
+        self._codec = codec
         self._watched = frozenset(self.addresses)
         self._refresh: Callable[[Mapping[str, Sequence[str]]], None] | None = None
 
@@ -105,7 +106,7 @@ class Listening:
         positions: list[int] = []
         for index, message in enumerate(messages):
             try:
-                made = incoming_events(address, namespaces, message, self._is_ours)
+                made = incoming_events(address, namespaces, message, self._codec)
             except Permanent as refused:
                 outcomes[index] = refused
                 continue
@@ -125,9 +126,15 @@ class Listening:
         """Turns a message to `pelton:type` into an event of that type in the sender's namespace."""
         kind = delivery.sink.partition(":")[2]
         event = EventIn(
-            source=LOCAL, type=kind, ns=delivery.ns, id=delivery.id, body=json.decode(delivery.body), hops=delivery.hops,
+            source=LOCAL,
+            type=kind,
+            ns=delivery.ns,
+            id=delivery.id,
+            body=json.decode(delivery.body),
+            hops=delivery.hops,
+            ancestor=delivery.ancestor,
             door="run",
-        )  # fmt: skip
+        )
         (outcome,) = await self._ingest([event])
         if isinstance(outcome, PeltonError):
             raise Permanent(outcome.message) if outcome.code is Code.TOO_LARGE else outcome

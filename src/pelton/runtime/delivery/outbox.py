@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from pelton.connectors.port import Connector, Outgoing, Permanent, Temporary, public_address, public_detail
 from pelton.errors import Code, PeltonError
 from pelton.runtime.delivery.lanes import LaneClaims, Lanes
+from pelton.runtime.ids import IdCodec, lineage
 from pelton.runtime.services import NEVER, Backoff, Clock, CommitPort, Handle, OwnedTasks, final, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, Delivery
@@ -128,8 +129,9 @@ class Outbox:
         send_seconds: float = SEND_SECONDS,
         chance: random.Random | None = None,
         claims: LaneClaims | None = None,
+        codec: IdCodec | None = None,
     ) -> None:
-        """`claims`: where several servers send, what they agree by."""
+        """`claims`: where several servers send, what they agree by. With `codec` messages say what led to them."""
         self.sent = 0
         self.retried = 0
         self.dead = 0
@@ -151,6 +153,7 @@ class Outbox:
         self._send_seconds = send_seconds
         self._local: dict[str, LocalHandler] = {}
         self._sinks: dict[str, SinkState] = {}
+        self._codec = codec
         self._known: dict[int, int] = {}  # number → bytes, of what is in memory
         self._bytes = 0
         self._late: LatePage | None = None  # set while the first scan runs
@@ -516,6 +519,9 @@ class Outbox:
             log.warning("deliveries not noted", error=reason)
             await sleep(self._clock, self._repeat.delay(failures))
 
+    def _headers(self, row: Delivery) -> dict[str, str]:
+        return row.headers if self._codec is None else {**row.headers, **lineage(self._codec, row.hops, row.ancestor)}
+
     async def _deliver(self, address: str, rows: list[Delivery]) -> list[Exception | None]:
         """One outcome per row: None, Permanent, or any other exception for a retry."""
         handler = self._local.get(address.partition(":")[0])
@@ -525,7 +531,7 @@ class Outbox:
             connector, rest = self._connectors.find(address)
         except ValueError as error:
             return [Permanent(str(error)) for _ in rows]
-        messages = [Outgoing(row.id, row.body, row.content_type, row.headers, row.lane) for row in rows]
+        messages = [Outgoing(row.id, row.body, row.content_type, self._headers(row), row.lane) for row in rows]
         try:
             async with asyncio.timeout(self._send_seconds):
                 outcomes = list(await connector.send(rest, messages))

@@ -33,6 +33,7 @@ from pelton.connectors.port import (
 )
 from pelton.errors import Code, PeltonError
 from pelton.runtime.api import SYSTEM_ID, USER_ID, EventIn
+from pelton.runtime.ids import IdCodec, lineage_of
 from pelton.runtime.names import disallowed
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, log, say, sleep
 from pelton.store.group import Group
@@ -397,9 +398,8 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, Temporary) or (isinstance(error, PeltonError) and error.retryable)
 
 
-def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, ours: Callable[[str], bool]) -> list[EventIn]:
-    """The events of a message, one per namespace that listens. `ours`: whether an id is one that this server assigns to what it
-    sends.
+def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, codec: IdCodec) -> list[EventIn]:
+    """The events of a message, one per namespace that listens.
 
     Raises Permanent if the message is not JSON."""
     door = address.partition(":")[0]
@@ -417,15 +417,17 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
     except (DecodeError, UnicodeDecodeError) as error:
         raise Permanent(f"the message is not JSON: {error}") from None
     # What we sent ourselves is known by the id that we gave it: the system's own id differs between two copies of it.
-    known, attributes = message.id, {}
-    if (own := message.headers.get(OWN_ID, "")) and ours(own):
+    known, attributes, hops, ancestor = message.id, {}, 0, 0
+    if (own := message.headers.get(OWN_ID, "")) and codec.is_message_id(own):
         known, attributes = own, {SYSTEM_ID: message.id}
+        hops, ancestor = lineage_of(codec, message.headers)
     return [
         EventIn(
-            source=address, type=address, ns=ns, id=known, body=body, attributes=attributes, bookmark=message.bookmark, door=door
+            source=address, type=address, ns=ns, id=known, body=body, attributes=attributes, hops=hops, ancestor=ancestor,
+            bookmark=message.bookmark, door=door,
         )
         for ns in namespaces
-    ]
+    ]  # fmt: skip
 
 
 # A message as a dead letter: a row has nothing but a body and headers, so an event that its source made goes into headers of

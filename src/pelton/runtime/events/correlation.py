@@ -202,7 +202,7 @@ def _jobs(
         some = waiters[start : start + CHUNK]
         fan_out = FanOut(
             ns=point.name[0], signal=signal, runs=[run for run, _ in some], positions=[n for _, n in some],
-            results=results, hops=unit.hops + 1,
+            results=results, hops=unit.hops + 1, ancestor=unit.ancestor,
         )  # fmt: skip
         unit.deferred.append(durable_job(unit.workspace.keys(), fan_out, unit.now))
     return results

@@ -66,6 +66,7 @@ class FanOut(Struct, tag="many", omit_defaults=True):
     results: int = 0
     hops: int = 0
     epoch: int = 0
+    ancestor: int = 0  # as in Run
 
 
 class PendingSignalStore(Protocol):
@@ -339,11 +340,11 @@ class DurableJobs:
             cursor = runs[-1] if runs else job.cursor
             over = len(runs) < SLICE
         now = self._clock.now()
-        body = durable(job.signal, job.hops, job.results, job.ns)
+        body = durable(job.signal, job.hops, job.results, job.ns, job.ancestor)
         bodies = [body] * len(runs)
         if job.positions and isinstance(job.signal, EventArrived):
             places = job.positions[job.cursor : cursor]
-            bodies = [durable(replace(job.signal, position=-1, n=n), job.hops, job.results, job.ns) for n in places]
+            bodies = [durable(replace(job.signal, position=-1, n=n), job.hops, job.results, job.ns, job.ancestor) for n in places]
         signals = [PendingSignalRow(self._keys(), run, each, now) for run, each in zip(runs, bodies, strict=True)]
         rest = PendingSignalRow(
             self._keys(), row.run, b"", row.due, 0, True

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 from msgspec import convert, json, structs
@@ -21,13 +21,14 @@ from pelton.kernel.expressions.base import Unanswered
 from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.reads import EvaluationKey
 from pelton.runtime.api import EventEffect, EventIn, HandlerDecision, Ingested
+from pelton.runtime.commit import descents
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.suspend import NextBatch, Suspend
+from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.definitions.handler_sets import HandlerSet
-from pelton.runtime.events.actions import EventPlan, HandlerActions, lines_of
+from pelton.runtime.events.actions import EventPlan, HandlerActions, fail, lines_of
 from pelton.runtime.events.arrival import ArrivalOrder, ArrivalTicket, Line
 from pelton.runtime.events.fan_out import durable_job
 from pelton.runtime.events.matching import EventContext, Fired, consider, seen_by
@@ -68,7 +69,9 @@ class EventRequest(CommitRequest):
 
     __slots__ = (
         "_ingester",
+        "ancestor",
         "began",
+        "begins",
         "body_hash",
         "event",
         "followers",
@@ -80,7 +83,6 @@ class EventRequest(CommitRequest):
         "lines",
         "marks",
         "ns",
-        "order",
         "outdated",
         "plan",
         "rehearsed",
@@ -97,6 +99,8 @@ class EventRequest(CommitRequest):
         self.body_hash = body_hash
         self.hops = event.hops
         self.began = time.perf_counter()
+        self.ancestor = event.ancestor or key
+        self.begins = key
         self.followers: list[tuple[IngestOutcomes, int, bytes]] = []  # the first is the event itself
         self.keys: dict[CommandPlace, int] = {}  # keys of runs to be started, the same in every try
         self.repeat = False  # the store has it already
@@ -104,42 +108,31 @@ class EventRequest(CommitRequest):
         self.outdated = False
         self.ingested: Ingested | None = None
         self.ticket: ArrivalTicket | None = None  # None: it has ended
-        self.order: ArrivalOrder  # where its ticket is
-        self.lines: Sequence[Line] | None = None  # what it concerns, as far as known
+        self.lines: tuple[Line, ...] | None = None  # what it concerns, as far as known
         self.marks: list[int] = []
         self.plan: EventPlan | None = None
         self.rehearsed = False
 
     # ---- in line
 
-    def concerns(self, lines: Sequence[Line]) -> None:
+    def place(self, lines: Iterable[Line]) -> None:
         assert self.ticket is not None
-        self.lines = lines
-        if not self.order.is_next(self.ticket, lines):
-            self.order.place(self.ticket, lines)
+        self.lines = tuple(lines)
+        self._ingester.order(self).place(self.ticket, self.lines)
 
     def has_come(self) -> bool:
         assert self.ticket is not None
-        return self.order.has_come(self.ticket)
+        return self._ingester.order(self).has_come(self.ticket)
 
     def wait(self) -> Suspend:
         assert self.ticket is not None
-        self.order.wait(self.ticket)
+        self._ingester.order(self).wait(self.ticket)
         return Suspend(wait=self.ticket)
-
-    def stay(self) -> None:
-        """It does not act now: whoever comes behind it and does not concern the same need not wait for it."""
-        if self.ticket is not None and self.lines is not None:
-            self.order.place(self.ticket, self.lines)
 
     # ---- as a request
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
-        try:
-            return self._ingester.perform(self, unit)
-        except (Suspend, NextBatch):
-            self.stay()
-            raise
+        return self._ingester.perform(self, unit)
 
     def lost(self, reason: str) -> None:
         super().lost(reason)
@@ -154,7 +147,7 @@ class EventRequest(CommitRequest):
             self.lines = None
             self._ingester.overtaken(self)
         if self.ticket is not None:
-            self.order.again(self.ticket, self.lines)
+            self._ingester.order(self).again(self.ticket, self.lines)
 
     def settled(self) -> None:
         assert self.ingested is not None
@@ -237,14 +230,13 @@ class EventIngester:
         order = self._under_way.get(event.ns)
         if order is None:
             order = self._under_way[event.ns] = ArrivalOrder(self._committer.release)
-        request.order = order
         request.ticket = order.begin(key)
         return None
 
     def _over(self, request: EventRequest) -> None:
-        if request.marks:
-            self._end_looks(request)
-        if request.ticket is not None and request.order.end(request.ticket):
+        self._end_looks(request)
+        order = self._under_way.get(request.ns)
+        if request.ticket is not None and order is not None and order.end(request.ticket):
             del self._under_way[request.ns]
         request.ticket = None
 
@@ -257,10 +249,12 @@ class EventIngester:
 
     def acted(self, request: EventRequest) -> None:
         """It is in a batch: those behind it may act."""
-        if request.marks:
-            self._end_looks(request)
+        self._end_looks(request)
         if request.ticket is not None:
-            request.order.acted(request.ticket)
+            self._under_way[request.ns].acted(request.ticket)
+
+    def order(self, request: EventRequest) -> ArrivalOrder:
+        return self._under_way[request.ns]
 
     def settled(self, request: EventRequest, posted: Ingested) -> None:
         self._over(request)
@@ -308,7 +302,7 @@ class EventIngester:
 
     def perform(self, request: EventRequest, unit: UnitOfWork) -> GroupBuilder | None:
         if request.repeat:
-            request.concerns(())
+            request.place(())
             if request.found is None:
                 raise Suspend(fetch=request.find)
             request.ingested = ingested_from(request.found)
@@ -335,6 +329,7 @@ class EventIngester:
             [],
             "unmatched",
             event.hops,
+            event.ancestor,
         )
         effects: list[EventEffect] = []
         decisions: list[HandlerDecision] = []
@@ -343,10 +338,17 @@ class EventIngester:
             detail = f"{event.hops} runs and events led to this event; the limit is {MOST_HOPS}. Check the handlers for a loop"
             effects.append(EventEffect(handler="", action="", outcome="failed", detail=detail))
             row.state = "failed"
-            request.concerns(())
+            request.place(())
         else:
             decisions, fired = self._decide(request, unit, row, handlers)
-            actions.carry_out(fired, decisions, effects)
+            why = descents.count(unit, event.ns, event.ancestor) if fired else ""
+            if why:
+                for match in fired:
+                    fail(decisions, match.handler, why)
+                effects.append(EventEffect(handler="", action="", outcome="failed", detail=why))
+                request.place(())
+            else:
+                actions.carry_out(fired, decisions, effects)
             row.state = state_of(decisions, effects)
         row.decisions, row.effects = decisions, effects
         request.ingested = Ingested(request.key, False, False, row.state, decisions, effects)
@@ -375,8 +377,8 @@ class EventIngester:
             )
         except Unanswered as unanswered:
             view = seen_by(row, views)
-            may_fire = [Fired(each, view, each.actions) for each in handlers.index.select(row.type, row.body, view)]
-            request.concerns(lines_of(may_fire))
+            may_fire = [Fired(each, None, each.actions) for each in handlers.index.select(row.type, row.body, view)]
+            request.place(lines_of(may_fire))
             raise Suspend(keys=tuple(map(EvaluationKey, unanswered.questions))) from None
 
 

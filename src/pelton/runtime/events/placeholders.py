@@ -214,7 +214,7 @@ class ExpiryRequest(CommitRequest):
         builder.remove_run(self._run, head.rev)
         if unit.workspace.listens(head.ns, NOT_STARTED):
             unit.workspace.publish_fact(
-                builder, head, Announcement(NOT_STARTED, 0, {"held": head.held}), unit.now, unit.hops, removed=True
+                builder, head, Announcement(NOT_STARTED, 0, {"held": head.held}), unit.now, unit.hops, unit.ancestor, removed=True
             )
         unit.workspace.forget(self._run)
         return builder

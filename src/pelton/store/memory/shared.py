@@ -7,7 +7,7 @@ from itertools import islice
 from pelton.store.group import Group
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import ClaimBody, NodeBody, ReplyBody, Tables
-from pelton.store.rows import ClaimRow, NodeRow
+from pelton.store.rows import DESCENDANTS_SPAN, ClaimRow, NodeRow, net_descendants
 
 SHARED = frozenset({
     "fence", "defined", "pause_epochs", "pauses", "records", "handed", "lookups", "looked", "moved", "nodes", "marks", "outcomes",
@@ -16,7 +16,7 @@ OUTCOMES = 64  # batches of a server whose outcome is kept
 
 
 REPLIES = frozenset({"old_requests", "requests", "replies", "replied"})
-OLD = 50  # requests that have expired, and are removed at a time
+OLD = 50  # rows that have expired, and are removed at a time
 
 
 class GroupLost(Exception):
@@ -127,6 +127,19 @@ def claims(t: Tables, kind: str, limit: int, after: str) -> list[ClaimRow]:
     low = (kind, after + "\0") if after else (kind,)
     keys = (key for key in t.claims.keys(PRIMARY, low, (kind, LAST)) if _holds(t, t.claims.rows[key]))
     return [ClaimRow(*key, *t.claims.rows[key]) for key, _ in zip(keys, range(limit), strict=False)]
+
+
+def descend(t: Tables, group: Group) -> None:
+    """Counts of descendants."""
+    rows = net_descendants(group.descendants)
+    for over in {row.since - DESCENDANTS_SPAN for row in rows}:
+        for key in list(islice(t.descendants.keys("since", (), (over + 1,)), OLD)):
+            t.descendants.drop(key)
+    for row in rows:
+        count, since = t.descendants.get((row.ns, row.ancestor)) or (0, row.since)
+        if since <= row.since - DESCENDANTS_SPAN:
+            count, since = 0, row.since
+        t.descendants.put((row.ns, row.ancestor), (count + row.count, since))
 
 
 def reply(t: Tables, group: Group) -> None:

@@ -50,6 +50,7 @@ from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
     Delivery,
+    DescendantsRow,
     EventRow,
     HeldRow,
     KeptRow,
@@ -417,6 +418,10 @@ class MemoryStore:
     async def reply(self, ns: str, request: str) -> ReplyRow | None:
         row = self._tables.replies.get((ns, request))
         return None if row is None else ReplyRow(ns, request, row.body, row.expires)
+
+    async def descendants(self, ns: str, ancestor: int) -> DescendantsRow | None:
+        row = self._tables.descendants.get((ns, ancestor))
+        return None if row is None else DescendantsRow(ns, ancestor, *row)
 
     async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
         tallies = self._tables.tallies

@@ -271,6 +271,7 @@ class Tables:
         self.bookmarks: Table[tuple[str, str, str], bytes] = Table(journal, ordered=True)
         self.replies: Table[tuple[str, str], ReplyBody] = Table(journal, expires=lambda key, row: (row.expires, *key))
         self.tallies: Table[tuple[str, str, str, str], int | float] = Table(journal, ordered=True)
+        self.descendants: Table[tuple[str, int], tuple[int, int]] = Table(journal, since=lambda key, row: (row[1], *key))
         self.source_uses: Table[tuple[str, str], int] = Table(journal, age=lambda key, at: (at, *key))
         self.logs: Table[tuple[int, int, int], tuple[int, str]] = Table(journal, ordered=True, age=lambda key, row: (key[2],))
 

@@ -72,6 +72,8 @@ class Writes:
             self._rest(group)
             if group.has("tallies"):
                 self._tally(group)
+            if group.has("descendants"):
+                shared.descend(self.tables, group)
             if not REPLIES.isdisjoint(group.filled):
                 shared.reply(self.tables, group)
             for run in group.remove_runs:

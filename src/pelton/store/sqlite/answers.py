@@ -32,6 +32,7 @@ from pelton.store.rows import (
     DeadLetter,
     DefinitionRow,
     Delivery,
+    DescendantsRow,
     EventRow,
     HeldRow,
     KeptRow,
@@ -294,6 +295,10 @@ class SqliteReads:
     async def reply(self, ns: str, request: str) -> ReplyRow | None:
         row = self._reader.one("reply", ns, request)
         return None if row is None else ReplyRow(ns, request, *row)
+
+    async def descendants(self, ns: str, ancestor: int) -> DescendantsRow | None:
+        row = self._reader.one("descendants", ns, ancestor)
+        return None if row is None else DescendantsRow(ns, ancestor, *row)
 
     async def tallies(self, ns: str, process: str, after: tuple[str, str] = ("", ""), limit: int = 1000) -> list[TallyValue]:
         line = self._numbers.lines.get((ns, process), 0)

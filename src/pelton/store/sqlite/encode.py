@@ -18,7 +18,15 @@ from pelton.kernel.model.state import FRAGMENTED, THREADED, TRIED, Bit, OpenStep
 from pelton.kernel.model.transition import UNSET
 from pelton.store.group import DefinitionWrite, Group, RunWrite
 from pelton.store.packing import UNFIT, pack
-from pelton.store.rows import MOST_COPIES, EventRow, PendingSignalRow, net_tallies, state_number
+from pelton.store.rows import (
+    DESCENDANTS_SPAN,
+    MOST_COPIES,
+    EventRow,
+    PendingSignalRow,
+    net_descendants,
+    net_tallies,
+    state_number,
+)  # fmt: skip
 from pelton.store.sqlite.ops import NUMBER, REMOVALS, BatchOps, Row
 from pelton.store.sqlite.rows import ended_row, event_ident, open_body, open_parts
 
@@ -153,6 +161,7 @@ def _group(out: Encoded, group: Group, numbers: Numbers, now: int) -> None:
     if not filled <= USUAL:
         _unusual(out, group, numbers, now)
         _tallies(out, group, numbers)
+        _descendants(out, group)
         if not REPLIES.isdisjoint(filled):
             _replies(out, group)
         _secrets(out, group)
@@ -393,6 +402,14 @@ def _tallies(out: Encoded, group: Group, numbers: Numbers) -> None:
     for row in net_tallies(group.tallies) if group.has("tallies") else ():
         line = _line(out, numbers, row.ns, row.process)
         out.put(TALLY, (line, row.node, row.name, row.by, row.at, *_crossing(row.reached), *_crossing(row.fallen)))
+
+
+def _descendants(out: Encoded, group: Group) -> None:
+    rows = net_descendants(group.descendants) if group.has("descendants") else ()
+    for over in {row.since - DESCENDANTS_SPAN for row in rows}:
+        out.add("descendants_old", (over,))
+    for row in rows:
+        out.add("descendants_add", (row.ns, row.ancestor, row.count, row.since, row.since - DESCENDANTS_SPAN))
 
 
 def _line(out: Encoded, numbers: Numbers, ns: str, process: str) -> int:

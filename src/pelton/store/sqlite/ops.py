@@ -128,6 +128,8 @@ OPS: tuple[Op, ...] = (
     Op("secret_gone", "secret {1} of {0}", exact=True),
     Op("secret_put"),
     Op("tally", added=True),
+    Op("descendants_old"),
+    Op("descendants_add"),
     Op("request_old"),
     Op("request_new", "request {1} of {0}"),
     Op("reply"),

@@ -485,6 +485,9 @@ SELECT body FROM secret WHERE ns = ?1 AND name > ?2 ORDER BY name LIMIT ?3;
 -- name: reply
 SELECT body, expires FROM reply WHERE ns = ?1 AND request = ?2;
 
+-- name: descendants
+SELECT count, since FROM descendants WHERE ns = ?1 AND ancestor = ?2;
+
 -- name: tallies
 SELECT node, name, value FROM tally WHERE line = ?1 AND (node, name) > (?2, ?3) ORDER BY node, name LIMIT ?4;
 

@@ -267,6 +267,12 @@ CREATE TABLE tally (
   line INTEGER NOT NULL, node TEXT NOT NULL, name TEXT NOT NULL, value ANY NOT NULL, PRIMARY KEY (line, node, name)
 ) STRICT, WITHOUT ROWID;
 
+-- How many events and runs go back to one event or run, since when; for a day.
+CREATE TABLE descendants (
+  ns TEXT NOT NULL, ancestor INTEGER NOT NULL, count INTEGER NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (ns, ancestor)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX descendants_since ON descendants (since);
+
 -- Callers who wait for an answer from the middle of a run, and the answers that they have not read yet.
 CREATE TABLE reply (
   ns TEXT NOT NULL, request TEXT NOT NULL, body BLOB NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (ns, request)

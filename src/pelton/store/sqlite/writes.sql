@@ -444,6 +444,17 @@ INSERT INTO seen (ns, source, name, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT D
 INSERT INTO tally (line, node, name, value) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT DO UPDATE SET value = value + excluded.value RETURNING value;
 
+-- name: descendants_old
+-- Counts whose span is over, some at a time.
+DELETE FROM descendants WHERE (ns, ancestor) IN
+  (SELECT ns, ancestor FROM descendants INDEXED BY descendants_since WHERE since <= ?1 LIMIT 50);
+
+-- name: descendants_add
+-- ?5: a count that began then, or earlier, begins anew.
+INSERT INTO descendants (ns, ancestor, count, since) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET
+  count = CASE WHEN since <= ?5 THEN excluded.count ELSE count + excluded.count END,
+  since = CASE WHEN since <= ?5 THEN excluded.since ELSE since END;
+
 -- name: request_old
 -- Requests that have expired, some at a time.
 DELETE FROM reply WHERE (ns, request) IN (SELECT ns, request FROM reply INDEXED BY reply_expires WHERE expires <= ?1 LIMIT 50);

@@ -55,6 +55,7 @@ def start_run(process: Process, reads: RunReads, signal: Start, now: int) -> Dra
         parent_n=signal.parent_n,
         root=signal.root or signal.key,
         hops=signal.hops,
+        ancestor=signal.ancestor,
     )
     if existing is not None:
         head.rev, head.held, head.era = existing.rev, existing.held, existing.era

@@ -25,6 +25,7 @@ from pelton.languages.lusid.workers.configurations import SLEEP
 from pelton.net.outgoing import HttpPort
 from pelton.runtime.api import Engine, WorkItem
 from pelton.runtime.caller import server_in
+from pelton.runtime.ids import lineage
 from pelton.runtime.operations.http import HttpCall, NoReply, request
 from pelton.runtime.operations.sleep import end_of_sleep, sleep_until
 
@@ -37,10 +38,6 @@ def failed_to_start(reason: str) -> Report:
     return Report(
         status=int(StepStatus.FAILED_FOR_GOOD), reason=reason, failure=Failure(FAILED_TO_START, "technical", reason, None, False)
     )
-
-
-HOPS = "ce-peltonhops"
-"""Header of what goes out: put on an event that the call causes, it lets a circle be seen."""
 
 
 def failed(reason: str, output: Any = None) -> Report:
@@ -76,7 +73,9 @@ def operation(engine: Engine, port: HttpPort) -> Callable[[WorkItem], Awaitable[
         if kind == "HealthCheck":
             return await _check(port, configuration)
         if kind == "Http":
-            return await _call(port, configuration, parameters, asked, item.run.hops + 1)
+            return await _call(
+                port, configuration, parameters, asked, lineage(engine.codec, item.run.hops + 1, item.run.passes_on)
+            )
         if kind == "Queue":
             return Report(
                 status=int(StepStatus.COMPLETED),
@@ -114,13 +113,19 @@ async def _check(port: HttpPort, configuration: Mapping[str, Any]) -> Report:
 
 
 async def _call(
-    port: HttpPort, configuration: Mapping[str, Any], parameters: Mapping[str, Any], asked: Mapping[str, Any], hops: int
+    port: HttpPort,
+    configuration: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    past: Mapping[str, str],
 ) -> Report:
-    """Parameters go out as JSON; what comes back are result rows: a list of objects, an object with `results`, or one object."""
+    """`past`: headers that, put on an event that the call causes, let a circle be seen.
+
+    Parameters go out as JSON; what comes back are result rows: a list of objects, an object with `results`, or one object."""
     url, method = configuration["url"], configuration.get("method") or "POST"
     body = b"" if method in ("GET", "HEAD") else msgspec.json.encode({"parameters": parameters, "worker": asked["worker"]})
     headers = {"content-type": "application/json", "accept": "application/json", **(configuration.get("headers") or {})}
-    headers[HOPS] = str(hops)
+    headers |= past
     reply = await request(port, _http_call(method, url, headers, body))
     if isinstance(reply, NoReply):
         return failed(f"{method} {url} failed: {reply.reason}")
