@@ -567,3 +567,64 @@ async def test_searches(apis: Apis) -> None:
         found = await api.ok("POST", "/workflow/bulk/search", runs)
         assert [each["workflowId"] for each in found["bulkSuccessfulResults"]] == [run]
         assert len(found["bulkErrorResults"]) == 2
+
+
+@covers(
+    "POST /scheduler/schedules",
+    "GET /scheduler/schedules",
+    "GET /scheduler/schedules/search",
+    "GET /scheduler/schedules/{name}",
+    "DELETE /scheduler/schedules/{name}",
+    "PUT /scheduler/schedules/{name}/pause",
+    "PUT /scheduler/schedules/{name}/resume",
+    "GET /scheduler/schedules/{name}/tags",
+    "PUT /scheduler/schedules/{name}/tags",
+    "DELETE /scheduler/schedules/{name}/tags",
+    "GET /scheduler/nextFewSchedules",
+    "GET /scheduler/search/executions",
+    "PUT /scheduler/bulk/pause",
+    "PUT /scheduler/bulk/resume",
+    "GET /scheduler/admin/pause",
+    "GET /scheduler/admin/resume",
+    "GET /scheduler/admin/requeue",
+)
+async def test_schedules(apis: Apis) -> None:
+    one = "/scheduler/schedules/s"
+    for api in apis:
+        await api.ok("GET", "/scheduler/nextFewSchedules", cronExpression="@daily")
+        for method, path in (("GET", one), ("PUT", f"{one}/pause"), ("PUT", f"{one}/resume"), ("GET", f"{one}/tags")):
+            await absent(api, method, path)
+        tag = {"key": "by", "value": name_of(api), "type": "METADATA"}
+        for method in ("PUT", "DELETE"):
+            await absent(api, method, f"{one}/tags", [tag])
+        start = {"name": "wf", "input": {"by": name_of(api)}}
+        await api.ok("POST", "/scheduler/schedules", {"name": "s", "cronExpression": "@yearly", "startWorkflowRequest": start})
+        await api.ok("PUT", f"{one}/tags", [tag])
+    for api in apis:
+        [found] = await api.ok("GET", "/scheduler/schedules")
+        assert found == (await api.ok("GET", "/scheduler/schedules/search"))["results"][0] == await api.ok("GET", one)
+        assert (found["startWorkflowRequest"]["input"], found["tags"][0]["value"]) == ({"by": name_of(api)}, name_of(api))
+        assert (await api.ok("GET", "/scheduler/search/executions"))["results"] == []
+    await apis[1].ok("PUT", "/scheduler/bulk/pause", ["s"])
+    await apis[2].ok("GET", "/scheduler/admin/pause")
+    assert [(await api.ok("GET", one))["paused"] for api in apis] == [False, True, True]
+    await apis[0].ok("PUT", "/scheduler/bulk/pause", ["s"])
+    await apis[0].ok("PUT", "/scheduler/bulk/resume", ["s"])
+    await apis[0].ok("GET", "/scheduler/admin/pause")
+    await apis[2].ok("GET", "/scheduler/admin/resume")
+    await apis[1].ok("GET", "/scheduler/admin/resume")
+    await apis[2].ok("PUT", "/scheduler/bulk/pause", ["s"])
+    await apis[2].ok("PUT", "/scheduler/bulk/resume", ["s"])
+    for api in apis[:2]:
+        assert (await api.ok("GET", "/scheduler/admin/requeue"))["count"] == 1
+        await api.ok("DELETE", f"{one}/tags", [{"key": "by", "value": name_of(api)}])
+    assert [(await api.ok("GET", one))["paused"] for api in apis] == [True, False, False]
+    assert [len(await api.ok("GET", f"{one}/tags")) for api in apis] == [0, 0, 1]
+    await apis[0].ok("PUT", f"{one}/resume")
+    await apis[1].ok("PUT", f"{one}/pause")
+    await apis[2].ok("PUT", f"{one}/pause")
+    await apis[2].ok("PUT", f"{one}/resume")
+    assert [(await api.ok("GET", one))["paused"] for api in apis] == [False, True, False]
+    for count, api in enumerate(apis, 1):
+        await api.ok("DELETE", one)
+        assert [len(await each.ok("GET", "/scheduler/schedules")) for each in apis] == [0] * count + [1] * (3 - count)

@@ -18,6 +18,7 @@ from pelton.languages.conductor.handlers import compile as handlers
 from pelton.languages.conductor.handlers import payloads
 from pelton.languages.conductor.http.api_context import ConductorApi, Settings
 from pelton.languages.conductor.http.bulk import BulkRoutes
+from pelton.languages.conductor.http.catalogue.schedules import ScheduleRoutes
 from pelton.languages.conductor.http.errors import render
 from pelton.languages.conductor.http.events import EventHandlerRoutes
 from pelton.languages.conductor.http.metadata import WorkflowDefRoutes
@@ -27,6 +28,8 @@ from pelton.languages.conductor.http.tasks import ConductorTaskRoutes
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.languages.conductor.runs import http_task
 from pelton.languages.conductor.runs.identifiers import Ids
+from pelton.languages.conductor.schedules import process as scheduling
+from pelton.languages.conductor.schedules.following import restore
 from pelton.languages.plugin import Host, Offer
 from pelton.runtime.api import Engine, EventIn, LocalSink
 from pelton.runtime.caller import server_in
@@ -91,16 +94,21 @@ def offer(host: Host, *, hold: int = HOLD) -> Offer:
     router = Router(render, max_body=host.max_body, absent=ABSENT)
     runs = WorkflowRoutes(api)
     handlers_api = EventHandlerRoutes(api)
-    parts = (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), handlers_api, SearchRoutes(api))
-    for part in parts:
+    for part in (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), handlers_api):
         part.add_to(router)
+    for more in (SearchRoutes(api), ScheduleRoutes(api)):
+        more.add_to(router)
     if host.valid_key is not None:
         router.add("POST", "/token", token(host.valid_key))
     return Offer(
-        compilers=(Conductor(settings),),
-        operations={http_task.OPERATION: http_task.operation(host.http)},
+        compilers=(Conductor(settings), scheduling.ScheduleRuns()),
+        operations={
+            http_task.OPERATION: http_task.operation(host.http),
+            scheduling.OPERATION: scheduling.operation(host.engine),
+        },
         sinks={sinks.INTERNAL: internal_sink(host.engine)},
         mounts=(Mount(PREFIX, router),),
+        opened=lambda: restore(host.engine),
         switch=handlers_api.switch,
         open_paths=(f"{PREFIX}/token",) if host.valid_key is not None else (),
     )

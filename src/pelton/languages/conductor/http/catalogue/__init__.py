@@ -1,0 +1,1 @@
+"""What is kept beside workflows and tasks: schedules, schemas, tags."""
