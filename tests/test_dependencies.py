@@ -70,7 +70,8 @@ def sources_of_tests() -> list[tuple[str, str]]:
 
 
 def test_the_program_imports_what_it_declares_and_nothing_else() -> None:
-    runtime = names(declared()["project"]["dependencies"])
+    extras = declared()["project"].get("optional-dependencies", {}).values()
+    runtime = names(declared()["project"]["dependencies"]).union(*map(names, extras))
     used: set[str] = set()
     complaints = []
     for name, is_package, source in modules():

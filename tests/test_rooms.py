@@ -40,7 +40,7 @@ ROOMS: dict[str, set[str]] = {
         "dashboard",
     },
     "dashboard": {"kernel", "runtime", "transport"},
-    "client": {"models"},
+    "client": {"models", "telemetry"},
     "cli": {
         "models",
         "telemetry",
@@ -55,7 +55,20 @@ ROOMS: dict[str, set[str]] = {
         "server",
         "client",
     },
-    "testing": {"models", "kernel", "store", "net", "connectors", "runtime", "transport", "api", "languages", "server", "client"},
+    "testing": {
+        "models",
+        "telemetry",
+        "kernel",
+        "store",
+        "net",
+        "connectors",
+        "runtime",
+        "transport",
+        "api",
+        "languages",
+        "server",
+        "client",
+    },
 }
 
 # What rooms above the runtime may see of it; only the server puts its parts together.
@@ -183,6 +196,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "rests",
         "batch",
         "workspace",
+        "spans",
         "second_tries",
         "suspend",
         "descents",

@@ -702,7 +702,7 @@ class ReportOut(Struct, omit_defaults=True, gc=False):
 class ItemOut(Struct, omit_defaults=True, gc=False):
     """A work item. `lease`: milliseconds without a heartbeat (a WORKING report) after which the item is offered to others; 0 =
     never. `previous`: the output last reported for this attempt. `checkpoints`: how many earlier attempts, or earlier hand-outs,
-    have put."""
+    have put. `traceparent`, `tracestate`: the trace that the work belongs to, as W3C has it; a worker passes it on."""
 
     id: str
     queue: str
@@ -715,6 +715,8 @@ class ItemOut(Struct, omit_defaults=True, gc=False):
     polls: int = 0
     lease: int = 0
     checkpoints: int = 0
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class CheckpointIn(Struct, forbid_unknown_fields=True):

@@ -46,6 +46,8 @@ async def running_receiver() -> AsyncIterator[Receiver]:
     listener.bind(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     receiver.url = f"http://127.0.0.1:{listener.getsockname()[1]}/hook"
-    yield receiver
-    server.should_exit = True
-    await serving
+    try:
+        yield receiver
+    finally:  # else a test that fails never ends
+        server.should_exit = True
+        await serving

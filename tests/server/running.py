@@ -96,9 +96,9 @@ def wire(server: ServerProcess) -> Iterator[Any]:
         yield found
 
 
-def fresh(directory: Path, *arguments: str, ahead: float = 0.0) -> ServerProcess:
+def fresh(directory: Path, *arguments: str, ahead: float = 0.0, environment: Mapping[str, str] | None = None) -> ServerProcess:
     """A server of the test's own. The caller stops it. `ahead`: seconds by which its clock is."""
-    environment = {"PYTHONPATH": str(Path(__file__).with_name("ahead")), "PELTON_TEST_AHEAD": str(ahead)} if ahead else {}
-    process = ServerProcess(directory, *arguments, environment=environment)
+    clock = {"PYTHONPATH": str(Path(__file__).with_name("ahead")), "PELTON_TEST_AHEAD": str(ahead)} if ahead else {}
+    process = ServerProcess(directory, *arguments, environment={**clock, **(environment or {})})
     process.wait_ready()
     return process

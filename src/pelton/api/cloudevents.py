@@ -21,6 +21,7 @@ from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.runtime.api import EventIn
 from pelton.runtime.names import disallowed
 from pelton.runtime.rows import EventRow
+from pelton.telemetry.trace import TRACEPARENT, from_mapping, headers_of
 from pelton.transport.documents import parse
 from pelton.transport.http.errors import WebError
 
@@ -182,6 +183,8 @@ def _ours(event: EventIn, where: str) -> EventIn:
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise bad(f"{where}{HOPS}", "must be a whole number, as received with the call", "omit it if there was no call", text)
         event.hops = min(int(text), MOST_HOPS)
+    if TRACEPARENT in event.attributes:
+        event.trace = from_mapping(event.attributes)
     return event
 
 
@@ -257,6 +260,7 @@ def to_json(row: EventRow) -> dict[str, Any]:
     if row.time:
         moment = datetime.fromtimestamp(row.time / 1000, UTC)
         found["time"] = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    found.update(headers_of(row.trace))  # of an event that has the attributes these are the same
     found.update((name, value) for name, value in row.attributes.items() if name != ENCODED)
     found["data_base64" if row.attributes.get(ENCODED) else "data"] = row.body
     return found

@@ -20,6 +20,7 @@ from pelton.runtime.api import USER_ID, Engine, EventEffect, EventIn, HandlerDec
 from pelton.runtime.caller import Caller
 from pelton.runtime.event_feed import EventFeed
 from pelton.runtime.rows import EVENT_STATES, EventRow, HeldRow
+from pelton.telemetry.trace import headers_of
 from pelton.transport.event_users import attribute
 from pelton.transport.http.asgi import Request, Response
 from pelton.transport.http.errors import WebError
@@ -169,7 +170,7 @@ class EventRoutes:
             subject=row.subject,
             time=row.time,
             data=found.get("data", found.get("data_base64")),
-            attributes=row.attributes,
+            attributes={**headers_of(row.trace), **row.attributes},
             decisions=decision_views(row.decisions),
             effects=self._effects(row.effects),
         )

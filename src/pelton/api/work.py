@@ -17,6 +17,7 @@ from pelton.models import CheckpointIn, CheckpointOut, CheckpointView, ItemOut, 
 from pelton.runtime.api import ClaimRequest, Engine, ReportResult, WorkItem
 from pelton.runtime.caller import Caller
 from pelton.runtime.names import shown_queue
+from pelton.telemetry.trace import headers_of
 from pelton.transport.http.asgi import Request, Response
 
 _STATUS: dict[str, int | None] = {
@@ -152,6 +153,7 @@ class WorkRoutes:
             polls=step.polls,
             lease=step.idle,
             checkpoints=step.tries.checkpoints if step.tries is not None else 0,
+            **headers_of(item.trace),
         )
 
 

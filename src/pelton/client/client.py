@@ -67,6 +67,7 @@ from pelton.client.calls import (
 )
 from pelton.client.errors import Unreachable
 from pelton.client.http import Http
+from pelton.client.tracing import trace_headers
 from pelton.models import (
     Accepted,
     AppliedDocument,
@@ -161,7 +162,7 @@ class Client:
             self._connection = None
 
     def _call(self, call: ApiCall[T]) -> T:
-        headers = {**self._headers, **({"Content-Type": call.content_type} if call.body else {})}
+        headers = {**self._headers, **trace_headers(), **({"Content-Type": call.content_type} if call.body else {})}
         fresh = self._connection is None
         try:
             if self._connection is None:

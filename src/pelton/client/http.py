@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from pelton.client.errors import Unreachable
+from pelton.client.tracing import trace_headers
 
 MAX_ANSWER = 256 * 1024 * 1024
 MAX_IDLE = 16  # connections kept
@@ -135,7 +136,8 @@ class Http:
         if any(character <= " " or character > "~" for character in path):
             raise ValueError(f"the path {path!r} is not encoded")
         kind = f"Content-Type: {content_type}\r\n" if body else ""
-        head = f"{method} {self._prefix}{path}{self._headers}{kind}Content-Length: {len(body)}\r\n\r\n"
+        traced = "".join(f"{name}: {value}\r\n" for name, value in trace_headers().items())
+        head = f"{method} {self._prefix}{path}{self._headers}{traced}{kind}Content-Length: {len(body)}\r\n\r\n"
         request = head.encode("ascii") + body
         try:
             async with asyncio.timeout(seconds):

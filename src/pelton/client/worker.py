@@ -26,6 +26,7 @@ from msgspec import DecodeError, Raw, Struct, msgpack
 from pelton.client.calls import ApiCall, checkpoint_call, put_checkpoint_call, read_answer, refusal
 from pelton.client.errors import RequestRefused, Unreachable
 from pelton.client.http import Http
+from pelton.client.tracing import in_trace
 from pelton.errors import RETRYABLE
 from pelton.models import CheckpointIn
 
@@ -43,7 +44,9 @@ _log = structlog.get_logger("pelton.worker")
 class Item(Struct, dict=True):
     """A work item. `previous`: what an earlier hand-out of this attempt reported. `lease`: milliseconds without a sign of life
     after which the server gives it to somebody else, 0 = never; the worker gives that sign by itself. `checkpoints`: how
-    many earlier attempts, and earlier hand-outs, have put."""
+    many earlier attempts, and earlier hand-outs, have put.
+
+    What the function asks of a Pelton server by a client belongs to the item's trace by itself."""
 
     id: str
     queue: str
@@ -56,6 +59,8 @@ class Item(Struct, dict=True):
     polls: int = 0
     lease: int = 0
     checkpoints: int = 0
+    traceparent: str = ""  # as W3C has it, "" = the work belongs to no trace
+    tracestate: str = ""
 
     @overload
     async def checkpoint(self, function: Callable[[], Awaitable[T]]) -> T: ...
@@ -239,6 +244,7 @@ class Worker:
         self._reports: list[_Report] = []
         self._in_hand = 0  # items that are running or not reported yet
         self._reserved = 0  # room kept for the open long poll
+        self._traces: dict[str, tuple[str, str]] = {}  # of items in hand
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
@@ -290,9 +296,12 @@ class Worker:
         ending = sum(1 for report in batch if report.status != "WORKING" or report.again_after)
         room = self._concurrency - self._in_hand - self._reserved + ending
         claim = None if self._stopping or room <= 0 else _Claim(list(self._functions), room, 0)
-        answer = await self._exchange(batch, claim)
+        with in_trace(*self._trace_of(batch)):
+            answer = await self._exchange(batch, claim)
         self._in_hand -= ending
         for report, result in zip(batch, answer.results, strict=True):
+            if result.code not in RETRYABLE and (report.status != "WORKING" or report.again_after):
+                self._traces.pop(report.id, None)
             if result.ok:
                 self.counts.reported += 1
             elif result.code in RETRYABLE:
@@ -303,6 +312,11 @@ class Worker:
                 self.counts.refused += 1
                 _log.warning("report refused", id=report.id, code=result.code, detail=result.detail)
         self._take(answer.items)
+
+    def _trace_of(self, reports: list[_Report]) -> tuple[str, str]:
+        """That of all the reports; a request belongs to one trace or to none."""
+        traces = {self._traces.get(report.id, ("", "")) for report in reports}
+        return traces.pop() if len(traces) == 1 else ("", "")
 
     async def _long_poll(self, count: int) -> None:
         try:
@@ -347,19 +361,25 @@ class Worker:
         self.counts.taken += len(items)
         for item in items:
             vars(item)["steps"] = Checkpoints(item, self.name, self)
-            try:
-                result = self._functions[item.queue](item)
-            except Exception as error:
-                self._failed(item, error)
-                continue
-            if inspect.isawaitable(result):
-                task = asyncio.ensure_future(self._await(item, result))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-            else:
-                self._ended(item, result)
+            if item.traceparent:
+                self._traces[item.id] = item.traceparent, item.tracestate
+            with in_trace(item.traceparent, item.tracestate):
+                self._begin(item)
         if items:
             self._wake.set()
+
+    def _begin(self, item: Item) -> None:
+        try:
+            result = self._functions[item.queue](item)
+        except Exception as error:
+            self._failed(item, error)
+            return
+        if inspect.isawaitable(result):
+            task = asyncio.ensure_future(self._await(item, result))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        else:
+            self._ended(item, result)
 
     async def _await(self, item: Item, working: Awaitable[Any]) -> None:
         beat = asyncio.create_task(self._beat(item)) if item.lease else None

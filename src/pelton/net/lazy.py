@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pelton.telemetry.spans import NO_SPANS, Span, Spans
+from pelton.telemetry.trace import from_mapping, headers_of
 
 if TYPE_CHECKING:
     from pelton.net.http import GuardedHttp, HttpReply
 
 
 class LazyHttpPort:
-    """The port for outgoing HTTP. `allow`: exceptions from the address rules."""
+    """The port for outgoing HTTP. `allow`: exceptions from the address rules. A request that belongs to a trace is reported to
+    `spans`, without its path and query, which are often a password."""
 
-    def __init__(self, allow: Iterable[str]) -> None:
+    def __init__(self, allow: Iterable[str], spans: Spans = NO_SPANS) -> None:
+        self.spans = spans
         self._allow = tuple(allow)
         self._port: GuardedHttp | None = None
 
@@ -34,8 +42,40 @@ class LazyHttpPort:
         read_timeout: float = 30.0,
     ) -> HttpReply:
         """See `net.http.GuardedHttp.request`."""
+        parent = from_mapping(dict(headers)) if self.spans.on else ""
+        if not parent:
+            return await self._request(method, url, headers, body, connect_timeout, read_timeout)
+        context, start = self.spans.own(parent, "http", os.urandom(8)), time.time_ns()
+        others = {name: value for name, value in dict(headers).items() if name.lower() not in {"traceparent", "tracestate"}}
+        status, error = 0, "no answer"
+        try:
+            reply = await self._request(method, url, {**others, **headers_of(context)}, body, connect_timeout, read_timeout)
+            status = reply.status
+            error = f"status {status}" if status >= 400 else ""
+            return reply
+        finally:
+            attributes = {"http.request.method": method, "http.response.status_code": status, **_host(url)}
+            self.spans.report(Span(method, context, parent, start, time.time_ns(), "client", attributes, error))
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        body: bytes,
+        connect_timeout: float,
+        read_timeout: float,
+    ) -> HttpReply:
         return await self.port().request(method, url, headers, body, connect_timeout=connect_timeout, read_timeout=read_timeout)
 
     async def close(self) -> None:
         if self._port is not None:
             await self._port.close()
+
+
+def _host(url: str) -> dict[str, str | int]:
+    try:
+        parts = urlsplit(url)
+        return {"server.address": parts.hostname or "", "server.port": parts.port or (443 if parts.scheme == "https" else 80)}
+    except ValueError:  # the port refuses it
+        return {}

@@ -176,6 +176,7 @@ class EventIn(Struct, kw_only=True, gc=False):
     ancestor: int = 0  # as in Run
     bookmark: tuple[str, bytes] | None = None  # of its source: name and state, written with it; b"" = the name is forgotten
     door: str = "http"
+    trace: str = ""  # the context that it came with, as in telemetry.trace
 
 
 class HandlerDecision(Struct, omit_defaults=True, gc=False):
@@ -224,6 +225,7 @@ class WorkItem(Struct):
     start: Step  # step 0: the run's input and meta
     filled: JSON = UNSET
     withheld: tuple[str, ...] = ()
+    trace: str = ""  # that of its step, as in telemetry.trace
 
     @property
     def input(self) -> JSON:

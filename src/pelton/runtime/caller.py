@@ -11,12 +11,14 @@ NAMESPACE = "default"  # of callers whose door says nothing else
 
 class Caller(Struct, frozen=True, gc=False):
     """`namespace`: the only one that the call can see and change. `user`: the caller's name, "" = anonymous. `request`: the
-    request's id in logs, "" = none. `forwards`: whether it may say that an event is another user's."""
+    request's id in logs, "" = none. `forwards`: whether it may say that an event is another user's. `trace`: what the call
+    is part of, as in telemetry.trace."""
 
     namespace: str = NAMESPACE
     user: str = ""
     request: str = ""
     forwards: bool = False
+    trace: str = ""
 
 
 SERVER = Caller()

@@ -83,6 +83,8 @@ from pelton.store.rows import (
     SecretRow,
     StickyRow,
 )
+from pelton.telemetry.spans import NO_SPANS, Spans
+from pelton.telemetry.trace import trace_id
 
 KEY_TRIES = 4
 LOOK = 1_000  # milliseconds after which a waiting caller looks again, where other servers write to the store
@@ -124,11 +126,14 @@ class LocalEngine(EngineProcesses):
         keep: Mapping[Kind, Keep] | None = None,
         vault: Vault | None = None,
         descendants: int = DESCENDANTS,
+        spans: Spans = NO_SPANS,
     ) -> None:
         """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start, in addition to those
         that the store knows. `watched`: addresses that are listened to whether or not a handler asks; their messages specify
         their events themselves. `keep`: how long finished data is kept, by kind; by default for ever. `vault`: of
-        secrets; by default one without a key. `descendants`: how many events and runs may go back to one within a day."""
+        secrets; by default one without a key. `descendants`: how many events and runs may go back to one within a day. `spans`: to
+        whom traces are reported."""
+        self.spans = spans
         self.supervisor = Supervisor()
         with self.supervisor:  # what is made in it is under it
             self._make(store, connectors, scripts, clock, node, instance, cache_bytes, namespaces, watched, keep, vault)
@@ -156,6 +161,7 @@ class LocalEngine(EngineProcesses):
         self.connectors = connectors or Connectors()
         self.committer = Committer(store, self.codec, self.keys, scripts=scripts, cache_bytes=cache_bytes)
         committer = self.committer
+        committer.workspace.spans = committer.workspace.effects.spans = self.spans
         self.definition_cache = committer.workspace.definitions
         self.add_language(PersonLanguage())
         self.definition_cache.add_built_in(PERSON, PERSON, BODY)
@@ -173,7 +179,9 @@ class LocalEngine(EngineProcesses):
         self.timers = Timers(store, committer, self.clock, special=placeholders, mine=mine)
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held, unstick=self._unstick)
         claims = self.nodes if store.shared else None
-        self.outbox = Outbox(store, committer, self.clock, self.connectors, claims=claims, codec=self.codec)
+        self.outbox = Outbox(
+            store, committer, self.clock, self.connectors, claims=claims, codec=self.codec, spans=self.spans
+        )
         self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
         self.listening = Listening(
@@ -369,7 +377,7 @@ class LocalEngine(EngineProcesses):
                     return known
                 placeholder = known.key if known is not None else 0
             try:
-                return await self._begin(caller.namespace, process, command, placeholder)
+                return await self._begin(caller, process, command, placeholder)
             except PeltonError as error:
                 if error.code is not Code.EXISTS or not command.key:
                     raise
@@ -377,7 +385,8 @@ class LocalEngine(EngineProcesses):
             Code.BUSY, f"other callers are starting runs with the key {command.key!r} at the same time; retry the request", "key"
         )
 
-    async def _begin(self, ns: str, process: Process, command: StartCommand, placeholder: int = 0) -> Run:
+    async def _begin(self, caller: Caller, process: Process, command: StartCommand, placeholder: int = 0) -> Run:
+        ns = caller.namespace
         future: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
 
         def done(job: StartRequest) -> None:
@@ -397,6 +406,7 @@ class LocalEngine(EngineProcesses):
             meta=command.meta,
             hops=command.hops,
             trigger=command.trigger,
+            trace=caller.trace,
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
         names = [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]
@@ -672,6 +682,8 @@ class LocalEngine(EngineProcesses):
         posted: list[Ingested] = []
         for event in events:
             event.ns = caller.namespace
+            if not event.trace or trace_id(event.trace) == trace_id(caller.trace):  # the call is the nearer of the two
+                event.trace = caller.trace
         for outcome in await self.ingester.ingest(events):
             if isinstance(outcome, PeltonError):
                 raise outcome

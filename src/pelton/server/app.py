@@ -24,7 +24,9 @@ from pelton.api.problems import TITLES
 from pelton.errors import RETRYABLE, Code, PeltonError
 from pelton.runtime.caller import Caller
 from pelton.server.access import Access, Denied
+from pelton.telemetry import trace
 from pelton.telemetry.histograms import Histograms
+from pelton.telemetry.spans import NO_SPANS, Span, Spans
 from pelton.transport.caller import set_caller
 from pelton.transport.http.asgi import (
     ROUTE,
@@ -85,9 +87,11 @@ class App:
         openapi: bytes,
         max_requests: int,
         open_paths: Iterable[str] = (),
+        spans: Spans = NO_SPANS,
         directory: str = "",
     ) -> None:
         self.counts = HttpCounts()
+        self._spans = spans
         self._health = health
         self._metrics = metrics
         self._openapi = openapi
@@ -116,6 +120,13 @@ class App:
         request_id = self._request_id(scope)
         request = request_id.decode()
         structlog.contextvars.bind_contextvars(request=request)
+        came = trace.from_headers(scope["headers"])
+        here = self._spans.own(came, "request", secrets.token_bytes(8)) if came else ""
+        if self._spans.on and not came and path not in _OPEN:
+            here = self._spans.root("request")
+        if here:
+            structlog.contextvars.bind_contextvars(trace=trace.trace_id(here))
+            scope[_TRACE] = here
         counts = self.counts
         status = 0
         counts.under_way += 1
@@ -136,14 +147,17 @@ class App:
             counts.under_way -= 1
             method = scope["method"]
             answered = (self._api(path), scope.get(ROUTE, ""), method if method in METHODS else "other", status // 100)
-            counts.durations.of(answered).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            counts.durations.of(answered).observe(seconds)
+            if here and self._spans.on:
+                self._spans.report(_span(here, came, answered, status, seconds))
             if _debug.isEnabledFor(logging.DEBUG):
                 _log.debug(
                     "request",
                     method=method,
                     path=path[:500].decode("latin-1"),
                     status=status,
-                    milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                    milliseconds=round(seconds * 1000, 2),
                 )
 
     def _request_id(self, scope: Scope) -> bytes:
@@ -169,7 +183,7 @@ class App:
         if isinstance(admitted, Denied):
             self.counts.refused += 1
             return self._refused(path, admitted)
-        set_caller(scope, Caller(admitted.namespace, admitted.user, request_id, admitted.forwards))
+        set_caller(scope, Caller(admitted.namespace, admitted.user, request_id, admitted.forwards, scope.get(_TRACE, "")))
         if self.counts.under_way > self._max_requests:
             self.counts.refused += 1
             busy = Denied(Code.BUSY, "busy", f"{self._max_requests} requests are already in progress", "retry in a moment")
@@ -232,6 +246,17 @@ def without_paths(health: Mapping[str, Any], directory: str) -> Mapping[str, Any
 
 
 _debug = logging.getLogger("pelton.http")
+_TRACE = "pelton.trace"  # in a scope: the context of the request
+
+
+def _span(here: str, came: str, answered: Answered, status: int, seconds: float) -> Span:
+    mount, pattern, method, _ = answered
+    end = time.time_ns()
+    route = mount + pattern
+    known = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+    attributes: dict[str, Any] = {name: value for name, value in known.items() if value}
+    error = f"status {status}" if status >= 500 else ""
+    return Span(f"{method} {route}".strip(), here, came, end - int(seconds * 1e9), end, "server", attributes, error)
 
 
 def _refused(denied: Denied) -> Response:

@@ -116,6 +116,7 @@ async def start(
             keep=kept(config),
             vault=vault,
             descendants=config.most_descendants,
+            spans=http.spans,
         )
         parts = Parts(store, engine, scripts, http)
         host = Host(

@@ -43,6 +43,8 @@ from pelton.server.metrics.readings import Reading, Watched, readings
 from pelton.server.notify import ServiceManager
 from pelton.server.tls import Tls, tls
 from pelton.store.port import StoreBusy, StoreFailed
+from pelton.telemetry import otel
+from pelton.telemetry.spans import NO_SPANS
 from pelton.transport.http.mounts import Mount
 
 STOP_SECONDS = 9.0
@@ -74,6 +76,7 @@ class Server:
         self.tls: Tls | None = None
         self._parts: assembly.Parts | None = None
         self._access = Access(config)
+        self._spans = NO_SPANS
         self._http = LazyHttpPort(config.allow_outgoing)
         self._tasks: OwnedTasks | None = None
         self._handler: Any = None  # of the loop, before this server
@@ -87,6 +90,7 @@ class Server:
         try:
             self_check(asyncio.get_running_loop(), self._given.any_loop)
             self.tls = tls(self.config)
+            self._spans = self._http.spans = otel.collected()
             secrets = ends.ConnectionSecrets()
             self._connectors = ends.make_connectors(self.config, self._http, secrets=secrets)
             for connector in self._given.connectors:
@@ -134,6 +138,7 @@ class Server:
             openapi=json.encode(document(table, __version__)),
             max_requests=self.config.max_requests,
             open_paths=parts.open_paths,
+            spans=self._spans,
             directory=str(self.config.directory or ""),
         )
         return app
@@ -192,6 +197,7 @@ class Server:
         await _end("connectors", self._connectors.close(), deadline - 0.5)
         if self._parts is not None:
             await _end("store", self._parts.store.close(), deadline)
+        await _end("traces", self._spans.close(), deadline)
         if self._tasks is not None:
             self.watchdog.stop()
             await self._tasks.stop()

@@ -154,6 +154,7 @@ class Delivery(Struct, array_like=True, gc=False):
     n: int = 0
     hops: int = 0
     ancestor: int = 0  # as in Run
+    trace: str = ""  # what it belongs to, as in telemetry.trace; "" = nothing
 
 
 class DeadLetter(Struct, array_like=True):
@@ -201,6 +202,7 @@ class EventRow(Struct, array_like=True, gc=False):
     state: str  # one of EVENT_STATES
     hops: int = 0
     ancestor: int = 0  # as in Run
+    trace: str = ""  # the context that it came with, as in telemetry.trace
 
 
 def forgotten_event(ns: str, source: str, event_id: str, key: int, hash: bytes, state: str) -> EventRow:

@@ -96,4 +96,5 @@ def follow(draft: Draft, crossing: Crossing, value: Any, row: OpenStep, place: i
         hops=head.hops + 1,
         origin=(head.key, row.n),
         ancestor=head.passes_on,
+        trace=head.trace,
     )

@@ -35,7 +35,7 @@ class Trigger(Signal, frozen=True, kw_only=True):
 class Start(Signal, frozen=True, kw_only=True):
     """Starts a run. The head must not exist, or be EXPECTED. `key`: the new run's key, chosen by the runtime before the first
     try. `definition`: row of the exact version. `trigger`: fired on what has opened; when it is refused, so is the start.
-    `origin`: the run and the step that asked for it, in whose log a refusal is recorded."""
+    `origin`: the run and the step that asked for it, in whose log a refusal is recorded. `trace`: kept with the run."""
 
     key: int
     ns: str
@@ -49,6 +49,7 @@ class Start(Signal, frozen=True, kw_only=True):
     trigger: Trigger | None = None
     origin: tuple[int, int] = (0, 0)
     ancestor: int = 0
+    trace: str = ""
 
 
 class Report(Signal, frozen=True, kw_only=True):

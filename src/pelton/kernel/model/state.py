@@ -129,6 +129,7 @@ class Run(Struct, array_like=True, gc=False):
     flags: int = 0  # what the run has, so that nothing that it lacks is looked for: see the bits in machine/draft.py
     threaded: int = 0  # the next number when it got its first row in `thread`: steps below are the root thread's
     ancestor: int = 0  # among whose descendants it counts: the key of an event, or minus that of a run; 0 = nobody's
+    trace: str = ""  # the trace that it was started in, opaque to the kernel; "" = none
 
     @property
     def passes_on(self) -> int:

@@ -127,6 +127,7 @@ def internal_sink(engine: Engine) -> LocalSink:
             body=msgspec.json.decode(delivery.body),
             hops=delivery.hops + 1,
             ancestor=delivery.ancestor,
+            trace=delivery.trace,
         )
         outcomes: list[Any] = list(await engine.ingest(server_in(delivery.ns), [event]))
         for outcome in outcomes:

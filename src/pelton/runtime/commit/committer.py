@@ -49,6 +49,7 @@ from pelton.runtime.commit.loader import ReadLoader, Scripts
 from pelton.runtime.commit.pending_signals import PendingSignals
 from pelton.runtime.commit.requests import CommitRequest, SignalRequest, WriteRequest
 from pelton.runtime.commit.second_tries import CONTENDED, SecondTries, rows_of
+from pelton.runtime.commit.spans import report_run
 from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.commit.workspace import Workspace
@@ -433,6 +434,8 @@ class Committer:
         for delta in builder.deltas.values():
             if delta.run.status != delta.was:
                 self.moves[delta.was, delta.run.status] += 1
+            if delta.run.trace and self.workspace.spans.on:
+                report_run(self.workspace, delta)
         if work is not None:
             for delta in builder.deltas.values():
                 for n in delta.gone:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from pelton.telemetry.spans import Spans
 from pelton.kernel.model.signals import EventArrived, Merge, Report, Signal, Start, Trigger
 from pelton.kernel.model.state import Run
 from pelton.kernel.model.transition import StartRun
@@ -86,7 +87,7 @@ def named(codec: IdCodec, ancestor: int) -> str:
     return f"{'event' if ancestor > 0 else 'run'} {codec.ancestor_id(ancestor)}"
 
 
-def start_of(sender: Run, effect: StartRun, ancestor: int) -> Start:
+def start_of(sender: Run, effect: StartRun, ancestor: int, spans: Spans) -> Start:
     """The start of a run that another one causes. `ancestor`: of what is done in this unit, 0 = that of the sender."""
     return Start(
         strict=False,
@@ -102,4 +103,5 @@ def start_of(sender: Run, effect: StartRun, ancestor: int) -> Start:
         trigger=effect.trigger,
         origin=(sender.key, effect.origin) if effect.origin else (0, 0),
         ancestor=ancestor or sender.passes_on,
+        trace=spans.of_run(sender.trace, sender.key),
     )

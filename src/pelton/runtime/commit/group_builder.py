@@ -62,6 +62,7 @@ from pelton.store.rows import (
     TimerRow,
     WaitKeyRow,
 )
+from pelton.telemetry.spans import NO_SPANS
 
 GROUP_RUNS = 64
 GROUP_ROWS = 2_000
@@ -488,13 +489,14 @@ FINISHED = frozenset({"number", "runs", "reads", "timers", "clear_timers"})  # m
 class EffectRows:
     """Turns effects into rows. The committer handles signals to other runs; everything else is here."""
 
-    __slots__ = ("_codec", "_keys", "ancestor", "hops")
+    __slots__ = ("_codec", "_keys", "ancestor", "hops", "spans")
 
     def __init__(self, codec: IdCodec, keys: Callable[[], int]) -> None:
         self._codec = codec
         self._keys = keys
         self.hops = 0  # signals and events that led to what is being translated
         self.ancestor = 0  # of what it causes: as in Run
+        self.spans = NO_SPANS
 
     def add(
         self, builder: GroupBuilder, delta: RunDelta, change: Transition, now: int, listens: Callable[[str, str], bool]
@@ -554,6 +556,7 @@ class EffectRows:
             n=effect.n,
             hops=max(head.hops, self.hops) + 1,
             ancestor=self.ancestor or head.passes_on,
+            trace=self.spans.of_step(head.trace, head.key, effect.n),
         )
 
     def _rest(self, group: Group, head: Run, effect: Any, now: int) -> None:

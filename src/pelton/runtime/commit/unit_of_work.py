@@ -543,7 +543,7 @@ class UnitOfWork:
 
     def _defer_effect(self, sender: Run, effect: StartRun | SignalRun) -> None:
         if type(effect) is StartRun:
-            self.defer(effect.key, descents.start_of(sender, effect, self.ancestor))  # counted when it is performed
+            self.defer(effect.key, descents.start_of(sender, effect, self.ancestor, self.workspace.spans))  # counted when it is performed
             return
         ancestor = self.ancestor or sender.passes_on
         signal: Signal = effect.signal  # type: ignore[union-attr]
@@ -572,7 +572,7 @@ class UnitOfWork:
             entry = self._new(effect.key)
             if effect.name and entry.head is None:  # a placeholder has the name already
                 self.named.append(RunKeyRow(sender.ns, KEY_KIND, process.name, effect.name, effect.key, True))
-            start = descents.start_of(sender, effect, self.ancestor)
+            start = descents.start_of(sender, effect, self.ancestor, self.workspace.spans)
             why = descents.count(self, start.ns, start.ancestor)
             if why:
                 answer: Transition | Refused = Refused(Code.INVALID, why)

@@ -27,6 +27,7 @@ from pelton.runtime.ids import IdCodec, Instants
 from pelton.store.group import Lookup
 from pelton.store.port import Store
 from pelton.store.rows import PendingSignalRow
+from pelton.telemetry.spans import NO_SPANS
 
 
 class Workspace:
@@ -51,6 +52,7 @@ class Workspace:
         "record_log",
         "settled",
         "shared",
+        "spans",
         "store",
         "work",
     )  # fmt: skip
@@ -72,6 +74,7 @@ class Workspace:
         self.instants = Instants(store.now)
         self.definitions = DefinitionCache(store, keys, write, self.instants)
         self.effects = EffectRows(codec, keys)
+        self.spans = NO_SPANS
         self.lookups = Lookups()
         self.pauses = Pauses(store)
         self.descendants = Descendants(store)
@@ -102,6 +105,7 @@ class Workspace:
             body=data,
             hops=max(head.hops, hops) + 1,
             ancestor=ancestor or head.passes_on,
+            trace=self.spans.of_run(head.trace, head.key),
         )
         run = 0 if removed else head.key
         builder.enqueue(PendingSignalRow(self.keys(), run, encode_signal(DurableAnnouncement(event)), now, job=True))

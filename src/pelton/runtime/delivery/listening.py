@@ -134,6 +134,7 @@ class Listening:
             hops=delivery.hops,
             ancestor=delivery.ancestor,
             door="run",
+            trace=delivery.trace,
         )
         (outcome,) = await self._ingest([event])
         if isinstance(outcome, PeltonError):

@@ -29,6 +29,8 @@ from pelton.runtime.services import NEVER, Backoff, Clock, CommitPort, Handle, O
 from pelton.store.group import Group
 from pelton.store.rows import DeadLetter, Delivery
 from pelton.telemetry.histograms import ATTEMPTS, OTHER, Histograms
+from pelton.telemetry.spans import NO_SPANS, Span, Spans, Value
+from pelton.telemetry.trace import passed_on
 
 BATCH = 10
 CALLS = 4  # sends at once to one sink
@@ -130,8 +132,10 @@ class Outbox:
         chance: random.Random | None = None,
         claims: LaneClaims | None = None,
         codec: IdCodec | None = None,
+        spans: Spans = NO_SPANS,
     ) -> None:
         """`claims`: where several servers send, what they agree by. With `codec` messages say what led to them."""
+        self._spans = spans
         self.sent = 0
         self.retried = 0
         self.dead = 0
@@ -248,6 +252,7 @@ class Outbox:
             run=delivery.run,
             n=delivery.n,
             hops=delivery.hops,
+            trace=delivery.trace,
         )
 
         def fill(group: Group) -> None:
@@ -423,7 +428,10 @@ class Outbox:
             self.calls += 1
             scheme, began = sink.address.partition(":")[0], time.perf_counter()
             outcomes = await self._deliver(sink.address, [row for _, _, row in batch])
-            self.durations.of(scheme).observe(time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self.durations.of(scheme).observe(seconds)
+            if self._spans.on:
+                self._report(scheme, batch, outcomes, seconds)
             gone: list[Delivery] = []
             letters: list[DeadLetter] = []
             retried: list[tuple[int, int, int, str]] = []
@@ -470,6 +478,27 @@ class Outbox:
         sink.sent += sent
         self.sent += sent
         self.retried += retried
+
+    def _own(self, row: Delivery) -> str:
+        """The context of this attempt."""
+        return self._spans.own(row.trace, "delivery", row.id, row.tries)
+
+    def _report(
+        self, scheme: str, batch: list[tuple[str, Lane, Delivery]], outcomes: Sequence[Exception | None], seconds: float
+    ) -> None:
+        end = time.time_ns()
+        start = end - int(seconds * 1e9)
+        for (_, _, row), result in zip(batch, outcomes, strict=True):
+            if row.trace:
+                attributes: dict[str, Value] = {
+                    "messaging.system": scheme,
+                    "messaging.destination.name": public_address(row.sink),
+                    "messaging.message.id": row.id,
+                    "pelton.attempt": row.tries + 1,
+                }
+                error = public_detail(say(result), row.sink) if result is not None else ""
+                own, name = self._own(row), f"deliver {scheme}"
+                self._spans.report(Span(name, own, row.trace, start, end, "producer", attributes, error))
 
     def _ended(self, scheme: str, outcome: str, row: Delivery) -> None:
         self.outcomes[scheme, outcome] += 1
@@ -520,7 +549,8 @@ class Outbox:
             await sleep(self._clock, self._repeat.delay(failures))
 
     def _headers(self, row: Delivery) -> dict[str, str]:
-        return row.headers if self._codec is None else {**row.headers, **lineage(self._codec, row.hops, row.ancestor)}
+        led = {} if self._codec is None else lineage(self._codec, row.hops, row.ancestor)
+        return {**passed_on(row.headers, self._own(row)), **led}
 
     async def _deliver(self, address: str, rows: list[Delivery]) -> list[Exception | None]:
         """One outcome per row: None, Permanent, or any other exception for a retry."""

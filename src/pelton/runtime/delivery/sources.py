@@ -38,6 +38,7 @@ from pelton.runtime.names import disallowed
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, log, say, sleep
 from pelton.store.group import Group
 from pelton.store.rows import BookmarkRow, DeadLetter
+from pelton.telemetry.trace import from_mapping
 
 MOST = 1_000  # addresses
 TRIES = 5
@@ -409,6 +410,7 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
             EventIn(
                 source=address, type=made.type, ns=ns, id=message.id, subject=subject, time=made.time, body=made.body,
                 attributes={USER_ID: made.user} if made.user else {}, bookmark=message.bookmark, door=door,
+                trace=from_mapping(message.headers),
             )
             for ns in namespaces
         ]  # fmt: skip
@@ -424,7 +426,7 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
     return [
         EventIn(
             source=address, type=address, ns=ns, id=known, body=body, attributes=attributes, hops=hops, ancestor=ancestor,
-            bookmark=message.bookmark, door=door,
+            bookmark=message.bookmark, door=door, trace=from_mapping(message.headers),
         )
         for ns in namespaces
     ]  # fmt: skip

@@ -308,6 +308,7 @@ class HandlerActions:
             hops=self._event.hops + 1,
             ancestor=self._unit.ancestor,
             trigger=command.trigger,
+            trace=self._workspace.spans.of_event(self._event.trace, self._event.key),
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
         keys = [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]

@@ -35,6 +35,7 @@ from pelton.runtime.events.matching import EventContext, Fired, consider, seen_b
 from pelton.runtime.events.searches import CommandPlace
 from pelton.store.rows import BookmarkRow, EventRow
 from pelton.telemetry.histograms import OTHER, WAITS, Histograms
+from pelton.telemetry.spans import Span
 
 RECENT = 20_000  # events that are remembered with their outcome
 BODY = 4 << 20  # bytes of JSON
@@ -72,7 +73,9 @@ class EventRequest(CommitRequest):
         "ancestor",
         "began",
         "begins",
+        "first",
         "body_hash",
+        "decided",
         "event",
         "followers",
         "found",
@@ -101,6 +104,8 @@ class EventRequest(CommitRequest):
         self.began = time.perf_counter()
         self.ancestor = event.ancestor or key
         self.begins = key
+        self.first = False  # its span is the first of its trace
+        self.decided = (0, 0)  # epoch nanoseconds, if it is traced
         self.followers: list[tuple[IngestOutcomes, int, bytes]] = []  # the first is the event itself
         self.keys: dict[CommandPlace, int] = {}  # keys of runs to be started, the same in every try
         self.repeat = False  # the store has it already
@@ -218,9 +223,12 @@ class EventIngester:
                     self._repeat(event.door, gathered, index, repeated(posted, first != body_hash))
                 return None
         key = self._workspace.keys()
+        if first := not event.trace and self._workspace.spans.on:
+            event = structs.replace(event, trace=self._workspace.spans.root("event"))
         if not event.id:
             event = structs.replace(event, id=self._workspace.codec.event_id(key))
         request = EventRequest(self, event, key, body_hash)
+        request.first = first
         request.followers.append((gathered, index, body_hash))
         try:
             self._committer.enqueue(request)
@@ -279,7 +287,26 @@ class EventIngester:
                 self.outcomes[event.door, posted.state] += 1
                 if posted.effects:
                     self.durations.of(event.door).observe(time.perf_counter() - request.began)
+                if event.trace and self._workspace.spans.on:
+                    self._report(request, posted)
                 gathered.put(index, posted)
+
+    def _report(self, request: EventRequest, posted: Ingested) -> None:
+        """The spans of an event that was recorded, and of what was decided about it."""
+        event, spans = request.event, self._workspace.spans
+        end = time.time_ns()
+        start = end - int((time.perf_counter() - request.began) * 1e9)
+        context, parent = spans.of_event(event.trace, request.key), "" if request.first else event.trace
+        attributes = {
+            "pelton.event": event.id, "cloudevents.event_source": event.source, "cloudevents.event_type": event.type,
+            "pelton.door": event.door, "pelton.outcome": posted.state,
+        }  # fmt: skip
+        error = "a handler failed" if posted.state == "failed" else ""
+        spans.report(Span(f"event {event.type}", context, parent, start, end, "consumer", attributes, error))
+        fired = ",".join(decision.handler for decision in posted.decisions if decision.verdict in FIRED)[:1000]
+        decided = spans.own(context, "decision", request.key)
+        start, end = request.decided
+        spans.report(Span("decide", decided, context, start, end, "internal", {"pelton.handlers.fired": fired}))
 
     def _repeat(self, door: str, gathered: IngestOutcomes, index: int, posted: Ingested) -> None:
         self.outcomes[door, "conflict" if posted.conflict else "duplicate"] += 1
@@ -330,6 +357,7 @@ class EventIngester:
             "unmatched",
             event.hops,
             event.ancestor,
+            event.trace,
         )
         effects: list[EventEffect] = []
         decisions: list[HandlerDecision] = []
@@ -340,6 +368,7 @@ class EventIngester:
             row.state = "failed"
             request.place(())
         else:
+            begun = time.time_ns() if event.trace else 0
             decisions, fired = self._decide(request, unit, row, handlers)
             why = descents.count(unit, event.ns, event.ancestor) if fired else ""
             if why:
@@ -349,6 +378,8 @@ class EventIngester:
                 request.place(())
             else:
                 actions.carry_out(fired, decisions, effects)
+            if begun:
+                request.decided = begun, time.time_ns()
             row.state = state_of(decisions, effects)
         row.decisions, row.effects = decisions, effects
         request.ingested = Ingested(request.key, False, False, row.state, decisions, effects)

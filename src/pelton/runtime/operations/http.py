@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.model.signals import Report
 from pelton.net.outgoing import HttpPort, Reply
 from pelton.runtime.api import Operation, WorkItem
 from pelton.runtime.services import say
+from pelton.telemetry.trace import passed_on
 
 
 class HttpCall(Struct, frozen=True):
@@ -67,7 +69,11 @@ def http_operation(
 
     async def perform(item: WorkItem) -> Report:
         call = call_of(item)
-        return call if isinstance(call, Report) else report_of(item, await request(port, call))
+        if isinstance(call, Report):
+            return call
+        if item.trace:
+            call = replace(call, headers=passed_on(call.headers, item.trace))
+        return report_of(item, await request(port, call))
 
     return perform
 

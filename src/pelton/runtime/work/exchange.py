@@ -10,6 +10,7 @@ Callers pass their namespace; they cannot reach queues of other namespaces or th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from pelton.errors import Code, PeltonError
 from pelton.kernel.model.process import Work
 from pelton.kernel.model.reads import StepKey
 from pelton.kernel.model.signals import Report
-from pelton.kernel.model.state import START, Failure, OpenStep, Step, StepStatus
+from pelton.kernel.model.state import START, Failure, OpenStep, Run, Step, StepStatus, worker_of
 from pelton.runtime.api import ClaimRequest, ReportResult, WorkItem
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.requests import SignalRequest
@@ -29,6 +30,7 @@ from pelton.runtime.secrets.vault import Vault
 from pelton.runtime.work.queue import WorkQueue
 from pelton.runtime.work.replies import HandOut, Replies
 from pelton.store.port import Store
+from pelton.telemetry.spans import Span
 
 Reports = Sequence[tuple[int, Report]]  # with the run of each
 Exchanged = tuple[list[ReportResult], list[WorkItem]]
@@ -101,12 +103,16 @@ class Exchange:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         results = [ReportResult(None, None, report.n) for _, report in reports]
         left = len(reports)
+        spans = self._committer.workspace.spans
+        began = time.time_ns() if spans.on else 0
         if not left:
             future.set_result(None)
 
         def ended(index: int) -> Callable[[SignalRequest], None]:
             def done(request: SignalRequest) -> None:
                 nonlocal left
+                if request.head is not None and request.head.trace and spans.on:
+                    self._report_span(request.head, reports[index][1], began)
                 results[index] = ReportResult(request.error, request.head, reports[index][1].n)
                 left -= 1
                 if not left and not future.done():
@@ -121,6 +127,11 @@ class Exchange:
             except PeltonError as error:
                 request.failed(error)
         return results, future
+
+    def _report_span(self, head: Run, report: Report, began: int) -> None:
+        spans, end = self._committer.workspace.spans, time.time_ns()
+        parent = spans.of_step(head.trace, head.key, report.n)
+        spans.report(Span("report", spans.own(parent, "report", end), parent, began, end, "consumer", {"pelton.step": report.n}))
 
     async def _still_out(self, given: Sequence[HandOut]) -> list[OpenStep]:
         """The rows of those items that their worker still holds and has sent no heartbeat for."""
@@ -147,10 +158,19 @@ class Exchange:
     async def _items(self, rows: Sequence[OpenStep]) -> list[WorkItem]:
         try:
             items = [self._item(row) or await self._cold_item(row) for row in rows]
+            for item in items:
+                if item.run.trace:
+                    self._trace(item)
             return [item for item in items if await self._fill(item)]
         except BaseException:
             self._work.release(rows)  # no one will have them
             raise
+
+    def _trace(self, item: WorkItem) -> None:
+        """The worker goes on with the trace of the run, below the span of the step."""
+        step, spans = item.step, self._committer.workspace.spans
+        item.trace = spans.of_step(item.run.trace, step.run, step.n)
+        spans.moment("hand out", item.trace, step.polls, kind="producer", worker=worker_of(step.worker)[0])
 
     async def _fill(self, item: WorkItem) -> bool:
         """Puts the values of the secrets that its definition names into an item. False if one cannot be had: its step failed."""

@@ -56,6 +56,7 @@ def start_run(process: Process, reads: RunReads, signal: Start, now: int) -> Dra
         root=signal.root or signal.key,
         hops=signal.hops,
         ancestor=signal.ancestor,
+        trace=signal.trace,
     )
     if existing is not None:
         head.rev, head.held, head.era = existing.rev, existing.held, existing.era

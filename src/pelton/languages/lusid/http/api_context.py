@@ -40,7 +40,7 @@ class LusidContext:
         return self.acting(request.caller)
 
     def acting(self, caller: Caller) -> Caller:
-        return Caller(caller.namespace, caller.user or ANONYMOUS, self.request_id())
+        return Caller(caller.namespace, caller.user or ANONYMOUS, self.request_id(), trace=caller.trace)
 
 
 def as_at(request: Request, name: str = "asAt") -> int:
