@@ -131,8 +131,8 @@ class LocalEngine(EngineProcesses):
         """`store` must be open. `namespaces`: those whose handlers' sources are listened to from the start, in addition to those
         that the store knows. `watched`: addresses that are listened to whether or not a handler asks; their messages specify
         their events themselves. `keep`: how long finished data is kept, by kind; by default for ever. `vault`: of
-        secrets; by default one without a key. `descendants`: how many events and runs may go back to one within a day. `spans`: to
-        whom traces are reported."""
+        secrets; by default one without a key. `descendants`: how many events and runs may go back to one within a day. `spans`:
+        to whom traces are reported."""
         self.spans = spans
         self.supervisor = Supervisor()
         with self.supervisor:  # what is made in it is under it
@@ -179,9 +179,7 @@ class LocalEngine(EngineProcesses):
         self.timers = Timers(store, committer, self.clock, special=placeholders, mine=mine)
         self.expiry = Expiry(store, committer, self.clock, self._note_expiry, release=self._release_held, unstick=self._unstick)
         claims = self.nodes if store.shared else None
-        self.outbox = Outbox(
-            store, committer, self.clock, self.connectors, claims=claims, codec=self.codec, spans=self.spans
-        )
+        self.outbox = Outbox(store, committer, self.clock, self.connectors, claims=claims, codec=self.codec, spans=self.spans)
         self.operations = Operations(self.exchanges.claim_built_in, self.work, committer, self.clock, instance=instance)
         self.work.on_gone = self.operations.withdrawn
         self.listening = Listening(

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from pelton.telemetry.spans import Spans
 from pelton.kernel.model.signals import EventArrived, Merge, Report, Signal, Start, Trigger
 from pelton.kernel.model.state import Run
 from pelton.kernel.model.transition import StartRun
@@ -19,6 +18,7 @@ from pelton.runtime.commit.suspend import Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.ids import IdCodec
 from pelton.store.rows import DescendantsRow
+from pelton.telemetry.spans import Spans
 
 SENT = (EventArrived, Merge, Report, Trigger)  # signals that a definition sends; others say what has become of a run
 

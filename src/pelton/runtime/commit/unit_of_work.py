@@ -543,7 +543,8 @@ class UnitOfWork:
 
     def _defer_effect(self, sender: Run, effect: StartRun | SignalRun) -> None:
         if type(effect) is StartRun:
-            self.defer(effect.key, descents.start_of(sender, effect, self.ancestor, self.workspace.spans))  # counted when it is performed
+            start = descents.start_of(sender, effect, self.ancestor, self.workspace.spans)
+            self.defer(effect.key, start)  # counted when it is performed
             return
         ancestor = self.ancestor or sender.passes_on
         signal: Signal = effect.signal  # type: ignore[union-attr]

@@ -73,10 +73,10 @@ class EventRequest(CommitRequest):
         "ancestor",
         "began",
         "begins",
-        "first",
         "body_hash",
         "decided",
         "event",
+        "first",
         "followers",
         "found",
         "hops",
@@ -223,12 +223,12 @@ class EventIngester:
                     self._repeat(event.door, gathered, index, repeated(posted, first != body_hash))
                 return None
         key = self._workspace.keys()
-        if first := not event.trace and self._workspace.spans.on:
+        if opens := not event.trace and self._workspace.spans.on:
             event = structs.replace(event, trace=self._workspace.spans.root("event"))
         if not event.id:
             event = structs.replace(event, id=self._workspace.codec.event_id(key))
         request = EventRequest(self, event, key, body_hash)
-        request.first = first
+        request.first = opens
         request.followers.append((gathered, index, body_hash))
         try:
             self._committer.enqueue(request)
