@@ -59,7 +59,7 @@ class OpenTelemetry:
 
         from pelton import __version__  # noqa: PLC0415 - which imports the clients
 
-        class Ids(RandomIdGenerator):
+        class SpanIds(RandomIdGenerator):
             """The ids that a span has already; new ones for the first span of a trace."""
 
             trace = span = 0
@@ -72,7 +72,7 @@ class OpenTelemetry:
 
         named = SERVICE_NAME in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "") or os.environ.get("OTEL_SERVICE_NAME")
         resource = Resource.create({} if named else {SERVICE_NAME: "pelton"})
-        self._ids = Ids()
+        self._ids = SpanIds()
         self._provider: TracerProvider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_exporter()))
         self._tracer = self._provider.get_tracer("pelton", __version__)

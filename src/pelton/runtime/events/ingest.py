@@ -368,7 +368,7 @@ class EventIngester:
             row.state = "failed"
             request.place(())
         else:
-            begun = time.time_ns() if event.trace else 0
+            started = time.time_ns() if event.trace else 0
             decisions, fired = self._decide(request, unit, row, handlers)
             why = descents.count(unit, event.ns, event.ancestor) if fired else ""
             if why:
@@ -378,8 +378,8 @@ class EventIngester:
                 request.place(())
             else:
                 actions.carry_out(fired, decisions, effects)
-            if begun:
-                request.decided = begun, time.time_ns()
+            if started:
+                request.decided = started, time.time_ns()
             row.state = state_of(decisions, effects)
         row.decisions, row.effects = decisions, effects
         request.ingested = Ingested(request.key, False, False, row.state, decisions, effects)
