@@ -233,3 +233,15 @@ def test_a_cold_cache_and_lost_races_give_the_rows_of_a_warm_one(story: list[tup
     with tempfile.TemporaryDirectory() as warm, tempfile.TemporaryDirectory() as cold:
         told = asyncio.run(play(warm))
         assert asyncio.run(play(cold, cache_bytes=1, wrap=lossy(seed))) == told
+
+
+def test_runs_that_end_beside_events_for_their_waits_come_to_rest() -> None:
+    """With nothing kept in memory, and a fifth of all groups lost: what each signal reads has to come to an end."""
+    together = [
+        ("post", "all", "l"), ("end", 9, ""), ("post", "all", "k"), ("begin", 0, ""), ("end", 8, ""), ("begin", 1, ""),
+        ("begin", 0, ""), ("end", 2, ""),
+    ]  # fmt: skip
+    story: list[list[tuple[Any, ...]]] = [[("start", "taker", "l"), ("start", "parent", "k")], together]
+    for _ in range(10):  # the order in which commits and reads end is never the same
+        with tempfile.TemporaryDirectory() as place:
+            asyncio.run(Story().play(Path(place), story, wrap=lossy(827), cache_bytes=1))

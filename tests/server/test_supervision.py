@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ from tests.source import PACKAGE
 from pelton.cli.process import ServerProcess
 from pelton.runtime import supervision
 from pelton.runtime.commit.committer import Committer
-from pelton.runtime.delivery.outbox import Outbox
-from pelton.runtime.supervision import OwnedTasks, Supervisor, Watchdog
+from pelton.runtime.supervision import OwnedTasks, Watchdog
 from pelton.runtime.timing.due_queue import DueQueue
-from pelton.runtime.work.queue import WorkQueue
 from pelton.server.assembly import Given
 from pelton.server.config import Config
 from pelton.server.lifecycle import Server
@@ -42,7 +39,6 @@ OTHERWISE = {
     "client/worker.py": "of another program",
 }
 STARTS = re.compile(r"\b(create_task|ensure_future)\(|\bTaskGroup\(")
-VITAL = re.compile(r"spawn_vital\(\s*self\.(\w+)\(")
 
 
 class Broken(BaseException):
@@ -112,30 +108,6 @@ def _raises(*_: object, **__: object) -> None:
 
 async def _raises_later(*_: object, **__: object) -> None:
     raise RuntimeError(BROKEN)
-
-
-VITAL_JOBS: dict[str, type] = {
-    "_commit": Committer, "_look": DueQueue, "_fetch": Committer, "_load": WorkQueue, "_peek": WorkQueue, "_refill": Outbox,
-    "_send": Outbox,
-}  # fmt: skip
-
-
-def test_each_job_that_others_rely_on_is_known_here() -> None:
-    found = {name for file in PACKAGE.rglob("*.py") for name in VITAL.findall(file.read_text("utf-8"))}
-    assert found == set(VITAL_JOBS)
-
-
-@pytest.mark.parametrize("job", sorted(VITAL_JOBS))
-async def test_a_job_that_others_rely_on_ends_the_server_when_it_fails(job: str) -> None:
-    """Whatever its code does: it is the way in which it was started that ends the server."""
-    owner = VITAL_JOBS[job]
-    assert re.search(rf"spawn_vital\(\s*self\.{job}\(", Path(sys.modules[owner.__module__].__file__ or "").read_text("utf-8"))
-    supervisor = Supervisor()
-    with supervisor:
-        tasks = OwnedTasks(owner.__name__)
-    tasks.spawn_vital(_raises_later(), job)
-    await asyncio.wait_for(supervisor.fallen.wait(), PATIENCE)
-    assert supervisor.failure == f"{owner.__name__}: {job}: RuntimeError: {BROKEN}"
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Committer, "_unpin"), (Committer, "_flush"), (Committer, "_tell_services")])

@@ -61,7 +61,7 @@ from pelton.runtime.people.process import BODY, PERSON, PersonLanguage
 from pelton.runtime.retention import Retention
 from pelton.runtime.secrets.vault import Vault
 from pelton.runtime.services import Clock, LoopClock, log
-from pelton.runtime.supervision import Supervisor
+from pelton.runtime.supervision import Supervisor, insist
 from pelton.runtime.timing.timers import Expiry, Timers
 from pelton.runtime.watches import Watches
 from pelton.runtime.work.attempts import put_checkpoint
@@ -281,8 +281,8 @@ class LocalEngine(EngineProcesses):
 
     def _inherit(self) -> None:
         """Takes up what a server that is gone has left."""
-        self.committer.spawn(self.committer.pending_signals.recover())
-        self.committer.spawn(self.durable_jobs.look())
+        self.committer.spawn(insist("signals of a server that is gone", self.committer.pending_signals.recover))
+        self.committer.spawn(insist("jobs of a server that is gone", self.durable_jobs.look))
 
     def _fall(self) -> None:
         """Other servers have this one's work now."""

@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -29,6 +29,7 @@ BEAT = 1.0  # seconds
 LATE = 10  # beats that are missing when it is said
 STUCK = 120  # beats that are missing when the process ends
 STUCK_CODE = 4  # of a process that could not go on
+FIRST_DELAY, MOST_DELAY = 0.5, 30.0  # seconds between the tries of what must be done
 CORE = ("pelton.runtime.", "pelton.store.")
 
 log = structlog.get_logger("pelton.runtime")
@@ -103,6 +104,19 @@ def guarded(what: str, call: Callable[[], None]) -> Callable[[], None]:
 def _in_core(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__", "").startswith(CORE) for frame, _ in frames)
+
+
+async def insist(what: str, call: Callable[[], Awaitable[object]]) -> None:
+    """Calls again until it succeeds, for what a passing trouble of the store must not leave undone."""
+    delay = FIRST_DELAY
+    while True:
+        try:
+            await call()
+            return
+        except Exception as error:
+            log.warning("will be tried again", what=what, error=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(delay)
+        delay = min(2 * delay, MOST_DELAY)
 
 
 class OwnedTasks:

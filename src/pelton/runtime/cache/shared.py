@@ -12,6 +12,7 @@ from typing import Any, Protocol
 class InBatch(Protocol):
     """A commit group, as seen by the runs and points that it touches."""
 
+    alone: bool
     batch: Any
     requests: list[Any]
 

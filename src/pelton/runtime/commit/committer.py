@@ -71,6 +71,7 @@ SPARE = 100  # further rounds in which a signal that has used up its own may be 
 TRIES = 8
 WAIT = 0.01  # seconds before the third try, doubled for each further one
 WAIT_MOST = 2.0
+INVALID = "invalid: "  # how a store begins the reason of a group that it can never hold
 CACHE_BYTES = 256 << 20
 
 
@@ -492,6 +493,9 @@ class Committer:
                 self._give_up(request, PeltonError(Code.UNAVAILABLE, self.fenced))
                 continue
             request.tries += 1
+            if result.lost.startswith(INVALID):
+                self._unfit(builder, request, result.lost)
+                continue
             self.stats["most_tries"] = max(self.stats["most_tries"], request.tries)
             if request.tries >= self._tries:
                 what = f"contention on {result.lost}: gave up after {request.tries} attempts; retry the request"
@@ -515,6 +519,15 @@ class Committer:
         if again:
             again.reverse()
             self._lock(rows_of(builder), again)
+
+    def _unfit(self, builder: GroupBuilder, request: CommitRequest, lost: str) -> None:
+        """What no store can hold is not tried again. Of several requests the one is refused that fails in a group of its own."""
+        if len(builder.requests) == 1:
+            self._give_up(request, PeltonError(Code.INVALID, f"it cannot be stored: {lost.removeprefix(INVALID)}"))
+        else:
+            request.alone = True
+            request.lost(lost)
+            self._pending.appendleft(request)
 
     def _try_again(self, request: CommitRequest) -> None:
         if request.tries < 2:

@@ -261,10 +261,11 @@ class GroupBuilder:
     `rows`: an estimate of the rows that it writes; `batch.rows` also has those that belong to no unit of work.
     """
 
-    __slots__ = ("batch", "deltas", "enqueued", "group", "lanes", "points", "reads", "requests", "rows", "timers")
+    __slots__ = ("alone", "batch", "deltas", "enqueued", "group", "lanes", "points", "reads", "requests", "rows", "timers")
 
     def __init__(self, batch: Any, number: int) -> None:
         self.batch = batch
+        self.alone = False  # it is for one request only
         self.group = Group(number)
         self.deltas: dict[int, RunDelta] = {}
         self.requests: list[Member] = []

@@ -19,6 +19,7 @@ from pelton.runtime.commit.agent import Agent
 from pelton.runtime.commit.durable import Durable, decode_signal
 from pelton.runtime.commit.requests import SignalRequest
 from pelton.runtime.commit.workspace import Workspace
+from pelton.runtime.supervision import insist
 from pelton.store.group import Group
 from pelton.store.rows import PendingSignalRow, ResultRow, TallyRow
 
@@ -85,12 +86,12 @@ class PendingSignals:
                     "a durable signal changed nothing", run=request.run, code=request.error.code, detail=request.error.message
                 )
             if self._full and not self._underway:
-                self._agent.spawn(self.recover())
+                self._agent.spawn(insist("durable signals", self.recover))
 
     def crossed(self, rows: Sequence[TallyRow], ids: Sequence[int] | None) -> None:
         """Takes up what the store has written since marks were crossed; None: it is not known, so that it is looked for."""
         if ids is None:
-            self._agent.spawn(self.recover())
+            self._agent.spawn(insist("durable signals", self.recover))
             return
         for row in rows if ids else ():
             for then in (row.reached, row.fallen):

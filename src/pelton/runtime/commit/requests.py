@@ -44,7 +44,7 @@ NONE_TAKEN: Any = frozenset()
 
 
 class CommitRequest:
-    __slots__ = ("absent", "answers", "asked", "committed", "locked", "nameless", "rounds", "tries")
+    __slots__ = ("absent", "alone", "answers", "asked", "committed", "locked", "nameless", "rounds", "tries")
 
     hops = 0  # signals and events that led to this one
     ancestor = 0  # of what it causes: as in Run
@@ -59,6 +59,7 @@ class CommitRequest:
         self.locked: LockedRows | None = None  # rows that are locked for this try
         self.nameless: set[int] = NONE_TAKEN
         self.committed: Committed | None = None
+        self.alone = False  # it shared a group that no store can hold: to be tried in one of its own
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
         """Joins the open batch and returns its group; None: nothing to write. Raises Suspend, NextBatch, PeltonError."""

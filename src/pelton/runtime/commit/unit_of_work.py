@@ -65,6 +65,7 @@ class Attempt(Protocol):
     answers: Answers  # what was fetched for it
     absent: set[int]  # runs that were looked for and do not exist
     tries: int  # groups that were lost
+    alone: bool  # it shares its group with no other request
     nameless: set[int]  # runs that may not go on, since other live runs have their unique names
 
     @property
@@ -401,6 +402,8 @@ class UnitOfWork:
         here = group is not None and group.batch is self.workspace.open_batch
         if self.request.tries and entry.pins > here:
             raise Suspend(wait=entry)  # a second try is not built on what may be lost again
+        if here and group is not None and (self.request.alone or group.alone):
+            raise Suspend(wait=entry)
         if here and group is not None and group.full:
             raise NextBatch
 
@@ -639,6 +642,7 @@ class UnitOfWork:
         workspace = self.workspace
         batch = workspace.open_batch
         builder = self._group()
+        builder.alone = self.request.alone
         listens = self._listens if workspace.shared else workspace.listens
         for key, entry in self.made.items():
             if entry.head is not None and workspace.cache.peek(key) is None:

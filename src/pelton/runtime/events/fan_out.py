@@ -157,7 +157,7 @@ class DurableJobs:
         if len(self._known) >= self._most:
             if not self._more:
                 self._more = True
-                self._tasks.spawn(self._read_on(), "reading pending jobs")
+                self._tasks.spawn_vital(self._read_on(), "reading pending jobs")
             return
         self._keep(row)
 
@@ -191,7 +191,7 @@ class DurableJobs:
             self._announcements[row.id] = (row, body.event)
             if not self._ingesting:
                 self._ingesting = True
-                self._tasks.spawn(self._ingest_announcements(), "posting")
+                self._tasks.spawn_vital(self._ingest_announcements(), "posting")
         else:
             self._many[row.id] = (row, body)
             self._begin()

@@ -21,6 +21,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, Protocol
 
 from pelton.errors import Code, PeltonError
@@ -29,6 +30,7 @@ from pelton.kernel.model.signals import TimerFired
 from pelton.kernel.model.state import OpenStep, Run, State
 from pelton.runtime.api import ClaimRequest
 from pelton.runtime.services import NEVER, Clock, CommitPort, Handle, OwnedTasks, log, outcome, say, sleep
+from pelton.runtime.supervision import insist
 from pelton.runtime.timing.due_queue import Due, DueQueue
 from pelton.runtime.work.limits import QueueLimiter
 from pelton.runtime.work.poller import Poller
@@ -217,7 +219,7 @@ class WorkQueue:
             if key in self._handed:
                 self._free(row, self._handed.pop(key))
             else:  # its step has ended, or very many were handed out since: the store knows
-                self._tasks.spawn(self._release_leased(row), "release")
+                self._tasks.spawn(insist("release", partial(self._release_leased, row)), "release")
 
     async def _release_leased(self, row: OpenStep) -> None:
         found = await self.leased(row.run, row.n)
@@ -427,7 +429,8 @@ class WorkQueue:
         """Some definition that may limit queues has: what is known of them is read anew."""
         for queue in self._queues.values():
             if queue.window.loaded or queue.loading is not None:
-                self._tasks.spawn(self._read_limit(queue), f"limit of {queue.name}")
+                what = f"limit of {queue.name}"
+                self._tasks.spawn(insist(what, partial(self._read_limit, queue)), what)
 
     async def _read_limit(self, queue: QueueState) -> None:
         if self._limits is None:
@@ -452,7 +455,8 @@ class WorkQueue:
         limiter.refuse(self.clock.now())
         self._limited.pop(key, None)
         limiter.give_back(key)
-        self._tasks.spawn(self._look_at(flight.newer or flight.back), "look at refused work")
+        row = flight.newer or flight.back
+        self._tasks.spawn(insist("refused work", partial(self._look_at, row)), "look at refused work")
         if flight.poller is not None:
             self._unreserve(flight.poller)
 
