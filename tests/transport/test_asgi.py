@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -153,6 +155,25 @@ async def test_work_is_cancelled_when_the_caller_hangs_up() -> None:
     router.add("GET", "/x", waits)
     assert await call(router, "GET", b"/api/x") is None
     assert cancelled.is_set()
+
+
+async def test_work_is_not_begun_for_a_body_that_cannot_be_read() -> None:
+    """And it is closed: the interpreter warns of work that was made and never begun, which is an error here."""
+    made: list[Coroutine[Any, Any, None]] = []
+
+    async def work() -> None:
+        raise AssertionError("begun")
+
+    async def waits(request: Request) -> Response:
+        made.append(work())
+        await request.unless_gone(made[0])
+        return text_response("never")
+
+    router = Router(render, max_body=4)
+    router.add("POST", "/x", waits)
+    status, _ = await call(router, "POST", b"/api/x", [b"12345"])
+    assert status == 413
+    assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
 
 
 def test_queries() -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
@@ -29,6 +29,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
 
 GONE = "pelton.gone"  # in a scope: says whether the connection is closed already, where the server knows it
 RESPOND = "pelton.respond"  # in a scope's extensions: takes status, headers and body of a response that is complete
@@ -152,12 +153,17 @@ class Request:
     def _too_large(self, what: str) -> WebError:
         return WebError(413, f"the body has {what}; the limit is {self._max_body}", headers={"connection": "close"})
 
-    async def unless_gone(self, work: Awaitable[Any]) -> Any:
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, which is cancelled if the caller disconnects (then ClientGone is raised).
 
-        The body is read first, so that the next message can only be the end of the connection.
+        The body is read first, so that the next message can only be the end of the connection. If it cannot be read, the work
+        is not begun.
         """
-        await self.body()
+        try:
+            await self.body()
+        except BaseException:
+            work.close()
+            raise
         doing = asyncio.ensure_future(work)
         leaving = asyncio.ensure_future(self._left())
         try:
