@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
 from pelton.kernel.matching.filters import Trace
+from pelton.kernel.matching.handlers import View
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Codec, Held
 from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Trigger
@@ -132,11 +133,17 @@ class ActionContext(NamedTuple):
 
     ns: str
     event: EventRow
-    payload: JSON  # the event's body, or what the handler made of it
+    language: str  # the handler's
+    view: View | None
     now: int
     seed: int
     codec: Codec
     evaluated: Callable[[Any], Any]
+
+    @property
+    def payload(self) -> JSON:
+        """The event's body, or what handlers of the language see of the event."""
+        return self.event.body if self.view is None else self.view(self.language)
 
 
 class HandlerAction(Protocol):

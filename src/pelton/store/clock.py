@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from msgspec import Struct
@@ -28,11 +29,8 @@ log = structlog.get_logger("pelton.store")
 
 
 PASSING = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-def passing_ns() -> int:
-    """Nanoseconds since some moment, the sleep of the machine included where the system counts it."""
-    return time.monotonic_ns() if PASSING is None else time.clock_gettime_ns(PASSING)
+passing_ns: Callable[[], int] = time.monotonic_ns if PASSING is None else partial(time.clock_gettime_ns, PASSING)
+"""Nanoseconds since some moment, the sleep of the machine included where the system counts it."""
 
 
 class ClockState(Struct):
@@ -70,8 +68,8 @@ class SteadyClock:
     def __call__(self) -> int:
         """Epoch milliseconds."""
         wall, passing = self._read()
-        passed, self._passed = max(0, passing - self._passed), passing
-        moment = self._time + passed
+        passed, self._passed = passing - self._passed, passing
+        moment = self._time + (passed if passed > 0 else 0)
         if moment > wall:
             moment -= min(passed // SLOWER, moment - wall)
         else:
@@ -101,15 +99,15 @@ class SteadyClock:
             wall = self._wall()
             passing = self._passing()
             if passing - before <= APART:
-                self._notice(wall, passing)
+                step = wall - passing - self._offset
+                self._offset += step
+                if not -STEP < step < STEP:
+                    self._notice(step, wall)
                 break
         self._wall_last = wall
         return wall, passing
 
-    def _notice(self, wall: int, passing: int) -> None:
-        offset = wall - passing
-        step, self._offset = offset - self._offset, offset
-        if abs(step) >= STEP:
-            self._steps += 1
-            self._step, self._step_at = step // MILLISECOND, wall // MILLISECOND
-            log.warning("the clock of this machine was set", by_ms=self._step)
+    def _notice(self, step: int, wall: int) -> None:
+        self._steps += 1
+        self._step, self._step_at = step // MILLISECOND, wall // MILLISECOND
+        log.warning("the clock of this machine was set", by_ms=self._step)

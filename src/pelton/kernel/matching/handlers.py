@@ -131,7 +131,8 @@ class HandlerIndex:
     def select(self, event_type: str, payload: JSON, view: View | None = None) -> list[Handler]:
         """The handlers that may fire, in the order of their ids. The view is asked for where a payload is looked at."""
         found: dict[int, Handler] = {}
-        for buckets in self._of_type(event_type):
+        # Most namespaces have no patterns.
+        for buckets in self._of_type(event_type) if self._prefixes else (self._exact.get(event_type, {}),):
             for language, bucket in buckets.items():
                 bucket.select(payload if view is None or not bucket.looks else view(language), found)
         return [found[key] for key in sorted(found)] if len(found) > 1 else list(found.values())

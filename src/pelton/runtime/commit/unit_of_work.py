@@ -182,17 +182,13 @@ class UnitOfWork:
             self.sticky_gone.clear()
         if self.lanes:
             self.lanes.clear()
-        self.changes.clear()
-        self.deferred.clear()
-        self.made.clear()
-        self.undo.clear()
-        self.reader.reads.clear()
+        for each in (self.changes, self.deferred, self.made, self.undo, self.reader.reads, self.logs, self.asked, self.named):
+            if each:
+                each.clear()
         self.reader.stamped = 0
-        self.notes = []
-        self.logs.clear()
-        self.rests.clear()
-        self.asked.clear()
-        self.named.clear()
+        self.notes = []  # another: the request before may have kept it
+        if self.rests:
+            self.rests.clear()
         if request.answers.defined:
             self.rests.defined.update(request.answers.defined)
         self.rows = 0

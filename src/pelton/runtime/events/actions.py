@@ -7,10 +7,10 @@ fan-outs: one signal for many runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import ExpressionError, Unanswered
@@ -61,6 +61,18 @@ class EventPlan(NamedTuple):
     planned: list[Planned]
 
 
+class _Needs(Struct):
+    """What the commands of an event are about."""
+
+    searches: list[tuple[CommandPlace, MatchCommand]]
+    records: list[str]  # processes whose records the event begins, or looks for
+    bindings: list[tuple[str, str, int]]  # processes that are not known yet
+    runs: list[int]
+    keyed: list[StartCommand]  # whose keys have not been looked up
+    unread: list[tuple[CommandPlace, MatchCommand]]  # searches
+    commands: int
+
+
 class InLine(Protocol):
     """The event as seen by its actions: see `arrival`."""
 
@@ -69,7 +81,7 @@ class InLine(Protocol):
     plan: EventPlan | None  # kept from one attempt to the next
     rehearsed: bool  # all that its actions lack was read, as far as that can be told before its turn
 
-    def place(self, lines: Iterable[Line]) -> None:
+    def concerns(self, lines: Sequence[Line]) -> None:
         """It is known what the event concerns."""
 
     def has_come(self) -> bool:
@@ -99,7 +111,7 @@ class HandlerActions:
         self._answers = unit.answers
         self._keys = line.keys
         self._line = line
-        self._searches = EventSearches(unit, event.ns, line.marks)
+        self._searches: EventSearches | None = None  # made when there is something to look for
         self._unit = unit
         self._event = event
         self._planned: list[Planned] = []
@@ -111,46 +123,74 @@ class HandlerActions:
     def carry_out(self, fired: Sequence[Fired], decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
         """Carries out the commands when the event's turn has come. Raises Suspend with everything that they lack, in one go, and
         when all is there, to wait for the turn."""
-        if self._line.plan is None:
-            self._line.place(lines_of(fired))
+        line = self._line
+        plan = line.plan
+        if plan is None:
+            line.concerns(lines_of(fired))
             self._plan(fired, decisions)
-            self._line.plan = EventPlan(self._event.handlers, list(decisions), fired, self._planned)
+            line.plan = EventPlan(self._event.handlers, list(decisions), fired, self._planned)
         else:
-            self._planned = self._line.plan.planned
-        searches, records = self._concerned(fired)
-        self._line.place([*lines_of(fired), *records])
-        if searches and self._workspace.shared and not self._line.has_come():
-            raise self._line.wait()
-        self._prepare()
+            self._planned = plan.planned
+        needs = self._needs(fired)
+        searches, records = needs.searches, needs.records
+        if records or plan is not None:
+            line.concerns([*lines_of(fired), *records])
+        if searches and self._workspace.shared and not line.has_come():
+            raise line.wait()
+        self._prepare(needs)
         unit = self._unit
-        commands = [command for _, acts in self._planned for _, commands in acts for command in commands]
-        unit.multiple = len(commands) > 1 or bool(searches)
-        if not self._line.has_come():
-            if not searches and not self._line.rehearsed:
+        unit.multiple = needs.commands > 1 or bool(searches)
+        if not line.has_come():
+            if not searches and not line.rehearsed:
                 self._rehearse(decisions, effects)
-            raise self._line.wait()
+            raise line.wait()
         if not self._workspace.shared:
             for process in records:
                 unit.keep_to((self._event.ns, process), any(command.process == process for _, command in searches))
-        self._searches.settle(searches)
+        if searches:
+            self._searching.settle(searches)
         self._act_all(decisions, effects)
-        self._searches.finish()
+        if self._searches is not None:
+            self._searches.finish()
 
-    def _concerned(self, fired: Sequence[Fired]) -> tuple[list[tuple[CommandPlace, MatchCommand]], list[str]]:
-        """The searches, and the processes whose records the event begins, or looks for."""
-        searches: list[tuple[CommandPlace, MatchCommand]] = []
+    @property
+    def _searching(self) -> EventSearches:
+        if self._searches is None:
+            self._searches = EventSearches(self._unit, self._event.ns, self._line.marks)
+        return self._searches
+
+    def _needs(self, fired: Sequence[Fired]) -> _Needs:
+        """One look at all commands."""
+        ns, bound, known = self._event.ns, self._workspace.definitions.bound, self._answers.outside
         records = {action.records: None for match in fired for action in match.actions if action.records}
+        needs = _Needs([], [], [], [], [], [], 0)
         for match, acts in self._planned:
             for position, (_, commands) in enumerate(acts):
+                needs.commands += len(commands)
                 for index, command in enumerate(commands):
-                    if isinstance(command, MatchCommand):
-                        searches.append(((match.handler.name, position, index), command))
-                        records[command.process] = None
-                    elif isinstance(command, StartCommand) and command.process and command.process not in records:
-                        process = self._workspace.definitions.bound(self._event.ns, command.process, command.version)
-                        if process is None or process.records is not None:
+                    if isinstance(command, StartCommand):
+                        process = bound(ns, command.process, command.version)
+                        if command.process and (process is None or process.records is not None):
                             records[command.process] = None
-        return searches, list(records)
+                        if process is None and not command.definition:
+                            name = ("bind", ns, command.process, command.version)
+                            if name not in known:
+                                needs.bindings.append(name[1:])
+                        if command.key and key_name(command) not in known:
+                            needs.keyed.append(command)
+                    elif isinstance(command, SignalCommand):
+                        if len(needs.runs) < DIRECT:
+                            needs.runs.append(command.run)
+                    elif isinstance(command, MatchCommand):
+                        place = (match.handler.name, position, index)
+                        needs.searches.append((place, command))
+                        records[command.process] = None
+                        if self._searching.is_read(place):
+                            needs.runs += self._searching.ahead(place)[: max(DIRECT - len(needs.runs), 0)]
+                        else:
+                            needs.unread.append((place, command))
+        needs.records += records
+        return needs
 
     def _rehearse(self, decisions: list[HandlerDecision], effects: list[EventEffect]) -> None:
         """Does everything before the event's turn has come, to have read what it lacks; nothing of it stays. Raises Suspend for
@@ -181,7 +221,7 @@ class HandlerActions:
                 detail = error.message if isinstance(error, PeltonError) else f"{type(error).__name__}: {error}"
                 fail(decisions, match.handler, detail[:2000])
                 mine = [EventEffect(handler=match.handler.name, action="", outcome="failed", detail=detail[:2000])]
-            if mine and all(effect.outcome == "failed" for effect in mine):
+            if mine and mine[0].outcome == "failed" and all(effect.outcome == "failed" for effect in mine):
                 details = dict.fromkeys(effect.detail for effect in mine)  # once each, in their order
                 fail(decisions, match.handler, "; ".join(details)[:2000])
             effects += mine
@@ -202,7 +242,8 @@ class HandlerActions:
             context = ActionContext(
                 self._event.ns,
                 self._event,
-                match.payload,
+                match.handler.language,
+                match.view,
                 self._unit.now,
                 mix(self._event.key, match.handler.id & 0xFFFFFFFF, 0),
                 self._workspace.codec,
@@ -224,38 +265,16 @@ class HandlerActions:
         if questions:
             raise Suspend(keys=tuple(questions))
 
-    def _prepare(self) -> None:
-        ns, known = self._event.ns, self._answers.outside
-        bindings: list[tuple[str, str, int]] = []
-        runs: list[int] = []
-        keyed: list[StartCommand] = []
-        definitions = self._workspace.definitions
-        matches: list[tuple[CommandPlace, MatchCommand]] = []
-        for match, acts in self._planned:
-            for position, (_, commands) in enumerate(acts):
-                for index, command in enumerate(commands):
-                    if isinstance(command, StartCommand):
-                        name = (ns, command.process, command.version)
-                        if not command.definition and definitions.bound(*name) is None and ("bind", *name) not in known:
-                            bindings.append(name)
-                        if command.key and key_name(command) not in known:
-                            keyed.append(command)
-                    elif isinstance(command, SignalCommand) and len(runs) < DIRECT:
-                        runs.append(command.run)
-                    elif isinstance(command, MatchCommand):
-                        place = (match.handler.name, position, index)
-                        if self._searches.is_read(place):
-                            runs += self._searches.ahead(place)[: max(DIRECT - len(runs), 0)]
-                        else:
-                            matches.append((place, command))
-        loads = self._unit.missing(runs)
-        if loads or bindings or keyed or matches:
-            fetch = (lambda: self._look_up(keyed, matches)) if keyed or matches else None
-            raise Suspend(loads=loads, bindings=tuple(bindings), fetch=fetch)
+    def _prepare(self, needs: _Needs) -> None:
+        loads = self._unit.missing(needs.runs) if needs.runs else ()
+        keyed, unread = needs.keyed, needs.unread
+        if loads or needs.bindings or keyed or unread:
+            fetch = (lambda: self._look_up(keyed, unread)) if keyed or unread else None
+            raise Suspend(loads=loads, bindings=tuple(needs.bindings), fetch=fetch)
 
     async def _look_up(self, commands: Sequence[StartCommand], matches: Sequence[tuple[CommandPlace, MatchCommand]]) -> None:
         for place, match in matches:
-            await self._searches.read(place, match)
+            await self._searching.read(place, match)
         for command in commands:
             live = command.on_same_key == "fail if live"
             runs = await self._workspace.store.run_keys(self._event.ns, KEY_KIND, command.process, command.key, live)
@@ -311,7 +330,9 @@ class HandlerActions:
             trace=self._workspace.spans.of_event(self._event.trace, self._event.key),
         )
         frees = bool(command.key) and command.on_same_key == "fail if live"
-        keys = [row for row in key_rows(ns, process.name, command, key) if not (placeholder and row.unique)]
+        keys = key_rows(ns, process.name, command, key)
+        if placeholder:
+            keys = [row for row in keys if not row.unique]
         if self.done >= DIRECT and not command.key:
             refused = self._tried(signal, process)
             if refused is not None:
@@ -384,7 +405,7 @@ class HandlerActions:
 
     def _match(self, command: MatchCommand, effect: EventEffect, place: CommandPlace) -> list[EventEffect]:
         """One effect per run for those signalled immediately, and one for all the others."""
-        found = self._searches.result(place)
+        found = self._searching.result(place)
         runs, more = [record.run for record in found.records], found.more
         effects: list[EventEffect] = []
         room = max(DIRECT - self.done, 0)
@@ -412,7 +433,7 @@ class HandlerActions:
             effect.output = {"job": str(number), "runs": len(rest)}
             effects.append(effect)
         elif not effects:
-            self._searches.explain(place, command, effect)
+            self._searching.explain(place, command, effect)
             effects.append(effect)
         return effects
 
@@ -445,9 +466,13 @@ class HandlerActions:
 
 def lines_of(fired: Sequence[Fired]) -> list[Line]:
     """What the events of these handlers concern, as far as that is known without planning."""
-    found: dict[Line, None] = {match.handler.id: None for match in fired}
-    found |= {action.records: None for match in fired for action in match.actions if action.records}
-    return list(found)
+    found: list[Line] = []
+    for match in fired:
+        found.append(match.handler.id)
+        for action in match.actions:
+            if action.records and action.records not in found:
+                found.append(action.records)
+    return found
 
 
 def describe(effect: EventEffect, change: Transition, before: Run, notes: list[tuple[Code, str]]) -> None:

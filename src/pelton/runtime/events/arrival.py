@@ -8,7 +8,7 @@ leaves its lines in the end, since it is performed, fails or is given up.
 
 Nobody is kept from preparing: reading, asking scripts and searching go on for all that wait.
 
-Cost: logarithmic in the number of events that wait.
+Cost: logarithmic in the number of events that wait; an event that nobody precedes takes no places at all.
 """
 
 from __future__ import annotations
@@ -35,29 +35,33 @@ class ArrivalTicket(Shared):
 
 
 class _Queue:
-    """Turns by their keys."""
+    """Tickets by their keys."""
 
-    __slots__ = ("_heap", "tickets")
+    __slots__ = ("_heap", "_tickets", "first")
 
     def __init__(self) -> None:
-        self._heap: list[int] = []
-        self.tickets: dict[int, ArrivalTicket] = {}
+        self._heap: list[int] = []  # with keys of those that have left
+        self._tickets: dict[int, ArrivalTicket] = {}
+        self.first: ArrivalTicket | None = None
 
     def add(self, ticket: ArrivalTicket) -> None:
-        if ticket.key not in self.tickets:
-            self.tickets[ticket.key] = ticket
-            heappush(self._heap, ticket.key)
+        if ticket.key in self._tickets:
+            return
+        self._tickets[ticket.key] = ticket
+        heappush(self._heap, ticket.key)
+        if self.first is None or ticket.key < self.first.key:
+            self.first = ticket
 
-    def remove(self, key: int) -> bool:
+    def remove(self, ticket: ArrivalTicket) -> bool:
         """Whether it was the first."""
-        first = self.first
-        return self.tickets.pop(key, None) is not None and first is not None and first.key == key
-
-    @property
-    def first(self) -> ArrivalTicket | None:
-        while self._heap and self._heap[0] not in self.tickets:
-            heappop(self._heap)
-        return self.tickets[self._heap[0]] if self._heap else None
+        heap, tickets = self._heap, self._tickets
+        tickets.pop(ticket.key, None)
+        if self.first is not ticket:
+            return False
+        while heap and heap[0] not in tickets:
+            heappop(heap)
+        self.first = tickets[heap[0]] if heap else None
+        return True
 
 
 class ArrivalOrder:
@@ -80,6 +84,18 @@ class ArrivalOrder:
         self._unplaced.add(ticket)
         return ticket
 
+    def is_next(self, ticket: ArrivalTicket, lines: Iterable[Line]) -> bool:
+        """Whether the event, which concerns `lines`, may act at once: everything that came before is placed, and not there. It
+        need not be placed unless it does not act after all."""
+        if ticket.placed or self._unplaced.first is not ticket:
+            return False
+        known = self._lines
+        if known:
+            for line in lines:
+                if line in known:
+                    return False
+        return True
+
     def place(self, ticket: ArrivalTicket, lines: Iterable[Line]) -> None:
         """It is known what the event concerns. May be called again with more or with less."""
         wanted = tuple(dict.fromkeys(lines))
@@ -101,8 +117,10 @@ class ArrivalOrder:
 
     def acted(self, ticket: ArrivalTicket) -> None:
         """It is in a batch, or has nothing to do."""
-        lines, ticket.lines, ticket.placed = ticket.lines, (), True
         ticket.busy = False
+        if ticket.placed and not ticket.lines:
+            return  # it stands nowhere
+        lines, ticket.lines, ticket.placed = ticket.lines, (), True
         self._leave(ticket, lines)
 
     def again(self, ticket: ArrivalTicket, lines: Iterable[Line] | None) -> None:
@@ -129,13 +147,13 @@ class ArrivalOrder:
 
     def _leave(self, ticket: ArrivalTicket, lines: Iterable[Line]) -> None:
         """Gives up places, and lets those act whose turn it is."""
-        if self._unplaced.remove(ticket.key):
+        if self._unplaced.remove(ticket) and self._held.first is not None:
             self._go_on()
         for line in lines:
             queue = self._lines.get(line)
             if queue is None:
                 continue
-            first = queue.remove(ticket.key)
+            first = queue.remove(ticket)
             following = queue.first
             if following is None:
                 del self._lines[line]
@@ -146,7 +164,7 @@ class ArrivalOrder:
         """Looks at those that waited for what was not placed."""
         oldest = self._unplaced.first
         while (ticket := self._held.first) is not None and (oldest is None or ticket.key < oldest.key):
-            self._held.remove(ticket.key)
+            self._held.remove(ticket)
             self._look(ticket)
 
     def _look(self, ticket: ArrivalTicket) -> None:

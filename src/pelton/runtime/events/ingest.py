@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from msgspec import convert, json, structs
@@ -25,7 +25,7 @@ from pelton.runtime.commit import descents
 from pelton.runtime.commit.committer import Committer
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.suspend import Suspend
+from pelton.runtime.commit.suspend import NextBatch, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.definitions.handler_sets import HandlerSet
 from pelton.runtime.events.actions import EventPlan, HandlerActions, fail, lines_of
@@ -86,6 +86,7 @@ class EventRequest(CommitRequest):
         "lines",
         "marks",
         "ns",
+        "order",
         "outdated",
         "plan",
         "rehearsed",
@@ -113,31 +114,42 @@ class EventRequest(CommitRequest):
         self.outdated = False
         self.ingested: Ingested | None = None
         self.ticket: ArrivalTicket | None = None  # None: it has ended
-        self.lines: tuple[Line, ...] | None = None  # what it concerns, as far as known
+        self.order: ArrivalOrder  # where its ticket is
+        self.lines: Sequence[Line] | None = None  # what it concerns, as far as known
         self.marks: list[int] = []
         self.plan: EventPlan | None = None
         self.rehearsed = False
 
     # ---- in line
 
-    def place(self, lines: Iterable[Line]) -> None:
+    def concerns(self, lines: Sequence[Line]) -> None:
         assert self.ticket is not None
-        self.lines = tuple(lines)
-        self._ingester.order(self).place(self.ticket, self.lines)
+        self.lines = lines
+        if not self.order.is_next(self.ticket, lines):
+            self.order.place(self.ticket, lines)
 
     def has_come(self) -> bool:
         assert self.ticket is not None
-        return self._ingester.order(self).has_come(self.ticket)
+        return self.order.has_come(self.ticket)
 
     def wait(self) -> Suspend:
         assert self.ticket is not None
-        self._ingester.order(self).wait(self.ticket)
+        self.order.wait(self.ticket)
         return Suspend(wait=self.ticket)
+
+    def stay(self) -> None:
+        """It does not act now: whoever comes behind it and does not concern the same need not wait for it."""
+        if self.ticket is not None and self.lines is not None:
+            self.order.place(self.ticket, self.lines)
 
     # ---- as a request
 
     def perform(self, unit: UnitOfWork) -> GroupBuilder | None:
-        return self._ingester.perform(self, unit)
+        try:
+            return self._ingester.perform(self, unit)
+        except (Suspend, NextBatch):
+            self.stay()
+            raise
 
     def lost(self, reason: str) -> None:
         super().lost(reason)
@@ -152,7 +164,7 @@ class EventRequest(CommitRequest):
             self.lines = None
             self._ingester.overtaken(self)
         if self.ticket is not None:
-            self._ingester.order(self).again(self.ticket, self.lines)
+            self.order.again(self.ticket, self.lines)
 
     def settled(self) -> None:
         assert self.ingested is not None
@@ -238,13 +250,14 @@ class EventIngester:
         order = self._under_way.get(event.ns)
         if order is None:
             order = self._under_way[event.ns] = ArrivalOrder(self._committer.release)
+        request.order = order
         request.ticket = order.begin(key)
         return None
 
     def _over(self, request: EventRequest) -> None:
-        self._end_looks(request)
-        order = self._under_way.get(request.ns)
-        if request.ticket is not None and order is not None and order.end(request.ticket):
+        if request.marks:
+            self._end_looks(request)
+        if request.ticket is not None and request.order.end(request.ticket):
             del self._under_way[request.ns]
         request.ticket = None
 
@@ -257,12 +270,10 @@ class EventIngester:
 
     def acted(self, request: EventRequest) -> None:
         """It is in a batch: those behind it may act."""
-        self._end_looks(request)
+        if request.marks:
+            self._end_looks(request)
         if request.ticket is not None:
-            self._under_way[request.ns].acted(request.ticket)
-
-    def order(self, request: EventRequest) -> ArrivalOrder:
-        return self._under_way[request.ns]
+            request.order.acted(request.ticket)
 
     def settled(self, request: EventRequest, posted: Ingested) -> None:
         self._over(request)
@@ -329,7 +340,7 @@ class EventIngester:
 
     def perform(self, request: EventRequest, unit: UnitOfWork) -> GroupBuilder | None:
         if request.repeat:
-            request.place(())
+            request.concerns(())
             if request.found is None:
                 raise Suspend(fetch=request.find)
             request.ingested = ingested_from(request.found)
@@ -366,7 +377,7 @@ class EventIngester:
             detail = f"{event.hops} runs and events led to this event; the limit is {MOST_HOPS}. Check the handlers for a loop"
             effects.append(EventEffect(handler="", action="", outcome="failed", detail=detail))
             row.state = "failed"
-            request.place(())
+            request.concerns(())
         else:
             started = time.time_ns() if event.trace else 0
             decisions, fired = self._decide(request, unit, row, handlers)
@@ -408,8 +419,8 @@ class EventIngester:
             )
         except Unanswered as unanswered:
             view = seen_by(row, views)
-            may_fire = [Fired(each, None, each.actions) for each in handlers.index.select(row.type, row.body, view)]
-            request.place(lines_of(may_fire))
+            may_fire = [Fired(each, view, each.actions) for each in handlers.index.select(row.type, row.body, view)]
+            request.concerns(lines_of(may_fire))
             raise Suspend(keys=tuple(map(EvaluationKey, unanswered.questions))) from None
 
 

@@ -9,7 +9,7 @@ from msgspec import to_builtins
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
 from pelton.kernel.matching import handlers as kernel
-from pelton.kernel.matching.handlers import Handler, HandlerIndex
+from pelton.kernel.matching.handlers import Handler, HandlerIndex, View
 from pelton.runtime.api import HandlerDecision
 from pelton.store.rows import EventRow
 
@@ -27,7 +27,7 @@ class EventContext(NamedTuple):
 
 class Fired(NamedTuple):
     handler: Handler
-    payload: JSON
+    view: View | None  # None: the event's body
     actions: tuple[Any, ...]
 
 
@@ -42,7 +42,7 @@ def consider(
         decisions.append(kept(decision))
         if decision.verdict == "fired":
             handler = decision.handler
-            fired.append(Fired(handler, event.body if view is None else view(handler.language), handler.actions))
+            fired.append(Fired(handler, view, handler.actions))
     return decisions, fired
 
 
@@ -51,7 +51,8 @@ def explain(handler: Handler, event: EventRow, context: EventContext, views: Vie
     return kept(kernel.explain(handler, event.type, seen_by(event, views)(handler.language), context))
 
 
-def seen_by(event: EventRow, views: Views) -> Callable[[str], JSON]:
+def seen_by(event: EventRow, views: Views) -> View:
+    """What the handlers of a language see as the payload; made once, when it is first asked for."""
     known: dict[str, JSON] = {}
 
     def view(language: str) -> JSON:
