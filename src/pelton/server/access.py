@@ -92,16 +92,8 @@ class Access:
         )
 
     def _foreign(self, headers: Iterable[tuple[bytes, bytes]]) -> Denied | None:
-        host = origin = site = referer = ""
-        for name, value in headers:
-            if name == b"host":
-                host = value.decode("latin-1")
-            elif name == b"origin":
-                origin = value.decode("latin-1")
-            elif name == b"sec-fetch-site":
-                site = value.decode("latin-1").strip().lower()
-            elif name == b"referer":
-                referer = value.decode("latin-1")
+        found = dict(headers)
+        host, origin = found.get(b"host", b"").decode("latin-1"), found.get(b"origin", b"").decode("latin-1")
         if host and not _here(f"//{host}"):
             said = f"this server accepts only local requests, not requests for host {host[:200]!r}"
             return Denied(Code.FORBIDDEN, "host", said, "call it as 127.0.0.1, or configure keys")
@@ -111,6 +103,8 @@ class Access:
         if origin:
             return None  # a local page
         # Images, frames and links send no origin. What browsers send to this machine says at least which site they stand on.
+        site = found.get(b"sec-fetch-site", b"").decode("latin-1").strip().lower()
+        referer = found.get(b"referer", b"").decode("latin-1")
         if site in _ELSEWHERE or (not site and referer and not _here(referer)):
             said = "web pages of other sites may not call this server"
             return Denied(Code.FORBIDDEN, "origin", said, "configure keys to allow this, or open the address itself")

@@ -67,11 +67,18 @@ class SteadyClock:
 
     def __call__(self) -> int:
         """Epoch milliseconds."""
-        wall, passing = self._read()
+        passing = self._passing()
+        wall = self._wall()
+        drift = wall - passing - self._offset
+        if -APART <= drift <= APART:
+            self._offset += drift
+            self._wall_last = wall
+        else:  # the wall clock was set, or this process was not running between the two readings
+            wall, passing = self._read()
         passed, self._passed = passing - self._passed, passing
         moment = self._time + (passed if passed > 0 else 0)
         if moment > wall:
-            moment -= min(passed // SLOWER, moment - wall)
+            moment -= min(max(passed, 0) // SLOWER, moment - wall)
         else:
             moment = wall
         self._time = moment

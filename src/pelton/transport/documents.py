@@ -67,6 +67,43 @@ def check_depth(data: bytes, limit: int = MAX_DEPTH) -> None:
 def clean(struct: Any, limit: int = MAX_DEPTH) -> None:
     """Makes what was decoded from msgpack what JSON can say: bytes become base64 texts, in place. Raises PeltonError "invalid",
     with the path, for what JSON has no word for, and for what is nested deeper than `limit`."""
+    if not _is_clean(struct, limit):
+        _clean(struct, limit)
+
+
+def _is_clean(struct: Any, limit: int) -> bool:
+    """Whether all of it can be said as it is: so it is nearly always, and this looks at most of it at C speed."""
+    level: list[Any] = [struct]
+    for _ in range(limit):
+        below: list[Any] = []
+        for holder in level:
+            kind = type(holder)
+            if kind is dict:
+                if not _TEXT.issuperset(map(type, holder)):
+                    return False
+                items = holder.values()
+            else:
+                items = holder if kind is list else msgspec.structs.astuple(holder)
+            if _SCALARS.issuperset(map(type, items)):
+                continue
+            for item in items:
+                kind = type(item)
+                if kind in _SCALARS:
+                    continue
+                if kind is dict or kind is list or isinstance(item, msgspec.Struct):
+                    below.append(item)
+                elif kind is int:
+                    if not _LEAST <= item <= _MOST:
+                        return False
+                elif kind is not float or not isfinite(item):
+                    return False
+        if not below:
+            return True
+        level = below
+    return False
+
+
+def _clean(struct: Any, limit: int) -> None:
     stack: list[tuple[str, Any, int]] = [("", struct, 0)]
     while stack:
         path, holder, depth = stack.pop()
@@ -76,7 +113,7 @@ def clean(struct: Any, limit: int = MAX_DEPTH) -> None:
             kind = type(item)
             if isinstance(holder, dict) and type(key) is not str:
                 raise _unsayable(path, f"has the key {key!r:.60}; keys must be texts")
-            if kind in _SCALARS or item is msgspec.UNSET:
+            if kind in _SCALARS:
                 continue
             where = f"{path}[{key}]" if isinstance(holder, list) else f"{path}.{key}".lstrip(".")
             if kind is bytes:
@@ -87,7 +124,8 @@ def clean(struct: Any, limit: int = MAX_DEPTH) -> None:
                 _check_number(item, where)
 
 
-_SCALARS = frozenset({str, bool, type(None)})
+_TEXT = frozenset({str})
+_SCALARS = frozenset({str, bool, type(None), msgspec.UnsetType})
 
 
 def _children(holder: Any) -> Iterable[tuple[Any, Any]]:

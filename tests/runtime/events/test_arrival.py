@@ -367,6 +367,25 @@ async def test_an_update_that_finds_nothing_says_what_it_looked_at(tmp_path: Pat
 # ---- the order itself
 
 
+def test_who_is_next_need_not_stand_in_line() -> None:
+    order = ArrivalOrder(lambda shared: None)
+    one, two, three = (order.begin(key) for key in (1, 2, 3))
+    assert order.is_next(one, ["x"])
+    assert not order.is_next(two, ["y"]), "what comes before it may concern anything"
+    order.place(one, ["x"])
+    assert not order.is_next(two, ["y", "x"])
+    assert order.is_next(two, ["y"])
+    assert order.has_come(two)
+    order.acted(two)
+    order.again(two, ["y"])
+    assert not order.is_next(three, ["y"]), "what is lost goes before it again"
+    assert order.is_next(three, ["z"])
+    order.end(one)
+    assert order.is_next(three, ["x"])
+    assert not order.end(two)
+    assert order.end(three)
+
+
 def test_lines_of_turns() -> None:
     freed: list[int] = []
 

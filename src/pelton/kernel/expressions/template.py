@@ -80,13 +80,14 @@ _Parts = tuple["str | _Ref", ...]
 class Template:
     """A compiled template. `dynamic` says that `reads` may be incomplete, since a name is only known at evaluation."""
 
-    __slots__ = ("_budget", "_build", "_getters", "_limits", "_uses", "dynamic", "reads")
+    __slots__ = ("_budget", "_build", "_few", "_getters", "_limits", "_uses", "dynamic", "reads")
 
     def __init__(self, build: Builder, compiler: _Compiler) -> None:
         self._build = build
         self._budget = compiler.budget
         self._getters = compiler.getters
         self._uses = compiler.uses
+        self._few = sum(compiler.uses) <= FEW
         self._limits = compiler.limits
         self.reads = frozenset(compiler.reads)
         self.dynamic = compiler.dynamic
@@ -101,12 +102,13 @@ class Template:
     def _weigh(self, values: list[JSON]) -> None:
         """Refuses a result in which references multiply a large value. A few references are looked at roughly first, which costs
         little and is right about what is small."""
-        most = self._limits.total
-        if (
-            sum(self._uses) <= FEW
-            and sum(roughly(value, most) * uses for value, uses in zip(values, self._uses, strict=True)) * ROUGH <= most
-        ):
-            return
+        most, total = self._limits.total, 0
+        if self._few:
+            for value, uses in zip(values, self._uses, strict=True):
+                kind = type(value)
+                total += (len(value) if kind is str else roughly(value, most) if kind is dict or kind is list else 1) * uses
+            if total * ROUGH <= most:
+                return
         total = 0
         for value, uses in zip(values, self._uses, strict=True):
             if isinstance(value, str):

@@ -85,7 +85,7 @@ def empty(status: int = 200) -> Response:
 class Request:
     """One request. `path`: the decoded parameters of its pattern."""
 
-    __slots__ = ("_absent", "_body", "_max_body", "_query", "_receive", "method", "path", "scope")
+    __slots__ = ("_absent", "_body", "_headers", "_max_body", "_query", "_receive", "method", "path", "scope")
 
     def __init__(self, scope: Scope, receive: Receive, path: dict[str, str], max_body: int, absent: frozenset[str]) -> None:
         self.scope = scope
@@ -95,6 +95,7 @@ class Request:
         self._max_body = max_body
         self._absent = absent
         self._body: bytes | None = None
+        self._headers: dict[bytes, bytes] | None = None
         self._query: Query | None = None
 
     def about(self, path: dict[str, str]) -> Request:
@@ -118,11 +119,11 @@ class Request:
         return GONE in self.scope and bool(self.scope[GONE]())
 
     def header(self, name: bytes) -> str:
-        """A header by its lower-case name; "" if absent."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return str(value.decode("latin-1"))
-        return ""
+        """A header by its lower-case name, the first of several; "" if absent."""
+        if self._headers is None:
+            self._headers = dict(reversed(self.scope["headers"]))
+        found = self._headers.get(name)
+        return "" if found is None else found.decode("latin-1")
 
     async def body(self) -> bytes:
         """The whole body, unpacked. Raises WebError: 413 above the limit, 415 for an encoding that is not known; ClientGone if
