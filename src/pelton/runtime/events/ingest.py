@@ -386,7 +386,7 @@ class EventIngester:
                 for match in fired:
                     fail(decisions, match.handler, why)
                 effects.append(EventEffect(handler="", action="", outcome="failed", detail=why))
-                request.place(())
+                request.concerns(())
             else:
                 actions.carry_out(fired, decisions, effects)
             if started:
