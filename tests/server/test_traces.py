@@ -4,11 +4,11 @@ collector, and a collector gets spans with the right parents."""
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 from httpx import AsyncClient as Http
@@ -344,8 +344,19 @@ def test_without_the_extra_a_server_says_so_once_and_passes_traces_on(tmp_path: 
             assert client.health().healthy
         said = [line for line in server.log if "pelton[otel]" in line]
         assert len(said) == 1
-        urlopen(Request(f"{server.address}/v1/health", headers={"traceparent": PARENT}))
-        eventually(lambda: [line for line in server.log if f'"trace":"{TRACE}"' in line], "the request's line has its trace")
+        asked = f"GET /v1/health HTTP/1.1\r\nHost: {server.address[7:]}\r\ntraceparent: {PARENT}\r\n\r\n"
+        next_one = f"GET /v1/processes HTTP/1.1\r\nHost: {server.address[7:]}\r\nConnection: close\r\n\r\n"
+        host, port = server.address[7:].split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall((asked + next_one).encode())
+            while connection.recv(65536):
+                pass
+        lines = eventually(
+            lambda: [json.loads(line) for line in server.log if '"path":"/v1/processes"' in line], "both are logged"
+        )
+        assert "trace" not in lines[0], "the one of the request before"
+        (line,) = [json.loads(line) for line in server.log if '"path":"/v1/health"' in line and TRACE in line]
+        assert line["trace"] == TRACE
     finally:
         assert server.stop() == 0
 

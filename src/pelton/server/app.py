@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,11 @@ class App:
             here = self._spans.root("request")
         if here:
             structlog.contextvars.bind_contextvars(trace=trace.trace_id(here))
+            _traced.set(True)
             scope[_TRACE] = here
+        elif _traced.get():  # what is sent on the heels of another request has its context
+            structlog.contextvars.unbind_contextvars("trace")
+            _traced.set(False)
         counts = self.counts
         status = 0
         counts.under_way += 1
@@ -247,6 +252,7 @@ def without_paths(health: Mapping[str, Any], directory: str) -> Mapping[str, Any
 
 _debug = logging.getLogger("pelton.http")
 _TRACE = "pelton.trace"  # in a scope: the context of the request
+_traced: ContextVar[bool] = ContextVar("traced", default=False)  # whether log lines have a trace
 
 
 def _span(here: str, came: str, answered: Answered, status: int, seconds: float) -> Span:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import pytest
+from msgspec.structs import replace
 
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import StepStatus
@@ -14,7 +15,8 @@ from pelton.runtime.api import WorkItem
 from pelton.runtime.operations.http import HttpCall, NoReply, Outcome, body_as_json, headers_by_name, http_operation, request
 
 CALL = HttpCall("POST", "http://there.test/x", {"a": "b"}, b"{}", 1.5, 2.5)
-ITEM = cast(WorkItem, object())
+ITEM = WorkItem(*cast(Any, [None] * 4))
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Answer(NamedTuple):
@@ -45,6 +47,14 @@ async def test_the_call_goes_out_as_it_is_and_the_reply_becomes_the_report() -> 
     report = await http_operation(port, lambda item: CALL, reported)(ITEM)
     assert (report.output, report.reason) == (404, "Not Found")
     assert port.calls == [("POST", CALL.url, {"a": "b"}, b"{}", {"connect_timeout": 1.5, "read_timeout": 2.5})]
+
+
+async def test_a_call_belongs_to_the_trace_of_its_item_unless_it_names_one() -> None:
+    port, item = Port(Answer()), WorkItem(*cast(Any, [None] * 4), trace=f"{TRACE} a=1")
+    await http_operation(port, lambda item: CALL, reported)(item)
+    own = replace(CALL, headers={"Traceparent": "mine"})
+    await http_operation(port, lambda item: own, reported)(item)
+    assert [call[2] for call in port.calls] == [{"a": "b", "traceparent": TRACE, "tracestate": "a=1"}, {"Traceparent": "mine"}]
 
 
 async def test_nothing_is_sent_for_an_item_that_asks_for_nothing() -> None:
