@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +15,8 @@ from pelton.runtime.api import WorkItem
 from pelton.runtime.operations.http import HttpCall, NoReply, Outcome, body_as_json, headers_by_name, http_operation, request
 
 CALL = HttpCall("POST", "http://there.test/x", {"a": "b"}, b"{}", 1.5, 2.5)
-ITEM = WorkItem(*cast(Any, [None] * 4))
+NOTHING: Any = None
+ITEM = WorkItem(NOTHING, NOTHING, NOTHING, NOTHING)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -50,7 +51,7 @@ async def test_the_call_goes_out_as_it_is_and_the_reply_becomes_the_report() -> 
 
 
 async def test_a_call_belongs_to_the_trace_of_its_item_unless_it_names_one() -> None:
-    port, item = Port(Answer()), WorkItem(*cast(Any, [None] * 4), trace=f"{TRACE} a=1")
+    port, item = Port(Answer()), WorkItem(NOTHING, NOTHING, NOTHING, NOTHING, trace=f"{TRACE} a=1")
     await http_operation(port, lambda item: CALL, reported)(item)
     own = replace(CALL, headers={"Traceparent": "mine"})
     await http_operation(port, lambda item: own, reported)(item)
