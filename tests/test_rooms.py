@@ -283,8 +283,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "runs",
         "bulk",
         "tasks",
+        "run_changes",
         "searches",
         "catalogue",
+        "service",
     ),
     "languages.lusid": (
         "names",

@@ -19,6 +19,7 @@ from tests.patience import happens
 
 from pelton.runtime.api import EventIn
 from pelton.runtime.caller import SERVER, Caller
+from pelton.runtime.secrets.cipher import Cipher
 
 CALLERS = (SERVER, Caller("acme"), Caller("zeta", "ann", "r-1"))
 
@@ -628,3 +629,127 @@ async def test_schedules(apis: Apis) -> None:
     for count, api in enumerate(apis, 1):
         await api.ok("DELETE", one)
         assert [len(await each.ok("GET", "/scheduler/schedules")) for each in apis] == [0] * count + [1] * (3 - count)
+
+
+# ---- what is kept beside workflows, and the server's own things
+
+
+@covers(
+    *(f"{method} /metadata/workflow/{{name}}/tags" for method in ("GET", "POST", "PUT", "DELETE")),
+    *(f"{method} /metadata/tags/workflow/{{name}}" for method in ("GET", "POST", "PUT", "DELETE")),
+    *(f"{method} /metadata/task/{{name}}/tags" for method in ("GET", "POST", "PUT", "DELETE")),
+    "POST /schema",
+    "GET /schema",
+    "GET /schema/{name}",
+    "GET /schema/{name}/{version}",
+    "DELETE /schema/{name}",
+    "DELETE /schema/{name}/{version}",
+)
+async def test_tags_and_schemas(apis: Apis) -> None:
+    paths = ("/metadata/workflow/wf/tags", "/metadata/task/t/tags", "/metadata/tags/workflow/wf")
+    for api in apis:
+        for path in paths:
+            for method in ("GET", "POST", "PUT", "DELETE"):
+                await absent(api, method, path, [])
+        await api.register([simple("t")])
+        await api.ok("POST", "/metadata/taskdefs", [{"name": "t"}])
+        tag = {"key": "by", "value": name_of(api), "type": "METADATA"}
+        for path in paths:
+            await api.ok("POST", path, tag)
+        for path in ("/schema/s", "/schema/s/1"):
+            await absent(api, "GET", path)
+            await absent(api, "DELETE", path)
+        await api.ok("POST", "/schema", {"name": "s", "data": {"by": name_of(api)}})
+    for api in apis:
+        for path in paths:
+            assert [each["value"] for each in await api.ok("GET", path)] == [name_of(api)]
+        assert [each["data"] for each in await api.ok("GET", "/schema")] == [{"by": name_of(api)}]
+        assert await api.ok("GET", "/schema/s") == await api.ok("GET", "/schema/s/1")
+    for path in paths:
+        await apis[0].ok("PUT", path, [])
+    assert [len(await api.ok("GET", paths[0])) for api in apis] == [0, 1, 1]
+    await apis[1].ok("DELETE", "/schema/s")
+    assert [len(await api.ok("GET", "/schema")) for api in apis] == [1, 0, 1]
+
+
+@covers(
+    "GET /secrets",
+    "POST /secrets",
+    "GET /secrets/v2",
+    "GET /secrets-v2",
+    "PUT /secrets/{name}",
+    "GET /secrets/{name}",
+    "DELETE /secrets/{name}",
+    "GET /secrets/{name}/exists",
+    "GET /environment",
+    "GET /environment/{name}",
+    "PUT /environment/{name}",
+    "DELETE /environment/{name}",
+    "GET /secrets/{name}/tags",
+    "POST /secrets/{name}/tags",
+    "PUT /secrets/{name}/tags",
+    "DELETE /secrets/{name}/tags",
+)
+async def test_secrets(apis: Apis) -> None:
+    apis[0].engine.vault._cipher = Cipher(b"k" * 32)
+    for api in apis:
+        for path in ("/secrets/a", "/environment/b", "/secrets/a/tags"):
+            await absent(api, "GET", path)
+        for method in ("POST", "PUT", "DELETE"):
+            await absent(api, method, "/secrets/a/tags", [])
+        for path in ("/secrets/a", "/environment/b"):
+            await absent(api, "DELETE", path)
+        assert await api.ok("GET", "/secrets/a/exists") is False
+        await api.ok("PUT", "/secrets/a", name_of(api))
+        await api.ok("PUT", f"/environment/{name_of(api)}", "x")
+    for api in apis:
+        names = ["a", name_of(api)]
+        assert await api.ok("GET", "/secrets") == await api.ok("POST", "/secrets") == names
+        for path in ("/environment", "/secrets/v2", "/secrets-v2"):
+            assert [each["name"] for each in await api.ok("GET", path)] == names
+    await apis[1].ok("DELETE", "/secrets/a")
+    assert [await api.ok("GET", "/secrets/a/exists") for api in apis] == [True, False, True]
+
+
+@covers(
+    "GET /version",
+    "GET /token/userInfo",
+    "GET /admin/config",
+    "GET /admin/task/{type}",
+    "GET /admin/queues",
+    "POST /admin/sweep/requeue/{id}",
+    "POST /admin/consistency/verifyAndRepair/{id}",
+    "GET /tasks/queue/all/verbose",
+    "POST /tasks/queue/requeue/{type}",
+    "GET /workflow/{id}/size",
+    "GET /event/execution",
+    "GET /event/execution/{event}",
+    "POST /workflow/execute/{name}",
+    "GET /workflow/execute/{name}",
+    "POST /workflow/{id}/state",
+    "POST /workflow/{id}/upgrade",
+)
+async def test_service(apis: Apis) -> None:
+    runs = [await api.run([simple("t")]) for api in apis]
+    for api, run in zip(apis, runs, strict=True):
+        for path in ("/version", "/token/userInfo", "/admin/config"):
+            await api.ok("GET", path)
+        assert [each["workflowInstanceId"] for each in await api.ok("GET", "/admin/task/t")] == [run]
+        assert await api.ok("GET", "/admin/queues") == {}
+        assert await api.ok("GET", "/tasks/queue/all/verbose") == {"t": {"a": {"size": 1, "uacked": 0}}}
+        assert await api.ok("POST", "/tasks/queue/requeue/t") == "1"
+        for other in (each for each in runs if each != run):
+            await absent(api, "POST", f"/admin/sweep/requeue/{other}")
+            await absent(api, "POST", f"/admin/consistency/verifyAndRepair/{other}")
+            await absent(api, "GET", f"/workflow/{other}/size")
+            await absent(api, "POST", f"/workflow/{other}/state", {})
+            await absent(api, "POST", f"/workflow/{other}/upgrade", {})
+        own = f"only_{name_of(api)}"
+        await api.register([simple("t")], name=own)
+        for other_api in others(apis, api):
+            await absent(other_api, "POST", f"/workflow/execute/{own}", {})
+            await absent(other_api, "GET", f"/workflow/execute/{own}")
+        await api.ok("POST", "/event", starter("shop:paid", "wf"))
+        assert await post(api, "shop:paid") == ["started"]
+        for path in ("/event/execution", "/event/execution/shop:paid"):
+            assert [each["messageId"] for each in await api.ok("GET", path)] == ["same"]

@@ -19,11 +19,17 @@ from pelton.languages.conductor.handlers import payloads
 from pelton.languages.conductor.http.api_context import ConductorApi, Settings
 from pelton.languages.conductor.http.bulk import BulkRoutes
 from pelton.languages.conductor.http.catalogue.schedules import ScheduleRoutes
+from pelton.languages.conductor.http.catalogue.schemas import SchemaRoutes
+from pelton.languages.conductor.http.catalogue.tags import TagRoutes
 from pelton.languages.conductor.http.errors import render
 from pelton.languages.conductor.http.events import EventHandlerRoutes
 from pelton.languages.conductor.http.metadata import WorkflowDefRoutes
+from pelton.languages.conductor.http.run_changes import RunChangeRoutes
 from pelton.languages.conductor.http.runs import WorkflowRoutes
 from pelton.languages.conductor.http.searches import SearchRoutes
+from pelton.languages.conductor.http.service.about import ServiceRoutes
+from pelton.languages.conductor.http.service.event_log import EventLogRoutes
+from pelton.languages.conductor.http.service.secrets import ConductorSecretRoutes
 from pelton.languages.conductor.http.tasks import ConductorTaskRoutes
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.languages.conductor.runs import http_task
@@ -96,8 +102,11 @@ def offer(host: Host, *, hold: int = HOLD) -> Offer:
     handlers_api = EventHandlerRoutes(api)
     for part in (WorkflowDefRoutes(api), runs, BulkRoutes(api, runs), ConductorTaskRoutes(api), handlers_api):
         part.add_to(router)
-    for more in (SearchRoutes(api), ScheduleRoutes(api)):
+    searches = SearchRoutes(api)
+    for more in (searches, ScheduleRoutes(api), TagRoutes(api), SchemaRoutes(api), RunChangeRoutes(api)):
         more.add_to(router)
+    for own in (ConductorSecretRoutes(api), ServiceRoutes(api, searches.tasks, handlers_api), EventLogRoutes(api)):
+        own.add_to(router)
     if host.valid_key is not None:
         router.add("POST", "/token", token(host.valid_key))
     return Offer(

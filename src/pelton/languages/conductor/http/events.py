@@ -79,6 +79,10 @@ class EventHandlerRoutes:
         rows = await self.engine.definitions(caller, "handler")
         return [row for row in rows if row.language == self.api.language]
 
+    async def active(self, caller: Caller) -> list[EventHandlerDef]:
+        found = [decode.decode(row.body, EventHandlerDef) for row in await self._rows(caller)]
+        return [each for each in found if each.active]
+
     async def all(self, request: Request) -> Response:
         return json_response([decode.decode(row.body, EventHandlerDef) for row in await self._rows(request.caller)])
 
