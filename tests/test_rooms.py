@@ -247,6 +247,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "status_names",
         "decode",
         "expressions",
+        "tasks",
         "definitions",
         "runs",
         "search",
@@ -261,6 +262,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "languages.conductor.schedules": ("forms", "process", "following", "executions"),
     "languages.conductor.search": ("grammar", "summaries", "workflows", "tasks"),
     "languages.conductor.expressions": ("times", "loops", "secrets", "references", "scripts"),
+    "languages.conductor.tasks": ("kinds", "queues", "computations", "exclusive", "starts", "kafka", "makers", "checks"),
     "languages.conductor.definitions": (
         "definition_tree",
         "sinks",

@@ -15,8 +15,8 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode, detect
 from pelton.languages.conductor.definitions import compile as compiling
 from pelton.languages.conductor.definitions import validate
-from pelton.languages.conductor.definitions.definition_tree import SUPPORTED
 from pelton.languages.conductor.model import CamelForm, EventHandlerDef, StartWorkflowRequest, TaskDef, TaskResult, WorkflowDef
+from pelton.languages.conductor.tasks.kinds import SUPPORTED
 
 
 def refusal(error: PeltonError) -> None:

@@ -76,12 +76,13 @@ class Unanswered(Exception):
 
 
 class ExpressionError(Exception):
-    """An evaluation failed for a reason that the author of the expression can fix."""
+    """An evaluation failed for a reason that the author of the expression can fix. `retriable`: it may be tried again."""
 
-    def __init__(self, message: str, timed_out: bool = False) -> None:
+    def __init__(self, message: str, timed_out: bool = False, *, retriable: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.timed_out = timed_out
+        self.retriable = retriable or timed_out
 
 
 class LookedEnough(ExpressionError):

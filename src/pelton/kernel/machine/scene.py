@@ -185,7 +185,7 @@ def evaluate(expression: Expression, scene: Scene) -> Any:
         keys: list[Any] = [EvaluationKey(question.question)]
     except ExpressionError as error:
         kind = "timed out" if error.timed_out else "technical"
-        raise StepFailure(Failure("expression", kind, error.message, None, error.timed_out)) from None
+        raise StepFailure(Failure("expression", kind, error.message, None, error.retriable)) from None
     except Missing as first:
         keys = [*first.keys, *others(expression, scene)]
     if scene.draft.thrifty:

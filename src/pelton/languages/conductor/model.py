@@ -138,6 +138,7 @@ class WorkflowDef(CamelForm):
     update_time: Whole = UNSET
     created_by: Text = UNSET
     updated_by: Text = UNSET
+    warnings: list[str] | UnsetType = UNSET  # in answers only: what its author should know
 
 
 class StartWorkflowAction(CamelForm):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pelton.kernel.model.reads import Codec
 from pelton.kernel.model.state import OpenStep, RunStatus, State, Step, StepStatus
 
@@ -37,6 +39,10 @@ REPORTED: dict[str, int | None] = {
 }
 
 
+TELL_ERRORS = frozenset({"JSON_JQ_TRANSFORM", "LAMBDA"})
+_FAILED = frozenset({int(StepStatus.FAILED), int(StepStatus.FAILED_FOR_GOOD), int(StepStatus.COMPLETED_WITH_ERRORS)})
+
+
 def task_status(step: OpenStep | Step) -> str:
     if isinstance(step, Step):
         return STEP_STATUS[step.status]
@@ -52,6 +58,19 @@ def reason(codec: Codec, step: OpenStep | Step) -> str:
     if step.failure == "child" or step.status == StepStatus.COMPLETED_WITH_ERRORS:
         return f"Sub workflow {codec.run_id(step.child)} failure reason: {step.reason}"
     return step.reason
+
+
+def with_error(codec: Codec, step: OpenStep | Step, output: Any) -> Any:
+    """The output of a task of a type in TELL_ERRORS: one that has failed says there why."""
+    found = output if output is not None else {}
+    failed = isinstance(step, Step) and step.status in _FAILED
+    return {**found, "error": reason(codec, step)} if failed and isinstance(found, dict) else found
+
+
+def dynamic_name(step: OpenStep | Step, param: str) -> str:
+    """The name that a DYNAMIC task's input gives it under `param`; "" when it gives none that a worker can have."""
+    name = step.input.get(param) if param and isinstance(step.input, dict) else None
+    return name if isinstance(name, str) and name.strip() and not name.startswith("@") else ""
 
 
 def reference(slot: str, it: int) -> str:

@@ -16,11 +16,10 @@ from pelton.kernel.model.state import Failure, OpenStep, RunStatus, Step, StepSt
 from pelton.languages.conductor import decode, status_names
 from pelton.languages.conductor.definitions import policies
 from pelton.languages.conductor.definitions.annotations import NodeAnnotations, ProcessAnnotations
-from pelton.languages.conductor.definitions.compile_tasks import Compiler, shown_type
+from pelton.languages.conductor.definitions.compile_tasks import Compiler, kind_of
 from pelton.languages.conductor.definitions.definition_tree import all_tasks
 from pelton.languages.conductor.definitions.follow_up import follow_ups
-from pelton.languages.conductor.expressions import loops
-from pelton.languages.conductor.expressions.references import References, TaskKind
+from pelton.languages.conductor.expressions.references import References
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 
 FINDS_POLICY = Callable[[str], TaskDef | None]
@@ -54,9 +53,7 @@ def compile_definition(name: str, version: int, body: bytes, row: int, schemes: 
 
 def compile_process(definition: WorkflowDef, name: str, version: int, row: int, schemes: frozenset[str]) -> Process:
     tasks = all_tasks(definition)
-    kinds = {
-        task.task_reference_name: TaskKind(task.type, task.name, shown_type(task), loops.list_member(task)) for task in tasks
-    }
+    kinds = {task.task_reference_name: kind_of(task) for task in tasks}
     references = References(name, version, kinds, definition.input_template)
     compiler = Compiler(references, schemes)
     entry = compiler.sequence(definition.tasks, "")

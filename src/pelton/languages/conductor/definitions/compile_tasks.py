@@ -29,18 +29,17 @@ from pelton.kernel.model.process import (
     Wait,
     Work,
 )
-from pelton.kernel.model.reads import ServedKey
 from pelton.kernel.model.state import RunStatus
 from pelton.languages.conductor.definitions import policies, sinks
 from pelton.languages.conductor.definitions.annotations import NodeAnnotations
 from pelton.languages.conductor.definitions.definition_tree import walk
 from pelton.languages.conductor.expressions import loops, scripts, secrets, times
-from pelton.languages.conductor.expressions.references import References
+from pelton.languages.conductor.expressions.references import References, TaskKind
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
+from pelton.languages.conductor.tasks import kinds
+from pelton.languages.conductor.tasks.makers import MAKERS, absent
+from pelton.languages.conductor.tasks.queues import Queue
 
-NO_DOMAIN = "NO_DOMAIN"
-ACTIVE = 10_000  # milliseconds after a poll during which a domain counts as having workers
-MOST_DOMAINS = 50  # of one task; further ones are not looked at
 MAX_VARIABLES = 256 * 1024  # bytes of JSON text that one SET_VARIABLE may set
 
 _END = {"COMPLETED": RunStatus.COMPLETED, "FAILED": RunStatus.FAILED, "TERMINATED": RunStatus.TERMINATED}
@@ -68,7 +67,8 @@ class Compiler:
     def _node(self, task: WorkflowTask, next_task: WorkflowTask | None, following: str) -> Node:
         if task.type == "FORK_JOIN":
             return self._fork(task, next_task)
-        return _MAKERS[task.type](self, task, self._common(task, following), following)
+        make = _MAKERS.get(task.type) or (absent if kinds.is_absent(task.type) else Compiler._simple)
+        return make(self, task, self._common(task, following), following)
 
     def _common(self, task: WorkflowTask, following: str) -> dict[str, Any]:
         policy = task.task_definition if task.task_definition is not UNSET else policies.ad_hoc(task)
@@ -86,7 +86,7 @@ class Compiler:
         return NodeAnnotations(task, policy, Raw(msgspec.json.encode(task)), Raw(msgspec.json.encode(policy)), shown_type(task))
 
     def _input(self, task: WorkflowTask, policy: TaskDef) -> Expression:
-        defaults = policy.input_template if task.type == "SIMPLE" else {}
+        defaults = policy.input_template if kinds.is_workers(task.type) or task.type == "DYNAMIC" else {}
         compiled = compile_template({**defaults, **task.input_parameters}, self.references)
         return Defaulted(compiled, defaults) if defaults else compiled
 
@@ -149,7 +149,7 @@ class Compiler:
     def _simple(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         policy: TaskDef = common["annotations"].policy
         use = secrets.use_of(policy.input_template, task.input_parameters)
-        return Work(**common, queue=Queue(task.name), delay=task.start_delay * 1000, secrets=use)
+        return Work(**common, queue=Queue(kinds.queue_name(task.type, task.name)), delay=task.start_delay * 1000, secrets=use)
 
     def _http(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         flag = task.async_complete
@@ -213,6 +213,7 @@ class Compiler:
 
 
 _MAKERS: dict[str, Callable[[Compiler, WorkflowTask, dict[str, Any], str], Node]] = {
+    **MAKERS,
     "DO_WHILE": Compiler._loop,
     "EVENT": Compiler._event,
     "HTTP": Compiler._http,
@@ -224,37 +225,20 @@ _MAKERS: dict[str, Callable[[Compiler, WorkflowTask, dict[str, Any], str], Node]
     "SWITCH": Compiler._switch,
     "TERMINATE": Compiler._terminate,
     "WAIT": Compiler._wait,
+    "YIELD": Compiler._wait,
 }
+
+
+def kind_of(task: WorkflowTask) -> TaskKind:
+    dynamic = (task.dynamic_task_name_param or "") if task.type == "DYNAMIC" else ""
+    return TaskKind(task.type, task.name, shown_type(task), loops.list_member(task), dynamic)
 
 
 def shown_type(task: WorkflowTask) -> str:
     """The type as a view of the task shows it."""
     if task.type == "SIMPLE":
         return task.name
-    return "FORK" if task.type == "FORK_JOIN" else task.type
-
-
-class Queue:
-    """Where a worker's task is offered: under its name, or in the domain that the run was given for it. Of several domains the
-    first that has workers at the moment, else the last; NO_DOMAIN means none."""
-
-    __slots__ = ("_name", "reads")
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self.reads: frozenset[Read] = frozenset()
-
-    def evaluate(self, context: Any) -> str:
-        routes = context.meta.routes
-        if not routes:
-            return self._name
-        given = routes.get(self._name, routes.get("*", "")).split(",", MOST_DOMAINS)[:MOST_DOMAINS]
-        domains = list(dict.fromkeys(part.strip() for part in given if part.strip()))
-        queues = [self._name if domain == NO_DOMAIN else f"{domain}:{self._name}" for domain in domains] or [self._name]
-        if len(queues) == 1:
-            return queues[0]
-        found: str = context.draft.reads.answer(ServedKey(tuple(queues), ACTIVE))
-        return found
+    return "FORK" if task.type in ("FORK_JOIN", "FORK_JOIN_DYNAMIC") else task.type
 
 
 # ---- inputs

@@ -11,13 +11,6 @@ from pelton.languages.conductor.model import WorkflowDef, WorkflowTask
 Lists = list[tuple[str, list[WorkflowTask]]]
 
 
-# Types that the server knows. SIMPLE is a worker's task, offered under its name.
-SUPPORTED = (
-    "DO_WHILE", "EVENT", "FORK_JOIN", "HTTP", "INLINE", "JOIN", "SET_VARIABLE", "SIMPLE", "SUB_WORKFLOW", "SWITCH", "TERMINATE",
-    "WAIT",
-)  # fmt: skip
-
-
 class TaskPosition(NamedTuple):
     """A task, its path (`tasks[1].forkTasks[0][2]`) and its depth."""
 

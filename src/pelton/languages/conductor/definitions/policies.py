@@ -8,10 +8,11 @@ from msgspec import UNSET, structs
 
 from pelton.kernel.model.process import Limit, Limits, Retry, Rule
 from pelton.languages.conductor.model import TaskDef, WorkflowTask
+from pelton.languages.conductor.tasks import kinds
 from pelton.runtime.rows import QueueLimit
 
 # Types whose failure is never tried again.
-NEVER_RETRIED = frozenset({"SWITCH", "FORK_JOIN", "JOIN", "DO_WHILE"})
+NEVER_RETRIED = frozenset({"SWITCH", "DECISION", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
 
 MOST_SECONDS = 86_400  # of the time that a rate is for
 
@@ -24,9 +25,14 @@ _LOGIC: dict[str, Literal["fixed", "linear", "exponential"]] = {
 }
 
 
+def is_worked(task: WorkflowTask) -> bool:
+    """Whether a worker does it."""
+    return kinds.is_workers(task.type) or task.type == "DYNAMIC"
+
+
 def ad_hoc(task: WorkflowTask) -> TaskDef:
     """The policy of a task for which none is registered: a worker's is tried three times more, a minute apart."""
-    if task.type == "SIMPLE":
+    if is_worked(task):
         return TaskDef(name=task.name)
     return TaskDef(name=task.name, retry_count=0, response_timeout_seconds=0)
 
@@ -62,7 +68,7 @@ def limits_of(task: WorkflowTask, policy: TaskDef) -> Limits:
         attempt=timed("Task", "Timeout", policy.timeout_seconds),
         total=timed("Task", "Total timeout", policy.total_timeout_seconds, "fail" if action == "retry" else action),
     )
-    if task.type not in ("SIMPLE", "HTTP"):
+    if not is_worked(task) and task.type != "HTTP":
         return limits
     idle = None
     if policy.response_timeout_seconds > 0:

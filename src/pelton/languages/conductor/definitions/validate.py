@@ -16,7 +16,7 @@ from pelton.errors import PeltonError
 from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import Invalid
 from pelton.languages.conductor import decode
-from pelton.languages.conductor.definitions.definition_tree import SUPPORTED, TaskPosition, inner_lists, walk
+from pelton.languages.conductor.definitions.definition_tree import TaskPosition, inner_lists, walk
 from pelton.languages.conductor.definitions.problems import (
     DefinitionProblems,
     check_name,
@@ -26,6 +26,7 @@ from pelton.languages.conductor.definitions.problems import (
 )
 from pelton.languages.conductor.expressions import loops, scripts, secrets, times
 from pelton.languages.conductor.model import TaskDef, WorkflowDef, WorkflowTask
+from pelton.languages.conductor.tasks import checks, kinds
 from pelton.transport.validation import Problems, describe
 
 MAX_TASKS = 5_000
@@ -117,17 +118,14 @@ def _check_task(
     place: TaskPosition, references: dict[str, WorkflowTask], problems: Problems, check_sink: CheckSink | None, inline: int
 ) -> None:
     path, task, _ = place
-    if task.type not in SUPPORTED:
-        # A worker's task is SIMPLE: an unknown type is a typing mistake, and would wait for a worker forever.
-        known = ", ".join(SUPPORTED)
+    if kinds.is_workers(task.type) and (queue := kinds.queue_name(task.type, task.name)).startswith("@"):
         problems.add(
-            f"{path}.type", f"type {task.type!r} is not supported; use one of {known} (SIMPLE for a worker's task)", task.type
+            f"{path}.{'name' if task.type == 'SIMPLE' else 'type'}",
+            "the name of a worker's task must not begin with '@': such queues are the server's own",
+            queue,
         )
-        return
-    if task.type == "SIMPLE" and task.name.startswith("@"):
-        problems.add(
-            f"{path}.name", "the name of a worker's task must not begin with '@': such queues are the server's own", task.name
-        )
+    if task.type not in kinds.SUPPORTED:
+        check_name(task.type, f"{path}.type", "WorkflowTask type cannot be empty or null", problems)
     if not 0 <= task.start_delay <= MAX_SECONDS:
         problems.add(f"{path}.startDelay", f"startDelay must be from 0 to {MAX_SECONDS}", task.start_delay)
     if task.retry_count is not UNSET and task.retry_count < 0:
@@ -135,7 +133,12 @@ def _check_task(
     if task.task_definition is not UNSET:
         _check_policy(task.task_definition, f"{path}.taskDefinition", problems, embedded=True)
     check_template(task.input_parameters, f"{path}.inputParameters", problems)
-    check_secrets(task.input_parameters, f"{path}.inputParameters", problems, allowed=task.type in secrets.TASKS)
+    check_secrets(
+        task.input_parameters,
+        f"{path}.inputParameters",
+        problems,
+        allowed=task.type in secrets.TASKS or kinds.is_workers(task.type),
+    )
     check_secrets(_other_templates(task), path, problems)
     check = _CHECKS.get(task.type)
     if check is not None:
@@ -330,12 +333,14 @@ def _check_sub_workflow(path: str, task: WorkflowTask, problems: Problems, check
 
 
 _CHECKS: dict[str, Callable[[str, WorkflowTask, Problems], None]] = {
+    **checks.CHECKS,
     "DO_WHILE": _check_loop,
     "FORK_JOIN": _check_fork,
     "INLINE": _check_inline,
     "SWITCH": _check_switch,
     "TERMINATE": _check_terminate,
     "WAIT": _check_wait,
+    "YIELD": _check_wait,
 }
 
 
@@ -393,7 +398,7 @@ def _order(tasks: Sequence[WorkflowTask], before: str, first: dict[str, list[str
 
 def _check_self_call(definition: WorkflowDef, at: str, problems: Problems) -> None:
     for index, task in enumerate(definition.tasks):
-        if task.type in ("SWITCH", "TERMINATE", "WAIT"):
+        if task.type in ("SWITCH", "DECISION", "TERMINATE", "WAIT", "YIELD", "HUMAN", "WAIT_FOR_WEBHOOK"):
             return
         param = task.sub_workflow_param
         if task.type != "SUB_WORKFLOW" or param is UNSET or param.workflow_definition not in (UNSET, None):

@@ -16,6 +16,7 @@ from pelton.languages.conductor.expressions import loops, secrets
 
 _ITERATION = re.compile(r"(.+)__([1-9][0-9]{0,8})")
 NOTHING: frozenset[Read] = frozenset()
+_COMPOSED = frozenset({"JOIN", "DO_WHILE", "SUB_WORKFLOW", "START_WORKFLOW", *status_names.TELL_ERRORS})
 
 Get = Callable[[Any], JSON]
 
@@ -23,13 +24,14 @@ Get = Callable[[Any], JSON]
 class TaskKind:
     """What an expression may ask of a task of the definition: its kind and its names."""
 
-    __slots__ = ("items", "kind", "name", "shown")
+    __slots__ = ("dynamic", "items", "kind", "name", "shown")
 
-    def __init__(self, kind: str, name: str, shown: str, items: str = "") -> None:
+    def __init__(self, kind: str, name: str, shown: str, items: str = "", dynamic: str = "") -> None:
         self.kind = kind  # the type of the definition
         self.name = name  # its definition's name
         self.shown = shown  # the type as views show it
         self.items = items  # of a loop over a list: the member of its input that holds the list
+        self.dynamic = dynamic  # of a DYNAMIC task: the member of its input that holds its name
 
 
 class References:
@@ -123,7 +125,7 @@ class References:
             return found
 
         head = members[0] if members else None
-        if head == "output" and kind.kind not in ("JOIN", "DO_WHILE", "SUB_WORKFLOW"):
+        if head == "output" and kind.kind not in _COMPOSED:
 
             def plain(context: Any) -> JSON:
                 step = newest(context)
@@ -172,7 +174,7 @@ class References:
         if members[:1] != ("output",):
             return 0
         inside: TaskKind | None = kind
-        while inside is not None and inside.kind in ("DO_WHILE", "JOIN", "EXCLUSIVE_JOIN") and used < len(members):
+        while inside is not None and inside.kind in ("DO_WHILE", "JOIN") and used < len(members):
             if inside.kind == "DO_WHILE":
                 if not number_of(members[used]):
                     return used
@@ -188,13 +190,13 @@ TaskGet = Callable[[Any, OpenStep | Step, str, TaskKind], JSON]
 MEMBERS: dict[str, TaskGet] = {
     "input": lambda context, step, slot, kind: step.input if step.input is not None else {},
     "output": lambda context, step, slot, kind: _output(context, step, kind),
-    "taskType": lambda context, step, slot, kind: kind.shown,
+    "taskType": lambda context, step, slot, kind: status_names.dynamic_name(step, kind.dynamic) or kind.shown,
     "status": lambda context, step, slot, kind: status_names.task_status(step),
     "referenceTaskName": lambda context, step, slot, kind: status_names.reference(slot, step.it),
     "retryCount": lambda context, step, slot, kind: step.attempt,
     "correlationId": lambda context, step, slot, kind: context.meta.correlation,
     "pollCount": lambda context, step, slot, kind: step.polls,
-    "taskDefName": lambda context, step, slot, kind: kind.name,
+    "taskDefName": lambda context, step, slot, kind: status_names.dynamic_name(step, kind.dynamic) or kind.name,
     "scheduledTime": lambda context, step, slot, kind: step.opened,
     "startTime": lambda context, step, slot, kind: step.started,
     "endTime": lambda context, step, slot, kind: step.ended if isinstance(step, Step) else 0,
@@ -214,6 +216,10 @@ def _output(context: Any, step: OpenStep | Step, kind: TaskKind) -> JSON:
     output = output_of(context.draft, step)
     if kind.items and isinstance(output, dict):
         return {**output, **loops.own_output(step, kind.items)}
+    if kind.kind == "START_WORKFLOW":
+        return {"workflowId": context.codec.run_id(step.child)} if step.child > 0 else {}
+    if kind.kind in status_names.TELL_ERRORS:
+        return status_names.with_error(context.codec, step, output)
     if step.state == State.CALL and step.child > 0:
         return {**(output if isinstance(output, dict) else {}), "subWorkflowId": context.codec.run_id(step.child)}
     return output if output is not None else {}

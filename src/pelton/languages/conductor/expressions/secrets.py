@@ -19,7 +19,7 @@ from pelton.kernel.expressions.base import JSON, Invalid
 from pelton.kernel.model.process import SecretUse
 
 SECRETS, ENVIRONMENT = "secrets", "env"
-TASKS = ("SIMPLE", "HTTP")  # whose inputs may name secrets: they are handed out
+TASKS = ("SIMPLE", "HTTP", "DYNAMIC")  # whose inputs may name secrets: they are handed out
 _MEMBERS = r"((?:\.[A-Za-z_][A-Za-z0-9_-]*|\[[0-9]{1,9}\])*)"
 _REFERENCE = re.compile(r"\$\{workflow\.secrets\.([A-Za-z_][A-Za-z0-9_-]{0,99})" + _MEMBERS + r"\}", re.ASCII)
 _MEMBER = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")

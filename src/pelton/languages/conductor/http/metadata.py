@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -13,10 +14,12 @@ from pelton.languages.conductor.definitions import validate
 from pelton.languages.conductor.definitions.definition_tree import walk
 from pelton.languages.conductor.http.api_context import ConductorApi, bulk
 from pelton.languages.conductor.model import TaskDef, WorkflowDef
+from pelton.languages.conductor.tasks import kinds
 from pelton.runtime.caller import Caller
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
 
+MOST_WARNINGS = 20  # headers in one answer
 LARGE = 20_000  # bytes of a definition that is checked in a thread, so that it does not block the event loop
 
 
@@ -54,7 +57,7 @@ class WorkflowDefRoutes:
 
     async def _store(self, caller: Caller, definition: WorkflowDef, must_be_new: bool) -> None:
         await self.api.refuse_foreign(caller, "process", definition.name, definition.version)
-        definition.create_time = definition.update_time = UNSET
+        definition.create_time = definition.update_time = definition.warnings = UNSET
         for place in walk(definition.tasks):
             if place.task.task_definition is not UNSET:
                 place.task.task_definition.create_time = place.task.task_definition.update_time = UNSET
@@ -80,7 +83,17 @@ class WorkflowDefRoutes:
             if error.code is Code.EXISTS:
                 raise PeltonError(Code.EXISTS, f"Workflow with {definition.name}.{definition.version} already exists!") from None
             raise
-        return empty()
+        return self._warned(empty(), [definition])
+
+    def _warned(self, response: Response, definitions: Sequence[WorkflowDef]) -> Response:
+        """With a header for each thing that the authors should know, up to a limit."""
+        schemes = self.api.settings.schemes
+        warnings = [f"{each.name}: {warning}" for each in definitions for warning in warnings_of(each, schemes)]
+        found = [
+            text.encode("ascii", "backslashreplace").replace(b"\\", b"/").replace(b'"', b"'") for text in warnings[:MOST_WARNINGS]
+        ]
+        response.headers = [*response.headers, *((b"warning", b'299 pelton "' + text + b'"') for text in found)]
+        return response
 
     async def update(self, request: Request) -> Response:
         body = await request.body()
@@ -96,12 +109,13 @@ class WorkflowDefRoutes:
                 failed[definition.name] = error.message
             else:
                 done.append(definition.name)
-        return bulk(done, failed)
+        return self._warned(bulk(done, failed), [each for each in definitions if each.name in done])
 
     async def validate(self, request: Request) -> Response:
         body = await request.body()
-        await self._check(decode.decode(body, WorkflowDef), "validateWorkflowDef.arg0", len(body))
-        return empty()
+        definition = decode.decode(body, WorkflowDef)
+        await self._check(definition, "validateWorkflowDef.arg0", len(body))
+        return self._warned(empty(), [definition])
 
     async def _rows(self, caller: Caller) -> list[DefinitionRow]:
         rows = await self.engine.definitions(caller, "process")
@@ -132,7 +146,10 @@ class WorkflowDefRoutes:
         row = await self.engine.definition(request.caller, "process", name, version)
         if row is None or row.language != self.api.language:
             raise PeltonError(Code.NOT_FOUND, f"No such workflow found by name: {name[:200]}, version: {version or 'null'}")
-        return json_response(definition_to_wire(row))
+        definition = definition_to_wire(row)
+        if warnings := warnings_of(definition, self.api.settings.schemes):
+            definition.warnings = warnings
+        return json_response(definition)
 
     async def remove(self, request: Request) -> Response:
         name, text = request.path["name"], request.path["version"]
@@ -197,6 +214,11 @@ class WorkflowDefRoutes:
                 raise PeltonError(Code.NOT_FOUND, "No such task definition") from None
             raise
         return empty()
+
+
+def warnings_of(definition: WorkflowDef, schemes: frozenset[str]) -> list[str]:
+    """What the author should know of a definition that can be registered."""
+    return [found for place in walk(definition.tasks) if (found := kinds.warning_of(place.task, schemes))]
 
 
 def definition_to_wire(row: DefinitionRow) -> WorkflowDef:

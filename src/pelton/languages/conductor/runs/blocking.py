@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple
 
+from pelton.kernel.model.process import Node
 from pelton.kernel.model.state import Bit, OpenStep, RunStatus, State, Step
+from pelton.languages.conductor.definitions.annotations import NodeAnnotations
 from pelton.languages.conductor.model import LANGUAGE
 from pelton.languages.conductor.runs.identifiers import split_reference
 from pelton.runtime.api import Engine, RunView
@@ -37,7 +39,7 @@ async def find_blocked(engine: Engine, caller: Caller, target: RunView, referenc
             found = await engine.newest(caller, current.run.key, slot, iteration)
             if isinstance(found, Step) and not found.bits & Bit.RETRIED:
                 return found
-        return _first_wait(rows, Bit.TIMED | Bit.AWAITS_THREADS)
+        return _first_wait(current, rows, Bit.TIMED | Bit.AWAITS_THREADS)
 
     return await _search(engine, caller, target, blocks)
 
@@ -46,13 +48,19 @@ async def find_wait(engine: Engine, caller: Caller, target: RunView) -> Blocked 
     """The first open WAIT of the run, else of the runs that it has called; one that would end by itself counts too."""
 
     async def blocks(current: RunView, rows: list[OpenStep]) -> OpenStep | Step | None:
-        return _first_wait(rows, Bit.AWAITS_THREADS)
+        return _first_wait(current, rows, Bit.AWAITS_THREADS)
 
     return await _search(engine, caller, target, blocks)
 
 
-def _first_wait(rows: list[OpenStep], without: int) -> OpenStep | None:
-    return next((row for row in rows if row.state == State.WAIT and not row.bits & without), None)
+def _first_wait(current: RunView, rows: list[OpenStep], without: int) -> OpenStep | None:
+    """What waits for a person is no such wait: a signal is not their answer."""
+    people = {name for name, node in current.process.nodes.items() if shown(node) == "HUMAN"}
+    return next((row for row in rows if row.state == State.WAIT and not row.bits & without and row.slot not in people), None)
+
+
+def shown(node: Node) -> str:
+    return node.annotations.shown if isinstance(node.annotations, NodeAnnotations) else ""
 
 
 async def _search(engine: Engine, caller: Caller, target: RunView, blocks: Blocks) -> Blocked | None:

@@ -172,8 +172,14 @@ def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) ->
     retried = bool(step.bits & Bit.RETRIED)
     child = step.child if step.state == State.CALL else 0
     iteration = status_names.iteration(step)
+    kind = annotations.task.type if annotations is not None else ""
+    named = (
+        status_names.dynamic_name(step, annotations.task.dynamic_task_name_param or "")
+        if annotations and kind == "DYNAMIC"
+        else ""
+    )
     return Task(
-        task_type=annotations.shown if annotations is not None else step.slot,
+        task_type=named or (annotations.shown if annotations is not None else step.slot),
         status=status_names.task_status(step),
         input_data=_input(step, node),
         reference_task_name=status_names.reference(step.slot, step.it),
@@ -181,7 +187,7 @@ def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) ->
         seq=step.n,
         correlation_id=context.meta.correlation or UNSET,
         poll_count=step.polls,
-        task_def_name=annotations.task.name if annotations is not None else step.slot,
+        task_def_name=named or (annotations.task.name if annotations is not None else step.slot),
         scheduled_time=step.opened,
         start_time=step.started,
         end_time=ended,
@@ -207,7 +213,7 @@ def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) ->
         execution_name_space=policy.execution_name_space if policy is not None else UNSET,
         isolation_group_id=policy.isolation_group_id if policy is not None else UNSET,
         iteration=iteration,
-        sub_workflow_id=context.codec.run_id(child) if child > 0 else UNSET,
+        sub_workflow_id=context.codec.run_id(child) if child > 0 and kind == "SUB_WORKFLOW" else UNSET,
         subworkflow_changed=False,
         first_start_time=step.first,
         queue_wait_time=max(0, step.started - step.opened) if step.started else 0,
@@ -218,6 +224,9 @@ def task_view(context: RunContext, step: OpenStep | Step, output: Any = None) ->
 
 def _input(step: OpenStep | Step, node: Node | None) -> Any:
     if isinstance(node, Choice) and isinstance(step, Step) and isinstance(step.output, dict):
+        if "caseOutput" in step.output:  # a DECISION, which shows nothing else of its input
+            case = step.output["caseOutput"][0]
+            return {"case": case, "hasChildren": "true"} if case in node.cases or node.default else {"case": case}
         found = {**(step.input or {}), "case": step.output.get("selectedCase")}
         return {**found, "hasChildren": "true"} if step.output.get("selectedCase") in node.cases or node.default else found
     return step.input if step.input is not None else {}
@@ -227,6 +236,11 @@ def _output(context: RunContext, step: OpenStep | Step, child: int, assembled: A
     output = assembled if assembled is not None else step.output
     if assembled is not None and annotations is not None and (member := loops.list_member(annotations.task)):
         return {**assembled, **loops.own_output(step, member)}
+    kind = annotations.task.type if annotations is not None else ""
+    if kind == "START_WORKFLOW":
+        return {"workflowId": context.codec.run_id(child)} if child > 0 else {}
+    if kind in status_names.TELL_ERRORS:
+        return status_names.with_error(context.codec, step, output)
     if child > 0:
         return {**(output if isinstance(output, dict) else {}), "subWorkflowId": context.codec.run_id(child)}
     return output if output is not None else {}
