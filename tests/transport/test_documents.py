@@ -24,7 +24,7 @@ class Letter(Struct):
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
-    st.integers(-(2**63) - 1, 2**64),
+    st.integers(-(2**63), 2**64 - 1),
     st.floats(),
     st.text(max_size=3),
     st.binary(max_size=3),

@@ -190,6 +190,8 @@ def _ours(event: EventIn, where: str) -> EventIn:
 
 def _text(found: Mapping[str, Any], name: str, where: str, needed: bool = True) -> str:
     value = found.get(name)
+    if type(value) is str and 0 < len(value) <= MAX_TEXT and value.isascii() and value.isprintable():
+        return value  # nearly all
     if value is None or value == "":
         if needed:
             raise bad(f"{where}{name}", f"an event must have {name}", f"set {name} to a non-empty string", value)

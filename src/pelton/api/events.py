@@ -103,10 +103,9 @@ class EventRoutes:
             attribute(event, request.caller, where)
             self._descend(event, where)
         posted = await self._engine.ingest(request.caller, events)
-        results = [self._accepted(event, outcome) for event, outcome in zip(events, posted, strict=True)]
         if batch:
-            return answer(AcceptedBatch(results))
-        [result] = results
+            return answer(AcceptedBatch([self._accepted(*each) for each in zip(events, posted, strict=True)]))
+        result = self._accepted(events[0], posted[0])
         if result.outcome == "conflict":
             raise PeltonError(
                 Code.CONFLICT,

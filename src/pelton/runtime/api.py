@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import JSON
+from pelton.kernel.machine.scene import mix
 from pelton.kernel.matching.filters import Trace
 from pelton.kernel.matching.handlers import View
 from pelton.kernel.model.process import Process
@@ -136,9 +137,13 @@ class ActionContext(NamedTuple):
     language: str  # the handler's
     view: View | None
     now: int
-    seed: int
+    handler: int  # its id
     codec: Codec
     evaluated: Callable[[Any], Any]
+
+    @property
+    def seed(self) -> int:
+        return mix(self.event.key, self.handler & 0xFFFFFFFF, 0)
 
     @property
     def payload(self) -> JSON:

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from pelton.connectors.registry import Connectors
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import Unanswered
-from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.process import REPLY, Process
 from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Start
 from pelton.kernel.model.state import Bit, Record, Run, RunStatus, worker_of
@@ -702,7 +701,7 @@ class LocalEngine(EngineProcesses):
         answers: dict[Any, Any] = {}
         for _ in range(16):
             try:
-                context = EventContext(event.received, mix(event.key, 0, 0), answers.get)
+                context = EventContext(event.received, event.key, answers.get)
                 return explain(compiled, event, context, self.definition_cache.views)
             except Unanswered as unanswered:
                 questions = list(unanswered.questions)

@@ -163,8 +163,8 @@ def _text(base: blake2b, key: int) -> str:
     raw = key.to_bytes(8, "big")
     keyed = base.copy()
     keyed.update(raw)
-    digits = raw.hex() + keyed.hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    pairs = (raw + keyed.digest()).hex("-", 2)  # eight groups of four digits; a UUID has no dash between three of them
+    return pairs[:4] + pairs[5:29] + pairs[30:34] + pairs[35:]
 
 
 def _key(base: blake2b, text: str) -> int | None:

@@ -46,14 +46,14 @@ class ClockState(Struct):
 class SteadyClock:
     """`wall` and `passing` are in nanoseconds."""
 
-    __slots__ = ("_offset", "_passed", "_passing", "_step", "_step_at", "_steps", "_time", "_wall", "_wall_last")
+    __slots__ = ("_offset", "_passed", "_passing", "_step", "_step_at", "_steps", "_time", "_wall")
 
     def __init__(self, wall: Callable[[], int] | None = None, passing: Callable[[], int] = passing_ns) -> None:
         self._wall = wall or time.time_ns
         self._passing = passing
         self._passed = passing()
-        self._time = self._wall_last = self._wall()
-        self._offset = self._wall_last - self._passed
+        self._time = self._wall()
+        self._offset = self._time - self._passed
         self._steps = self._step = self._step_at = 0
 
     @classmethod
@@ -69,16 +69,15 @@ class SteadyClock:
         """Epoch milliseconds."""
         passing = self._passing()
         wall = self._wall()
-        drift = wall - passing - self._offset
-        if -APART <= drift <= APART:
-            self._offset += drift
-            self._wall_last = wall
-        else:  # the wall clock was set, or this process was not running between the two readings
+        if not -APART <= wall - passing - self._offset <= APART:
+            # The wall clock was set, or has drifted so far, or this process was not running between the two readings.
             wall, passing = self._read()
-        passed, self._passed = passing - self._passed, passing
-        moment = self._time + (passed if passed > 0 else 0)
+        passed = passing - self._passed
+        self._passed = passing
+        passed = max(passed, 0)
+        moment = self._time + passed
         if moment > wall:
-            moment -= min(max(passed, 0) // SLOWER, moment - wall)
+            moment -= min(passed // SLOWER, moment - wall)
         else:
             moment = wall
         self._time = moment
@@ -97,7 +96,7 @@ class SteadyClock:
 
     def state(self) -> ClockState:
         self()
-        return ClockState(max(0, self._time - self._wall_last) // MILLISECOND, self._steps, self._step, self._step_at)
+        return ClockState(max(0, self._time - self._wall()) // MILLISECOND, self._steps, self._step, self._step_at)
 
     def _read(self) -> tuple[int, int]:
         wall = passing = 0
@@ -111,7 +110,6 @@ class SteadyClock:
                 if not -STEP < step < STEP:
                     self._notice(step, wall)
                 break
-        self._wall_last = wall
         return wall, passing
 
     def _notice(self, step: int, wall: int) -> None:

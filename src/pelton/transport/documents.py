@@ -15,6 +15,7 @@ from math import isfinite
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 
 from pelton.errors import Code, FieldProblem, PeltonError
 
@@ -73,7 +74,7 @@ def clean(struct: Any, limit: int = MAX_DEPTH) -> None:
 
 def _is_clean(struct: Any, limit: int) -> bool:
     """Whether all of it can be said as it is: so it is nearly always, and this looks at most of it at C speed."""
-    level: list[Any] = [struct]
+    level: list[Any] = [struct]  # what msgpack has for whole numbers is 64 bits long
     for _ in range(limit):
         below: list[Any] = []
         for holder in level:
@@ -83,24 +84,32 @@ def _is_clean(struct: Any, limit: int) -> bool:
                     return False
                 items = holder.values()
             else:
-                items = holder if kind is list else msgspec.structs.astuple(holder)
-            if _SCALARS.issuperset(map(type, items)):
+                items = holder if kind is list else [getattr(holder, name) for name in _open_members(kind)]
+            if _PLAIN.issuperset(map(type, items)):
                 continue
             for item in items:
                 kind = type(item)
-                if kind in _SCALARS:
+                if kind in _PLAIN:
                     continue
                 if kind is dict or kind is list or isinstance(item, msgspec.Struct):
                     below.append(item)
-                elif kind is int:
-                    if not _LEAST <= item <= _MOST:
-                        return False
                 elif kind is not float or not isfinite(item):
                     return False
         if not below:
             return True
         level = below
     return False
+
+
+def _open_members(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The members of a struct that can be more than a text, a whole number or a truth value."""
+    found = _OPEN_MEMBERS.get(kind)
+    if found is None:
+        info = msgspec.inspect.type_info(kind)
+        assert isinstance(info, msgspec.inspect.StructType)
+        found = tuple(field.name for field in info.fields if not isinstance(field.type, _CLOSED))
+        _OPEN_MEMBERS[kind] = found
+    return found
 
 
 def _clean(struct: Any, limit: int) -> None:
@@ -124,7 +133,10 @@ def _clean(struct: Any, limit: int) -> None:
                 _check_number(item, where)
 
 
+_CLOSED = (msgspec.inspect.StrType, msgspec.inspect.IntType, msgspec.inspect.BoolType)
+_OPEN_MEMBERS: dict[type[msgspec.Struct], tuple[str, ...]] = {}
 _TEXT = frozenset({str})
+_PLAIN = frozenset({str, int, bool, type(None), msgspec.UnsetType})
 _SCALARS = frozenset({str, bool, type(None), msgspec.UnsetType})
 
 

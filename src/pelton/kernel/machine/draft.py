@@ -42,6 +42,7 @@ from pelton.kernel.model.transition import (
 )
 
 KEPT = Bit.OPTIONAL_FAILED | Bit.DEFERRED_FAILED | Bit.BUILT_IN | Bit.THREAD | Bit.DYNAMIC | Bit.GONE_ON  # when a row has ended
+LEAVES = Bit.TIMED | Bit.KEYED | Bit.COPIED | Bit.COUNTED  # something is to be cleared away when the row goes
 FUEL = 512  # activations in one transition; the rest follows in the next commit
 WORKING = (State.WORK, State.CALL, State.EMIT)  # what someone else is busy with
 
@@ -501,6 +502,13 @@ class Draft(ManyRows):
                 self.closed.add(row.n)
         else:
             self.closed.add(row.n)
+        if row.bits & LEAVES:
+            self.clear_after(row)
+        if self.head.flags & THREADED and row.state in WORKING:
+            self.count_finished(row)
+
+    def clear_after(self, row: OpenStep) -> None:
+        """What a row leaves behind goes with it."""
         if row.bits & Bit.TIMED:
             self.effects.append(ClearTimers(row.n))
         if row.bits & Bit.KEYED:
@@ -509,8 +517,6 @@ class Draft(ManyRows):
             self.worklist.append(CopiesLeft(row))
         if row.bits & Bit.COUNTED:
             self.counts.append((row, -1, ()))
-        if self.head.flags & THREADED and row.state in WORKING:
-            self.count_finished(row)
 
     def count_in(self, row: OpenStep) -> None:
         """A token enters a node that is counted over all runs."""

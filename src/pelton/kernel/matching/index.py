@@ -35,20 +35,16 @@ _WEAK = frozenset([("number", 0), ("number", 1)])
 class Selection(Generic[T]):
     """Things, each under its own number."""
 
-    __slots__ = ("_always", "_exact", "_folded")
+    __slots__ = ("_always", "_exact", "_folded", "looks")
 
     def __init__(self) -> None:
+        self.looks = False  # a value decides about what is selected
         self._always: dict[int, T] = {}
         self._exact: _Place[T] = _Place()
         self._folded: _Place[T] = _Place()
 
     def __bool__(self) -> bool:
         return bool(self._always or self._exact or self._folded)
-
-    @property
-    def looks(self) -> bool:
-        """Whether a value decides about what is selected."""
-        return bool(self._exact or self._folded)
 
     def add(self, number: int, thing: T, tests: Sequence[Anchor]) -> Anchor | None:
         """Under which test the thing lies, to be given to `remove`; None when under none."""
@@ -67,6 +63,7 @@ class Selection(Generic[T]):
         for step in best.path:
             place = place.made(step)
         place.put(best, number, thing)
+        self.looks = True
         return best
 
     def remove(self, number: int, test: Anchor | None) -> None:
@@ -84,10 +81,13 @@ class Selection(Generic[T]):
         for parent, child, step in zip(reversed(way[:-1]), reversed(way[1:]), reversed(test.path), strict=True):
             if not child:
                 parent.drop(step)
+        self.looks = bool(self._exact or self._folded)
 
     def select(self, payload: JSON, found: dict[int, T]) -> None:
         """Adds to `found` whatever may hold for the payload."""
         found.update(self._always)
+        if not self.looks:
+            return
         if self._exact:
             _descend(self._exact, payload, found, False)
         if self._folded:

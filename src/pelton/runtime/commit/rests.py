@@ -10,7 +10,7 @@ from pelton.store.group import Lookup
 class Rests:
     """Conditions of a unit's group. `bool`: whether there are any."""
 
-    __slots__ = ("defined", "handlers", "lookups", "names", "pauses", "records")
+    __slots__ = ("_all", "defined", "handlers", "lookups", "names", "pauses", "records")
 
     def __init__(self) -> None:
         self.handlers: dict[str, int] = {}  # namespace → counter of the handlers that were asked
@@ -19,13 +19,14 @@ class Rests:
         self.lookups: dict[Lookup, int] = {}  # attribute → revision of what was found by it
         self.names: set[tuple[str, str, str, str]] = set()  # that no live run has
         self.pauses: dict[tuple[str, str], int] = {}  # namespace and process → epoch of the pause that was asked for
+        self._all = (self.handlers, self.defined, self.records, self.lookups, self.names, self.pauses)
 
     def __bool__(self) -> bool:
-        return bool(self.handlers or self.defined or self.records or self.lookups or self.pauses or self.names)
+        return any(self._all)
 
     def clear(self) -> None:
-        for each in (self.handlers, self.defined, self.records, self.lookups, self.pauses, self.names):
-            if each:
+        if any(self._all):
+            for each in self._all:
                 each.clear()
 
     def fill(self, builder: GroupBuilder) -> None:

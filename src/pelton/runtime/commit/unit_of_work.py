@@ -107,6 +107,7 @@ class UnitOfWork:
     """Created once; `begin` prepares it for the next request."""
 
     __slots__ = (
+        "_emptied",
         "_signal",
         "ancestor",
         "answers",
@@ -155,6 +156,9 @@ class UnitOfWork:
         self.rests = Rests()
         self.asked: deque[tuple[Run, StartRun | SignalRun]] = deque()  # decided on together with its sender; comes first
         self.named: list[RunKeyRow] = []  # names of runs that begin here; there before the run's first transition, which may ask
+        self._emptied: tuple[Any, ...] = (
+            self.changes, self.made, self.undo, self.deferred, self.logs, self.asked, self.named, self.reader.reads,
+        )  # fmt: skip
         self.multiple = False  # more may follow after this signal: keep a way back
         self.rows = 0
         self.now = 0
@@ -182,13 +186,11 @@ class UnitOfWork:
             self.sticky_gone.clear()
         if self.lanes:
             self.lanes.clear()
-        for each in (self.changes, self.deferred, self.made, self.undo, self.reader.reads, self.logs, self.asked, self.named):
-            if each:
-                each.clear()
+        for each in filter(None, self._emptied):
+            each.clear()
         self.reader.stamped = 0
         self.notes = []  # another: the request before may have kept it
-        if self.rests:
-            self.rests.clear()
+        self.rests.clear()
         if request.answers.defined:
             self.rests.defined.update(request.answers.defined)
         self.rows = 0

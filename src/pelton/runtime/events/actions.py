@@ -14,7 +14,6 @@ from msgspec import Struct, structs
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.expressions.base import ExpressionError, Unanswered
-from pelton.kernel.machine.scene import mix
 from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import EvaluationKey, RunKey
@@ -209,7 +208,8 @@ class HandlerActions:
         unit = self._unit
         for match, acts in self._planned:
             mark, mine = unit.mark(), []
-            kept = self.done, len(self.run_keys), len(self.jobs), {name: len(fan_out.runs) for name, fan_out in self.many.items()}
+            fan_outs = {name: len(fan_out.runs) for name, fan_out in self.many.items()} if self.many else {}
+            kept = self.done, len(self.run_keys), len(self.jobs), fan_outs
             try:
                 for position, (action, commands) in enumerate(acts):
                     mine += self._act(match.handler, action, commands, position)
@@ -245,7 +245,7 @@ class HandlerActions:
                 match.handler.language,
                 match.view,
                 self._unit.now,
-                mix(self._event.key, match.handler.id & 0xFFFFFFFF, 0),
+                match.handler.id,
                 self._workspace.codec,
                 scripts.get,
             )

@@ -18,7 +18,6 @@ from msgspec import convert, json, structs
 
 from pelton.errors import Code, PeltonError, Stopping
 from pelton.kernel.expressions.base import Unanswered
-from pelton.kernel.machine.scene import mix
 from pelton.kernel.model.reads import EvaluationKey
 from pelton.runtime.api import EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.commit import descents
@@ -414,9 +413,7 @@ class EventIngester:
         request.plan = None
         views = unit.workspace.definitions.views
         try:
-            return consider(
-                handlers.index, row, EventContext(unit.now, mix(request.key, 0, 0), request.answers.scripts.get), views
-            )
+            return consider(handlers.index, row, EventContext(unit.now, request.key, request.answers.scripts.get), views)
         except Unanswered as unanswered:
             view = seen_by(row, views)
             may_fire = [Fired(each, view, each.actions) for each in handlers.index.select(row.type, row.body, view)]

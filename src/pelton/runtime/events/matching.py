@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from msgspec import to_builtins
 
 from pelton.kernel.expressions.base import JSON, Evaluation, Outcome
+from pelton.kernel.machine.scene import mix
 from pelton.kernel.matching import handlers as kernel
 from pelton.kernel.matching.handlers import Handler, HandlerIndex, View
 from pelton.runtime.api import HandlerDecision
@@ -21,8 +22,12 @@ class EventContext(NamedTuple):
     """The context of filter scripts."""
 
     now: int
-    seed: int
+    event: int  # its key
     evaluated: Callable[[Evaluation], Outcome | None]
+
+    @property
+    def seed(self) -> int:
+        return mix(self.event, 0, 0)
 
 
 class Fired(NamedTuple):

@@ -234,6 +234,10 @@ class Router:
             self._static[method, pattern.encode()] = (handler, pattern)
         self.patterns.append((method, pattern))
 
+    def is_static(self, method: str, path: bytes) -> bool:
+        """Whether it is the path of a route without parameters."""
+        return (method, path) in self._static
+
     async def response(self, scope: Scope, receive: Receive, path: bytes) -> Response | None:
         """The response to one request, or None if its caller has left; `path` is the raw path below the router's mount."""
         if self._collapse and b"//" in path:
@@ -282,6 +286,7 @@ class Application:
 
     def __init__(self, mounts: Iterable[tuple[str, Router]]) -> None:
         self._mounts = sorted(((prefix.rstrip("/").encode(), router) for prefix, router in mounts), key=lambda m: -len(m[0]))
+        self._known: dict[bytes, tuple[Router, bytes]] = {}  # paths of routes without parameters that were asked for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -293,10 +298,18 @@ class Application:
     async def response(self, scope: Scope, receive: Receive) -> Response | None:
         """The response to one request, or None if its caller has left."""
         path = raw_path(scope)
+        found = self._known.get(path) or self._mounted(scope["method"], path)
+        return text_response("not found", 404) if found is None else await found[0].response(scope, receive, found[1])
+
+    def _mounted(self, method: str, path: bytes) -> tuple[Router, bytes] | None:
+        """The router for a path, and the path below its mount."""
         for prefix, router in self._mounts:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/"):
-                return await router.response(scope, receive, path[len(prefix) :])
-        return text_response("not found", 404)
+                found = router, path[len(prefix) :]
+                if router.is_static(method, found[1]):
+                    self._known[path] = found
+                return found
+        return None
 
 
 async def deliver(response: Response, scope: Scope, send: Send) -> bool:

@@ -65,14 +65,19 @@ def seen(event: EventRow) -> JSON:
 class Rooted:
     """A context for templates whose root is a payload."""
 
-    __slots__ = ("evaluated", "event", "now", "payload", "seed")
+    __slots__ = ("_context", "evaluated", "event", "now", "payload")
 
     def __init__(self, payload: JSON, context: Any) -> None:
         self.payload = payload
         self.event: EventRow = context.event
         self.now = context.now
-        self.seed = context.seed
         self.evaluated = context.evaluated
+        self._context = context
+
+    @property
+    def seed(self) -> int:
+        found: int = self._context.seed
+        return found
 
 
 def references(name: str, members: tuple[str | int, ...]) -> Bound:
