@@ -753,3 +753,32 @@ async def test_service(apis: Apis) -> None:
         assert await post(api, "shop:paid") == ["started"]
         for path in ("/event/execution", "/event/execution/shop:paid"):
             assert [each["messageId"] for each in await api.ok("GET", path)] == ["same"]
+
+
+@covers(
+    "GET /queue",
+    "GET /queue/size",
+    "POST /queue/update/{wf}/{ref}/{status}",
+    "POST /queue/update/{wf}/task/{task}/{status}",
+    "GET /event/queue/config",
+    "GET /event/queue/config/{type}/{name}",
+    "PUT /event/queue/config/{type}/{name}",
+    "DELETE /event/queue/config/{type}/{name}",
+)
+async def test_queues_of_waiting_tasks(apis: Apis) -> None:
+    runs = [await api.run([step("WAIT", "w")]) for api in apis]
+    config = "/event/queue/config/kafka/q"
+    for api, run in zip(apis, runs, strict=True):
+        for path in ("/queue", "/queue/size"):
+            await api.ok("GET", path)
+        identity = (await api.get(run))["tasks"][0]["taskId"]
+        for other in others(apis, api):
+            await absent(other, "POST", f"/queue/update/{run}/w/COMPLETED", {})
+            await absent(other, "POST", f"/queue/update/{run}/task/{identity}/COMPLETED", {})
+        assert await api.ok("GET", config) == {}
+        await api.ok("PUT", config, {"by": name_of(api)})
+    for api in apis:
+        assert await api.ok("GET", "/event/queue/config") == {"kafka:q": {"by": name_of(api)}}
+    await apis[0].ok("DELETE", config)
+    await apis[1].ok("DELETE", config)
+    assert await apis[2].ok("GET", config) == {"by": "zeta"}

@@ -148,3 +148,30 @@ async def test_what_became_of_events(api: Api) -> None:
     assert await api.ok("GET", "/event/execution/shop:paid") == found
     assert await api.ok("GET", "/event/execution/shop:none") == []
     await happens(lambda: api.poll("t"))
+
+
+async def test_a_waiting_task_is_completed_through_its_queue(api: Api) -> None:
+    run = await api.run([step("WAIT", "w"), step("WAIT", "x")])
+    assert await api.ok("GET", "/queue") == {"COMPLETED": "conductor:COMPLETED", "FAILED": "conductor:FAILED"}
+    assert await api.ok("GET", "/queue/size") == {"conductor:COMPLETED": 0, "conductor:FAILED": 0}
+    assert (await api.refused("POST", f"/queue/update/{run}/w/SKIPPED", {})).json["message"] == (
+        "There is no queue for handling SKIPPED status"
+    )
+    await api.ok("POST", f"/queue/update/{run}/w/COMPLETED", {"a": 1})
+    await api.ok("POST", f"/queue/update/{run}/w/COMPLETED", {"a": 2})  # dropped
+    found = await api.until(run, lambda found: len(found["tasks"]) == 2)
+    assert found["tasks"][0]["outputData"] == {"a": 1}
+    identity = found["tasks"][1]["taskId"]
+    await api.ok("POST", f"/queue/update/{run}/task/{identity}/FAILED", {})
+    await api.ended(run, "FAILED")
+    assert (await api.refused("POST", f"/queue/update/{run}/task/none/FAILED", {})).status == 404
+
+
+async def test_settings_of_event_queues_are_kept(api: Api) -> None:
+    assert await api.ok("GET", "/event/queue/config") == {}
+    await api.ok("PUT", "/event/queue/config/kafka/orders", {"consumer": {"x": "1"}})
+    assert await api.ok("GET", "/event/queue/config/kafka/orders") == {"consumer": {"x": "1"}}
+    assert await api.ok("GET", "/event/queue/config") == {"kafka:orders": {"consumer": {"x": "1"}}}
+    await api.ok("DELETE", "/event/queue/config/kafka/orders")
+    await api.ok("DELETE", "/event/queue/config/kafka/orders")
+    assert await api.ok("GET", "/event/queue/config/kafka/orders") == {}

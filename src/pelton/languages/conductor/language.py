@@ -30,6 +30,7 @@ from pelton.languages.conductor.http.searches import SearchRoutes
 from pelton.languages.conductor.http.service.about import ServiceRoutes
 from pelton.languages.conductor.http.service.event_log import EventLogRoutes
 from pelton.languages.conductor.http.service.secrets import ConductorSecretRoutes
+from pelton.languages.conductor.http.service.wait_queues import WaitQueueRoutes
 from pelton.languages.conductor.http.tasks import ConductorTaskRoutes
 from pelton.languages.conductor.model import LANGUAGE, TaskDef, WorkflowDef
 from pelton.languages.conductor.runs import http_task
@@ -107,6 +108,7 @@ def offer(host: Host, *, hold: int = HOLD) -> Offer:
         more.add_to(router)
     for own in (ConductorSecretRoutes(api), ServiceRoutes(api, searches.tasks, handlers_api), EventLogRoutes(api)):
         own.add_to(router)
+    WaitQueueRoutes(api).add_to(router)
     if host.valid_key is not None:
         router.add("POST", "/token", token(host.valid_key))
     return Offer(
