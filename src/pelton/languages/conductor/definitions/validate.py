@@ -314,7 +314,11 @@ def _check_sub_workflow(path: str, task: WorkflowTask, problems: Problems, check
             f"{path}.subWorkflowParam.idempotencyKey", "idempotency keys of sub-workflows are not supported; start it by an event"
         )
     version = param.version
-    if version is not UNSET and not _templated(version) and not (isinstance(version, int) or version.strip().isdigit()):
+    if (
+        version is not UNSET
+        and not _templated(version)
+        and not (isinstance(version, int) or not version.strip() or version.strip().isdigit())
+    ):
         problems.add(f"{path}.subWorkflowParam.version", "version must be a whole number or a template", version)
     inner = param.workflow_definition
     if inner is UNSET or inner is None:
