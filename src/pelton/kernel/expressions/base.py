@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 from msgspec import json
 
 MAX_LOOKS = 200_000  # values that one evaluation looks at, each at most some 0.5 us
+MAX_LOOKS_TOGETHER = 1_000_000  # and all evaluations of one transition
+MAX_INT = (1 << 63) - 1
 
 JSON = Any  # None | bool | int | float | str | list[JSON] | dict[str, JSON], as msgspec decodes it
 
@@ -51,6 +53,7 @@ class Outcome(NamedTuple):
     error: str = ""
     failed: bool = False
     timed_out: bool = False
+    took: int = 0  # milliseconds of its own time
 
 
 class Context(Protocol):
@@ -86,13 +89,36 @@ class ExpressionError(Exception):
 
 
 class LookedEnough(ExpressionError):
-    """An evaluation has looked at as many values as one may."""
+    """An evaluation has looked at as many values as one may; or `together` with others as many as they may."""
 
-    def __init__(self) -> None:
+    def __init__(self, together: bool = False) -> None:
+        what = "one evaluation may" if not together else "all expressions of one signal may together"
+        most = MAX_LOOKS_TOGETHER if together else MAX_LOOKS
         super().__init__(
-            f"it has to look at more values than one evaluation may ({MAX_LOOKS}); ask for less of the value, or let a script or "
+            f"it has to look at more values than {what} ({most}); ask for less of the value, or let a script or "
             "a worker search it"
         )
+        self.together = together
+
+
+class LooksTogether:
+    """How many values the evaluations of one transition may still look at. What is not part of a transition has its own bounds
+    only: a handler that looks at much must not take from others."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_INT
+
+    def begin(self) -> None:
+        self.left = MAX_LOOKS_TOGETHER
+
+    def end(self) -> None:
+        self.left = MAX_INT
+
+
+TOGETHER = LooksTogether()
+"""Of the transition that is being decided: there is one at a time."""
 
 
 class Looks:
@@ -110,8 +136,11 @@ class Looks:
     def spend(self, looks: int) -> None:
         """Raises LookedEnough."""
         self.left -= looks
+        TOGETHER.left -= looks
         if self.left < 0:
             raise LookedEnough
+        if TOGETHER.left < 0:
+            raise LookedEnough(together=True)
 
 
 class Invalid(Exception):

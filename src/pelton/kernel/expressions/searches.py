@@ -111,7 +111,9 @@ def select(query: Search, value: JSON, budget: Looks | None = None) -> list[JSON
             found.append(each)
             if len(found) > MAX_RESULTS:
                 raise ExpressionError(f"the path {query} finds more than {MAX_RESULTS} values")
-    except LookedEnough:
+    except LookedEnough as enough:
+        if enough.together:
+            raise
         raise ExpressionError(
             f"the path {query} has to look at more values than one expression may ({MAX_LOOKS}); name the members that lead "
             "to what it searches, or let a script or a worker do it"

@@ -17,6 +17,7 @@ from copy import copy
 from typing import Any
 
 from pelton.errors import Code
+from pelton.kernel.expressions.base import TOGETHER
 from pelton.kernel.machine import arrivals, operator, pauses, timers
 from pelton.kernel.machine.checkpoints import checkpoint
 from pelton.kernel.machine.draft import (
@@ -173,6 +174,7 @@ class Allowance:
 def decide(
     process: Process, reads: RunReads, signal: AnySignal, now: int, allowance: Allowance | None
 ) -> Transition | Refused | Need:
+    TOGETHER.begin()
     try:
         if isinstance(signal, Start):
             draft = start_run(process, reads, signal, now)
@@ -203,6 +205,8 @@ def decide(
         return refuse(reads, signal, Code.EXPRESSION, failure.failure.message, [], now)
     except Refusal as refusal:
         return refuse(reads, signal, refusal.code, refusal.detail, refusal.trace, now)
+    finally:
+        TOGETHER.end()
 
 
 def finished(draft: Draft) -> Transition:

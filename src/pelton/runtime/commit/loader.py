@@ -47,6 +47,8 @@ from pelton.runtime.names import queue_of
 from pelton.store.group import Lookup
 from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 
+SCRIPT_MS = 30_000  # of their own time, for all scripts that one signal leads to
+
 
 class Scripts(Protocol):
     async def answer(self, questions: Sequence[Evaluation]) -> Sequence[Outcome]: ...
@@ -186,9 +188,19 @@ class ReadLoader:
         if rows and entry is not None:
             await self._read_run(request, entry, rows)
         if questions:
-            request.answers.scripts.update(zip(questions, await self.ask(questions), strict=True))
+            outcomes = await self._outcomes(request, questions, of_run=entry is not None)
+            request.answers.scripts.update(zip(questions, outcomes, strict=True))
         for key in outside:
             await self._answer_outside(request, entry, key)
+
+    async def _outcomes(self, request: CommitRequest, questions: list[Evaluation], of_run: bool) -> list[Outcome]:
+        """Scripts of runs have a budget for all that one signal leads to; those of handlers have bounds of their own."""
+        if of_run and request.script_ms >= SCRIPT_MS:
+            why = f"the script was not run: those of one signal took {request.script_ms} ms together, and may take {SCRIPT_MS}"
+            return [Outcome(None, why, failed=True, timed_out=True)] * len(questions)
+        outcomes = await self.ask(questions)
+        request.script_ms += sum(outcome.took for outcome in outcomes) if of_run else 0
+        return outcomes
 
     async def ask(self, questions: list[Evaluation]) -> list[Outcome]:
         """The results of scripts. Raises PeltonError "unavailable" without a pool."""

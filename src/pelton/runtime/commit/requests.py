@@ -44,7 +44,7 @@ NONE_TAKEN: Any = frozenset()
 
 
 class CommitRequest:
-    __slots__ = ("absent", "alone", "answers", "asked", "committed", "locked", "nameless", "rounds", "tries")
+    __slots__ = ("absent", "alone", "answers", "asked", "committed", "locked", "nameless", "rounds", "script_ms", "tries")
 
     hops = 0  # signals and events that led to this one
     ancestor = 0  # of what it causes: as in Run
@@ -56,6 +56,7 @@ class CommitRequest:
         self.asked = 0  # when it first asked for a script's answer: the time is part of the question, so it stays this
         self.rounds: dict[int, int] = {}  # of reads, by run, for this try
         self.tries = 0  # groups that were lost
+        self.script_ms = 0  # that scripts of runs took
         self.locked: LockedRows | None = None  # rows that are locked for this try
         self.nameless: set[int] = NONE_TAKEN
         self.committed: Committed | None = None

@@ -125,7 +125,10 @@ class ScriptPool:
             refusal = share.refusal()
             if refusal is not None:
                 return _not_run(refusal)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
             outcome = await self._run(question)
+            outcome = outcome._replace(took=round(1000 * (loop.time() - began)))
             if outcome.timed_out:
                 share.overran(question.limit, last)
             else:
