@@ -278,6 +278,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "languages.conductor.handlers": ("validate", "payloads", "compile"),
     "languages.conductor.http": (
         "errors",
+        "reserved",
         "api_context",
         "waiting",
         "metadata",

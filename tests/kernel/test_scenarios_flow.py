@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.kernel.graphs import Graph, look, out, output
+from tests.kernel.graphs import Graph, look, out, output, say
 from tests.kernel.world import World
 
 from pelton.kernel.machine.tokens.outputs import output_of
@@ -303,6 +303,31 @@ def test_a_loop_over_items() -> None:
     assert world.is_open(run, "after")
     run = world.start("p", [])
     assert world.trail(run) == ["l", "after"]
+
+
+def test_the_input_of_a_loop_may_be_renewed_at_each_look_at_its_condition() -> None:
+    """It sees the input until then, and what its body has done; before the first iteration there is nothing to renew."""
+
+    def renewed(context: Any) -> Any:
+        step = context.newest("a")
+        return [*context.value, step.output]
+
+    graph = Graph().scope(
+        "l", "a", "after", again=look(lambda c: c.value[-1] != "stop"), renewed=look(renewed), input=say([0]), check_first=True
+    )
+
+    def of_loop(context: Any) -> Any:
+        return context.newest("l").input
+
+    graph.work("a", input=look(of_loop, "l")).work("after")
+    world = World(graph.build())
+    run = world.start("p")
+    assert world.opened(run, "a").input == [0]
+    world.report(run, "a", 1)
+    assert world.opened(run, "a").input == [0, 1]
+    world.report(run, "a", "stop")
+    assert world.is_open(run, "after")
+    assert world.ended(run, "l").input == [0, 1, "stop"]
 
 
 def test_a_loop_has_a_most() -> None:

@@ -273,6 +273,33 @@ class TestLimits:
             assert not port._slots._hosts
         await port.close()
 
+    async def test_who_is_patient_waits_for_a_turn_and_that_time_does_not_count(self, web: str) -> None:
+        """More requests than a host may have at once: whatever they take, the others come when there is room."""
+        served, go = 0, asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal served
+            served += 1
+            await reader.readuntil(b"\r\n\r\n")
+            await go.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+
+        port = GuardedHttp(allow_private=True, max_per_host=2, max_connections=3)
+        async with raw(slow) as url, raw(slow) as other, asyncio.timeout(PATIENCE):
+            waiting = [
+                asyncio.create_task(port.request("GET", place, connect_timeout=0.2, read_timeout=PATIENCE, patient=True))
+                for place in (url, other) * 6
+            ]
+            with pytest.raises(Temporary):  # longer than any of them may take to connect
+                await port.request("GET", url, connect_timeout=0.3)
+            assert served == 3
+            waiting.pop().cancel()
+            go.set()
+            assert [reply.status for reply in await asyncio.gather(*waiting)] == [200] * 11
+            assert not port._slots._hosts
+        await port.close()
+
     async def test_nobody_listens(self, port: GuardedHttp, unused_tcp_port: int) -> None:
         with pytest.raises(Temporary, match=f"http://127.0.0.1:{unused_tcp_port} could not be reached"):
             await port.request("GET", f"http://127.0.0.1:{unused_tcp_port}/?secret=1")

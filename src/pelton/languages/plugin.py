@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct, json
 
 from pelton.net.outgoing import HttpPort
-from pelton.runtime.api import Engine, LocalSink, Operation
+from pelton.runtime.api import USUAL, Engine, LocalSink, Operation, OperationBounds
 from pelton.runtime.caller import Caller, Users
 from pelton.runtime.language import Language
 from pelton.transport.grpc.service import Service
@@ -70,14 +70,15 @@ class Offer(Struct, frozen=True, kw_only=True):
     """What a language brings to a server.
 
     `compilers`: of its definitions and handlers, by name; the first one is the language's own. `operations`: built-in work by the
-    name of its queue, without the "@". `sinks`: schemes of sinks whose messages stay in this process. `mounts`: its routes over
-    HTTP. `services`: its methods over gRPC. `open_paths`: raw paths that need no key, because they are where keys are shown.
-    `switch`: switches a handler of its own on or off, by name; raises PeltonError.
+    name of its queue, without the "@"; `bounds`: of those that need others than usual. `sinks`: schemes of sinks whose messages
+    stay in this process. `mounts`: its routes over HTTP. `services`: its methods over gRPC. `open_paths`: raw paths that need no
+    key, because they are where keys are shown. `switch`: switches a handler of its own on or off, by name; raises PeltonError.
     `opened`: what is to be done, beside everything else, once the engine is open.
     """
 
     compilers: tuple[Language, ...]
     operations: Mapping[str, Operation] = {}
+    bounds: Mapping[str, OperationBounds] = {}
     sinks: Mapping[str, LocalSink] = {}
     mounts: tuple[Mount, ...] = ()
     services: tuple[Service, ...] = ()
@@ -147,7 +148,7 @@ def install(plugin: Plugin, host: Host, add_sink: Callable[[str, LocalSink], Non
     for compiler in offer.compilers:
         host.engine.add_language(compiler)
     for name, operation in offer.operations.items():
-        host.engine.add_operation(name, operation)
+        host.engine.add_operation(name, operation, offer.bounds.get(name, USUAL))
     for scheme, sink in offer.sinks.items():
         add_sink(scheme, sink)
     return offer

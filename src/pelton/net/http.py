@@ -258,7 +258,8 @@ class _Slots:
         self._hosts: dict[tuple[str, int], tuple[asyncio.Semaphore, list[None]]] = {}
 
     @asynccontextmanager
-    async def hold(self, target: _Target, seconds: float) -> AsyncIterator[None]:
+    async def hold(self, target: _Target, seconds: float | None) -> AsyncIterator[None]:
+        """`seconds`: how long to wait for a turn, None = until it comes. Turns come in the order of asking."""
         key = (target.host, target.port)
         semaphore, users = self._hosts.setdefault(key, (asyncio.Semaphore(self._limit), []))
         users.append(None)
@@ -295,6 +296,7 @@ class GuardedHttp:
     ) -> None:
         self._rules = AddressRules(allow, allow_private)
         self._slots = _Slots(max_per_host)
+        self._connections = asyncio.Semaphore(max_connections)
         self._closed = False
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context or httpcore.default_ssl_context(),
@@ -327,10 +329,14 @@ class GuardedHttp:
         read_timeout: float = 30.0,
         max_response: int = 1_048_576,
         status_only: bool = False,
+        patient: bool = False,
     ) -> HttpReply:
         """One exchange; a reply with any status is a reply. Times in seconds, sizes in bytes. `connect_timeout` limits the wait
         for a free slot and the connection set-up; both timeouts together limit the whole exchange. Connection headers (Host,
         Content-Length...) are set here and ignored in `headers`.
+
+        `patient`: when as many requests to the host are in progress as there may be, waits until one is over, instead of as long
+        as for a connection; this time does not count.
 
         `status_only`: only the status matters; as much of the body is returned as arrived in time and within the limit.
 
@@ -345,10 +351,15 @@ class GuardedHttp:
             headers=_headers(target, method, headers, body),
             content=body,
             extensions={
-                "timeout": {"connect": connect_timeout, "pool": connect_timeout, "read": read_timeout, "write": read_timeout}
+                "timeout": {
+                    "connect": connect_timeout,
+                    "pool": read_timeout if patient else connect_timeout,
+                    "read": read_timeout,
+                    "write": read_timeout,
+                }
             },
         )
-        async with self._slots.hold(target, connect_timeout):
+        async with self._slots.hold(target, None if patient else connect_timeout), self._room(patient):
             deadline = asyncio.get_running_loop().time() + connect_timeout + read_timeout
             with _explained(target, connect_timeout, read_timeout):
                 async with asyncio.timeout_at(deadline):
@@ -365,6 +376,15 @@ class GuardedHttp:
             finally:
                 await response.aclose()
         return reader.reply()
+
+    @asynccontextmanager
+    async def _room(self, patient: bool) -> AsyncIterator[None]:
+        """While there are as many connections as there may be, who is patient waits here, and others where their time counts."""
+        if not patient:
+            yield
+            return
+        async with self._connections:
+            yield
 
     async def close(self) -> None:
         self._closed = True

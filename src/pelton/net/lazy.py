@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -40,33 +41,31 @@ class LazyHttpPort:
         *,
         connect_timeout: float = 5.0,
         read_timeout: float = 30.0,
+        max_response: int = 1_048_576,
+        patient: bool = False,
     ) -> HttpReply:
         """See `net.http.GuardedHttp.request`."""
+        request = partial(
+            self.port().request,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            max_response=max_response,
+            patient=patient,
+        )
         parent = from_mapping(dict(headers)) if self.spans.on else ""
         if not parent:
-            return await self._request(method, url, headers, body, connect_timeout, read_timeout)
+            return await request(method, url, headers, body)
         context, start = self.spans.own(parent, "http", os.urandom(8)), time.time_ns()
         others = {name: value for name, value in dict(headers).items() if name.lower() not in {"traceparent", "tracestate"}}
         status, error = 0, "no answer"
         try:
-            reply = await self._request(method, url, {**others, **headers_of(context)}, body, connect_timeout, read_timeout)
+            reply = await request(method, url, {**others, **headers_of(context)}, body)
             status = reply.status
             error = f"status {status}" if status >= 400 else ""
             return reply
         finally:
             attributes = {"http.request.method": method, "http.response.status_code": status, **_host(url)}
             self.spans.report(Span(method, context, parent, start, time.time_ns(), "client", attributes, error))
-
-    async def _request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | Iterable[tuple[str, str]],
-        body: bytes,
-        connect_timeout: float,
-        read_timeout: float,
-    ) -> HttpReply:
-        return await self.port().request(method, url, headers, body, connect_timeout=connect_timeout, read_timeout=read_timeout)
 
     async def close(self) -> None:
         if self._port is not None:

@@ -27,4 +27,6 @@ class HttpPort(Protocol):
         *,
         connect_timeout: float = ...,
         read_timeout: float = ...,
+        max_response: int = ...,
+        patient: bool = ...,
     ) -> Awaitable[Reply]: ...

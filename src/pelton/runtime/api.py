@@ -369,6 +369,16 @@ Operation = Callable[[WorkItem], Awaitable[Report]]
 """A built-in operation: performs the work of a step whose queue is "@name". Must be idempotent, or document that it is not."""
 
 
+class OperationBounds(NamedTuple):
+    """Of a built-in operation: how many items are worked on at once, and how many milliseconds one may take."""
+
+    concurrency: int = 32
+    limit: int = 300_000
+
+
+USUAL = OperationBounds()
+
+
 class Watch(Protocol):
     """Follows a run and all that it called. Use as a context manager: register, then look, then wait."""
 
@@ -392,7 +402,7 @@ class Engine(Protocol):
 
     # definitions
     def add_language(self, language: Language) -> None: ...
-    def add_operation(self, name: str, operation: Operation) -> None: ...
+    def add_operation(self, name: str, operation: Operation, bounds: OperationBounds = ...) -> None: ...
     async def define(
         self,
         caller: Caller,

@@ -17,6 +17,7 @@ from pelton.kernel.model.process import REPLY, Process
 from pelton.kernel.model.signals import PutCheckpoint, Report, Signal, Start
 from pelton.kernel.model.state import Bit, Record, Run, RunStatus, worker_of
 from pelton.runtime.api import (
+    USUAL,
     Applied,
     CheckpointPut,
     ClaimRequest,
@@ -26,6 +27,7 @@ from pelton.runtime.api import (
     HandlerDecision,
     Ingested,
     Operation,
+    OperationBounds,
     ReportResult,
     StartCommand,
     TaskAct,
@@ -296,8 +298,8 @@ class LocalEngine(EngineProcesses):
     def add_language(self, language: Language) -> None:
         self.definition_cache.add_language(language)
 
-    def add_operation(self, name: str, operation: Operation) -> None:
-        self.operations.register(name, operation)
+    def add_operation(self, name: str, operation: Operation, bounds: OperationBounds = USUAL) -> None:
+        self.operations.register(name, operation, concurrency=bounds.concurrency, limit=bounds.limit)
 
     def add_local(self, scheme: str, handler: Callable[[Delivery], Awaitable[None]]) -> None:
         """Routes messages to `scheme:...` to a handler in this process; see Outbox.add_local."""

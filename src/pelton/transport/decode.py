@@ -44,8 +44,9 @@ class Decoder:
     """How one API reads JSON. Readers are created once per struct and cached.
 
     `typed_first`: try msgspec's own decoding first; not for structs with limits that msgspec interprets differently (patterns).
-    `keep_null_entries`: a null in a map is an entry, not absent. `bracket_keys`: paths are `fields[name]`, not
-    `fields.name`. `problems`: creates the collector for the problems of one call.
+    `big_numbers`: whole numbers of more than 64 bits are taken, where anything may stand. `keep_null_entries`: a null in a map is
+    an entry, not absent. `bracket_keys`: paths are `fields[name]`, not `fields.name`. `problems`: creates the collector for the
+    problems of one call.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Decoder:
         typed_first: bool = False,
         keep_null_entries: bool = False,
         bracket_keys: bool = False,
+        big_numbers: bool = False,
         problems: Callable[[], Problems] = Problems,
     ) -> None:
         self._scalars = scalars
         self._typed_first = typed_first
         self._keep_null_entries = keep_null_entries
         self._bracket_keys = bracket_keys
+        self._big_numbers = big_numbers
         self._problems = problems
         self._typed: dict[type, msgspec.json.Decoder[Any]] = {}
         self._structs: dict[type, dict[str, tuple[str, bool, Read]]] = {}
@@ -70,7 +73,7 @@ class Decoder:
         data = documents.without_mark(data)
         if self._typed_first:
             documents.check_depth(data)
-            if not documents.has_long_number(data):
+            if self._big_numbers or not documents.has_long_number(data):
                 typed = self._typed.get(form)
                 if typed is None:
                     typed = self._typed[form] = msgspec.json.Decoder(form)
@@ -79,7 +82,7 @@ class Decoder:
                     return found
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     pass  # what is not JSON at all is reported below
-        return self.convert(documents.parse(data), form)
+        return self.convert(documents.parse(data, self._big_numbers), form)
 
     def convert(self, value: Any, form: type[T]) -> T:
         """Converts JSON data into a struct. Raises PeltonError "invalid"."""

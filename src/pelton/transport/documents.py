@@ -183,15 +183,16 @@ def check_numbers(value: Any, limit: int = MAX_DEPTH) -> None:
             stack.extend((f"{path}[{index}]", child) for index, child in enumerate(item))
 
 
-def parse(data: bytes) -> Any:
-    """Parses JSON. Raises PeltonError "invalid" if it is malformed or exceeds a bound."""
+def parse(data: bytes, big_numbers: bool = False) -> Any:
+    """Parses JSON. Raises PeltonError "invalid" if it is malformed or exceeds a bound. `big_numbers`: whole numbers of any size
+    are taken, by those who store them as JSON."""
     data = without_mark(data)
     check_depth(data)
     try:
         value = _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(data, error) from None
-    if has_long_number(data):
+    if not big_numbers and has_long_number(data):
         check_numbers(value)
     return value
 

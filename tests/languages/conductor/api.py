@@ -51,12 +51,12 @@ class Web:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.limits: list[dict[str, Any]] = []
         self.replies: list[Reply | Exception] = []
 
-    async def request(
-        self, method: str, url: str, headers: Any = (), body: bytes = b"", *, connect_timeout: float = 5, read_timeout: float = 5
-    ) -> Reply:
+    async def request(self, method: str, url: str, headers: Any = (), body: bytes = b"", **limits: Any) -> Reply:
         self.requests.append((method, url, dict(headers), body))
+        self.limits.append(limits)
         reply = self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply

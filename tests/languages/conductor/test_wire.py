@@ -102,7 +102,6 @@ async def test_error_bodies(api: Api) -> None:
         b"[1",
         b"nul",
         b'{"name": "\\ud800"}',
-        b'{"name":"wf","input":{"n":123456789012345678901234567890}}',
         b"[" * 100_000,
         b'{"name":"wf","input":' + b'{"a":' * 300 + b"1" + b"}" * 301,
         b'{"name":"wf","input":[]}',

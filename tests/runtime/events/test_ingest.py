@@ -165,6 +165,7 @@ async def test_a_failing_handler_takes_back_its_own_and_leaves_the_others(tmp_pa
         assert {effect.handler: effect.outcome for effect in posted.effects} == {
             "a good one": "started",
             "b mixed": "failed",
+            "c broken": "failed",
             "d unknown": "failed",
             "e problem": "failed",
             "f good too": "started",

@@ -44,6 +44,10 @@ def parse(text: str) -> Path:
     """The path that `text` spells, without the leading `$.` that it implies. Raises Invalid."""
     if len(text) > MAX_PATH:
         raise Invalid(f"the path has {len(text)} characters; the limit is {MAX_PATH}", MAX_PATH)
+    if text == "$":
+        return Path("", ())
+    if text.startswith(("$.", "$[")):  # the root, which is implied anyway
+        text = text[1:] if text.startswith(("$..", "$[")) else text[2:]
     if text.startswith("."):
         # One dot is a descent as well: it follows the dot of the implied `$.`.
         return Path("", (), _engine(("$" if text.startswith("..") else "$.") + text, 0))

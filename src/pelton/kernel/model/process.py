@@ -212,6 +212,7 @@ class Scope(Node, frozen=True, kw_only=True):
     """Owns a body and its iterations. `again` is looked at after each iteration (`check_first`: before the first too).
 
     `items` yields a list: one iteration an item. `parallel`: a thread an item. `thread`: the body runs in its own thread.
+    `renewed`: the scope's input at each look at `again`; its value is the input until then.
     """
 
     body: str
@@ -222,6 +223,7 @@ class Scope(Node, frozen=True, kw_only=True):
     thread: bool = False
     keep_last: Expression | None = None  # iterations whose steps are kept, None or 0 = all
     most: int = 1_000_000  # iterations, then it fails
+    renewed: Expression | None = None
 
 
 class Call(Node, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ class _ParseProblems(Problems):
         return f"JSON parse error: {super().summary()}"
 
 
-_decoder = Decoder(LENIENT, typed_first=True, keep_null_entries=True, problems=_ParseProblems)
+_decoder = Decoder(LENIENT, typed_first=True, keep_null_entries=True, big_numbers=True, problems=_ParseProblems)
 
 
 def decode(data: bytes, form: type[T]) -> T:
@@ -39,14 +39,14 @@ def convert(value: Any, form: type[T]) -> T:
 
 def decode_list(data: bytes, form: type[T]) -> list[T]:
     """A list of forms; one form alone counts as a list of one. Raises PeltonError "invalid"."""
-    return _decoder.convert_list(documents.parse(data), form)
+    return _decoder.convert_list(documents.parse(data, big_numbers=True), form)
 
 
 def decode_map(data: bytes, what: str) -> dict[str, Any]:
     """An object with any members; an empty body and null count as an empty one. Raises PeltonError "invalid"."""
     if not data.strip():
         return {}
-    value = documents.parse(data)
+    value = documents.parse(data, big_numbers=True)
     if value is None:
         return {}
     if not isinstance(value, dict):

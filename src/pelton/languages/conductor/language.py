@@ -24,6 +24,7 @@ from pelton.languages.conductor.http.catalogue.tags import TagRoutes
 from pelton.languages.conductor.http.errors import render
 from pelton.languages.conductor.http.events import EventHandlerRoutes
 from pelton.languages.conductor.http.metadata import WorkflowDefRoutes
+from pelton.languages.conductor.http.reserved import reserve
 from pelton.languages.conductor.http.run_changes import RunChangeRoutes
 from pelton.languages.conductor.http.runs import WorkflowRoutes
 from pelton.languages.conductor.http.searches import SearchRoutes
@@ -63,7 +64,7 @@ class Conductor:
         try:
             definition = decode.decode(row.body, WorkflowDef)
             definition.name = definition.name or row.name
-            validate.check_workflow(definition, "workflowDef")
+            validate.check_workflow(definition, "workflowDef", registered=False)
         except PeltonError as error:
             text = "; ".join(f"{each.path}: {each.message}" for each in error.problems[:5])
             raise Invalid(text or error.message) from None
@@ -111,12 +112,14 @@ def offer(host: Host, *, hold: int = HOLD) -> Offer:
     WaitQueueRoutes(api).add_to(router)
     if host.valid_key is not None:
         router.add("POST", "/token", token(host.valid_key))
+    reserve(router)
     return Offer(
         compilers=(Conductor(settings), scheduling.ScheduleRuns()),
         operations={
-            http_task.OPERATION: http_task.operation(host.http),
+            http_task.OPERATION: http_task.operation(host.http, host.max_body),
             scheduling.OPERATION: scheduling.operation(host.engine),
         },
+        bounds={http_task.OPERATION: http_task.BOUNDS},
         sinks={sinks.INTERNAL: internal_sink(host.engine)},
         mounts=(Mount(PREFIX, router),),
         opened=lambda: restore(host.engine),

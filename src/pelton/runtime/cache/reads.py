@@ -58,9 +58,10 @@ def of_run(key: Any) -> bool:
 class Answers:
     """What was read for one request."""
 
-    __slots__ = ("defined", "made", "named", "of_runs", "outside", "revisions", "scripts", "spent")
+    __slots__ = ("asked", "defined", "made", "named", "of_runs", "outside", "revisions", "scripts", "spent")
 
     def __init__(self) -> None:
+        self.asked: set[tuple[int, Any]] | None = None  # of runs that the request had changed when they were asked
         self.made: dict[tuple[int, int, int], int] = {}  # (run, n, attempt) → key of the child
         self.defined: dict[str, int] = {}  # namespace → counter of its definitions on which these rest, where others define too
         self.named: dict[Any, Any] | None = None  # runs that were found by name, and refusals of what was decided on for them
@@ -75,6 +76,15 @@ class Answers:
             self.forget(run)
         self.revisions[run] = revision
         self.of_runs[run, key] = answer
+
+    def ask_once(self, run: int, keys: tuple[Any, ...]) -> bool:
+        """Questions about a run that the request has changed. False for one that was asked already: no answer in the store holds
+        for the run as it is now."""
+        asked = self.asked = self.asked if self.asked is not None else set()
+        mine = {(run, key) for key in keys if of_run(key)}
+        fresh = asked.isdisjoint(mine)
+        asked |= mine
+        return fresh
 
     def forget_definitions(self) -> None:
         """What was bound by name may be another now."""

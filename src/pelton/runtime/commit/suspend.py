@@ -36,5 +36,9 @@ class Suspend(Exception):
         self.started: list[RunEntry] = []  # those of `loads`, once the read has started
 
 
+class NextCommit(Exception):
+    """A signal to a run that the unit of work has changed reads rows of it that are not in the store before this commit is."""
+
+
 class NextBatch(Exception):
     """The group that the request would join is full."""

@@ -47,7 +47,7 @@ from pelton.runtime.commit import descents, names, queues
 from pelton.runtime.commit.durable import durable
 from pelton.runtime.commit.group_builder import FREES_KEYS, GROUP_ROWS, GROUP_RUNS, GroupBuilder, goes_on
 from pelton.runtime.commit.rests import Rests
-from pelton.runtime.commit.suspend import NextBatch, Suspend
+from pelton.runtime.commit.suspend import NextBatch, NextCommit, Suspend
 from pelton.runtime.commit.workspace import Workspace
 from pelton.runtime.names import EXPECTED, KEY_KIND, SEPARATOR, queue_of
 from pelton.store.group import Lookup
@@ -438,7 +438,7 @@ class UnitOfWork:
         return self.start(signal, process)
 
     def signal(self, entry: RunEntry, signal: Signal) -> Transition | Refused:
-        """Sends a signal to a run, and follows its effects in other runs. Adds to `notes` what could not be done."""
+        """Sends a signal to a run, and follows its effects in other runs. Notes what could not be done. Raises NextCommit."""
         return self._drive(entry, signal, None, 0)
 
     def _new(self, key: int) -> RunEntry:
@@ -477,7 +477,10 @@ class UnitOfWork:
         answer = advance(process, self.reader.of(entry, self.answers), signal, self.now)
         kind = type(answer)
         if kind is Need:
-            raise Suspend(entry, answer.keys)  # type: ignore[union-attr]
+            keys = answer.keys  # type: ignore[union-attr]
+            if any(change.entry is entry for change in self.changes) and not self.answers.ask_once(entry.key, keys):
+                raise NextCommit
+            raise Suspend(entry, keys)
         if kind is Refused:
             return answer  # type: ignore[return-value]
         change: Transition = answer  # type: ignore[assignment]
@@ -604,7 +607,11 @@ class UnitOfWork:
         if entry is None:
             self.notes.append((Code.UNKNOWN_RUN, f"run {self.workspace.codec.run_id(effect.key)} no longer exists"))
             return
-        answer = self._step(entry, effect.signal, None)
+        try:
+            answer = self._step(entry, effect.signal, None)
+        except NextCommit:
+            self._defer_effect(sender, effect)
+            return
         if isinstance(answer, Refused):
             if effect.asked_by:
                 names.refused(self, sender, effect.asked_by, effect.key, answer)

@@ -399,10 +399,20 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, Temporary) or (isinstance(error, PeltonError) and error.retryable)
 
 
+def body_of(data: bytes) -> Any:
+    """What a message carries: JSON, or else its text. None if it is empty. Raises UnicodeDecodeError."""
+    if not data:
+        return None
+    try:
+        return json.decode(data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return data.decode()
+
+
 def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, codec: IdCodec) -> list[EventIn]:
     """The events of a message, one per namespace that listens.
 
-    Raises Permanent if the message is not JSON."""
+    What is not JSON is text. Raises Permanent if it is not even that."""
     door = address.partition(":")[0]
     if (made := message.event) is not None:
         subject = made.subject if disallowed(made.subject) is None else ""  # as when it is too long
@@ -415,9 +425,9 @@ def incoming_events(address: str, namespaces: Sequence[str], message: Incoming, 
             for ns in namespaces
         ]  # fmt: skip
     try:
-        body = json.decode(message.body) if message.body else None
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise Permanent(f"the message is not JSON: {error}") from None
+        body = body_of(message.body)
+    except UnicodeDecodeError as error:
+        raise Permanent(f"the message is neither JSON nor text in UTF-8: {error}") from None
     # What we sent ourselves is known by the id that we gave it: the system's own id differs between two copies of it.
     known, attributes, hops, ancestor = message.id, {}, 0, 0
     if (own := message.headers.get(OWN_ID, "")) and codec.is_message_id(own):

@@ -1,6 +1,7 @@
 """The actions of the handlers that one event fired, carried out in the event's own unit of work.
 
-If one of a handler's actions fails, its earlier actions are reverted; other handlers are not affected. At most `DIRECT` commands
+An action that cannot be carried out is an effect that says why; the handler's other actions are not affected. What nobody expects
+(a fault) reverts all that its handler did, and leaves other handlers alone. At most `DIRECT` commands
 of an event are carried out in its own group; further ones become durable signals in that group, and beyond `ROWS` of those,
 fan-outs: one signal for many runs.
 """
@@ -35,7 +36,7 @@ from pelton.runtime.api import (
 from pelton.runtime.cache.reads import OUTSIDE
 from pelton.runtime.commit.durable import encode_signal
 from pelton.runtime.commit.group_builder import FREES_KEYS, has_freed
-from pelton.runtime.commit.suspend import NextBatch, Suspend
+from pelton.runtime.commit.suspend import NextBatch, NextCommit, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork, unchanged
 from pelton.runtime.events.arrival import Line
 from pelton.runtime.events.correlation import CHUNK, correlate
@@ -249,18 +250,16 @@ class HandlerActions:
                 self._workspace.codec,
                 scripts.get,
             )
-            acts: list[tuple[HandlerAction, list[Command]]]
-            try:
-                acts = [(action, list(action.plan(context))) for action in match.actions]
-            except Unanswered as unanswered:
-                questions += map(EvaluationKey, unanswered.questions)
-                continue
-            except ExpressionError as error:
-                fail(decisions, match.handler, error.message)
-                continue
-            except Exception as error:  # a language's mistake must not stop the event
-                fail(decisions, match.handler, f"{type(error).__name__}: {error}")
-                continue
+            acts: list[tuple[HandlerAction, list[Command]]] = []
+            for action in match.actions:
+                try:
+                    acts.append((action, list(action.plan(context))))
+                except Unanswered as unanswered:
+                    questions += map(EvaluationKey, unanswered.questions)
+                except ExpressionError as error:
+                    acts.append((action, [PlanProblem(detail=error.message)]))
+                except Exception as error:  # a language's mistake must not stop the event
+                    acts.append((action, [PlanProblem(detail=f"{type(error).__name__}: {error}"[:2000])]))
             self._planned.append((match, acts))
         if questions:
             raise Suspend(keys=tuple(questions))
@@ -304,6 +303,9 @@ class HandlerActions:
 
     def _start(self, command: StartCommand, effect: EventEffect, place: CommandPlace) -> None:
         process = self._process(command)
+        if isinstance(process, PeltonError):
+            effect.detail = process.message
+            return
         if command.key:
             other = self._answers.outside[key_name(command)] or self._started_with(process.name, command.key)
             if other:
@@ -373,7 +375,8 @@ class HandlerActions:
                     return row.run
         return 0
 
-    def _process(self, command: StartCommand) -> Process:
+    def _process(self, command: StartCommand) -> Process | PeltonError:
+        """What is to be started, or why it cannot be."""
         if command.definition:
             return self._unit.process(command.definition)
         name = (self._event.ns, command.process, command.version)
@@ -383,7 +386,7 @@ class HandlerActions:
         found = known or self._answers.outside.get(("bind", *name))
         if isinstance(found, Process):
             return found
-        raise (found if isinstance(found, PeltonError) else PeltonError(Code.UNKNOWN_PROCESS, f"no process {command.process!r}"))
+        return found if isinstance(found, PeltonError) else PeltonError(Code.UNKNOWN_PROCESS, f"no process {command.process!r}")
 
     def _signal(self, command: SignalCommand, effect: EventEffect) -> None:
         unit = self._unit
@@ -397,7 +400,12 @@ class HandlerActions:
             effect.detail = f"unknown run {self._workspace.codec.run_id(command.run)}"
             return
         before, notes = entry.head, len(unit.notes)
-        answer = unit.signal(entry, command.signal)
+        try:
+            answer = unit.signal(entry, command.signal)
+        except NextCommit:
+            self._later(command)
+            effect.outcome, effect.detail = "signalled", "in a separate commit"
+            return
         if type(answer) is Refused:
             effect.detail = answer.detail
         else:

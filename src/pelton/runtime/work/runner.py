@@ -21,12 +21,10 @@ from pelton.connectors.port import Permanent
 from pelton.errors import PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import Failure, OpenStep, StepStatus
-from pelton.runtime.api import ClaimRequest, Operation, WorkItem
+from pelton.runtime.api import USUAL, ClaimRequest, Operation, WorkItem
 from pelton.runtime.secrets.redaction import redacted_report
 from pelton.runtime.services import Backoff, Clock, CommitPort, OwnedTasks, final, log, say, sleep
 
-CONCURRENCY = 32  # items of one operation at once
-LIMIT = 300_000  # milliseconds
 RENEW = 10_000  # milliseconds: a third of the lease
 WAIT = 60_000  # milliseconds of one long poll
 REPORT_TRIES = 8
@@ -95,7 +93,9 @@ class Operations:
 
     # ---- life
 
-    def register(self, name: str, operation: Operation, *, concurrency: int = CONCURRENCY, limit: int = LIMIT) -> None:
+    def register(
+        self, name: str, operation: Operation, *, concurrency: int = USUAL.concurrency, limit: int = USUAL.limit
+    ) -> None:
         """`name` without the "@". `limit`: milliseconds that one item may take. Raises ValueError if the name is taken."""
         if name in self._runners:
             raise ValueError(f"the operation {name!r} already exists")

@@ -212,9 +212,9 @@ class Router:
         self._collapse = collapse
         self.patterns: list[tuple[str, str]] = []
 
-    def add(self, method: str, pattern: str, handler: Handler, *, changes: bool = False) -> None:
-        """`pattern` is like `/tasks/{id}/log`. `changes`: a GET that changes something, so that there is no HEAD for it. Raises
-        ValueError if the route already exists."""
+    def add(self, method: str, pattern: str, handler: Handler, *, changes: bool = False, served: bool = True) -> None:
+        """`pattern` is like `/tasks/{id}/log`. `changes`: a GET that changes something, so that there is no HEAD for it.
+        `served`: it is one of the `patterns`; else `handler` only says why not. Raises ValueError if the route exists."""
         names: list[str] = []
         node = self._root
         for part in _split(pattern):
@@ -232,7 +232,8 @@ class Router:
             node.handlers["HEAD"] = node.handlers[method]
         if not names:
             self._static[method, pattern.encode()] = (handler, pattern)
-        self.patterns.append((method, pattern))
+        if served:
+            self.patterns.append((method, pattern))
 
     def is_static(self, method: str, path: bytes) -> bool:
         """Whether it is the path of a route without parameters."""

@@ -119,6 +119,8 @@ def iterations_done(draft: Draft, node: Scope, row: OpenStep) -> bool:
         return node.items is None and row.k > 0
     if row.k == 0 and not node.check_first:
         return False
+    if node.renewed is not None and row.k:
+        row.input = evaluate(node.renewed, Scene(draft, row, row.input, row.thread, row.k))
     return not holds(evaluate(node.again, Scene(draft, row, row.input, row.thread, row.k)))
 
 

@@ -84,7 +84,7 @@ def _deadline(definition: WorkflowDef) -> Limit | None:
     if seconds <= 0:
         return None
     return Limit(
-        seconds * 1000,
+        policies.milliseconds(seconds),
         "fail run" if definition.timeout_policy == "TIME_OUT_WF" else "announce",
         message=f"Workflow timed out after {{elapsed}} seconds. Timeout configured as {seconds} seconds. "
         f"Timeout policy configured to {definition.timeout_policy}",

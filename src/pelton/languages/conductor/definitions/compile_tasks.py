@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
+from pelton.kernel.expressions import template
 from pelton.kernel.expressions.base import JSON, Bound, BoundValue, Constant, Expression, ExpressionError, Read, in_words
 from pelton.kernel.expressions.javascript import script as javascript
 from pelton.kernel.expressions.template import compile_template
@@ -119,10 +120,11 @@ class Compiler:
         )
 
     def _loop(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
-        keep = task.input_parameters.get("keepLastN")
+        given = task.input_parameters
+        keep = given.get("keepLastN")
         member = loops.list_member(task)
         again = items = None
-        if task.loop_condition and member != loops.EACH:
+        if (task.loop_condition or "").strip() and member != loops.EACH:
             condition = loop_condition(task, self.references, member)
             again = scripts.Explained(condition, f"Unable to evaluate condition {task.loop_condition}")
         if member:
@@ -136,6 +138,7 @@ class Compiler:
             **common,
             body=self.sequence(task.loop_over, ""),
             again=again,
+            renewed=Renewed(common["input"], member) if again is not None and template.references(given) else None,
             items=items,
             keep_last=compile_template(keep, self.references) if keep is not None else None,
         )
@@ -149,13 +152,14 @@ class Compiler:
     def _simple(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         policy: TaskDef = common["annotations"].policy
         use = secrets.use_of(policy.input_template, task.input_parameters)
-        return Work(**common, queue=Queue(kinds.queue_name(task.type, task.name)), delay=task.start_delay * 1000, secrets=use)
+        queue = Queue(kinds.queue_name(task.type, task.name))
+        return Work(**common, queue=queue, delay=policies.milliseconds(task.start_delay), secrets=use)
 
     def _http(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         flag = task.async_complete
         common["input"] = Mapped(common["input"], lambda value, context: {**value, "asyncComplete": flag})
         use = secrets.use_of(task.input_parameters)
-        return Work(**common, queue="@http", delay=task.start_delay * 1000, secrets=use)
+        return Work(**common, queue="@http", delay=policies.milliseconds(task.start_delay), secrets=use)
 
     def _wait(self, task: WorkflowTask, common: dict[str, Any], following: str) -> Node:
         values = task.input_parameters
@@ -258,6 +262,24 @@ class Mapped:
 
     def evaluate(self, context: Any) -> JSON:
         return self._change(self._expression.evaluate(context), context)
+
+
+class Renewed:
+    """A loop's input as it is at a look at the condition. The list that the loop goes through stays as it was when it began."""
+
+    __slots__ = ("_expression", "_list", "reads")
+
+    def __init__(self, expression: Expression, member: str) -> None:
+        self._expression = expression
+        self._list = member
+        self.reads = expression.reads
+
+    def evaluate(self, context: Any) -> JSON:
+        value = self._expression.evaluate(context)
+        before = context.value
+        if not self._list or not isinstance(before, dict) or self._list not in before:
+            return value
+        return {**value, self._list: before[self._list]}
 
 
 class Defaulted:

@@ -11,6 +11,13 @@ from pelton.languages.conductor.model import TaskDef, WorkflowTask
 from pelton.languages.conductor.tasks import kinds
 from pelton.runtime.rows import QueueLimit
 
+FOREVER = 100 * 365 * 86_400  # seconds; what is longer, as people write "never", is this long
+
+
+def milliseconds(seconds: int) -> int:
+    return min(seconds, FOREVER) * 1000
+
+
 # Types whose failure is never tried again.
 NEVER_RETRIED = frozenset({"SWITCH", "DECISION", "FORK_JOIN", "FORK_JOIN_DYNAMIC", "JOIN", "EXCLUSIVE_JOIN", "DO_WHILE"})
 
@@ -43,11 +50,11 @@ def retry_of(task: WorkflowTask, policy: TaskDef) -> Retry | None:
         return None
     return Retry(
         count=count,
-        delay=policy.retry_delay_seconds * 1000,
+        delay=milliseconds(policy.retry_delay_seconds),
         logic=_LOGIC[policy.retry_logic],
         factor=2.0 if policy.retry_logic == "EXPONENTIAL_BACKOFF" else float(policy.backoff_scale_factor),
-        cap=policy.max_retry_delay_seconds * 1000,
-        jitter=policy.backoff_jitter_ms,
+        cap=milliseconds(policy.max_retry_delay_seconds),
+        jitter=min(policy.backoff_jitter_ms, FOREVER * 1000),
     )
 
 
@@ -58,7 +65,7 @@ def limits_of(task: WorkflowTask, policy: TaskDef) -> Limits:
         if seconds <= 0:
             return None
         return Limit(
-            seconds * 1000,
+            milliseconds(seconds),
             action,
             message=f"{what} timed out after {{elapsed}} seconds. {configured} configured as {seconds} seconds. "
             f"Timeout policy configured to {name}",
@@ -74,7 +81,7 @@ def limits_of(task: WorkflowTask, policy: TaskDef) -> Limits:
     if policy.response_timeout_seconds > 0:
         seconds = policy.response_timeout_seconds
         message = f"responseTimeout: {seconds} exceeded for the taskId: {{step}} with Task Definition: {policy.name or task.name}"
-        idle = Limit(seconds * 1000, "retry", message=message)
+        idle = Limit(milliseconds(seconds), "retry", message=message)
     return structs.replace(limits, queue=timed("Task poll", "Poll timeout", policy.poll_timeout_seconds or 0), idle=idle)
 
 

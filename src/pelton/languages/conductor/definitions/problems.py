@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pelton.kernel.expressions import template
@@ -11,6 +12,9 @@ from pelton.languages.conductor.expressions import scripts, secrets
 from pelton.transport.validation import Problems
 
 MAX_NAME = 500  # characters
+
+# Line breaks and tabs, blanks of any kind, joiners and direction marks are part of names: many scripts, and emoji, need them.
+_UNUSABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class DefinitionProblems(Problems):
@@ -28,8 +32,8 @@ def check_name(name: str, path: str, message: str, problems: Problems) -> None:
         problems.add(path, message, name)
     elif len(name) > MAX_NAME:
         problems.add(path, f"the name has {len(name)} characters; the limit is {MAX_NAME}")
-    elif not name.isprintable():
-        problems.add(path, "the name has characters that cannot be printed; remove them", name)
+    elif _UNUSABLE.search(name):
+        problems.add(path, "the name has control characters; remove them", name)
 
 
 def check_template(value: Any, path: str, problems: Problems) -> None:

@@ -32,7 +32,6 @@ from pelton.transport.validation import Problems, describe
 MAX_TASKS = 5_000
 MAX_NESTING = 40
 MAX_INLINE = 5  # definitions in definitions
-MAX_SECONDS = 10 * 365 * 86_400
 
 # Roots that a `${...}` may name besides the definition's own tasks.
 SYSTEM_WORDS = frozenset({"workflow", "CPEWF_TASK_ID", "NETFLIX_ENV", "NETFLIX_STACK"})
@@ -46,27 +45,34 @@ CheckSink = Callable[[str], str | None]
 
 
 def check_workflow(
-    definition: WorkflowDef, operation: str = "registerWorkflowDef.arg0", check_sink: CheckSink | None = None
+    definition: WorkflowDef,
+    operation: str = "registerWorkflowDef.arg0",
+    check_sink: CheckSink | None = None,
+    *,
+    registered: bool = True,
 ) -> None:
-    """Raises PeltonError "invalid" with every problem found."""
+    """Raises PeltonError "invalid" with every problem found. `registered`: it is not given inside another definition, so its
+    templates must name something."""
     problems = DefinitionProblems(operation + ".")
-    _check_workflow(definition, "", problems, check_sink, 0)
+    _check_workflow(definition, "", problems, check_sink, 0, registered)
     problems.raise_any()
 
 
-def _check_workflow(definition: WorkflowDef, at: str, problems: Problems, check_sink: CheckSink | None, inline: int) -> None:
+def _check_workflow(
+    definition: WorkflowDef, at: str, problems: Problems, check_sink: CheckSink | None, inline: int, registered: bool = False
+) -> None:
     if inline > MAX_INLINE:
         problems.add(
             at.rstrip("."), f"definitions are given inside definitions more than {MAX_INLINE} levels deep; register them"
         )
         return
     check_name(definition.name, f"{at}name", "WorkflowDef name cannot be null or empty", problems)
-    if not 1 <= definition.version < 2**31:
-        problems.add(f"{at}version", "version must be from 1 to 2147483647", definition.version)
+    if not 0 <= definition.version < 2**31:
+        problems.add(f"{at}version", "version must be from 0 to 2147483647", definition.version)
     if definition.schema_version != 2:
         problems.add(f"{at}schemaVersion", "schemaVersion must be 2, the only one there is", definition.schema_version)
-    if not 0 <= definition.timeout_seconds <= MAX_SECONDS:
-        problems.add(f"{at}timeoutSeconds", f"timeoutSeconds must be from 0 to {MAX_SECONDS}", definition.timeout_seconds)
+    if definition.timeout_seconds < 0:
+        problems.add(f"{at}timeoutSeconds", "timeoutSeconds must be at least 0", definition.timeout_seconds)
     if not definition.tasks:
         problems.add(f"{at}tasks", "WorkflowTask list cannot be empty")
         return
@@ -82,7 +88,8 @@ def _check_workflow(definition: WorkflowDef, at: str, problems: Problems, check_
     references = _check_references(places, problems)
     for place in places:
         _check_task(place, references, problems, check_sink, inline)
-    _check_inputs(definition, references, at, problems)
+    if registered:  # inside another what names nothing comes to null
+        _check_inputs(definition, references, at, problems)
     check_template(definition.output_parameters, f"{at}outputParameters", problems)
     check_secrets(definition.output_parameters, f"{at}outputParameters", problems)
     if not problems.found:
@@ -126,8 +133,8 @@ def _check_task(
         )
     if task.type not in kinds.SUPPORTED:
         check_name(task.type, f"{path}.type", "WorkflowTask type cannot be empty or null", problems)
-    if not 0 <= task.start_delay <= MAX_SECONDS:
-        problems.add(f"{path}.startDelay", f"startDelay must be from 0 to {MAX_SECONDS}", task.start_delay)
+    if task.start_delay < 0:
+        problems.add(f"{path}.startDelay", "startDelay must be at least 0", task.start_delay)
     if task.retry_count is not UNSET and task.retry_count < 0:
         problems.add(f"{path}.retryCount", "retryCount must be at least 0", task.retry_count)
     if task.task_definition is not UNSET:
@@ -254,11 +261,12 @@ def _check_switch(path: str, task: WorkflowTask, problems: Problems) -> None:
 
 
 def _check_loop(path: str, task: WorkflowTask, problems: Problems) -> None:
-    if not task.loop_condition:
-        if not loops.list_member(task):
+    condition = task.loop_condition or ""
+    if not condition.strip():  # as editors leave it: one round, or the list
+        if task.loop_condition is UNSET and not loops.list_member(task):
             problems.add(f"{path}.loopCondition", f"loopCondition field is required for taskType: DO_WHILE taskName: {task.name}")
     else:
-        check_script(f"{path}.loopCondition", task.loop_condition, problems)
+        check_script(f"{path}.loopCondition", condition, problems)
     if not task.loop_over:
         problems.add(f"{path}.loopOver", f"loopOver field is required for taskType: DO_WHILE taskName: {task.name}")
     for place, value in (
@@ -309,10 +317,6 @@ def _check_sub_workflow(path: str, task: WorkflowTask, problems: Problems, check
     if param is UNSET:
         problems.add(f"{path}.subWorkflowParam", f"subWorkflowParam is required for taskType: SUB_WORKFLOW taskName: {task.name}")
         return
-    if param.idempotency_key:
-        problems.add(
-            f"{path}.subWorkflowParam.idempotencyKey", "idempotency keys of sub-workflows are not supported; start it by an event"
-        )
     version = param.version
     if (
         version is not UNSET
@@ -441,11 +445,11 @@ def _check_policy(policy: TaskDef, path: str, problems: Problems, embedded: bool
         ("concurrentExecLimit", policy.concurrent_exec_limit or 0, 0),
         ("responseTimeoutSeconds", policy.response_timeout_seconds, 0 if embedded else 1),
     ):
-        if not low <= value <= MAX_SECONDS:
-            if name == "responseTimeoutSeconds" and value < low:
+        if value < low:
+            if name == "responseTimeoutSeconds":
                 problems.add(f"{path}.{name}", f"TaskDef responseTimeoutSeconds: {value} should be minimum 1 second", value)
             else:
-                problems.add(f"{path}.{name}", f"TaskDef {name} must be from {low} to {MAX_SECONDS}", value)
+                problems.add(f"{path}.{name}", f"TaskDef {name} must be at least {low}", value)
     timeout, response, total = policy.timeout_seconds, policy.response_timeout_seconds, policy.total_timeout_seconds
     if not embedded and timeout > 0 and response > timeout:
         problems.add(

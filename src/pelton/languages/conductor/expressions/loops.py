@@ -33,12 +33,13 @@ def list_member(task: WorkflowTask) -> str:
 
 
 def for_each(task: WorkflowTask) -> bool:
-    """Whether only the client's way of saying "for each" is meant: a member `items`, and a condition that no count fulfils."""
+    """Whether a member `items` is what the loop goes through: beside a condition that no count fulfils, as the Python client says
+    "for each", or beside none."""
     if task.input_parameters.get(EACH) is None:
         return False
     never = f"$.{task.task_reference_name}.iteration<0"
     condition = _BLANKS.sub("", task.loop_condition or "").rstrip(";")
-    return condition in (never, f"if({never}){{true;}}else{{false;}}")
+    return condition in ("", never, f"if({never}){{true;}}else{{false;}}")
 
 
 def item_of(step: OpenStep | Step, member: str) -> JSON:

@@ -73,8 +73,7 @@ def compile_handler(row: DefinitionRow, language: str, hold: int) -> Handler:
         check_handler(form, "addEventHandler")
     except PeltonError as error:
         raise Invalid(error.message) from None
-    expand = bool(form.condition)
-    actions = [_action(index, action, expand, hold) for index, action in enumerate(form.actions)]
+    actions = [_action(index, action, hold) for index, action in enumerate(form.actions)]
     return Handler(
         id=row.id,
         ns=row.ns,
@@ -95,10 +94,10 @@ def _filter(form: EventHandlerDef) -> Filter | None:
     return compile_condition(form.condition)
 
 
-def _action(index: int, action: ActionDef, expand: bool, hold: int) -> Planned:
+def _action(index: int, action: ActionDef, hold: int) -> Planned:
     # Names tell the actions of one handler apart.
     name = f"{action.action}[{index}]" if index else str(action.action)
-    return Planned(name, msgspec.json.encode(action).decode(), expand or action.expand_inline_json, hold)
+    return Planned(name, msgspec.json.encode(action).decode(), action.expand_inline_json, hold)
 
 
 @remembered

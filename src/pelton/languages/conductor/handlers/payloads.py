@@ -16,8 +16,9 @@ MOST_DEPTH = 100
 
 
 def expand(payload: JSON) -> JSON:
-    """The payload in which every string that is the text of an object or a list is that object or list; strings inside lists
-    stay. The payload itself is not changed, and is the answer when there is nothing to expand."""
+    """The payload in which every string that is the text of an object or a list is that object or list, also in objects that are
+    inside lists; strings that stand in a list directly stay. The payload itself is not changed, and is the answer when there is
+    nothing to expand."""
     return _Expander().value(payload, 0)
 
 
@@ -28,6 +29,8 @@ class _Expander:
     def value(self, value: JSON, depth: int) -> JSON:
         if isinstance(value, str):
             return self.text(value, depth)
+        if isinstance(value, list) and depth <= MOST_DEPTH:
+            return self.items(value, depth)
         if not isinstance(value, dict) or depth > MOST_DEPTH:
             return value
         changed: dict[str, JSON] = {}
@@ -35,12 +38,16 @@ class _Expander:
             if isinstance(item, str):
                 if "{" not in item and "[" not in item:  # nearly all
                     continue
-            elif not isinstance(item, dict):
+            elif not isinstance(item, (dict, list)):
                 continue
             found = self.value(item, depth + 1)
             if found is not item:
                 changed[name] = found
         return {**value, **changed} if changed else value
+
+    def items(self, value: list[JSON], depth: int) -> JSON:
+        found = [self.value(item, depth + 1) if isinstance(item, (dict, list)) else item for item in value]
+        return found if any(new is not old for new, old in zip(found, value, strict=True)) else value
 
     def text(self, value: str, depth: int) -> JSON:
         trimmed = value.strip()

@@ -156,7 +156,7 @@ class WorkflowDefRoutes:
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise PeltonError(Code.INVALID, f"version must be a whole number, not {text[:100]!r}")
         missing = PeltonError(Code.NOT_FOUND, f"No such workflow definition: {name[:200]} version: {text}")
-        if not int(text) or not await self.api.owns(request.caller, "process", name, int(text)):
+        if not await self.api.owns(request.caller, "process", name, int(text)):
             raise missing
         try:
             await self.engine.undefine(request.caller, "process", name, int(text))

@@ -7,9 +7,9 @@ from msgspec import UNSET
 from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.kernel.model.signals import Report
 from pelton.languages.conductor import status_names
+from pelton.languages.conductor.definitions import policies
 from pelton.languages.conductor.model import TaskExecLog, TaskResult
 
-MAX_CALLBACK = 100 * 365 * 86_400  # seconds
 MAX_LOGS = 1_000
 MAX_LOG = 100_000  # characters of one text
 _SECONDS = 100_000_000_000  # a time below this is in seconds: as milliseconds it would lie in 1973
@@ -21,9 +21,9 @@ def check(result: TaskResult) -> None:
         problems.append(FieldProblem("updateTask.arg0.workflowInstanceId", "Workflow Id cannot be null or empty", ""))
     if not result.task_id:
         problems.append(FieldProblem("updateTask.arg0.taskId", "Task ID cannot be null or empty", ""))
-    if not 0 <= result.callback_after_seconds <= MAX_CALLBACK:
+    if result.callback_after_seconds < 0:
         value = str(result.callback_after_seconds)
-        problems.append(FieldProblem("updateTask.arg0.callbackAfterSeconds", f"must be from 0 to {MAX_CALLBACK}", value))
+        problems.append(FieldProblem("updateTask.arg0.callbackAfterSeconds", "must be at least 0", value))
     if len(result.logs) > MAX_LOGS:
         problems.append(FieldProblem("updateTask.arg0.logs", f"at most {MAX_LOGS} log entries may come with one update"))
     if problems:
@@ -38,7 +38,7 @@ def report_of(result: TaskResult, n: int) -> Report:
         output=result.output_data,
         reason=result.reason_for_incompletion or "",
         worker=result.worker_id or "",
-        again_after=result.callback_after_seconds * 1000 if status is None else 0,
+        again_after=policies.milliseconds(result.callback_after_seconds) if status is None else 0,
     )
 
 
