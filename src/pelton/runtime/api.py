@@ -369,14 +369,10 @@ Operation = Callable[[WorkItem], Awaitable[Report]]
 """A built-in operation: performs the work of a step whose queue is "@name". Must be idempotent, or document that it is not."""
 
 
-class OperationBounds(NamedTuple):
-    """Of a built-in operation: how many items are worked on at once, and how many milliseconds one may take."""
+OperationBounds = tuple[int, int]
+"""Of a built-in operation: how many items are worked on at once, and how many milliseconds one may take."""
 
-    concurrency: int = 32
-    limit: int = 300_000
-
-
-USUAL = OperationBounds()
+USUAL: OperationBounds = (32, 300_000)
 
 
 class Watch(Protocol):

@@ -299,7 +299,7 @@ class LocalEngine(EngineProcesses):
         self.definition_cache.add_language(language)
 
     def add_operation(self, name: str, operation: Operation, bounds: OperationBounds = USUAL) -> None:
-        self.operations.register(name, operation, concurrency=bounds.concurrency, limit=bounds.limit)
+        self.operations.register(name, operation, concurrency=bounds[0], limit=bounds[1])
 
     def add_local(self, scheme: str, handler: Callable[[Delivery], Awaitable[None]]) -> None:
         """Routes messages to `scheme:...` to a handler in this process; see Outbox.add_local."""

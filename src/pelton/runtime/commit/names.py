@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import Missing, NamedKey, NamedRun, RecordKey, RefusalKey, VarsKey
+from pelton.kernel.model.signals import Count
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.kernel.model.transition import Refused, SignalRun, StartRun, Transition
 from pelton.runtime.cache.reads import Answers, CachedReads
@@ -153,3 +154,8 @@ def _data(unit: Naming, entry: RunEntry) -> tuple[dict[str, Any] | None, Any]:
         return dict(reads.answer(VarsKey(0))), record.body if record is not None else None
     except Missing as missing:
         raise Suspend(entry, missing.keys) from None
+
+
+def is_one_with(effect: StartRun | SignalRun) -> bool:
+    """Whether a start or a signal may not come in a later commit than what sent it."""
+    return is_decided(effect) or (type(effect) is SignalRun and type(effect.signal) is Count)

@@ -20,7 +20,7 @@ from pelton.kernel.machine.records import is_linked, never_started
 from pelton.kernel.machine.tokens.lifecycle import MOST_HOPS
 from pelton.kernel.model.process import Process
 from pelton.kernel.model.reads import HELD_PAGE, Held, HeldKey, Missing, PausedKey, ProcessKey, ProcessPause
-from pelton.kernel.model.signals import ChildEnded, Continue, Count, Signal, Start
+from pelton.kernel.model.signals import ChildEnded, Continue, Signal, Start
 from pelton.kernel.model.state import OpenStep, Record, Run, RunStatus
 from pelton.kernel.model.transition import (
     Claim,
@@ -462,7 +462,7 @@ class UnitOfWork:
                 sender, effect = asked.popleft() if asked else todo.popleft()
                 full = len(self.changes) >= GROUP_RUNS or self.rows >= GROUP_ROWS
                 # What a child is counted as is in one commit with what it is, or a parent would pass before its time.
-                if full and not is_one_with(effect):
+                if full and not names.is_one_with(effect):
                     self._defer_effect(sender, effect)
                 elif type(effect) is StartRun:
                     self._start_child(sender, effect, todo)
@@ -776,11 +776,6 @@ class UnitOfWork:
                 builder.stick(row)
                 correlations.stays(row.ns, 1, size)
                 point.sticky = row
-
-
-def is_one_with(effect: StartRun | SignalRun) -> bool:
-    """Whether a start or a signal may not come in a later commit than what sent it."""
-    return names.is_decided(effect) or (type(effect) is SignalRun and type(effect.signal) is Count)
 
 
 def not_started(detail: str) -> str:

@@ -93,9 +93,7 @@ class Operations:
 
     # ---- life
 
-    def register(
-        self, name: str, operation: Operation, *, concurrency: int = USUAL.concurrency, limit: int = USUAL.limit
-    ) -> None:
+    def register(self, name: str, operation: Operation, *, concurrency: int = USUAL[0], limit: int = USUAL[1]) -> None:
         """`name` without the "@". `limit`: milliseconds that one item may take. Raises ValueError if the name is taken."""
         if name in self._runners:
             raise ValueError(f"the operation {name!r} already exists")

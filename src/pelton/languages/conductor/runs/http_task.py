@@ -29,7 +29,7 @@ MOST_READING = 3_600_000  # what "no time-out" means too
 MOST_REDIRECTS = 20
 OPERATION = "http"
 # Those of one host wait here for their turn, so there are more than there may be requests, and the wait counts.
-BOUNDS = OperationBounds(concurrency=256, limit=86_400_000)
+BOUNDS: OperationBounds = (256, 86_400_000)
 
 
 class _BadInput(Exception):
