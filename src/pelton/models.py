@@ -97,9 +97,11 @@ class HeldView(Struct, omit_defaults=True):
 
 
 class HeldPage(Struct):
-    """The events that are currently held."""
+    """A page of the events that are currently held, oldest first. `after`: pass it as the parameter `after` for the next page; ""
+    = this is the last page."""
 
     held: list[HeldView]
+    after: str = ""
 
 
 class DeadLetterView(Struct, omit_defaults=True):
@@ -226,9 +228,11 @@ class AttemptView(Struct, omit_defaults=True):
 
 
 class AttemptPage(Struct):
-    """The newest 100 attempts of a step, oldest first; the last one is the present one."""
+    """The newest 100 attempts of a step, oldest first; the last one is the present one. `left_out`: how many older ones of these
+    are not there, since all together have more than some 4 MB."""
 
     attempts: list[AttemptView]
+    left_out: int = 0
 
 
 class StepPage(Struct):
@@ -483,10 +487,12 @@ class QueueView(Struct):
 
 
 class QueuePage(Struct):
-    """Queues that have work, or that workers ask for work, by name. `more`: there are more than 1,000."""
+    """Queues that have work, or that workers ask for work, by name. `more`: there are more than 1,000, or than some 4 MB of them;
+    `after`: pass it as the parameter `after` for the next page."""
 
     queues: list[QueueView]
     more: bool = False
+    after: str = ""
 
 
 class KeptView(Struct):

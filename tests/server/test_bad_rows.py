@@ -13,6 +13,7 @@ from pelton.runtime.caller import SERVER
 from pelton.store.group import Group
 from pelton.store.memory.store import MemoryStore
 from pelton.store.port import Store
+from pelton.store.retention import Kind, Sweep
 from pelton.store.rows import DeadLetter, EventRow, HeldRow
 from pelton.store.sqlite.store import SqliteStore
 from pelton.testing import running_server
@@ -113,6 +114,23 @@ async def test_a_row_that_cannot_be_decoded_is_shown_as_well_as_it_can_be(tmp_pa
         assert "cannot be read" in (await listed(server.client, "/v1/dead-letters"))[1]["reason"]
         assert (await server.client.request("GET", f"/v1/events/{shown[1]['key']}"))["state"] == "unmatched"
         assert len(await server.engine.events(SERVER)) == 3
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_row_that_cannot_be_decoded_goes_when_its_time_is_over(tmp_path: Path, kind: str) -> None:
+    store = await damaged(kind, tmp_path)
+    await store.open()
+    kinds: tuple[Kind, ...] = ("events", "dead_letters")
+    for sort in kinds:
+        sweep = Sweep(sort, 10_000, 9_000, 9_000, -1, 100, remember=sort == "events")
+        assert await store.due(sweep) == 3
+        assert (await store.sweep(sweep)).removed == 3
+    assert await store.events("default") == []
+    assert await store.dead("default", 10) == []
+    known = await store.event_by_id("default", "/s", "e12")
+    assert known is not None
+    assert (known.key, known.type) == (12, "")
+    await store.close()
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

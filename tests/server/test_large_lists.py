@@ -11,13 +11,14 @@ from msgspec import json
 from tests.patience import happens
 from tests.server.test_bad_rows import KEPT, event, letter
 
-from pelton.api.pages import FEW, MAX_PAGE
 from pelton.cli.look import _listed
 from pelton.client import AsyncClient
 from pelton.models import EventPage, EventView
+from pelton.runtime.rows import FEW
 from pelton.store.memory.store import MemoryStore
 from pelton.store.rows import DeadLetter, EventRow
 from pelton.testing import running_server
+from pelton.transport.pages import MAX_PAGE
 
 LARGE = "x" * 1_000_000
 

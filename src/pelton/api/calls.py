@@ -5,11 +5,11 @@ The dispatcher and the OpenAPI document are built from the same table.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from msgspec import DecodeError, Raw, Struct, ValidationError, json, msgpack, to_builtins
+from msgspec import DecodeError, Struct, ValidationError, json, msgpack, to_builtins
 
 from pelton.api.problems import CONTENT_TYPE, bad, exchange_problem, problem
 from pelton.errors import Category, PeltonError
@@ -22,9 +22,7 @@ MSGPACK = "application/msgpack"
 MSGPACK_TYPES = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
 
 T = TypeVar("T")
-R = TypeVar("R")
 
-log = structlog.get_logger("pelton.api")
 _decoders: dict[tuple[type, bool], Any] = {}
 _json = json.Encoder(enc_hook=str)
 _msgpack = msgpack.Encoder(enc_hook=str)
@@ -114,20 +112,6 @@ def _without_big(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_big(member) for member in value]
     return value
-
-
-def each_shown(rows: Iterable[R], view: Callable[[R], Any], bare: Callable[[R, str], Any]) -> list[Any]:
-    """The rows of a page, each encoded by itself. `bare`: what can be shown of a row that cannot be shown whole, and why; one row
-    must not hide the others. For pages in JSON only."""
-    shown: list[Any] = []
-    for row in rows:
-        try:
-            encoded = _json.encode(view(row))
-        except Exception as error:  # whatever is in it: somebody else may have written it
-            log.warning("a row cannot be shown whole", exc_info=error)
-            encoded = _json.encode(bare(row, f"cannot be shown: {type(error).__name__}"))
-        shown.append(Raw(encoded))
-    return shown
 
 
 class Stream(Response):

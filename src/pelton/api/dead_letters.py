@@ -6,14 +6,14 @@ from typing import Any
 
 from msgspec import json
 
-from pelton.api.calls import Parameter, Route, answer, each_shown
-from pelton.api.pages import fill_page
+from pelton.api.calls import Parameter, Route, answer
 from pelton.errors import Code, PeltonError
 from pelton.models import DeadLetterPage, DeadLetterView, Redelivered
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import DeadLetter
 from pelton.transport import documents
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.pages import fill_page, shown_row
 
 LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
 AFTER = Parameter("after", "Only dead letters with higher numbers", "integer", 0)
@@ -38,7 +38,7 @@ class DeadLetterRoutes:
         limit = LIMIT.number(request)
 
         def show(row: DeadLetter) -> Any:
-            return each_shown([row], _view, _bare)[0]
+            return shown_row(row, _view, _bare)
 
         async def read(after: int, count: int) -> list[DeadLetter]:
             return await self._engine.dead(request.caller, count, after)

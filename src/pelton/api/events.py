@@ -9,21 +9,21 @@ from uuid import uuid4
 
 from msgspec import convert, to_builtins
 
-from pelton.api.calls import Parameter, Route, Stream, answer, each_shown
+from pelton.api.calls import Parameter, Route, Stream, answer
 from pelton.api.cloudevents import ANCESTOR, BATCHED, STRUCTURED, from_request, to_json
 from pelton.api.ids import event_place
-from pelton.api.pages import FEW, MAX_PAGE, next_count
 from pelton.api.problems import bad
 from pelton.errors import Code, PeltonError
 from pelton.models import Accepted, AcceptedBatch, DecisionView, EffectView, EventPage, EventView, HeldPage, HeldView
 from pelton.runtime.api import USER_ID, Engine, EventEffect, EventIn, HandlerDecision, Ingested
 from pelton.runtime.caller import Caller
 from pelton.runtime.event_feed import EventFeed
-from pelton.runtime.rows import EVENT_STATES, EventRow, HeldRow
+from pelton.runtime.rows import EVENT_STATES, FEW, EventRow, HeldRow, next_count
 from pelton.telemetry.trace import headers_of
 from pelton.transport.event_users import attribute
 from pelton.transport.http.asgi import Request, Response
 from pelton.transport.http.errors import WebError
+from pelton.transport.pages import MAX_PAGE, fill_page, shown_row
 
 TYPE = Parameter("type", "Only events of this type")
 STATE = Parameter("state", "Only events in this state: matched, unmatched, held or failed")
@@ -34,6 +34,7 @@ WAIT = Parameter("wait", "With `after`: how long to wait for the first event, in
 KEY = Parameter("key", "An event's key, or its id together with `source`")
 SOURCE = Parameter("source", "The event's source, if `key` is its id")
 UNREADABLE = "unreadable"  # an attribute of an event that cannot be shown whole: why
+HELD_AFTER = Parameter("after", "Only events that arrived later than these: `after` of the previous page")
 HANDLER = Parameter("handler", "Name of the handler to explain; by default, every handler")
 
 HEARTBEAT_SECONDS = 15.0
@@ -83,7 +84,7 @@ class EventRoutes:
                   "condition with the value it was evaluated against. Includes handlers that were added later.",
                   self.explain, parameters=(KEY, SOURCE, HANDLER), takes=None, gives=(DecisionView, EventView), statuses=(404,)),
             Route("GET", "/v1/held", "listHeld", "List events that arrived before a step was ready for them.", self.held,
-                  parameters=(LIMIT,), takes=None, gives=(HeldPage,)),
+                  parameters=(HELD_AFTER, LIMIT), takes=None, gives=(HeldPage,), statuses=(400,)),
         ]  # fmt: skip
 
     async def post(self, request: Request) -> Response:
@@ -205,7 +206,7 @@ class EventRoutes:
             )
             read = 0
             for row in rows:
-                [shown] = each_shown([row], self.view, self._bare)
+                shown = shown_row(row, self.view, self._bare)
                 read += len(bytes(shown))
                 if found.shown and size + read > MAX_PAGE:
                     return found._replace(more=True)
@@ -295,8 +296,7 @@ class EventRoutes:
         return row
 
     async def get(self, request: Request) -> Response:
-        [shown] = each_shown([await self._row(request)], self.view, self._bare)
-        return answer(shown)
+        return answer(shown_row(await self._row(request), self.view, self._bare))
 
     async def explain(self, request: Request) -> Response:
         row = await self._row(request)
@@ -312,9 +312,8 @@ class EventRoutes:
 
     async def held(self, request: Request) -> Response:
         codec = self._codec
-        rows = await self._engine.held(request.caller, LIMIT.number(request))
 
-        def shown(row: HeldRow, data: Any) -> HeldView:
+        def view(row: HeldRow, data: Any) -> HeldView:
             return HeldView(
                 id=str(row.id),
                 name=row.name,
@@ -326,7 +325,27 @@ class EventRoutes:
                 data=data,
             )
 
-        return answer(HeldPage(each_shown(rows, lambda row: shown(row, row.body), shown)))
+        async def read(after: tuple[int, int], count: int) -> list[HeldRow]:
+            return await self._engine.held(request.caller, count, after)
+
+        page = await fill_page(
+            read,
+            held_place(request.query.text("after")),
+            LIMIT.number(request),
+            lambda row: (row.posted, row.id),
+            lambda row: shown_row(row, lambda row: view(row, row.body), view),
+        )
+        return answer(HeldPage(page.shown, "{}-{}".format(*page.place) if page.more else ""))
+
+
+def held_place(text: str) -> tuple[int, int]:
+    """Where a page of held events starts. Raises PeltonError."""
+    if not text:
+        return -1, -1
+    posted, _, number = text.partition("-")
+    if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in (posted, number)):
+        raise bad("after", "is not where a page ended", "use `after` of the previous page", text)
+    return int(posted), int(number)
 
 
 def event_headers(request: Request) -> dict[str, str]:

@@ -3,23 +3,27 @@ their language's API."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from msgspec import convert
+from msgspec import Raw, convert, json
 
 from pelton.api.calls import Parameter, Route, answer
 from pelton.errors import Code, PeltonError
 from pelton.models import HandlerPage, HandlerView
 from pelton.runtime.api import Engine, HandlerDecision, HandlerInfo
 from pelton.runtime.caller import Caller
+from pelton.runtime.rows import FEW, next_count
 from pelton.transport.http.asgi import Handler, Request, Response
+from pelton.transport.pages import fill_page
 
 NAME = Parameter("name", "The handler's name")
 AFTER = Parameter("after", "Only handlers with later names: `after` of the previous page")
 LIMIT = Parameter("limit", "Maximum number to return", "integer", 100, low=1, high=1_000)
 EVENTS = Parameter("events", "How many of the newest events to count decisions of", "integer", 1_000, low=0, high=10_000)
-READ = 100  # events at a time, since each may be large
+_encode = json.Encoder(enc_hook=str).encode
 
 Switch = Callable[[Caller, str, bool], Awaitable[None]]
 
@@ -44,24 +48,38 @@ class HandlerListRoutes:
 
     async def list(self, request: Request) -> Response:
         limit, events = LIMIT.number(request), EVENTS.number(request)
-        found = await self._engine.handlers(request.caller, after=request.query.text("after"), limit=limit)
-        views = {info.name: view_of(info) for info in found}
-        counted = await self._count(request.caller, views, events) if views else 0
-        return answer(HandlerPage(list(views.values()), counted, found[-1].name if len(found) == limit else ""))
+
+        async def read(after: str, count: int) -> list[HandlerInfo]:
+            return await self._engine.handlers(request.caller, after=after, limit=count)
+
+        views: dict[str, HandlerView] = {}
+
+        def show(info: HandlerInfo) -> Raw:
+            view = views[info.name] = view_of(info)
+            return Raw(json.encode(view))
+
+        page = await fill_page(read, request.query.text("after"), limit, lambda info: info.name, show)
+        listed = list(views.values())[: len(page.shown)]
+        counted = await self._count(request.caller, {view.name: view for view in listed}, events) if listed else 0
+        return answer(HandlerPage(listed, counted, page.place if page.more else ""))
 
     async def _count(self, caller: Caller, views: Mapping[str, HandlerView], most: int) -> int:
         """Counts the decisions on the newest events; returns on how many events."""
         before = counted = 0
+        count = FEW
         while counted < most:
-            wanted = min(READ, most - counted)
+            wanted = min(count, most - counted)
             rows = await self._engine.events(caller, before=before, limit=wanted)
             for row in rows:
                 for decision in row.decisions:
-                    note(views, decision, self._engine.codec.event_id(row.key), row.received)
+                    with suppress(Exception):  # what cannot be read counts for none; the event's own view says so
+                        note(views, decision, self._engine.codec.event_id(row.key), row.received)
             counted += len(rows)
             if len(rows) < wanted:
                 break
             before = rows[-1].key
+            count = next_count(count, sum(len(_encode(row.body)) for row in rows))
+            await asyncio.sleep(0)
         return counted
 
     def _switching(self, active: bool) -> Handler:

@@ -9,6 +9,7 @@ from pelton.models import JobResultPage, JobResultView
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import ResultRow
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.pages import fill_page, shown_row
 
 NUMBER = Parameter("number", "The job's number, from the event's effect")
 AFTER = Parameter("after", "Where the page starts: `last` of the previous page")
@@ -39,15 +40,16 @@ class JobRoutes:
                 value=written,
                 remedy="an event's effects have the numbers of its jobs",
             )
-        rows = await self._engine.results(request.caller, number, self._place(request.query.text("after")), limit)
-        return answer(
-            JobResultPage(
-                job=written,
-                runs=found[0].n,
-                results=[self._view(row) for row in rows],
-                last=f"{rows[-1].run}-{rows[-1].n}" if len(rows) == limit else "",
-            )
+
+        async def read(after: tuple[int, int], count: int) -> list[ResultRow]:
+            return await self._engine.results(request.caller, number, after, count)
+
+        start = self._place(request.query.text("after"))
+        page = await fill_page(
+            read, start, limit, lambda row: (row.run, row.n), lambda row: shown_row(row, self._view, self._bare)
         )
+        last = "{}-{}".format(*page.place) if page.more else ""
+        return answer(JobResultPage(job=written, runs=found[0].n, results=page.shown, last=last))
 
     def _place(self, written: str) -> tuple[int, int]:
         """Where to start: after the job's own row, unless `after` is given. Raises PeltonError."""
@@ -68,6 +70,9 @@ class JobRoutes:
             step=codec.step_id(row.run, row.n) if row.n else "",
             detail=row.detail,
         )
+
+    def _bare(self, row: ResultRow, reason: str) -> JobResultView:
+        return JobResultView(run=self._engine.codec.run_id(row.run), outcome=str(row.outcome), at=0, detail=reason)
 
 
 def _whole(text: str) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from msgspec import Raw, json
+
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.problems import bad
 from pelton.models import KeptView, PollerView, QueuePage, QueueView, RetentionView
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import KEEP_KINDS, Keep, Kind, keep_text, parse_keep
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.pages import cut_page
 
 KEEP = Parameter(
     "keep",
     "Suppose that a kind were kept so, as KIND=HOW, such as runs=7d or events=30d,1000000; else as in the settings. May be "
     "repeated",
 )
+AFTER = Parameter("after", "Only queues with later names: `after` of the previous page")
 MOST_QUEUES = 1_000
 MOST_POLLERS = 100  # of a queue
 MOST_DUE = 100_000  # counted of a kind
@@ -26,7 +30,7 @@ class OperationRoutes:
     def routes(self) -> list[Route]:
         return [
             Route("GET", "/v1/work", "listQueues", "List the queues of work: how much is ready and held, and which workers ask "
-                  "for it.", self.queues, gives=(QueuePage,)),
+                  "for it.", self.queues, parameters=(AFTER,), gives=(QueuePage,)),
             Route("GET", "/v1/retention", "previewRetention", "Preview what would be removed now for its age, by kind.", self.due,
                   parameters=(KEEP,), gives=(RetentionView,), statuses=(400,)),
         ]  # fmt: skip
@@ -39,7 +43,8 @@ class OperationRoutes:
         for queue, worker, at in self._engine.polled(caller):
             if not queue.startswith("@"):
                 pollers.setdefault(queue, []).append(PollerView(worker, at))
-        names = sorted(whole.keys() | pollers.keys())
+        after = request.query.text("after")
+        names = [name for name in sorted(whole.keys() | pollers.keys()) if name > after]
         views = [
             QueueView(
                 name,
@@ -49,7 +54,9 @@ class OperationRoutes:
             )
             for name in names[:MOST_QUEUES]
         ]
-        return answer(QueuePage(views, len(names) > MOST_QUEUES))
+        shown = cut_page(Raw(json.encode(view)) for view in views)
+        more = len(names) > len(shown)
+        return answer(QueuePage(shown, more, names[len(shown) - 1] if more else ""))
 
     async def due(self, request: Request) -> Response:
         supposed: dict[Kind, Keep] = {}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from msgspec import json
+from typing import Any
 
 from pelton.api.calls import Parameter, Route, answer, decoded
 from pelton.api.ids import run_key
 from pelton.api.problems import bad
-from pelton.api.runs import step_view
+from pelton.api.runs import bare_step, step_view
+from pelton.kernel.model.state import OpenStep
 from pelton.models import NodeStepPage, NodeStepView, PauseIn, PauseView, ProcessPage, ProcessView, ResumeIn
 from pelton.runtime.api import Engine, ProcessInfo
 from pelton.runtime.caller import Caller
 from pelton.runtime.rows import PauseRow
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.pages import cut_page, shown_later, shown_row
 
 NAME = Parameter("name", "The process's name")
 NODE = Parameter("node", "The node's name, as in the definition")
@@ -24,7 +26,6 @@ LONGEST_NAME = 512
 MOST_COUNTED = 10_000  # runs of a process, steps at a node
 MOST_LISTED = 1_000  # runs of each process in a list
 PAGE_BYTES = 1 << 20  # after which a page of steps ends, with one step at least
-_encoder = json.Encoder(enc_hook=str)
 READ = 16  # steps at a time, since each may be large
 
 
@@ -53,8 +54,12 @@ class ProcessRoutes:
     async def list(self, request: Request) -> Response:
         limit = PAGE.number(request)
         found = await self._engine.processes(request.caller, after=request.query.text("after"), limit=limit)
-        views = [await self._view(request.caller, info, MOST_LISTED) for info in found]
-        return answer(ProcessPage(views, views[-1].name if views else ""))
+
+        async def view(info: ProcessInfo) -> ProcessView:
+            return await self._view(request.caller, info, MOST_LISTED)
+
+        shown = cut_page([await shown_later(info, view, bare) for info in found])
+        return answer(ProcessPage(shown, found[len(shown) - 1].name if shown else ""))
 
     async def get(self, request: Request) -> Response:
         return await self._one(request)
@@ -86,7 +91,14 @@ class ProcessRoutes:
         await self._engine.process_info(request.caller, process)
         count = await self._engine.count_at_node(request.caller, process, node, MOST_COUNTED)
         codec = self._engine.codec
-        views: list[NodeStepView] = []
+        views: list[Any] = []
+
+        def view(row: OpenStep) -> NodeStepView:
+            return NodeStepView(codec.run_id(row.run), step_view(codec, row))
+
+        def bare_view(row: OpenStep, reason: str) -> NodeStepView:
+            return NodeStepView(codec.run_id(row.run), bare_step(codec, row, reason))
+
         size = 0
         more = True
         while more and len(views) < limit and size < PAGE_BYTES:
@@ -94,12 +106,12 @@ class ProcessRoutes:
             rows = await self._engine.at_node(request.caller, process, node, place, wanted)
             more = len(rows) == wanted
             for row in rows:
-                view = NodeStepView(codec.run_id(row.run), step_view(codec, row))
-                size += len(_encoder.encode(view))
+                shown = shown_row(row, view, bare_view)
+                size += len(bytes(shown))
                 if views and size > PAGE_BYTES:
                     more = True
                     break
-                views.append(view)
+                views.append(shown)
                 place = row.run, row.n
         after = f"{codec.run_id(place[0])}:{place[1]}" if more and views else ""
         return answer(NodeStepPage(views, count, count == MOST_COUNTED, after))
@@ -112,6 +124,10 @@ class ProcessRoutes:
         if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
             raise bad("after", "is not where a page ended", "use `after` of the previous page", text)
         return run_key(self._engine, run), int(number)
+
+
+def bare(info: ProcessInfo, _: str) -> ProcessView:
+    return ProcessView(info.name, info.language, info.versions)
 
 
 def name_of(request: Request) -> str:

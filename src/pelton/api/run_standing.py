@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+
+from msgspec import json
 
 from pelton.kernel.machine.tokens.lifecycle import meta_from
 from pelton.kernel.model.process import (
@@ -25,10 +28,14 @@ from pelton.models import RunEventView, RunExplanation, RunHead, RunWaitView
 from pelton.runtime.api import Engine, RunView
 from pelton.runtime.caller import Caller
 from pelton.runtime.names import shown_queue
+from pelton.runtime.rows import FEW, next_count
+from pelton.transport.pages import MAX_PAGE
 
 MOST_STEPS = 100  # open ones
 MOST_READ = 1_000  # steps looked through for events
 MOST_EVENTS = 100
+MOST_BYTES = MAX_PAGE // 2  # of the events that came, and of those that went
+_encode = json.Encoder(enc_hook=str).encode
 NAMED = 5  # waits named in a sentence
 FOR_GOOD = 2**62  # a lease that ends later never ends
 OUTSIDE = frozenset({"trigger", "event", "report"})
@@ -87,11 +94,15 @@ class Standing:
     async def explain(self, caller: Caller, view: RunView, head: RunHead) -> RunExplanation:
         run = view.run
         waits = await self.waits(caller, run)
-        rows = await self._engine.steps(caller, run.key, -1, MOST_READ)
-        got, sent = await self._got(caller, view, rows), _sent(view.process, rows)
+        got, sent = EventList(), EventList()
+        meta = meta_from(view.start.input)
+        if meta.event:
+            got.add(RunEventView(meta.event, "started", run.created, data=view.start.output))
+        looked = await self._look_through(caller, view, got, sent)
+        await self._kept(caller, run, got)
         why = await self._why(caller, view, waits)
-        more = len(rows) == MOST_READ or max(len(got), len(sent)) > MOST_EVENTS or run.open > MOST_STEPS
-        return RunExplanation(head, why, waits, got[:MOST_EVENTS], sent[:MOST_EVENTS], more)
+        more = looked == MOST_READ or got.more or sent.more or run.open > MOST_STEPS
+        return RunExplanation(head, why, waits, got.shown, sent.shown, more)
 
     async def _why(self, caller: Caller, view: RunView, waits: Sequence[RunWaitView]) -> str:
         run, end = view.run, view.end
@@ -107,35 +118,72 @@ class Standing:
             return text
         return "its steps are about to go on"
 
-    async def _got(self, caller: Caller, view: RunView, rows: Sequence[OpenStep | Step]) -> list[RunEventView]:
-        run, process = view.run, view.process
-        meta = meta_from(view.start.input)
-        found = [RunEventView(meta.event, "started", run.created, data=view.start.output)] if meta.event else []
-        for row in rows:
-            if isinstance(row, Step) and row.state == State.WAIT and row.k < 0:
-                node, place = process.nodes.get(row.slot), -1 - row.k
-                arm = node.arms[place] if isinstance(node, Wait) and place < len(node.arms) else None
-                if isinstance(arm, OnEvent):
-                    found.append(RunEventView(arm.event, "taken", row.ended, row.n, row.slot, row.output))
-        kept = await self._engine.kept_of(caller, run.key, 0, MOST_EVENTS + 1)
-        found += [
-            RunEventView(each.name, "taken" if each.taken else "kept", each.posted, each.n, data=each.body) for each in kept
-        ]
-        if run.held and not kept:
-            found += [
-                RunEventView(each.name, "held", each.posted, data=each.body)
-                for each in await self._engine.held_of(caller, run.key)
-            ]
-        return found
+    async def _look_through(self, caller: Caller, view: RunView, got: EventList, sent: EventList) -> int:
+        """The events of the first steps, a few of which are in memory at a time. Returns how many there were."""
+        looked, after, count = 0, -1, FEW
+        while looked < MOST_READ:
+            most = min(count, MOST_READ - looked)
+            rows = await self._engine.steps(caller, view.run.key, after, most)
+            for row in rows:
+                if (taken := _taken(view.process, row)) is not None:
+                    got.add(taken)
+                if (message := _sent(view.process, row)) is not None:
+                    sent.add(message)
+            looked += len(rows)
+            if len(rows) < most:
+                break
+            after = rows[-1].n
+            count = next_count(count, sum(len(_encode((row.input, row.output))) for row in rows))
+            await asyncio.sleep(0)
+        return looked
+
+    async def _kept(self, caller: Caller, run: Run, got: EventList) -> None:
+        """The events that stay with a run, or else those that it holds."""
+        after, count, some = 0, FEW, False
+        while not got.more:
+            rows = await self._engine.kept_of(caller, run.key, after, count)
+            for each in rows:
+                got.add(RunEventView(each.name, "taken" if each.taken else "kept", each.posted, each.n, data=each.body))
+            some = some or bool(rows)
+            if len(rows) < count:
+                break
+            after = rows[-1].id
+            count = next_count(count, sum(len(_encode(each.body)) for each in rows))
+        if run.held and not some:
+            for held in await self._engine.held_of(caller, run.key):
+                got.add(RunEventView(held.name, "held", held.posted, data=held.body))
 
 
-def _sent(process: Process, rows: Sequence[OpenStep | Step]) -> list[RunEventView]:
-    found = []
-    for row in rows:
-        if row.slot != END and isinstance(process.nodes.get(row.slot), Emit):
-            at = row.ended if isinstance(row, Step) else row.opened
-            found.append(RunEventView(row.slot, "sent", at, row.n, row.slot, row.output))
-    return found
+class EventList:
+    """The first events that there is room for, by number and by bytes. `more`: there are others."""
+
+    def __init__(self) -> None:
+        self.shown: list[RunEventView] = []
+        self.more = False
+        self._size = 0
+
+    def add(self, view: RunEventView) -> None:
+        if self.more:
+            return
+        self._size += len(_encode(view))
+        self.more = len(self.shown) >= MOST_EVENTS or (bool(self.shown) and self._size > MOST_BYTES)
+        if not self.more:
+            self.shown.append(view)
+
+
+def _taken(process: Process, row: OpenStep | Step) -> RunEventView | None:
+    """The event that an ended wait has taken."""
+    if not isinstance(row, Step) or row.state != State.WAIT or row.k >= 0:
+        return None
+    node, place = process.nodes.get(row.slot), -1 - row.k
+    arm = node.arms[place] if isinstance(node, Wait) and place < len(node.arms) else None
+    return RunEventView(arm.event, "taken", row.ended, row.n, row.slot, row.output) if isinstance(arm, OnEvent) else None
+
+
+def _sent(process: Process, row: OpenStep | Step) -> RunEventView | None:
+    if row.slot == END or not isinstance(process.nodes.get(row.slot), Emit):
+        return None
+    return RunEventView(row.slot, "sent", row.ended if isinstance(row, Step) else row.opened, row.n, row.slot, row.output)
 
 
 def _of_arms(node: Node | None, row: OpenStep) -> Iterator[RunWaitView]:

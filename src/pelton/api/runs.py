@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import IntEnum
+from typing import Any
 
 from msgspec import DecodeError, Raw, json
 
 from pelton.api.calls import Parameter, Route, answer
 from pelton.api.ids import no_run, run_key
-from pelton.api.pages import fill_page
 from pelton.api.problems import bad
 from pelton.api.run_selection import RunSelection
 from pelton.api.run_standing import Standing
@@ -43,6 +44,7 @@ from pelton.runtime.api import Engine, outcome_of
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.names import shown_queue
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.pages import cut_page, each_shown, fill_page, shown_later, shown_row
 
 PROCESS = Parameter("process", "Only runs of the process with this name")
 LIVE = Parameter("live", "true: only runs that have not ended; false: only those that have")
@@ -119,17 +121,22 @@ class RunRoutes:
             before=query.text("before"),
         )
         runs, below = await RunSelection(self._engine, request.caller, wanted).take(limit)
-        return answer(RunPage([await self.view(run) for run in runs], self._engine.codec.run_id(below) if below else ""))
+        shown: list[Any] = [await shown_later(run, self.view, self._bare) for run in runs]
+        return answer(RunPage(shown, self._engine.codec.run_id(below) if below else ""))
 
     async def view(self, run: Run) -> RunHead:
         name, version = await self._name(run.definition)
         return self.head(run, name, version)
 
+    def _bare(self, run: Run, _: str) -> RunHead:
+        """Without its process, which is what cannot be read."""
+        return self.head(run, "", 0)
+
     def head(self, run: Run, name: str, version: int) -> RunHead:
         codec = self._engine.codec
         return RunHead(
             id=codec.run_id(run.key),
-            status=RunStatus(run.status).name,
+            status=name_of(RunStatus, run.status),
             process=name,
             version=version,
             created=run.created,
@@ -186,8 +193,14 @@ class RunRoutes:
             raise no_run(text)
         codec = self._engine.codec
 
+        def view(row: OpenStep | Step) -> StepView:
+            return step_view(codec, row)
+
+        def bare(row: OpenStep | Step, reason: str) -> StepView:
+            return bare_step(codec, row, reason)
+
         def show(row: OpenStep | Step) -> Raw | None:
-            return Raw(json.encode(step_view(codec, row), enc_hook=str)) if row.n > 0 and row.slot != END else None
+            return shown_row(row, view, bare) if row.n > 0 and row.slot != END else None
 
         async def read(after: int, count: int) -> list[OpenStep | Step]:
             return await self._engine.steps(request.caller, key, after, count)
@@ -205,7 +218,26 @@ class RunRoutes:
             raise PeltonError(Code.UNKNOWN_STEP, "the run has no step of this number", "n", number)
         now = self._engine.now()
         found = await self._engine.attempts(request.caller, key, n)
-        return answer(AttemptPage([attempt_view(attempt, now) for attempt in found]))
+        shown = each_shown(found, lambda attempt: attempt_view(attempt, now), bare_attempt)
+        newest = cut_page(reversed(shown))
+        return answer(AttemptPage(newest[::-1], len(shown) - len(newest)))
+
+
+def name_of(kind: type[IntEnum], number: int) -> str:
+    """Of a number that this version does not know, too."""
+    try:
+        return kind(number).name
+    except ValueError:
+        return "UNKNOWN"
+
+
+def bare_step(codec: IdCodec, row: OpenStep | Step, reason: str) -> StepView:
+    """What can be shown of a step that cannot be shown whole."""
+    return StepView(codec.step_id(row.run, row.n), row.n, str(row.slot), "UNKNOWN", 0, reason=str(row.reason or reason))
+
+
+def bare_attempt(attempt: StepAttempt, reason: str) -> AttemptView:
+    return AttemptView(attempt.n, attempt.number, "unknown", 0, reason=str(attempt.message or reason))
 
 
 def step_view(codec: IdCodec, row: OpenStep | Step) -> StepView:
@@ -227,10 +259,10 @@ def step_view(codec: IdCodec, row: OpenStep | Step) -> StepView:
         reason=row.reason,
     )
     if isinstance(row, OpenStep):
-        view.waits_for = State(row.state).name
+        view.waits_for = name_of(State, row.state)
         view.queue = shown_queue(row.queue)
     else:
-        view.status = StepStatus(row.status).name
+        view.status = name_of(StepStatus, row.status)
         view.ended = row.ended
         view.failure = failure_view(row)
     if row.child and row.state == State.CALL and not row.bits & Bit.THREAD:

@@ -7,6 +7,7 @@ from pelton.models import SecretIn, SecretPage, SecretView
 from pelton.runtime.api import Engine
 from pelton.runtime.rows import SecretRow
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.pages import fill_page, shown_row
 
 NAME = Parameter("name", "The secret's name")
 AFTER = Parameter("after", "Only secrets with later names: `after` of the previous page")
@@ -28,9 +29,12 @@ class SecretRoutes:
         ]  # fmt: skip
 
     async def list(self, request: Request) -> Response:
-        limit = LIMIT.number(request)
-        rows = await self._engine.secrets(request.caller, after=request.query.text("after"), limit=limit)
-        return answer(SecretPage([view(row) for row in rows], rows[-1].name if len(rows) == limit else ""))
+        async def read(after: str, count: int) -> list[SecretRow]:
+            return await self._engine.secrets(request.caller, after=after, limit=count)
+
+        start, limit = request.query.text("after"), LIMIT.number(request)
+        page = await fill_page(read, start, limit, lambda row: row.name, lambda row: shown_row(row, view, bare))
+        return answer(SecretPage(page.shown, page.place if page.more else ""))
 
     async def set(self, request: Request) -> Response:
         given = await decoded(request, SecretIn)
@@ -39,6 +43,10 @@ class SecretRoutes:
 
     async def remove(self, request: Request) -> Response:
         return answer(view(await self._engine.remove_secret(request.caller, request.path["name"])))
+
+
+def bare(row: SecretRow, reason: str) -> SecretView:
+    return SecretView(row.name, 0, source=reason)
 
 
 def view(row: SecretRow) -> SecretView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw, structs
 
 from pelton.api.calls import Parameter, Route, answer, decoded
 from pelton.api.ids import run_key
@@ -24,6 +24,7 @@ from pelton.models import (
 )
 from pelton.runtime.api import Engine, TaskAct, TaskQuery
 from pelton.transport.http.asgi import Request, Response
+from pelton.transport.pages import fill_page, shown_row
 
 STATE = Parameter("state", "Only tasks in this state: open, claimed, answered, canceled or expired")
 USER = Parameter("user", "Only tasks that this user may answer by name, or has claimed")
@@ -90,12 +91,14 @@ class UserTaskRoutes:
             group=texts["group"],
             process=texts["process"],
             run=run_key(self._engine, texts["run"]) if texts["run"] else 0,
-            after=self._key(texts["after"]) if texts["after"] else 0,
-            limit=LIMIT.number(request),
         )
-        records = await self._engine.tasks(request.caller, query)
-        views = [self.view(record) for record in records]
-        return answer(UserTaskPage(views, views[-1].id if len(views) == query.limit else ""))
+
+        async def read(after: int, count: int) -> list[Record]:
+            return await self._engine.tasks(request.caller, structs.replace(query, after=after, limit=count))
+
+        start = self._key(texts["after"]) if texts["after"] else 0
+        page = await fill_page(read, start, LIMIT.number(request), lambda record: record.run, self._shown)
+        return answer(UserTaskPage(page.shown, self._engine.codec.run_id(page.place) if page.more and page.shown else ""))
 
     async def get(self, request: Request) -> Response:
         return answer(self.view(await self._engine.task(request.caller, self._key(request.path["id"]))))
@@ -104,11 +107,36 @@ class UserTaskRoutes:
         key = self._key(request.path["id"])
         limit, after = LIMIT.number(request), SINCE.number(request)
         current = await self._engine.task(request.caller, key)
-        rows = await self._engine.past(request.caller, key, after, limit)
-        views = [self.view(record, until) for record, until in rows]
-        if len(rows) == limit:
-            return answer(UserTaskPast(views, rows[-1][0].since))
-        return answer(UserTaskPast([*views, self.view(current)] if current.since > after else views, 0))
+
+        async def read(since: int, count: int) -> list[tuple[Record, int]]:
+            """The past ones, and behind them the current one."""
+            rows = await self._engine.past(request.caller, key, since, count)
+            return [*rows, (current, 0)] if len(rows) < count and current.since > since else rows
+
+        page = await fill_page(read, after, limit, lambda row: row[0].since, lambda row: self._shown(*row))
+        return answer(UserTaskPast(page.shown, page.place if page.more and page.place != current.since else 0))
+
+    def _shown(self, record: Record, until: int = 0) -> Raw:
+        return shown_row(
+            record, lambda record: self.view(record, until), lambda record, reason: self._bare(record, until, reason)
+        )
+
+    def _bare(self, record: Record, until: int, reason: str) -> UserTaskView:
+        """What can be shown of a task that cannot be shown whole."""
+        body = record.body if isinstance(record.body, dict) else {}
+        return UserTaskView(
+            id=self._engine.codec.run_id(record.run),
+            state=str(body.get("state", "")),
+            title=str(body.get("title", "")),
+            process=str(body.get("process", "")),
+            run="",
+            slot=str(body.get("slot", "")),
+            opened=0,
+            since=record.since,
+            until=until,
+            number=record.number,
+            reason=str(body.get("unreadable", reason)),
+        )
 
     def view(self, record: Record, until: int = 0) -> UserTaskView:
         task: dict[str, Any] = record.body

@@ -157,8 +157,8 @@ def decision_call(key: str, handler: str, source: str) -> ApiCall[DecisionView]:
     return _get(DecisionView, f"/v1/events/{segment(key)}/explain", source=source, handler=handler)
 
 
-def held_call(limit: int) -> ApiCall[HeldPage]:
-    return _get(HeldPage, "/v1/held", limit=limit)
+def held_call(limit: int, after: str = "") -> ApiCall[HeldPage]:
+    return _get(HeldPage, "/v1/held", after=after, limit=limit)
 
 
 def dead_letters_call(after: int, limit: int) -> ApiCall[DeadLetterPage]:

@@ -84,6 +84,7 @@ from pelton.models import (
     HandlerPage,
     HandlerView,
     HealthOut,
+    HeldPage,
     HeldView,
     JobResultPage,
     NodeStepPage,
@@ -258,7 +259,11 @@ class Client:
 
     def held(self, limit: int = 100) -> list[HeldView]:
         """Events that arrived before a step was ready for them; they are held until then, or until they expire."""
-        return self._call(held_call(limit)).held
+        return self.held_page(limit=limit).held
+
+    def held_page(self, after: str = "", limit: int = 100) -> HeldPage:
+        """The same in pages: `after` of the previous page."""
+        return self._call(held_call(limit, after))
 
     def dead_letters(self, after: int = 0, limit: int = 100) -> DeadLetterPage:
         """Deliveries that were given up and messages that could not be received, with numbers above `after`."""
@@ -554,7 +559,11 @@ class AsyncClient:
 
     async def held(self, limit: int = 100) -> list[HeldView]:
         """As `Client.held`."""
-        return (await self._call(held_call(limit))).held
+        return (await self.held_page(limit=limit)).held
+
+    async def held_page(self, after: str = "", limit: int = 100) -> HeldPage:
+        """As `Client.held_page`."""
+        return await self._call(held_call(limit, after))
 
     async def dead_letters(self, after: int = 0, limit: int = 100) -> DeadLetterPage:
         """As `Client.dead_letters`."""

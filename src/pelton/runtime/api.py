@@ -6,7 +6,7 @@ Every call that changes something returns after the commit that contains the cha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import UNSET, Struct
@@ -432,6 +432,12 @@ class Engine(Protocol):
         """Definitions by name. `after`: only names after this one. limit 0 = all."""
         ...
 
+    def each_definition(
+        self, caller: Caller, kind: str, at: int = 0, after: str = "", name: str = ""
+    ) -> AsyncIterator[DefinitionRow]:
+        """Definitions by name and version, those with names after that one, or the versions of one, a few in memory at a time."""
+        ...
+
     async def definition_row(self, definition: int) -> DefinitionRow | None:
         """A definition by its number, such as that of a run's bound definition."""
         ...
@@ -740,7 +746,7 @@ class Engine(Protocol):
         """False if there was none."""
         ...
 
-    async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]: ...
+    async def held(self, caller: Caller, limit: int = 100, after: tuple[int, int] = (-1, -1)) -> list[HeldRow]: ...
     async def held_of(self, caller: Caller, run: int) -> list[Held]:
         """The events that are held for a run until a step is ready for them, the first page of them."""
         ...

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.machine.pauses import describe
@@ -20,7 +19,7 @@ from pelton.runtime.commit.committer import Committer
 from pelton.runtime.engine_reads import EngineReads
 from pelton.runtime.events.pauses import PauseRequest
 from pelton.runtime.services import log
-from pelton.store.rows import DefinitionRow, PauseRow
+from pelton.store.rows import PauseRow
 
 LONGEST_WHY = 1_000  # characters
 PROCESS_KIND = "process"
@@ -77,25 +76,30 @@ class EngineProcesses(EngineReads):
         return "; ".join(texts)
 
     async def processes(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[ProcessInfo]:
-        ns = caller.namespace
-        rows = await self.store.definitions(ns, PROCESS_KIND, after=after, limit=limit)
-        if len(rows) == limit:  # the last name may have more versions than were read
-            last = rows[-1].name
-            rows = [row for row in rows if row.name != last] + await self.store.definitions(ns, PROCESS_KIND, name=last)
-        return [await self._info(ns, name, versions) for name, versions in by_name(rows).items()]
+        found: dict[str, tuple[str, list[int]]] = {}  # language of the last version, and the versions
+        async for row in self.each_definition(caller, PROCESS_KIND, after=after):
+            if row.name not in found and len(found) == limit:
+                break
+            versions = found[row.name][1] if row.name in found else []
+            versions.append(row.version)
+            found[row.name] = row.language, versions
+        return [await self._info(caller.namespace, name, *each) for name, each in found.items()]
 
     async def process_info(self, caller: Caller, process: str) -> ProcessInfo:
         ns = caller.namespace
-        rows = await self.store.definitions(ns, PROCESS_KIND, name=process)
-        info = await self._info(ns, process, rows)
-        if not rows and info.pause is None and not await self.store.count_live(ns, process, 1):
+        language, versions = "", list[int]()
+        async for row in self.each_definition(caller, PROCESS_KIND, name=process):
+            language = row.language
+            versions.append(row.version)
+        info = await self._info(ns, process, language, versions)
+        if not versions and info.pause is None and not await self.store.count_live(ns, process, 1):
             raise PeltonError(Code.UNKNOWN_PROCESS, f"there is no process named {process!r}", "process")
         return info
 
-    async def _info(self, ns: str, name: str, versions: list[DefinitionRow]) -> ProcessInfo:
+    async def _info(self, ns: str, name: str, language: str, versions: list[int]) -> ProcessInfo:
         pause = await self.store.pause(ns, name)
         paused = pause if pause is not None and pause.paused else None
-        return ProcessInfo(name, versions[-1].language if versions else "", [each.version for each in versions], paused)
+        return ProcessInfo(name, language, versions, paused)
 
     async def count_live(self, caller: Caller, process: str, most: int) -> int:
         return await self.store.count_live(caller.namespace, process, most)
@@ -107,10 +111,3 @@ class EngineProcesses(EngineReads):
 
     async def count_at_node(self, caller: Caller, process: str, node: str, most: int) -> int:
         return await self.store.count_at_node(caller.namespace, process, node, most)
-
-
-def by_name(rows: Iterable[DefinitionRow]) -> dict[str, list[DefinitionRow]]:
-    found: dict[str, list[DefinitionRow]] = {}
-    for row in rows:
-        found.setdefault(row.name, []).append(row)
-    return found

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from pelton.kernel.expressions.base import JSON
@@ -19,6 +19,7 @@ from pelton.runtime.derived import derived_output
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.work.attempts import attempts_of, checkpoint_of
 from pelton.store.port import Store
+from pelton.store.portions import each_definition
 from pelton.store.rows import CopyRow, DefinitionRow, EventRow, HeldRow, KeptRow, StickyRow, TallyValue
 from pelton.store.run_query import RunQuery
 
@@ -130,11 +131,22 @@ class EngineReads:
         tokens are there, "passed" how many have come, "sum:x" the sum of the variable x."""
         return await self.store.tallies(caller.namespace, process, after, limit)
 
+    # ---- definitions
+
+    def each_definition(
+        self, caller: Caller, kind: str, at: int = 0, after: str = "", name: str = ""
+    ) -> AsyncIterator[DefinitionRow]:
+        return each_definition(self.store, caller.namespace, kind, at, after, name)
+
     # ---- handlers
 
     async def handlers(self, caller: Caller, *, after: str = "", limit: int = 100) -> list[HandlerInfo]:
-        rows = await self.store.definitions(caller.namespace, "handler", after=after, limit=limit)
-        return [self.handler_info(row) for row in rows]
+        found: list[HandlerInfo] = []
+        async for row in self.each_definition(caller, "handler", after=after):
+            found.append(self.handler_info(row))
+            if len(found) == limit:
+                break
+        return found
 
     def handler_info(self, row: DefinitionRow) -> HandlerInfo:
         try:
@@ -207,5 +219,5 @@ class EngineReads:
         row = await self.sticky(caller, name, key)
         return await self.store.copies(row.id, after, min(limit, 1000)) if row is not None else []
 
-    async def held(self, caller: Caller, limit: int = 100) -> list[HeldRow]:
-        return await self.store.held_all(caller.namespace, limit)
+    async def held(self, caller: Caller, limit: int = 100, after: tuple[int, int] = (-1, -1)) -> list[HeldRow]:
+        return await self.store.held_all(caller.namespace, limit, after)

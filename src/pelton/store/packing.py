@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-import structlog
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from pelton.kernel.model.state import OpenStep, Run, Step, StepAttempt, StepCheckpoint, Thread
@@ -32,9 +31,6 @@ UNFIT = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecEr
 """The exceptions raised by a group that contains something other than plain data, or a number beyond 64 bits for a column."""
 
 BIG_INT = 1
-UNREADABLE = "unreadable"  # an attribute of an event that cannot be read whole: why
-
-log = structlog.get_logger("pelton.store")
 
 _encoder = Encoder()
 _sizer = Encoder(enc_hook=repr)
@@ -110,42 +106,3 @@ def _extend(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_extend(member) for member in value]
     return value
-
-
-def event_from(key: int, ns: str, type_: str, body: bytes, outcome: bytes) -> EventRow:
-    """An event from its row. One that cannot be read is still there, as far as its row says: it must not hide the others."""
-    try:
-        event = decode_event(body)
-    except UNFIT as error:
-        log.error("a stored event cannot be read", key=key, error=str(error))
-        event = EventRow(
-            key=key, ns=ns, source="", event_id="", type=type_, subject="", time=0, received=0, body=None,
-            attributes={UNREADABLE: str(error)}, hash=b"", handlers=0, decisions=[], effects=[], state="failed",
-        )  # fmt: skip
-    try:
-        event.decisions, event.effects, event.state = decode_any(outcome)
-    except UNFIT as error:
-        log.error("what was decided about a stored event cannot be read", key=key, error=str(error))
-        event.attributes = {**event.attributes, UNREADABLE: str(error)}
-        event.decisions, event.effects, event.state = [], [], "failed"
-    return event
-
-
-def held_from(id: int, ns: str, run: int, name: str, key: str, posted: int, expires: int, body: bytes) -> HeldRow:
-    """An event that is held, from its row; the same goes for it. Only for lists, and for its end: what a run takes is whole."""
-    try:
-        return decode_held(body)
-    except UNFIT as error:
-        log.error("a stored event that is held cannot be read", id=id, error=str(error))
-        return HeldRow(id, ns, run, name, key, None, -1, -1, posted, expires, None, "")
-
-
-def dead_from(number: int, ns: str, body: bytes) -> DeadLetter:
-    """A dead letter from its row; the same goes for it."""
-    try:
-        letter = decode_dead(body)
-    except UNFIT as error:
-        log.error("a stored dead letter cannot be read", number=number, error=str(error))
-        letter = DeadLetter(0, ns, "", "", "", body, {}, f"the stored letter cannot be read: {error}", 0, 0)
-    letter.number = number
-    return letter

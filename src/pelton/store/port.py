@@ -43,6 +43,9 @@ from pelton.store.rows import (
 )
 from pelton.store.run_query import RunQuery
 
+LAST_VERSION = 2**62
+"""A version that comes after all those of a name."""
+
 Durability = Literal["full", "relaxed"]
 """full: acknowledged data survives a power cut. relaxed: it survives a crash of the process only."""
 
@@ -288,7 +291,10 @@ class Store(Protocol):
         """The copies of a sticky event with ids above `after`, by id; about the first MOST_COPIES of them."""
         ...
 
-    async def held_all(self, ns: str, limit: int) -> list[HeldRow]: ...
+    async def held_all(self, ns: str, limit: int, after: tuple[int, int] = (-1, -1)) -> list[HeldRow]:
+        """By (posted, id), after that position."""
+        ...
+
     async def held_expired(self, now: int, limit: int) -> list[HeldRow]:
         """Held rows with 0 < expires <= now, soonest first."""
         ...
@@ -358,11 +364,20 @@ class Store(Protocol):
     # ---- definitions
     async def definition(self, id: int) -> DefinitionRow | None: ...
     async def definitions(
-        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
+        self,
+        ns: str,
+        kind: str,
+        *,
+        name: str = "",
+        version: int = 0,
+        at: int = 0,
+        limit: int = 0,
+        after: str = "",
+        after_version: int = LAST_VERSION,
     ) -> list[DefinitionRow]:
         """Live rows (`at` 0), or those live at that microsecond; by name, then version, ascending. limit 0 = all.
 
-        `after`: only names after this one; with neither name nor version."""
+        `after`, `after_version`: only those after this name and version; with neither name nor version."""
         ...
 
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:

@@ -12,12 +12,12 @@ Invariant: versions of one thing count up by one, whoever writes at the same tim
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+import structlog
+from msgspec import Raw, Struct, structs
 
 from pelton.errors import Code, PeltonError
 from pelton.runtime.api import Engine
@@ -26,7 +26,6 @@ from pelton.runtime.rows import DefinitionRow
 
 VERSION = 1  # of every row: versions of these things are rows in time
 TRIES = 10  # to change what others change at the same time
-AT_ONCE = 500  # rows that are read before others get their turn
 
 
 class Envelope(Struct, rename="camel", omit_defaults=True):
@@ -42,6 +41,7 @@ class Envelope(Struct, rename="camel", omit_defaults=True):
     definition: int = 0
 
 
+log = structlog.get_logger("pelton.transport")
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
@@ -90,6 +90,10 @@ class NamedThings(Generic[V]):
         self._language = language
         self._read = read
 
+    @property
+    def kind_name(self) -> str:
+        return self._kind
+
     def absent(self, name: str, at: int) -> Exception:
         return PeltonError(Code.NOT_FOUND, f"there is no {self._kind} {name[:200]!r}")
 
@@ -111,27 +115,36 @@ class NamedThings(Generic[V]):
 
     async def each(self, caller: Caller, at: int = 0) -> AsyncIterator[V]:
         """By name. Others get their turn in between: there may be very many."""
-        after = ""
-        while True:
-            rows = await self._engine.definitions(caller, self._kind, at, after=after, limit=AT_ONCE)
-            for row in rows:
-                if row.language == self._language:
-                    yield self._read(row)
-            if len(rows) < AT_ONCE:
-                return
-            after = rows[-1].name
-            await asyncio.sleep(0)
+        async for row in self._engine.each_definition(caller, self._kind, at):
+            if row.language == self._language:
+                yield self._version(row)
 
-    async def all(self, caller: Caller, at: int = 0) -> list[V]:
-        """By name."""
-        return [each async for each in self.each(caller, at)]
+    def _version(self, row: DefinitionRow) -> V:
+        """One that cannot be read has a value that says so: it must not hide the others."""
+        try:
+            found = self._read(row)
+            if bytes(found.envelope.value)[:1] != b"{":
+                raise TypeError("its value is not an object")
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+            log.error("a stored thing cannot be read", kind=self._kind, name=row.name, error=str(error))
+            value = self.unreadable(row, f"cannot be read: {error}")
+            found = self._read(structs.replace(row, body=msgspec.json.encode(Envelope(_raw(value)))))
+        return found
 
-    async def page(self, caller: Caller, at: int) -> tuple[list[V], int]:
-        """All as at a moment, the oldest first, and the moment at which the same will be read again."""
-        pin = await self._engine.reached()
-        found = await self.all(caller, at)
-        found.sort(key=lambda each: (each.created, each.row.name))
-        return found, max([min(at, pin) if at else pin, *(each.row.since for each in found)])
+    def unreadable(self, row: DefinitionRow, why: str) -> dict[str, Any]:
+        """The value in place of one that cannot be read."""
+        return {"name": row.name, "description": why}
+
+    async def reached(self) -> int:
+        """A moment at which what is listed now will be read again."""
+        return await self._engine.reached()
+
+    async def version(self, row: int) -> V:
+        """A version that has been listed, by its row."""
+        found = await self._engine.definition_row(row)
+        if found is None:
+            raise PeltonError(Code.NOT_FOUND, f"there is no {self._kind} any more")
+        return self._version(found)
 
     async def create(self, caller: Caller, name: str, value: Any, definition: int = 0) -> V:
         """Version 1. Raises `taken`."""

@@ -14,7 +14,7 @@ from pelton.kernel.expressions.base import Invalid
 from pelton.languages.lusid.http import listing
 from pelton.languages.lusid.http.listing import orders_of
 from pelton.languages.lusid.member_paths import split_path
-from pelton.transport import named as named_things
+from pelton.store import portions
 from pelton.transport.listing import sort_rows
 
 ROOTS = frozenset({"a", "b"})
@@ -70,7 +70,7 @@ async def test_tokens_are_base64_and_for_one_question(api: Api) -> None:
 
 
 async def test_lists_are_read_piece_by_piece(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named_things, "AT_ONCE", 3)
+    monkeypatch.setattr(portions, "FEW", 3)
     monkeypatch.setattr(listing, "AT_ONCE", 2)
     await filled(api, 9)
     everything = [f"d{number:02}" for number in range(9)]

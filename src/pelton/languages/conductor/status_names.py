@@ -45,7 +45,7 @@ _FAILED = frozenset({int(StepStatus.FAILED), int(StepStatus.FAILED_FOR_GOOD), in
 
 def task_status(step: OpenStep | Step) -> str:
     if isinstance(step, Step):
-        return STEP_STATUS[step.status]
+        return STEP_STATUS.get(step.status, "FAILED")  # a number that this version does not know, or cannot read
     if step.state == State.WORK and not step.lease:
         return "SCHEDULED"
     return "IN_PROGRESS"

@@ -14,10 +14,11 @@ from pelton.runtime.caller import Caller
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.people.process import ACT, PERSON
 from pelton.runtime.people.record import CALLER, GROUP, OPEN, PROCESS, STATE, USER, attributes
+from pelton.store.packing import size_of
 from pelton.store.port import Store
+from pelton.store.portions import FEW, next_count
 
 CANDIDATES = 20_000  # more are not looked at one by one: then all tasks are read in order
-PAGE = 500
 STATES = ("open", "claimed", "answered", "canceled", "expired")
 
 
@@ -41,20 +42,23 @@ class Desk:
         found: list[Record] = []
         if keys is not None:
             keys = [key for key in keys if key > query.after]
-            for at in range(0, len(keys), PAGE):
-                page = await self._store.records_of(keys[at : at + PAGE])
+            at, count = 0, FEW
+            while at < len(keys) and len(found) < query.limit:
+                page = await self._store.records_of(keys[at : at + count])
                 found += [record for record in page if has(record, wanted)]
-                if len(found) >= query.limit:
-                    break
+                at += count
+                count = next_count(count, sum(size_of(record.body) for record in page))
+                await asyncio.sleep(0)
             return found[: query.limit]
-        after = query.after
+        after, count = query.after, FEW
         live = True if query.state in OPEN else None
         while True:
-            page = await self._store.records(caller.namespace, process=PERSON, live=live, after=after, limit=PAGE)
+            page = await self._store.records(caller.namespace, process=PERSON, live=live, after=after, limit=count)
             found += [record for record in page if has(record, wanted)]
-            if len(page) < PAGE or len(found) >= query.limit:
+            if len(page) < count or len(found) >= query.limit:
                 return found[: query.limit]
             after = page[-1].run
+            count = next_count(count, sum(size_of(record.body) for record in page))
             await asyncio.sleep(0)
 
     async def task(self, caller: Caller, run: int) -> Record:
@@ -102,7 +106,11 @@ class Desk:
 
 
 def has(record: Record, wanted: list[tuple[str, str]]) -> bool:
-    return not wanted or set(wanted) <= set(attributes(record.body))
+    """Of a record that cannot be read, or whose body is not a task's, it is not known: it is listed."""
+    try:
+        return not wanted or set(wanted) <= set(attributes(record.body))
+    except (LookupError, TypeError):
+        return True
 
 
 def no_task(text: str) -> PeltonError:

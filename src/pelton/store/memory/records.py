@@ -9,8 +9,8 @@ from typing import Any
 from pelton.kernel.model.state import Record
 from pelton.store.memory.table import LAST, PRIMARY, After, Entry
 from pelton.store.memory.tables import PastRow, RecordRow, Tables
-from pelton.store.packing import decode_any
 from pelton.store.port import RowCounts
+from pelton.store.salvage import record_from
 
 Attribute = tuple[str, str, bool]  # name, value, whether the value is only how it begins
 
@@ -20,9 +20,9 @@ class MemoryRecords:
         self._tables = tables
         self._counts = counts
 
-    def record(self, run: int, at: int) -> Record | None:
+    def record(self, run: int, at: int, strict: bool = False) -> Record | None:
         row = self._tables.records.get(run)
-        return None if row is None else self._as_of(run, row, at)
+        return None if row is None else self._as_of(run, row, at, strict)
 
     def past(self, run: int, after: int, limit: int) -> list[tuple[Record, int]]:
         past = self._tables.past
@@ -40,10 +40,10 @@ class MemoryRecords:
             if record is not None and (live is None or record.live == live):
                 yield record
 
-    def _as_of(self, run: int, row: RecordRow, at: int) -> Record | None:
+    def _as_of(self, run: int, row: RecordRow, at: int, strict: bool = False) -> Record | None:
         if row.body is not None and (not at or row.since <= at):
             self._counts.rows_read += 1
-            return Record(run, row.since, row.number, row.live, decode_any(row.body))
+            return record_from(run, row.since, row.number, row.live, row.body, strict)
         if not at or row.born > at:
             return None
         key = self._tables.past.last(PRIMARY, (run,), (run, at + 1))
@@ -53,7 +53,7 @@ class MemoryRecords:
 
     def _superseded(self, run: int, since: int, row: PastRow) -> Record:
         self._counts.rows_read += 1
-        return Record(run, since, row.number, row.live, decode_any(row.body))
+        return record_from(run, since, row.number, row.live, row.body)
 
     def candidates(self, ns: str, process: str, conjuncts: Sequence[Sequence[Attribute]], most: int) -> list[int] | None:
         attributes = self._tables.attributes

@@ -44,10 +44,11 @@ from pelton.kernel.model.state import OpenStep, Run, Step, Thread
 from pelton.store.memory.records import MemoryRecords
 from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import Tables
-from pelton.store.packing import decode_any, decode_held, decode_run, decode_step, decode_thread
+from pelton.store.packing import UNFIT, decode_any, decode_held, decode_run, decode_step, decode_thread
 from pelton.store.port import RowCounts
 from pelton.store.prefetched import PREFETCH_ROWS, ByteBudget, Prefetched, is_short
 from pelton.store.run_query import RunQuery
+from pelton.store.salvage import RunColumns, run_from, unreadable_step
 from pelton.store.voids import Voids
 
 NAMED_LIMIT = 1000
@@ -81,7 +82,7 @@ class MemoryRuns:
             ThreadsKey: self._threads,
             FragmentKey: self._fragment,
             FragmentsKey: self._fragments,
-            RecordKey: lambda run, key: records.record(run.key, 0),
+            RecordKey: lambda run, key: records.record(run.key, 0, strict=True),
             HeldKey: self._held,
             KeptKey: lambda run, key: next(tables.kept.under("ident", run.key, key.name, key.ident), 0) if key.ident else 0,
         }
@@ -129,7 +130,7 @@ class MemoryRuns:
         opened = self._few_open(run, room)
         ended = self._few_ended(run, room) if opened is not None and is_short(run) else None
         step = self._step(run, StepKey(n)) if n > 0 else None
-        record = self._records.record(key, 0)
+        record = self._records.record(key, 0, strict=True)
         threads, variables = self._few_threads(run, room), self._few_variables(run, room)
         return Prefetched(run, step, opened, ended, threads, variables, record, room.taken)
 
@@ -302,10 +303,23 @@ class MemoryRuns:
         found: list[OpenStep | Step] = []
         for low, high in Voids(run.voids).gaps(after + 1, TOP):
             numbers = self._tables.steps.keys(PRIMARY, (run.key, low), (run.key, high))
-            found += [step for place in islice(numbers, limit - len(found)) if (step := self.ended(*place)) is not None]
+            found += [self._ended_listed(*place) for place in islice(numbers, limit - len(found))]
         found += self.opens(islice(self._tables.open.keys(PRIMARY, (run.key, max(after + 1, 1)), (run.key, LAST)), limit))
         found.sort(key=lambda step: step.n)
         return found[:limit]
+
+    def _ended_listed(self, key: int, n: int) -> Step:
+        """One that cannot be read stands as far as its row says what it is."""
+        row = self._tables.steps.rows[key, n]
+        self._counts.rows_read += 1
+        try:
+            return decode_step(row.body)
+        except UNFIT as error:
+            return unreadable_step(key, n, row.slot, error)
+
+    def _columns(self, run: int) -> RunColumns:
+        row = self._tables.runs.rows[run]
+        return RunColumns(row.ns, row.status, row.created, row.ended)
 
     def runs(
         self, ns: str, process: str, live: bool | None, before: int, since: int, until: int, limit: int, status: int
@@ -319,7 +333,7 @@ class MemoryRuns:
             and (live is None or rows[key].live == live)
             and status in (-1, rows[key].status)
         )
-        found = [decode_run(rows[key].head) for key in islice(keys, limit)]
+        found = [run_from(key, rows[key].head, self._columns) for key in islice(keys, limit)]
         self._counts.rows_read += len(found)
         return found
 

@@ -26,20 +26,15 @@ from pelton.store.memory.table import LAST, PRIMARY
 from pelton.store.memory.tables import DeadBody, DefinitionBody, EventBody, HeldBody
 from pelton.store.memory.writes import Writes
 from pelton.store.packing import (
-    dead_from,
-    decode_attempt,
     decode_checkpoint,
     decode_copy,
-    decode_definition,
     decode_delivery,
     decode_held,
     decode_pending_signal,
-    event_from,
-    held_from,
     kept_row,
     sticky_row,
 )
-from pelton.store.port import MOST_COUNTED, Durability, HandlerChange, Outstanding, RowCounts, StoreFailed
+from pelton.store.port import LAST_VERSION, MOST_COUNTED, Durability, HandlerChange, Outstanding, RowCounts, StoreFailed
 from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 from pelton.store.retention import Sweep, Swept
 from pelton.store.row_locks import Owner, RowLocks, RowName
@@ -69,6 +64,7 @@ from pelton.store.rows import (
     state_number,
 )
 from pelton.store.run_query import RunQuery
+from pelton.store.salvage import DefinitionColumns, attempt_from, dead_from, definition_from, event_from, held_from
 
 READS_LIMIT = 1000
 
@@ -201,7 +197,9 @@ class MemoryStore:
 
     async def attempts(self, run: int, n: int, after: int, limit: int) -> list[StepAttempt]:
         rows = self._tables.attempts
-        return [decode_attempt(rows.rows[key]) for key in islice(rows.keys(PRIMARY, (run, n, after + 1), (run, n, LAST)), limit)]
+        return [
+            attempt_from(*key, rows.rows[key]) for key in islice(rows.keys(PRIMARY, (run, n, after + 1), (run, n, LAST)), limit)
+        ]
 
     async def checkpoint(self, run: int, n: int, number: int) -> StepCheckpoint | None:
         body = self._tables.checkpoints.get((run, n, number))
@@ -298,9 +296,9 @@ class MemoryStore:
         rows = [kept.rows[each] for each in islice(kept.keys(index, (*place, after + 1), (*place, LAST)), limit)]
         return [kept_row(row.body, row.taken, row.n) for row in rows]
 
-    async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
-        held = self._tables.held
-        return [_held(each, held.rows[each]) for each in islice(held.under("ns", ns), limit)]
+    async def held_all(self, ns: str, limit: int, after: tuple[int, int] = (-1, -1)) -> list[HeldRow]:
+        held, (posted, number) = self._tables.held, after
+        return [_held(each, held.rows[each]) for each in islice(held.keys("ns", (ns, posted, number + 1), (ns, LAST)), limit)]
 
     async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
         held = self._tables.held
@@ -433,25 +431,34 @@ class MemoryStore:
 
     async def definition(self, id: int) -> DefinitionRow | None:
         row = self._tables.definitions.get(id)
-        return None if row is None else _definition(row)
+        return None if row is None else _definition(id, row)
 
     async def definitions(
-        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
+        self,
+        ns: str,
+        kind: str,
+        *,
+        name: str = "",
+        version: int = 0,
+        at: int = 0,
+        limit: int = 0,
+        after: str = "",
+        after_version: int = LAST_VERSION,
     ) -> list[DefinitionRow]:
         definitions = self._tables.definitions
-        low: tuple[Any, ...] = (ns, kind, name) if name else (ns, kind, after + "\0") if after else (ns, kind)
+        low: tuple[Any, ...] = (ns, kind, name) if name else (ns, kind, after, after_version + 1)
         high = (ns, kind, name, LAST) if name else (ns, kind, LAST)
-        rows = (definitions.rows[key] for key in definitions.keys("time" if at else "live", low, high))
+        rows = ((key, definitions.rows[key]) for key in definitions.keys("time" if at else "live", low, high))
         wanted = (
-            row
-            for row in rows
+            (key, row)
+            for key, row in rows
             if version in (0, row.version) and (not at or (row.since <= at and (not row.until or row.until > at)))
         )
-        return [_definition(row) for row in islice(wanted, limit or None)]
+        return [_definition(*each) for each in islice(wanted, limit or None)]
 
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
         found = next(self._tables.definitions.under("bound", ns, hash), None)
-        return None if found is None else _definition(self._tables.definitions.rows[found])
+        return None if found is None else _definition(found, self._tables.definitions.rows[found])
 
     async def definition_counter(self, ns: str) -> int:
         return self._tables.defined.get(ns) or 0
@@ -467,7 +474,7 @@ class MemoryStore:
         for key in islice(self._tables.changes.keys(PRIMARY, (ns, after + 1), (ns, LAST)), limit):
             gone, come = self._tables.changes.rows[key]
             row = self._tables.definitions.get(come)
-            found.append(HandlerChange(key[1], gone, None if row is None else _definition(row)))
+            found.append(HandlerChange(key[1], gone, None if row is None else _definition(come, row)))
         return found
 
     # ---- servers that share the store
@@ -508,7 +515,6 @@ def _event(key: int, row: EventBody) -> EventRow:
     return event_from(key, row.ns, row.type, row.body, row.outcome)
 
 
-def _definition(row: DefinitionBody) -> DefinitionRow:
-    found = decode_definition(row.body)
-    found.until = row.until
-    return found
+def _definition(id: int, row: DefinitionBody) -> DefinitionRow:
+    columns = DefinitionColumns(id, row.ns, row.kind, row.name, row.version, row.since, row.hash)
+    return definition_from(columns, row.until, row.body)

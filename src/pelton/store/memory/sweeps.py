@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pelton.store.memory.table import LAST, PRIMARY, Table
 from pelton.store.memory.tables import KnownEvent, Tables
 from pelton.store.memory.writes import remove_run
-from pelton.store.packing import decode_any, decode_dead, decode_event
 from pelton.store.retention import Sweep, Swept
+from pelton.store.salvage import dead_from, event_from
 
 K = TypeVar("K")
 
@@ -40,7 +40,7 @@ _AGES: dict[str, Callable[[Tables], tuple[Iterable[Any], Callable[[Any], int]]]]
     "events": lambda t: (t.events.keys("age", (), (LAST,)), int),
     "ids": lambda t: (t.known_events.keys("age", (), (LAST,)), lambda key: t.known_events.rows[key].key),
     "runs": lambda t: (t.runs.keys("ended", (), (LAST,)), lambda key: t.runs.rows[key].ended),
-    "dead_letters": lambda t: (sorted(t.dead.rows), lambda key: decode_dead(t.dead.rows[key].body).at),
+    "dead_letters": lambda t: (sorted(t.dead.rows), lambda key: dead_from(key, "", t.dead.rows[key].body).at),
     "results": lambda t: (t.results.keys("at", (), (LAST,)), lambda key: t.results.rows[key].at),
     "logs": lambda t: (t.logs.keys("age", (), (LAST,)), lambda key: t.logs.rows[key][0]),
 }
@@ -56,11 +56,16 @@ def _events(t: Tables, sweep: Sweep) -> Swept:
     keys = _oldest(t.events.keys("age", (), (LAST,)), int, len(t.events.rows), sweep, sweep.below)
     for key in keys:
         row = t.events.rows[key]
-        event = decode_event(row.body)
-        ident = (event.ns, event.source, event.event_id)
-        t.event_ids.drop(ident)
-        if sweep.remember:
-            t.known_events.put(ident, KnownEvent(key, event.hash, decode_any(row.outcome)[2]))
+        event = event_from(key, row.ns, row.type, row.body, row.outcome)
+        ident = (
+            next((ident for ident, number in t.event_ids.rows.items() if number == key), None)
+            if not event.source
+            else (event.ns, event.source, event.event_id)
+        )
+        if ident is not None:
+            t.event_ids.drop(ident)
+        if sweep.remember and ident is not None:
+            t.known_events.put(ident, KnownEvent(key, event.hash, event.state))
     return _drop(t.events, keys, sweep)
 
 
@@ -89,7 +94,7 @@ def _runs(t: Tables, sweep: Sweep) -> Swept:
 
 def _dead_letters(t: Tables, sweep: Sweep) -> Swept:
     rows = t.dead.rows
-    keys = _oldest(sorted(rows), lambda key: decode_dead(rows[key].body).at, len(rows), sweep, sweep.before)
+    keys = _oldest(sorted(rows), lambda key: dead_from(key, "", rows[key].body).at, len(rows), sweep, sweep.before)
     return _drop(t.dead, keys, sweep)
 
 

@@ -8,22 +8,16 @@ from typing import Any
 from pelton.kernel.model.state import OpenStep, Record, Run, Step, StepAttempt, StepCheckpoint
 from pelton.store.group import Lookup
 from pelton.store.packing import (
-    dead_from,
-    decode_attempt,
     decode_checkpoint,
     decode_copy,
-    decode_definition,
     decode_delivery,
     decode_held,
     decode_pause,
     decode_pending_signal,
-    decode_secret,
-    event_from,
-    held_from,
     kept_row,
     sticky_row,
 )
-from pelton.store.port import MOST_COUNTED, HandlerChange, Outstanding
+from pelton.store.port import LAST_VERSION, MOST_COUNTED, HandlerChange, Outstanding
 from pelton.store.prefetched import PREFETCH_RUNS, Prefetched
 from pelton.store.rows import (
     BookmarkRow,
@@ -51,6 +45,15 @@ from pelton.store.rows import (
     state_number,
 )
 from pelton.store.run_query import RunQuery
+from pelton.store.salvage import (
+    DefinitionColumns,
+    attempt_from,
+    dead_from,
+    definition_from,
+    event_from,
+    held_from,
+    secret_from,
+)
 from pelton.store.sqlite.encode import Numbers
 from pelton.store.sqlite.prefetch import Prefetcher
 from pelton.store.sqlite.reader import TOP, Reader
@@ -106,7 +109,7 @@ class SqliteReads:
 
     async def at_node(self, ns: str, process: str, slot: str, after: tuple[int, int], limit: int) -> list[OpenStep]:
         line = self._numbers.lines.get((ns, process), 0)
-        return self._reader.opens(self._reader.all("open_at_node", line, slot, *after, limit)) if line else []
+        return self._reader.opens_listed(self._reader.all("open_at_node", line, slot, *after, limit)) if line else []
 
     async def count_at_node(self, ns: str, process: str, slot: str, most: int) -> int:
         line = self._numbers.lines.get((ns, process), 0)
@@ -124,7 +127,7 @@ class SqliteReads:
         return self._runs.run_keys(ns, kind, process, text, live)
 
     async def attempts(self, run: int, n: int, after: int, limit: int) -> list[StepAttempt]:
-        return [decode_attempt(body) for (body,) in self._reader.all("attempts", run, n, after, limit)]
+        return [attempt_from(*row) for row in self._reader.all("attempts", run, n, after, limit)]
 
     async def checkpoint(self, run: int, n: int, number: int) -> StepCheckpoint | None:
         body = self._reader.value("checkpoint", run, n, number)
@@ -209,8 +212,8 @@ class SqliteReads:
     def _sticky(self, name: str, *values: Any) -> list[StickyRow]:
         return [sticky_row(*row) for row in self._reader.all(name, *values)]
 
-    async def held_all(self, ns: str, limit: int) -> list[HeldRow]:
-        return [held_from(*row) for row in self._reader.all("held_all", ns, limit)]
+    async def held_all(self, ns: str, limit: int, after: tuple[int, int] = (-1, -1)) -> list[HeldRow]:
+        return [held_from(*row) for row in self._reader.all("held_all", ns, limit, *after)]
 
     async def held_size(self, ns: str, name: str = "", key: str = "") -> tuple[int, int]:
         if name or key:
@@ -305,12 +308,12 @@ class SqliteReads:
         return [TallyValue(process, *row) for row in self._reader.all("tallies", line, *after, limit)]
 
     async def secret_named(self, ns: str, name: str) -> SecretRow | None:
-        body = self._reader.value("secret", ns, name)
-        return None if body is None else decode_secret(body)
+        row = self._reader.one("secret", ns, name)
+        return None if row is None else secret_from(*row)
 
     async def secrets(self, after: tuple[str, str], limit: int, ns: str = "") -> list[SecretRow]:
         rows = self._reader.all("secrets_of", ns, after[1], limit) if ns else self._reader.all("secrets", *after, limit)
-        return [decode_secret(body) for (body,) in rows]
+        return [secret_from(*row) for row in rows]
 
     async def bookmarks(self, ns: str, source: str, after: str, limit: int) -> list[BookmarkRow]:
         return [BookmarkRow(ns, source, name, state) for name, state in self._reader.all("seen", ns, source, after, limit)]
@@ -321,13 +324,22 @@ class SqliteReads:
         return _definition(self._reader.one("definition", id))
 
     async def definitions(
-        self, ns: str, kind: str, *, name: str = "", version: int = 0, at: int = 0, limit: int = 0, after: str = ""
+        self,
+        ns: str,
+        kind: str,
+        *,
+        name: str = "",
+        version: int = 0,
+        at: int = 0,
+        limit: int = 0,
+        after: str = "",
+        after_version: int = LAST_VERSION,
     ) -> list[DefinitionRow]:
         most = limit or -1
         if at and name:
             rows = self._reader.all("definitions_name_at", ns, kind, most, name, version, at)
         elif at:
-            rows = self._reader.all("definitions_at", ns, kind, most, after, version, at)
+            rows = self._reader.all("definitions_at", ns, kind, most, after, version, at, after_version)
         elif name and version:
             rows = self._reader.all("definitions_version", ns, kind, most, name, version)
         elif name:
@@ -335,7 +347,7 @@ class SqliteReads:
         elif version:
             rows = self._reader.all("definitions_any_version", ns, kind, most, "", version)
         else:
-            rows = self._reader.all("definitions", ns, kind, most, after)
+            rows = self._reader.all("definitions", ns, kind, most, after, after_version)
         return [row for found in rows if (row := _definition(found)) is not None]
 
     async def bound(self, ns: str, hash: bytes) -> DefinitionRow | None:
@@ -385,6 +397,5 @@ def _event(row: Any) -> EventRow:
 def _definition(row: Any) -> DefinitionRow | None:
     if row is None or row[1] is None:
         return None
-    found = decode_definition(row[1])
-    found.until = row[0]
-    return found
+    until, body, *columns = row
+    return definition_from(DefinitionColumns(*columns), until, body)

@@ -31,7 +31,7 @@ class Prefetcher:
         opened = self._open(run, room)
         ended = self._ended(run, room) if opened is not None and is_short(run) else None
         step = self._step(run, n, opened, ended) if n > 0 else None
-        record = self._records.record(key, 0)
+        record = self._records.record(key, 0, strict=True)
         threads, variables = self._threads(run, room), self._variables(run, room)
         return Prefetched(run, step, opened, ended, threads, variables, record, room.taken)
 

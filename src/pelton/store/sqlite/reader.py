@@ -14,8 +14,9 @@ import apsw
 import structlog
 
 from pelton.kernel.model.state import OpenStep, Step
-from pelton.store.packing import decode_any, decode_step
+from pelton.store.packing import UNFIT, decode_any, decode_step
 from pelton.store.port import RowCounts
+from pelton.store.salvage import unreadable_open, unreadable_step
 from pelton.store.sqlite.rows import INPUT, OPEN_COLUMNS, OUTPUT, open_from
 from pelton.store.sqlite.sql import load
 
@@ -109,3 +110,25 @@ class Reader:
 
     def endeds(self, rows: Sequence[Any]) -> list[Step]:
         return [step for row in rows if (step := self.ended(row)) is not None]
+
+    # ---- the same for lists, in which a row that cannot be read stands as far as its columns say what it is
+
+    def opens_listed(self, rows: Sequence[Any]) -> list[OpenStep]:
+        found: list[OpenStep] = []
+        for row in rows:
+            try:
+                found.append(self._open(row))
+            except UNFIT as error:
+                run, n = row[:2]
+                found.append(unreadable_open(run, n, self.value("open_slot_of", run, n) or "", error))
+        return found
+
+    def endeds_listed(self, rows: Sequence[Any]) -> list[Step]:
+        found: list[Step] = []
+        for row in rows:
+            try:
+                found += self.endeds([row])
+            except UNFIT as error:
+                run, n = row[:2]
+                found.append(unreadable_step(run, n, self.value("step_slot_of", run, n) or "", error))
+        return found

@@ -99,11 +99,17 @@ SELECT run, n, parts, body FROM step WHERE run = ?1 AND n = ?2;
 -- name: open_all
 SELECT {open} FROM open WHERE run = ?1 ORDER BY n;
 
+-- name: open_slot_of
+SELECT slot FROM open WHERE run = ?1 AND n = ?2;
+
 -- name: open_range
 SELECT {open} FROM open WHERE run = ?1 AND n >= ?2 ORDER BY n LIMIT ?3;
 
 -- name: step_range
 SELECT run, n, parts, body FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3 ORDER BY n LIMIT ?4;
+
+-- name: step_slot_of
+SELECT slot FROM step WHERE run = ?1 AND n = ?2;
 
 -- name: step_range_back
 SELECT run, n, parts, body FROM step WHERE run = ?1 AND n >= ?2 AND n < ?3 ORDER BY n DESC LIMIT ?4;
@@ -153,6 +159,9 @@ AND created >= ?3 AND created < ?4 AND (?5 = -1 OR live = ?5) ORDER BY key DESC 
 -- name: run_live
 SELECT key, head FROM run INDEXED BY run_live WHERE live = 1 AND line = ?1 AND key < ?2 AND created >= ?3 AND created < ?4
 AND ?5 = 1 AND (?7 = -1 OR status = ?7) ORDER BY key DESC LIMIT ?6;
+
+-- name: run_columns
+SELECT ns, status, created, ended FROM run LEFT JOIN line ON line.id = run.line WHERE key = ?1;
 
 -- name: run_all
 -- For a namespace of very many processes: such a one has most of the runs.
@@ -223,7 +232,7 @@ ORDER BY run DESC LIMIT 1000;
 SELECT run, n, at, text FROM log WHERE run = ?1 AND n = ?2 ORDER BY id LIMIT ?3;
 
 -- name: attempts
-SELECT body FROM attempt WHERE run = ?1 AND n = ?2 AND number > ?3 ORDER BY number LIMIT ?4;
+SELECT run, n, number, body FROM attempt WHERE run = ?1 AND n = ?2 AND number > ?3 ORDER BY number LIMIT ?4;
 
 -- name: checkpoint
 SELECT body FROM checkpoint WHERE run = ?1 AND n = ?2 AND number = ?3;
@@ -363,7 +372,7 @@ SELECT body, got FROM sticky INDEXED BY sticky_expires WHERE expires <> 0 AND ex
 SELECT body FROM copy WHERE sticky = ?1 AND id > ?2 ORDER BY id LIMIT ?3;
 
 -- name: held_all
-SELECT id, ns, run, name, key, posted, expires, body FROM held INDEXED BY held_ns WHERE ns = ?1 ORDER BY posted, id LIMIT ?2;
+SELECT id, ns, run, name, key, posted, expires, body FROM held INDEXED BY held_ns WHERE ns = ?1 AND (posted, id) > (?3, ?4) ORDER BY posted, id LIMIT ?2;
 
 -- name: held_expired
 SELECT id, ns, run, name, key, posted, expires, body FROM held INDEXED BY held_expires WHERE expires <> 0 AND expires <= ?1 ORDER BY expires, id LIMIT ?2;
@@ -474,13 +483,13 @@ ORDER BY key DESC LIMIT ?4;
 SELECT name, state FROM seen WHERE ns = ?1 AND source = ?2 AND name > ?3 ORDER BY name LIMIT ?4;
 
 -- name: secret
-SELECT body FROM secret WHERE ns = ?1 AND name = ?2;
+SELECT ns, name, body FROM secret WHERE ns = ?1 AND name = ?2;
 
 -- name: secrets
-SELECT body FROM secret WHERE (ns, name) > (?1, ?2) ORDER BY ns, name LIMIT ?3;
+SELECT ns, name, body FROM secret WHERE (ns, name) > (?1, ?2) ORDER BY ns, name LIMIT ?3;
 
 -- name: secrets_of
-SELECT body FROM secret WHERE ns = ?1 AND name > ?2 ORDER BY name LIMIT ?3;
+SELECT ns, name, body FROM secret WHERE ns = ?1 AND name > ?2 ORDER BY name LIMIT ?3;
 
 -- name: reply
 SELECT body, expires FROM reply WHERE ns = ?1 AND request = ?2;
@@ -492,35 +501,35 @@ SELECT count, since FROM descendants WHERE ns = ?1 AND ancestor = ?2;
 SELECT node, name, value FROM tally WHERE line = ?1 AND (node, name) > (?2, ?3) ORDER BY node, name LIMIT ?4;
 
 -- name: definition
-SELECT until, body FROM definition WHERE id = ?1;
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition WHERE id = ?1;
 
 -- name: definitions
-SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name > ?4
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND (name, version) > (?4, ?5)
 ORDER BY name, version LIMIT ?3;
 
 -- name: definitions_name
-SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name = ?4
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name = ?4
 ORDER BY version LIMIT ?3;
 
 -- name: definitions_version
-SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name = ?4 AND version = ?5
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND name = ?4 AND version = ?5
 LIMIT ?3;
 
 -- name: definitions_any_version
-SELECT until, body FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND version = ?5
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition INDEXED BY definition_live WHERE until = 0 AND ns = ?1 AND kind = ?2 AND version = ?5
 ORDER BY name LIMIT ?3;
 
 -- name: definitions_at
 -- As it was at an instant. Version 0 stands for any.
-SELECT until, body FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND name > ?4
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND (name, version) > (?4, ?7)
 AND (?5 = 0 OR version = ?5) AND since <= ?6 AND (until = 0 OR until > ?6) ORDER BY name, version LIMIT ?3;
 
 -- name: definitions_name_at
-SELECT until, body FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND name = ?4
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition INDEXED BY definition_time WHERE ns = ?1 AND kind = ?2 AND name = ?4
 AND (?5 = 0 OR version = ?5) AND since <= ?6 AND (until = 0 OR until > ?6) ORDER BY version LIMIT ?3;
 
 -- name: bound
-SELECT until, body FROM definition INDEXED BY definition_bound WHERE kind = 'bound' AND ns = ?1 AND hash = ?2 ORDER BY id LIMIT 1;
+SELECT until, body, id, ns, kind, name, version, since, hash FROM definition INDEXED BY definition_bound WHERE kind = 'bound' AND ns = ?1 AND hash = ?2 ORDER BY id LIMIT 1;
 
 -- name: namespaces
 SELECT ns FROM counter ORDER BY ns;
@@ -529,7 +538,7 @@ SELECT ns FROM counter ORDER BY ns;
 SELECT value FROM counter WHERE ns = ?1;
 
 -- name: handler_changes
-SELECT change.counter, change.gone, definition.until, definition.body
+SELECT change.counter, change.gone, definition.until, definition.body, id, definition.ns, kind, name, version, since, hash
 FROM handler_change AS change LEFT JOIN definition ON definition.id = change.come
 WHERE change.ns = ?1 AND change.counter > ?2 ORDER BY change.counter LIMIT ?3;
 

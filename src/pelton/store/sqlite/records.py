@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 from pelton.kernel.model.state import Record
-from pelton.store.packing import decode_any
+from pelton.store.salvage import record_from
 from pelton.store.sqlite.reader import Reader
 
 MERGED_LINES = 64  # processes of a namespace up to which their lists are merged; beyond, all records are scanned
@@ -34,13 +34,13 @@ class RecordReads:
         self._reader = reader
         self._lines = lines
 
-    def record(self, run: int, at: int) -> Record | None:
+    def record(self, run: int, at: int, strict: bool = False) -> Record | None:
         row = self._reader.one("record", run)
         if at and (row is None or row[1] > at):
             row = self._reader.one("record_at", run, at)
             if row is not None and row[5] <= at:
                 return None
-        return None if row is None else _record(row)
+        return None if row is None else _record(row, strict)
 
     def past(self, run: int, after: int, limit: int) -> list[tuple[Record, int]]:
         return [(_record(row), row[5]) for row in self._reader.all("past", run, after, limit)]
@@ -95,8 +95,8 @@ class RecordReads:
         return [number for (space, _), number in self._lines.items() if space == ns]
 
 
-def _record(row: Any) -> Record:
-    return Record(row[0], row[1], row[2], row[3] == 1, decode_any(row[4]))
+def _record(row: Any, strict: bool = False) -> Record:
+    return record_from(row[0], row[1], row[2], row[3] == 1, row[4], strict)
 
 
 def _run(row: Any) -> int:

@@ -44,6 +44,7 @@ from pelton.kernel.model.reads import (
 )
 from pelton.kernel.model.state import THREADED, OpenStep, Run, RunStatus, Step
 from pelton.store.packing import decode_any, decode_held, decode_run, decode_thread
+from pelton.store.salvage import RunColumns, run_from
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.records import RecordReads
 from pelton.store.voids import Voids
@@ -77,7 +78,7 @@ class RunReader:
             ThreadsKey: lambda run, key: [decode_thread(body) for (body,) in reader.all("threads", run.key)],
             FragmentKey: self._fragment,
             FragmentsKey: lambda run, key: [(n, node, decode_any(value)) for n, node, value in reader.all("fragments", run.key)],
-            RecordKey: lambda run, key: records.record(run.key, 0),
+            RecordKey: lambda run, key: records.record(run.key, 0, strict=True),
             HeldKey: self._held,
             KeptKey: lambda run, key: reader.value("kept_ident", run.key, key.name, key.ident) or 0,
         }
@@ -276,8 +277,8 @@ class RunReader:
         for low, high in Voids(run.voids).gaps(after + 1, TOP):
             if len(found) >= limit:
                 break
-            found += read.endeds(read.all("step_range", run.key, low, high, limit - len(found)))
-        found += read.opens(read.all("open_range", run.key, max(after + 1, 1), limit))
+            found += read.endeds_listed(read.all("step_range", run.key, low, high, limit - len(found)))
+        found += read.opens_listed(read.all("open_range", run.key, max(after + 1, 1), limit))
         found.sort(key=lambda step: step.n)
         return found[:limit]
 
@@ -289,7 +290,7 @@ class RunReader:
         lines = [number for (space, name), number in self._lines.items() if space == ns and process in ("", name)]
         bounds = (before or TOP, since, until or TOP, -1 if live is None else int(live), limit, status)
         if len(lines) > MERGED_LINES:
-            return [decode_run(head) for _, head in read.all("run_all", ns, *bounds)]
+            return [run_from(key, head, self._columns) for key, head in read.all("run_all", ns, *bounds)]
         running, completed = status == RunStatus.RUNNING, status == RunStatus.COMPLETED
         if running and live is not False:
             live, bounds = True, (*bounds[:3], 1, *bounds[4:])
@@ -298,7 +299,10 @@ class RunReader:
         with read.cursors(statement, lines, *bounds) as cursors:
             rows = list(islice(merge(*cursors, key=_key, reverse=True), limit))
         read.counts.rows_read += len(rows)
-        return [decode_run(head) for _, head in rows]
+        return [run_from(key, head, self._columns) for key, head in rows]
+
+    def _columns(self, run: int) -> RunColumns:
+        return RunColumns(*self._reader.one("run_columns", run))
 
     def run_keys(self, ns: str, kind: str, process: str, text: str, live: bool) -> list[int]:
         name = "run_keys_live" if live else "run_keys"

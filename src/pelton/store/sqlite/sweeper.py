@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any
 
 import apsw
+from msgspec import MsgspecError
 from msgspec.msgpack import Decoder
 
 from pelton.store.retention import Sweep, Swept
@@ -40,6 +41,16 @@ REMOVED = {NUMBER["dead_gone"]: "dead_letters", NUMBER["remove_run"]: "runs"}
 RUN_AGAIN = NUMBER["run_turn"]  # with no time of an end: perhaps of a run that had ended and goes on
 
 _decode = Decoder(ext_hook=lambda code, data: None).decode
+
+
+def _field(packed: bytes, place: int, default: Any) -> Any:
+    """A field of a packed row. `default`: of one that cannot be read, which goes when its turn comes, as others do."""
+    try:
+        return _decode(packed)[place]
+    except (MsgspecError, LookupError, TypeError, ValueError):
+        return default
+
+
 _first: Callable[[Any], int] = itemgetter(0)
 _second: Callable[[Any], int] = itemgetter(1)
 
@@ -143,7 +154,7 @@ class Sweeper:
             last = rows[-1][0]
             if sweep.remember:
                 known = [
-                    (ident, key, bytes(_decode(body)[HASH]), str(_decode(outcome)[STATE]))
+                    (ident, key, bytes(_field(body, HASH, b"")), str(_field(outcome, STATE, "failed")))
                     for ident, key, body, outcome in self._all("passing_events", last)
                 ]
                 self._db.executemany(self._sql["remember_event"], known)
@@ -161,7 +172,7 @@ class Sweeper:
         removed: list[int] = []
 
         def drop(rows: list[Any]) -> int:
-            keys = sorted(key for ended, key, head in rows if not self._kept_for_root(key, ended, _decode(head)[ROOT], sweep))
+            keys = sorted(key for ended, key, head in rows if not self._kept_for_root(key, ended, _field(head, ROOT, key), sweep))
             if keys:
                 self._remove_runs(keys)
                 removed.extend(keys)
@@ -193,7 +204,7 @@ class Sweeper:
 
     def _dead_letters(self, sweep: Sweep, excess: int) -> Swept:
         def died(row: Any) -> int:
-            at: int = _decode(row[1])[DEAD_AT]
+            at: int = _field(row[1], DEAD_AT, 0)
             return at
 
         return self._slices(sweep, excess, died, self._dropping("drop_dead_letters"), sweep.before)

@@ -3,7 +3,7 @@ each call is made for a caller."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from pelton.errors import Code, PeltonError
@@ -14,6 +14,7 @@ from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.runs.identifiers import Ids
 from pelton.runtime.api import Applied, Engine, RunView
 from pelton.runtime.caller import Caller
+from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Response, json_response
 
 
@@ -50,6 +51,12 @@ class ConductorApi:
             if error.code in (Code.UNKNOWN_RUN, Code.NOT_FOUND):
                 raise no_run(text) from None
             raise
+
+    async def rows(self, caller: Caller, kind: str, name: str = "") -> AsyncIterator[DefinitionRow]:
+        """This language's definitions of a kind, by name and version, a few in memory at a time; those of one name, if given."""
+        async for row in self.engine.each_definition(caller, kind, name=name):
+            if row.language == self.language:
+                yield row
 
     async def owns(self, caller: Caller, kind: str, name: str, version: int = 0) -> bool:
         """Whether the definition exists and is of this language; others are neither shown nor changed here."""

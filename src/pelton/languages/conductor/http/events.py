@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
+from msgspec import Raw
 
 from pelton.errors import Code, PeltonError
 from pelton.languages.conductor import decode
@@ -12,6 +15,9 @@ from pelton.languages.conductor.model import EventHandlerDef
 from pelton.runtime.caller import Caller
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
+from pelton.transport.pages import shown_row, whole_list
+
+REMEDY = "/v1/handlers lists them in pages"
 
 
 class EventHandlerRoutes:
@@ -75,21 +81,38 @@ class EventHandlerRoutes:
             raise
         return empty()
 
-    async def _rows(self, caller: Caller) -> list[DefinitionRow]:
-        rows = await self.engine.definitions(caller, "handler")
-        return [row for row in rows if row.language == self.api.language]
-
     async def active(self, caller: Caller) -> list[EventHandlerDef]:
-        found = [decode.decode(row.body, EventHandlerDef) for row in await self._rows(caller)]
+        found: list[EventHandlerDef] = []
+        async for row in self.api.rows(caller, "handler"):
+            with suppress(PeltonError):  # one that cannot be read does nothing
+                found.append(to_wire(row))
         return [each for each in found if each.active]
 
     async def all(self, request: Request) -> Response:
-        return json_response([decode.decode(row.body, EventHandlerDef) for row in await self._rows(request.caller)])
+        rows = self.api.rows(request.caller, "handler")
+        return json_response(await whole_list(rows, lambda row: shown_row(row, to_wire, bare), REMEDY))
 
     async def of_event(self, request: Request) -> Response:
         event, active_only = request.path["event"], request.query.boolean("activeOnly", True)
-        handlers = [decode.decode(row.body, EventHandlerDef) for row in await self._rows(request.caller)]
-        return json_response([each for each in handlers if each.event == event and (each.active or not active_only)])
+
+        def show(row: DefinitionRow) -> Raw | None:
+            try:
+                handler = to_wire(row)
+            except PeltonError:  # nobody can say which event it is for; the list of all shows it
+                return None
+            wanted = handler.event == event and (handler.active or not active_only)
+            return Raw(msgspec.json.encode(handler)) if wanted else None
+
+        return json_response(await whole_list(self.api.rows(request.caller, "handler"), show, REMEDY))
+
+
+def to_wire(row: DefinitionRow) -> EventHandlerDef:
+    return decode.decode(row.body, EventHandlerDef)
+
+
+def bare(row: DefinitionRow, _: str) -> EventHandlerDef:
+    """What can be shown of one that cannot be read."""
+    return EventHandlerDef(name=row.name)
 
 
 def _unknown(name: str) -> PeltonError:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from pelton.errors import Code, PeltonError
 from pelton.languages.conductor import decode
@@ -18,8 +18,11 @@ from pelton.languages.conductor.tasks import kinds
 from pelton.runtime.caller import Caller
 from pelton.runtime.rows import DefinitionRow
 from pelton.transport.http.asgi import Request, Response, Router, empty, json_response
+from pelton.transport.pages import check_whole, shown_row, whole_list
 
 MOST_WARNINGS = 20  # headers in one answer
+NARROW = "there are too many definitions to be listed here; /v1/processes has pages"
+SUMMARY = 100  # bytes of a definition's entry beside its name
 LARGE = 20_000  # bytes of a definition that is checked in a thread, so that it does not block the event loop
 
 
@@ -117,29 +120,30 @@ class WorkflowDefRoutes:
         await self._check(definition, "validateWorkflowDef.arg0", len(body))
         return self._warned(empty(), [definition])
 
-    async def _rows(self, caller: Caller) -> list[DefinitionRow]:
-        rows = await self.engine.definitions(caller, "process")
-        return [row for row in rows if row.language == self.api.language]
-
     async def all(self, request: Request) -> Response:
-        return json_response([definition_to_wire(row) for row in await self._rows(request.caller)])
+        rows = self.api.rows(request.caller, "process")
+        return json_response(await whole_list(rows, shown_definition, "ask for single ones, which .../names-and-versions lists"))
 
     async def latest(self, request: Request) -> Response:
-        newest = {row.name: row for row in await self._rows(request.caller)}
-        return json_response([definition_to_wire(row) for row in newest.values()])
+        rows = newest(self.api.rows(request.caller, "process"))
+        return json_response(await whole_list(rows, shown_definition, "ask for single ones, which .../names lists"))
 
     async def names(self, request: Request) -> Response:
-        return json_response(list(dict.fromkeys(row.name for row in await self._rows(request.caller))))
+        rows = newest(self.api.rows(request.caller, "process"))
+        return json_response(await whole_list(rows, lambda row: Raw(msgspec.json.encode(row.name)), NARROW))
 
     async def names_and_versions(self, request: Request) -> Response:
         found: dict[str, list[dict[str, str | int]]] = {}
-        for row in await self._rows(request.caller):
+        size = 0
+        async for row in self.api.rows(request.caller, "process"):
+            size += len(row.name) + SUMMARY
+            check_whole(size, NARROW)
             found.setdefault(row.name, []).append(_summary(row))
         return json_response(found)
 
     async def versions(self, request: Request) -> Response:
-        name = request.path["name"]
-        return json_response([_summary(row) for row in await self._rows(request.caller) if row.name == name])
+        rows = self.api.rows(request.caller, "process", request.path["name"])
+        return json_response([_summary(row) async for row in rows])
 
     async def get(self, request: Request) -> Response:
         name, version = request.path["name"], request.query.integer("version", 0, 0, 2**31 - 1)
@@ -195,8 +199,8 @@ class WorkflowDefRoutes:
         return row
 
     async def all_tasks(self, request: Request) -> Response:
-        rows = await self.engine.definitions(request.caller, "policy")
-        return json_response([policy_to_wire(row) for row in rows if row.language == self.api.language])
+        rows = self.api.rows(request.caller, "policy")
+        return json_response(await whole_list(rows, shown_policy, "ask for single ones by their names"))
 
     async def get_task(self, request: Request) -> Response:
         name = request.path["type"]
@@ -225,6 +229,25 @@ def definition_to_wire(row: DefinitionRow) -> WorkflowDef:
     definition = decode.decode(row.body, WorkflowDef)
     definition.create_time = definition.update_time = row.since // 1000
     return definition
+
+
+def shown_definition(row: DefinitionRow) -> Raw:
+    return shown_row(row, definition_to_wire, lambda row, why: WorkflowDef(name=row.name, version=row.version, description=why))
+
+
+def shown_policy(row: DefinitionRow) -> Raw:
+    return shown_row(row, policy_to_wire, lambda row, why: TaskDef(name=row.name, description=why))
+
+
+async def newest(rows: AsyncIterator[DefinitionRow]) -> AsyncIterator[DefinitionRow]:
+    """Of each name the last version."""
+    last: DefinitionRow | None = None
+    async for row in rows:
+        if last is not None and last.name != row.name:
+            yield last
+        last = row
+    if last is not None:
+        yield last
 
 
 def policy_to_wire(row: DefinitionRow) -> TaskDef:

@@ -7,9 +7,10 @@ assembled by the engine, at a cost proportional to their size.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -26,9 +27,12 @@ from pelton.languages.conductor.model import CamelForm, Map, Text, Whole
 from pelton.runtime.api import Engine, RunView, WorkItem
 from pelton.runtime.caller import Caller
 from pelton.runtime.names import shown_queue
+from pelton.runtime.rows import FEW, next_count
+from pelton.transport.pages import check_whole, shown_later
 
-PAGE = 500
 MOST_TASKS = 100_000  # of one run in one answer; more are available page by page
+MOST_BYTES = 64 << 20  # of these tasks
+LOOKED_AT = 16  # rows at once, when most of them are not shown: each may be large
 
 encode = msgspec.json.Encoder().encode
 _NO_TASK = Raw(b'{"name":"","taskReferenceName":""}')
@@ -87,7 +91,7 @@ class Workflow(CamelForm):
     workflow_id: str
     parent_workflow_id: Text
     parent_workflow_task_id: Text
-    tasks: list[Task]
+    tasks: list[Raw]
     input: Any
     output: Any
     correlation_id: Text
@@ -126,7 +130,7 @@ class Signalled(CamelForm):
     status: str
     update_time: int
     variables: Map | UnsetType = UNSET
-    tasks: list[Task] | UnsetType = UNSET
+    tasks: list[Raw] | UnsetType = UNSET
     task_type: Text = UNSET
     task_id: Text = UNSET
     reference_task_name: Text = UNSET
@@ -268,45 +272,110 @@ def context_of(engine: Engine, view: RunView) -> RunContext:
     return RunContext(engine.codec, view.run, view.process, meta_of(view.start), engine.now())
 
 
-async def tasks_of(engine: Engine, caller: Caller, view: RunView) -> list[Task]:
-    """Every task of a run, by number; the newest MOST_TASKS when there are more."""
+class ShownTask(NamedTuple):
+    """A task, encoded, and what its workflow says of it."""
+
+    encoded: Raw
+    reference: str
+    name: str
+    failed: bool
+
+
+async def shown_task(context: RunContext, engine: Engine, caller: Caller, step: OpenStep | Step) -> ShownTask:
+    """One that cannot be shown whole stands as far as it can be read: it must not hide the others."""
+
+    found: Task | None = None
+
+    async def whole(step: OpenStep | Step) -> Task:
+        nonlocal found
+        found = task_view(context, step, await output_of(engine, caller, step))
+        return found
+
+    def bare(step: OpenStep | Step, why: str) -> dict[str, Any]:
+        return bare_task(context, step, why)
+
+    encoded = await shown_later(step, whole, bare)
+    if found is None:
+        return ShownTask(encoded, step.slot, step.slot, False)
+    failed = not found.retried and found.status in _FAILED
+    return ShownTask(encoded, found.reference_task_name, found.task_def_name, failed)
+
+
+def bare_task(context: RunContext, step: OpenStep | Step, why: str) -> dict[str, Any]:
+    return {
+        "taskId": context.codec.step_id(context.run.key, step.n),
+        "taskType": step.slot,
+        "referenceTaskName": step.slot,
+        "taskDefName": step.slot,
+        "status": "FAILED" if isinstance(step, Step) else "IN_PROGRESS",
+        "seq": step.n,
+        "workflowInstanceId": context.codec.run_id(context.run.key),
+        "workflowType": context.process.name,
+        "reasonForIncompletion": str(step.reason or why),
+        "inputData": {},
+        "outputData": {},
+    }
+
+
+async def tasks_of(engine: Engine, caller: Caller, view: RunView) -> list[ShownTask]:
+    """Every task of a run, by number; the newest when there are more than MOST_TASKS, or than MOST_BYTES of them."""
     context = context_of(engine, view)
-    found: list[Task] = []
-    after = max(0, view.run.next_n - MOST_TASKS - 1)
+    found: deque[ShownTask] = deque()
+    after, count, size = max(0, view.run.next_n - MOST_TASKS - 1), FEW, 0
     while True:
-        steps = await engine.steps(caller, view.run.key, after, PAGE)
-        found += [task_view(context, step, await output_of(engine, caller, step)) for step in steps if is_task(step)]
-        if len(steps) < PAGE:
-            return found
+        steps = await engine.steps(caller, view.run.key, after, count)
+        before = size
+        for step in steps:
+            if is_task(step):
+                found.append(await shown_task(context, engine, caller, step))
+                size += len(bytes(found[-1].encoded))
+        read = size - before
+        while size > MOST_BYTES and len(found) > 1:
+            size -= len(bytes(found.popleft().encoded))
+        if len(steps) < count:
+            return list(found)
         after = max(step.n for step in steps)
+        count = next_count(count, read)
         await asyncio.sleep(0)  # reads do not wait: without this, a long run would block everyone else
 
 
 async def tasks_page(
     engine: Engine, caller: Caller, view: RunView, start: int, count: int, wanted: Collection[str]
-) -> tuple[int, list[Task]]:
+) -> tuple[int, list[Raw]]:
     """How many tasks there are, of the `wanted` statuses if any are named, and those of one page.
 
     A run that was never rewound and keeps all iterations has its numbers without gaps: the page is found by number. Else the
-    rows are read in chunks, and only those of the page are kept.
+    rows are read in chunks, and only those of the page are kept. Raises PeltonError TOO_LARGE: a shorter page would be taken for
+    the last one.
     """
     head, context = view.run, context_of(engine, view)
-    page: list[OpenStep | Step] = []
-    total = after = 0
-    if not wanted and not head.era and all(getattr(node, "keep_last", None) is None for node in view.process.nodes.values()):
-        total = head.next_n - 1 - bool(head.ended)
-        page = await engine.steps(caller, head.key, start, count) if count and start < total else []
-    else:
-        while True:
-            steps = await engine.steps(caller, head.key, after, PAGE)
-            found = [step for step in steps if is_task(step) and (not wanted or status_names.task_status(step) in wanted)]
-            page += found[max(0, start - total) : max(0, start + count - total)]
-            total += len(found)
-            if len(steps) < PAGE:
-                break
-            after = max(step.n for step in steps)
-            await asyncio.sleep(0)
-    return total, [task_view(context, step, await output_of(engine, caller, step)) for step in page if is_task(step)]
+    page: list[Raw] = []
+    total = size = 0
+    by_number = (
+        not wanted and not head.era and all(getattr(node, "keep_last", None) is None for node in view.process.nodes.values())
+    )
+    after = start if by_number else 0
+    left = count
+    most = FEW
+    while not by_number or left > 0:
+        steps = await engine.steps(caller, head.key, after, min(most, left) if by_number else most)
+        read = 0
+        for step in steps:
+            after = max(after, step.n)
+            left -= 1
+            if not is_task(step) or (wanted and status_names.task_status(step) not in wanted):
+                continue
+            if by_number or start <= total < start + count:
+                page.append((await shown_task(context, engine, caller, step)).encoded)
+                read += len(bytes(page[-1]))
+            total += 1
+        size += read
+        check_whole(size, "ask for fewer tasks at a time, by `count`")
+        if len(steps) < most:
+            break
+        most = next_count(most, read) if by_number else min(next_count(most, read), LOOKED_AT)
+        await asyncio.sleep(0)
+    return (head.next_n - 1 - bool(head.ended) if by_number else total), page
 
 
 # ---- runs
@@ -317,7 +386,7 @@ async def workflow_view(engine: Engine, caller: Caller, view: RunView, include_t
     status = RunStatus(run.status)
     unsuccessful = status.ended and status != RunStatus.COMPLETED
     tasks = await tasks_of(engine, caller, view) if include_tasks or unsuccessful else []
-    failed = [task for task in tasks if not task.retried and task.status in _FAILED]
+    failed = [task for task in tasks if task.failed]
     annotations = annotations_of(view.process)
     return Workflow(
         owner_app=annotations.definition.owner_app,
@@ -329,19 +398,19 @@ async def workflow_view(engine: Engine, caller: Caller, view: RunView, include_t
         workflow_id=codec.run_id(run.key),
         parent_workflow_id=codec.run_id(run.parent) if run.parent else UNSET,
         parent_workflow_task_id=codec.step_id(run.parent, run.parent_n) if run.parent else UNSET,
-        tasks=tasks if include_tasks else [],
+        tasks=[task.encoded for task in tasks] if include_tasks else [],
         input=input_of(view),
         output=output_to_wire(view),
         correlation_id=meta.correlation if meta.correlation is not None else UNSET,
         reason_for_incompletion=reason_of(view) or UNSET,
         event=meta.event or UNSET,
         task_to_domain=domains_to_wire(meta),
-        failed_reference_task_names=list(dict.fromkeys(task.reference_task_name for task in failed)),
+        failed_reference_task_names=list(dict.fromkeys(task.reference for task in failed)),
         workflow_definition=annotations.text,
         priority=meta.priority,
         variables=view.variables,
         last_retried_time=run.retried,
-        failed_task_names=list(dict.fromkeys(task.task_def_name for task in failed)),
+        failed_task_names=list(dict.fromkeys(task.name for task in failed)),
         history=[],
         idempotency_key=meta.extra.get("idempotencyKey", UNSET),
         rate_limited=False,

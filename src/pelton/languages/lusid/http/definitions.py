@@ -66,8 +66,7 @@ class DefinitionRoutes:
         keys = request.query.texts("propertyKeys")
         return await listed(
             request,
-            DEFINITIONS.row,
-            self.entities.page,
+            self.entities,
             lambda each: to_wire(each, keys),
             DEFINITION_MEMBERS,
             seen=seen_by_filters,

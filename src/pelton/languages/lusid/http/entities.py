@@ -12,6 +12,7 @@ from pelton.languages.lusid.forms import ResourceId
 from pelton.languages.lusid.http.api_context import LusidContext
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.times import NEVER_BEFORE, print_moment
+from pelton.runtime.rows import DefinitionRow
 from pelton.transport.named import NamedThings
 
 
@@ -21,6 +22,10 @@ class Entities(NamedThings[Entity]):
     def __init__(self, context: LusidContext, kind: Kind) -> None:
         super().__init__(context.engine, kind.row, LANGUAGE, Entity)
         self.kind = kind
+
+    def unreadable(self, row: DefinitionRow, why: str) -> dict[str, Any]:
+        scope, slash, code = row.name.partition("/")
+        return {"id": {"scope": scope, "code": code} if slash else row.name, "displayName": row.name, "description": why}
 
     def absent(self, name: str, at: int) -> LusidError:
         when = f" as at {print_moment(at)}" if at else ""

@@ -6,7 +6,7 @@ built-in types are described as far as they are published, and may have more mem
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from pelton.languages.lusid.entity import EVENT_TYPES
@@ -87,11 +87,17 @@ class EventTypes:
     def __init__(self, context: LusidContext) -> None:
         self.entities = Entities(context, EVENT_TYPES)
 
-    async def all(self, caller: Caller) -> list[dict[str, Any]]:
+    async def all(self, caller: Caller) -> AsyncIterator[dict[str, Any]]:
         """By id."""
-        found = dict(BUILT_IN)
-        found.update((each.row.name, entry(each.value)) for each in await self.entities.all(caller))
-        return [found[name] for name in sorted(found)]
+        built_in = sorted(BUILT_IN)
+        async for each in self.entities.each(caller):
+            while built_in and built_in[0] < each.row.name:
+                yield BUILT_IN[built_in.pop(0)]
+            if built_in and built_in[0] == each.row.name:  # registered anew
+                built_in.pop(0)
+            yield entry(each.value)
+        for name in built_in:
+            yield BUILT_IN[name]
 
     async def get(self, caller: Caller, name: str) -> dict[str, Any]:
         """Raises LusidError 404."""

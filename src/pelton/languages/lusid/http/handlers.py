@@ -107,7 +107,7 @@ class HandlerRoutes:
         await scheduling.restore(self.context.engine, caller, patterns)
 
     async def list(self, request: Request) -> Response:
-        return await listed(request, HANDLERS.row, self.entities.page, to_wire, HANDLER_MEMBERS, sorts=False)
+        return await listed(request, self.entities, to_wire, HANDLER_MEMBERS, sorts=False)
 
     async def _check(self, caller: Caller, given: UpdateEventHandler) -> int:
         """The row of the task definition that the handler is tied to, 0 = always the latest. Raises LusidError."""

@@ -1,4 +1,4 @@
-"""Lists: rows of any kind, filtered, sorted and split into pages.
+"""Lists: things known by name, filtered, sorted and split into pages.
 
 Filters and sort orders see a row as it appears in the response, but for properties: of those they see the values, of all. Cost:
 every row at that instant is read, about 10 us each; with a filter or an order each is also rendered, about 30 us more. The event
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from msgspec import Raw
 
 from pelton.errors import FieldProblem
 from pelton.kernel.expressions.base import ExpressionError, Invalid
@@ -19,13 +21,15 @@ from pelton.languages.lusid.filters import CompiledFilter, parse_filter
 from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import as_at
 from pelton.languages.lusid.member_paths import split_path
-from pelton.runtime.caller import Caller
 from pelton.transport.http.asgi import Request, Response, json_response
 from pelton.transport.listing import Row, SortOrder, sort_rows
+from pelton.transport.named import NamedThings, NamedVersion
+from pelton.transport.pages import MAX_PAGE, shown_row
 
 T = TypeVar("T")
+V = TypeVar("V", bound=NamedVersion)
 MAX_SORTS = 20
-_ENTITY = "\x00entity"  # beside the members of a row
+_POSITION = "\x00position"  # beside the members of a row
 LONG = 10_000  # values that a filter looks at in one row, some 5 ms
 AT_ONCE = 100  # rows that are looked at before others get their turn
 
@@ -73,40 +77,90 @@ def _order(text: str, roots: frozenset[str]) -> SortOrder:
     return SortOrder(folded_reader(steps), direction.upper() == "DESC")
 
 
+class Position(NamedTuple):
+    """Of a thing in a list: what it is put in order by, and where it is read again when it is shown."""
+
+    created: int
+    name: str
+    row: int
+    keys: tuple[Any, ...]
+
+
 async def listed(
     request: Request,
-    kind: str,
-    read: Callable[[Caller, int], Awaitable[tuple[list[T], int]]],
-    shown: Callable[[T], Row],
+    things: NamedThings[V],
+    shown: Callable[[V], Row],
     roots: frozenset[str],
     *,
     sorts: bool = True,
-    seen: Callable[[T], Row] | None = None,
+    seen: Callable[[V], Row] | None = None,
 ) -> Response:
-    """The answer to a list. `read`: all that the caller's namespace has as at a moment (0 = now), in the default order, and the
-    moment at which the same will be read again. `seen`: what filters and orders see of a row, if that is not what is shown.
-    Raises LusidError."""
-    asked = paging.question(request, kind, as_at(request), sorts)
+    """The answer to a list of what the caller's namespace has, oldest first unless an order is given. `seen`: what filters and
+    orders see of a row, if that is not what is shown. A few are in memory at a time: all of them are looked at, and those of the
+    page are read again. Raises LusidError."""
+    asked = paging.question(request, things.kind_name, as_at(request), sorts)
     condition = condition_of(asked.filter, roots)
     orders = orders_of(asked.sort, roots)
     page = paging.page_of(request, asked)
-    entities, pin = await read(request.caller, page.at)
-    if condition is None and not orders:
-        part, total = [shown(each) for each in entities[page.start : page.end]], len(entities)
-    else:
-        rows = await _passing(entities, seen or shown, condition)
-        part, total = [shown(row[_ENTITY]) for row in sort_rows(rows, orders)[page.start : page.end]], len(rows)
-    return json_response(paging.paged(part, asked, page, page.at if page.start else pin, total))
+    pin = await things.reached()
+    places: list[Position] = []
+    newest = min(page.at, pin) if page.at else pin
+    looked = 0
+    async for each in things.each(request.caller, page.at):
+        looked += 1
+        if looked % AT_ONCE == 0:
+            await asyncio.sleep(0)
+        newest = max(newest, each.row.since)
+        keys: tuple[Any, ...] = ()
+        if condition is not None or orders:
+            view = _seen(each, seen or shown)
+            if condition is not None and not await passes(condition, view):
+                continue
+            keys = tuple(order.read(view) for order in orders)
+        places.append(Position(each.created, each.row.name, each.row.id, keys))
+    places.sort(key=lambda place: (place.created, place.name))
+    rows: list[Row] = [{_POSITION: place} for place in places]
+    by_key = [SortOrder(_key_at(at), order.descending) for at, order in enumerate(orders)]
+    wanted: list[Position] = [row[_POSITION] for row in sort_rows(rows, by_key)[page.start : page.end]]
+
+    async def one(place: Position) -> Raw:
+        return shown_row(await things.version(place.row), shown, bare)
+
+    part = await cut_rows(wanted, one)
+    return json_response(paging.paged(part, asked, page, page.at if page.start else newest, len(places)))
 
 
-async def _passing(entities: Sequence[T], view: Callable[[T], Row], condition: CompiledFilter | None) -> list[Row]:
-    """The rows that pass, some at a time, so that others get their turn in between."""
-    found: list[Row] = []
-    for start in range(0, len(entities), AT_ONCE):
-        rows = [{**view(each), _ENTITY: each} for each in entities[start : start + AT_ONCE]]
-        found += rows if condition is None else [row for row in rows if await passes(condition, row)]
-        await asyncio.sleep(0)
+def _key_at(at: int) -> Callable[[Row], Any]:
+    return lambda row: row[_POSITION].keys[at]
+
+
+def bare(entity: Any, why: str) -> Row:
+    """What can be shown of a thing that cannot be shown whole."""
+    name: str = entity.row.name
+    scope, slash, code = name.partition("/")
+    return {"id": {"scope": scope, "code": code} if slash else name, "displayName": name, "description": why}
+
+
+async def cut_rows(rows: Sequence[T], show: Callable[[T], Awaitable[Raw]]) -> list[Raw]:
+    """As many rows as a page holds, encoded, and at least one: what is left begins the next page."""
+    found: list[Raw] = []
+    size = 0
+    for row in rows:
+        encoded = await show(row)
+        size += len(bytes(encoded))
+        if found and size > MAX_PAGE:
+            break
+        found.append(encoded)
+        if len(found) % AT_ONCE == 0:
+            await asyncio.sleep(0)
     return found
+
+
+def _seen(entity: V, view: Callable[[V], Row]) -> Row:
+    try:
+        return view(entity)
+    except Exception as error:  # a thing that cannot be shown whole is seen as it is shown
+        return bare(entity, str(error))
 
 
 def _bad_sort(message: str) -> LusidError:

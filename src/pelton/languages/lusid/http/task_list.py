@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from msgspec import json
+
 from pelton.kernel.model.state import Record
 from pelton.languages.lusid.definitions.guards import view_of
 from pelton.languages.lusid.definitions.record import CORRELATIONS
@@ -17,16 +19,17 @@ from pelton.languages.lusid.errors import LusidError
 from pelton.languages.lusid.filters import CompiledFilter
 from pelton.languages.lusid.http import paging
 from pelton.languages.lusid.http.api_context import LusidContext, as_at
-from pelton.languages.lusid.http.listing import condition_of, orders_of, passes
+from pelton.languages.lusid.http.listing import condition_of, cut_rows, orders_of, passes
 from pelton.languages.lusid.member_names import LINKED_MEMBERS, RECORD_MEMBERS, TASK_MEMBERS
 from pelton.languages.lusid.tasks.view import TaskReader
+from pelton.runtime.rows import FEW, next_count
 from pelton.transport.http.asgi import Request, Response, json_response
 from pelton.transport.listing import SortOrder, sort_rows
 from pelton.transport.paging import Page
 
 MOST_SORTED = 200_000
 CANDIDATES = 5_000
-CHUNK = 500
+_encode = json.Encoder(enc_hook=str).encode
 _RECORD = "\x00record"  # beside the members of a view
 
 OWN = frozenset(name.casefold() for name in RECORD_MEMBERS - LINKED_MEMBERS)
@@ -53,7 +56,8 @@ class TaskList:
             records, total = await self._sorted(tasks, page, pin, given, condition, orders, needed)
         else:
             records, total = await self._in_order(tasks, page, pin, given, condition)
-        values = [await tasks.to_wire(each, pin, request.query.texts("propertyKeys")) for each in records]
+        keys = request.query.texts("propertyKeys")
+        values = await cut_rows(records, lambda each: tasks.shown(each, pin, keys))
         return json_response(paging.paged(values, asked, page, pin, total))
 
     async def _in_order(
@@ -82,7 +86,11 @@ class TaskList:
         """`needed`: the members that the orders name."""
         rows: list[dict[str, Any]] = []
         async for record in self._matching(tasks, pin, given, condition):
-            rows.append({**await self._view(tasks, record, pin, needed), _RECORD: record})
+            try:
+                view = await self._view(tasks, record, pin, needed)
+            except (LookupError, TypeError, ValueError):  # it stands last: nobody knows its place
+                view = {}
+            rows.append({**view, _RECORD: record})
             if len(rows) > MOST_SORTED:
                 raise LusidError("InvalidSort", f"more than {MOST_SORTED} tasks match; narrow the filter, or leave sortBy out")
         part = sort_rows(rows, orders)[page.start : page.end]
@@ -94,9 +102,17 @@ class TaskList:
         """In the order of creation. `given`: the caller named the instant."""
         async for records in self._chunks(tasks, pin, given, condition):
             for record in records:
-                if condition is None or await passes(condition, await self._view(tasks, record, pin, condition.members)):
+                if condition is None or await self._passes(tasks, record, pin, condition):
                     yield record
             await asyncio.sleep(0)  # a list of everything is long: others have their turn
+
+    async def _passes(self, tasks: TaskReader, record: Record, pin: int, condition: CompiledFilter) -> bool:
+        """A task that cannot be read passes no filter: nobody knows what it is."""
+        try:
+            view = await self._view(tasks, record, pin, condition.members)
+        except (LookupError, TypeError, ValueError):
+            return False
+        return await passes(condition, view)
 
     async def _chunks(
         self, tasks: TaskReader, pin: int, given: bool, condition: CompiledFilter | None
@@ -108,13 +124,14 @@ class TaskList:
             found = [await tasks.record(run, pin) for run in runs]
             yield [each for each in found if each is not None]
             return
-        after = 0
+        after, count = 0, FEW
         while True:
-            records = await self._engine.records(tasks.caller, at=pin, after=after, limit=CHUNK)
-            yield [each for each in records if "definition" in each.body]
-            if len(records) < CHUNK:
+            records = await self._engine.records(tasks.caller, at=pin, after=after, limit=count)
+            yield [each for each in records if await tasks.is_task(each)]
+            if len(records) < count:
                 return
             after = records[-1].run
+            count = next_count(count, sum(map(roughly, records)))
 
     async def _view(self, tasks: TaskReader, record: Record, at: int, needed: frozenset[str]) -> dict[str, Any]:
         """The task with the members that a filter or an order asks for."""
@@ -128,6 +145,11 @@ class TaskList:
         if "properties" in needed:
             view["properties"] = await tasks.labels(record.body)
         return view
+
+
+def roughly(record: Record) -> int:
+    """About how many bytes a record has."""
+    return len(_encode(record.body))
 
 
 def _root(order: str) -> str:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, Raw
 
 from pelton.errors import Code, FieldProblem, PeltonError
 from pelton.kernel.expressions.base import in_words
@@ -19,10 +20,12 @@ from pelton.languages.lusid.http.entities import deleted
 from pelton.languages.lusid.http.task_list import TaskList
 from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.tasks.forms import BatchUpdate, CreateTask, DeleteTasks, UpdateTask, by_name
-from pelton.languages.lusid.tasks.view import TaskReader, changes_of
+from pelton.languages.lusid.tasks.view import TaskReader
 from pelton.runtime.api import StartCommand
 from pelton.runtime.caller import Caller
+from pelton.runtime.rows import FEW, next_count
 from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.pages import check_whole, whole_list
 
 MOST_IN_BATCH = 1000
 MOST_LISTED = 5_000  # tasks of a definition that are listed without pages
@@ -91,8 +94,9 @@ class TaskRoutes:
     async def history(self, request: Request) -> Response:
         since = as_at(request)
         tasks = TaskReader(self._engine, request.caller)
-        versions = await tasks.history(await self._found(tasks, request.path["id"]))
-        return json_response({"values": changes_of(versions, since), "links": []})
+        record = await self._found(tasks, request.path["id"])
+        changes = await whole_list(tasks.changes(record, since), lambda each: Raw(msgspec.json.encode(each)), "give a later asAt")
+        return json_response({"values": changes, "links": []})
 
     async def of_definition(self, request: Request) -> Response:
         at = as_at(request)
@@ -102,15 +106,22 @@ class TaskRoutes:
         if row is None or row.language != LANGUAGE:
             raise LusidError("TaskDefinitionNotFound", f"there is no task definition {name!r}")
         keys = request.query.texts("propertyKeys")
-        values: list[Any] = []
-        after = 0
+        values: list[Raw] = []
+        after, count, size = 0, FEW, 0
         while len(values) < MOST_LISTED:
-            page = await self._engine.records(tasks.caller, process=name, at=at, after=after, limit=500)
-            values += [await tasks.to_wire(each, at, keys) for each in page]
-            if len(page) < 500:
+            page = await self._engine.records(
+                tasks.caller, process=name, at=at, after=after, limit=min(count, MOST_LISTED - len(values))
+            )
+            shown = [await tasks.shown(each, at, keys) for each in page]
+            read = sum(len(bytes(each)) for each in shown)
+            size += read
+            check_whole(size, "use /api/tasks with a filter, which has pages")
+            values += shown
+            if len(page) < count:
                 break
-            after = page[-1].run
-        return json_response({"values": values[:MOST_LISTED], "links": []})
+            after, count = page[-1].run, next_count(count, read)
+            await asyncio.sleep(0)
+        return json_response({"values": values, "links": []})
 
     async def _found(self, tasks: TaskReader, identity: str, at: int = 0) -> Record:
         run = self._engine.codec.parse_run_id(identity)

@@ -57,7 +57,7 @@ class WorkerRoutes:
         return json_response(deleted(await self.entities.remove(self.context.caller(request), name)))
 
     async def list(self, request: Request) -> Response:
-        return await listed(request, WORKERS.row, self.entities.page, to_wire, WORKER_MEMBERS)
+        return await listed(request, self.entities, to_wire, WORKER_MEMBERS)
 
 
 def to_wire(entity: Entity) -> dict[str, Any]:

@@ -5,9 +5,11 @@ Everything is as of one instant: with `at`, parents and children are also shown 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
+
+from msgspec import Raw, json
 
 from pelton.kernel.model.state import Record
 from pelton.languages.lusid.definitions.compile import TaskAnnotations
@@ -15,12 +17,16 @@ from pelton.languages.lusid.definitions.guards import completion, identity, vers
 from pelton.languages.lusid.definitions.record import PARENT, PREVIOUS, STACK
 from pelton.languages.lusid.entity import property_values
 from pelton.languages.lusid.filters import index_value
+from pelton.languages.lusid.names import LANGUAGE
 from pelton.languages.lusid.tasks.stacks import Stacked, stack_of
 from pelton.languages.lusid.times import print_moment
 from pelton.runtime.api import Engine
 from pelton.runtime.caller import Caller
+from pelton.runtime.rows import FEW, UNREADABLE, next_count
+from pelton.transport.pages import shown_later
 
 SECOND = 1_000_000
+_encode = json.Encoder(enc_hook=str).encode
 MOST_LINKED = 20_000  # tasks tied to one that are looked at
 MOST_STACKED = 1_000  # tasks of a stacking key among which a stack is looked for
 
@@ -37,7 +43,7 @@ class TaskReader:
     async def record(self, run: int, at: int = 0) -> Record | None:
         """None if there is no task, or was none then."""
         found = await self._engine.record(self.caller, run, at)
-        return found if found is not None and "definition" in found.body else None
+        return found if found is not None and await self.is_task(found) else None
 
     async def annotations(self, document: Mapping[str, Any]) -> TaskAnnotations:
         process = await self._engine.process(document["row"])
@@ -109,19 +115,78 @@ class TaskReader:
         }
         return {name: value for name, value in task.items() if value is not None}
 
+    async def shown(self, record: Record, at: int = 0, keys: Sequence[str] = ()) -> Raw:
+        """The task as it stands in a list: as far as it can be read."""
+
+        async def whole(record: Record) -> dict[str, Any]:
+            return await self.to_wire(record, at, keys)
+
+        try:
+            name = await self._definition_of(record)
+        except Exception:  # nor can its run be read
+            name = ""
+        return await shown_later(record, whole, lambda record, why: self._bare(record, name, why))
+
+    def _bare(self, record: Record, definition: str, why: str) -> dict[str, Any]:
+        return {
+            "id": self.id_of(record.run),
+            "taskDefinitionId": identity(definition),
+            "taskDefinitionVersion": {},
+            "taskDefinitionDisplayName": definition,
+            "state": "",
+            "ultimateParentTask": {
+                "id": self.id_of(record.run),
+                "taskDefinitionId": identity(definition),
+                "taskDefinitionVersion": {},
+                "taskDefinitionDisplayName": definition,
+                "state": "",
+                "correlationIds": [],
+            },
+            "childTasks": [],
+            "correlationIds": [],
+            "version": {"asAtModified": print_moment(record.since), "asAtVersionNumber": record.number},
+            "terminalState": not record.live,
+            "fields": [],
+            "completionStatus": record.body.get(UNREADABLE, why) if isinstance(record.body, dict) else why,
+        }
+
+    async def _definition_of(self, record: Record) -> str:
+        head = await self._engine.head(self.caller, record.run)
+        row = await self._engine.definition_row(head.definition) if head is not None else None
+        return row.name if row is not None and row.language == LANGUAGE else ""
+
+    async def is_task(self, record: Record) -> bool:
+        """Whether it is one of this language; one that cannot be read says nothing of that itself."""
+        if isinstance(record.body, dict) and UNREADABLE not in record.body:
+            return "definition" in record.body
+        return bool(await self._definition_of(record))
+
     def id_of(self, run: int) -> str:
         return self._engine.codec.run_id(run)
 
-    async def history(self, record: Record) -> list[tuple[Record, int]]:
-        """Every value that the task has had, oldest first, with the instant until which it was good (0 = still)."""
-        found: list[tuple[Record, int]] = []
-        after = 0
+    async def changes(self, record: Record, since: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """What each value of a task changed of the one before, oldest first; the first value itself is not listed, nor are those
+        older than the instant `since`."""
+        before: Record | None = None
+        async for value in self._values(record):
+            if before is not None and value.since >= since:
+                for each in changes_of(before, value):
+                    yield each
+            before = value
+
+    async def _values(self, record: Record) -> AsyncIterator[Record]:
+        """Every value that the task has had, oldest first."""
+        after, count = 0, FEW
         while True:
-            page = await self._engine.past(self.caller, record.run, after)
-            found += page
-            if len(page) < 1000:
-                return [*found, (record, 0)]
+            page = await self._engine.past(self.caller, record.run, after, count)
+            for value, _ in page:
+                yield value
+            if len(page) < count:
+                break
             after = page[-1][0].since
+            count = next_count(count, sum(len(_encode(value.body)) for value, _ in page))
+            await asyncio.sleep(0)
+        yield record
 
     async def _stack(self, record: Record, at: int) -> dict[str, Any] | None:
         document = record.body
@@ -185,35 +250,36 @@ def _position(has_parent: bool, has_children: bool) -> str:
     return "UltimateParent" if has_children else "Standalone"
 
 
-def changes_of(versions: Sequence[tuple[Record, int]], since: int = 0) -> list[dict[str, Any]]:
-    """What each value changed of the one before, oldest first; the first value itself is not listed, nor are those older than the
-    instant `since`."""
-    found: list[dict[str, Any]] = []
-    for (before, _), (after, _) in itertools.pairwise(versions):
-        if after.since < since:
-            continue
-        old, new = before.body, after.body
-        items: list[tuple[str, Any, Any]] = []
-        if old["state"] != new["state"]:
-            items.append(("State", old["state"], new["state"]))
-        for name in dict.fromkeys([*old["fields"], *new["fields"]]):
-            was, now = old["fields"].get(name), new["fields"].get(name)
-            if was != now:
-                items.append((f"Fields[{name}]", was, now))
-        if old["correlationIds"] != new["correlationIds"]:
-            items.append(("CorrelationIds", old["correlationIds"], new["correlationIds"]))
-        if old.get("stackingKey") != new.get("stackingKey"):
-            items.append(("StackingKey", old.get("stackingKey"), new.get("stackingKey")))
-        for name, was, now in items:
-            item = {
-                "asAtModified": print_moment(after.since),
-                "userIdModified": new["by"],
-                "requestIdModified": new["request"],
-                "asAtVersionNumber": after.number,
-                "action": "Update",
-                "attributeName": name,
-                "previousValue": was,
-                "newValue": now,
-            }
-            found.append({key: value for key, value in item.items() if value is not None or key == "newValue"})
+def changes_of(before: Record, after: Record) -> list[dict[str, Any]]:
+    try:
+        items = list(_differences(before.body, after.body))
+        by, request = after.body["by"], after.body["request"]
+    except (LookupError, TypeError, AttributeError):  # one of the two cannot be read
+        items, by, request = [("Unreadable", None, None)], None, None
+    found = []
+    for name, was, now in items:
+        item = {
+            "asAtModified": print_moment(after.since),
+            "userIdModified": by,
+            "requestIdModified": request,
+            "asAtVersionNumber": after.number,
+            "action": "Update",
+            "attributeName": name,
+            "previousValue": was,
+            "newValue": now,
+        }
+        found.append({key: value for key, value in item.items() if value is not None or key == "newValue"})
     return found
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    if old["state"] != new["state"]:
+        yield "State", old["state"], new["state"]
+    for name in dict.fromkeys([*old["fields"], *new["fields"]]):
+        was, now = old["fields"].get(name), new["fields"].get(name)
+        if was != now:
+            yield f"Fields[{name}]", was, now
+    if old["correlationIds"] != new["correlationIds"]:
+        yield "CorrelationIds", old["correlationIds"], new["correlationIds"]
+    if old.get("stackingKey") != new.get("stackingKey"):
+        yield "StackingKey", old.get("stackingKey"), new.get("stackingKey")
