@@ -418,7 +418,7 @@ def test_items_of_a_lost_answer_are_free_when_the_worker_only_repeats_its_report
 
 def test_dead_letters_and_held_are_empty_at_first(wire: Any) -> None:
     assert wire.dead_letters() == {"dead_letters": [], "after": 0}
-    assert wire.held() == {"held": []}
+    assert wire.held() == {"held": [], "after": ""}
     with pytest.raises(RequestRefused) as caught:
         wire.redeliver(5)
     assert caught.value.status == 404

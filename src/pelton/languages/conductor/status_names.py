@@ -19,6 +19,15 @@ RUN_STATUS: dict[RunStatus, str] = {
     RunStatus.TERMINATED: "TERMINATED",
 }
 
+
+def known_status(number: int) -> RunStatus:
+    """A run's status; one that this version does not know counts as a failure, as somebody should look at it."""
+    try:
+        return RunStatus(number)
+    except ValueError:
+        return RunStatus.FAILED
+
+
 STEP_STATUS: dict[int, str] = {
     int(StepStatus.COMPLETED): "COMPLETED",
     int(StepStatus.COMPLETED_WITH_ERRORS): "COMPLETED_WITH_ERRORS",

@@ -351,7 +351,7 @@ class MemoryRuns:
 
     def find(self, query: RunQuery, offset: int, limit: int) -> tuple[int, list[Run]]:
         keys = self._found(query)
-        found = [decode_run(self._tables.runs.rows[key].head) for key in keys[offset : offset + limit]]
+        found = [run_from(key, self._tables.runs.rows[key].head, self._columns) for key in keys[offset : offset + limit]]
         self._counts.rows_read += len(found)
         return len(keys), found
 

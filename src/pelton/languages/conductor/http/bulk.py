@@ -8,7 +8,7 @@ import msgspec
 
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.state import RunStatus
-from pelton.languages.conductor import decode
+from pelton.languages.conductor import decode, status_names
 from pelton.languages.conductor.http.api_context import ConductorApi, bulk
 from pelton.languages.conductor.http.runs import WorkflowRoutes
 from pelton.languages.conductor.runs import view
@@ -68,7 +68,9 @@ class BulkRoutes:
             if run is None or run.process.language != self.api.language or run.run.status == RunStatus.EXPECTED:
                 continue
             # A rerun may have given it another correlation id.
-            if view.meta_of(run.start).correlation != correlation or (RunStatus(run.run.status).ended and not closed):
+            if view.meta_of(run.start).correlation != correlation or (
+                status_names.known_status(run.run.status).ended and not closed
+            ):
                 continue
             if len(found) >= room:
                 raise PeltonError(Code.INVALID, f"more than {MOST} workflows have these correlation ids; ask for fewer at a time")

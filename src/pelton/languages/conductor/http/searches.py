@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from pelton.errors import Code, PeltonError
-from pelton.languages.conductor import decode
+from pelton.kernel.model.state import OpenStep, Step
+from pelton.languages.conductor import decode, status_names
 from pelton.languages.conductor.http.api_context import ConductorApi
 from pelton.languages.conductor.runs import view
 from pelton.languages.conductor.search import grammar, tasks, workflows
@@ -18,6 +20,7 @@ from pelton.languages.conductor.search.tasks import FoundTask, TaskSearch
 from pelton.languages.conductor.search.workflows import SearchQuestion, WorkflowSearch
 from pelton.runtime.api import RunView
 from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.pages import shown_later
 
 MAX_SIZE = 5_000
 MAX_BYTES = 64 * 2**20  # of one answer
@@ -63,15 +66,32 @@ class SearchRoutes:
     async def _summaries(self, request: Request, total: int, runs: list[RunView]) -> Response:
         page = _Page()
         for run in runs:
-            await page.add(await workflow_summary(self.engine, request.caller, run))
+            await page.add(await shown_later(run, partial(workflow_summary, self.engine, request.caller), self._bare_run))
         return page.answer(total)
 
     async def _whole(self, request: Request, total: int, runs: list[RunView]) -> Response:
         """Their tasks are read one workflow at a time, as in the original."""
         page = _Page()
+
+        async def whole(run: RunView) -> Any:
+            return await view.workflow_view(self.engine, request.caller, run, include_tasks=False)
+
         for run in runs:
-            await page.add(await view.workflow_view(self.engine, request.caller, run, include_tasks=False))
+            await page.add(await shown_later(run, whole, self._bare_run))
         return page.answer(total)
+
+    def _bare_run(self, run: RunView, why: str) -> dict[str, Any]:
+        """What can be shown of a workflow that cannot be shown whole."""
+        codec, process = self.engine.codec, run.process
+        return {
+            "workflowId": codec.run_id(run.run.key),
+            "workflowType": process.name,
+            "workflowName": process.name,
+            "version": process.version,
+            "workflowVersion": process.version,
+            "status": status_names.RUN_STATUS[status_names.known_status(run.run.status)],
+            "reasonForIncompletion": why,
+        }
 
     async def search_ids(self, request: Request) -> Response:
         ids = list(dict.fromkeys(decode.decode_texts(await request.body(), "the workflow ids")))
@@ -95,20 +115,32 @@ class SearchRoutes:
     async def search_tasks(self, request: Request) -> Response:
         total, found = await self.tasks.find(request.caller, question_of(request, "searchTasks", tasks.FIELDS))
         page = _Page()
+
+        async def summary(task: FoundTask) -> Any:
+            return await task_summary(self.engine, request.caller, task.context, await self._step(request, task))
+
         for task in found:
-            await page.add(await task_summary(self.engine, request.caller, task.context, task.step))
+            await page.add(await shown_later(task, summary, bare_task))
         return page.answer(total)
 
     async def search_tasks_whole(self, request: Request) -> Response:
         total, found = await self.tasks.find(request.caller, question_of(request, "searchTasksV2", tasks.FIELDS))
         page = _Page()
         for task in found:
-            await page.add(await self._task(request, task))
+            await page.add(await shown_later(task, partial(self._task, request), bare_task))
         return page.answer(total)
 
     async def _task(self, request: Request, task: FoundTask) -> view.Task:
-        output = await view.output_of(self.engine, request.caller, task.step)
-        return view.task_view(task.context, task.step, output)
+        step = await self._step(request, task)
+        return view.task_view(task.context, step, await view.output_of(self.engine, request.caller, step))
+
+    async def _step(self, request: Request, task: FoundTask) -> OpenStep | Step:
+        """With its input and output."""
+        return await self.engine.step(request.caller, task.step.run, task.step.n) or task.step
+
+
+def bare_task(task: FoundTask, why: str) -> dict[str, Any]:
+    return view.bare_task(task.context, task.step, why)
 
 
 class _Page:

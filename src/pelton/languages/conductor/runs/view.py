@@ -383,7 +383,7 @@ async def tasks_page(
 
 async def workflow_view(engine: Engine, caller: Caller, view: RunView, include_tasks: bool = True) -> Workflow:
     run, meta, codec = view.run, meta_of(view.start), engine.codec
-    status = RunStatus(run.status)
+    status = status_names.known_status(run.status)
     unsuccessful = status.ended and status != RunStatus.COMPLETED
     tasks = await tasks_of(engine, caller, view) if include_tasks or unsuccessful else []
     failed = [task for task in tasks if task.failed]

@@ -16,6 +16,7 @@ from pelton.runtime.api import Engine, RunView
 from pelton.runtime.caller import Caller
 
 NEWEST_STEPS = 500  # of a failed workflow, among which its failed tasks are looked for
+AT_ONCE = 16  # steps that are read together: each may be large
 _FAILED = (StepStatus.FAILED, StepStatus.FAILED_FOR_GOOD, StepStatus.TIMED_OUT)
 
 
@@ -80,7 +81,7 @@ def text_of(value: Any) -> str:
 
 async def workflow_summary(engine: Engine, caller: Caller, found: RunView) -> WorkflowSummary:
     run, meta, codec = found.run, view.meta_of(found.start), engine.codec
-    status = RunStatus(run.status)
+    status = status_names.known_status(run.status)
     failed = await _failed(engine, caller, found) if status.ended and status != RunStatus.COMPLETED else []
     given, output = text_of(view.input_of(found)), text_of(view.output_to_wire(found))
     return WorkflowSummary(
@@ -110,12 +111,17 @@ async def workflow_summary(engine: Engine, caller: Caller, found: RunView) -> Wo
 
 
 async def _failed(engine: Engine, caller: Caller, found: RunView) -> list[Step]:
-    steps = await engine.steps(caller, found.run.key, max(0, found.run.next_n - NEWEST_STEPS - 1), NEWEST_STEPS)
-    return [
-        step
-        for step in steps
-        if isinstance(step, Step) and view.is_task(step) and step.status in _FAILED and not step.bits & Bit.RETRIED
-    ]
+    failed: list[Step] = []
+    after = max(0, found.run.next_n - NEWEST_STEPS - 1)
+    while True:
+        steps = await engine.steps(caller, found.run.key, after, AT_ONCE)
+        for step in steps:
+            if isinstance(step, Step) and view.is_task(step) and step.status in _FAILED and not step.bits & Bit.RETRIED:
+                step.input = step.output = None  # only its name is asked for
+                failed.append(step)
+        if len(steps) < AT_ONCE:
+            return failed
+        after = max(step.n for step in steps)
 
 
 def _task_name(found: RunView, step: Step) -> str:

@@ -25,7 +25,7 @@ from pelton.runtime.caller import Caller
 
 RUNS = 2_000  # workflows whose tasks one search looks at
 STEPS = 50_000  # tasks that it looks at
-PAGE = 500
+PAGE = 16  # steps that are read together: each may be large
 
 _TIMES = ("scheduledTime", "startTime", "updateTime", "endTime")
 FIELDS = frozenset(
@@ -76,8 +76,9 @@ class TaskSearch:
             mine: list[FoundTask] = []
             async for step in self._steps(caller, run):
                 looked += 1
-                fields = _fields(context, step)
+                fields = _fields_of(context, step)
                 if all(test(fields[field]) for field, test in tests.items()) and (not sought or _mentions(fields, step, sought)):
+                    step.input = step.output = None  # read again when it is shown: there may be very many
                     mine.append(FoundTask(run, context, step, fields))
             found += reversed(mine)
             if looked >= STEPS:
@@ -133,6 +134,17 @@ def _may_have(process: Process, of: dict[str, list[QueryCondition]]) -> bool:
         if "DYNAMIC" in task.type or (kind(node.annotations.shown) and name(task.name)):
             return True
     return False
+
+
+def _fields_of(context: view.RunContext, step: OpenStep | Step) -> dict[str, Any]:
+    try:
+        return _fields(context, step)
+    except (LookupError, TypeError, ValueError, AttributeError):  # it must not hide the others
+        bare = view.bare_task(context, step, "")
+        return {**dict.fromkeys(FIELDS, ""), **dict.fromkeys(_TIMES, 0), **{name: bare.get(name, "") for name in _SHOWN_BARE}}
+
+
+_SHOWN_BARE = ("taskId", "workflowType", "taskType", "taskDefName", "referenceTaskName", "status")
 
 
 def _fields(context: view.RunContext, step: OpenStep | Step) -> dict[str, Any]:

@@ -11,6 +11,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+import structlog
+
 from pelton.errors import Code, PeltonError
 from pelton.kernel.model.state import Run, RunStatus
 from pelton.languages.conductor import status_names
@@ -37,6 +40,7 @@ FIELDS = frozenset(
 )
 _BY_HEAD = frozenset({"status", "startTime", "createTime", "endTime", "updateTime", "workflowId", "parentWorkflowId"})
 _START = frozenset({"startTime", "createTime"})
+log = structlog.get_logger("pelton.languages")
 _STATUSES = {name: status for status, name in status_names.RUN_STATUS.items() if status != RunStatus.EXPECTED}
 
 
@@ -119,10 +123,18 @@ class WorkflowSearch:
         self._languages[caller.namespace, name] = known
         return known
 
+    async def _view(self, caller: Caller, key: int) -> RunView | None:
+        """None for one that cannot be read, too: it must not hide the others."""
+        try:
+            return await self._engine.view(caller, key)
+        except (msgspec.MsgspecError, ValueError, LookupError, TypeError) as error:
+            log.error("a run cannot be read", run=self._ids.run_id(key), error=str(error))
+            return None
+
     async def _views(self, caller: Caller, heads: Sequence[Run]) -> list[RunView]:
         found: list[RunView] = []
         for place, head in enumerate(heads):
-            run = await self._engine.view(caller, head.key)
+            run = await self._view(caller, head.key)
             if run is not None and run.process.language == self._language:
                 found.append(run)
             if place % 100 == 99:
@@ -142,7 +154,7 @@ class WorkflowSearch:
         async for head in self._candidates(caller, question, query, of, whole):
             if not tests.head(head):
                 continue
-            run = await self._engine.view(caller, head.key) if whole else None
+            run = await self._view(caller, head.key) if whole else None
             if whole and (run is None or run.process.language != self._language or not tests.run(run)):
                 continue
             matching.append((head, run))
@@ -160,7 +172,7 @@ class WorkflowSearch:
             known = {"workflowType": run.process.name, "version": run.process.version, "correlationId": meta.correlation or ""}
             return known[field]
         if field == "status":
-            return status_names.RUN_STATUS[RunStatus(head.status)]
+            return status_names.RUN_STATUS[status_names.known_status(head.status)]
         return {
             "endTime": head.ended,
             "updateTime": head.updated or head.created,
@@ -179,7 +191,7 @@ class WorkflowSearch:
                 head = await self._engine.head(caller, key)
                 if head is None or not query.accepts(head):
                     continue
-                run = await self._engine.view(caller, key)
+                run = await self._view(caller, key)
                 if run is not None and run.process.name in names:
                     yield head
             return

@@ -12,8 +12,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from pelton.kernel.model.state import Run, RunStatus
-from pelton.store.packing import decode_run
 from pelton.store.run_query import RunQuery
+from pelton.store.salvage import RunColumns, run_from
 from pelton.store.sqlite.reader import TOP, Reader
 from pelton.store.sqlite.search.totals import List, Totals
 
@@ -43,8 +43,11 @@ class RunFinder:
         places = lists.cut(start, end)
         if query.ascending:
             places.reverse()
-        heads = [self._reader.value("head", key) for _, key in places]
-        return lists.total, [decode_run(head) for head in heads if head is not None]
+        heads = [(key, self._reader.value("head", key)) for _, key in places]
+        return lists.total, [run_from(key, head, self._columns) for key, head in heads if head is not None]
+
+    def _columns(self, run: int) -> RunColumns:
+        return RunColumns(*self._reader.one("run_columns", run))
 
 
 class _Lists:
