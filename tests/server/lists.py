@@ -91,6 +91,9 @@ LISTS: dict[str, List] = {
     "/api/workflow/search-by-tasks-v2": List("/api/workflow/search-by-tasks-v2?size={limit}", listed("results"), 2),
     "/api/tasks/search": List("/api/tasks/search?size={limit}", listed("results")),
     "/api/tasks/search-v2": List("/api/tasks/search-v2?size={limit}", listed("results")),
+    "/api/scheduler/schedules": List("/api/scheduler/schedules", list, OWN),
+    "/api/scheduler/schedules/search": List("/api/scheduler/schedules/search", listed("results"), OWN),
+    "/api/scheduler/search/executions": List("/api/scheduler/search/executions", listed("results"), 0),
     "/api/tasks/{id}/log": List("/api/tasks/{task}/log", list),
     "/api/tasks/queue/sizes": List("/api/tasks/queue/sizes?taskType=job-a", list, 1),
     "/api/tasks/queue/all": List("/api/tasks/queue/all", list, 1),
@@ -118,6 +121,8 @@ SINGLE = {
     "/workflow/api/eventhandlers/{scope}/{code}", "/workflow/api/workers/{scope}/{code}",
     "/workflow/api/calendars/{scope}/{code}",
     "/v1/work/{id}/checkpoints/{number}", "/workflow/api/tasks/{id}", "/notification/api/eventtypes/{eventType}",
+    "/api/scheduler/schedules/{name}", "/api/scheduler/schedules/{name}/tags", "/api/scheduler/nextFewSchedules",
+    "/api/scheduler/admin/pause", "/api/scheduler/admin/resume", "/api/scheduler/admin/requeue",
     # what one run's worker gave, and what one action did
     "/workflow/api/workers/{id}/$result", "/workflow/api/actionlogs/{id}",
     # work that is handed out, not listed
@@ -157,6 +162,15 @@ class World:
             await self.post("/api/metadata/workflow", flow(each, self.count, description=large))
             await self.post(
                 "/api/metadata/taskdefs", [{"name": f"job-{each}", "description": "" if each == "a" else large, "retryCount": 0}]
+            )
+            await self.post(
+                "/api/scheduler/schedules",
+                {
+                    "name": f"when-{each}",
+                    "cronExpression": "0 0 12 * * ?",
+                    "startWorkflowRequest": {"name": "flow-a"},
+                    "description": large,
+                },
             )
             action = {
                 "action": "complete_task",

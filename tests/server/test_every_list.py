@@ -130,6 +130,7 @@ async def spots(world: World) -> list[tuple[str, dict[str, Any]]]:
     ]
     for kind, names in (
         ("process", ("flow-b", "acme/b")), ("policy", ("job-b",)), ("handler", ("hear-b", "acme/b")), ("worker", ("acme/b",)),
+        ("schedule", ("when-b",)),
         ("event type", ("Mineb",)),
     ):  # fmt: skip
         for name in names:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+import structlog
 from msgspec import UNSET
 
 from pelton.kernel.model.state import OpenStep, Step
@@ -17,6 +19,7 @@ from pelton.runtime.api import Engine
 from pelton.runtime.caller import Caller
 from pelton.runtime.rows import RunQuery
 
+log = structlog.get_logger("pelton.languages")
 RUNS = 1_000  # of schedules, the newest, that are looked at
 FIELDS = frozenset(
     {"executionId", "scheduleName", "scheduledTime", "executionTime", "workflowName", "workflowId", "state", "startTime"}
@@ -50,13 +53,17 @@ async def find_executions(
     found: list[ScheduleExecution] = []
     _, runs = await engine.find_runs(caller, RunQuery(caller.namespace, (PROCESS,)), 0, RUNS)
     for head in runs:
-        view = await engine.view(caller, head.key)
+        try:
+            view = await engine.view(caller, head.key)
+        except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:  # it must not hide the others
+            log.error("a schedule's run cannot be read", run=engine.codec.run_id(head.key), error=str(error))
+            continue
         if view is None:
             continue
         given = view.start.output
         after = max(-1, head.next_n - 4 * KEPT)
         for step in await engine.steps(caller, head.key, after, 4 * KEPT + 4):
-            if step.slot != START_STEP:
+            if step.slot != START_STEP or not isinstance(given, dict):
                 continue
             execution = execution_of(engine, given, step)
             fits = all(test(_value(execution, field)) for field, test in tests.items())

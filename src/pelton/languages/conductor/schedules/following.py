@@ -100,6 +100,9 @@ async def restore(engine: Engine) -> None:
         for row in await engine.definitions(caller, KIND):
             if row.language != LANGUAGE:
                 continue
-            schedule = schedule_of(row)
+            try:
+                schedule = schedule_of(row)
+            except PeltonError:  # it cannot be read, which its list says; the others go on
+                continue
             if not schedule.paused and await live(engine, caller, schedule.name) is None:
                 await follow(engine, caller, schedule.name, schedule)
