@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from pelton.languages.conductor.http.api_context import ConductorApi
@@ -11,8 +12,11 @@ from pelton.languages.conductor.model import CamelForm, Text
 from pelton.runtime.caller import Caller
 from pelton.runtime.rows import EventRow
 from pelton.transport.http.asgi import Request, Response, Router, json_response
+from pelton.transport.pages import check_whole
 
 MOST = 1_000
+
+AT_ONCE = 4  # events that are read together: each may be large
 
 
 class EventExecution(CamelForm):
@@ -44,10 +48,19 @@ class EventLogRoutes:
     async def _executions(self, request: Request, event: str) -> list[EventExecution]:
         """Of the newest events, the newest first."""
         count = request.query.integer("count", 100, 0, MOST)
-        rows = await self.engine.events(request.caller, type=event, limit=count)
         found: list[EventExecution] = []
-        for row in rows:
-            found += await self._of(request.caller, row)
+        looked = before = size = 0
+        while looked < count:
+            rows = await self.engine.events(request.caller, type=event, before=before, limit=min(AT_ONCE, count - looked))
+            for row in rows:
+                shown = await self._of(request.caller, row)
+                size += len(msgspec.json.encode(shown, enc_hook=str))
+                check_whole(size, "ask for fewer at a time, by `count`")
+                found += shown
+            looked += len(rows)
+            if len(rows) < AT_ONCE:
+                break
+            before = rows[-1].key
         return found
 
     async def _of(self, caller: Caller, row: EventRow) -> list[EventExecution]:
