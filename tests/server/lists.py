@@ -101,6 +101,9 @@ LISTS: dict[str, List] = {
     "/api/admin/task/{type}": List("/api/admin/task/job-a", list, 0),
     "/api/tasks/queue/all/verbose": List("/api/tasks/queue/all/verbose", list, 0),
     "/api/schema": List("/api/schema", list, 0),
+    "/api/queue": List("/api/queue", list, 0),
+    "/api/queue/size": List("/api/queue/size", list, 0),
+    "/api/event/queue/config": List("/api/event/queue/config", list, 0),
     "/api/scheduler/schedules": List("/api/scheduler/schedules", list, OWN),
     "/api/scheduler/schedules/search": List("/api/scheduler/schedules/search", listed("results"), OWN),
     "/api/scheduler/search/executions": List("/api/scheduler/search/executions", listed("results"), 0),
@@ -135,7 +138,7 @@ SINGLE = {
     "/api/secrets/{name}", "/api/secrets/{name}/exists", "/api/environment/{name}", "/api/version", "/api/token/userInfo",
     "/api/admin/config", "/api/workflow/{id}/size", "/api/schema/{name}", "/api/schema/{name}/{version}",
     "/api/metadata/task/{name}/tags", "/api/metadata/workflow/{name}/tags", "/api/metadata/tags/workflow/{name}",
-    "/api/secrets/{name}/tags", "/api/workflow/execute/{name}",
+    "/api/secrets/{name}/tags", "/api/workflow/execute/{name}", "/api/event/queue/config/{type}/{name}",
     "/api/scheduler/admin/pause", "/api/scheduler/admin/resume", "/api/scheduler/admin/requeue",
     # what one run's worker gave, and what one action did
     "/workflow/api/workers/{id}/$result", "/workflow/api/actionlogs/{id}",
