@@ -41,6 +41,7 @@ HEARTBEAT_SECONDS = 15.0
 STREAM = "text/event-stream"
 
 
+MOST_EXPLAINED = 1_000  # handlers
 PIECE = 64 << 10  # bytes of a stream that are written at once
 
 
@@ -305,7 +306,10 @@ class EventRoutes:
             return answer(decision_view(await self._engine.explain(request.caller, row.key, handler)))
         view = self.view(row)
         known = {decision.handler for decision in view.decisions}
-        for definition in (await self._engine.definitions(request.caller, "handler"))[:1_000]:
+        explained = 0
+        async for definition in self._engine.each_definition(request.caller, "handler"):
+            if (explained := explained + 1) > MOST_EXPLAINED:
+                break
             if definition.name not in known:
                 view.decisions.append(decision_view(await self._engine.explain(request.caller, row.key, definition.name)))
         return answer(view)

@@ -426,12 +426,6 @@ class Engine(Protocol):
         """The definition; version 0 = the highest."""
         ...
 
-    async def definitions(
-        self, caller: Caller, kind: str, at: int = 0, *, after: str = "", limit: int = 0
-    ) -> list[DefinitionRow]:
-        """Definitions by name. `after`: only names after this one. limit 0 = all."""
-        ...
-
     def each_definition(
         self, caller: Caller, kind: str, at: int = 0, after: str = "", name: str = ""
     ) -> AsyncIterator[DefinitionRow]:

@@ -97,7 +97,7 @@ async def restore(engine: Engine) -> None:
     """Puts right what a crash between a change of a schedule and `follow` left behind."""
     for ns in engine.namespaces():
         caller = server_in(ns)
-        for row in await engine.definitions(caller, KIND):
+        async for row in engine.each_definition(caller, KIND):
             if row.language != LANGUAGE:
                 continue
             try:

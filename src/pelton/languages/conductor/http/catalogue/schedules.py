@@ -174,7 +174,7 @@ class ScheduleRoutes:
 
     def _everything(self, act: Callable[[Caller, str], Awaitable[None]]) -> Callable[[Request], Awaitable[Response]]:
         async def all_of(request: Request) -> Response:
-            rows = [row for row in await self.engine.definitions(request.caller, KIND) if row.language == LANGUAGE]
+            rows = [row async for row in self.api.rows(request.caller, KIND)]
             for row in rows:
                 await act(request.caller, row.name)
             return json_response({"count": len(rows)})
@@ -183,7 +183,7 @@ class ScheduleRoutes:
 
     async def requeue(self, request: Request) -> Response:
         """Runs follow their schedules by themselves; one that is lacking is started."""
-        rows = [row for row in await self.engine.definitions(request.caller, KIND) if row.language == LANGUAGE]
+        rows = [row async for row in self.api.rows(request.caller, KIND)]
         for row in rows:
             schedule = schedule_of(row)
             if not schedule.paused and not await next_due(self.engine, request.caller, row.name):

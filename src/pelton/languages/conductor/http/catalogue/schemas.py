@@ -46,7 +46,7 @@ class SchemaRoutes:
         router.add("DELETE", "/schema/{name}/{version}", self.remove)
 
     async def _rows(self, caller: Caller, name: str = "") -> list[DefinitionRow]:
-        rows = await self.engine.definitions(caller, KIND)
+        rows = [row async for row in self.engine.each_definition(caller, KIND)]
         return [row for row in rows if row.language == LANGUAGE and name in ("", row.name)]
 
     async def save(self, request: Request) -> Response:

@@ -74,7 +74,7 @@ class WaitQueueRoutes:
     # ---- settings
 
     async def all_settings(self, request: Request) -> Response:
-        rows = await self.engine.definitions(request.caller, KIND)
+        rows = [row async for row in self.engine.each_definition(request.caller, KIND)]
         return json_response({row.name: msgspec.Raw(row.body) for row in rows if row.language == LANGUAGE})
 
     def _name(self, request: Request) -> str:
