@@ -235,12 +235,13 @@ class EventRoutes:
             if self._feed.full:
                 raise WebError(503, "too many callers are following events", remedy="retry later", headers={"retry-after": "5"})
             return Stream(self._follow(request, wanted, after), STREAM.encode())
-        seen = self._feed.seen
+        seen, settled = self._feed.seen, self._feed.settled_to(request.caller.namespace)
         page = await self._page(request.caller, wanted, after, before)
         if not page.shown and not page.more and after >= 0 and wait:
             await request.unless_gone(self._feed.moved(seen, wait / 1000))
             page = await self._page(request.caller, wanted, page.after, before)
-        last = max(page.newest, after, 0) if after < 0 else page.after
+        # Of what is still being recorded, some may come to lie below what is shown.
+        last = min(page.newest, settled) if after < 0 else page.after
         codec = self._codec
         older = codec.event_id(page.before) if after < 0 and page.more else ""
         return answer(EventPage(page.shown, codec.event_id(last) if last else "0", older))
@@ -252,7 +253,7 @@ class EventRoutes:
         feed.followers += 1
         try:
             if after < 0:
-                after = max((await self._page(caller, _EventsWanted("", "", 1), -1, 0)).newest, 0)
+                after = feed.settled_to(caller.namespace)
             yield b": following\n\n"
             one = wanted._replace(limit=1)
             while not feed.stopped and not request.is_gone():

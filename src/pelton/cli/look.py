@@ -47,18 +47,20 @@ def events(server: str, key: str, as_json: bool, type_: str, state: str, limit: 
             if not found and not follow and not as_json:
                 click.echo(f"no events{f' of type {clean(type_)}' if type_ else ''}{f' in state {state}' if state else ''}")
             if follow:
-                _follow(client, type_, state, newest, as_json)
+                _follow(client, type_, state, newest, as_json, {event.key for event in found})
         except ClientError as error:
             fail_client(error)
         except KeyboardInterrupt:
             return
 
 
-def _follow(client: Client, type_: str, state: str, after: str, as_json: bool) -> None:
+def _follow(client: Client, type_: str, state: str, after: str, as_json: bool, shown: set[str]) -> None:
+    """`shown`: some of them may lie beyond `after`, which does not pass what is still being recorded."""
     while True:
         page = persistent(partial(client.events, type=type_, state=state, after=after, limit=100, wait=FOLLOW_WAIT))
         for event in page.events:
-            _show(event, as_json)
+            if event.key not in shown:
+                _show(event, as_json)
         after = page.after
 
 

@@ -705,7 +705,7 @@ class Engine(Protocol):
     async def events(
         self, caller: Caller, *, type: str = "", state: str = "", after: int = 0, before: int = 0, limit: int = 100
     ) -> list[EventRow]:
-        """Events, newest first; with `after`, oldest first from there."""
+        """Events, newest first; with `after`, oldest first from there, up to the first that is still being recorded."""
         ...
 
     async def explain(self, caller: Caller, key: int, handler: str) -> HandlerDecision:

@@ -16,6 +16,7 @@ from pelton.runtime.cache.run_search import Wanted, runs_with
 from pelton.runtime.caller import Caller
 from pelton.runtime.definitions.definitions import DefinitionCache
 from pelton.runtime.derived import derived_output
+from pelton.runtime.event_feed import EventFeed
 from pelton.runtime.ids import IdCodec
 from pelton.runtime.work.attempts import attempts_of, checkpoint_of
 from pelton.store.port import Store
@@ -28,6 +29,7 @@ class EngineReads:
     store: Store
     codec: IdCodec
     definition_cache: DefinitionCache
+    event_feed: EventFeed
 
     def now(self) -> int:
         return self.store.now()
@@ -188,7 +190,10 @@ class EngineReads:
     async def events(
         self, caller: Caller, *, type: str = "", state: str = "", after: int = 0, before: int = 0, limit: int = 100
     ) -> list[EventRow]:
-        return await self.store.events(caller.namespace, type=type, state=state, after=after, before=before, limit=limit)
+        ns = caller.namespace
+        most = self.event_feed.settled_to(ns) if after else 0
+        rows = await self.store.events(ns, type=type, state=state, after=after, before=before, limit=limit)
+        return [row for row in rows if row.key <= most] if after else rows
 
     async def kept_of(self, caller: Caller, run: int, after: int = 0, limit: int = 100) -> list[KeptRow]:
         return await self.store.kept_of(run, after, limit) if await self.head(caller, run) is not None else []

@@ -13,6 +13,7 @@ Cost: logarithmic in the number of events that wait; an event that nobody preced
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
@@ -25,13 +26,14 @@ Line = int | str
 class ArrivalTicket(Shared):
     """An event's places. It is `busy` until its turn has come."""
 
-    __slots__ = ("key", "lines", "placed")
+    __slots__ = ("ended", "key", "lines", "placed")
 
     def __init__(self, key: int) -> None:
         super().__init__(busy=True)
         self.key = key
         self.lines: tuple[Line, ...] = ()
         self.placed = False  # it is known what it concerns
+        self.ended = False
 
 
 class _Queue:
@@ -67,7 +69,7 @@ class _Queue:
 class ArrivalOrder:
     """Of one namespace."""
 
-    __slots__ = ("_count", "_held", "_lines", "_release", "_unplaced")
+    __slots__ = ("_held", "_lines", "_release", "_under_way", "_unplaced")
 
     def __init__(self, release: Callable[[Shared], None]) -> None:
         """`release(ticket)`: performs the event that waits for its turn."""
@@ -75,12 +77,12 @@ class ArrivalOrder:
         self._lines: dict[Line, _Queue] = {}
         self._unplaced = _Queue()
         self._held = _Queue()  # those that wait for an older one which is not placed
-        self._count = 0  # events under way
+        self._under_way: deque[ArrivalTicket] = deque()  # by their keys; those that have ended leave it from the front
 
     def begin(self, key: int) -> ArrivalTicket:
         """An event has come; keys rise."""
         ticket = ArrivalTicket(key)
-        self._count += 1
+        self._under_way.append(ticket)
         self._unplaced.add(ticket)
         return ticket
 
@@ -136,8 +138,16 @@ class ArrivalOrder:
     def end(self, ticket: ArrivalTicket) -> bool:
         """The event has ended, in whatever way. True if none is left."""
         self.acted(ticket)
-        self._count -= 1
-        return self._count <= 0
+        ticket.ended = True
+        under_way = self._under_way
+        while under_way and under_way[0].ended:
+            under_way.popleft()
+        return not under_way
+
+    @property
+    def oldest(self) -> int:
+        """The smallest key of an event under way."""
+        return self._under_way[0].key
 
     def _may_act(self, ticket: ArrivalTicket) -> bool:
         oldest = self._unplaced.first

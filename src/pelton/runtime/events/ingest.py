@@ -184,6 +184,7 @@ class EventIngester:
         self._committer = committer
         self._workspace = committer.workspace
         self._most = recent
+        committer.event_feed.settled_to = self.settled_to
         self._recent: OrderedDict[tuple[str, str, str], EventRequest | tuple[bytes, Ingested]] = OrderedDict()
         self._under_way: dict[str, ArrivalOrder] = {}  # by namespace
         self.stats = {"events": 0, "repeats": 0, "unmatched": 0}
@@ -259,6 +260,12 @@ class EventIngester:
         if request.ticket is not None and request.order.end(request.ticket):
             del self._under_way[request.ns]
         request.ticket = None
+        self._committer.event_feed.recorded()
+
+    def settled_to(self, ns: str) -> int:
+        """The key up to which every event of a namespace has been recorded or refused."""
+        order = self._under_way.get(ns)
+        return self._workspace.keys() if order is None else order.oldest - 1
 
     def _end_looks(self, request: EventRequest) -> None:
         for mark in request.marks:
