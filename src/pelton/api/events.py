@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
+from zlib import crc32
 
 from msgspec import convert, to_builtins
 
@@ -43,6 +45,8 @@ STREAM = "text/event-stream"
 
 MOST_EXPLAINED = 1_000  # handlers
 PIECE = 64 << 10  # bytes of a stream that are written at once
+READERS = 4  # streams that read an event at a time: each has it whole, some times over, for a moment
+HELD = 8 * PIECE  # bytes of an event that a stream has in memory while it waits for its reader
 
 
 class _EventsWanted(NamedTuple):
@@ -63,11 +67,16 @@ class _EventsSeen(NamedTuple):
     more: bool = False
 
 
+class _Changed(Exception):
+    """An event is not what it was a moment ago."""
+
+
 class EventRoutes:
     def __init__(self, engine: Engine, feed: EventFeed) -> None:
         self._engine = engine
         self._codec = engine.codec
         self._feed = feed
+        self._reading = asyncio.Semaphore(READERS)
 
     def routes(self) -> list[Route]:
         accepts = (STRUCTURED, BATCHED, "application/json")
@@ -258,18 +267,43 @@ class EventRoutes:
             one = wanted._replace(limit=1)
             while not feed.stopped and not request.is_gone():
                 seen = feed.seen
-                page = await self._page(caller, one, after, 0)
-                after = page.after
-                for key, shown in zip(page.keys, page.shown, strict=True):
-                    whole = b"id: %s\ndata: %s\n\n" % (self._codec.event_id(key).encode(), bytes(shown))
-                    for at in range(0, len(whole), PIECE):
-                        yield whole[at : at + PIECE]
-                        if request.is_gone():
-                            return
-                if not page.more and not await feed.moved(seen, HEARTBEAT_SECONDS):
+                async with self._reading:
+                    page = await self._page(caller, one, after, 0)
+                after, more = page.after, page.more
+                if page.keys:
+                    async with aclosing(self._pieces(caller, page.keys[0], bytes(page.shown.pop()))) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                            if request.is_gone():
+                                return
+                if not more and not await feed.moved(seen, HEARTBEAT_SECONDS):
                     yield b": still here\n\n"
+        except _Changed:
+            return
         finally:
             feed.followers -= 1
+
+    async def _pieces(self, caller: Caller, key: int, whole: bytes) -> AsyncGenerator[bytes, None]:
+        """An event of a stream. Of a large one only a part stays in memory while the reader takes its time, and the next is read
+        again. Raises _Changed if it is another one by then: who has a part of it asks for it anew."""
+        size, mark = len(whole), crc32(whole)
+        head = b"id: %s\ndata: " % self._codec.event_id(key).encode()
+        if size <= PIECE:
+            yield b"%b%b\n\n" % (head, whole)
+            return
+        yield head
+        for start in range(0, size, HELD):
+            if start:
+                async with self._reading:
+                    row = await self._engine.event(caller, key)
+                    whole = b"" if row is None else bytes(shown_row(row, self.view, self._bare))
+                    row = None
+                if crc32(whole) != mark or len(whole) != size:
+                    raise _Changed
+            part, whole = whole[start : start + HELD], b""
+            for at in range(0, len(part), PIECE):
+                yield part[at : at + PIECE]
+        yield b"\n\n"
 
     async def _row(self, request: Request) -> EventRow:
         """By key, or by the event's id and source."""
