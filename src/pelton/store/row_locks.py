@@ -82,7 +82,7 @@ class RowLocks:
 
     def end_replaced(self, group: Group) -> None:
         """Called when the group is written: servers whose epoch it has raised are gone."""
-        for write in group.nodes if "nodes" in group.filled else ():
+        for write in group.nodes if group.has("nodes") else ():
             if write.epoch != write.expected:
                 self.end((write.number, write.expected))
 

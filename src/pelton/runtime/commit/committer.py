@@ -408,24 +408,23 @@ class Committer:
 
     def _committed(self, builder: GroupBuilder, result: Committed) -> None:
         group = builder.group
-        filled = group.filled
         if result.untaken:
             forget_untaken(self.workspace, group, result)
         self._tell_services(builder)
-        if self.outbox is not None and "deliveries" in filled:
+        if self.outbox is not None and group.has("deliveries"):
             for delivery, number in zip(group.deliveries, result.numbers, strict=False):
                 delivery.number = number
             self.outbox.committed(group.deliveries)
         if self.watches is not None:
             for root in {delta.run.root or delta.run.key for delta in builder.deltas.values()}:
                 self.watches.touched(root)
-            for reply in group.replies if "replies" in filled else ():
+            for reply in group.replies if group.has("replies") else ():
                 self.watches.touched((reply.ns, reply.request))
-        if "events" in filled or "event_updates" in filled:
+        if group.has("events") or group.has("event_updates"):
             self.event_feed.recorded()
         for posted in builder.enqueued:
             self.pending_signals.take_up(posted)
-        if "tallies" in filled:
+        if group.has("tallies"):
             self.pending_signals.crossed(group.tallies, result.crossed)
         for request in builder.requests:
             request.committed = result  # type: ignore[attr-defined]

@@ -48,6 +48,7 @@ class Lanes:
         self._place = place
         self._busy = busy
         self._owned: dict[str, Delivery] = {}  # with a row of each
+        self._ended: set[int] = set()  # numbers of what has been sent since the store was last asked
         self._wake = asyncio.Event()
         self._running = False
         self._tasks = OwnedTasks("lanes")
@@ -62,6 +63,10 @@ class Lanes:
 
     def owns(self, row: Delivery) -> bool:
         return _name(row) in self._owned
+
+    def ended(self, number: int) -> None:
+        """A message is no longer under way. The answer to a question that was asked before may still name it."""
+        self._ended.add(number)
 
     def kick(self) -> None:
         """There are new messages."""
@@ -87,7 +92,7 @@ class Lanes:
             if taken:
                 rows = await self._read()  # what was there before may have been sent by whoever had the lane
         for row in rows:
-            if _name(row) in self._owned:
+            if _name(row) in self._owned and row.number not in self._ended:
                 self._place(row)
         idle = [name for name, row in self._owned.items() if name not in lanes and not self._busy(row)]
         for name in idle:
@@ -96,6 +101,7 @@ class Lanes:
             await self._claims.unclaim("lane", idle)
 
     async def _read(self) -> list[Delivery]:
+        self._ended.clear()
         found: list[Delivery] = []
         call: Callable[[int, int], Awaitable[list[Delivery]]] = self._store.deliveries
         for _ in range(PAGES):

@@ -357,6 +357,8 @@ class Outbox:
     def _forget(self, sink: SinkState, row: Delivery) -> None:
         """Called when the row has been removed from the store."""
         self._bytes -= self._known.pop(row.number)
+        if self._lanes is not None:
+            self._lanes.ended(row.number)
         sink.held -= 1
         if sink.edge >= 0 and sink.late is None and sink.held <= self._allowance() // 2 and self._running:
             sink.late = LatePage()

@@ -195,14 +195,15 @@ class ScheduleRoutes:
     async def next_times(self, request: Request) -> Response:
         query = request.query
         expression, zone = query.text("cronExpression"), query.text("zoneId", "UTC")
+        start, end = query.integer("scheduleStartTime", 0), query.integer("scheduleEndTime", 0)
+        count = query.integer("limit", 5, 0, MOST_TIMES)
         if not expression:
             raise PeltonError(Code.INVALID, "cronExpression is required", "cronExpression")
         if problems := forms.cron_problems(expression, zone):
             raise PeltonError(Code.INVALID, problems[0].message, problems=problems)
-        start, end = query.integer("scheduleStartTime", 0), query.integer("scheduleEndTime", 0)
         at = max(self.engine.now(), start - 1)
         found: list[int] = []
-        for _ in range(query.integer("limit", 5, 0, MOST_TIMES)):
+        for _ in range(count):
             due = forms.next_of([(expression, zone)], at, start, end)
             if due is None:
                 break
