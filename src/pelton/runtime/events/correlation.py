@@ -24,7 +24,7 @@ from pelton.runtime.cache.correlations import CorrelationPoint, PointName
 from pelton.runtime.commit.group_builder import GroupBuilder
 from pelton.runtime.commit.queues import page_of
 from pelton.runtime.commit.requests import CommitRequest
-from pelton.runtime.commit.suspend import Suspend
+from pelton.runtime.commit.suspend import NextCommit, Suspend
 from pelton.runtime.commit.unit_of_work import UnitOfWork
 from pelton.runtime.events.fan_out import FanOut, durable_job
 from pelton.store.rows import HeldRow, StickyRow
@@ -179,11 +179,14 @@ def _copies(unit: UnitOfWork, point: CorrelationPoint, command: CorrelateCommand
     correlated = Correlated([])
     for place_in_line, (run, n) in enumerate(waiters):
         if place_in_line < DIRECT:
-            if _give(unit, point, run, n, command, number, keep=True, sticky=sticky):
-                correlated.taken.append((run, n))
-        else:
-            unit.defer(run, signal_of(command, number, n, unit.now, strict=False, keep=True, sticky=sticky))
-            correlated.later += 1
+            try:
+                if _give(unit, point, run, n, command, number, keep=True, sticky=sticky):
+                    correlated.taken.append((run, n))
+                continue
+            except NextCommit:  # an earlier waiter of the same run has changed it
+                pass
+        unit.defer(run, signal_of(command, number, n, unit.now, strict=False, keep=True, sticky=sticky))
+        correlated.later += 1
     return correlated
 
 
