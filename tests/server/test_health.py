@@ -24,18 +24,23 @@ async def test_a_full_disk_makes_health_503_and_no_work_is_handed_out(tmp_path: 
     monkeypatch.setattr(module, "LOOK", 3_600.0)  # only callers try to write
     store = SqliteStore(tmp_path / "pelton.db")
     async with running_server(store=store) as server:
-        await define(server.client, WORKING)
-        await server.client.request("POST", "/api/workflow/working", {"number": 1}, content_type="application/json")
-        send, full = store._link.send, True
+        send, full = store._link.send, False
+        under_way: set[asyncio.Future[list[Any]]] = set()
+
+        async def failed(before: list[asyncio.Future[list[Any]]]) -> list[Any]:
+            await asyncio.gather(*before, return_exceptions=True)  # answers come in the order of their questions
+            return [0, None, "FullError: database or disk is full", False]
 
         def answer(*batch: Any) -> asyncio.Future[list[Any]]:
-            if not full:
-                return send(*batch)
-            future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-            future.set_result([0, None, "FullError: database or disk is full", False])
-            return future
+            sent = asyncio.ensure_future(failed(list(under_way))) if full else send(*batch)
+            under_way.add(sent)
+            sent.add_done_callback(under_way.discard)
+            return sent
 
         monkeypatch.setattr(store._link, "send", answer)
+        await define(server.client, WORKING)
+        await server.client.request("POST", "/api/workflow/working", {"number": 1}, content_type="application/json")
+        full = True
         with pytest.raises(RequestRefused, match="could not") as refused:
             await server.client.request(
                 "POST", "/v1/work", {"worker": "w", "claim": {"queues": ["step_one"], "count": 1, "wait": 0}}
