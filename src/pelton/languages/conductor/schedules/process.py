@@ -19,9 +19,8 @@ import msgspec
 from msgspec import UNSET
 
 from pelton.errors import PeltonError
-from pelton.kernel.expressions.base import JSON, BoundValue, Constant, Expression, Invalid, Read
+from pelton.kernel.expressions.base import JSON, BoundValue, Constant, Expression, Read
 from pelton.kernel.machine.scene import Scene
-from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Assign, Assignment, AtTime, Body, Edge, Process, Rule, Scope, Wait, Work
 from pelton.kernel.model.signals import Report
 from pelton.kernel.model.state import StepStatus
@@ -29,9 +28,9 @@ from pelton.languages.conductor import decode
 from pelton.languages.conductor.model import StartWorkflowRequest
 from pelton.languages.conductor.runs import starting
 from pelton.languages.conductor.schedules.forms import next_of
+from pelton.languages.fixed_process import FixedProcess
 from pelton.runtime.api import Engine, Operation, WorkItem
 from pelton.runtime.caller import server_in
-from pelton.runtime.rows import DefinitionRow, EventRow
 
 LANGUAGE = "conductor.schedule"
 PROCESS = "conductor.schedule"
@@ -99,22 +98,11 @@ def process(version: int = REVISION, definition: int = 0) -> Process:
     ).finish()
 
 
-class ScheduleRuns:
+class ScheduleRuns(FixedProcess):
     """The compiler of the one process."""
 
-    name = LANGUAGE
-
-    def bind(self, row: DefinitionRow, refer: Callable[[str, str, int], DefinitionRow | None]) -> bytes:
-        return row.body
-
-    def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
-        return process(version, definition)
-
-    def payload(self, event: EventRow) -> JSON:
-        return event.body
-
-    def handler(self, row: DefinitionRow) -> Handler:
-        raise Invalid(f"{LANGUAGE} has no handlers")
+    def __init__(self) -> None:
+        super().__init__(LANGUAGE, process)
 
 
 def operation(engine: Engine) -> Operation:

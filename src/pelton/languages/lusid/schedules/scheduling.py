@@ -23,20 +23,19 @@ from typing import Any
 from msgspec import json
 
 from pelton.errors import Code, PeltonError
-from pelton.kernel.expressions.base import JSON, BoundValue, Constant, Expression, Invalid, Read
+from pelton.kernel.expressions.base import JSON, BoundValue, Constant, Expression, Read
 from pelton.kernel.machine.scene import Scene
-from pelton.kernel.matching.handlers import Handler
 from pelton.kernel.model.process import Assign, Assignment, AtTime, Body, Choice, Edge, Emit, OnEvent, Process, Scope, Wait
 from pelton.kernel.model.signals import EventArrived, Terminate
 from pelton.kernel.model.state import RunStatus
 from pelton.kernel.schedules.calendars import Calendar
+from pelton.languages.fixed_process import FixedProcess
 from pelton.languages.lusid.schedules.calendars import CALENDAR, calendar_body, parse_calendar
 from pelton.languages.lusid.schedules.schedule import Pattern, holidays, restored
 from pelton.languages.lusid.times import print_milliseconds
 from pelton.runtime.api import Engine, StartCommand
 from pelton.runtime.caller import Caller
 from pelton.runtime.names import KEY_KIND
-from pelton.runtime.rows import DefinitionRow, EventRow
 
 LANGUAGE = "lusid.schedule"
 PROCESS = "lusid.schedule"
@@ -133,22 +132,11 @@ def process(version: int = REVISION, definition: int = 0) -> Process:
     ).finish()
 
 
-class Schedules:
+class Schedules(FixedProcess):
     """The compiler of the one process."""
 
-    name = LANGUAGE
-
-    def bind(self, row: DefinitionRow, refer: Callable[[str, str, int], DefinitionRow | None]) -> bytes:
-        return row.body
-
-    def compile(self, name: str, version: int, body: bytes, definition: int) -> Process:
-        return process(version, definition)
-
-    def payload(self, event: EventRow) -> JSON:
-        return event.body
-
-    def handler(self, row: DefinitionRow) -> Handler:
-        raise Invalid(f"{LANGUAGE} has no handlers")
+    def __init__(self) -> None:
+        super().__init__(LANGUAGE, process)
 
 
 # ---- following handlers
