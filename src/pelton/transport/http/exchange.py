@@ -187,11 +187,9 @@ class HttpExchange:
         if status not in _BODILESS:
             parts.append(b"content-length: %d\r\n" % len(body))
         self._add(parts, headers)
-        if not self.keep:
-            parts.append(b"connection: close\r\n")
-        elif self.old:
-            parts.append(b"connection: keep-alive\r\n")
-        parts += (b"\r\n", b"" if self.head_only or status in _BODILESS else body)
+        self._end_head(parts)
+        if not (self.head_only or status in _BODILESS):
+            parts.append(body)
         self.started = True
         self.line.write(b"".join(parts))
         self._ended()
@@ -211,11 +209,7 @@ class HttpExchange:
             else:
                 self._chunked = True
                 parts.append(b"transfer-encoding: chunked\r\n")
-        if not self.keep:
-            parts.append(b"connection: close\r\n")
-        elif self.old:
-            parts.append(b"connection: keep-alive\r\n")
-        parts.append(b"\r\n")
+        self._end_head(parts)
         if bodiless:
             self._left = None if self.head_only else 0
         elif promised is not None:
@@ -252,6 +246,14 @@ class HttpExchange:
                 raise ValueError(f"a response has a header whose value is not valid: {name[:100].decode('latin-1')}")
             parts += (name, b": ", value, b"\r\n")
         return promised
+
+    def _end_head(self, parts: list[bytes]) -> None:
+        """Says what becomes of the connection, which is known when all else in the head is."""
+        if not self.keep:
+            parts.append(b"connection: close\r\n")
+        elif self.old:
+            parts.append(b"connection: keep-alive\r\n")
+        parts.append(b"\r\n")
 
     def _ended(self) -> None:
         self.complete = True
